@@ -1,0 +1,126 @@
+"""What a picture's first bytes say, read without a decoder.
+
+Pillow's own identification asks every plugin that anybody has imported; here one table of
+signatures tells a picture in a format that is not wanted from bytes that are no picture, so that
+the answer is the same in every process and no other decoder ever sees the bytes.
+"""
+
+from typing import Final
+
+PREFIXES: Final[list[tuple[bytes, str]]] = [
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"BM", "BMP"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),
+    (b"MM\0+", "TIFF"),
+    # known, so that they are called unsupported rather than no picture at all
+    (b"%PDF-", "PDF"),
+    (b"%!PS", "EPS"),
+    (b"\xc5\xd0\xd3\xc6", "EPS"),
+    (b"8BPS", "PSD"),
+    (b"\0\0\1\0", "ICO"),
+    (b"\0\0\2\0", "CUR"),
+    (b"icns", "ICNS"),
+    (b"\xff\x0a", "JXL"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", "JXL"),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG2000"),
+    (b"\xff\x4f\xff\x51", "JPEG2000"),
+    (b"DDS ", "DDS"),
+    (b"qoif", "QOI"),
+    (b"\x01\xda", "SGI"),
+    (b"BLP1", "BLP"),
+    (b"BLP2", "BLP"),
+    (b"\xd7\xcd\xc6\x9a", "WMF"),
+    (b"v/1\x01", "EXR"),
+    (b"#?RADIANCE", "HDR"),
+    (b"SIMPLE  =", "FITS"),
+    (b"\x8aMNG\r\n\x1a\n", "MNG"),
+    (b"DanM", "MSP"),
+    (b"LinS", "MSP"),
+    (b"/* XPM */", "XPM"),
+    (b"gimp xcf", "XCF"),
+]
+
+ISO_BRANDS: Final = {
+    b"avif": "AVIF",
+    b"avis": "AVIF",
+    b"heic": "HEIF",
+    b"heix": "HEIF",
+    b"hevc": "HEIF",
+    b"heim": "HEIF",
+    b"mif1": "HEIF",
+    b"msf1": "HEIF",
+}
+
+_LEAST_BYTES: Final = 10
+_SVG_WITHIN: Final = 1024
+
+
+def sniff(data: bytes) -> str | None:
+    """The format that a signature names (in Pillow's spelling), or None for no known picture."""
+    for prefix, name in PREFIXES:
+        if data.startswith(prefix):
+            # two letters are no evidence of a picture: BMP's reserved words say more
+            if name == "BMP" and not _is_bmp(data):
+                return None
+            return name
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    if data[4:8] == b"ftyp":
+        return ISO_BRANDS.get(data[8:12])
+    if data[:1] == b"P" and data[1:2] in b"1234567FfyY" and data[2:3] in b"\n\r\t #":
+        return "PNM"
+    return "SVG" if _is_svg(data) else None
+
+
+def _is_bmp(data: bytes) -> bool:
+    """Whether the length of the second header is one that some version of BMP has."""
+    return int.from_bytes(data[14:18], "little") in {12, 16, 40, 52, 56, 64, 108, 124}
+
+
+def _is_svg(data: bytes) -> bool:
+    """Whether text starts with an <svg> element, after a declaration, comments or a doctype."""
+    head = data[:_SVG_WITHIN].removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not head.startswith(b"<") or head[:5].lower() == b"<html":
+        return False
+    return head.startswith(b"<svg") or (
+        head.startswith((b"<?xml", b"<!--", b"<!DOCTYPE svg")) and b"<svg" in head
+    )
+
+
+def webp_canvas(data: bytes) -> tuple[int, int] | None:
+    """Width and height that a WEBP header announces, None where it is none.
+
+    Read here because Pillow's WEBP reader makes a decoder of the whole canvas before anybody can
+    ask for its size. Layouts: RFC 9649, sections 2.5 to 2.7.
+    """
+    kind, body = data[12:16], data[20:30]
+    if len(body) < _LEAST_BYTES:
+        return None
+    if kind == b"VP8X":
+        return int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1
+    if kind == b"VP8L":
+        bits = int.from_bytes(body[1:5], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8 ":
+        return int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
+    return None
+
+
+def ends_early(data: bytes, name: str) -> bool:
+    """Whether a file that could not be decoded lacks its end; asked only after the failure."""
+    if name == "JPEG":
+        return b"\xff\xd9" not in data[-4096:]
+    if name == "PNG":
+        return b"IEND" not in data[-4096:]
+    if name == "GIF":
+        return b";" not in data[-64:]
+    if name == "WEBP":
+        return int.from_bytes(data[4:8], "little") + 8 > len(data)
+    if name == "BMP":
+        return int.from_bytes(data[2:6], "little") > len(data)
+    return False

@@ -1,0 +1,131 @@
+"""A picture's pixels: decoded once, under limits, and digested."""
+
+import io
+import re
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import xxhash
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from filters.header import ends_early, webp_canvas
+from schemas.errors import RowError
+
+DECODERS: Final[dict[str, type[ImageFile.ImageFile]]] = {
+    "JPEG": JpegImagePlugin.JpegImageFile,  # of an MPO the first picture
+    "PNG": PngImagePlugin.PngImageFile,
+    "WEBP": WebPImagePlugin.WebPImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+}
+"""The only readers that ever see a row's bytes, called by name and not through Pillow's registry."""
+
+DEEP: Final = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
+"""Modes of one channel of more than 8 bits, which no 8-bit mode can hold."""
+
+_BAND: Final = 1 << 20  # pixels converted at once where the picture's own memory cannot be digested
+_ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]+")
+_MESSAGE: Final = 200
+
+
+@contextmanager
+def decoding(data: bytes, name: str, max_pixels: int) -> Iterator[None]:
+    """A block in which Pillow may fail on `data`: whatever it raises leaves as a RowError.
+
+    This is the row boundary. Warnings are silent and Pillow's two global switches have fixed
+    values inside, so that a verdict never depends on what else the process does.
+    """
+    switches = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
+    ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = False, max_pixels
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except (RowError, MemoryError):
+        raise
+    except Image.DecompressionBombError as error:
+        raise RowError("too_many_pixels", _described(error, name)) from error
+    except Exception as error:  # noqa: BLE001 - a decoder fed hostile bytes may raise anything
+        cut = isinstance(error, EOFError) or "truncated" in str(error).lower() or ends_early(data, name)
+        raise RowError("truncated" if cut else "undecodable", _described(error, name)) from error
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = switches
+
+
+def _described(error: Exception, name: str) -> str:
+    """The same words in every process: no addresses, one line, not long."""
+    text = " ".join(_ADDRESS.sub("0x", str(error)).split())
+    return f"{name}: {type(error).__name__}: {text}"[:_MESSAGE]
+
+
+def decode(data: bytes, name: str, max_pixels: int) -> Image.Image:
+    """The first frame, loaded; call it inside `decoding`. RowError `too_many_pixels` comes before the decode."""
+    if name == "WEBP":
+        _check_size(webp_canvas(data), max_pixels)
+    image = DECODERS[name](io.BytesIO(data))
+    _check_size(image.size, max_pixels)
+    image.load()
+    _check_size(image.size, max_pixels)
+    return image
+
+
+def _check_size(size: tuple[int, int] | None, max_pixels: int) -> None:
+    if size and size[0] * size[1] > max_pixels:
+        raise RowError("too_many_pixels", f"{size[0]} x {size[1]} pixels, more than {max_pixels}")
+
+
+def digest(image: Image.Image) -> str:
+    """32 hex digits of XXH3-128 over width, height and pixels as RGBA.
+
+    Equal for equal pixels whatever the file: a palette, grey, or colour picture with the same
+    RGBA values has the same digest. More than 8 bits a channel are digested as they are.
+    """
+    state = xxhash.xxh3_128(struct.pack("<QQ", *image.size))
+    memory = _memory(image)
+    if memory is not None:
+        state.update(memory)
+        return state.hexdigest()
+    lines = max(1, _BAND // image.width)
+    for top in range(0, image.height, lines):
+        band = image.crop((0, top, image.width, min(top + lines, image.height)))
+        state.update(band.tobytes() if image.mode in DEEP else _rgba(band).tobytes())
+    return state.hexdigest()
+
+
+def _memory(image: Image.Image) -> pa.Buffer | None:
+    """The picture's own RGBA memory without a copy, None where it is split or holds something else.
+
+    Pillow keeps RGB in four bytes, of which the JPEG reader sets the last to 255; no such promise
+    is made for other readers.
+    """
+    if image.mode != "RGBA" and not (image.mode == "RGB" and image.format == "JPEG"):
+        return None
+    try:
+        return pa.array(image).values.buffers()[1]
+    except ValueError:  # above 16 MB Pillow allocates in blocks
+        return None
+
+
+def _rgba(band: Image.Image) -> Image.Image:
+    return band if band.mode == "RGBA" else band.convert("RGBA")
+
+
+def grey_pixels(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """(H, W) uint8 of a picture in mode L."""
+    return np.asarray(image)

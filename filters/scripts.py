@@ -1,0 +1,113 @@
+"""Which scripts a caption is written in, letter by letter, by the Unicode Script property.
+
+Characters shared by all scripts (digits, punctuation, the micro sign) are of the script Common or
+Inherited and count for none. A whole batch is one array of code points that a table of 1.1 million
+bytes turns into script numbers, so no row costs Python anything.
+"""
+
+from functools import cache
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import regex
+
+SCRIPTS: Final = (
+    "Adlam", "Ahom", "Anatolian_Hieroglyphs", "Arabic", "Armenian", "Avestan", "Balinese", "Bamum", "Bassa_Vah",
+    "Batak", "Bengali", "Bhaiksuki", "Bopomofo", "Brahmi", "Buginese", "Buhid", "Canadian_Aboriginal", "Carian",
+    "Caucasian_Albanian", "Chakma", "Cham", "Cherokee", "Chorasmian", "Coptic", "Cuneiform", "Cypriot",
+    "Cypro_Minoan", "Cyrillic", "Deseret", "Devanagari", "Dives_Akuru", "Dogra", "Duployan",
+    "Egyptian_Hieroglyphs", "Elbasan", "Elymaic", "Ethiopic", "Georgian", "Glagolitic", "Gothic", "Grantha",
+    "Greek", "Gujarati", "Gunjala_Gondi", "Gurmukhi", "Han", "Hangul", "Hanifi_Rohingya", "Hanunoo", "Hatran",
+    "Hebrew", "Hiragana", "Imperial_Aramaic", "Inscriptional_Pahlavi", "Inscriptional_Parthian", "Javanese",
+    "Kaithi", "Kannada", "Katakana", "Kawi", "Kayah_Li", "Kharoshthi", "Khitan_Small_Script", "Khmer", "Khojki",
+    "Khudawadi", "Lao", "Latin", "Lepcha", "Limbu", "Linear_A", "Linear_B", "Lisu", "Lycian", "Lydian",
+    "Mahajani", "Makasar", "Malayalam", "Mandaic", "Manichaean", "Marchen", "Masaram_Gondi", "Medefaidrin",
+    "Meetei_Mayek", "Mende_Kikakui", "Meroitic_Cursive", "Meroitic_Hieroglyphs", "Miao", "Modi", "Mongolian",
+    "Mro", "Multani", "Myanmar", "Nabataean", "Nag_Mundari", "Nandinagari", "New_Tai_Lue", "Newa", "Nko",
+    "Nushu", "Nyiakeng_Puachue_Hmong", "Ogham", "Ol_Chiki", "Old_Hungarian", "Old_Italic", "Old_North_Arabian",
+    "Old_Permic", "Old_Persian", "Old_Sogdian", "Old_South_Arabian", "Old_Turkic", "Old_Uyghur", "Oriya",
+    "Osage", "Osmanya", "Other", "Pahawh_Hmong", "Palmyrene", "Pau_Cin_Hau", "Phags_Pa", "Phoenician",
+    "Psalter_Pahlavi", "Rejang", "Runic", "Samaritan", "Saurashtra", "Sharada", "Shavian", "Siddham",
+    "SignWriting", "Sinhala", "Sogdian", "Sora_Sompeng", "Soyombo", "Sundanese", "Syloti_Nagri", "Syriac",
+    "Tagalog", "Tagbanwa", "Tai_Le", "Tai_Tham", "Tai_Viet", "Takri", "Tamil", "Tangsa", "Tangut", "Telugu",
+    "Thaana", "Thai", "Tibetan", "Tifinagh", "Tirhuta", "Toto", "Ugaritic", "Vai", "Vithkuqi", "Wancho",
+    "Warang_Citi", "Yezidi", "Yi", "Zanabazar_Square",
+)  # fmt: skip
+"""Unicode's scripts in order of name; `Other` is any that a newer Unicode has added since."""
+
+NO_SCRIPT: Final = 255
+"""The table's value for what is no letter of a script: digits, punctuation, Common, Inherited."""
+
+SCRIPTS_TYPE: Final = pa.list_(pa.struct([("script", pa.string()), ("letters", pa.int32())]))
+
+
+@cache
+def script_table() -> npt.NDArray[np.uint8]:
+    """A table from code point to the index of its letter's script in SCRIPTS, or to NO_SCRIPT."""
+    every = "".join(chr(i) for i in range(0x110000) if not 0xD800 <= i < 0xE000)
+    # the ideographic zero is a letter-number to Unicode and a character like any other to a reader
+    letters = "".join(regex.findall(r"[\p{L}〇]+", every))
+    letters = regex.sub(r"[\p{Script=Common}\p{Script=Inherited}]+", "", letters)
+    table = np.full(0x110000, NO_SCRIPT, np.uint8)
+    # the largest first, so that the many small scripts search a short rest
+    for name in sorted(SCRIPTS, key=lambda s: s not in ("Han", "Hangul", "Tangut", "Egyptian_Hieroglyphs")):
+        if name == "Other":
+            continue
+        run = rf"\p{{Script={name}}}+"
+        found = "".join(regex.findall(run, letters))
+        table[np.frombuffer(found.encode("utf-32-le"), np.uint32)] = SCRIPTS.index(name)
+        letters = regex.sub(run, "", letters)
+    table[np.frombuffer(letters.encode("utf-32-le"), np.uint32)] = SCRIPTS.index("Other")
+    table.setflags(write=False)
+    return table
+
+
+class CodePoints(NamedTuple):
+    """A batch of captions as one array: the code points, and the row that each belongs to.
+
+    Every caption ends with a line feed, so that what stands beside a character never belongs to
+    another caption.
+    """
+
+    points: npt.NDArray[np.uint32]
+    rows: npt.NDArray[np.int64]
+
+
+def code_points(captions: pa.StringArray) -> CodePoints:
+    """The code points of a batch; a null caption has a line feed alone."""
+    texts = [text + "\n" if text is not None else "\n" for text in captions.to_pylist()]
+    points = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32)
+    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+    return CodePoints(points, np.repeat(np.arange(len(texts)), lengths))
+
+
+class Scripts:
+    """Counts a cleaned caption's letters by script."""
+
+    VERSION = 1
+    LIBRARIES = ("regex",)
+
+    def measure(self, captions: pa.StringArray) -> dict[str, pa.Array]:
+        """Columns `letters` and `scripts` (most frequent first, ties by name); null where the caption is."""
+        points, rows = code_points(captions)
+        script = script_table()[points]
+        is_letter = script != NO_SCRIPT
+        width = len(SCRIPTS)
+        counts = np.bincount(rows[is_letter] * width + script[is_letter], minlength=len(captions) * width)
+        cells = np.flatnonzero(counts)
+        row, name = np.divmod(cells, width)
+        order = np.lexsort((name, -counts[cells], row))
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(captions)))]).astype(np.int32)
+        missing = captions.is_null()
+        names = pa.array(SCRIPTS, pa.string()).take(pa.array(name[order]))
+        values = pa.StructArray.from_arrays(
+            [names, pa.array(counts[cells][order], pa.int32())], fields=list(SCRIPTS_TYPE.value_type)
+        )
+        letters = np.bincount(rows[is_letter], minlength=len(captions))
+        mask = missing.to_numpy(zero_copy_only=False)
+        return {
+            "letters": pa.array(letters, pa.int32(), mask=mask),
+            "scripts": pa.ListArray.from_arrays(pa.array(offsets), values, type=SCRIPTS_TYPE, mask=missing),
+        }

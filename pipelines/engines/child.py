@@ -1,0 +1,133 @@
+"""The child process in which every task runs, whichever engine started it.
+
+    python -m pipelines.engines.child SOCKET_FD ROW_FD LIFELINE_FD
+
+It publishes the number of the row it is about to touch in shared memory, so that its parent knows
+which row killed it. The kernel keeps the row's deadline: a timer over the process's CPU time (and a
+long one over the clock) whose signal, left at its default, ends a process that spins inside a C call,
+even when nobody is left to watch it.
+"""
+
+import mmap
+import os
+import resource
+import signal
+import socket
+import struct
+import sys
+import threading
+import traceback
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.engines import exchange
+from pipelines.engines.step import Json, Limits, Step, load_worker
+from pipelines.engines.wire import receive, send
+
+ROW = struct.Struct("<q")
+
+
+class Published:
+    """The row at hand, in memory shared with the parent, and its deadline."""
+
+    def __init__(self, fd: int) -> None:
+        self._memory = mmap.mmap(fd, ROW.size * 2)
+        self._limits = Limits()
+        self._count = 0
+
+    def begin(self, limits: Limits) -> None:
+        self._limits = limits
+        self._count = 0
+        self(-1)
+
+    def __call__(self, row: int) -> None:
+        self._count += row >= 0
+        ROW.pack_into(self._memory, 0, row)
+        ROW.pack_into(self._memory, ROW.size, self._count)
+        armed = row >= 0
+        signal.setitimer(signal.ITIMER_PROF, self._limits.row_cpu_seconds if armed else 0)
+        signal.setitimer(signal.ITIMER_REAL, self._limits.row_wall_seconds if armed else 0)
+
+
+class Child:
+    """Serves one parent until it goes away."""
+
+    def __init__(self, channel: socket.socket, at: Published) -> None:
+        self._channel = channel
+        self._at = at
+        self._worker: Any = None
+
+    def serve(self) -> None:
+        while (message := receive(self._channel)) is not None:
+            try:
+                reply = {"receipt": self._do(message)}
+            except MemoryError:
+                os._exit(OUT_OF_MEMORY)
+            except Exception as failure:  # noqa: BLE001 - the parent raises it again
+                reply = {"failure": describe(failure)}
+            self._at.begin(Limits())
+            send(self._channel, reply)
+
+    def _do(self, message: Json) -> Json:
+        match message["do"]:
+            case "load":
+                step = message["step"]
+                limits = Limits(**step["limits"])
+                restrict(limits)
+                self._worker = load_worker(Step(step["name"], step["worker"], step["setup"]))
+                self._at.begin(limits)
+                return {}
+            case "run":
+                receipt: Json = self._worker.run(message["task"], self._at)
+                return receipt
+            case "split":
+                return exchange.write(self._worker.split(message["task"], self._at), message["path"])
+            case "reduce":
+                table = exchange.read(message["pieces"])
+                receipt = self._worker.reduce(message["partition"], table)
+                return receipt
+            case other:
+                raise ValueError(f"unknown request {other!r}")
+
+
+OUT_OF_MEMORY = 77
+"""The exit code of a child that met its memory limit in a way Python could still tell."""
+
+
+def describe(failure: Exception) -> dict[str, str]:
+    """A failure as text: its class, its sentence, and its traceback for those that need one."""
+    text = "".join(traceback.format_exception(failure))
+    return {"class": type(failure).__name__, "message": str(failure), "traceback": text}
+
+
+def restrict(limits: Limits) -> None:
+    """Hold this process to its limits: private memory, no core file, its share of threads."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = limits.memory_bytes if hard == resource.RLIM_INFINITY else min(limits.memory_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
+    pa.set_cpu_count(limits.threads)
+    pa.set_io_thread_count(max(limits.threads, 1))
+
+
+def watch(lifeline: int) -> None:
+    """End this process at once when the parent is gone: its end of the pipe closes with it."""
+
+    def wait() -> None:
+        os.read(lifeline, 1)
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def main() -> None:
+    """Serve the parent whose socket, shared memory and lifeline are given by number."""
+    channel_fd, row_fd, lifeline = (int(argument) for argument in sys.argv[1:4])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    watch(lifeline)
+    Child(socket.socket(fileno=channel_fd), Published(row_fd)).serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""A worker whose tasks run in a child process that may die, hang or eat memory without harm.
+
+The same on every engine. When the child dies the row it had published is tried alone, in a fresh
+child each time; only a row that fails alone three times is blamed. Its verdict goes into the task,
+so that the next child passes it by, and comes back in the receipt.
+"""
+
+import mmap
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from pipelines.engines.child import OUT_OF_MEMORY, ROW
+from pipelines.engines.step import Json, Step
+from pipelines.engines.wire import WorkerDied, rebuild, receive, send
+from schemas.errors import ROW_ERRORS
+
+TRIES = 3
+"""How often a row must fail alone, and a task without a culprit, before it is given up."""
+
+Rows = Callable[[int], None]
+"""Told how many rows were begun since it was last told."""
+
+
+@dataclass(frozen=True)
+class Death:
+    """How a child ended: the row it had published (-1: none) and what the kernel said."""
+
+    row: int
+    kind: str
+
+
+class Stopped(Exception):
+    """The driver has called the work off."""
+
+
+class IsolatedWorker:
+    """Runs a step's tasks in a child process, and in a new one after each death."""
+
+    def __init__(self, step: Step, rows: Rows | None = None) -> None:
+        self._step = step
+        self._rows = rows
+        self._stopped = False
+        self._child: subprocess.Popen[bytes] | None = None
+        self._channel: socket.socket
+        self._lifeline = -1
+        self._memory_fd = os.memfd_create("vlcorpus-row")
+        os.ftruncate(self._memory_fd, ROW.size * 2)
+        self._memory = mmap.mmap(self._memory_fd, ROW.size * 2)
+
+    def run(self, task: Json) -> Json:
+        """The receipt of one map task; `verdicts` in it holds [row, kind] of every row blamed."""
+        verdicts: dict[str, str] = dict(task.get("verdicts", {}))
+        deaths: Counter[int] = Counter()
+        careful = False
+        while True:
+            outcome = self._request({"do": "run", "task": {**task, "verdicts": verdicts, "careful": careful}})
+            if not isinstance(outcome, Death):
+                return {**outcome, "verdicts": verdicts}
+            deaths[outcome.row] += 1
+            kind = self._alone(task, outcome) if outcome.row >= 0 else None
+            if kind:
+                verdicts[str(outcome.row)] = kind
+            elif deaths[outcome.row] >= TRIES:
+                raise WorkerDied(self._died(task, outcome))
+            careful = careful or outcome.row < 0
+
+    def split(self, task: Json, path: str) -> Json:
+        """Split one shuffle task into pieces, written to `path`."""
+        return self._retried({"do": "split", "task": task, "path": path}, task)
+
+    def reduce(self, partition: int, pieces: list[tuple[str, list[int]]]) -> Json:
+        """Reduce one partition from its pieces."""
+        request = {"do": "reduce", "partition": partition, "pieces": pieces}
+        return self._retried(request, {"partition": partition})
+
+    def use(self, step: Step) -> None:
+        """Go on with another step, in the same child where its limits allow."""
+        if step.limits.threads != self._step.limits.threads:
+            self.close()
+        changed, self._step = step != self._step, step
+        if changed and self._child is not None:
+            self._load()
+
+    def stop(self) -> None:
+        """Called from another thread: end the child, so that whoever waits for it raises Stopped."""
+        self._stopped = True
+        if (child := self._child) is not None:
+            child.kill()
+
+    def close(self) -> None:
+        """End the child."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+            self._hang_up()
+
+    def _alone(self, task: Json, death: Death) -> str | None:
+        """What to blame the row for, if it ends three fresh children when it is tried alone."""
+        kinds = []
+        for _ in range(TRIES):
+            self.close()
+            outcome = self._request({"do": "run", "task": {**task, "only": death.row}})
+            if not isinstance(outcome, Death):
+                return None
+            kinds.append(outcome.kind)
+        # the commonest, so that one stray signal from outside does not change the verdict
+        return Counter(sorted(kinds)).most_common(1)[0][0]
+
+    def _retried(self, request: Json, task: Json) -> Json:
+        for _ in range(TRIES):
+            outcome = self._request(request)
+            if not isinstance(outcome, Death):
+                return outcome
+        raise WorkerDied(self._died(task, outcome))
+
+    def _died(self, task: Json, death: Death) -> str:
+        what = task.get("shard") or task.get("partition") or "a task"
+        return (
+            f"the worker of phase {self._step.name} died {TRIES} times on {what} ({ROW_ERRORS[death.kind]}) "
+            "where no single row is to blame: give it more memory (resources.memory) or fewer workers"
+        )
+
+    def _request(self, message: Json) -> Json | Death:
+        try:
+            self._ensure_child()
+            send(self._channel, message)
+            self._wait()
+            reply = receive(self._channel)
+        except (BrokenPipeError, ConnectionError):
+            reply = None
+        if reply is None:
+            return self._autopsy()
+        if "failure" in reply:
+            raise rebuild(reply["failure"])
+        receipt: Json = reply["receipt"]
+        return receipt
+
+    def _wait(self) -> None:
+        """Until there is a reply or an end; tells of rows meanwhile."""
+        told = 0
+        while True:
+            ready, _, _ = select.select([self._channel], [], [], 0.25 if self._rows else None)
+            count = ROW.unpack_from(self._memory, ROW.size)[0]
+            if self._rows and count > told:
+                self._rows(count - told)
+                told = count
+            if ready:
+                return
+
+    def _ensure_child(self) -> None:
+        if self._child is not None and self._child.poll() is None:
+            return
+        self.close()
+        ROW.pack_into(self._memory, 0, -1)
+        ours, theirs = socket.socketpair()
+        lifeline, self._lifeline = os.pipe()
+        fds = (theirs.fileno(), self._memory_fd, lifeline)
+        self._channel = ours
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "pipelines.engines.child", *map(str, fds)],
+            pass_fds=fds,
+            stdin=subprocess.DEVNULL,
+            env=child_environment(self._step),
+        )
+        theirs.close()
+        os.close(lifeline)
+        self._load()
+
+    def _load(self) -> None:
+        send(self._channel, {"do": "load", "step": asdict(self._step)})
+        self._wait()
+        reply = receive(self._channel)
+        if reply is None:
+            death = self._autopsy()
+            raise WorkerDied(f"the worker of phase {self._step.name} died while it was set up ({death.kind})")
+        if "failure" in reply:
+            raise rebuild(reply["failure"])
+
+    def _autopsy(self) -> Death:
+        assert self._child is not None
+        code = self._child.wait()
+        row = ROW.unpack_from(self._memory, 0)[0]
+        self._hang_up()
+        if self._stopped:
+            raise Stopped
+        return Death(row, kind_of_death(code))
+
+    def _hang_up(self) -> None:
+        self._channel.close()
+        os.close(self._lifeline)
+        self._child = None
+
+
+def kind_of_death(code: int) -> str:
+    """The row error that an exit code stands for."""
+    if code in (-signal.SIGPROF, -signal.SIGALRM, -signal.SIGVTALRM, -signal.SIGXCPU):
+        return "deadline"
+    # the kernel's out-of-memory killer and this process's own limit
+    if code in (-signal.SIGKILL, OUT_OF_MEMORY):
+        return "out_of_memory"
+    return "crash"
+
+
+def child_environment(step: Step) -> dict[str, str]:
+    """The parent's environment, its import path, and the step's share of threads."""
+    threads = str(step.limits.threads)
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    shares = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ARROW_IO_THREADS")
+    return {**os.environ, **dict.fromkeys(shares, threads), "PYTHONPATH": path}

@@ -1,0 +1,109 @@
+"""The embedded engine: worker processes of this machine, each fed by a thread of the driver."""
+
+import os
+import queue
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pipelines.engines import exchange
+from pipelines.engines.isolation import IsolatedWorker, Rows, Stopped
+from pipelines.engines.step import Done, Json, Step
+
+Work = Callable[[IsolatedWorker, int], Json]
+
+
+class LocalEngine:
+    """Runs steps in `workers` child processes; `rows` is told of progress."""
+
+    def __init__(self, workers: int, scratch: Path | None = None, rows: Rows | None = None) -> None:
+        self._workers = workers
+        self._scratch = scratch
+        self._rows = rows
+        self._pool: list[IsolatedWorker] = []
+
+    def map(self, step: Step, tasks: Sequence[Json], done: Done | None = None) -> list[Json]:
+        """Receipts in the order of the tasks; `done` hears of each at once, in this thread."""
+        return self._spread(step, len(tasks), lambda worker, i: worker.run(tasks[i]), done)
+
+    def shuffle(self, step: Step, tasks: Sequence[Json], partitions: int) -> list[Json]:
+        """Receipts of the partitions that hold rows, in partition order."""
+        folder = Path(tempfile.mkdtemp(prefix="shuffle-", dir=self._scratch))
+        try:
+            written = self._spread(
+                step, len(tasks), lambda worker, i: worker.split(tasks[i], str(folder / f"{i}.arrow"))
+            )
+            pieces = list(exchange.by_partition(written).items())
+            return self._spread(step, len(pieces), lambda worker, i: worker.reduce(*pieces[i]))
+        finally:
+            shutil.rmtree(folder)
+
+    def close(self) -> None:
+        """End every child."""
+        while self._pool:
+            self._pool.pop().close()
+
+    def _spread(self, step: Step, count: int, work: Work, done: Done | None = None) -> list[Json]:
+        """Do `count` pieces of work over the workers; the first failure ends all and is raised."""
+        todo: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for index in range(count):
+            todo.put(index)
+        finished: queue.SimpleQueue[tuple[int, Json | BaseException]] = queue.SimpleQueue()
+        workers = self._take(step, min(self._workers, count))
+        threads = [threading.Thread(target=_serve, args=(w, step, work, todo, finished)) for w in workers]
+        receipts: list[Json] = [{} for _ in range(count)]
+        try:
+            for thread in threads:
+                thread.start()
+            for _ in range(count):
+                index, outcome = finished.get()
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                receipts[index] = outcome
+                if done:
+                    done(index, outcome)
+        except BaseException:
+            for worker in workers:
+                worker.stop()
+            raise
+        finally:
+            for thread in threads:
+                thread.join()
+        self._pool += workers
+        return receipts
+
+    def _take(self, step: Step, count: int) -> list[IsolatedWorker]:
+        while len(self._pool) < count:
+            self._pool.append(IsolatedWorker(step, self._rows))
+        taken, self._pool = self._pool[:count], self._pool[count:]
+        return taken
+
+
+def _serve(
+    worker: IsolatedWorker,
+    step: Step,
+    work: Work,
+    todo: "queue.SimpleQueue[int]",
+    finished: "queue.SimpleQueue[tuple[int, Json | BaseException]]",
+) -> None:
+    """One thread's loop: take work, do it in its child, report; the first failure ends it."""
+    index = -1
+    try:
+        worker.use(step)
+        while True:
+            index = todo.get_nowait()
+            finished.put((index, work(worker, index)))
+    except queue.Empty:
+        return
+    except Stopped:
+        worker.close()
+    except BaseException as failure:  # noqa: BLE001 - raised again in the driver's thread
+        worker.close()
+        finished.put((index, failure))
+
+
+def default_workers() -> int:
+    """As many workers as this process may use cores."""
+    return len(os.sched_getaffinity(0))

@@ -1,0 +1,88 @@
+"""What an engine is given: a step, and tasks that are plain data.
+
+A step names a worker class and its settings; a task is a JSON-able dict. Nothing is pickled, so the
+same step travels to a local child, a Ray actor or a Beam bundle as text.
+"""
+
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+Json = dict[str, Any]
+"""A JSON object: what tasks, settings and receipts are."""
+
+At = Callable[[int], None]
+"""Called with the number of the row that is about to be touched; -1 when no row is."""
+
+
+class MapWorker(Protocol):
+    """Made once per process with the step's settings; then run task by task."""
+
+    def run(self, task: Json, at: At) -> Json:
+        """Do one task, write its output whole, and give back a small receipt."""
+
+
+class ShuffleWorker(Protocol):
+    """Splits tasks into pieces by partition, then reduces each partition whole."""
+
+    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
+        """The task's rows, in pieces, each with the partition it belongs to."""
+
+    def reduce(self, partition: int, table: pa.Table) -> Json:
+        """Do one partition: its rows come in any order."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one row, and one worker's child process, may use before it is stopped."""
+
+    row_cpu_seconds: float = 60.0
+    row_wall_seconds: float = 600.0
+    memory_bytes: int = 8 * 1024**3
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one worker of a step needs from a cluster."""
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One phase's work: `worker` is "module:Class", `setup` its settings."""
+
+    name: str
+    worker: str
+    setup: Json = field(default_factory=dict)
+    limits: Limits = Limits()
+    resources: Resources = Resources()
+
+
+Done = Callable[[int, Json], None]
+"""Called in the driver with a task's index and its receipt, as soon as there is one."""
+
+
+class Engine(Protocol):
+    """Runs a step's tasks; never sees a row."""
+
+    def map(self, step: Step, tasks: Sequence[Json], done: Done | None = None) -> list[Json]:
+        """Receipts in the order of the tasks."""
+
+    def shuffle(self, step: Step, tasks: Sequence[Json], partitions: int) -> list[Json]:
+        """Receipts of the partitions that hold rows, in partition order."""
+
+    def close(self) -> None:
+        """End every process that the engine started."""
+
+
+def load_worker(step: Step) -> Any:
+    """The step's worker, made with its settings."""
+    module, _, name = step.worker.partition(":")
+    return getattr(importlib.import_module(module), name)(step.setup)

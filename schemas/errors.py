@@ -1,0 +1,65 @@
+"""What can go wrong, as one tree.
+
+    VlcorpusError            a person can mend it: one sentence, exit code 1
+    ├── RecipeError          the recipe is wrong: names the key and the line
+    ├── InputError           a source cannot be read as asked: names source, file and remedy
+    │   └── ShardError       one input shard is damaged; what was read before it counts
+    ├── OutputError          what was asked for cannot be written: disk full, folder in use
+    └── VerifyError          a corpus does not match its manifest
+    RowError                 one row cannot be used: data, never a stop; it quarantines the row
+
+Anything else that is raised is a mistake in the program and propagates with its traceback.
+"""
+
+from typing import Final
+
+ROW_ERRORS: Final = {
+    "empty": "the image has no bytes",
+    "no_image": "the row has no image",
+    "not_image": "the bytes are not a picture of any format that is known",
+    "unsupported_format": "a picture, but of a format that the recipe does not admit",
+    "truncated": "the picture ends before its data does",
+    "undecodable": "the picture's header is sound but its data is not",
+    "too_many_pixels": "the header announces more pixels than the limit",
+    "too_large": "more bytes than the limit",
+    "bad_row": "the row's own record is malformed",
+    "crash": "the process died each time it measured this row",
+    "deadline": "the row took longer than the deadline each time",
+    "out_of_memory": "the row took more memory than the limit each time",
+}
+"""The classes of error that quarantine a row, with what each means."""
+
+
+class VlcorpusError(Exception):
+    """A failure that the person at the keyboard can mend; its text is one sentence."""
+
+
+class RecipeError(VlcorpusError):
+    """The recipe, or an option that stands for a part of it, is wrong."""
+
+
+class InputError(VlcorpusError):
+    """A source cannot be read as the recipe asks."""
+
+
+class ShardError(InputError):
+    """An input shard is damaged or unreadable; rows read before the damage stay."""
+
+
+class OutputError(VlcorpusError):
+    """The output cannot be written."""
+
+
+class VerifyError(VlcorpusError):
+    """A corpus does not match its manifest."""
+
+
+class RowError(Exception):
+    """A row that cannot be used: `kind` is a key of ROW_ERRORS, `message` says more."""
+
+    def __init__(self, kind: str, message: str = "") -> None:
+        if kind not in ROW_ERRORS:
+            raise ValueError(f"unknown row error {kind!r}")
+        super().__init__(kind, message)
+        self.kind = kind
+        self.message = message or ROW_ERRORS[kind]

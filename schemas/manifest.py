@@ -1,0 +1,218 @@
+"""The manifest: what a corpus is made of, how, and what became of every input row.
+
+`manifest.json` is `Manifest.dump()`; two equal runs have equal manifests, to the byte. So it holds no
+time, host, path outside the corpus, engine or number of workers.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Annotated, Final, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+
+from schemas.errors import VerifyError
+
+UNNAMED: Final = ("manifest.json", "run.json")
+"""Files beside `work/` that no manifest names: itself, and what is true of one run only."""
+
+MAX_BYTES: Final = 1 << 30
+"""A manifest above this size is refused unread: ours take about 150 bytes a file."""
+
+Count = Annotated[int, Field(ge=0, strict=True)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}\Z")]
+
+
+def relative(name: str) -> str:
+    """`name` itself if it stays inside the corpus and names a file of it; ValueError otherwise."""
+    parts = name.split("/")
+    if name.startswith("/") or "\\" in name or ":" in parts[0] or re.search(r"[\x00-\x1f\x7f]", name):
+        raise ValueError(f"{name!r} is not a relative name with / between its parts")
+    if any(part in ("", ".", "..") for part in parts):
+        raise ValueError(f"{name!r} leaves the corpus or holds an empty part")
+    if parts[0] == "work" or name in UNNAMED:
+        raise ValueError(f"{name!r} is of the run, not of the corpus")
+    return name
+
+
+class Record(BaseModel):
+    """A frozen part of the manifest in which an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RuleCount(Record):
+    """What one rule did to one source: rows that it dropped as the first to fail, and all that failed it."""
+
+    rule: str
+    dropped: Count
+    failed: Count
+
+
+class Funnel(Record):
+    """What became of the rows of one source; `rules` stand in the order in which they are applied."""
+
+    rows: Count
+    kept: Count
+    dropped: Count
+    quarantined: Count
+    rules: tuple[RuleCount, ...] = ()
+    errors: dict[str, Count] = Field({}, description="quarantined rows by class of error")
+
+    def problems(self) -> Iterator[str]:
+        """One sentence for every sum that does not come out."""
+        total = self.kept + self.dropped + self.quarantined
+        if total != self.rows:
+            yield f"kept + dropped + quarantined is {total:,}, but there are {self.rows:,} rows"
+        first = sum(rule.dropped for rule in self.rules)
+        if first != self.dropped:
+            yield f"the rules dropped {first:,} rows, but {self.dropped:,} are dropped"
+        errors = sum(self.errors.values())
+        if errors != self.quarantined:
+            yield f"the errors are {errors:,}, but {self.quarantined:,} rows are quarantined"
+        for rule, times in Counter(rule.rule for rule in self.rules).items():
+            if times > 1:
+                yield f"rule {rule} is counted {times} times"
+        for one in self.rules:
+            if not one.dropped <= one.failed <= self.dropped:
+                yield f"rule {one.rule} dropped {one.dropped:,} rows, but {one.failed:,} failed it"
+
+
+class Source(Record):
+    """One data set that went in. `origin` is public text, never a path."""
+
+    id: str
+    origin: str = ""
+    licence: str = "unknown"
+    role: str = "train"
+    rows: Count
+
+
+class SampleCount(Record):
+    """How many samples of one (split, task, source) came out, by language."""
+
+    split: str
+    task: str
+    source: str
+    samples: Count
+    languages: dict[str, Count] = {}
+
+
+class Verdict(Record):
+    """A row that was given up on for time or memory, which another machine might not have to."""
+
+    source: str
+    shard: str
+    member: str
+    error: str
+    message: str = ""
+
+
+class BadShard(Record):
+    """An input shard that broke off: the rows read before the damage count, the rest is unknown."""
+
+    source: str
+    shard: str
+    rows: Count
+    error: str
+
+
+class Output(Record):
+    """A file of the corpus; `rows` is null where the file does not consist of rows."""
+
+    size: Count
+    sha256: Sha256
+    rows: Count | None = None
+
+
+class Manifest(Record):
+    """Everything that `vlcorpus verify` and the dataset card go by."""
+
+    schema_version: Literal[1] = 1
+    name: str = "corpus"
+    recipe: Sha256 = Field(description="digest of the recipe, over what determines the data")
+    seed: int
+    versions: dict[str, str] = Field(description="libraries whose version can change the data")
+    sources: tuple[Source, ...]
+    thresholds: dict[str, dict[str, JsonValue]] = Field({}, description="source -> rule -> settings")
+    funnel: dict[str, Funnel] = Field(description="source -> what became of its rows")
+    samples: tuple[SampleCount, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    bad_shards: tuple[BadShard, ...] = ()
+    outputs: dict[Annotated[str, AfterValidator(relative)], Output] = {}
+
+    @model_validator(mode="after")
+    def _sums(self, info: ValidationInfo) -> "Manifest":
+        # `load(sums=False)` lets `vlcorpus verify` report wrong sums beside all else that is wrong
+        if (info.context or {}).get("sums", True):
+            problems = list(self.problems())
+            if problems:
+                raise ValueError("; ".join(problems))
+        return self
+
+    def problems(self) -> Iterator[str]:
+        """One sentence for every count that contradicts another."""
+        ids = [source.id for source in self.sources]
+        if len(set(ids)) != len(ids) or set(ids) != set(self.funnel):
+            yield f"the funnel counts {sorted(self.funnel)}, but the sources are {sorted(ids)}"
+        rows = {source.id: source.rows for source in self.sources}
+        for source, funnel in self.funnel.items():
+            for problem in funnel.problems():
+                yield f"source {source}: {problem}"
+            if rows.get(source, funnel.rows) != funnel.rows:
+                yield f"source {source}: {rows[source]:,} rows went in, the funnel counts {funnel.rows:,}"
+        for count in self.samples:
+            languages = sum(count.languages.values())
+            if languages != count.samples:
+                yield f"{_folder(count)}: {count.samples:,} samples, but {languages:,} by language"
+        yield from self._shard_problems()
+
+    def _shard_problems(self) -> Iterator[str]:
+        rows: Counter[str] = Counter()
+        for name, output in self.outputs.items():
+            folder, _, file = name.rpartition("/")
+            stem, _, suffix = file.rpartition(".")
+            # a tar's index repeats its rows
+            indexed = suffix == "parquet" and f"{folder}/{stem}.tar" in self.outputs
+            if name.startswith("shards/") and not indexed:
+                rows[folder] += output.rows or 0
+        counted = Counter({_folder(count): count.samples for count in self.samples})
+        for folder in sorted(set(rows) | set(counted)) if self.outputs else []:
+            if rows[folder] != counted[folder]:
+                yield f"{folder}: {counted[folder]:,} samples are counted, its shards hold {rows[folder]:,}"
+
+    def dump(self) -> bytes:
+        """The one JSON text of this manifest: sorted keys, UTF-8, a line feed at the end."""
+        record = self.model_dump(mode="json")
+        return (
+            json.dumps(record, sort_keys=True, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+        ).encode()
+
+
+def _folder(count: SampleCount) -> str:
+    return f"shards/{count.split}/{count.task}/{count.source}"
+
+
+def load(data: bytes, *, sums: bool = True) -> Manifest:
+    """The manifest that `data` holds; VerifyError says in one sentence what is wrong with it.
+
+    With `sums=False` counts may contradict each other: ask `Manifest.problems()`.
+    """
+    if len(data) > MAX_BYTES:
+        raise VerifyError(f"manifest.json has {len(data):,} bytes, above the limit of {MAX_BYTES:,}")
+    try:
+        return Manifest.model_validate_json(data, context={"sums": sums})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise VerifyError(f"manifest.json is not a manifest: {place}: {first['msg']}") from error

@@ -1,0 +1,121 @@
+"""The raw row, its key, and the Arrow schemas of what is known about it.
+
+A row is one raw record, named by (source, shard, member). Its key says what the pair *is*,
+whichever file holds it.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Final
+
+import pyarrow as pa
+
+from schemas.errors import RowError
+
+ROW: Final[list[tuple[str, pa.DataType]]] = [
+    ("source", pa.string()),
+    ("shard", pa.string()),
+    ("member", pa.string()),
+]
+"""The columns that name a row; every join is by them."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawRow:
+    """One raw record as a reader found it.
+
+    `caption` is the caption's bytes as stored (None: absent; b"": empty). `offset` and `size`
+    place the image's bytes in an uncompressed tar, for a later seek. `error` is set where the
+    reader itself could not make the row whole; the row is still a row.
+    """
+
+    member: str
+    image: bytes | None
+    caption: bytes | None
+    url: str | None = None
+    offset: int | None = None
+    extra: dict[str, str | int | float | bool | None] = field(default_factory=dict)
+    error: RowError | None = None
+
+
+def pair_key(source: str, url: str | None, image_sha256: str, caption: bytes | None) -> str:
+    """The key of a pair: 32 lower-case hex digits.
+
+    BLAKE2b-128 over length-prefixed fields, so that no two different pairs run together: the
+    source's id; `u` + URL where there is one, else `b` + SHA-256 of the image bytes; the caption's
+    bytes as stored, where absent and empty differ.
+    """
+    picture = f"u{url}" if url else f"b{image_sha256}"
+    text = b"-" if caption is None else b"+" + caption
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (source.encode(), picture.encode("utf-8", "surrogatepass"), text):
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()
+
+
+SIGNALS: Final = pa.schema(
+    [
+        ("key", pa.string()),
+        *ROW,
+        ("url", pa.string()),
+        ("caption_raw", pa.string()),
+        # from the caption: filters/caption.py
+        ("caption", pa.string()),
+        ("caption_chars", pa.int32()),
+        ("caption_words", pa.int32()),
+        ("caption_han", pa.int32()),
+        ("pattern", pa.string()),
+        ("special_tag", pa.string()),
+        ("emoji", pa.int32()),
+        # filters/scripts.py: letters by Unicode script, most frequent first
+        ("letters", pa.int32()),
+        ("scripts", pa.list_(pa.struct([("script", pa.string()), ("letters", pa.int32())]))),
+        # filters/language.py
+        ("language", pa.string()),
+        ("language_score", pa.float32()),
+        # from the picture: filters/picture.py and its neighbours
+        ("format", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("aspect_ratio", pa.float32()),
+        ("orientation", pa.int8()),
+        ("byte_size", pa.int64()),
+        ("sha256", pa.string()),
+        ("original_sha256", pa.string()),
+        ("phash", pa.uint64()),
+        ("pixels", pa.string()),
+        ("grey_range", pa.int16()),
+        ("grey_std", pa.float32()),
+        # where the bytes are, and what kept the row from being measured
+        ("offset", pa.int64()),
+        ("extra", pa.string()),
+        ("error", pa.string()),
+        ("error_message", pa.string()),
+    ]
+)
+"""work/signals: one row for each input row. `error` null means that all could be measured."""
+
+CLUSTERS: Final = pa.schema(
+    [
+        *ROW,
+        ("key", pa.string()),
+        ("kind", pa.string()),
+        ("cluster", pa.string()),
+        ("distance", pa.int32()),
+    ]
+)
+"""work/clusters: one row for each membership in a cluster of two rows or more."""
+
+DECISIONS: Final = pa.schema(
+    [
+        *ROW,
+        ("key", pa.string()),
+        ("decision", pa.string()),
+        ("reason", pa.string()),
+        ("failed", pa.list_(pa.string())),
+        ("detail", pa.string()),
+        ("split", pa.string()),
+    ]
+)
+"""work/decisions: exactly one row for each input row."""

@@ -1,0 +1,237 @@
+"""One training example, neutral as to the model that will read it.
+
+The JSON form is the contract between the corpus and whoever trains on it: a shard's KEY.json, and the
+column `sample` of every index, are exactly `Sample.to_json()`.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+from schemas.strict import array, boolean, dumps, fields, loads, pixels, require, string, whole
+
+Box = tuple[float, float, float, float]
+"""x1, y1, x2, y2 in pixels of the stored picture."""
+Quad = tuple[tuple[float, float], tuple[float, float], tuple[float, float], tuple[float, float]]
+"""Four corners in pixels of the stored picture, clockwise from the top left of the text."""
+
+ROLES: Final = ("document", "system", "user", "assistant")
+"""Who speaks in a turn; `document` is nobody: the turn is the matter itself."""
+
+_KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,90}")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What is known of one picture of a sample: its format (as Pillow names it), size and digest."""
+
+    format: str
+    width: int
+    height: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        require(self.width > 0 and self.height > 0, "image.width and image.height must be above 0")
+        require(_SHA256.fullmatch(self.sha256) is not None, "image.sha256 must be 64 hex digits")
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Words; `supervised` says whether the model is taught to write them."""
+
+    text: str
+    supervised: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """The place of a picture: an index into the sample's images."""
+
+    image: int
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """Words that stand for regions of the picture shown last before them.
+
+    Coordinates are pixels of the stored picture: whole numbers stay whole, others keep two decimals.
+    """
+
+    phrase: str
+    boxes: tuple[Box, ...] = ()
+    quads: tuple[Quad, ...] = ()
+    supervised: bool = False
+
+    def __post_init__(self) -> None:
+        boxes = tuple(_box(box) for box in self.boxes)
+        quads = tuple(_quad(quad) for quad in self.quads)
+        object.__setattr__(self, "boxes", boxes)
+        object.__setattr__(self, "quads", quads)
+
+
+Segment = Text | ImageRef | Phrase
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one speaker says: segments in reading order."""
+
+    role: str
+    segments: tuple[Segment, ...]
+
+    def __post_init__(self) -> None:
+        require(self.role in ROLES, f"turn.role must be one of {', '.join(ROLES)}, not {self.role!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One training example; pictures are named by their place in `images`, their bytes lie beside it."""
+
+    key: str
+    task: str
+    split: str
+    language: str
+    source: str
+    licence: str
+    images: tuple[Image, ...]
+    turns: tuple[Turn, ...]
+
+    def __post_init__(self) -> None:
+        ok = _KEY.fullmatch(self.key) is not None
+        require(ok, f"key must be 1 to 90 letters, digits, - or _, not {self.key!r}")
+        for turn in self.turns:
+            for segment in turn.segments:
+                if isinstance(segment, ImageRef):
+                    inside = 0 <= segment.image < len(self.images)
+                    require(inside, f"segment.image {segment.image} names none of {len(self.images)} images")
+
+    @property
+    def text(self) -> str:
+        """All words of the sample in reading order; turns are parted by a line feed."""
+        return "\n".join(_words(turn) for turn in self.turns)
+
+    def to_json(self) -> str:
+        """One line of JSON: sorted keys, characters as they are, the same sample always the same text."""
+        record = {name: getattr(self, name) for name in _FIELDS[:6]}
+        record["images"] = [{name: getattr(image, name) for name in _IMAGE} for image in self.images]
+        record["turns"] = [
+            {"role": turn.role, "segments": [_segment_json(one) for one in turn.segments]}
+            for turn in self.turns
+        ]
+        return dumps(record)
+
+    @classmethod
+    def from_json(cls, line: str | bytes) -> "Sample":
+        """The sample that `line` holds; FieldError names any field that is missing, unknown or wrong."""
+        record = fields(loads(line), "sample", _FIELDS)
+        words = {name: string(record[name], name) for name in _FIELDS[:6]}
+        images = tuple(_image(one) for one in array(record["images"], "images"))
+        turns = tuple(_turn(one) for one in array(record["turns"], "turns"))
+        return cls(**words, images=images, turns=turns)
+
+
+_FIELDS: Final = ("key", "task", "split", "language", "source", "licence", "images", "turns")
+_IMAGE: Final = ("format", "width", "height", "sha256")
+
+
+def sample_key(pair_key: str, task: str, ordinal: int) -> str:
+    """The key of a sample, without a dot: the key of its pair, its task, and its number among those."""
+    return f"{pair_key}-{task}-{ordinal}"
+
+
+def caption_sample(
+    pair_key: str,
+    caption: str,
+    image: Image,
+    *,
+    split: str,
+    language: str,
+    source: str,
+    licence: str,
+    ordinal: int = 0,
+) -> Sample:
+    """A picture with its caption, and nothing of a prompt: the markup adds that."""
+    turn = Turn("document", (ImageRef(0), Text(caption, supervised=True)))
+    key = sample_key(pair_key, "caption", ordinal)
+    return Sample(key, "caption", split, language, source, licence, (image,), (turn,))
+
+
+def text_sample(
+    pair_key: str, text: str, *, split: str, language: str, source: str, licence: str, ordinal: int = 0
+) -> Sample:
+    """Pure text, all of it taught."""
+    turn = Turn("document", (Text(text, supervised=True),))
+    return Sample(sample_key(pair_key, "text", ordinal), "text", split, language, source, licence, (), (turn,))
+
+
+def _words(turn: Turn) -> str:
+    words = []
+    for segment in turn.segments:
+        if isinstance(segment, Text):
+            words.append(segment.text)
+        elif isinstance(segment, Phrase):
+            words.append(segment.phrase)
+    return "".join(words)
+
+
+def _box(value: Any) -> Box:
+    require(isinstance(value, list | tuple) and len(value) == 4, f"a box must be 4 numbers, not {value!r}")
+    x1, y1, x2, y2 = (pixels(one, "a box") for one in value)
+    return x1, y1, x2, y2
+
+
+def _point(value: Any) -> tuple[float, float]:
+    require(isinstance(value, list | tuple) and len(value) == 2, f"a corner must be 2 numbers, not {value!r}")
+    return pixels(value[0], "a quad"), pixels(value[1], "a quad")
+
+
+def _quad(value: Any) -> Quad:
+    require(isinstance(value, list | tuple) and len(value) == 4, f"a quad must be 4 corners, not {value!r}")
+    first, second, third, fourth = (_point(one) for one in value)
+    return first, second, third, fourth
+
+
+def _segment_json(segment: Segment) -> dict[str, object]:
+    if isinstance(segment, Text):
+        return {"text": segment.text, "supervised": segment.supervised}
+    if isinstance(segment, ImageRef):
+        return {"image": segment.image}
+    return {
+        "phrase": segment.phrase,
+        "boxes": segment.boxes,
+        "quads": segment.quads,
+        "supervised": segment.supervised,
+    }
+
+
+def _image(value: Any) -> Image:
+    record = fields(value, "image", _IMAGE)
+    width, height = whole(record["width"], "image.width"), whole(record["height"], "image.height")
+    return Image(
+        string(record["format"], "image.format"), width, height, string(record["sha256"], "image.sha256")
+    )
+
+
+def _turn(value: Any) -> Turn:
+    record = fields(value, "turn", ("role", "segments"))
+    segments = tuple(_segment(one) for one in array(record["segments"], "turn.segments"))
+    return Turn(string(record["role"], "turn.role"), segments)
+
+
+def _segment(value: Any) -> Segment:
+    require(isinstance(value, dict), "segment must be an object")
+    if "text" in value:
+        record = fields(value, "segment", ("text", "supervised"))
+        return Text(
+            string(record["text"], "segment.text"), boolean(record["supervised"], "segment.supervised")
+        )
+    if "image" in value:
+        return ImageRef(whole(fields(value, "segment", ("image",))["image"], "segment.image"))
+    record = fields(value, "segment", ("phrase", "boxes", "quads", "supervised"))
+    return Phrase(
+        string(record["phrase"], "segment.phrase"),
+        tuple(array(record["boxes"], "segment.boxes")),
+        tuple(array(record["quads"], "segment.quads")),
+        boolean(record["supervised"], "segment.supervised"),
+    )

@@ -1,0 +1,179 @@
+"""Drawn scenes: one to four plain objects on a varied background.
+
+Draw the parameters first, then render them: a `Scene` is the label of its picture and replays it at
+any size. Lengths are in units of the picture's shorter side, so shapes are never stretched.
+"""
+
+import random
+from dataclasses import dataclass
+from typing import Final
+
+from PIL import Image
+
+from synth import backgrounds
+from synth.backgrounds import Background, Colour
+from synth.shapes import OUTLINES, SHAPES, masks
+
+COLOURS: Final[dict[str, Colour]] = {
+    "red": (215, 35, 40),
+    "orange": (250, 135, 15),
+    "yellow": (250, 220, 45),
+    "green": (40, 155, 65),
+    "blue": (35, 85, 215),
+    "purple": (130, 55, 180),
+    "pink": (250, 135, 185),
+    "brown": (125, 75, 40),
+    "black": (24, 24, 26),
+    "white": (248, 248, 248),
+    "grey": (132, 132, 134),
+}
+"""Every colour, by the name that captions, labels and questions know it by."""
+
+SIZES: Final[dict[str, tuple[float, float]]] = {
+    "small": (0.15, 0.19),
+    "medium": (0.25, 0.31),
+    "large": (0.38, 0.46),
+}
+"""Least and greatest side of an object, in shares of the shorter side; the gaps keep sizes apart."""
+
+Box = tuple[int, int, int, int]
+
+_DARK: Final = (20, 20, 24)
+_LIGHT: Final = (252, 252, 250)
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """One object: what it is called, its colour as drawn, its centre, side and turn (degrees)."""
+
+    shape: str
+    colour: str
+    size: str
+    rgb: Colour
+    x: float
+    y: float
+    side: float
+    angle: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A picture before it is drawn; `width` and `height` in shorter sides (one of them is 1)."""
+
+    width: float
+    height: float
+    background: Background
+    objects: tuple[Object, ...]
+
+    def frame(self, longer: int) -> tuple[int, int]:
+        """(width, height) in pixels of the scene with its longer side `longer` pixels long."""
+        scale = longer / max(self.width, self.height)
+        return max(1, round(self.width * scale)), max(1, round(self.height * scale))
+
+
+def _paint(rng: random.Random, colour: str) -> Colour:
+    """The named colour, a little off: no caption depends on the difference."""
+    red, green, blue = COLOURS[colour]
+    shift = rng.randint(-6, 6)
+    return max(0, min(255, red + shift)), max(0, min(255, green + shift)), max(0, min(255, blue + shift))
+
+
+def _free(x: float, y: float, side: float, others: list[Object]) -> bool:
+    return all(max(abs(x - o.x), abs(y - o.y)) > (side + o.side) / 2 + 0.02 for o in others)
+
+
+def _place(
+    rng: random.Random, size: str, room: tuple[float, float], others: list[Object]
+) -> tuple[str, float, float, float] | None:
+    """(size, x, y, side) of a free place, of a smaller size where the wanted one finds none."""
+    names = list(SIZES)
+    for name in reversed(names[: names.index(size) + 1]):
+        for _ in range(40):
+            side = rng.uniform(*SIZES[name])
+            margin = side / 2 + 0.01
+            x, y = rng.uniform(margin, room[0] - margin), rng.uniform(margin, room[1] - margin)
+            if _free(x, y, side, others):
+                return name, x, y, side
+    return None
+
+
+def _kinds(rng: random.Random, count: int) -> list[tuple[str, str]]:
+    """(shape, colour) of each object; some scenes repeat one kind, so that there is what to count."""
+    kinds = [(rng.choice(SHAPES), rng.choice(tuple(COLOURS))) for _ in range(count)]
+    if count > 1 and rng.random() < 0.35:
+        alike = rng.randint(2, count)
+        kinds[:alike] = [kinds[0]] * alike
+    elif count > 1 and rng.random() < 0.3:
+        # same shape in another colour: only the colour tells them apart
+        kinds[1] = (kinds[0][0], kinds[1][1])
+    return kinds
+
+
+def draw(rng: random.Random, aspect: float | None = None, count: int | None = None) -> Scene:
+    """A scene of `count` objects (1-4 when None), `aspect` = width / height (web-like when None).
+
+    No two objects overlap, and each lies within the picture.
+    """
+    if aspect is None:
+        aspect = rng.choice((1.0, 4 / 3, 4 / 3, 3 / 2, 3 / 2, 16 / 9, 2.1, 3 / 4, 2 / 3, 9 / 16)) * rng.uniform(0.95, 1.1)
+    room = (aspect, 1.0) if aspect >= 1 else (1.0, 1 / aspect)
+    objects: list[Object] = []
+    for shape, colour in _kinds(rng, count or rng.choices((1, 2, 3, 4), (22, 30, 28, 20))[0]):
+        place = _place(rng, rng.choice(tuple(SIZES)), room, objects)
+        if place is None:
+            break
+        size, x, y, side = place
+        turn = OUTLINES[shape].turn
+        angle = rng.uniform(-turn, turn)
+        objects.append(Object(shape, colour, size, _paint(rng, colour), x, y, side, angle))
+    ground = backgrounds.draw(rng, tuple(o.rgb for o in objects))
+    return Scene(room[0], room[1], ground, tuple(objects))
+
+
+def _corner(scene: Scene, item: Object, size: tuple[int, int]) -> tuple[int, int, int]:
+    """(left, top, side) in pixels of the square that holds an object."""
+    scale = min(size[0] / scene.width, size[1] / scene.height)
+    side = max(4, round(item.side * scale))
+    left = round(item.x / scene.width * size[0] - side / 2)
+    top = round(item.y / scene.height * size[1] - side / 2)
+    return max(0, min(size[0] - side, left)), max(0, min(size[1] - side, top)), side
+
+
+def render(scene: Scene, size: tuple[int, int]) -> Image.Image:
+    """The scene as an RGB image of `size` = (width, height) pixels; `Scene.frame` gives sizes that fit."""
+    image = backgrounds.render(scene.background, *size)
+    for item in scene.objects:
+        left, top, side = _corner(scene, item, size)
+        filling, whole = masks(item.shape, side, item.angle)
+        edge = _DARK if sum(item.rgb) > 330 else _LIGHT
+        image.paste(edge, (left, top), whole)
+        image.paste(item.rgb, (left, top), filling)
+    return image
+
+
+def boxes(scene: Scene, size: tuple[int, int]) -> list[Box]:
+    """[x1, y1, x2, y2] of each object in pixels of `render(scene, size)`, tight, x2 and y2 exclusive.
+
+    Taken from the masks themselves: a pixel belongs to an object that covers at least half of it.
+    """
+    found: list[Box] = []
+    for item in scene.objects:
+        left, top, side = _corner(scene, item, size)
+        _, whole = masks(item.shape, side, item.angle)
+        inner = whole.point(lambda value: 255 if value >= 128 else 0).getbbox() or (0, 0, side, side)
+        found.append((left + inner[0], top + inner[1], left + inner[2], top + inner[3]))
+    return found
+
+
+def relation(a: Object, b: Object) -> str | None:
+    """`left`, `right`, `above` or `below`: where `a` is seen from `b`; None where it is not plain.
+
+    Plain means clear of each other along that axis, and farther apart along it than across.
+    """
+    dx, dy = b.x - a.x, b.y - a.y
+    gap = (a.side + b.side) / 2
+    if abs(dx) > 1.5 * abs(dy) and abs(dx) > gap:
+        return "left" if dx > 0 else "right"
+    if abs(dy) > 1.5 * abs(dx) and abs(dy) > gap:
+        return "above" if dy > 0 else "below"
+    return None
