@@ -62,4 +62,5 @@ def _scaled(image: Image.Image) -> Grey:
         return (pixels >> 8).astype(np.uint8)
     values = np.nan_to_num(pixels.astype(np.float64), posinf=0, neginf=0)
     low, high = values.min(), values.max()
-    return ((values - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)
+    scaled: Grey = ((values - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)
+    return scaled

@@ -56,7 +56,6 @@ ISO_BRANDS: Final = {
     b"msf1": "HEIF",
 }
 
-_LEAST_BYTES: Final = 10
 _SVG_WITHIN: Final = 1024
 
 
@@ -90,25 +89,6 @@ def _is_svg(data: bytes) -> bool:
     return head.startswith(b"<svg") or (
         head.startswith((b"<?xml", b"<!--", b"<!DOCTYPE svg")) and b"<svg" in head
     )
-
-
-def webp_canvas(data: bytes) -> tuple[int, int] | None:
-    """Width and height that a WEBP header announces, None where it is none.
-
-    Read here because Pillow's WEBP reader makes a decoder of the whole canvas before anybody can
-    ask for its size. Layouts: RFC 9649, sections 2.5 to 2.7.
-    """
-    kind, body = data[12:16], data[20:30]
-    if len(body) < _LEAST_BYTES:
-        return None
-    if kind == b"VP8X":
-        return int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1
-    if kind == b"VP8L":
-        bits = int.from_bytes(body[1:5], "little")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    if kind == b"VP8 ":
-        return int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
-    return None
 
 
 def ends_early(data: bytes, name: str) -> bool:

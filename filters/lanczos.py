@@ -29,7 +29,10 @@ _LINES: Final = 128  # lines converted to float64 at once: they stay in the cach
 
 
 def thumbnail(image: Image.Image, grey: Grey) -> Grey:
-    """(32, 32) uint8, equal to `image.resize((32, 32), LANCZOS)`; `image` is mode L, `grey` its (H, W) pixels."""
+    """(32, 32) uint8, equal to `image.resize((32, 32), LANCZOS)`.
+
+    `image` is in mode L, `grey` its pixels, (H, W).
+    """
     height, width = grey.shape
     if min(height, width) < LEAST_SIDE:
         return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.LANCZOS))

@@ -59,7 +59,7 @@ class Pictures:
         return phash.phash(thumbnails)
 
     def stored(self, data: bytes) -> bytes:
-        """The bytes that go into a shard: `data` itself, or the picture turned upright where the recipe bakes.
+        """The bytes that go into a shard: `data` itself, or turned upright where the recipe bakes.
 
         Equal bytes give equal bytes. Raises RowError as `measure` does.
         """

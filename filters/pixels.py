@@ -6,7 +6,7 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +23,24 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from filters.header import ends_early, webp_canvas
+from filters.header import ends_early
+from filters.limits import check_header, check_size
 from schemas.errors import RowError
 
+
+class _Jpeg(JpegImagePlugin.JpegImageFile):
+    """Pillow's JPEG reader without its search for a resolution in EXIF.
+
+    It would parse the whole block, on every picture that has one: slow, and a block of 64 KB whose
+    tags all point at the same bytes swells to 300 MB.
+    """
+
+    def _read_dpi_from_exif(self) -> None:
+        return
+
+
 DECODERS: Final[dict[str, type[ImageFile.ImageFile]]] = {
-    "JPEG": JpegImagePlugin.JpegImageFile,  # of an MPO the first picture
+    "JPEG": _Jpeg,  # of an MPO the first picture
     "PNG": PngImagePlugin.PngImageFile,
     "WEBP": WebPImagePlugin.WebPImageFile,
     "GIF": GifImagePlugin.GifImageFile,
@@ -61,7 +74,7 @@ def decoding(data: bytes, name: str, max_pixels: int) -> Iterator[None]:
         raise
     except Image.DecompressionBombError as error:
         raise RowError("too_many_pixels", _described(error, name)) from error
-    except Exception as error:  # noqa: BLE001 - a decoder fed hostile bytes may raise anything
+    except Exception as error:  # a decoder fed hostile bytes may raise anything
         cut = isinstance(error, EOFError) or "truncated" in str(error).lower() or ends_early(data, name)
         raise RowError("truncated" if cut else "undecodable", _described(error, name)) from error
     finally:
@@ -75,19 +88,16 @@ def _described(error: Exception, name: str) -> str:
 
 
 def decode(data: bytes, name: str, max_pixels: int) -> Image.Image:
-    """The first frame, loaded; call it inside `decoding`. RowError `too_many_pixels` comes before the decode."""
-    if name == "WEBP":
-        _check_size(webp_canvas(data), max_pixels)
+    """The first frame, loaded; call it inside `decoding`.
+
+    RowError `too_many_pixels` comes from the header, before any pixel is decoded.
+    """
+    check_header(data, name, max_pixels)
     image = DECODERS[name](io.BytesIO(data))
-    _check_size(image.size, max_pixels)
+    check_size(image.size, max_pixels)
     image.load()
-    _check_size(image.size, max_pixels)
+    check_size(image.size, max_pixels)
     return image
-
-
-def _check_size(size: tuple[int, int] | None, max_pixels: int) -> None:
-    if size and size[0] * size[1] > max_pixels:
-        raise RowError("too_many_pixels", f"{size[0]} x {size[1]} pixels, more than {max_pixels}")
 
 
 def digest(image: Image.Image) -> str:
@@ -117,7 +127,8 @@ def _memory(image: Image.Image) -> pa.Buffer | None:
     if image.mode != "RGBA" and not (image.mode == "RGB" and image.format == "JPEG"):
         return None
     try:
-        return pa.array(image).values.buffers()[1]
+        buffer: pa.Buffer = cast(Any, pa.array)(image).values.buffers()[1]
+        return buffer
     except ValueError:  # above 16 MB Pillow allocates in blocks
         return None
 

@@ -6,9 +6,12 @@ block for it, and costs more than hashing the file.
 
 import io
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Final
 
 from PIL import Image, JpegImagePlugin
+
+from filters.tiff import Tiff
 
 UPRIGHT: Final = 1
 
@@ -21,8 +24,8 @@ _METHODS: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_PREFIX: Final = b"Exif\0\0"
 _TAG: Final = 0x0112
-_WIDTHS: Final = {1: 1, 3: 2, 4: 4}  # bytes of an EXIF BYTE, SHORT, LONG
 _MOST_PARTS: Final = 65_536
 _MOST_TAGS: Final = 1_000
 _KEPT: Final = ("icc_profile", "transparency", "gamma")
@@ -31,17 +34,15 @@ _KEPT: Final = ("icc_profile", "transparency", "gamma")
 def orientation(data: bytes, name: str) -> int:
     """The EXIF orientation, 1 to 8, of a file in format `name`; 1 where it is absent or nonsense."""
     exif = b""
-    if name == "JPEG" and b"Exif\0\0" in data:
-        exif = next(
-            (part for kind, part in _jpeg_parts(data) if kind == 0xE1 and part[:6] == b"Exif\0\0"), b""
-        )
-    elif name == "PNG" and b"eXIf" in data:
+    if name == "JPEG":
+        exif = next((part for kind, part in _jpeg_parts(data) if kind == 0xE1 and part[:6] == _PREFIX), b"")
+    elif name == "PNG":
         exif = next((part for kind, part in _png_parts(data) if kind == b"eXIf"), b"")
     elif name == "WEBP" and data[12:16] == b"VP8X":
         exif = next((part for kind, part in _webp_parts(data) if kind == b"EXIF"), b"")
     elif name == "TIFF":
         exif = data
-    value = _tag(exif.removeprefix(b"Exif\0\0"))
+    value = _tag(exif.removeprefix(_PREFIX))
     return value if value in _METHODS else UPRIGHT
 
 
@@ -84,24 +85,10 @@ def _webp_parts(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _tag(exif: bytes) -> int:
-    """The orientation tag of the first directory of a TIFF (or BigTIFF) structure, 0 without one."""
-    order = {b"II": "little", b"MM": "big"}.get(exif[:2])
-    if order is None:
-        return 0
-
-    def number(at: int, size: int) -> int:
-        return int.from_bytes(exif[at : at + size], "little" if order == "little" else "big")
-
-    big = number(2, 2) == 43
-    wide, entry = (8, 20) if big else (4, 12)
-    start = number(8 if big else 4, wide)
-    first = start + (8 if big else 2)
-    for at in range(first, first + entry * min(number(start, first - start), _MOST_TAGS), entry):
-        if at + entry > len(exif):
-            return 0
-        if number(at, 2) == _TAG:
-            return number(at + 4 + wide, _WIDTHS.get(number(at + 2, 2), 0))
-    return 0
+    """The orientation tag in the first directory of a TIFF structure, 0 without one."""
+    tiff = Tiff(exif)
+    fields = islice(tiff.fields(tiff.first()), _MOST_TAGS)
+    return next((field.value for field in fields if field.tag == _TAG and field.inline), 0)
 
 
 def turned(image: Image.Image, data: bytes, name: str, value: int) -> bytes:

@@ -30,7 +30,7 @@ MAX_BYTES: Final = 1 << 30
 """A manifest above this size is refused unread: ours take about 150 bytes a file."""
 
 Count = Annotated[int, Field(ge=0, strict=True)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}\Z")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 def relative(name: str) -> str:

@@ -21,13 +21,28 @@ class LanguageSettings(Settings):
     model: str | None = Field(None, description="path of a fastText model; default: the lid.176.ftz of the wheel")
 
 
-class PictureSettings(Settings):
-    """Limits for pictures, and what is done with those that carry an EXIF turn."""
+PictureFormat = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
 
-    formats: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-    max_pixels: int = Field(100_000_000, gt=0, description="refused from the header, before any decode")
-    max_bytes: int = Field(64 * 1024 * 1024, gt=0)
-    orientation: Literal["bake", "keep", "drop"] = "bake"
+
+class PictureSettings(Settings):
+    """Limits for pictures, and what is done with those that carry an EXIF turn (filters/picture.py)."""
+
+    formats: tuple[PictureFormat, ...] = Field(
+        default=("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"),
+        min_length=1,
+        description="any other is quarantined as unsupported_format and never reaches a decoder",
+    )
+    max_pixels: int = Field(
+        default=100_000_000,
+        gt=0,
+        description="width x height; more is refused from the header, before any decode",
+    )
+    max_bytes: int = Field(default=64 * 1024 * 1024, gt=0, description="a longer file is refused unread")
+    orientation: Literal["bake", "keep", "drop"] = Field(
+        default="bake",
+        description="bake: a picture with an EXIF turn is turned and the tag removed before it is measured; "
+        "keep: stays as it is; drop: stays as it is, for the rule `orientation` to drop",
+    )
 
 
 class SignalSettings(Settings):

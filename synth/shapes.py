@@ -70,7 +70,7 @@ class Outline:
 OUTLINES: Final[dict[str, Outline]] = {
     "circle": Outline(_arc(1.0)),
     "square": Outline([(-0.86, -0.86), (0.86, -0.86), (0.86, 0.86), (-0.86, 0.86)]),
-    "triangle": Outline([(0.0, -0.95), (1.0, 0.8), (-1.0, 0.8)]),
+    "triangle": Outline([(0.0, -0.95), (0.88, 0.72), (-0.88, 0.72)]),
     "star": Outline(_star(), turn=20.0),
     "heart": Outline(_heart(), turn=15.0),
     "cross": Outline(_cross(), turn=5.0),
@@ -96,7 +96,6 @@ def masks(shape: str, side: int, angle: float) -> tuple[Image.Image, Image.Image
     """(filling, filling and edge line) of a shape: two grey images of side x side pixels."""
     outline = OUTLINES[shape]
     rings = [_placed(points, side, angle) for points in (outline.points, outline.hole) if points]
-    # the points of a turned square or cross reach past the unit circle: never past the mask
     large = Image.new("L", (side * ENLARGE, side * ENLARGE))
     pen = ImageDraw.Draw(large)
     for ring, value in zip(rings, (255, 0), strict=False):

@@ -37,8 +37,8 @@ class Published:
         self._count = 0
 
     def begin(self, limits: Limits) -> None:
+        """From now on rows have these limits."""
         self._limits = limits
-        self._count = 0
         self(-1)
 
     def __call__(self, row: int) -> None:
@@ -66,7 +66,7 @@ class Child:
                 os._exit(OUT_OF_MEMORY)
             except Exception as failure:  # noqa: BLE001 - the parent raises it again
                 reply = {"failure": describe(failure)}
-            self._at.begin(Limits())
+            self._at(-1)
             send(self._channel, reply)
 
     def _do(self, message: Json) -> Json:

@@ -14,29 +14,28 @@ from schemas.sample import Image, Sample
 
 SAMPLE: Final = pa.schema(
     [
-        pa.field("key", pa.string()),
-        pa.field("task", pa.string()),
-        pa.field("split", pa.string()),
-        pa.field("language", pa.string()),
-        pa.field("source", pa.string()),
-        pa.field("licence", pa.string()),
+        ("key", pa.string()),
+        ("task", pa.string()),
+        ("split", pa.string()),
+        ("language", pa.string()),
+        ("source", pa.string()),
+        ("licence", pa.string()),
         # the words: in `caption` where the task is caption, in `text` otherwise
-        pa.field("caption", pa.string()),
-        pa.field("text", pa.string()),
+        ("caption", pa.string()),
+        ("text", pa.string()),
         # the whole sample, as Sample.to_json() writes it
-        pa.field("sample", pa.string()),
+        ("sample", pa.string()),
     ]
 )
 """What every index and every Parquet shard says of a sample."""
 
-SIGNALS: Final = pa.schema(
-    [
-        pa.field("url", pa.string()),
-        pa.field("phash", pa.uint64()),
-        pa.field("language_score", pa.float32()),
-        pa.field("clip_score", pa.float32()),
-    ]
-)
+_SIGNALS: Final[list[tuple[str, pa.DataType]]] = [
+    ("url", pa.string()),
+    ("phash", pa.uint64()),
+    ("language_score", pa.float32()),
+    ("clip_score", pa.float32()),
+]
+SIGNALS: Final = pa.schema(_SIGNALS)
 """What is told of a pair beyond its sample, unless the caller gives a schema of its own."""
 
 _LEVEL: Final = 3
@@ -112,6 +111,14 @@ def join(*schemas: pa.Schema) -> pa.Schema:
     if twice:
         raise ValueError(f"the columns {twice} are there twice")
     return pa.schema(fields)
+
+
+def require_columns(file: pq.ParquetFile, wanted: pa.Schema) -> None:
+    """Raises ValueError unless `file` has the columns `wanted`, with their types."""
+    for field_ in wanted:
+        at = file.schema_arrow.get_field_index(field_.name)
+        if at < 0 or file.schema_arrow.field(at).type != field_.type:
+            raise ValueError(f"it has no column {field_.name} of type {field_.type}")
 
 
 def parquet_writer(sink: Sink, schema: pa.Schema, opaque: Sequence[str] = ()) -> pq.ParquetWriter:

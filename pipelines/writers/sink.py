@@ -39,3 +39,23 @@ class Sink(io.RawIOBase):
     def written(self, rows: int) -> Written:
         """What went through so far, as `rows` rows."""
         return Written(rows, self.size, self._digest.hexdigest())
+
+
+class Digesting:
+    """Reads on through `file` and digests what it reads."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    def read(self, size: int) -> bytes:
+        """The next `size` bytes, fewer at the end."""
+        data = self._file.read(size)
+        self._digest.update(data)
+        self.size += len(data)
+        return data
+
+    def hexdigest(self) -> str:
+        """SHA-256 of what was read so far."""
+        return self._digest.hexdigest()

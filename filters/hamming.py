@@ -1,0 +1,131 @@
+"""Pairs of 64-bit hashes within a Hamming distance, without comparing all with all.
+
+Cut the 64 bits into m blocks: two values that differ in at most d bits differ in at most d blocks, so
+they agree on some m - d of them. Under the mask of every such choice the values are put into buckets
+of equal masked bits, and only values that share a bucket are compared. Larger m means smaller buckets
+and more of them (C(m, d) masks); m follows the number of values.
+
+Where a bucket is crowded not every pair is told, but enough of them to connect whatever is connected:
+edges stay in proportion to values however dense the bucket is.
+"""
+
+from collections.abc import Iterator
+from itertools import combinations
+from math import comb
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+U64 = npt.NDArray[np.uint64]
+Edges = tuple[U64, U64]
+
+ALL_BITS: Final = (1 << 64) - 1
+FULL: Final = 64
+"""Values a bucket should hold on average, at most; above it finer blocks cost less than comparisons."""
+MOST_MASKS: Final = 300
+CROWDED: Final = 1024
+"""From this size on a bucket is flooded, not compared pair by pair."""
+HUGE: Final = 1 << 17
+"""From this size on a bucket is cut into buckets again."""
+TILE: Final = 1 << 20
+"""Comparisons held in memory at once."""
+SEEDS: Final = 64
+
+
+def distances(left: U64, right: U64) -> npt.NDArray[np.uint8]:
+    """Number of bits in which `left` and `right` differ, elementwise with broadcasting."""
+    bits: npt.NDArray[np.uint8] = np.bitwise_count(left ^ right)
+    return bits
+
+
+def block_masks(distance: int, count: int, bits: int = ALL_BITS) -> U64:
+    """Masks within `bits`; any two values that differ in at most `distance` of them agree under one.
+
+    `count` is the number of values: the more, the more bits a mask has, so that buckets stay small.
+    A block's bits lie far apart, since neighbouring bits of a picture's hash go together.
+    """
+    places = [place for place in range(64) if bits >> place & 1]
+    if distance >= len(places):
+        return np.zeros(1, np.uint64)
+    blocks = distance + 1
+    while (
+        count > FULL << (len(places) * (blocks - distance) // blocks)
+        and blocks < len(places)
+        and comb(blocks + 1, distance) <= MOST_MASKS
+    ):
+        blocks += 1
+    parts = [sum(1 << place for place in places[start::blocks]) for start in range(blocks)]
+    return np.array([sum(chosen) for chosen in combinations(parts, blocks - distance)], np.uint64)
+
+
+def near_edges(values: U64, distance: int, bits: int = ALL_BITS) -> Iterator[Edges]:
+    """Pairs (left, right) of `values` within `distance`, in chunks, that connect all that is connected.
+
+    `values` are distinct and agree outside `bits`. Every pair told is within the distance; two values
+    within it are joined by a path of pairs told. Memory is in proportion to the values.
+    """
+    masks = block_masks(distance, len(values), bits)
+    for index in range(len(masks)):
+        yield from bucket_edges(values, masks, index, distance, bits)
+
+
+def bucket_edges(values: U64, masks: U64, index: int, distance: int, bits: int = ALL_BITS) -> Iterator[Edges]:
+    """The share of mask `index` in the edges that `near_edges` tells.
+
+    A pair that also meets under an earlier mask is left to that one. `values` may be any union of
+    whole buckets of this mask.
+    """
+    masked = values & masks[index]
+    order = np.argsort(masked)
+    masked, values = masked[order], values[order]
+    starts = np.flatnonzero(np.concatenate([[True], masked[1:] != masked[:-1]])) if len(values) else order
+    sizes = np.diff(starts, append=len(values))
+    crowded = sizes > CROWDED
+    ends = np.repeat(starts + np.where(crowded, 0, sizes), sizes)
+    yield from _compare(values, ends, masks[:index], distance)
+    free = bits & ~int(masks[index])
+    for start, size in zip(starts[crowded].tolist(), sizes[crowded].tolist(), strict=True):
+        bucket = values[start : start + size]
+        # cutting again helps only while blocks of the bits that are left still tell values apart
+        if size > HUGE and free.bit_count() > 2 * (distance + 1):
+            yield from near_edges(bucket, distance, free)
+        else:
+            yield from _flood(bucket, distance)
+
+
+def _compare(values: U64, ends: npt.NDArray[np.int64], earlier: U64, distance: int) -> Iterator[Edges]:
+    """All near pairs inside runs of `values`; `ends` says for each value where its run ends."""
+    active = np.arange(len(values))
+    step = 1
+    while len(active := active[active + step < ends[active]]):
+        left, right = values[active], values[active + step]
+        differ = left ^ right
+        near = np.bitwise_count(differ) <= distance
+        if near.any():
+            near[near] = ~((differ[near, None] & earlier) == 0).any(axis=1)
+            yield left[near], right[near]
+        step += 1
+
+
+def _flood(values: U64, distance: int) -> Iterator[Edges]:
+    """Edges that connect what is near, found by flooding: a value reached once is not sought again.
+
+    So a dense bucket costs little more than reading it, and a sparse one half a comparison of all with
+    all, in tiles of bounded size.
+    """
+    rest = values
+    front = rest[:0]
+    while len(rest):
+        if not len(front):
+            front, rest = rest[:SEEDS], rest[SEEDS:]
+            above = np.triu(distances(front[:, None], front) <= distance, 1)
+            left, right = np.nonzero(above)
+            yield front[left], front[right]
+        tile = front[: max(1, TILE // max(1, len(rest)))]
+        front = front[len(tile) :]
+        near = distances(tile[:, None], rest) <= distance
+        hit = near.any(axis=0)
+        if hit.any():
+            yield tile[near[:, hit].argmax(axis=0)], rest[hit]
+            front, rest = np.concatenate([front, rest[hit]]), rest[~hit]

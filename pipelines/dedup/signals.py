@@ -1,0 +1,109 @@
+"""What dedup needs of a shard's signals, as numbers."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.dedup.digests import U64, Values, fingerprints, key_words, mix
+from pipelines.dedup.plan import EXACT, PHASH, PIXELS, REPEAT, signals_path
+from pipelines.dedup.tables import Columns, Folder
+from pipelines.engines.step import Json
+from schemas.errors import InputError
+
+PLACE: Final = 32
+"""A row's number: its shard's place in the sorted list, and below these bits its place in the shard."""
+
+_COLUMNS: Final[dict[str, Any]] = {
+    "key": pa.string(),
+    "error": pa.string(),
+    "sha256": pa.string(),
+    "pixels": pa.string(),
+    "phash": pa.uint64(),
+}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a shard that were measured, in the shard's order: numbers, keys, values by kind."""
+
+    numbers: npt.NDArray[np.int64]
+    key_hi: U64
+    key_lo: U64
+    values: dict[int, Values]
+
+    def of(self, kind: int) -> tuple[Columns, npt.NDArray[np.bool_]]:
+        """The kind's values as `hi`, `lo`, with `key_hi`, `key_lo`, `row`; and where they are known."""
+        value = self.values[kind]
+        columns = {"hi": value.hi, "lo": value.lo, "key_hi": self.key_hi, "key_lo": self.key_lo}
+        return {**columns, "row": self.numbers}, value.known
+
+
+class Shards:
+    """The shards of the corpus by their number in the sorted list, read with what was settled since."""
+
+    def __init__(self, folder: Folder, setup: Json) -> None:
+        self._folder = folder
+        self._work = str(setup["work"])
+        self._hashed = setup["distance"] is not None
+        self._settled: Sequence[str] = setup.get("settled", ())
+
+    def rows(self, number: int, source: str, shard: str) -> Rows:
+        """A shard's measured rows; a text without a picture has a key alone."""
+        path = signals_path(self._work, source, shard)
+        rows = self._parse(self._folder.read(path, list(_COLUMNS)), number, path)
+        return self._settle(rows) if self._settled and len(rows.numbers) else rows
+
+    def _parse(self, table: pa.Table, number: int, path: str) -> Rows:
+        try:
+            columns = {name: table[name].cast(kind).combine_chunks() for name, kind in _COLUMNS.items()}
+            measured = pc.is_null(columns["error"])
+            columns = {name: column.filter(measured) for name, column in columns.items()}
+            key_hi, key_lo = key_words(columns["key"])
+        except (pa.ArrowException, KeyError, ValueError) as wrong:
+            raise InputError(f"{path} holds no signals ({wrong}): measure its source again") from wrong
+        places = np.flatnonzero(measured.to_numpy(zero_copy_only=False)) + (number << PLACE)
+        sha256, pixels = fingerprints(columns["sha256"]), fingerprints(columns["pixels"])
+        phash = columns["phash"]
+        hashed = sha256.known & phash.is_valid().to_numpy(zero_copy_only=False) & self._hashed
+        bits = phash.fill_null(0).to_numpy()
+        values = {
+            REPEAT: Values(mix(key_hi ^ mix(key_lo)), key_lo, np.ones(len(places), np.bool_)),
+            EXACT: sha256,
+            PIXELS: replace(pixels, known=pixels.known & sha256.known),
+            PHASH: Values(bits, np.zeros(len(bits), np.uint64), hashed),
+        }
+        return Rows(places, key_hi, key_lo, values)
+
+    def _settle(self, rows: Rows) -> Rows:
+        """The rows with the values that pictures of equal bytes or pixels agreed on."""
+        values = dict(rows.values)
+        for path in self._settled:
+            changes = self._folder.between(path, int(rows.numbers[0]), int(rows.numbers[-1]))
+            for kind in (PIXELS, PHASH):
+                mine = changes["kind"] == kind
+                at = np.searchsorted(rows.numbers, changes["row"][mine])
+                old = values[kind]
+                hi, lo, known = old.hi.copy(), old.lo.copy(), old.known.copy()
+                hi[at], lo[at], known[at] = changes["hi"][mine], changes["lo"][mine], True
+                values[kind] = Values(hi, lo, known)
+        return replace(rows, values=values)
+
+
+def finer_checks(rows: Rows) -> dict[int, U64]:
+    """For each kind a number a row that is equal where the coarser kinds' values are equal."""
+    zeros = np.zeros(len(rows.numbers), np.uint64)
+    phash, pixels = rows.values[PHASH], rows.values[PIXELS]
+    of_phash = mix(np.where(phash.known, phash.hi, 0) + phash.known)
+    of_pixels = np.where(pixels.known, mix(pixels.hi ^ mix(pixels.lo)), 0)
+    return {REPEAT: zeros, EXACT: mix(of_phash ^ of_pixels), PIXELS: of_phash, PHASH: zeros}
+
+
+def shard_tasks(shards: Sequence[tuple[str, str]]) -> Iterator[Json]:
+    """One task a shard, with the shard's number."""
+    for number, (source, shard) in enumerate(sorted(shards)):
+        yield {"number": number, "source": source, "shard": shard}

@@ -1,0 +1,224 @@
+"""What a source's paths hold: the input shards, and the files that are none."""
+
+import posixpath
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pipelines.files import FileInfo, Store, join
+from pipelines.readers.names import printable
+from pipelines.readers.records import IMAGE_SUFFIXES
+from pipelines.readers.shard import Discovery, Format, InputShard, Kind
+from schemas.errors import InputError
+
+_MAGIC: Final = re.compile(r"[*?\[]")
+_SUFFIX: Final = re.compile(
+    r"(\.tar\.gz|\.tgz|\.tar|\.jsonl\.gz|\.txt\.gz|\.csv\.gz|\.tsv\.gz|\.[^./]*)$", re.I
+)
+_FORMATS: Final[dict[str, Format]] = {
+    ".tar": "tar",
+    ".tar.gz": "tar",
+    ".tgz": "tar",
+    ".parquet": "parquet",
+    ".jsonl": "jsonl",
+    ".jsonl.gz": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".csv.gz": "csv",
+    ".tsv": "tsv",
+    ".tsv.gz": "tsv",
+    ".txt": "txt",
+    ".txt.gz": "txt",
+}
+_ADMITTED: Final[dict[str, tuple[Format, ...]]] = {
+    "webdataset": ("tar",),
+    "parquet": ("parquet",),
+    "folder": ("jsonl", "csv", "tsv"),
+    "text": ("jsonl", "csv", "tsv", "parquet", "txt"),
+}
+_USUAL: Final[dict[Format, Kind]] = {"tar": "webdataset", "parquet": "parquet", "txt": "text"}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file and the root that its shard id is relative to."""
+
+    root: str
+    info: FileInfo
+
+    @property
+    def format(self) -> Format | None:
+        """What the suffix says it is."""
+        return _FORMATS.get(_suffix(self.info.name))
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the suffix is a picture's."""
+        return _suffix(self.info.name)[1:] in IMAGE_SUFFIXES
+
+
+def discover(
+    source: str, paths: Sequence[str], kind: Kind = "auto", storage_options: Mapping[str, Any] | None = None
+) -> Discovery:
+    """The shards below `paths` (files, folders, globs), sorted by id.
+
+    With `auto`, a set with tars is WebDataset; else Parquet; else pictures with JSONL or CSV, or
+    with sidecars; else text. Hidden files are never input. InputError if a path does not exist,
+    nothing can be read, or two shards have one id.
+    """
+    store = Store(storage_options, source)
+    found = [file for path in paths for file in _files(store, source, path, kind)]
+    seen = [file for file in found if not any(part.startswith(".") for part in file.info.name.split("/"))]
+    chosen: Kind = _guess(seen) if kind == "auto" else kind
+    if chosen == "folder" and not any(file.format in _ADMITTED["folder"] for file in seen):
+        shards = _folders(source, seen)
+    else:
+        shards = _shards(source, seen, chosen, named={path for path in paths})
+    if not shards:
+        raise InputError(
+            f"source {source}: nothing to read as {kind} in {', '.join(paths)}: look for .tar, .tar.gz, .tgz, "
+            ".parquet, pictures with .jsonl or .csv, or name the source's `kind`"
+        )
+    return Discovery(_distinct(source, shards), _ignored(found, shards))
+
+
+def _files(store: Store, source: str, path: str, kind: Kind) -> list[Found]:
+    if _MAGIC.search(path) and not store.exists(path):
+        root = path[: _MAGIC.search(path).start()].rpartition("/")[0]  # type: ignore[union-attr]
+        matches = store.glob(path)
+        if not matches:
+            raise InputError(f"source {source}: nothing matches {path}; check the pattern")
+        return [file for match in matches for file in _below(store, match, root)]
+    if not store.exists(path):
+        raise InputError(f"source {source}: {path} does not exist; check the spelling of the path")
+    root = path if store.is_folder(path) else posixpath.dirname(path)
+    return _below(store, path, root)
+
+
+def _below(store: Store, path: str, root: str) -> list[Found]:
+    """The file `path`, or all files below the folder `path`, named relative to `root`."""
+    prefix = _relative(path, root)
+    if not store.is_folder(path):
+        return [Found(root, FileInfo(path, prefix, store.info(path).size))]
+    return [
+        Found(
+            root, FileInfo(join(path, info.name), join(prefix, info.name) if prefix else info.name, info.size)
+        )
+        for info in store.list_files(path)
+    ]
+
+
+def _relative(path: str, root: str) -> str:
+    path = path.rstrip("/")
+    root = root.rstrip("/")
+    return path[len(root) :].lstrip("/") if root and path.startswith(root) else path.lstrip("/")
+
+
+def _suffix(name: str) -> str:
+    match = _SUFFIX.search(name)
+    return match.group(1).lower() if match else ""
+
+
+def _guess(files: Iterable[Found]) -> Kind:
+    formats = {file.format for file in files}
+    if "tar" in formats:
+        return "webdataset"
+    if "parquet" in formats and not _is_files_layout(files):
+        return "parquet"
+    if any(file.is_image for file in files):
+        return "folder"
+    return "text"
+
+
+def _is_files_layout(files: Iterable[Found]) -> bool:
+    """Whether each Parquet file lies beside a folder of its stem that holds pictures (img2dataset's "files")."""
+    folders = {(file.root, posixpath.dirname(file.info.name)) for file in files if file.is_image}
+    return all(
+        (file.root, file.info.name[: -len(".parquet")]) in folders
+        for file in files
+        if file.format == "parquet"
+    )
+
+
+def _shards(source: str, files: Iterable[Found], kind: Kind, named: set[str]) -> list[InputShard]:
+    """The files of an admitted format, and those that were named one by one whatever their suffix."""
+    admitted = _ADMITTED[kind]
+    shards = []
+    for file in files:
+        form = file.format if file.format in admitted else None
+        if form is None and file.info.path in named:
+            if file.format is not None or len(admitted) > 1:
+                raise InputError(
+                    f"source {source}: {file.info.path} cannot be read as {kind}; name its `kind`"
+                )
+            form = admitted[0]
+        if form is not None:
+            shards.append(InputShard(source, _id(file.info.name), file.info.path, kind, form, file.info.size))
+    return shards
+
+
+def _folders(source: str, files: Iterable[Found]) -> list[InputShard]:
+    """A shard for each folder that holds pictures; the source's root itself is called `root`."""
+    sizes: dict[tuple[str, str], int] = {}
+    pictured: set[tuple[str, str]] = set()
+    for file in files:
+        place = file.root, posixpath.dirname(file.info.name)
+        sizes[place] = sizes.get(place, 0) + max(file.info.size, 0)
+        if file.is_image:
+            pictured.add(place)
+    return [
+        InputShard(
+            source,
+            printable(name.replace("/", "__")) or "root",
+            join(root, name) if name else root,
+            "folder",
+            "files",
+            sizes[root, name],
+        )
+        for root, name in sorted(pictured)
+    ]
+
+
+def _id(name: str) -> str:
+    return printable(name[: len(name) - len(_suffix(name))].replace("/", "__"))
+
+
+def _distinct(source: str, shards: Iterable[InputShard]) -> tuple[InputShard, ...]:
+    by_id: dict[str, InputShard] = {}
+    by_path: dict[str, InputShard] = {}
+    for shard in sorted(shards):
+        same_id, same_path = by_id.get(shard.shard), by_path.get(shard.path)
+        if same_id and same_id.path != shard.path:
+            raise InputError(
+                f"source {source}: {same_id.path} and {shard.path} would both be shard {shard.shard!r}; "
+                "rename one, give the folder above both, or make them two sources"
+            )
+        if same_path and same_path.shard != shard.shard:
+            raise InputError(f"source {source}: {shard.path} is named twice; give each file once")
+        by_id[shard.shard] = by_path[shard.path] = shard
+    return tuple(sorted(by_id.values(), key=lambda shard: shard.shard))
+
+
+def _ignored(found: Iterable[Found], shards: Iterable[InputShard]) -> tuple[str, ...]:
+    """Names of files that no shard uses: not shards, nor what lies beside a tar with its stem, nor a folder's."""
+    paths = {shard.path for shard in shards}
+    stems = {_stem(shard.path) for shard in shards if shard.format == "tar"}
+    folders = {
+        shard.path if shard.format == "files" else posixpath.dirname(shard.path)
+        for shard in shards
+        if shard.kind == "folder"
+    }
+    names = []
+    for file in found:
+        path = file.info.path
+        used = path in paths or _stem(path).removesuffix("_stats") in stems
+        if file.is_image or _suffix(path) in (".txt", ".json", ".caption"):
+            used = used or any(path.startswith(folder + "/") for folder in folders)
+        if not used:
+            names.append(file.info.name)
+    return tuple(sorted(set(names)))
+
+
+def _stem(path: str) -> str:
+    return path[: len(path) - len(_suffix(path))]

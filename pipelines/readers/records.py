@@ -1,0 +1,109 @@
+"""A record (a JSON object, a CSV line, a Parquet row) read through a column map."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from pipelines.readers.names import printable
+from schemas.columns import Columns, Part
+from schemas.errors import InputError, RowError
+
+Scalar = str | int | float | bool | None
+
+IMAGE_SUFFIXES: Final = frozenset(
+    "jpg jpeg jpe jfif png apng webp gif bmp dib tif tiff avif heic heif jxl jp2 j2k svg ico ppm pgm pbm pnm "
+    "tga psd img image".split()
+)
+"""Suffixes that announce a picture, of formats that cannot be used too: those rows are quarantined, not lost."""
+
+
+@dataclass(slots=True)
+class Fields:
+    """What a record says beside the picture."""
+
+    caption: bytes | None = None
+    url: str | None = None
+    extra: dict[str, Scalar] = field(default_factory=dict)
+    error: RowError | None = None
+
+
+def parse_json(data: bytes, limit: int) -> dict[str, object]:
+    """The JSON object in `data`; RowError `bad_row` if there is none, or it is larger than `limit`."""
+    if len(data) > limit:
+        raise RowError("bad_row", f"a record of more than {limit} bytes")
+    try:
+        value = json.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # too deep, too many digits, bad UTF-8, bad JSON
+        raise RowError("bad_row", f"the record is no JSON ({type(error).__name__})") from error
+    if not isinstance(value, dict):
+        raise RowError("bad_row", "the record is JSON, but no object")
+    return value
+
+
+def fields_of(record: Mapping[str, object], columns: Columns) -> Fields:
+    """Caption, URL and extra fields of a record; a value of a wrong type is a `bad_row`."""
+    fields = Fields()
+    try:
+        fields.extra = {name: _scalar(record[name]) for name in columns.names("extra") if name in record}
+        url = _text(_first(record, columns.names("url")))
+        # an address that is no text cannot be kept as given in a column of text: it is written out
+        fields.url = printable(url.decode("utf-8", "backslashreplace")) if url else None
+        fields.caption = _text(_first(record, columns.names("caption")))
+    except RowError as error:
+        fields.error = error
+    return fields
+
+
+def check_columns(
+    where: object, there: Iterable[str], columns: Columns, needed: tuple[Part, ...] = ()
+) -> None:
+    """InputError if a column that the recipe names, or one of `needed`, is not among those there."""
+    names = list(there)
+    parts: tuple[Part, ...] = ("image", "caption", "url", "extra")
+    for part in parts:
+        wanted = columns.names(part)
+        if part == "extra":
+            missing = [name for name in wanted if name not in names] if columns.required("extra") else []
+        else:
+            want = (columns.required(part) and part != "image") or part in needed
+            missing = list(wanted) if want and not set(wanted) & set(names) else []
+        if missing:
+            raise InputError(missing_column(where, part, missing, names))
+
+
+def missing_column(where: object, part: Part, wanted: Iterable[str], there: Iterable[str]) -> str:
+    """The sentence for a column that is not there."""
+    names = sorted(name if name.isprintable() else repr(name) for name in there)
+    listed = ", ".join(names[:30]) + (f" and {len(names) - 30} more" if len(names) > 30 else "")
+    hint = "; for text without pictures say `kind: text`" if part == "image" else ""
+    return (
+        f"{where} has no column {' or '.join(map(repr, wanted))} for the {part}; it has: {listed or 'none'}; "
+        f"name the right one in the recipe's `columns`{hint}"
+    )
+
+
+def _first(record: Mapping[str, object], names: Iterable[str]) -> object:
+    return next((record[name] for name in names if record.get(name) is not None), None)
+
+
+def _text(value: object) -> bytes | None:
+    if value is None or isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        # a lone surrogate (\ud800 in JSON) becomes bytes that are no UTF-8, as if stored so
+        return value.encode("utf-8", "surrogatepass")
+    if isinstance(value, int | float):
+        return json.dumps(value).encode()
+    raise RowError("bad_row", f"a caption or URL of type {type(value).__name__}, not text")
+
+
+def _scalar(value: object) -> Scalar:
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "backslashreplace")
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, int) else None

@@ -1,0 +1,76 @@
+"""The rows of an input shard, its pictures one by one, and what changes when it does."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import Any, Final
+
+from pipelines.files import Store
+from pipelines.readers import folder, parquet, text, webdataset
+from pipelines.readers.shard import InputShard
+from schemas.columns import Columns, ReadLimits
+from schemas.errors import InputError
+from schemas.row import RawRow
+
+_LIMITS: Final = ReadLimits()
+
+
+def read(
+    shard: InputShard,
+    columns: Columns,
+    storage_options: Mapping[str, Any] | None = None,
+    start: int = 0,
+    limits: ReadLimits = _LIMITS,
+) -> Iterator[RawRow]:
+    """The shard's rows in their order, from number `start` on, one at a time.
+
+    A row that is not whole carries its RowError. Raises ShardError after the last sound row of a
+    damaged shard; InputError where a column is missing or the store fails; OutputError where a
+    temporary copy finds no room.
+    """
+    reader = _reader(shard)
+    rows: Iterator[RawRow] = reader.read(shard, columns, Store(storage_options, shard.source), start, limits)
+    yield from rows
+
+
+def fetch(
+    shard: InputShard,
+    columns: Columns,
+    wanted: Sequence[tuple[str, int | None]],
+    storage_options: Mapping[str, Any] | None = None,
+    limits: ReadLimits = _LIMITS,
+) -> Iterator[tuple[str, bytes]]:
+    """(member, image bytes) of the members wanted, as `read` gave them, given with their offsets.
+
+    The order is that of `wanted` in tars, the shard's own elsewhere. ShardError where a picture is
+    no longer there. Seeks by offset where all are given: the caller who must be sure compares digests.
+    """
+    if not wanted:
+        return
+    reader = _reader(shard)
+    if reader is text or shard.kind == "text":
+        raise InputError(f"{shard} holds no pictures")
+    store = Store(storage_options, shard.source)
+    pictures: Iterator[tuple[str, bytes]] = reader.fetch(shard, columns, wanted, store, limits)
+    yield from pictures
+
+
+def identity(shard: InputShard, storage_options: Mapping[str, Any] | None = None) -> str:
+    """What changes when anything that `read` reads does: of one file, or of all files of a folder."""
+    store = Store(storage_options, shard.source)
+    if shard.kind != "folder":
+        return store.identity(shard.path)
+    top = shard.path if shard.format == "files" else shard.path.rpartition("/")[0] or "."
+    digest = hashlib.sha256()
+    for info in store.list_files(top):
+        if info.size >= 0 and (shard.format != "files" or "/" not in info.name):
+            digest.update(f"{info.name}\0{store.identity(info.path)}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _reader(shard: InputShard) -> ModuleType:
+    if shard.format == "parquet":
+        return parquet
+    if shard.kind == "text":
+        return text
+    return webdataset if shard.format == "tar" else folder

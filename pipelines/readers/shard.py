@@ -1,0 +1,55 @@
+"""What is to be read: one input shard, and all that a source's paths turned out to hold."""
+
+from dataclasses import asdict, dataclass
+from typing import Literal, TypedDict
+
+Kind = Literal["auto", "webdataset", "parquet", "folder", "text"]
+Format = Literal["tar", "parquet", "jsonl", "csv", "tsv", "txt", "files"]
+
+
+class ShardJson(TypedDict):
+    """An InputShard as a task carries it."""
+
+    source: str
+    shard: str
+    path: str
+    kind: Kind
+    format: Format
+    size: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class InputShard:
+    """One unit of reading: a tar, a Parquet file, a JSONL or CSV file with its pictures, or a folder.
+
+    `shard` is the path below the source's root without suffix, / as __. `size` is in bytes; for
+    the format `files` (pictures with sidecars) that of all files in the folder, else of the one file.
+    """
+
+    source: str
+    shard: str
+    path: str
+    kind: Kind
+    format: Format
+    size: int
+
+    def to_json(self) -> ShardJson:
+        """Plain values that `from_json` turns back."""
+        return ShardJson(**asdict(self))
+
+    @classmethod
+    def from_json(cls, value: ShardJson) -> "InputShard":
+        """The shard that `to_json` wrote."""
+        return cls(**value)
+
+    def __str__(self) -> str:
+        """How messages name it."""
+        return f"source {self.source}: {self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """A source's shards, sorted by id, and the names of files that are no input, for the log."""
+
+    shards: tuple[InputShard, ...]
+    ignored: tuple[str, ...]

@@ -1,0 +1,48 @@
+"""Rows of a text set: JSONL, CSV, or plain text with a row a line (Parquet is read by its own reader).
+
+The text is the row's caption; there is no picture, and that is no error. A row's member is its
+line's number from 0 (in CSV the record's).
+"""
+
+from collections.abc import Iterator
+from itertools import chain, islice
+
+from pipelines.files import Store
+from pipelines.readers.lines import Record, csv_records, json_lines, lines
+from pipelines.readers.records import check_columns, fields_of
+from pipelines.readers.shard import InputShard
+from schemas.columns import Columns, Part, ReadLimits
+from schemas.errors import RowError
+from schemas.row import RawRow
+
+_PEEK = 20
+
+
+def read(
+    shard: InputShard, columns: Columns, store: Store, start: int, limits: ReadLimits
+) -> Iterator[RawRow]:
+    """The rows from number `start` on; blank lines of JSONL are no rows, those of plain text are."""
+    if shard.format == "txt":
+        for number, line in islice(enumerate(lines(shard, store, limits)), start, None):
+            error = None if line is not None else RowError("too_large", "the line is longer than the limit")
+            yield RawRow(str(number), None, line, error=error)
+        return
+    for number, record in islice(records(shard, columns, store, limits, ("caption",)), start, None):
+        if isinstance(record, RowError):
+            yield RawRow(str(number), None, None, error=record)
+        else:
+            fields = fields_of(record, columns)
+            yield RawRow(str(number), None, fields.caption, fields.url, None, fields.extra, fields.error)
+
+
+def records(
+    shard: InputShard, columns: Columns, store: Store, limits: ReadLimits, needed: tuple[Part, ...]
+) -> Iterator[tuple[int, Record]]:
+    """The numbered records; InputError if a column that is needed is in none of the first ones."""
+    source = json_lines if shard.format == "jsonl" else csv_records
+    stream = source(shard, store, limits)
+    head = list(islice(stream, _PEEK))
+    found = dict.fromkeys(name for _, record in head if isinstance(record, dict) for name in record)
+    if found:
+        check_columns(shard, found, columns, needed)
+    return chain(head, stream)

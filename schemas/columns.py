@@ -1,0 +1,111 @@
+"""Which columns of a source hold the picture, the caption and the URL, and the limits for reading it.
+
+A recipe writes `columns: laion`, or a map, or a map that starts from a ready one
+(`columns: {like: laion, extra: [similarity]}`). Names are tried in order; in a tar a name is the
+suffix of a member or a field of the member `.json`.
+"""
+
+from typing import Final, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from schemas.signals import Settings
+
+Part = Literal["image", "caption", "url", "extra"]
+Names = tuple[str, ...]
+
+GUESSES: Final[dict[Part, Names]] = {
+    "image": ("image", "jpg", "image_bytes", "bytes", "content"),
+    "caption": ("txt", "caption", "text", "TEXT"),
+    "url": ("url", "URL"),
+    "extra": (),
+}
+"""What is tried where neither the recipe nor a ready mapping names a column."""
+
+_RIGHTS: Final = ("licence", "license", "LICENSE")
+
+READY: Final[dict[str, dict[Part, Names]]] = {
+    # github.com/rom1504/img2dataset: what it keeps of LAION beside its own fields
+    "img2dataset": {
+        "caption": ("txt", "caption"),
+        "url": ("url",),
+        "extra": ("similarity", "punsafe", "pwatermark", *_RIGHTS),
+    },
+    "laion": {
+        "caption": ("txt", "TEXT", "caption"),
+        "url": ("URL", "url"),
+        "extra": ("similarity", "punsafe", "pwatermark", "NSFW", "LANGUAGE", *_RIGHTS),
+    },
+    "coyo": {
+        "caption": ("txt", "text", "caption"),
+        "url": ("url",),
+        "extra": (
+            "id",
+            "clip_similarity_vitb32",
+            "clip_similarity_vitl14",
+            "nsfw_score_opennsfw2",
+            "nsfw_score_gantman",
+            "watermark_score",
+            "aesthetic_score_laion_v2",
+            "num_faces",
+        ),
+    },
+    "datacomp": {
+        "caption": ("txt", "text", "caption"),
+        "url": ("url",),
+        "extra": ("uid", "clip_b32_similarity_score", "clip_l14_similarity_score"),
+    },
+}
+"""The ready mappings: column names as those data sets were published."""
+
+
+class Columns(Settings):
+    """A source's column map; what is left out is taken from `like`, else guessed."""
+
+    like: Literal["img2dataset", "laion", "coyo", "datacomp"] | None = Field(
+        None, description="a ready mapping to start from"
+    )
+    image: Names | None = Field(None, min_length=1, description="where the picture's bytes (or path) are")
+    caption: Names | None = Field(
+        None, min_length=1, description="where the caption is; the first found wins"
+    )
+    url: Names | None = Field(None, min_length=1)
+    extra: Names | None = Field(None, description="further scalar fields to carry into the signals")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ready(cls, value: object) -> object:
+        return {"like": value} if isinstance(value, str) else value
+
+    @field_validator("image", "caption", "url", "extra", mode="before")
+    @classmethod
+    def _one_name(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    def names(self, part: Part) -> Names:
+        """The names to try for `part`, the preferred first."""
+        own: Names | None = getattr(self, part)
+        if own is not None:
+            return own
+        ready = READY[self.like] if self.like else {}
+        return ready.get(part, GUESSES[part])
+
+    def required(self, part: Part) -> bool:
+        """Whether a file whose columns are known must have (one of) them: those that the recipe names."""
+        return getattr(self, part) is not None or (self.like is not None and part == "caption")
+
+
+class ReadLimits(Settings):
+    """What a reader refuses, so that no input can exhaust the machine."""
+
+    image_bytes: int = Field(64 * 1024 * 1024, gt=0, description="larger pictures are `too_large`, unread")
+    text_bytes: int = Field(1024 * 1024, gt=0, description="larger caption members are `too_large`, unread")
+    record_bytes: int = Field(
+        8 * 1024 * 1024, gt=0, description="larger JSON records and lines are `bad_row`"
+    )
+    header_bytes: int = Field(1024 * 1024, gt=0, description="a tar's long names and pax headers")
+    members: int = Field(1_000_000, gt=0, description="members of one tar")
+    rows: int = Field(100_000_000, gt=0, description="rows that one Parquet file may announce")
+    ratio: int = Field(
+        200, gt=0, description="decompressed : compressed size of gzip, beyond the first 256 MiB"
+    )

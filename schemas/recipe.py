@@ -1,0 +1,160 @@
+"""The recipe: one YAML file that says what goes in, what is kept, and what comes out.
+
+Everything is checked before any work begins; `load` turns what is wrong into one sentence with the
+file, the line and the nearest valid name.
+"""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from schemas.columns import Columns, ReadLimits
+from schemas.rules import RuleSettings
+from schemas.signals import Settings, SignalSettings
+
+Task = Literal["caption", "text"]
+Keep = Literal["one_per_language", "longest", "all"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def _name(value: str) -> str:
+    """A name that is safe as one part of a path on every store."""
+    safe = value.replace("-", "").replace("_", "").isalnum() and value.isascii()
+    if not safe or len(value) > 100:
+        raise ValueError("use letters, digits, - and _ only, at most 100 of them")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+
+
+class Source(Settings):
+    """One data set. Its place in the list is its rank: of equal pictures the first source's is kept."""
+
+    id: Name
+    path: tuple[str, ...] = Field(description="files, folders or globs: local, s3://, gs://, hf://")
+    kind: Literal["auto", "webdataset", "parquet", "folder", "text"] = "auto"
+    columns: Columns = Columns()
+    origin: str = Field("", description="public text on where the data comes from; goes into the card")
+    licence: str = "unknown"
+    role: Literal["train", "eval"] = "train"
+    captions: Literal["required", "none"] = Field("required", description="none: rows need no caption")
+    languages: tuple[str, ...] | None = None
+    rules: RuleSettings = Field(RuleSettings(), description="what differs from the recipe's rules")
+    max_quarantine: Fraction | None = None
+    storage_options: dict[str, Any] = Field({}, repr=False, description="for fsspec; never written anywhere")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_path(cls, value: Any) -> Any:
+        if isinstance(value, dict) and isinstance(value.get("path"), str):
+            return {**value, "path": (value["path"],)}
+        return value
+
+
+class Splits(Settings):
+    """Shares of the clusters that go to other splits than train; eval sources go to eval whole."""
+
+    val: Fraction = 0.0
+
+
+class Shards(Settings):
+    """The shape of the output."""
+
+    format: Literal["webdataset", "parquet"] = "webdataset"
+    samples: int = Field(1000, gt=0, le=100_000, description="samples a shard")
+    group: int = Field(64, gt=0, description="input shards whose samples are laid end to end")
+
+
+class Resize(Settings):
+    """Pictures whose longer side is above `max_side` are made smaller and re-encoded; never larger."""
+
+    max_side: int = Field(gt=0)
+    quality: int = Field(90, ge=1, le=100)
+
+
+class PhaseResources(Settings):
+    """What one worker of a phase takes from a cluster."""
+
+    cpus: float = Field(1.0, gt=0)
+    gpus: float = Field(0.0, ge=0)
+    memory_gb: float = Field(0.0, ge=0, description="0: not asked for")
+
+
+class Resources(Settings):
+    """What work may use; none of it changes the data but through `deadline` and `out_of_memory` verdicts."""
+
+    row_cpu_seconds: float = Field(60, gt=0, description="a row that takes more is quarantined")
+    row_wall_seconds: float = Field(600, gt=0)
+    memory_gb: float = Field(8, gt=0, description="private memory of one worker process")
+    phases: dict[Literal["measure", "dedup", "score", "select", "compose", "shard"], PhaseResources] = {}
+
+
+class Recipe(Settings):
+    """A whole recipe."""
+
+    name: Name = "corpus"
+    seed: int = Field(0, ge=0)
+    languages: tuple[str, ...] = Field((), description="ISO 639-1 codes that are kept; empty: all")
+    sources: tuple[Source, ...] = Field(min_length=1)
+    signals: SignalSettings = SignalSettings()
+    read: ReadLimits = ReadLimits()
+    rules: RuleSettings = RuleSettings()
+    captions: Keep = Field("one_per_language", description="which captions of one picture are kept")
+    sample: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="share of the keys that take part")
+    splits: Splits = Splits()
+    tasks: tuple[Task, ...] = ("caption", "text")
+    resize: Resize | None = None
+    shards: Shards = Shards()
+    max_quarantine: Fraction = 0.05
+    max_bad_shards: int = Field(0, ge=0)
+    resources: Resources = Resources()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Recipe":
+        ids = [source.id for source in self.sources]
+        twice = sorted({one for one in ids if ids.count(one) > 1})
+        if twice:
+            raise ValueError(f"two sources have the id {twice[0]!r}; ids must differ")
+        return self
+
+    def source(self, source_id: str) -> Source:
+        """The source of that id."""
+        return next(source for source in self.sources if source.id == source_id)
+
+    def rules_of(self, source: Source) -> RuleSettings:
+        """The rules that hold for a source: the recipe's, with the source's own on top, key by key."""
+        own = source.rules.model_dump(exclude_unset=True)
+        return RuleSettings.model_validate(_merge(self.rules.model_dump(exclude_unset=True), own))
+
+    def languages_of(self, source: Source) -> tuple[str, ...]:
+        """The languages kept from a source."""
+        return self.languages if source.languages is None else source.languages
+
+    def max_quarantine_of(self, source: Source) -> float:
+        """The largest share of a source's rows that may be quarantined."""
+        return self.max_quarantine if source.max_quarantine is None else source.max_quarantine
+
+    def digest(self) -> str:
+        """SHA-256 over all that determines the data: not paths, credentials, resources or stops."""
+        record = self.model_dump(mode="json", exclude=_NOT_DATA)
+        return hashlib.sha256(json.dumps(record, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+_NOT_DATA: Any = {
+    "resources": True,
+    "max_quarantine": True,
+    "max_bad_shards": True,
+    "sources": {"__all__": {"path": True, "storage_options": True, "max_quarantine": True}},
+    "signals": {"language": {"model": True}},
+}
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged

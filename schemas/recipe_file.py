@@ -1,0 +1,149 @@
+"""Reads a recipe from YAML: strict, limited, and with a line number for whatever is wrong."""
+
+import difflib
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from schemas.errors import RecipeError
+from schemas.recipe import Recipe
+
+MAX_BYTES = 1 << 20
+MAX_NODES = 100_000
+
+Path = tuple[str | int, ...]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without surprises: `no` is the language, not False; no key twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen and key.value != "<<":
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+# of YAML 1.1's truth values only these: `no` is Norwegian and `y` is a coordinate
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool" or first in "tTfFoO"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def parse(text: str, name: str, extra: dict[str, Any] | None = None) -> Recipe:
+    """The recipe that `text` holds; `extra` are top-level keys that stand above the file's.
+
+    Raises RecipeError: file, line, what is wrong and what would be right.
+    """
+    if len(text) > MAX_BYTES:
+        raise RecipeError(f"{name}: a recipe of more than {MAX_BYTES:,} characters is not read")
+    loader = _Loader(text)
+    try:
+        root = loader.get_single_node()
+        _limit(root, name)
+        record = loader.construct_document(root) if root is not None else {}
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f":{mark.line + 1}" if mark else ""
+        raise RecipeError(f"{name}{line}: not valid YAML: {error.problem or error.context}") from error
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{name}: not valid YAML: {str(error).splitlines()[0]}") from error
+    except RecursionError as error:
+        raise RecipeError(f"{name}: nested too deeply to be a recipe") from error
+    finally:
+        loader.dispose()
+    if not isinstance(record, dict):
+        raise RecipeError(f"{name}: a recipe is a map of keys to values, this is a {type(record).__name__}")
+    try:
+        return Recipe.model_validate({**record, **(extra or {})})
+    except ValidationError as error:
+        sentences = [_sentence(problem, root, name) for problem in error.errors(include_url=False)]
+        raise RecipeError("\n".join(dict.fromkeys(sentences[:5]))) from error
+
+
+def _limit(root: yaml.Node | None, name: str) -> None:
+    """Refuse a text whose aliases unfold to more nodes than any recipe has."""
+    todo, count = [root] if root is not None else [], 0
+    while todo:
+        node = todo.pop()
+        count += 1
+        if count > MAX_NODES:
+            raise RecipeError(f"{name}: its aliases unfold to more than {MAX_NODES:,} values")
+        if isinstance(node, yaml.MappingNode):
+            todo += [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            todo += node.value
+
+
+def _sentence(problem: Any, root: yaml.Node | None, name: str) -> str:
+    """One validation error as file:line: key: what is allowed."""
+    where = tuple(part for part in problem["loc"] if not _is_branch(part))
+    line, depth = _line(root, where)
+    key = ".".join(map(str, where)) or "the recipe"
+    at = f"{name}:{line}" if line else name
+    match problem["type"]:
+        case "extra_forbidden":
+            return f"{at}: unknown key {key}; {_allowed(where)}"
+        case "missing":
+            return f"{at}: {key} is missing"
+        case _:
+            value = problem["input"]
+            shown = f" (it is {value!r})" if isinstance(value, str | int | float | bool) else ""
+            return f"{at}: {key}: {problem['msg'].removeprefix('Value error, ')}{shown}"
+
+
+def _is_branch(part: str | int) -> bool:
+    """pydantic names the branch of a union in the path; no key of ours looks like that."""
+    return isinstance(part, str) and (part[:1].isupper() or "[" in part or part in ("bool", "str", "tuple"))
+
+
+def _line(root: yaml.Node | None, where: Path) -> tuple[int | None, int]:
+    """The line of the deepest part of `where` that the text has, and how deep that is."""
+    node, line, depth = root, None, 0
+    for part in where:
+        found = _child(node, part)
+        if found is None:
+            break
+        line, node = found
+        depth += 1
+    return line, depth
+
+
+def _child(node: yaml.Node | None, part: str | int) -> tuple[int, yaml.Node] | None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == str(part):
+                return key.start_mark.line + 1, value
+    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+        return node.value[part].start_mark.line + 1, node.value[part]
+    return None
+
+
+def _allowed(where: Path) -> str:
+    names = _fields(Recipe, where[:-1])
+    near = difflib.get_close_matches(str(where[-1]), names, 1, 0.6)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"{hint}allowed are {', '.join(names)}"
+
+
+def _fields(model: type[BaseModel], where: Path) -> list[str]:
+    """The names of the fields at a path below `model`."""
+    for part in where:
+        if isinstance(part, int):
+            continue
+        inner = _model_in(model.model_fields[part].annotation) if part in model.model_fields else None
+        if inner is None:
+            return []
+        model = inner
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = (_model_in(part) for part in get_args(annotation))
+    return next((model for model in found if model is not None), None)
