@@ -146,12 +146,10 @@ def _stamps(data: bytes) -> Iterator[tuple[str, float]]:
     with decoding(data, name, LIMIT):
         image = decode(data, name, LIMIT)
     yield "decode", time.perf_counter() - start
-    grey_image = image.convert("L")
-    yield "to grey", _seconds(lambda: image.convert("L"))
-    grey = grey_pixels(grey_image)
-    yield "grey pixels", _seconds(lambda: grey_pixels(grey_image))
-    small = thumbnail(grey_image, grey)
-    yield "thumbnail", _seconds(lambda: thumbnail(grey_image, grey))
+    grey = grey_pixels(image)
+    yield "grey", _seconds(lambda: grey_pixels(image))
+    small = thumbnail(grey)
+    yield "thumbnail", _seconds(lambda: thumbnail(grey))
     yield "contrast", _seconds(lambda: contrast(image, grey, small))
     yield "digest", _seconds(lambda: digest(image))
     yield "phash alone", _seconds(lambda: phash(small[None]))

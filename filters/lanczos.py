@@ -5,7 +5,7 @@ rounded to 22 bits, each sum is rounded and clipped to 0-255 (Resample.c). A sum
 8-bit and a 22-bit number is exact in a float64 whatever the order of adding, so the same result
 comes from BLAS, which is vectorised where Pillow's loop is not: 0.16 ms against 0.66 ms for a
 picture of 500 x 375. The weights are read out of Pillow itself: one resize of an integer comb
-gives every one of them, so a Pillow with another filter gives that filter.
+gives every one of them, so sine and rounding are Pillow's own on every platform.
 """
 
 import math
@@ -19,32 +19,32 @@ from PIL import Image
 SIDE: Final = 32
 LEAST_SIDE: Final = 64
 """Below this Pillow itself is as fast; it also has a path of its own for a side of 32."""
+MOST_SIDE: Final = 8192
+"""Above this Pillow does it: the comb below takes 0.75 bytes times the square of a side."""
 
 Grey = npt.NDArray[np.uint8]
 Weights = npt.NDArray[np.float64]
+Block = tuple[int, int, int, Weights]
 
 _BITS: Final = 22
 _BLOCK: Final = 16  # output columns for one product: wide enough for BLAS, narrow enough to skip zeros
 _LINES: Final = 128  # lines converted to float64 at once: they stay in the cache, and memory stays flat
 
 
-def thumbnail(image: Image.Image, grey: Grey) -> Grey:
-    """(32, 32) uint8, equal to `image.resize((32, 32), LANCZOS)`.
-
-    `image` is in mode L, `grey` its pixels, (H, W).
-    """
+def thumbnail(grey: Grey) -> Grey:
+    """(32, 32) uint8: an 8-bit picture, (H, W), as Pillow's `resize((32, 32), LANCZOS)` shrinks it."""
     height, width = grey.shape
-    if min(height, width) < LEAST_SIDE:
-        return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+    if min(height, width) < LEAST_SIDE or max(height, width) > MOST_SIDE:
+        return np.asarray(Image.fromarray(grey).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
     narrow = np.empty((height, SIDE))
-    blocks = _blocks(width)
+    blocks = _weights(width)
     for top in range(0, height, _LINES):
         lines = grey[top : top + _LINES].astype(np.float64)
         for out, first, last, weights in blocks:
             np.matmul(lines[:, first:last], weights, out=narrow[top : top + _LINES, out : out + _BLOCK])
     _round(narrow)
     small = np.empty((SIDE, SIDE))
-    for out, first, last, weights in _blocks(height):
+    for out, first, last, weights in _weights(height):
         np.matmul(weights.T, narrow[first:last], out=small[out : out + _BLOCK])
     _round(small)
     return small.astype(np.uint8)
@@ -58,8 +58,12 @@ def _round(sums: Weights) -> None:
     np.clip(sums, 0, 255, out=sums)
 
 
-@lru_cache(maxsize=512)
-def _blocks(size: int) -> list[tuple[int, int, int, Weights]]:
+def _weights(size: int) -> list[Block]:
+    """`_blocks`, remembered: 0.15 kB times the size each, so fewer of the large ones."""
+    return _common(size) if size <= 1024 else _rare(size)
+
+
+def _blocks(size: int) -> list[Block]:
     """(first output, first input, past the last input, weights (inputs, 16)) that shrink `size` to 32.
 
     A comb of impulses of 2**22, spaced wider than any window, is resized once in integers
@@ -88,3 +92,7 @@ def _window(out: int, size: int, scale: float, reach: float) -> tuple[int, int]:
     """The inputs that one output reads: precompute_coeffs of Pillow's Resample.c, in the same doubles."""
     centre = (out + 0.5) * scale
     return max(0, int(centre - reach + 0.5)), min(size, int(centre + reach + 0.5))
+
+
+_common = lru_cache(maxsize=512)(_blocks)
+_rare = lru_cache(maxsize=64)(_blocks)

@@ -92,9 +92,8 @@ class Pictures:
 def _look(image: Image.Image, columns: dict[str, Scalar]) -> Grey:
     """Adds what the decoded pixels say to `columns`; gives the thumbnail."""
     longer, shorter = max(image.size), min(image.size)
-    grey_image = image if image.mode == "L" else image.convert("L")
-    grey = grey_pixels(grey_image)
-    small = thumbnail(grey_image, grey)
+    grey = grey_pixels(image)
+    small = thumbnail(grey)
     grey_range, grey_std = contrast(image, grey, small)
     columns |= {
         "width": image.width,

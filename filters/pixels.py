@@ -52,7 +52,8 @@ DECODERS: Final[dict[str, type[ImageFile.ImageFile]]] = {
 DEEP: Final = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 """Modes of one channel of more than 8 bits, which no 8-bit mode can hold."""
 
-_BAND: Final = 1 << 20  # pixels converted at once where the picture's own memory cannot be digested
+_BAND: Final = 1 << 20  # pixels converted at once where the picture's own memory cannot be used
+_WHOLE: Final = 1 << 22  # up to so many pixels a copy of the whole is cheaper than bands
 _ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]+")
 _MESSAGE: Final = 200
 
@@ -111,9 +112,7 @@ def digest(image: Image.Image) -> str:
     if memory is not None:
         state.update(memory)
         return state.hexdigest()
-    lines = max(1, _BAND // image.width)
-    for top in range(0, image.height, lines):
-        band = image.crop((0, top, image.width, min(top + lines, image.height)))
+    for _, band in _bands(image):
         state.update(band.tobytes() if image.mode in DEEP else _rgba(band).tobytes())
     return state.hexdigest()
 
@@ -138,5 +137,17 @@ def _rgba(band: Image.Image) -> Image.Image:
 
 
 def grey_pixels(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """(H, W) uint8 of a picture in mode L."""
-    return np.asarray(image)
+    """(H, W) uint8: the pixels of `image.convert("L")`."""
+    if image.width * image.height <= _WHOLE:
+        return np.asarray(image if image.mode == "L" else image.convert("L"))
+    grey = np.empty((image.height, image.width), np.uint8)
+    for top, band in _bands(image):
+        grey[top : top + band.height] = np.asarray(band.convert("L"))
+    return grey
+
+
+def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """(first line, copy of some lines) from top to bottom: a large picture is never copied as a whole."""
+    lines = max(1, _BAND // image.width)
+    for top in range(0, image.height, lines):
+        yield top, image.crop((0, top, image.width, min(top + lines, image.height)))

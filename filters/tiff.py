@@ -13,7 +13,11 @@ BIG: Final = 43
 
 
 class Field(NamedTuple):
-    """One entry of a directory: its values' size in bytes, and the first value if they are inline, else their place."""
+    """One entry of a directory.
+
+    `size` is of its values in bytes; `value` the first of them where they fit into the entry
+    (`inline`), else the place where they are.
+    """
 
     tag: int
     size: int

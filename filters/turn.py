@@ -28,7 +28,7 @@ _PREFIX: Final = b"Exif\0\0"
 _TAG: Final = 0x0112
 _MOST_PARTS: Final = 65_536
 _MOST_TAGS: Final = 1_000
-_KEPT: Final = ("icc_profile", "transparency", "gamma")
+_KEPT: Final = ("transparency",)
 
 
 def orientation(data: bytes, name: str) -> int:
@@ -100,13 +100,13 @@ def turned(image: Image.Image, data: bytes, name: str, value: int) -> bytes:
     """
     upright = image.copy() if name == "TIFF" else image.transpose(_METHODS[value])
     upright.info = {key: image.info[key] for key in _KEPT if key in image.info}
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"icc_profile": image.info.get("icc_profile")}
     if name == "JPEG":
-        options = {"quality": 95, "subsampling": _subsampling(image, value)}
+        options |= {"quality": 95, "subsampling": _subsampling(image, value)}
     elif name == "WEBP":
-        options = {"quality": 95, "lossless": b"VP8L" in data[:4096], "exact": True}
+        options |= {"quality": 95, "lossless": b"VP8L" in data[:4096], "exact": True}
     elif name == "TIFF":
-        options = {"compression": "tiff_adobe_deflate"}
+        options |= {"compression": "tiff_adobe_deflate"}
     out = io.BytesIO()
     upright.save(out, name, **options)
     return out.getvalue()

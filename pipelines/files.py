@@ -6,36 +6,27 @@ hold secrets, and what a store's client says may repeat them: neither is ever qu
 
 import errno
 import hashlib
+import io
 import os
 import shutil
-import sys
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from glob import glob
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
-import fsspec
+import fsspec  # type: ignore[import-untyped]
 
+from pipelines.store_failures import foreign, remedy, shown, why
 from schemas.errors import InputError, OutputError
 
 PROTOCOLS: Final = ("file", "s3", "gs", "gcs", "hf", "memory")
 MIB: Final = 1024 * 1024
 _CHECKSUMS: Final = ("ETag", "etag", "md5Hash", "md5", "crc32c", "checksum", "blob_id", "sha256")
 _DRIVERS: Final = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub"}
-# what the stores' clients raise besides OSError; looked up only once they are loaded
-_FOREIGN: Final = (
-    ("botocore.exceptions", "BotoCoreError"),
-    ("botocore.exceptions", "ClientError"),
-    ("google.auth.exceptions", "GoogleAuthError"),
-    ("gcsfs.retry", "HttpError"),
-    ("aiohttp", "ClientError"),
-    ("huggingface_hub.errors", "HfHubHTTPError"),
-    ("huggingface_hub.errors", "HFValidationError"),
-    ("fsspec.exceptions", "FSTimeoutError"),
-)
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -67,7 +58,9 @@ class Store:
             if is_local(path):
                 return open(local_path(path), "rb", buffering=64 * 1024)
             fs, inner = self._fs(path)
-            return cast(BinaryIO, fs.open(inner, "rb", block_size=4 * MIB))
+            remote = fs.open(inner, "rb", block_size=4 * MIB)
+            # fsspec's own files lack parts of a buffered file: readline with a limit, read1
+            return cast(BinaryIO, io.BufferedReader(remote, 64 * 1024))
 
     def read_bytes(self, path: str, limit: int | None = None) -> bytes:
         """The file's bytes; with `limit`, at most one byte more than it, so that excess shows."""
@@ -107,25 +100,17 @@ class Store:
             yield
         except OSError as error:
             raise OutputError(
-                f"cannot keep a temporary copy of {path} in {tempfile.gettempdir()} ({_why(error)}): "
+                f"cannot keep a temporary copy of {shown(path)} in {tempfile.gettempdir()} ({why(error)}): "
                 "make room there or point TMPDIR elsewhere"
             ) from error
 
     def exists(self, path: str) -> bool:
         """Whether there is a file or a folder of that name."""
-        with self.reading(path):
-            if is_local(path):
-                return os.path.exists(local_path(path))
-            fs, inner = self._fs(path)
-            return bool(fs.exists(inner))
+        return self._type(path) is not None
 
     def is_folder(self, path: str) -> bool:
         """Whether `path` is a folder (on an object store: a prefix of some object)."""
-        with self.reading(path):
-            if is_local(path):
-                return os.path.isdir(local_path(path))
-            fs, inner = self._fs(path)
-            return bool(fs.isdir(inner))
+        return self._type(path) == "directory"
 
     def info(self, path: str) -> FileInfo:
         """The one file at `path`, with its last part as its name."""
@@ -147,10 +132,10 @@ class Store:
         """The paths of the files and folders that match `pattern` (`*`, `?`, `[…]`, `**`), sorted."""
         with self.reading(pattern):
             if is_local(pattern):
-                return tuple(sorted(map(str, fsspec.filesystem("file").glob(local_path(pattern)))))
+                return tuple(sorted(glob(local_path(pattern), recursive=True)))
             fs, inner = self._fs(pattern)
             fs.invalidate_cache()
-            return tuple(sorted(_prefix(pattern) + str(name) for name in fs.glob(inner)))
+            return tuple(sorted(_prefix(pattern) + str(name).lstrip("/") for name in fs.glob(inner)))
 
     def identity(self, path: str) -> str:
         """What changes when the file's content does: its size and the store's checksum.
@@ -231,18 +216,31 @@ class Store:
         """Turn what goes wrong with the store into an InputError; damage in the data is not its concern."""
         try:
             yield
-        except (OSError, *_foreign()) as error:
+        except foreign() as error:
             whose = f"source {self.source}: " if self.source else ""
-            raise InputError(f"{whose}cannot read {path}: {_why(error)}; {_remedy(error)}") from error
+            raise InputError(f"{whose}cannot read {shown(path)}: {why(error)}; {remedy(error)}") from error
 
     @contextmanager
     def _writing(self, path: str) -> Iterator[None]:
         try:
             yield
-        except (OSError, *_foreign()) as error:
+        except foreign() as error:
             if isinstance(error, OSError) and error.errno in _FULL:
                 raise _full(path, error) from error
-            raise OutputError(f"cannot write {path}: {_why(error)}; {_remedy(error)}") from error
+            raise OutputError(f"cannot write {shown(path)}: {why(error)}; {remedy(error)}") from error
+
+    def _type(self, path: str) -> str | None:
+        """`file`, `directory`, or None for nothing; fsspec's own `exists` hides every failure."""
+        with self.reading(path):
+            if is_local(path):
+                place = local_path(path)
+                return "directory" if os.path.isdir(place) else "file" if os.path.exists(place) else None
+            fs, inner = self._fs(path)
+            fs.invalidate_cache()
+            try:
+                return str(fs.info(inner)["type"])
+            except FileNotFoundError:
+                return None
 
     def _place(self, temporary: Path, final: str) -> None:
         if is_local(final):
@@ -259,7 +257,9 @@ class Store:
         root = str(inner).rstrip("/")
         found = fs.find(root, detail=True)
         return [
-            FileInfo(_prefix(folder) + path, path[len(root) :].lstrip("/"), int(info["size"] or 0))
+            FileInfo(
+                _prefix(folder) + path.lstrip("/"), path[len(root) :].lstrip("/"), int(info["size"] or 0)
+            )
             for path, info in found.items()
             if info["type"] == "file" and not path.endswith("/") and path != root
         ]
@@ -269,6 +269,8 @@ class Store:
         protocol = _protocol(path)
         try:
             fs = fsspec.filesystem(protocol, **(self.options or {}))
+            if protocol == "s3":
+                fs.connect()  # else wrong options show only later, as a TypeError anywhere
         except ImportError as error:
             driver = _DRIVERS.get(protocol, protocol)
             raise InputError(
@@ -337,40 +339,8 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _foreign() -> tuple[type[Exception], ...]:
-    loaded = ((sys.modules.get(module), name) for module, name in _FOREIGN)
-    return tuple(getattr(module, name) for module, name in loaded if module and hasattr(module, name))
-
-
-def _why(error: BaseException) -> str:
-    if isinstance(error, FileNotFoundError) or getattr(error, "errno", None) == errno.ENOENT:
-        return "it does not exist"
-    if isinstance(error, PermissionError):
-        return "permission denied"
-    if isinstance(error, IsADirectoryError):
-        return "it is a folder"
-    if isinstance(error, NotADirectoryError):
-        return "it is not a folder"
-    if isinstance(error, OSError) and error.errno and type(error).__module__ == "builtins":
-        return os.strerror(error.errno).lower()
-    return {
-        "NoCredentialsError": "there are no credentials for it",
-        "PartialCredentialsError": "its credentials are incomplete",
-        "NoSuchBucket": "the bucket does not exist",
-        "EndpointConnectionError": "the store cannot be reached",
-        "RepositoryNotFoundError": "the repository does not exist or is private",
-    }.get(type(error).__name__, f"the store answered {type(error).__name__}")
-
-
-def _remedy(error: BaseException) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "check the spelling of the path"
-    if isinstance(error, PermissionError) or "Credential" in type(error).__name__:
-        return "check the rights to it and the credentials in storage_options or the environment"
-    return "check the path, storage_options and the connection"
-
-
 def _full(path: str, error: OSError) -> OutputError:
     return OutputError(
-        f"cannot write {path}: {_why(error)}; make room or choose another folder, then run the same command again"
+        f"cannot write {shown(path)}: {why(error)}; make room or choose another folder, then run the same "
+        "command again"
     )

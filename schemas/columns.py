@@ -65,12 +65,14 @@ class Columns(Settings):
     like: Literal["img2dataset", "laion", "coyo", "datacomp"] | None = Field(
         None, description="a ready mapping to start from"
     )
-    image: Names | None = Field(None, min_length=1, description="where the picture's bytes (or path) are")
+    image: Names | None = Field(
+        default=None, min_length=1, description="where the picture's bytes (or path) are"
+    )
     caption: Names | None = Field(
         None, min_length=1, description="where the caption is; the first found wins"
     )
-    url: Names | None = Field(None, min_length=1)
-    extra: Names | None = Field(None, description="further scalar fields to carry into the signals")
+    url: Names | None = Field(default=None, min_length=1)
+    extra: Names | None = Field(default=None, description="further scalar fields to carry into the signals")
 
     @model_validator(mode="before")
     @classmethod
@@ -98,14 +100,18 @@ class Columns(Settings):
 class ReadLimits(Settings):
     """What a reader refuses, so that no input can exhaust the machine."""
 
-    image_bytes: int = Field(64 * 1024 * 1024, gt=0, description="larger pictures are `too_large`, unread")
-    text_bytes: int = Field(1024 * 1024, gt=0, description="larger caption members are `too_large`, unread")
-    record_bytes: int = Field(
-        8 * 1024 * 1024, gt=0, description="larger JSON records and lines are `bad_row`"
+    image_bytes: int = Field(
+        default=64 * 1024 * 1024, gt=0, description="larger pictures are `too_large`, unread"
     )
-    header_bytes: int = Field(1024 * 1024, gt=0, description="a tar's long names and pax headers")
-    members: int = Field(1_000_000, gt=0, description="members of one tar")
-    rows: int = Field(100_000_000, gt=0, description="rows that one Parquet file may announce")
+    text_bytes: int = Field(
+        default=1024 * 1024, gt=0, description="larger caption members are `too_large`, unread"
+    )
+    record_bytes: int = Field(
+        default=8 * 1024 * 1024, gt=0, description="larger JSON records and lines are `bad_row`"
+    )
+    header_bytes: int = Field(default=1024 * 1024, gt=0, description="a tar's long names and pax headers")
+    members: int = Field(default=1_000_000, gt=0, description="members of one tar")
+    rows: int = Field(default=100_000_000, gt=0, description="rows that one Parquet file may announce")
     ratio: int = Field(
-        200, gt=0, description="decompressed : compressed size of gzip, beyond the first 256 MiB"
+        default=200, gt=0, description="decompressed : compressed size of gzip, beyond the first 256 MiB"
     )

@@ -67,7 +67,7 @@ class Funnel(Record):
     dropped: Count
     quarantined: Count
     rules: tuple[RuleCount, ...] = ()
-    errors: dict[str, Count] = Field({}, description="quarantined rows by class of error")
+    errors: dict[str, Count] = Field(default={}, description="quarantined rows by class of error")
 
     def problems(self) -> Iterator[str]:
         """One sentence for every sum that does not come out."""
@@ -144,7 +144,7 @@ class Manifest(Record):
     seed: int
     versions: dict[str, str] = Field(description="libraries whose version can change the data")
     sources: tuple[Source, ...]
-    thresholds: dict[str, dict[str, JsonValue]] = Field({}, description="source -> rule -> settings")
+    thresholds: dict[str, dict[str, JsonValue]] = Field(default={}, description="source -> rule -> settings")
     funnel: dict[str, Funnel] = Field(description="source -> what became of its rows")
     samples: tuple[SampleCount, ...] = ()
     verdicts: tuple[Verdict, ...] = ()

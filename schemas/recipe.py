@@ -111,6 +111,8 @@ class Recipe(Settings):
     max_quarantine: Fraction = 0.05
     max_bad_shards: int = Field(0, ge=0)
     resources: Resources = Resources()
+    out: str = Field("corpus", description="folder of the corpus, local or s3://; relative to where vlcorpus runs")
+    storage_options: dict[str, Any] = Field({}, repr=False, description="for `out`; never written anywhere")
 
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
@@ -145,6 +147,8 @@ class Recipe(Settings):
 
 _NOT_DATA: Any = {
     "resources": True,
+    "out": True,
+    "storage_options": True,
     "max_quarantine": True,
     "max_bad_shards": True,
     "sources": {"__all__": {"path": True, "storage_options": True, "max_quarantine": True}},

@@ -162,7 +162,9 @@ def text_sample(
 ) -> Sample:
     """Pure text, all of it taught."""
     turn = Turn("document", (Text(text, supervised=True),))
-    return Sample(sample_key(pair_key, "text", ordinal), "text", split, language, source, licence, (), (turn,))
+    return Sample(
+        sample_key(pair_key, "text", ordinal), "text", split, language, source, licence, (), (turn,)
+    )
 
 
 def _words(turn: Turn) -> str:

@@ -40,25 +40,33 @@ def _distance(a: Colour, b: Colour) -> int:
     return sum(abs(x - y) for x, y in zip(a, b, strict=True))
 
 
-def _colour(rng: random.Random, avoid: tuple[Colour, ...]) -> Colour:
-    """A colour that no object on it would be lost against."""
-    best: Colour = (200, 200, 200)
+def _light(colour: Colour) -> int:
+    return (2 * colour[0] + 5 * colour[1] + colour[2]) // 8
+
+
+def _colour(rng: random.Random, avoid: tuple[Colour, ...], beside: tuple[Colour, ...] = ()) -> Colour:
+    """A colour that no object on it would be lost against, lighter or darker than those `beside` it."""
     for _ in range(40):
         level = rng.randint(30, 235)
-        best = tuple(max(0, min(255, level + rng.randint(-60, 60))) for _ in range(3))  # type: ignore[assignment]
-        if all(_distance(best, other) > 150 for other in avoid):
+        red, green, blue = (max(0, min(255, level + rng.randint(-60, 60))) for _ in range(3))
+        colour = red, green, blue
+        if all(_distance(colour, other) > 150 for other in avoid) and all(
+            abs(_light(colour) - _light(other)) > 45 for other in beside
+        ):
             break
-    return best
+    return colour
 
 
 def draw(rng: random.Random, avoid: tuple[Colour, ...] = ()) -> Background:
     """A background whose colours keep away from those in `avoid`."""
     kind = rng.choices(GROUNDS, _WEIGHTS)[0]
+    first = _colour(rng, avoid)
+    second = _colour(rng, avoid, (first,))
     return Background(
         kind=kind,
-        colours=(_colour(rng, avoid), _colour(rng, avoid), _colour(rng, avoid)),
+        colours=(first, second, _colour(rng, avoid, (first,))),
         direction=(rng.uniform(-1, 1), rng.uniform(-1, 1)),
-        period=rng.uniform(0.12, 0.7) if kind == "stripes" else rng.uniform(0.12, 0.45),
+        period=rng.uniform(0.12, 0.7) if kind == "stripes" else rng.uniform(0.12, 0.3),
         phase=rng.random(),
         grain=rng.getrandbits(64),
         photo=photos.draw(rng, whole=False) if kind == "photo" else None,
@@ -108,14 +116,17 @@ def _choice(ground: Background, width: int, height: int) -> NDArray[np.float64]:
     return ((column % 1 - 0.5) ** 2 + (row % 1 - 0.5) ** 2 < 0.045).astype(np.float64)
 
 
+def _mask(share: NDArray[np.float64]) -> Image.Image:
+    """Shares from 0 to 1 as a grey image."""
+    return Image.fromarray((share * 255 + 0.5).astype(np.uint8))
+
+
 def render(ground: Background, width: int, height: int) -> Image.Image:
     """The background as an RGB image of width x height pixels."""
     if ground.photo is not None:
         return photos.render(ground.photo, width, height)
-    first, second, third = (np.asarray(colour, np.float64) for colour in ground.colours)
-    share = _choice(ground, width, height)[..., None]
-    pixels = first * (1 - share) + second * share
+    first, second, third = (Image.new("RGB", (width, height), colour) for colour in ground.colours)
+    plain = Image.composite(second, first, _mask(_choice(ground, width, height)))
     # a second, softer layer: no two backgrounds of one kind shade the picture alike
-    shade = _grain(ground.grain + 2, width, height, 4)[..., None] * 0.45
-    pixels = pixels * (1 - shade) + third * shade
-    return Image.fromarray(np.clip(pixels + 0.5, 0, 255).astype(np.uint8))
+    cells, depth = (3, 0.5) if ground.kind == "gradient" else (5, 0.55)
+    return Image.composite(third, plain, _mask(_grain(ground.grain + 2, width, height, cells) * depth))

@@ -44,9 +44,9 @@ def _listed(scene: Scene, language: Language, rng: random.Random) -> str:
     said = [_sized(rng, noun, scene) for noun in groups(scene)]
     rng.shuffle(said)
     things = language.join([language.noun(noun) for noun in said])
-    total, way = len(scene.objects), rng.random()
-    if total > 1 and way < 0.2:
-        return language.counted.format(total=language.totals[total], things=things)
+    way = rng.random()
+    if len(said) > 1 and way < 0.2:
+        return language.counted.format(total=language.totals[len(scene.objects)], things=things)
     if way < 0.6:
         ground = language.grounds[scene.background.kind]
         return rng.choice(language.grounded).format(things=things, ground=ground)
@@ -97,4 +97,4 @@ def photo_caption(shown: Crop | Pair, language: str, rng: random.Random) -> str:
         return _dressed(rng.choice(words.photos).format(thing=thing), words, rng)
     first, second = (rng.choice(PHOTO_WORDS[crop.name][language]) for crop in (shown.first, shown.second))
     frames = words.left if shown.side_by_side else words.above
-    return _dressed(rng.choice(frames).format(a=first, b=second), words, rng)
+    return _dressed(frames[-1].format(a=first, b=second), words, rng)

@@ -35,7 +35,7 @@ PHOTOS: Final[dict[str, Photo]] = {
     "cell": Photo("cell.png", (0.54, 0.44, 0.94, 0.72), "CC0-1.0", "Paul Müller and others"),
     "chelsea": Photo("chelsea.png", (0.22, 0.16, 0.74, 0.86), "CC0-1.0", "Stefan van der Walt"),
     "clock": Photo("clock_motion.png", (0.34, 0.28, 0.72, 0.72), "public domain", "Stefan van der Walt"),
-    "coffee": Photo("coffee.png", (0.22, 0.03, 0.74, 0.78), "CC0-1.0", "Rachel Michetti"),
+    "coffee": Photo("coffee.png", (0.26, 0.05, 0.70, 0.66), "CC0-1.0", "Rachel Michetti"),
     "coins": Photo("coins.png", (0.3, 0.3, 0.7, 0.7), "no known copyright restrictions", "Brooklyn Museum"),
     "grass": Photo("grass.png", None, "CC0-1.0", "linolafett"),
     "gravel": Photo("gravel.png", None, "CC0-1.0", "CC0Textures"),
@@ -61,7 +61,9 @@ def folder() -> Path:
     """The folder of scikit-image's photographs. Raises FileNotFoundError where it is not installed."""
     spec = importlib.util.find_spec("skimage")
     if spec is None or not spec.submodule_search_locations:
-        raise FileNotFoundError("the demo crawl needs the photographs of scikit-image: pip install scikit-image")
+        raise FileNotFoundError(
+            "the demo crawl needs the photographs of scikit-image: pip install scikit-image"
+        )
     return Path(next(iter(spec.submodule_search_locations))) / "data"
 
 

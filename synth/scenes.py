@@ -115,7 +115,9 @@ def draw(rng: random.Random, aspect: float | None = None, count: int | None = No
     No two objects overlap, and each lies within the picture.
     """
     if aspect is None:
-        aspect = rng.choice((1.0, 4 / 3, 4 / 3, 3 / 2, 3 / 2, 16 / 9, 2.1, 3 / 4, 2 / 3, 9 / 16)) * rng.uniform(0.95, 1.1)
+        aspect = rng.choice(
+            (1.0, 4 / 3, 4 / 3, 3 / 2, 3 / 2, 16 / 9, 2.1, 3 / 4, 2 / 3, 9 / 16)
+        ) * rng.uniform(0.95, 1.1)
     room = (aspect, 1.0) if aspect >= 1 else (1.0, 1 / aspect)
     objects: list[Object] = []
     for shape, colour in _kinds(rng, count or rng.choices((1, 2, 3, 4), (22, 30, 28, 20))[0]):

@@ -57,7 +57,9 @@ def keys_of(hi: U64, lo: U64) -> Texts:
     texts = np.empty((len(hi), 32), np.uint8)
     texts[:, ::2], texts[:, 1::2] = HEX[data >> 4], HEX[data & 15]
     offsets = np.arange(0, 32 * len(hi) + 1, 32, dtype=np.int32)
-    return pa.StringArray.from_buffers(len(hi), pa.py_buffer(offsets.tobytes()), pa.py_buffer(texts.tobytes()))
+    return pa.StringArray.from_buffers(
+        len(hi), pa.py_buffer(offsets.tobytes()), pa.py_buffer(texts.tobytes())
+    )
 
 
 def fingerprints(texts: Texts) -> Values:

@@ -8,7 +8,7 @@ import pyarrow as pa
 from filters.clusters import forest
 from filters.hamming import U64, Edges, block_masks, bucket_edges
 from pipelines.dedup.digests import mix
-from pipelines.dedup.tables import Columns, Folder, columns_of, joined, spread
+from pipelines.dedup.tables import Columns, Folder, columns_of, spread
 from pipelines.engines.step import At, Json
 
 
@@ -18,7 +18,7 @@ class NearPairs:
     def __init__(self, setup: Json) -> None:
         self._folder = Folder(setup)
         self._distance = int(setup["distance"])
-        self._partitions = int(setup["partitions"])
+        self._partitions = int(setup["into"])
         self._masks = block_masks(self._distance, int(setup["distinct"]))
 
     def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
@@ -31,7 +31,7 @@ class NearPairs:
     def reduce(self, partition: int, table: pa.Table) -> Json:
         """Edges that connect whatever is near within the partition's buckets."""
         left, right = forest(self._edges(columns_of(table)))
-        return _saved_edges(self._folder, "near", partition, (left, right))
+        return saved_edges(self._folder, "near", partition, (left, right))
 
     def _edges(self, rows: Columns) -> Iterator[Edges]:
         for number in range(len(self._masks)):
@@ -39,7 +39,7 @@ class NearPairs:
             yield from bucket_edges(values, self._masks, number, self._distance)
 
 
-def _saved_edges(folder: Folder, step: str, partition: int, edges: Edges) -> Json:
+def saved_edges(folder: Folder, step: str, partition: int, edges: Edges) -> Json:
     """The receipt of a file of edges: how many, where, and a sum that tells whether they changed."""
     left, right = edges
     receipt: Json = {"edges": len(left), "digest": int(mix(left ^ mix(right)).sum(dtype=np.uint64))}

@@ -48,7 +48,7 @@ class DedupPlan:
             raise ValueError("partitions must be at least 1 and alone at least 0")
 
     def setup(self, **more: Any) -> Json:
-        """The settings that every worker gets, and `more`."""
+        """The settings that every worker gets; `partitions` are those of values, `more` is a step's own."""
         options = dict(self.options) if self.options else None
         return {
             "work": self.work,

@@ -22,7 +22,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.engines import exchange
-from pipelines.engines.step import Json, Limits, Step, load_worker
+from pipelines.engines.step import IDLE, Json, Limits, Step, load_worker
 from pipelines.engines.wire import receive, send
 
 ROW = struct.Struct("<q")
@@ -39,13 +39,13 @@ class Published:
     def begin(self, limits: Limits) -> None:
         """From now on rows have these limits."""
         self._limits = limits
-        self(-1)
+        self(IDLE)
 
     def __call__(self, row: int) -> None:
         self._count += row >= 0
         ROW.pack_into(self._memory, 0, row)
         ROW.pack_into(self._memory, ROW.size, self._count)
-        armed = row >= 0
+        armed = row != IDLE
         signal.setitimer(signal.ITIMER_PROF, self._limits.row_cpu_seconds if armed else 0)
         signal.setitimer(signal.ITIMER_REAL, self._limits.row_wall_seconds if armed else 0)
 
@@ -66,7 +66,7 @@ class Child:
                 os._exit(OUT_OF_MEMORY)
             except Exception as failure:  # noqa: BLE001 - the parent raises it again
                 reply = {"failure": describe(failure)}
-            self._at(-1)
+            self._at(IDLE)
             send(self._channel, reply)
 
     def _do(self, message: Json) -> Json:

@@ -46,3 +46,16 @@ def by_partition(written: Iterable[Json]) -> dict[int, list[tuple[str, list[int]
         for partition, numbers in task["batches"].items():
             pieces.setdefault(int(partition), []).append((task["path"], numbers))
     return dict(sorted(pieces.items()))
+
+
+def to_bytes(table: pa.Table) -> bytes:
+    """The table as an Arrow stream, apart from whatever file it was mapped from."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def from_bytes(stream: bytes) -> pa.Table:
+    """The table that `to_bytes` wrote."""
+    return pa.ipc.open_stream(stream).read_all()

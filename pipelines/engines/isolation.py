@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from pipelines.engines.child import OUT_OF_MEMORY, ROW
-from pipelines.engines.step import Json, Step
+from pipelines.engines.step import IDLE, Json, Step
 from pipelines.engines.wire import WorkerDied, rebuild, receive, send
 from schemas.errors import ROW_ERRORS
 
@@ -50,6 +50,7 @@ class IsolatedWorker:
         self._child: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket
         self._lifeline = -1
+        self._told = 0
         self._memory_fd = os.memfd_create("vlcorpus-row")
         os.ftruncate(self._memory_fd, ROW.size * 2)
         self._memory = mmap.mmap(self._memory_fd, ROW.size * 2)
@@ -144,13 +145,12 @@ class IsolatedWorker:
 
     def _wait(self) -> None:
         """Until there is a reply or an end; tells of rows meanwhile."""
-        told = 0
         while True:
             ready, _, _ = select.select([self._channel], [], [], 0.25 if self._rows else None)
             count = ROW.unpack_from(self._memory, ROW.size)[0]
-            if self._rows and count > told:
-                self._rows(count - told)
-                told = count
+            if self._rows and count > self._told:
+                self._rows(count - self._told)
+                self._told = count
             if ready:
                 return
 
@@ -158,7 +158,9 @@ class IsolatedWorker:
         if self._child is not None and self._child.poll() is None:
             return
         self.close()
-        ROW.pack_into(self._memory, 0, -1)
+        ROW.pack_into(self._memory, 0, IDLE)
+        ROW.pack_into(self._memory, ROW.size, 0)
+        self._told = 0
         ours, theirs = socket.socketpair()
         lifeline, self._lifeline = os.pipe()
         fds = (theirs.fileno(), self._memory_fd, lifeline)

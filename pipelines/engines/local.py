@@ -11,6 +11,8 @@ from pathlib import Path
 from pipelines.engines import exchange
 from pipelines.engines.isolation import IsolatedWorker, Rows, Stopped
 from pipelines.engines.step import Done, Json, Step
+from pipelines.files import local_path
+from pipelines.layout import Layout
 
 Work = Callable[[IsolatedWorker, int], Json]
 
@@ -18,11 +20,15 @@ Work = Callable[[IsolatedWorker, int], Json]
 class LocalEngine:
     """Runs steps in `workers` child processes; `rows` is told of progress."""
 
-    def __init__(self, workers: int, scratch: Path | None = None, rows: Rows | None = None) -> None:
+    def __init__(self, workers: int, rows: Rows | None = None) -> None:
         self._workers = workers
-        self._scratch = scratch
+        self._scratch: Path | None = None
         self._rows = rows
         self._pool: list[IsolatedWorker] = []
+
+    def open(self, layout: Layout) -> None:
+        """Pieces of a shuffle are kept beside the corpus where that is local."""
+        self._scratch = Path(local_path(layout.tmp)) if layout.is_local else None
 
     def map(self, step: Step, tasks: Sequence[Json], done: Done | None = None) -> list[Json]:
         """Receipts in the order of the tasks; `done` hears of each at once, in this thread."""
@@ -30,6 +36,8 @@ class LocalEngine:
 
     def shuffle(self, step: Step, tasks: Sequence[Json], partitions: int) -> list[Json]:
         """Receipts of the partitions that hold rows, in partition order."""
+        if self._scratch is not None:
+            self._scratch.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="shuffle-", dir=self._scratch))
         try:
             written = self._spread(

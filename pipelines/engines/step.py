@@ -11,11 +11,16 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from pipelines.layout import Layout
+
 Json = dict[str, Any]
 """A JSON object: what tasks, settings and receipts are."""
 
 At = Callable[[int], None]
-"""Called with the number of the row that is about to be touched; -1 when no row is."""
+"""Called with the number of the row that is about to be touched; IDLE when none is, SEVERAL for a batch."""
+
+IDLE = -1
+SEVERAL = -2
 
 
 class MapWorker(Protocol):
@@ -71,6 +76,9 @@ Done = Callable[[int, Json], None]
 
 class Engine(Protocol):
     """Runs a step's tasks; never sees a row."""
+
+    def open(self, layout: Layout) -> None:
+        """Get ready for one corpus; InputError where the workers could not reach its folder."""
 
     def map(self, step: Step, tasks: Sequence[Json], done: Done | None = None) -> list[Json]:
         """Receipts in the order of the tasks."""

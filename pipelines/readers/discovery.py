@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pipelines.files import FileInfo, Store, join
-from pipelines.readers.names import printable
 from pipelines.readers.records import IMAGE_SUFFIXES
 from pipelines.readers.shard import Discovery, Format, InputShard, Kind
+from pipelines.store_failures import shown
 from schemas.errors import InputError
 
 _MAGIC: Final = re.compile(r"[*?\[]")
@@ -70,15 +70,15 @@ def discover(
     store = Store(storage_options, source)
     found = [file for path in paths for file in _files(store, source, path, kind)]
     seen = [file for file in found if not any(part.startswith(".") for part in file.info.name.split("/"))]
-    chosen: Kind = _guess(seen) if kind == "auto" else kind
+    chosen: Kind = _guess(store, seen) if kind == "auto" else kind
     if chosen == "folder" and not any(file.format in _ADMITTED["folder"] for file in seen):
         shards = _folders(source, seen)
     else:
-        shards = _shards(source, seen, chosen, named={path for path in paths})
+        shards = _shards(source, seen, chosen, named=set(paths))
     if not shards:
         raise InputError(
-            f"source {source}: nothing to read as {kind} in {', '.join(paths)}: look for .tar, .tar.gz, .tgz, "
-            ".parquet, pictures with .jsonl or .csv, or name the source's `kind`"
+            f"source {source}: nothing to read as {kind} in {', '.join(paths)}: look for .tar, .tar.gz, "
+            ".tgz, .parquet, pictures with .jsonl or .csv, or name the source's `kind`"
         )
     return Discovery(_distinct(source, shards), _ignored(found, shards))
 
@@ -120,7 +120,7 @@ def _suffix(name: str) -> str:
     return match.group(1).lower() if match else ""
 
 
-def _guess(files: Iterable[Found]) -> Kind:
+def _guess(store: Store, files: Sequence[Found]) -> Kind:
     formats = {file.format for file in files}
     if "tar" in formats:
         return "webdataset"
@@ -128,11 +128,16 @@ def _guess(files: Iterable[Found]) -> Kind:
         return "parquet"
     if any(file.is_image for file in files):
         return "folder"
-    return "text"
+    # JSONL or CSV given by name: its pictures lie below its folder, which nobody listed
+    folders = {
+        posixpath.dirname(file.info.path) or "." for file in files if file.format in _ADMITTED["folder"]
+    }
+    beside = (Found(folder, info) for folder in sorted(folders) for info in store.list_files(folder))
+    return "folder" if any(file.is_image for file in beside) else "text"
 
 
-def _is_files_layout(files: Iterable[Found]) -> bool:
-    """Whether each Parquet file lies beside a folder of its stem that holds pictures (img2dataset's "files")."""
+def _is_files_layout(files: Sequence[Found]) -> bool:
+    """Whether each Parquet file lies beside a folder of its stem with pictures (img2dataset's "files")."""
     folders = {(file.root, posixpath.dirname(file.info.name)) for file in files if file.is_image}
     return all(
         (file.root, file.info.name[: -len(".parquet")]) in folders
@@ -170,7 +175,7 @@ def _folders(source: str, files: Iterable[Found]) -> list[InputShard]:
     return [
         InputShard(
             source,
-            printable(name.replace("/", "__")) or "root",
+            shown(name.replace("/", "__")) or "root",
             join(root, name) if name else root,
             "folder",
             "files",
@@ -181,7 +186,7 @@ def _folders(source: str, files: Iterable[Found]) -> list[InputShard]:
 
 
 def _id(name: str) -> str:
-    return printable(name[: len(name) - len(_suffix(name))].replace("/", "__"))
+    return shown(name[: len(name) - len(_suffix(name))].replace("/", "__"))
 
 
 def _distinct(source: str, shards: Iterable[InputShard]) -> tuple[InputShard, ...]:
@@ -201,7 +206,7 @@ def _distinct(source: str, shards: Iterable[InputShard]) -> tuple[InputShard, ..
 
 
 def _ignored(found: Iterable[Found], shards: Iterable[InputShard]) -> tuple[str, ...]:
-    """Names of files that no shard uses: not shards, nor what lies beside a tar with its stem, nor a folder's."""
+    """Names of files that no shard uses: neither shards, nor what goes with a tar or a folder."""
     paths = {shard.path for shard in shards}
     stems = {_stem(shard.path) for shard in shards if shard.format == "tar"}
     folders = {

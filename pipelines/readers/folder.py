@@ -13,10 +13,11 @@ from typing import Final
 
 from pipelines.files import FileInfo, Store, join
 from pipelines.readers.lines import Record
-from pipelines.readers.names import Unique, printable
+from pipelines.readers.names import Unique
 from pipelines.readers.records import IMAGE_SUFFIXES, Fields, fields_of, parse_json
 from pipelines.readers.shard import InputShard
 from pipelines.readers.text import records
+from pipelines.store_failures import shown
 from schemas.columns import Columns, ReadLimits
 from schemas.errors import InputError, RowError, ShardError
 from schemas.row import RawRow
@@ -90,7 +91,7 @@ def _entries(shard: InputShard, columns: Columns, store: Store, limits: ReadLimi
                 )
             except RowError as error:
                 member, path = str(number), error
-        yield unique.name(printable(member)), path, record
+        yield unique.name(shown(member)), path, record
 
 
 def _inside(record: dict[str, object], names: Sequence[str]) -> str:
@@ -100,6 +101,8 @@ def _inside(record: dict[str, object], names: Sequence[str]) -> str:
         value = value[0]
     if isinstance(value, bytes):
         value = value.decode("utf-8", "surrogateescape")
+    if isinstance(value, str) and shown(value) != value:
+        raise RowError("bad_row", "the picture's path is no UTF-8")
     if value is None:
         raise RowError("no_image", "the record names no picture")
     if not isinstance(value, str):
@@ -164,7 +167,7 @@ def _pictures(shard: InputShard, store: Store) -> Iterator[tuple[str, FileInfo, 
     for info in here:
         stem, suffix = posixpath.splitext(info.name)
         if suffix[1:].lower() in IMAGE_SUFFIXES:
-            yield unique.name(printable(stem)), info, beside.get(stem, {})
+            yield unique.name(shown(stem)), info, beside.get(stem, {})
 
 
 def _sidecar_row(

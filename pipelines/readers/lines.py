@@ -89,7 +89,7 @@ def _or_damage(shard: InputShard, read: Any) -> Any:
         return read()
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ShardError(
-            f"{shard} has damaged gzip data ({type(error).__name__}); fetch or write it again, or leave it out"
+            f"{shard} has damaged gzip data ({type(error).__name__}); write it again, or leave it out"
         ) from error
 
 

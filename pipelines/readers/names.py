@@ -3,11 +3,6 @@
 from hashlib import blake2b
 
 
-def printable(text: str) -> str:
-    r"""`text` with what is no Unicode written out (`\udce9`), so that it can be stored anywhere."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
 class Unique:
     """Gives every name once: a name that comes again gets `#2`, `#3`, … appended.
 

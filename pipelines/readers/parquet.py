@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.files import MIB, Store
-from pipelines.readers.records import check_columns, fields_of, missing_column
+from pipelines.readers.parquet_columns import is_bytes, is_list, mapping
+from pipelines.readers.records import fields_of
 from pipelines.readers.shard import InputShard
-from schemas.columns import Columns, Part, ReadLimits
+from schemas.columns import Columns, ReadLimits
 from schemas.errors import InputError, RowError, ShardError
 from schemas.row import RawRow
 
@@ -23,8 +24,8 @@ def read(
     shard: InputShard, columns: Columns, store: Store, start: int, limits: ReadLimits
 ) -> Iterator[RawRow]:
     """The rows from number `start` on; ShardError where the file cannot be read on."""
-    with _opened(shard, store, limits) as file:
-        image, others = _mapping(shard, file, columns)
+    with _opened(shard, store, limits) as (file, schema):
+        image, others = mapping(shard, schema, columns)
         wanted = [*others] if image is None else [image, *others]
         for number, batch in _batches(shard, file, store, wanted, start):
             cells = batch.column(image) if image is not None else None
@@ -42,8 +43,8 @@ def fetch(
 ) -> Iterator[tuple[str, bytes]]:
     """The image bytes of the rows wanted, by ascending row number."""
     numbers = sorted({int(member) for member, _ in wanted})
-    with _opened(shard, store, limits) as file:
-        image, _ = _mapping(shard, file, columns)
+    with _opened(shard, store, limits) as (file, schema):
+        image, _ = mapping(shard, schema, columns)
         if image is None:
             raise InputError(f"{shard} holds no pictures")
         if numbers and numbers[-1] >= file.metadata.num_rows:
@@ -82,26 +83,25 @@ def _fetch_group(
 
 
 @contextmanager
-def _opened(shard: InputShard, store: Store, limits: ReadLimits) -> Iterator[pq.ParquetFile]:
+def _opened(
+    shard: InputShard, store: Store, limits: ReadLimits
+) -> Iterator[tuple[pq.ParquetFile, pa.Schema]]:
     with store.open(shard.path) as raw:
-        file = _parquet(shard, store, raw)
+        with _damage(shard, store):
+            file = pq.ParquetFile(
+                raw,
+                buffer_size=MIB,  # stream the pages; a column chunk is never held whole
+                pre_buffer=False,
+                page_checksum_verification=True,
+                thrift_string_size_limit=64 * MIB,
+                thrift_container_size_limit=1_000_000,
+            )
+            schema = file.schema_arrow
         if file.metadata.num_rows > limits.rows:
             raise ShardError(
                 f"{shard} announces {file.metadata.num_rows} rows, more than {limits.rows}; split it"
             )
-        yield file
-
-
-def _parquet(shard: InputShard, store: Store, raw: BinaryIO) -> pq.ParquetFile:
-    with _damage(shard, store):
-        return pq.ParquetFile(
-            raw,
-            buffer_size=MIB,  # stream the pages; a column chunk is never held whole
-            pre_buffer=False,
-            page_checksum_verification=True,
-            thrift_string_size_limit=64 * MIB,
-            thrift_container_size_limit=1_000_000,
-        )
+        yield file, schema
 
 
 @contextmanager
@@ -126,89 +126,6 @@ def _broken(shard: InputShard, error: Exception) -> str:
 
 def _changed(shard: InputShard, member: str) -> ShardError:
     return ShardError(f"{shard} no longer holds the picture of row {member}: it changed; measure it again")
-
-
-def _mapping(shard: InputShard, file: pq.ParquetFile, columns: Columns) -> tuple[str | None, list[str]]:
-    """The image column, and the columns of everything else that the map names and the file has."""
-    with _damage_of_schema(shard):
-        schema = file.schema_arrow
-    there = list(dict.fromkeys(schema.names))
-    needed: tuple[Part, ...] = ("caption",) if shard.kind == "text" else ()
-    check_columns(shard, there, columns, needed)
-    parts: tuple[Part, ...] = ("caption", "url", "extra")
-    others = [name for part in parts for name in columns.names(part) if name in there]
-    others = [name for name in dict.fromkeys(others) if schema.names.count(name) == 1]
-    for part in parts[:2]:
-        for name in columns.names(part):
-            if name in others and not _is_text(schema.field(name).type):
-                others.remove(name)
-                if columns.required(part) or part in needed:
-                    kind = schema.field(name).type
-                    raise InputError(
-                        f"{shard}: the {part} column {name!r} holds {kind}, not text; name another one"
-                    )
-    if shard.kind == "text":
-        return None, others
-    return _image_column(shard, schema, columns), others
-
-
-@contextmanager
-def _damage_of_schema(shard: InputShard) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, ValueError, OSError) as error:
-        raise ShardError(_broken(shard, error)) from error
-
-
-def _image_column(shard: InputShard, schema: pa.Schema, columns: Columns) -> str:
-    names = [name for name in columns.names("image") if schema.names.count(name) == 1]
-    for name in names:
-        if _is_image(schema.field(name).type):
-            return name
-    if names:
-        kind = schema.field(names[0]).type
-        raise InputError(
-            f"{shard}: the image column {names[0]!r} holds {kind}, not bytes; name the column that has the bytes in "
-            "the recipe's `columns`"
-        )
-    raise InputError(missing_column(shard, "image", columns.names("image"), schema.names))
-
-
-def _is_bytes(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-        or pa.types.is_fixed_size_binary(kind)
-        or pa.types.is_binary_view(kind)
-    )
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
-
-
-def _is_image(kind: pa.DataType) -> bool:
-    """Bytes; Hugging Face's struct<bytes, path>; a list of byte values; a list of one of these."""
-    if pa.types.is_struct(kind):
-        at = kind.get_field_index("bytes")
-        return at >= 0 and _is_bytes(kind.field(at).type)
-    if _is_list(kind):
-        item = kind.value_type
-        return item in (pa.uint8(), pa.int8()) or (not _is_list(item) and _is_image(item))
-    return _is_bytes(kind)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return bool(
-        pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_string_view(kind)
-        or _is_bytes(kind)
-        or pa.types.is_integer(kind)
-        or pa.types.is_null(kind)
-    )
 
 
 def _batches(
@@ -254,7 +171,7 @@ def _records(batch: pa.RecordBatch) -> list[dict[str, object]]:
     return [dict(zip(batch.schema.names, row, strict=True)) for row in zip(*values, strict=True)]
 
 
-def _plain(array: pa.Array) -> pa.Array:
+def _plain(array: Any) -> Any:
     """Text as bytes (no copy); numbers and booleans as they are; all else (times, lists) as nulls."""
     kind = array.type
     if pa.types.is_dictionary(kind):
@@ -266,12 +183,7 @@ def _plain(array: pa.Array) -> pa.Array:
         return array.cast(pa.large_binary())
     if pa.types.is_string_view(kind):
         return array.cast(pa.binary_view())
-    if (
-        _is_bytes(kind)
-        or pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_boolean(kind)
-    ):
+    if is_bytes(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
         return array
     return pa.nulls(len(array))
 
@@ -295,7 +207,7 @@ def _image(cell: Any, limits: ReadLimits) -> bytes:
     """The bytes in an image cell; RowError if there are none, or too many."""
     if pa.types.is_struct(cell.type):
         cell = cell["bytes"] if cell.is_valid else cell
-    elif _is_list(cell.type) and not pa.types.is_integer(cell.type.value_type):
+    elif is_list(cell.type) and not pa.types.is_integer(cell.type.value_type):
         if cell.is_valid and len(cell.values) > 1:
             raise RowError("bad_row", f"the row has {len(cell.values)} pictures, not one")
         if cell.is_valid and len(cell.values) == 1:
@@ -303,7 +215,7 @@ def _image(cell: Any, limits: ReadLimits) -> bytes:
         raise RowError("no_image")
     if not cell.is_valid:
         raise RowError("no_image")
-    numbers = _is_list(cell.type)
+    numbers = is_list(cell.type)
     size = len(cell.values) if numbers else len(cell.as_buffer())
     if size > limits.image_bytes:
         raise RowError("too_large", f"the picture has {size} bytes, more than {limits.image_bytes}")
@@ -311,4 +223,4 @@ def _image(cell: Any, limits: ReadLimits) -> bytes:
         return bytes(cell.as_py())
     if cell.values.null_count:
         raise RowError("bad_row", "the picture's list of bytes has gaps")
-    return pc.cast(cell.values, pa.uint8(), safe=False).to_numpy(zero_copy_only=False).tobytes()
+    return bytes(pc.cast(cell.values, pa.uint8(), safe=False).to_numpy(zero_copy_only=False))

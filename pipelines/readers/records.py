@@ -6,17 +6,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from pipelines.readers.names import printable
+from pipelines.store_failures import shown
 from schemas.columns import Columns, Part
 from schemas.errors import InputError, RowError
 
 Scalar = str | int | float | bool | None
 
-IMAGE_SUFFIXES: Final = frozenset(
-    "jpg jpeg jpe jfif png apng webp gif bmp dib tif tiff avif heic heif jxl jp2 j2k svg ico ppm pgm pbm pnm "
-    "tga psd img image".split()
+_USUAL: Final = frozenset(("jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "bmp", "tif", "tiff"))
+_OTHERS: Final = frozenset(
+    ("avif", "heic", "heif", "jxl", "jp2", "svg", "ico", "ppm", "pgm", "tga", "psd", "img")
 )
-"""Suffixes that announce a picture, of formats that cannot be used too: those rows are quarantined, not lost."""
+IMAGE_SUFFIXES: Final = _USUAL | _OTHERS
+"""Suffixes that announce a picture; of formats that cannot be used too, so that those rows are not lost."""
 
 
 @dataclass(slots=True)
@@ -47,9 +48,7 @@ def fields_of(record: Mapping[str, object], columns: Columns) -> Fields:
     fields = Fields()
     try:
         fields.extra = {name: _scalar(record[name]) for name in columns.names("extra") if name in record}
-        url = _text(_first(record, columns.names("url")))
-        # an address that is no text cannot be kept as given in a column of text: it is written out
-        fields.url = printable(url.decode("utf-8", "backslashreplace")) if url else None
+        fields.url = _url(_first(record, columns.names("url")))
         fields.caption = _text(_first(record, columns.names("caption")))
     except RowError as error:
         fields.error = error
@@ -96,14 +95,23 @@ def _text(value: object) -> bytes | None:
         return value.encode("utf-8", "surrogatepass")
     if isinstance(value, int | float):
         return json.dumps(value).encode()
-    raise RowError("bad_row", f"a caption or URL of type {type(value).__name__}, not text")
+    raise RowError("bad_row", f"a caption of type {type(value).__name__}, not text")
+
+
+def _url(value: object) -> str | None:
+    """The address as given; what is no Unicode in it is written out, for it must fit a column of text."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace") or None
+    if value is None or isinstance(value, str):
+        return shown(value) if value else None
+    raise RowError("bad_row", f"a URL of type {type(value).__name__}, not text")
 
 
 def _scalar(value: object) -> Scalar:
     if isinstance(value, bytes):
         value = value.decode("utf-8", "backslashreplace")
     if isinstance(value, str):
-        return printable(value)
+        return shown(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if isinstance(value, int) else None

@@ -1,7 +1,9 @@
 """What is to be read: one input shard, and all that a source's paths turned out to hold."""
 
 from dataclasses import asdict, dataclass
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, cast
+
+from pipelines.store_failures import shown
 
 Kind = Literal["auto", "webdataset", "parquet", "folder", "text"]
 Format = Literal["tar", "parquet", "jsonl", "csv", "tsv", "txt", "files"]
@@ -35,7 +37,7 @@ class InputShard:
 
     def to_json(self) -> ShardJson:
         """Plain values that `from_json` turns back."""
-        return ShardJson(**asdict(self))
+        return cast(ShardJson, asdict(self))
 
     @classmethod
     def from_json(cls, value: ShardJson) -> "InputShard":
@@ -44,7 +46,7 @@ class InputShard:
 
     def __str__(self) -> str:
         """How messages name it."""
-        return f"source {self.source}: {self.path}"
+        return f"source {self.source}: {shown(self.path)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,14 @@ line's number from 0 (in CSV the record's).
 """
 
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import islice
 
 from pipelines.files import Store
 from pipelines.readers.lines import Record, csv_records, json_lines, lines
 from pipelines.readers.records import check_columns, fields_of
 from pipelines.readers.shard import InputShard
 from schemas.columns import Columns, Part, ReadLimits
-from schemas.errors import RowError
+from schemas.errors import RowError, ShardError
 from schemas.row import RawRow
 
 _PEEK = 20
@@ -41,8 +41,16 @@ def records(
     """The numbered records; InputError if a column that is needed is in none of the first ones."""
     source = json_lines if shard.format == "jsonl" else csv_records
     stream = source(shard, store, limits)
-    head = list(islice(stream, _PEEK))
+    head: list[tuple[int, Record]] = []
+    damage: ShardError | None = None
+    try:
+        head.extend(islice(stream, _PEEK))
+    except ShardError as error:  # what was read before it counts
+        damage = error
     found = dict.fromkeys(name for _, record in head if isinstance(record, dict) for name in record)
     if found:
         check_columns(shard, found, columns, needed)
-    return chain(head, stream)
+    yield from head
+    if damage:
+        raise damage
+    yield from stream

@@ -65,7 +65,7 @@ def read(
             yield _row(file, sample, columns, limits, plain)
         if damage := broken or index.damage:
             raise ShardError(
-                f"{shard} {damage}; fetch or write it again, or leave it out ({len(index.samples)} rows were read)"
+                f"{shard} {damage} (rows read: {len(index.samples)}); write it again or leave it out"
             )
 
 
@@ -239,7 +239,7 @@ def _unpack(
     stream = gzip.GzipFile(fileobj=file, mode="rb")
     while True:
         try:
-            block = stream.read(MIB)
+            block = stream.read1(MIB)  # one step, so that what precedes damage is not lost with it
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             return f"has damaged gzip data after {done} bytes ({type(error).__name__})"
         if not block:

@@ -1,4 +1,4 @@
-"""Arabic: a dual, gender that turns round in numbers, and plurals of things that take the feminine singular."""
+"""Arabic: a dual, gender that turns round in numbers, and plurals that take the feminine singular."""
 
 from synth.words.language import Language, Noun
 
@@ -53,7 +53,7 @@ def noun(said: Noun) -> str:
 ARABIC = Language(
     code="ar",
     noun=noun,
-    lists=("في الصورة {things}", "تظهر في هذه الصورة {things}"),
+    lists=("في الصورة {things}", "هذه الصورة فيها {things}"),
     grounded=("{things} {ground}", "في الصورة {things} {ground}"),
     left=("على اليسار {a} وعلى اليمين {b}", "إلى اليمين {b} وإلى اليسار {a}"),
     above=("في الأعلى {a} وفي الأسفل {b}", "في الأسفل {b} وفي الأعلى {a}"),

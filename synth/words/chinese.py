@@ -16,7 +16,8 @@ _SHAPES = {
 
 def noun(said: Noun) -> str:
     """`红色的圆形`, `一个红色的小圆形`, `两个红色的圆形`."""
-    return f"{_NUMBERS.get(said.count, '')}{_COLOURS[said.colour]}的{_SIZES[said.size or 'medium']}{_SHAPES[said.shape]}"
+    number, size = _NUMBERS.get(said.count, ""), _SIZES[said.size or "medium"]
+    return f"{number}{_COLOURS[said.colour]}的{size}{_SHAPES[said.shape]}"
 
 
 CHINESE = Language(

@@ -18,7 +18,12 @@ def noun(said: Noun) -> str:
 ENGLISH = Language(
     code="en",
     noun=noun,
-    lists=("{things}", "a picture of {things}", "this picture shows {things}", "a drawing with {things} in it"),
+    lists=(
+        "{things}",
+        "a picture of {things}",
+        "this picture shows {things}",
+        "a drawing with {things} in it",
+    ),
     grounded=("{things} {ground}", "a picture of {things} {ground}", "we can see {things} {ground}"),
     left=("{a} to the left of {b}", "{b} to the right of {a}", "on the left {a} and on the right {b}"),
     above=("{a} above {b}", "{b} below {a}", "at the top {a} and at the bottom {b}"),

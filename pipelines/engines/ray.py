@@ -1,0 +1,236 @@
+"""The Ray engine: Ray Data with actor pools; partitions meet through its hash shuffle."""
+
+import json
+import os
+import socket
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.engines import exchange
+from pipelines.engines.failure import Carried, found_in
+from pipelines.engines.isolation import IsolatedWorker, Rows
+from pipelines.engines.step import Done, Json, Limits, Resources, Step
+from pipelines.files import is_local, join
+from pipelines.layout import Layout
+from schemas.errors import InputError
+
+try:
+    import ray
+    from ray.data import ActorPoolStrategy, DataContext
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+except ImportError as missing:
+    raise InputError("the ray engine needs the package ray: pip install 'vlcorpus[ray]'") from missing
+
+PATIENCE = 15.0
+"""Seconds within which a cluster has to answer."""
+
+RETRIES = 3
+"""How often Ray may run a task again after it lost its actor or node."""
+
+PARTITION = "__partition__"
+
+
+class RayEngine:
+    """Runs steps on a Ray cluster: the one at `address`, else one made in this process."""
+
+    def __init__(self, workers: int | None, address: str | None, rows: Rows | None = None) -> None:
+        self._workers = workers
+        self._rows = rows
+        self._remote = address is not None
+        _connect(address, workers)
+        context = DataContext.get_current()
+        context.enable_progress_bars = False
+        context.execution_options.preserve_order = False
+
+    def open(self, layout: Layout) -> None:
+        """InputError where some node cannot see the corpus's folder."""
+        if not is_local(layout.out) or not self._remote:
+            return
+        marker = join(layout.tmp, "visible")
+        layout.store.write_bytes(marker, b"", layout.tmp)
+        for node in ray.nodes():
+            if not node["Alive"]:
+                continue
+            on_node = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            sees = ray.remote(os.path.exists).options(scheduling_strategy=on_node, num_cpus=0)
+            if not ray.get(sees.remote(os.path.abspath(marker)), timeout=120):
+                raise InputError(
+                    f"{layout.out} is not visible on node {node['NodeManagerAddress']} of the cluster: give --out a "
+                    "folder that all nodes share, or an s3:// or gs:// address"
+                )
+
+    def map(self, step: Step, tasks: Sequence[Json], done: Done | None = None) -> list[Json]:
+        """Receipts in the order of the tasks; `done` hears of each as it comes."""
+        receipts: list[Json] = [{} for _ in tasks]
+        with _failures():
+            results = self._over(step, tasks).map_batches(MapActor, **self._pool(step, len(tasks)))
+            for batch in results.iter_batches(batch_size=None, batch_format="pyarrow"):
+                for row in batch.to_pylist():
+                    index, receipt = row["index"], json.loads(row["receipt"])
+                    receipts[index] = receipt
+                    if self._rows:
+                        self._rows(int(receipt.get("rows", 0)))
+                    if done:
+                        done(index, receipt)
+        return receipts
+
+    def shuffle(self, step: Step, tasks: Sequence[Json], partitions: int) -> list[Json]:
+        """Receipts of the partitions that hold rows, in partition order."""
+        with _failures():
+            pieces = self._over(step, tasks).map_batches(SplitActor, **self._pool(step, len(tasks))).materialize()
+            if pieces.count() == 0:
+                return []
+            whole = pieces.repartition(partitions, keys=[PARTITION])
+            reduced = whole.map_batches(ReduceActor, **self._pool(step, partitions))
+            rows = [row for batch in reduced.iter_batches(batch_format="pyarrow") for row in batch.to_pylist()]
+        rows.sort(key=lambda row: int(row["index"]))
+        return [json.loads(row["receipt"]) for row in rows]
+
+    def close(self) -> None:
+        """Leave the cluster; one that was made here ends."""
+        ray.shutdown()
+
+    def _over(self, step: Step, tasks: Sequence[Json]) -> Any:
+        items = [{"index": index, "task": json.dumps(task)} for index, task in enumerate(tasks)]
+        return ray.data.from_items(items, override_num_blocks=max(len(items), 1))
+
+    def _pool(self, step: Step, count: int) -> Json:
+        """How a stage of the step runs: so many actors as the cluster has room for, each with its share."""
+        wanted, total = step.resources, ray.cluster_resources()
+        if wanted.gpus > total.get("GPU", 0):
+            raise InputError(
+                f"phase {step.name} asks for {wanted.gpus:g} GPUs a worker (resources.phases.{step.name}.gpus), "
+                f"but the cluster has {total.get('GPU', 0):g}"
+            )
+        if wanted.cpus > total.get("CPU", 0):
+            raise InputError(
+                f"phase {step.name} asks for {wanted.cpus:g} CPUs a worker (resources.phases.{step.name}.cpus), "
+                f"but the cluster has {total.get('CPU', 0):g}"
+            )
+        room = int(total.get("CPU", 1) // wanted.cpus)
+        if wanted.gpus:
+            room = min(room, int(total["GPU"] // wanted.gpus))
+        size = max(1, min(room, count, self._workers or room))
+        options: Json = {
+            "batch_size": None,
+            "batch_format": "pyarrow",
+            "compute": ActorPoolStrategy(size=size),
+            "fn_constructor_args": (json.dumps(asdict(step)),),
+            "num_cpus": wanted.cpus,
+            "max_restarts": RETRIES,
+            "max_task_retries": RETRIES,
+        }
+        if wanted.gpus:
+            options["num_gpus"] = wanted.gpus
+        if wanted.memory_bytes:
+            options["memory"] = wanted.memory_bytes
+        return options
+
+
+class _Actor:
+    """Holds one isolated worker; its child ends with it."""
+
+    def __init__(self, step: str) -> None:
+        record = json.loads(step)
+        limits, resources = Limits(**record.pop("limits")), Resources(**record.pop("resources"))
+        self._worker = IsolatedWorker(Step(**record, limits=limits, resources=resources))
+
+
+class MapActor(_Actor):
+    """Tasks in, receipts out."""
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        try:
+            receipts = [json.dumps(self._worker.run(json.loads(task))) for task in batch["task"].to_pylist()]
+        except Exception as failure:  # noqa: BLE001 - raised again in the driver
+            raise Carried(failure) from None
+        return pa.table({"index": batch["index"], "receipt": pa.array(receipts, pa.string())})
+
+
+class SplitActor(_Actor):
+    """Tasks in, their rows out, marked with the partition they belong to."""
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        for task in batch["task"].to_pylist():
+            with tempfile.TemporaryDirectory(prefix="vlcorpus-") as folder:
+                yield from self._pieces(json.loads(task), str(Path(folder) / "pieces.arrow"))
+
+    def _pieces(self, task: Json, path: str) -> Iterator[pa.Table]:
+        try:
+            written = exchange.by_partition([self._worker.split(task, path)])
+        except Exception as failure:  # noqa: BLE001 - raised again in the driver
+            raise Carried(failure) from None
+        for partition, pieces in written.items():
+            table = exchange.read(pieces)
+            mark = pa.array([partition] * table.num_rows, pa.int64())
+            # out of the mapped file, which goes away
+            yield exchange.from_bytes(exchange.to_bytes(table.append_column(PARTITION, mark)))
+
+
+class ReduceActor(_Actor):
+    """Whole partitions in, receipts out."""
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        numbers = sorted(set(batch[PARTITION].to_pylist()))
+        try:
+            receipts = [json.dumps(self._reduce(number, batch)) for number in numbers]
+        except Exception as failure:  # noqa: BLE001 - raised again in the driver
+            raise Carried(failure) from None
+        return pa.table({"index": pa.array(numbers, pa.int64()), "receipt": pa.array(receipts, pa.string())})
+
+    def _reduce(self, number: int, batch: pa.Table) -> Json:
+        mine = batch.filter(pc.equal(batch[PARTITION], number)).drop_columns([PARTITION])
+        with tempfile.TemporaryDirectory(prefix="vlcorpus-") as folder:
+            path = str(Path(folder) / "partition.arrow")
+            written = exchange.write([(number, mine)], path)
+            return self._worker.reduce(number, [(path, written["batches"][str(number)])])
+
+
+class _failures:
+    """Turns what Ray raises back into what the worker raised."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        carried = found_in(error) if error is not None else None
+        if carried is not None:
+            raise carried from None
+
+
+def _connect(address: str | None, workers: int | None) -> None:
+    """Join the cluster at `address` or make one here; InputError where nobody answers."""
+    # our own workers' processes; Ray's usage report would be a call to the outside
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    quiet: Json = {"logging_level": "warning", "log_to_driver": False}
+    if address is None:
+        # by name: a plain ray.init() looks for a running cluster, and hangs on what a killed one left
+        ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
+        return
+    _answers(address)
+    try:
+        ray.init(address=address, **quiet)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise InputError(f"no Ray cluster can be joined at {address}: {str(error).splitlines()[0]}") from error
+
+
+def _answers(address: str) -> None:
+    """InputError unless something listens at host:port; `auto` is for Ray to find."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address == "auto":
+        return
+    if not host or not port.isdigit():
+        raise InputError(f"{address!r} is no address of a Ray cluster: give host:port, ray://host:port or auto")
+    try:
+        socket.create_connection((host, int(port)), PATIENCE).close()
+    except OSError as error:
+        raise InputError(
+            f"no Ray cluster answers at {address} ({error.strerror or 'no answer'}): check the address, or leave "
+            "--address out to use this machine"
+        ) from error

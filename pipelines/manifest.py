@@ -1,0 +1,133 @@
+"""From the receipts of a run to the manifest and the card; and the end of whatever they do not name."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipelines.card import card
+from pipelines.engines.step import Json
+from pipelines.fingerprints import versions
+from pipelines.layout import Layout
+from pipelines.measure import FILTERS
+from pipelines.verdicts import Verdicts
+from schemas.manifest import UNNAMED, BadShard, Funnel, Manifest, Output, RuleCount, SampleCount, Source, Verdict
+from schemas.recipe import Recipe
+from schemas.rules import RuleSettings
+
+Name = tuple[str, str]
+
+
+@dataclass
+class Results:
+    """What each phase of a run gave, by (source, shard)."""
+
+    measured: dict[Name, Json] = field(default_factory=dict)
+    marks: dict[Name, str] = field(default_factory=dict)
+    verdicts: Verdicts = field(default_factory=Verdicts)
+    clusters: Json = field(default_factory=dict)
+    dedup_mark: str = ""
+    decided: dict[Name, Json] = field(default_factory=dict)
+    composed: dict[Name, Json] = field(default_factory=dict)
+    sample_marks: dict[Name, str] = field(default_factory=dict)
+    files: list[Json] = field(default_factory=list)
+
+
+def write_card(recipe: Recipe, layout: Layout, results: Results) -> None:
+    """Remove what no shard accounts for, then write README.md and, last, manifest.json."""
+    outputs = {f["name"]: Output(size=f["size"], sha256=f["sha256"], rows=f["rows"]) for f in results.files}
+    _remove_strays(layout, {*outputs, "README.md"})
+    described = _manifest(recipe, results, outputs)
+    readme = card(described).encode()
+    layout.store.write_bytes(layout.at("README.md"), readme, layout.tmp)
+    digest = hashlib.sha256(readme).hexdigest()
+    outputs["README.md"] = Output(size=len(readme), sha256=digest, rows=None)
+    whole = described.model_copy(update={"outputs": outputs})
+    layout.store.write_bytes(layout.at("manifest.json"), whole.dump(), layout.tmp)
+
+
+def funnels(recipe: Recipe, decided: dict[Name, Json]) -> dict[str, Funnel]:
+    """What became of each source's rows, from select's receipts."""
+    return {
+        source.id: _funnel(receipt for (owner, _), receipt in sorted(decided.items()) if owner == source.id)
+        for source in recipe.sources
+    }
+
+
+def _funnel(receipts: Iterable[Json]) -> Funnel:
+    totals: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
+    errors: Counter[str] = Counter()
+    for receipt in receipts:
+        totals.update({name: receipt[name] for name in ("rows", "kept", "dropped", "quarantined")})
+        reasons.update(receipt["reasons"])
+        failed.update(receipt["failed"])
+        errors.update(receipt["errors"])
+    rules = [
+        RuleCount(rule=rule, dropped=reasons[rule], failed=failed[rule])
+        for rule in RuleSettings.model_fields
+        if failed[rule]
+    ]
+    counts = {name: totals[name] for name in ("rows", "kept", "dropped", "quarantined")}
+    return Funnel(**counts, rules=tuple(rules), errors=dict(sorted(errors.items())))
+
+
+def _manifest(recipe: Recipe, results: Results, outputs: dict[str, Output]) -> Manifest:
+    found = funnels(recipe, results.decided)
+    return Manifest(
+        name=recipe.name,
+        recipe=recipe.digest(),
+        seed=recipe.seed,
+        versions=versions(["pyarrow", *(library for one in FILTERS for library in one.LIBRARIES)]),
+        sources=tuple(
+            Source(id=s.id, origin=s.origin, licence=s.licence, role=s.role, rows=found[s.id].rows)
+            for s in recipe.sources
+        ),
+        thresholds={source.id: _thresholds(recipe, source.id) for source in recipe.sources},
+        funnel=found,
+        samples=_samples(results.composed),
+        verdicts=tuple(
+            Verdict(source=one["source"], shard=one["shard"], member=one["member"], error=one["kind"])
+            for one in results.verdicts.dump()
+            if (one["source"], one["shard"]) in results.measured
+        ),
+        bad_shards=tuple(
+            BadShard(source=source, shard=shard, rows=receipt["rows"], error="damaged")
+            for (source, shard), receipt in sorted(results.measured.items())
+            if receipt["bad"]
+        ),
+        outputs=outputs,
+    )
+
+
+def _thresholds(recipe: Recipe, source_id: str) -> dict[str, Any]:
+    source = recipe.source(source_id)
+    rules = recipe.rules_of(source).model_dump(mode="json")
+    languages = list(recipe.languages_of(source))
+    return {**rules, "languages": languages, "captions": recipe.captions}
+
+
+def _samples(composed: dict[Name, Json]) -> tuple[SampleCount, ...]:
+    counts: dict[tuple[str, str, str], Counter[str]] = {}
+    for (source, _), receipt in composed.items():
+        for task, split, language, count in receipt["counts"]:
+            counts.setdefault((split, task, source), Counter())[language] += count
+    return tuple(
+        SampleCount(
+            split=split,
+            task=task,
+            source=source,
+            samples=languages.total(),
+            languages=dict(sorted(languages.items())),
+        )
+        for (split, task, source), languages in sorted(counts.items())
+    )
+
+
+def _remove_strays(layout: Layout, named: set[str]) -> None:
+    for info in layout.store.list_files(layout.out):
+        if info.name not in named and info.name not in UNNAMED and not info.name.startswith("work/"):
+            layout.store.remove(info.path)
+    layout.store.remove_empty_folders(layout.at("shards"))

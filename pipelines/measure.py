@@ -1,0 +1,206 @@
+"""Phase measure: every signal of every row, read from the raw shards once; it knows no threshold."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from filters.caption import Captions
+from filters.language import Language
+from filters.picture import Pictures
+from filters.scripts import Scripts
+from pipelines.engines.step import IDLE, SEVERAL, At, Json
+from pipelines.fingerprints import fingerprint, versions
+from pipelines.layout import Layout
+from pipelines.parquet import write_tables
+from pipelines.readers import InputShard, read
+from schemas.errors import RowError, ShardError
+from schemas.recipe import Recipe, Source
+from schemas.row import SIGNALS, RawRow, pair_key
+from schemas.signals import SignalSettings
+
+BATCH = 1024
+"""Rows whose captions are measured together; no result depends on it."""
+
+WORKER = "pipelines.measure:Measure"
+
+FILTERS = (Captions, Scripts, Language, Pictures)
+
+
+def measure_fingerprint(recipe: Recipe, source: Source, identity: str, verdicts: Json) -> str:
+    """What the signals of one shard depend on."""
+    settings = recipe.model_dump(mode="json", include={"signals", "read", "sample"})
+    own = source.model_dump(mode="json", include={"id", "kind", "columns"})
+    made_with = [(f.__name__, f.VERSION, versions(f.LIBRARIES)) for f in FILTERS]
+    return fingerprint("measure", 1, settings, own, made_with, identity, verdicts)
+
+
+class Measure:
+    """Measures one input shard a task."""
+
+    def __init__(self, setup: Json) -> None:
+        self._recipe = Recipe.model_validate(setup["recipe"])
+        self._layout = Layout(**setup["layout"])
+        self._signals = Signals(self._recipe.signals)
+
+    def run(self, task: Json, at: At) -> Json:
+        """Writes the shard's signals; the receipt counts rows, captions, errors, and tells of damage."""
+        shard = InputShard.from_json(task["input"])
+        counts = Counts()
+        if "only" in task:
+            for _ in self._tables(shard, task, at, counts):
+                break
+            return {}
+        path = self._layout.signals(shard.source, shard.shard)
+        write_tables(self._layout, path, SIGNALS, self._tables(shard, task, at, counts))
+        at(IDLE)
+        return counts.receipt()
+
+    def _tables(self, shard: InputShard, task: Json, at: At, counts: "Counts") -> Iterator[pa.Table]:
+        careful = task.get("careful", False) or "only" in task
+        size = 1 if careful else BATCH
+        batch: list[Json] = []
+        for record in self._records(shard, task, at, counts):
+            batch.append(record)
+            if len(batch) == size:
+                yield self._table(batch, at, careful, counts)
+                batch = []
+        if batch:
+            yield self._table(batch, at, careful, counts)
+
+    def _table(self, batch: list[Json], at: At, careful: bool, counts: "Counts") -> pa.Table:
+        if not careful:
+            at(SEVERAL)
+        table = self._signals.table(batch)
+        counts.add(table)
+        return table
+
+    def _records(self, shard: InputShard, task: Json, at: At, counts: "Counts") -> Iterator[Json]:
+        """One record a row that takes part; `at` is told of a row before it is read."""
+        number = task.get("only", 0)
+        verdicts = {} if "only" in task else task.get("verdicts", {})
+        source = self._recipe.source(shard.source)
+        rows = read(shard, source.columns, source.storage_options, number, self._recipe.read)
+        while True:
+            at(number)
+            try:
+                row = next(rows, None)
+            except ShardError as damage:
+                counts.bad = str(damage)
+                return
+            if row is None:
+                return
+            verdict = verdicts.get(str(number))
+            record = self._record(shard, row, verdict)
+            if record is not None:
+                if verdict:
+                    counts.verdicts[str(number)] = row.member
+                yield record
+            number += 1
+
+    def _record(self, shard: InputShard, row: RawRow, verdict: str | None) -> Json | None:
+        """The row's name, key and picture signals; None where it is not of the sample."""
+        key = None
+        if self._recipe.sample < 1 or verdict:
+            key = self._key(shard, row, None)
+            if not in_sample(key, self._recipe.sample):
+                return None
+        record: Json = {
+            "source": shard.source,
+            "shard": shard.shard,
+            "member": row.member,
+            "url": row.url,
+            "caption_raw": None if row.caption is None else row.caption.decode("utf-8", "replace"),
+            "offset": row.offset,
+            "extra": json.dumps(row.extra, sort_keys=True, ensure_ascii=False) if row.extra else None,
+        }
+        try:
+            if verdict:
+                raise RowError(verdict)
+            if row.error is not None:
+                raise row.error
+            if shard.kind != "text":
+                self._signals.picture(row.image, record)
+        except RowError as error:
+            record["error"], record["error_message"] = error.kind, error.message
+        record["key"] = key or self._key(shard, row, record.get("original_sha256"))
+        return record
+
+    def _key(self, shard: InputShard, row: RawRow, sha256: str | None) -> str:
+        if sha256 is None:
+            sha256 = "" if row.url else hashlib.sha256(row.image or b"").hexdigest()
+        return pair_key(shard.source, row.url, sha256, row.caption)
+
+
+def in_sample(key: str, share: float) -> bool:
+    """Whether a key takes part in a sample of that share; a smaller share's keys are a subset."""
+    return int(key[:16], 16) < share * 2**64
+
+
+class Signals:
+    """All filters over a batch of records."""
+
+    def __init__(self, settings: SignalSettings) -> None:
+        self._captions = Captions(settings.caption)
+        self._scripts = Scripts()
+        self._language = Language(settings.language)
+        self._pictures = Pictures(settings.picture)
+
+    def picture(self, image: bytes | None, record: Json) -> None:
+        """Add the picture's signals to the record; RowError where it cannot be measured."""
+        columns, thumbnail = self._pictures.measure(image)
+        record.update(columns)
+        record["thumbnail"] = thumbnail
+
+    def table(self, records: list[Json]) -> pa.Table:
+        """The records as rows of SIGNALS, with the caption's signals and the perceptual hashes."""
+        columns: dict[str, Any] = {}
+        raw = pa.array([record["caption_raw"] for record in records], pa.string())
+        columns |= self._captions.measure(raw)
+        columns |= self._scripts.measure(columns["caption"])
+        columns |= self._language.measure(columns["caption"], columns["scripts"])
+        columns["caption_raw"] = raw
+        columns["phash"] = self._hashes(records)
+        arrays = [
+            columns[field.name].cast(field.type)
+            if field.name in columns
+            else pa.array([record.get(field.name) for record in records], field.type)
+            for field in SIGNALS
+        ]
+        return pa.Table.from_arrays(arrays, schema=SIGNALS)
+
+    def _hashes(self, records: list[Json]) -> pa.Array:
+        thumbnails = [record["thumbnail"] for record in records if "thumbnail" in record]
+        hashes = iter(self._pictures.finish(np.stack(thumbnails)).tolist() if thumbnails else [])
+        return pa.array([next(hashes) if "thumbnail" in record else None for record in records], pa.uint64())
+
+
+class Counts:
+    """What a shard's receipt says."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.captions = 0
+        self.errors: dict[str, int] = {}
+        self.bad: str | None = None
+        self.verdicts: dict[str, str] = {}
+
+    def add(self, table: pa.Table) -> None:
+        """Count one table of signals."""
+        self.rows += table.num_rows
+        self.captions += table.num_rows - table["caption_raw"].null_count
+        for error in table["error"].drop_null().to_pylist():
+            self.errors[error] = self.errors.get(error, 0) + 1
+
+    def receipt(self) -> Json:
+        """The counts as JSON."""
+        return {
+            "rows": self.rows,
+            "captions": self.captions,
+            "errors": dict(sorted(self.errors.items())),
+            "bad": self.bad,
+            "blamed": self.verdicts,
+        }

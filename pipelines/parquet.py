@@ -1,0 +1,43 @@
+"""Parquet under work/: one set of writer settings, so that equal tables are equal bytes."""
+
+from collections.abc import Iterable
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.layout import Layout
+
+ROW_GROUP = 16_384
+
+
+def write_tables(layout: Layout, path: str, schema: pa.Schema, tables: Iterable[pa.Table]) -> int:
+    """Write tables of `schema` as one file, in row groups of ROW_GROUP however they were cut; gives the rows."""
+    rows = 0
+    with layout.store.write_atomic(path, layout.tmp) as temporary:
+        with pq.ParquetWriter(temporary, schema, compression="zstd", compression_level=3) as writer:
+            for table in _regrouped(schema, tables):
+                rows += table.num_rows
+                writer.write_table(table, row_group_size=ROW_GROUP)
+    return rows
+
+
+def _regrouped(schema: pa.Schema, tables: Iterable[pa.Table]) -> Iterable[pa.Table]:
+    held: list[pa.Table] = []
+    count = 0
+    for table in tables:
+        held.append(table)
+        count += table.num_rows
+        while count >= ROW_GROUP:
+            whole = pa.concat_tables(held)
+            yield whole.slice(0, ROW_GROUP).combine_chunks()
+            held = [whole.slice(ROW_GROUP)]
+            count -= ROW_GROUP
+    if count:
+        yield pa.concat_tables(held).combine_chunks()
+
+
+def read_table(layout: Layout, path: str, columns: list[str] | None = None) -> pa.Table:
+    """The file's table, or some of its columns."""
+    with layout.store.open(path) as file:
+        table = pq.ParquetFile(file).read(columns=columns)
+    return table

@@ -1,0 +1,149 @@
+"""What a person, a log or a machine sees while phases run."""
+
+import json
+import sys
+import time
+from typing import Any, Protocol, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+
+class Reporter(Protocol):
+    """Told of phases as they go; every call is cheap."""
+
+    def begin(self, phase: str, tasks: int, done: int) -> None:
+        """A phase starts: so many tasks in all, so many done by earlier runs."""
+
+    def rows(self, count: int) -> None:
+        """So many more rows were begun."""
+
+    def task(self, receipt: dict[str, Any]) -> None:
+        """A task of the phase is done."""
+
+    def end(self) -> None:
+        """The phase is done, or was broken off."""
+
+    def say(self, sentence: str) -> None:
+        """Something a person should know."""
+
+    def close(self) -> None:
+        """Nothing more will come."""
+
+
+class Meter:
+    """The figures of one phase: rows, rows/s, MB/s, kept."""
+
+    def __init__(self, phase: str, tasks: int, done: int) -> None:
+        self.phase, self.tasks, self.done = phase, tasks, done
+        self.rows = self.bytes = self.kept = self.judged = 0
+        self.since = time.monotonic()
+
+    def add(self, receipt: dict[str, Any]) -> None:
+        """Count a receipt."""
+        self.done += 1
+        self.bytes += int(receipt.get("bytes", 0))
+        self.kept += int(receipt.get("kept", 0))
+        self.judged += int(receipt.get("rows", 0)) if "kept" in receipt else 0
+
+    def text(self) -> str:
+        """The figures that this phase has, in a few words."""
+        seconds = max(time.monotonic() - self.since, 1e-6)
+        parts = []
+        if self.rows:
+            parts.append(f"{self.rows:,} rows  {self.rows / seconds:,.0f} rows/s")
+        if self.bytes:
+            parts.append(f"{self.bytes / seconds / 1e6:,.1f} MB/s")
+        if self.judged:
+            parts.append(f"kept {100 * self.kept / self.judged:.1f} %")
+        return "  ".join(parts)
+
+
+class Live:
+    """Bars on a terminal, one a phase."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("{task.fields[phase]:<8}"),
+            BarColumn(24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(compact=True),
+            console=console,
+        )
+        self._bar: TaskID | None = None
+        self._meter = Meter("", 0, 0)
+
+    def begin(self, phase: str, tasks: int, done: int) -> None:
+        self._meter = Meter(phase, tasks, done)
+        self._progress.start()
+        self._bar = self._progress.add_task("", total=tasks, completed=done, phase=phase, figures="")
+
+    def rows(self, count: int) -> None:
+        self._meter.rows += count
+        self._show()
+
+    def task(self, receipt: dict[str, Any]) -> None:
+        self._meter.add(receipt)
+        self._show()
+
+    def end(self) -> None:
+        self._show()
+
+    def close(self) -> None:
+        self._progress.stop()
+
+    def say(self, sentence: str) -> None:
+        self._progress.console.print(sentence, highlight=False)
+
+    def _show(self) -> None:
+        if self._bar is not None:
+            self._progress.update(self._bar, completed=self._meter.done, figures=self._meter.text())
+
+
+class Lines:
+    """A line now and then, for logs; JSON lines where a machine reads them."""
+
+    EVERY = 5.0
+
+    def __init__(self, out: TextIO = sys.stderr, as_json: bool = False) -> None:
+        self._out, self._json = out, as_json
+        self._meter = Meter("", 0, 0)
+        self._last = 0.0
+
+    def begin(self, phase: str, tasks: int, done: int) -> None:
+        self._meter = Meter(phase, tasks, done)
+        self._last = time.monotonic()
+        self._line("begin", f"{phase}: {tasks} tasks, {done} done before")
+
+    def rows(self, count: int) -> None:
+        self._meter.rows += count
+        self._now_and_then()
+
+    def task(self, receipt: dict[str, Any]) -> None:
+        self._meter.add(receipt)
+        self._now_and_then()
+
+    def end(self) -> None:
+        self._line("end", self._text())
+
+    def close(self) -> None:
+        self._out.flush()
+
+    def say(self, sentence: str) -> None:
+        self._line("say", sentence)
+
+    def _text(self) -> str:
+        return f"{self._meter.phase}: {self._meter.done}/{self._meter.tasks}  {self._meter.text()}".rstrip()
+
+    def _now_and_then(self) -> None:
+        if time.monotonic() - self._last >= self.EVERY:
+            self._last = time.monotonic()
+            self._line("progress", self._text())
+
+    def _line(self, event: str, text: str) -> None:
+        if self._json:
+            meter = self._meter
+            facts = {"event": event, "phase": meter.phase, "tasks": meter.tasks, "done": meter.done}
+            text = json.dumps({**facts, "rows": meter.rows, "text": text}, ensure_ascii=False)
+        print(text, file=self._out, flush=True)

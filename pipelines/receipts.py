@@ -1,0 +1,74 @@
+"""Receipts: which tasks are done, so that a run that was killed goes on where it was.
+
+A done task leaves work/receipts/<phase>/<fingerprint>/<name>.json, written after its output. Before a
+task runs its old receipts are removed, so that one never vouches for another's output.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from pipelines.engines.step import Json
+from pipelines.files import join
+from pipelines.layout import Layout
+
+
+@dataclass(frozen=True)
+class Task:
+    """One unit of a phase: its name within the phase, what its result depends on, and what to do."""
+
+    name: str
+    fingerprint: str
+    body: Json = field(default_factory=dict)
+
+
+class Receipts:
+    """The receipts of one phase, from one listing."""
+
+    def __init__(self, layout: Layout, phase: str) -> None:
+        self._layout = layout
+        self._folder = join(layout.work, "receipts", phase)
+        self._present: dict[str, set[str]] = {}
+        if layout.store.is_folder(self._folder):
+            for info in layout.store.list_files(self._folder):
+                fingerprint, _, name = info.name.partition("/")
+                self._present.setdefault(name.removesuffix(".json"), set()).add(fingerprint)
+
+    def done(self, task: Task) -> bool:
+        """Whether the task's output is there and is what its fingerprint promises."""
+        return task.fingerprint in self._present.get(task.name, ())
+
+    def clear(self, tasks: Iterable[Task]) -> None:
+        """Remove what stands for the tasks' older outputs, before they are overwritten."""
+        for task in tasks:
+            for fingerprint in self._present.pop(task.name, ()):
+                self._layout.store.remove(self._path(task.name, fingerprint))
+
+    def strangers(self, tasks: Sequence[Task]) -> list[str]:
+        """Names that have a receipt but no task any more."""
+        return sorted(self._present.keys() - {task.name for task in tasks})
+
+    def forget(self, name: str) -> None:
+        """Remove the receipts of a name that has no task any more."""
+        self.clear([Task(name, "")])
+
+    def write(self, task: Task, receipt: Json) -> None:
+        """Say that the task is done."""
+        text = json.dumps(receipt, sort_keys=True, ensure_ascii=False)
+        path = self._path(task.name, task.fingerprint)
+        self._layout.store.write_bytes(path, text.encode("utf-8", "surrogatepass"), self._layout.tmp)
+        self._present.setdefault(task.name, set()).add(task.fingerprint)
+
+    def read(self, tasks: Sequence[Task]) -> list[Json]:
+        """The receipts of tasks that are done, in their order."""
+
+        def one(task: Task) -> Json:
+            body = self._layout.store.read_bytes(self._path(task.name, task.fingerprint))
+            return dict(json.loads(body))
+
+        with ThreadPoolExecutor(16) as pool:
+            return list(pool.map(one, tasks))
+
+    def _path(self, name: str, fingerprint: str) -> str:
+        return join(self._folder, fingerprint, f"{name}.json")

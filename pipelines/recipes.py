@@ -1,0 +1,36 @@
+"""Where recipes come from: a file, or the defaults with inputs from the command line."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import RecipeError
+from schemas.recipe import Recipe
+from schemas.recipe_file import MAX_BYTES, parse
+
+
+def from_file(path: str, extra: dict[str, Any] | None = None) -> Recipe:
+    """The recipe in a YAML file; `extra` are top-level keys that stand above the file's."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise RecipeError(f"cannot read the recipe {path}: {(error.strerror or 'no access').lower()}") from error
+    if len(data) > MAX_BYTES:
+        raise RecipeError(f"{path}: a recipe of more than {MAX_BYTES:,} bytes is not read")
+    try:
+        return parse(data.decode("utf-8-sig"), path, extra)
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path}: a recipe is UTF-8 text, this is not") from error
+
+
+def for_inputs(inputs: Sequence[str], kind: str, extra: dict[str, Any] | None = None) -> Recipe:
+    """The default recipe over the inputs given on the command line, as one source called `input`."""
+    source = {"id": "input", "path": list(inputs), "kind": kind}
+    return from_file(str(default_path()), {**(extra or {}), "sources": [source]})
+
+
+def default_path() -> Path:
+    """recipes/default.yaml: inside the package where it is installed, beside it in a checkout."""
+    here = Path(__file__).parent
+    installed = here / "recipes" / "default.yaml"
+    return installed if installed.exists() else here.parent / "recipes" / "default.yaml"

@@ -1,0 +1,92 @@
+"""What select knows of a shard: which rules each row failed, and the clusters that its rows are in."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from filters.rules import dedup_language, failures
+from pipelines.dedup.plan import KINDS
+from pipelines.engines.step import Json
+from pipelines.layout import Layout
+from pipelines.parquet import read_table
+from schemas.recipe import Recipe, Source
+
+PLACE = 32
+"""A row's number: its shard's place in the sorted list, and below these bits its place in the shard."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A shard's signals with, for each row, the rules that it failed and whether it is a candidate.
+
+    A candidate was measured and passes every rule but those on duplicates. `clusters` holds for each
+    kind the cluster's key ("" where the row is in none).
+    """
+
+    source: Source
+    signals: pa.Table
+    failed: pa.Array
+    candidate: npt.NDArray[np.bool_]
+    clusters: dict[str, npt.NDArray[Any]]
+    first: int
+
+    @property
+    def places(self) -> npt.NDArray[np.int64]:
+        """Every row's number in the corpus."""
+        return np.arange(self.signals.num_rows, dtype=np.int64) + self.first
+
+
+class Judge:
+    """Judges shards by the recipe's rules, all but those on duplicates."""
+
+    def __init__(self, setup: Json) -> None:
+        self.recipe = Recipe.model_validate(setup["recipe"])
+        self.layout = Layout(**setup["layout"])
+        self._rank = {source.id: rank for rank, source in enumerate(self.recipe.sources)}
+
+    def shard(self, task: Json) -> Judged:
+        """One shard: read, judged, and joined with its clusters."""
+        source = self.recipe.source(task["source"])
+        signals = read_table(self.layout, self.layout.signals(source.id, task["shard"]))
+        rules = self.recipe.rules_of(source)
+        if source.captions == "none":
+            rules = rules.model_copy(update={"no_caption": False})
+        failed = failures(signals, rules, self.recipe.languages_of(source))
+        measured = pc.is_null(signals["error"]).to_numpy(zero_copy_only=False)
+        passes = pc.equal(pc.list_value_length(failed), 0).to_numpy(zero_copy_only=False)
+        clusters = self._clusters(source.id, task["shard"], signals)
+        return Judged(source, signals, failed, measured & passes, clusters, task["number"] << PLACE)
+
+    def ranks(self, judged: Judged) -> dict[str, npt.NDArray[Any]]:
+        """What keepers are chosen by: the smaller the better, in the order of the keys."""
+        signals = judged.signals
+        width, height = (signals[name].fill_null(0).to_numpy().astype(np.int64) for name in ("width", "height"))
+        length = signals["caption_chars"].fill_null(0).to_numpy().astype(np.int64)
+        rank = np.full(signals.num_rows, self._rank[judged.source.id], np.int64)
+        if self.recipe.captions == "longest":
+            return {"rank": rank, "first": -length, "second": -width * height}
+        return {"rank": rank, "first": -width * height, "second": -length}
+
+    def variants(self, judged: Judged) -> pa.Array:
+        """Of one picture one row is kept for each value of this: its language, nothing, or its caption."""
+        if self.recipe.captions == "longest":
+            return pa.array([""] * judged.signals.num_rows, pa.string())
+        if self.recipe.captions == "all":
+            return judged.signals["caption"].fill_null("").combine_chunks()
+        languages = dedup_language(judged.signals, self.recipe.languages_of(judged.source))
+        return pc.fill_null(languages, "")
+
+    def _clusters(self, source: str, shard: str, signals: pa.Table) -> dict[str, npt.NDArray[Any]]:
+        members = signals["member"].combine_chunks()
+        table = read_table(self.layout, self.layout.clusters(source, shard), ["member", "kind", "cluster"])
+        found: dict[str, npt.NDArray[Any]] = {}
+        for kind in KINDS:
+            mine = table.filter(pc.equal(table["kind"], kind))
+            at = pc.index_in(members, value_set=mine["member"].combine_chunks())
+            names = pc.fill_null(mine["cluster"].combine_chunks().take(at), "")
+            found[kind] = names.to_numpy(zero_copy_only=False)
+        return found

@@ -1,0 +1,220 @@
+"""Phase shard: samples with their pictures' bytes, planned from counts and written one shard a task."""
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from filters.picture import Pictures
+from filters.resize import resized
+from pipelines.compose import SAMPLES
+from pipelines.engines.step import IDLE, At, Json
+from pipelines.fingerprints import fingerprint, versions
+from pipelines.layout import Layout
+from pipelines.parquet import read_table
+from pipelines.readers import InputShard, fetch
+from pipelines.writers import parquet, webdataset
+from pipelines.writers.columns import Item
+from pipelines.writers.sink import Written
+from schemas.errors import InputError
+from schemas.recipe import Recipe, Resize
+from schemas.sample import Image, Sample
+
+WORKER = "pipelines.shard:WriteShard"
+
+EXTRA = ("url", "phash", "language_score", "clip_score")
+
+
+@dataclass(frozen=True, order=True)
+class Stratum:
+    """What is shared by the samples of one folder of shards."""
+
+    split: str
+    task: str
+    source: str
+
+    @property
+    def folder(self) -> str:
+        return f"shards/{self.split}/{self.task}/{self.source}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """The samples `start` to `stop` of one input shard's (in key order, of one stratum)."""
+
+    shard: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One output shard: its number in its folder, and the parts it is made of."""
+
+    stratum: Stratum
+    number: int
+    parts: tuple[Part, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.stratum.folder}/{self.number:05d}"
+
+
+def plan(counts: dict[Stratum, Sequence[tuple[str, int]]], group: int, size: int) -> list[Planned]:
+    """The output shards, from the samples that each input shard (in order of id) gives a stratum.
+
+    Input shards are taken in groups of `group`; a group's samples are laid end to end and cut into
+    shards of `size`, so that a change stays within its group.
+    """
+    planned = []
+    for stratum in sorted(counts):
+        shards = counts[stratum]
+        number = 0
+        for first in range(0, len(shards), group):
+            for parts in _cut(shards[first : first + group], size):
+                planned.append(Planned(stratum, number, tuple(parts)))
+                number += 1
+    return planned
+
+
+def _cut(shards: Sequence[tuple[str, int]], size: int) -> Iterator[list[Part]]:
+    parts: list[Part] = []
+    room = size
+    for shard, count in shards:
+        start = 0
+        while start < count:
+            stop = min(count, start + room)
+            parts.append(Part(shard, start, stop))
+            room -= stop - start
+            start = stop
+            if room == 0:
+                yield parts
+                parts, room = [], size
+    if parts:
+        yield parts
+
+
+def shard_fingerprint(recipe: Recipe, planned: Planned, samples: dict[str, str]) -> str:
+    """What the bytes of one output shard depend on; `samples` are the fingerprints of compose's tasks."""
+    settings = recipe.model_dump(mode="json", include={"resize": True, "shards": True, "signals": {"picture"}})
+    parts = [(samples[part.shard], part.start, part.stop) for part in planned.parts]
+    return fingerprint("shard", 1, settings, planned.name, parts, versions(["pillow", "pyarrow"]))
+
+
+class WriteShard:
+    """Writes one output shard a task."""
+
+    def __init__(self, setup: Json) -> None:
+        self._recipe = Recipe.model_validate(setup["recipe"])
+        self._layout = Layout(**setup["layout"])
+        self._pictures = Pictures(self._recipe.signals.picture)
+
+    def run(self, task: Json, at: At) -> Json:
+        """The receipt lists the files written: name, size, SHA-256, rows."""
+        with tempfile.TemporaryFile() as scratch:
+            samples = Gathered(scratch)
+            for part in task["parts"]:
+                self._gather(task, part, samples)
+            at(0)
+            files = self._write(task["name"], samples.items(self._recipe.resize), task["task"] == "text")
+            at(IDLE)
+        return {"files": files, "samples": len(samples)}
+
+    def _gather(self, task: Json, part: Json, samples: "Gathered") -> None:
+        """Read a part's samples and copy their pictures into the scratch file."""
+        table = read_table(self._layout, self._layout.samples(task["source"], part["shard"]))
+        mine = pc.and_(pc.equal(table["task"], task["task"]), pc.equal(table["split"], task["split"]))
+        rows = table.filter(mine).slice(part["start"], part["stop"] - part["start"]).to_pylist()
+        if task["task"] == "text":
+            samples.rows += [(row, None) for row in rows]
+            return
+        source = self._recipe.source(task["source"])
+        shard = InputShard.from_json(part["input"])
+        places: dict[str, tuple[int, int]] = {}
+        # in file order, which a disk and an object store like best
+        wanted = sorted(((row["member"], row["offset"]) for row in rows), key=lambda one: one[1] or 0)
+        limits = self._recipe.read
+        for member, data in fetch(shard, source.columns, wanted, source.storage_options, limits):
+            places[member] = samples.keep(self._pictures.stored(data))
+        for row in rows:
+            if row["member"] not in places:
+                raise InputError(f"{shard}: the picture of {row['member']} is gone; measure the source again")
+            samples.rows.append((row, places[row["member"]]))
+
+    def _write(self, name: str, items: Iterator[Item], is_text: bool) -> list[Json]:
+        extra = pa.schema([SAMPLES.field(column) for column in EXTRA])
+        layout, store = self._layout, self._layout.store
+        index_path = layout.at(f"{name}.parquet")
+        with store.write_atomic(index_path, layout.tmp) as index, open(index, "wb") as index_file:
+            if self._recipe.shards.format == "parquet":
+                one = parquet.write(items, index_file, "none" if is_text else "one", extra)
+                index_file.flush()
+                return [_file(f"{name}.parquet", one)]
+            tar_path = layout.at(f"{name}.tar")
+            with store.write_atomic(tar_path, layout.tmp) as tar, open(tar, "wb") as tar_file:
+                written = webdataset.write(items, tar_file, index_file, extra)
+        return [_file(f"{name}.parquet", written.index), _file(f"{name}.tar", written.tar)]
+
+
+class Gathered:
+    """The samples of one output shard; their pictures lie in a scratch file, not in memory."""
+
+    def __init__(self, scratch: BinaryIO) -> None:
+        self._scratch = scratch
+        self._end = 0
+        self.rows: list[tuple[dict[str, Any], tuple[int, int] | None]] = []
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def keep(self, data: bytes) -> tuple[int, int]:
+        """Append a picture; where it lies."""
+        self._scratch.seek(self._end)
+        self._scratch.write(data)
+        place = (self._end, len(data))
+        self._end += len(data)
+        return place
+
+    def items(self, resize: Resize | None) -> Iterator[Item]:
+        """The samples in key order, their pictures read back (and resized) one by one."""
+        for row, place in sorted(self.rows, key=lambda pair: str(pair[0]["key"])):
+            sample = Sample.from_json(row["sample"])
+            extra = {name: row[name] for name in EXTRA}
+            if place is None:
+                yield Item(sample, (), extra)
+                continue
+            self._scratch.seek(place[0])
+            data = self._scratch.read(place[1])
+            yield Item(*_fitted(sample, data, resize), extra)
+
+
+def _fitted(sample: Sample, data: bytes, resize: Resize | None) -> tuple[Sample, tuple[bytes, ...]]:
+    """The sample with its picture within the recipe's size."""
+    image = sample.images[0]
+    if resize is None or max(image.width, image.height) <= resize.max_side:
+        return sample, (data,)
+    small = resized(data, image.format, resize)
+    described = Image(small.format, small.width, small.height, small.sha256)
+    return replace(sample, images=(described,)), (small.data,)
+
+
+def _file(name: str, written: Written) -> Json:
+    return {"name": name, **asdict(written)}
+
+
+def strata(receipts: dict[tuple[str, str], Json]) -> dict[Stratum, list[tuple[str, int]]]:
+    """From compose's receipts by (source, shard): the samples that each of a source's shards gives a stratum.
+
+    Shards that give none are listed too: a group is 64 input shards, whatever is kept of them.
+    """
+    counts: dict[Stratum, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    shards: dict[str, list[str]] = defaultdict(list)
+    for (source, shard), receipt in sorted(receipts.items()):
+        shards[source].append(shard)
+        for task, split, _, count in receipt["counts"]:
+            counts[Stratum(split, task, source)][shard] += count
+    return {stratum: [(shard, of[shard]) for shard in shards[stratum.source]] for stratum, of in counts.items()}

@@ -1,0 +1,41 @@
+"""Qwen-VL's text interface: a sample as one text with tags, and back.
+
+`render` writes, `parse` reads what `render` wrote (or refuses), `parse_lenient` reads what a model wrote.
+Formats: arXiv 2308.12966, appendix B; the published finetune script for ChatML.
+"""
+
+from schemas.markup.grid import GRID, Size, dequantise, quantise
+from schemas.markup.lenient import Lenient, parse_lenient
+from schemas.markup.normal import canonical
+from schemas.markup.parse import Parsed, parse
+from schemas.markup.pieces import ImagePlace, Piece, Rendered, Span
+from schemas.markup.problems import PROBLEMS, MarkupError, Problem
+from schemas.markup.render import render
+from schemas.markup.style import EVALUATION, STAGE1, STAGE2, Style
+from schemas.markup.tags import escape, unescape
+
+__all__ = [
+    "EVALUATION",
+    "GRID",
+    "PROBLEMS",
+    "STAGE1",
+    "STAGE2",
+    "ImagePlace",
+    "Lenient",
+    "MarkupError",
+    "Parsed",
+    "Piece",
+    "Problem",
+    "Rendered",
+    "Size",
+    "Span",
+    "Style",
+    "canonical",
+    "dequantise",
+    "escape",
+    "parse",
+    "parse_lenient",
+    "quantise",
+    "render",
+    "unescape",
+]

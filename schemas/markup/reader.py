@@ -1,0 +1,170 @@
+"""The reader of tags: segments out of tokens, each problem handed to a function that may raise."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from schemas.markup.grid import Size
+from schemas.markup.problems import Problem
+from schemas.markup.regions import as_box, as_quad, clamped, exact_cells, found_cells, outside, reversed_box
+from schemas.markup.tags import unescape, unguard
+from schemas.markup.tokens import Loss, Token
+from schemas.sample import Box, ImageRef, Phrase, Quad, Segment, Text
+
+
+@dataclass(slots=True)
+class Reader:
+    """Reads the content of turns one after the other; `shown` is the picture that regions belong to.
+
+    `spaced`: a space before <ref> belongs to the markup (OCR). `pictures`: how many `Picture N: ` were read,
+    None where pictures are not numbered. `report` is called with every problem; where it returns, reading
+    goes on with what can be kept.
+    """
+
+    text: str
+    sizes: Sequence[Size]
+    names: Sequence[str] | None
+    loss: Loss
+    report: Callable[[Problem], None]
+    spaced: bool = False
+    pictures: int | None = None
+    shown: int = -1
+    _tokens: list[Token] = field(default_factory=list)
+    _at: int = 0
+    _read: list[Segment] = field(default_factory=list)
+
+    def segments(self, tokens: list[Token]) -> list[Segment]:
+        """The segments that `tokens` spell."""
+        self._tokens, self._at, self._read = tokens, 0, []
+        while self._at < len(self._tokens):
+            token = self._tokens[self._at]
+            if token.tag == "":
+                self._at += 1
+                self._texts(token)
+            elif token.tag == "<img>":
+                self._image()
+            elif token.tag in ("<ref>", "<box>", "<quad>"):
+                self._phrase(token)
+            else:
+                self._at += 1
+                self._problem("stray", token, f"{token.tag} stands where it cannot")
+        return self._read
+
+    def _texts(self, token: Token) -> None:
+        for text in self.loss.texts(self.text, token.start, token.end):
+            self._text(text)
+
+    def _text(self, text: Text) -> None:
+        last = self._read[-1] if self._read else None
+        if isinstance(last, Text) and last.supervised == text.supervised:
+            self._read[-1] = Text(last.text + text.text, last.supervised)
+        elif text.text:
+            self._read.append(text)
+
+    def _image(self) -> None:
+        opened = self._tokens[self._at]
+        name = self._between("</img>")
+        if name is None:
+            return
+        index = self._index(unescape(name))
+        if index is None:
+            self._problem("image", opened, f"there is no picture {name[:80]!r}")
+            return
+        self.shown = index
+        if self.pictures is not None:
+            self.pictures += 1
+            self._drop_end(f"Picture {self.pictures}: ")
+        self._read.append(ImageRef(index))
+        if self.pictures is not None:
+            self._skip_line_feed()
+
+    def _index(self, name: str) -> int | None:
+        if self.names is not None:
+            return self.names.index(name) if name in self.names else None
+        plain = name.isascii() and name.isdecimal() and len(name) < 6 and str(int(name)) == name
+        return int(name) if plain and int(name) < len(self.sizes) else None
+
+    def _skip_line_feed(self) -> None:
+        if self._at < len(self._tokens):
+            token = self._tokens[self._at]
+            if token.tag == "" and self.text.startswith("\n", token.start):
+                rest = Token(token.start + 1, token.end)
+                self._tokens[self._at : self._at + 1] = [rest] if rest.start < rest.end else []
+
+    def _phrase(self, first: Token) -> None:
+        words = ""
+        if first.tag == "<ref>":
+            inside = self._between("</ref>")
+            if inside is None and (inside := self._rest()) is not None:
+                self._at += 1
+            words = unescape(inside or "")
+        boxes, quads = self._regions()
+        end = self._tokens[self._at - 1].end
+        supervised = self.loss.any(first.start, end)
+        if self.spaced:
+            self._drop_end(" ")
+        elif words.startswith(" "):
+            self._text(Text(" ", supervised))
+            words = words[1:]
+        if boxes or quads or first.tag == "<ref>":
+            self._read.append(Phrase(unguard(words), tuple(boxes), tuple(quads), supervised))
+
+    def _regions(self) -> tuple[list[Box], list[Quad]]:
+        boxes: list[Box] = []
+        quads: list[Quad] = []
+        while self._at < len(self._tokens) and self._tokens[self._at].tag in ("<box>", "<quad>"):
+            opened = self._tokens[self._at]
+            kind = opened.tag[1:-1]
+            inside = self._between(f"</{kind}>")
+            if inside is None and (rest := self._rest()) and found_cells(kind, rest):
+                inside = rest
+                self._at += 1
+            cells = None if inside is None else self._cells(kind, inside, opened)
+            if cells is None:
+                continue
+            if not 0 <= self.shown < len(self.sizes):
+                self._problem("image", opened, "regions stand before any picture")
+            elif kind == "box":
+                boxes.append(as_box(cells, self.sizes[self.shown]))
+            else:
+                quads.append(as_quad(cells, self.sizes[self.shown]))
+        return boxes, quads
+
+    def _cells(self, kind: str, inside: str, opened: Token) -> list[int] | None:
+        cells = exact_cells(kind, inside)
+        if cells is None:
+            self._problem("coordinates", opened, f"{inside[:80]!r} are not the coordinates of a {kind}")
+            cells = found_cells(kind, inside)
+        if cells is not None and outside(cells):
+            self._problem("range", opened, f"a coordinate of {inside[:80]!r} is not between 0 and 999")
+            cells = clamped(cells)
+        if cells is not None and reversed_box(kind, cells):
+            self._problem("order", opened, f"the box {inside[:80]!r} is not top left, bottom right")
+        return cells
+
+    def _between(self, closing: str) -> str | None:
+        """The text up to `closing`, past which reading goes on; None, with a problem, where it is missing."""
+        opened = self._tokens[self._at]
+        self._at += 1
+        following = self._tokens[self._at : self._at + 2]
+        if following and following[0].tag == closing:
+            self._at += 1
+            return ""
+        if len(following) == 2 and following[0].tag == "" and following[1].tag == closing:
+            self._at += 2
+            return self.text[following[0].start : following[0].end]
+        self._problem("unclosed", opened, f"{opened.tag} is not closed by {closing}")
+        return None
+
+    def _rest(self) -> str | None:
+        """The text that follows a tag that is not closed; reading stays where it is."""
+        token = self._tokens[self._at] if self._at < len(self._tokens) else None
+        return self.text[token.start : token.end] if token and token.tag == "" else None
+
+    def _drop_end(self, suffix: str) -> None:
+        last = self._read[-1] if self._read else None
+        if isinstance(last, Text) and last.text.endswith(suffix):
+            rest = last.text[: len(last.text) - len(suffix)]
+            self._read[-1:] = [Text(rest, last.supervised)] if rest else []
+
+    def _problem(self, kind: str, token: Token, message: str) -> None:
+        self.report(Problem(kind, token.start, token.end, message))

@@ -1,0 +1,77 @@
+"""The irregular patterns, fragments and special tags that a recipe starts from.
+
+Expressions are RE2's and ignore case. A *pattern* describes a caption that is nothing else; the
+caption stays as it is and the rule `pattern` drops it. A *fragment* is taken out of a caption that
+says more; the line feed that cleaning leaves in its place becomes white space.
+"""
+
+from typing import Final
+
+_EXTENSION: Final = (
+    r"(?:jpe?g|jpe|jfif|png|gif|webp|bmp|tiff?|svg|heic|heif|avif|ico|psd|eps|raw|cr2|nef|arw|dng|pdf|docx?|pptx?"
+    r"|mp4|mov|avi|mkv|webm|html?|php|aspx?)"
+)
+_TOP_DOMAIN: Final = (
+    r"(?:com|org|net|edu|gov|info|biz|io|co|me|tv|app|dev|ai|shop|blog|online|site|xyz|club|store"
+    r"|[a-z]{2}\.[a-z]{2}|cn|tw|hk|jp|kr|in|vn|de|at|ch|uk|ie|us|ca|au|nz|fr|be|nl|es|it|pt|br|mx|pl|cz|sk|ru|ua"
+    r"|ro|hu|gr|se|no|fi|dk|tr|eu|asia)"
+)
+_CAMERA: Final = (
+    r"(?:IMG|MVIMG|FB_IMG|DSC|DSCN|DSCF|DSCI|DCIM|DCP|PICT?|MVI|VID|GOPR|GH|DJI|PXL|SAM|CIMG|HPIM|IMGP|KIF|SDC|PANO"
+    r"|BURST|SNV|CAM|WP|SL37|Snapchat|received|mmexport|wx_camera|QQ图片|微信图片)"
+)
+_CAPTURE: Final = r"(?:screen[-_ ]?shot|screen[-_ ]?capture|WhatsApp[-_ ]Image|屏幕截图|屏幕快照|截屏|截图)"
+_MONTH: Final = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
+    r"|nov(?:ember)?|dec(?:ember)?)\.?"
+)
+_WEEKDAY: Final = r"(?:(?:mon|tues?|wed(?:nes)?|thur?s?|fri|sat(?:ur)?|sun)(?:day)?\.?,?\s+)?"
+_YEAR: Final = r"(?:1[5-9]|20)\d\d"
+_TIME: Final = r"\d{1,2}[:.h]\d{2}(?:[:.]\d{2})?(?:[.,]\d{1,6})?\s*(?:[ap]\.?m\.?)?\s*(?:Z|UTC|GMT|[+-]\d{2}:?\d{2})?"
+_DAY: Final = (
+    rf"(?:{_YEAR}[-/._]\d{{1,2}}[-/._]\d{{1,2}}|\d{{1,2}}[-/._]\d{{1,2}}[-/._](?:{_YEAR}|\d\d)|{_YEAR}[01]\d[0-3]\d"
+    rf"|\d{{1,2}}(?:st|nd|rd|th)?[ -]{_MONTH},?[ -]{_YEAR}|{_MONTH} \d{{1,2}}(?:st|nd|rd|th)?,? {_YEAR}"
+    rf"|{_MONTH} {_YEAR}|\d{{4}}\s*年\s*\d{{1,2}}\s*月(?:\s*\d{{1,2}}\s*[日号])?|\d{{1,2}}月\d{{1,2}}[日号])"
+)
+_NAMELESS: Final = (
+    r"(?:image|img|im|photo|foto|fotos|photos|picture|pic|pics|pict|untitled|unnamed|unknown|default|thumb|thumbnail"
+    r"|placeholder|scan|scanned|slide|figure|fig|file|document|doc|download|no ?image|no ?title|no ?caption|no ?name"
+    r"|attachment|clip_?image|logo|banner|icon|avatar|imagen|bild|obraz|hình|ảnh"
+    r"|图片?|图像|照片|图示|未命名|无标题|未标题|下载|附件|配图|插图|画像|写真)"
+)
+_NUMBER: Final = r"(?:[-_ .#(（第]*\d{1,14}[)）张号]?(?:[-_x ]\d{1,6})*)"
+
+PATTERNS: Final[dict[str, str]] = {
+    "url": r"(?:(?:https?|ftp|file|data)://?\S+|www\.\S+)(?:\s+(?:https?://|www\.)\S+)*",
+    "email": r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+",
+    "file_name": rf"(?:[^\s/\\]+|{_NAMELESS}{_NUMBER}?(?: ?\(\d+\))?|{_CAMERA}[-_ ]?\d[-_\d ()]*|{_CAPTURE}[-_ \d.:apmt()]*)\.{_EXTENSION}",
+    "path": r"(?:[a-z]:\\|\\\\|~?/|\.{1,2}/)\S*",
+    "domain": rf"(?:[\p{{L}}\p{{N}}-]+\.)+{_TOP_DOMAIN}(?::\d+)?(?:/\S*)?",
+    "date": rf"{_WEEKDAY}{_DAY}(?:(?:T|,?\s+(?:at\s+)?|_){_TIME})?|{_TIME}|{_DAY}[-_ T]\d{{6}}",
+    "camera": rf"{_CAMERA}[-_ ]?\d{{2,}}[-_\d ().:~]*(?:[a-z]{{0,3}}\d*|copy|edit(?:ed)?)|{_CAPTURE}(?:[-_ ]*(?:from|at|am|pm|\d[-_\d.:]*))*",
+    "nameless": rf"{_NAMELESS}(?: ?(?:of|copy))?{_NUMBER}?",
+    "digits": r"\d{5,}",
+    # pieces of a few letters round digits: 0018_02_7781_x2, B00XY12345, no "Boeing 747"
+    "code": r"[a-z]{0,4}\d+[a-z]{0,3}(?:[-_. ]?[a-z]{0,3}\d+[a-z]{0,3}){2,}|[a-z]{0,4}[-_]?\d{4,}(?:[-_.]?[a-z0-9]{1,3}){0,2}"
+    r"|(?:[a-z]{0,3}\d{1,12}[a-z]{0,2}[-_.])+[a-z]{0,2}\d{2,}[a-z]{0,2}",
+    "hash": r"[0-9a-f]{16,128}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+    "symbols": r"[^\p{L}]+",
+}
+"""What captions that say nothing are made of; the first name that fits is the signal `pattern`."""
+
+FRAGMENTS: Final[dict[str, str]] = {
+    "url": r"(?:\s+[-–—|:@(]+)?\s*\b(?:https?://|www\.)[!-~]+",
+    "extension": r"\.(?:jpe?g|png|gif|webp|bmp|tiff?)\s*$",
+    "wiki_prefix": r"^\s*(?:File|Image):\s*",
+    "camera": rf"\b{_CAMERA}[-_]?\d{{4,}}[-_\d]*\b",
+    "digit_run": r"(?:,\s*)?[(\[#]?\b\d{10,}\b(?:[)\]]|\s*[:|–—-](?:\s|$))?",
+}
+"""What is taken out of captions that say more than this."""
+
+SPECIAL_TAGS: Final = (
+    "<PERSON>", "<PER>", "<NAME>", "<ORG>", "<ORGANIZATION>", "<LOC>", "<LOCATION>", "<GPE>", "<DATE>", "<TIME>",
+    "<NUMBER>", "<NUM>", "<URL>", "<EMAIL>", "<PHONE>", "<USER>", "<UNK>", "[UNK]", "<MASK>", "[MASK]", "<PAD>",
+    "[PAD]", "[CLS]", "[SEP]", "<BOS>", "<EOS>", "<SOS>", "<START>", "<END>", "<ENTITY>", "<ANONYMIZED>", "<REF>",
+    "</REF>", "<BOX>", "</BOX>", "<QUAD>", "</QUAD>", "<IMGPAD>", "<|ENDOFTEXT|>", "<|IM_START|>", "<|IM_END|>",
+)  # fmt: skip
+"""CC12M's <PERSON>, placeholders of other anonymisers and tokenizers, and Qwen-VL's own markup."""

@@ -1,0 +1,202 @@
+"""Trains the embedded scorer: a small CLIP of drawn scenes, in English and Chinese.
+
+    python -m synth.train_clip --out FOLDER [--seed 0] [--minutes 25] [--threads 1] [--device cpu]
+
+writes a folder that open_clip loads as `local-dir:FOLDER` (open_clip_config.json,
+open_clip_model.safetensors) with its tokenizer's merges, and `training.json`: the loss curve and
+what the run was given. Every picture is drawn for its one step, half of a batch being near misses of
+the other half. The loss is SigLIP's (arXiv 2303.15343), a decision on every pair of picture and
+caption by itself: it makes cosines comparable between captions, which a threshold needs.
+"""
+
+import argparse
+import json
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import open_clip
+import torch
+from open_clip.tokenizer import SimpleTokenizer
+from PIL import Image
+from safetensors.torch import save_file
+from torch.nn import functional
+
+from synth import clip_pairs, clip_tokens
+from synth.seeds import generator
+
+LANGUAGES: Final = ("en", "zh")
+MERGES_FILE: Final = "merges.txt.gz"
+CONTEXT: Final = 56
+SIDE: Final = 96
+
+PREPROCESS: Final[dict[str, Any]] = {
+    "size": SIDE,
+    "mean": [0.5, 0.5, 0.5],
+    "std": [0.5, 0.5, 0.5],
+    "interpolation": "bicubic",
+    # a crop about the middle would cut off objects that captions name
+    "resize_mode": "squash",
+}
+
+VISIONS: Final[dict[str, dict[str, Any]]] = {
+    "vit": {"image_size": SIDE, "patch_size": 12, "width": 128, "head_width": 32, "layers": 4},
+    "resnet": {"image_size": SIDE, "layers": [1, 1, 1, 1], "width": 16, "head_width": 64},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What determines a training run, but for the speed of the machine where `minutes` ends it."""
+
+    seed: int = 0
+    steps: int = 1500
+    minutes: float = 25.0
+    batch: int = 128
+    rate: float = 2e-3
+    vision: str = "resnet"
+    threads: int = 1
+    device: str = "cpu"
+
+
+@dataclass(slots=True)
+class Curve:
+    """(step, seconds, mean loss since the last point)."""
+
+    points: list[tuple[int, float, float]] = field(default_factory=list)
+
+
+def model_config(vocabulary: int, vision: str) -> dict[str, Any]:
+    """The model's part of open_clip_config.json."""
+    return {
+        "embed_dim": 128,
+        "custom_text": True,
+        "init_logit_bias": -6.0,
+        "vision_cfg": VISIONS[vision],
+        "text_cfg": {
+            "context_length": CONTEXT,
+            "vocab_size": vocabulary,
+            "width": 128,
+            "heads": 4,
+            "layers": 2,
+        },
+    }
+
+
+def write_tokenizer(out: Path, seed: int, captions: int = 1500) -> SimpleTokenizer:
+    """Learns the merges from captions drawn for that purpose alone; the tokenizer that has them."""
+    items = [
+        clip_pairs.draw(generator(seed, "clip tokens", i), LANGUAGES[i % len(LANGUAGES)])
+        for i in range(captions)
+    ]
+    (out / MERGES_FILE).write_bytes(clip_tokens.dump(clip_tokens.learn(item.text for item in items)))
+    return SimpleTokenizer(bpe_path=str(out / MERGES_FILE), context_length=CONTEXT)
+
+
+def batch_items(seed: int, step: int, size: int) -> list[clip_pairs.Item]:
+    """`size` items for a step: half of them drawn, half near misses of those."""
+    rng = generator(seed, "clip train", step)
+    first = [clip_pairs.draw(rng, rng.choice(LANGUAGES)) for _ in range(size // 2)]
+    return first + [clip_pairs.near_miss(item, rng, rng.choice(LANGUAGES)) for item in first]
+
+
+def pixels(items: list[clip_pairs.Item], longer: int = 192) -> torch.Tensor:
+    """(N, 3, SIDE, SIDE) in -1 to 1, as open_clip's transform makes them of the items' pictures."""
+    parts = [
+        np.asarray(clip_pairs.render(item, longer).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+        for item in items
+    ]
+    stacked = torch.from_numpy(np.stack(parts)).permute(0, 3, 1, 2)
+    return stacked.float() / 127.5 - 1
+
+
+def loss_of(
+    image: torch.Tensor, text: torch.Tensor, truth: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor
+) -> torch.Tensor:
+    """SigLIP's loss over (N, D) unit vectors; `truth` (N, N) holds 1, -1, and 0 for pairs that are not judged."""
+    logits = scale.exp() * image @ text.T + bias
+    return -(functional.logsigmoid(truth * logits) * truth.abs()).sum() / len(image)
+
+
+def _trim(model: torch.nn.Module, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Tokens without the columns that are padding in every row: attention is causal, so nothing changes."""
+    length = int((tokens != 0).sum(1).max())
+    model.text.attn_mask = mask[:length, :length].contiguous()  # type: ignore[union-attr]
+    return tokens[:, :length]
+
+
+def train(plan: Plan, out: Path) -> Curve:
+    """Trains, and writes the folder; the loss curve."""
+    torch.set_num_threads(plan.threads)
+    torch.manual_seed(plan.seed)
+    out.mkdir(parents=True, exist_ok=True)
+    tokenizer = write_tokenizer(out, plan.seed)
+    config = {"model_cfg": model_config(tokenizer.vocab_size, plan.vision), "preprocess_cfg": PREPROCESS}
+    (out / "open_clip_config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+    model = open_clip.create_model(f"local-dir:{out}", load_weights=False).to(plan.device)
+    model = model.to(memory_format=torch.channels_last)
+    curve = _steps(model, tokenizer, plan)
+    state = {name: value.detach().half().contiguous().cpu() for name, value in model.state_dict().items()}
+    save_file(state, out / "open_clip_model.safetensors")
+    record = {"plan": {name: getattr(plan, name) for name in Plan.__slots__}, "curve": curve.points}
+    (out / "training.json").write_text(json.dumps(record, indent=1) + "\n")
+    return curve
+
+
+def _steps(model: Any, tokenizer: SimpleTokenizer, plan: Plan) -> Curve:
+    decay = [value for value in model.parameters() if value.ndim >= 2]
+    plain = [value for value in model.parameters() if value.ndim < 2]
+    groups = [{"params": decay, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=plan.rate, betas=(0.9, 0.98))
+    mask, curve, losses = model.text.attn_mask, Curve(), list[float]()
+    start, done = time.monotonic(), 0.0
+    model.train()
+    step = 0
+    while done < 1:
+        done = max(step / plan.steps, (time.monotonic() - start) / 60 / plan.minutes)
+        warm = min(1.0, (step + 1) / 50)
+        for group in optimiser.param_groups:
+            group["lr"] = plan.rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+        items = batch_items(plan.seed, step, plan.batch)
+        truth = torch.from_numpy(clip_pairs.truth(items, items)).float().to(plan.device)
+        tokens = _trim(model, tokenizer([item.text for item in items]), mask.cpu()).to(plan.device)
+        model.text.attn_mask = model.text.attn_mask.to(plan.device)
+        image = model.encode_image(pixels(items).to(plan.device), normalize=True)
+        text = model.encode_text(tokens, normalize=True)
+        loss = loss_of(image, text, truth, model.logit_scale, model.logit_bias)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        losses.append(loss.item())
+        step += 1
+        if step % 25 == 0 or done >= 1:
+            curve.points.append((step, round(time.monotonic() - start, 1), round(float(np.mean(losses)), 4)))
+            print(*curve.points[-1], flush=True)
+            losses.clear()
+    model.text.attn_mask = mask
+    return curve
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True)
+    for name, value in (("seed", 0), ("steps", 1500), ("batch", 128), ("threads", 1)):
+        parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--minutes", type=float, default=25.0)
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--vision", choices=sorted(VISIONS), default="resnet")
+    parser.add_argument("--device", default="cpu")
+    given = vars(parser.parse_args())
+    out = given.pop("out")
+    train(Plan(**given), out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Near pairs of hashes, against comparing all with all."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from filters import hamming
+from filters.hamming import ALL_BITS, U64, Edges, block_masks, distances, near_edges
+
+SEED_BITS = st.integers(0, ALL_BITS)
+
+
+@st.composite
+def crowds(draw: st.DrawFn) -> U64:
+    """Distinct hashes of which many are near one another."""
+    values = set()
+    for seed in draw(st.lists(SEED_BITS, min_size=1, max_size=4)):
+        values.add(seed)
+        for flips in draw(st.lists(st.lists(st.integers(0, 63), max_size=7), max_size=12)):
+            values.add(seed ^ sum(1 << place for place in set(flips)))
+    return np.array(draw(st.permutations(sorted(values))), np.uint64)
+
+
+def every_pair(values: U64, distance: int) -> set[tuple[int, int]]:
+    found = set()
+    for i, left in enumerate(values.tolist()):
+        for right in values.tolist()[i + 1 :]:
+            if (left ^ right).bit_count() <= distance:
+                found.add((min(left, right), max(left, right)))
+    return found
+
+
+def told(chunks: Iterable[Edges]) -> list[tuple[int, int]]:
+    pairs = []
+    for left, right in chunks:
+        pairs += [(min(p), max(p)) for p in zip(left.tolist(), right.tolist(), strict=True)]
+    return pairs
+
+
+def groups(pairs: Iterable[tuple[int, int]]) -> set[frozenset[int]]:
+    """Connected components by merging sets, as slow as it is plain."""
+    parts: list[set[int]] = []
+    for pair in pairs:
+        touched = [part for part in parts if part & set(pair)]
+        parts = [part for part in parts if not part & set(pair)] + [set(pair).union(*touched)]
+    return {frozenset(part) for part in parts}
+
+
+@given(st.lists(st.tuples(SEED_BITS, SEED_BITS), max_size=20))
+def test_distance_is_the_number_of_differing_bits(pairs: list[tuple[int, int]]) -> None:
+    """The distance equals the count of ones in the exclusive or, as Python's integers have it."""
+    left, right = (np.array([pair[side] for pair in pairs], np.uint64) for side in (0, 1))
+    assert distances(left, right).tolist() == [(a ^ b).bit_count() for a, b in pairs]
+
+
+@given(
+    SEED_BITS,
+    st.sets(st.integers(0, 63), max_size=10),
+    st.integers(0, 10**10),
+    st.integers(0, ALL_BITS),
+)
+def test_two_values_within_the_distance_agree_under_some_mask(
+    value: int, flips: set[int], count: int, bits: int
+) -> None:
+    """Whatever bits differ inside the bits that may, a mask leaves all of them out."""
+    other = value ^ sum(1 << place for place in flips if bits >> place & 1)
+    masks = block_masks(len(flips), count, bits)
+    assert (((np.uint64(value ^ other)) & masks) == 0).any()
+    assert ((masks & np.uint64(ALL_BITS ^ bits)) == 0).all()
+    assert len(masks) <= hamming.MOST_MASKS
+
+
+@given(crowds(), st.integers(0, 10))
+def test_every_near_pair_is_told_once_where_no_bucket_is_crowded(values: U64, distance: int) -> None:
+    """The pairs told are exactly those that a comparison of all with all finds, none twice."""
+    pairs = told(near_edges(values, distance))
+    assert sorted(pairs) == sorted(every_pair(values, distance))
+
+
+@pytest.mark.parametrize(("huge", "farthest"), [(1 << 17, 8), (4, 2)])
+@settings(max_examples=60)
+@given(values=crowds(), data=st.data())
+def test_crowded_buckets_connect_what_is_near(
+    huge: int, farthest: int, values: U64, data: st.DataObject
+) -> None:
+    """Flooded and re-cut buckets tell only near pairs, and enough to connect the same values."""
+    distance = data.draw(st.integers(0, farthest))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hamming, "CROWDED", 2)
+        patch.setattr(hamming, "HUGE", huge)
+        patch.setattr(hamming, "TILE", 16)
+        patch.setattr(hamming, "SEEDS", 3)
+        pairs = told(near_edges(values, distance))
+    near = every_pair(values, distance)
+    assert set(pairs) <= near
+    assert groups(pairs) == groups(near)
+
+
+def test_a_ball_of_near_values_gives_edges_in_proportion_to_its_values() -> None:
+    """A crowd within four bits of one hash has hundreds of millions of near pairs; few are told."""
+    rng = np.random.default_rng(5)
+    places = np.sort(rng.integers(0, 64, (40_000, 4)).astype(np.uint64), axis=1)
+    values = np.unique(np.bitwise_xor.reduce(np.uint64(1) << places, axis=1))
+    pairs = sum(len(left) for left, _ in near_edges(values, 4))
+    masks = len(block_masks(4, len(values)))
+    assert len(values) > 30_000
+    assert pairs < masks * len(values) * 4
+
+
+def test_no_values_have_no_pairs() -> None:
+    """An empty array gives nothing, at any distance."""
+    assert told(near_edges(np.empty(0, np.uint64), 4)) == []

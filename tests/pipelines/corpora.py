@@ -1,0 +1,138 @@
+"""Small whole corpora on disk, made by the real writers."""
+
+import hashlib
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image as Pixels
+
+from pipelines.card import card
+from pipelines.writers import webdataset
+from pipelines.writers.columns import Item
+from schemas.manifest import Funnel, Manifest, Output, RuleCount, SampleCount, Source
+from schemas.row import DECISIONS
+from schemas.sample import Image, caption_sample
+
+FOLDER = "shards/train/caption/web"
+
+
+def picture(number: int, form: str = "JPEG") -> bytes:
+    """A small picture that differs by `number`."""
+    out = io.BytesIO()
+    Pixels.new("RGB", (8 + number % 5, 9), (number % 256, 7, 9)).save(out, form)
+    return out.getvalue()
+
+
+def image(data: bytes) -> Image:
+    """What a sample says of `data`."""
+    with Pixels.open(io.BytesIO(data)) as opened:
+        return Image(str(opened.format), *opened.size, hashlib.sha256(data).hexdigest())
+
+
+def item(number: int, caption: str = "a cat, 一只猫", form: str = "JPEG", language: str = "en") -> Item:
+    """A captioned picture whose key rises with `number`."""
+    data = picture(number, form)
+    sample = caption_sample(
+        f"{number:032x}",
+        caption,
+        image(data),
+        split="train",
+        language=language,
+        source="web",
+        licence="CC0-1.0",
+    )
+    return Item(sample, [data], {"url": f"https://example.org/{number}", "phash": 2**64 - 1 - number})
+
+
+def items(count: int) -> Iterator[Item]:
+    """`count` captioned pictures in key order."""
+    return (item(number) for number in range(count))
+
+
+def decisions(changes: Mapping[int, tuple[str, str | None]] | None = None) -> list[dict[str, Any]]:
+    """The decisions on ten rows of the source web: 5 kept, 4 dropped, 1 quarantined; `changes` overrides."""
+    told = {
+        5: ("dropped", "script"),
+        6: ("dropped", "phash"),
+        7: ("dropped", "phash"),
+        8: ("dropped", "phash"),
+    }
+    told |= {9: ("quarantined", "truncated")} | dict(changes or {})
+    rows = []
+    for number in range(10):
+        decision, reason = told.get(number, ("kept", None))
+        rows.append(
+            {
+                "source": "web",
+                "shard": "00000",
+                "member": f"{number:09d}",
+                "key": f"{number:032x}",
+                "decision": decision,
+                "reason": reason,
+                "failed": [reason] if decision == "dropped" else [],
+                "detail": None,
+                "split": "train" if decision == "kept" else None,
+            }
+        )
+    return rows
+
+
+def build(
+    folder: Path, rows: list[dict[str, Any]] | None = None, settings: dict[str, Any] | None = None
+) -> Manifest:
+    """Writes a corpus whose samples are the rows kept; gives its manifest."""
+    rows = decisions() if rows is None else rows
+    kept = [int(row["member"]) for row in rows if row["decision"] == "kept"]
+    outputs = _shard(folder, kept)
+    work = folder / "work/decisions/web"
+    work.mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows, DECISIONS), work / "00000.parquet")
+    manifest = Manifest(
+        recipe="0" * 64,
+        seed=1,
+        versions={"pyarrow": pa.__version__},
+        sources=(Source(id="web", origin="a crawl", licence="CC0-1.0", rows=len(rows)),),
+        thresholds={"web": {"phash": {"distance": 4}} | (settings or {})},
+        funnel={"web": funnel(rows)},
+        samples=(
+            SampleCount(
+                split="train", task="caption", source="web", samples=len(kept), languages={"en": len(kept)}
+            ),
+        ),
+        outputs=outputs,
+    )
+    text = card(manifest).encode()
+    (folder / "README.md").write_bytes(text)
+    (folder / "run.json").write_text("{}")
+    readme = Output(size=len(text), sha256=hashlib.sha256(text).hexdigest())
+    manifest = manifest.model_copy(update={"outputs": outputs | {"README.md": readme}})
+    (folder / "manifest.json").write_bytes(manifest.dump())
+    return manifest
+
+
+def funnel(rows: list[dict[str, Any]]) -> Funnel:
+    """The funnel of `rows`, each of which fails one rule at most."""
+    counts = {
+        name: sum(row["decision"] == name for row in rows) for name in ("kept", "dropped", "quarantined")
+    }
+    first = {
+        rule: sum(row["decision"] == "dropped" and row["reason"] == rule for row in rows)
+        for rule in ("script", "phash")
+    }
+    rules = tuple(RuleCount(rule=rule, dropped=n, failed=n) for rule, n in first.items())
+    return Funnel(rows=len(rows), **counts, rules=rules, errors={"truncated": counts["quarantined"]})
+
+
+def _shard(folder: Path, kept: list[int]) -> dict[str, Output]:
+    tar, index = folder / FOLDER / "00000.tar", folder / FOLDER / "00000.parquet"
+    tar.parent.mkdir(parents=True)
+    with tar.open("wb") as tar_file, index.open("wb") as index_file:
+        written = webdataset.write((item(number) for number in kept), tar_file, index_file)
+    return {
+        f"{FOLDER}/{path.name}": Output(size=one.size, sha256=one.sha256, rows=one.rows)
+        for path, one in ((tar, written.tar), (index, written.index))
+    }

@@ -1,0 +1,153 @@
+"""What paths hold is found alike on disk and on S3, whatever the order of listing, and named uniquely."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.files import Store
+from pipelines.readers import InputShard, discover
+from schemas.errors import InputError
+
+
+def fill(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    return folder
+
+
+def ids(paths: list[str], **options: Any) -> list[str]:
+    return [shard.shard for shard in discover("web", paths, **options).shards]
+
+
+def test_tars_win_and_their_companions_are_no_rows(tmp_path: Path) -> None:
+    """Beside a tar, Parquet and JSON of its stem are metadata; other files are ignored and named."""
+    fill(
+        tmp_path,
+        "00000.tar",
+        "00000.parquet",
+        "00000_stats.json",
+        "sub/00001.tar.gz",
+        "sub/00001.json",
+        "b.TGZ",
+    )
+    fill(tmp_path, "truth.jsonl", "other.parquet", ".DS_Store", "sub/._00001.tar.gz", "a.jpg")
+    found = discover("web", [str(tmp_path)])
+    assert [(shard.shard, shard.kind, shard.format) for shard in found.shards] == [
+        ("00000", "webdataset", "tar"),
+        ("b", "webdataset", "tar"),
+        ("sub__00001", "webdataset", "tar"),
+    ]
+    assert found.ignored == (".DS_Store", "a.jpg", "other.parquet", "sub/._00001.tar.gz", "truth.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("names", "kind", "form"),
+    [
+        (("a.parquet", "b.jpg", "c.jsonl"), "parquet", "parquet"),
+        (("a.jsonl", "images/b.jpg", "images/b.txt"), "folder", "jsonl"),
+        (("a.csv", "b.png"), "folder", "csv"),
+        (("a.jpg", "a.txt"), "folder", "files"),
+        (("a.jsonl",), "text", "jsonl"),
+        (("a.txt",), "text", "txt"),
+        (("a.jsonl.gz",), "text", "jsonl"),
+    ],
+)
+def test_the_kind_is_guessed_in_order(tmp_path: Path, names: tuple[str, ...], kind: str, form: str) -> None:
+    """Tars, else Parquet, else pictures, else text."""
+    (shard,) = discover("web", [str(fill(tmp_path, *names))]).shards
+    assert (shard.kind, shard.format) == (kind, form)
+    if form == "jsonl":
+        assert discover("web", [shard.path]).shards == (shard,)
+
+
+def test_a_kind_that_is_named_is_taken(tmp_path: Path) -> None:
+    """`kind: text` passes over tars; a file given by name is read as told, whatever its suffix."""
+    fill(tmp_path, "a.tar", "b.parquet", "c.txt", "d.jsonl", "e.bin")
+    assert ids([str(tmp_path)], kind="text") == ["b", "c", "d"]
+    assert ids([str(tmp_path / "e.bin")], kind="webdataset") == ["e"]
+    with pytest.raises(InputError, match=r"d\.jsonl cannot be read as webdataset"):
+        ids([str(tmp_path / "d.jsonl")], kind="webdataset")
+
+
+def test_roots_of_files_and_globs(tmp_path: Path) -> None:
+    """A file's root is its folder; a glob's is the folder before its first magic character."""
+    fill(tmp_path, "in/a/0.tar", "in/b/0.tar", "in/b/1.txt")
+    assert ids([f"{tmp_path}/in/a/0.tar"]) == ["0"]
+    assert ids([f"{tmp_path}/in/*/0.tar"]) == ["a__0", "b__0"]
+    assert ids([f"{tmp_path}/in/?"]) == ["a__0", "b__0"]
+    assert ids([f"{tmp_path}/in/**"]) == ["a__0", "b__0"]
+    assert ids([f"{tmp_path}/in/a/", f"{tmp_path}/in/b/*.tar"][:1]) == ["0"]
+
+
+def test_relative_paths_give_the_same_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids do not depend on how the folder is named."""
+    fill(tmp_path, "in/a/0.tar", "in/1.tar")
+    monkeypatch.chdir(tmp_path)
+    for path in ("in", "in/", "./in", str(tmp_path / "in"), f"file://{tmp_path}/in", "in/**/*.tar"):
+        assert ids([path]) == ["1", "a__0"], path
+    monkeypatch.chdir(tmp_path / "in")
+    assert ids(["."]) == ids(["*"]) == ["1", "a__0"]
+    assert ids(["1.tar"]) == ["1"]
+
+
+def test_equal_ids_are_refused(tmp_path: Path) -> None:
+    """Two shards of one id, one file under two ids: refused, both named; the same path twice is one."""
+    fill(tmp_path, "a/0.tar", "b/0.tar", "c/0.tar", "c/0.tgz")
+    with pytest.raises(InputError, match=r"a/0\.tar and .*b/0\.tar would both be shard '0'"):
+        ids([f"{tmp_path}/a", f"{tmp_path}/b"])
+    with pytest.raises(InputError, match="would both be shard '0'"):
+        ids([f"{tmp_path}/c"])
+    with pytest.raises(InputError, match="is named twice"):
+        ids(
+            [
+                f"{tmp_path}/a",
+                f"{tmp_path}/a/../a/../a/0.tar".replace("/a/../a/..", ""),
+                f"{tmp_path}/*/0.tar",
+            ]
+        )
+    assert ids([f"{tmp_path}/a/0.tar", f"{tmp_path}/a/0.tar", f"{tmp_path}/a"]) == ["0"]
+
+
+def test_nothing_to_read_is_one_sentence(tmp_path: Path) -> None:
+    """An empty folder, a missing path, a pattern without match: source, path, remedy."""
+    with pytest.raises(InputError, match=f"source web: nothing to read as auto in {tmp_path}"):
+        ids([str(tmp_path)])
+    with pytest.raises(InputError, match=r"source web: .*none does not exist"):
+        ids([f"{tmp_path}/none"])
+    with pytest.raises(InputError, match=r"source web: nothing matches .*\*\.tar"):
+        ids([f"{tmp_path}/*.tar"])
+    fill(tmp_path, "a.zip")
+    with pytest.raises(InputError, match=r"nothing to read|cannot be read"):
+        ids([f"{tmp_path}/a.zip"])
+
+
+def test_a_name_with_magic_characters_is_a_name_first(tmp_path: Path) -> None:
+    """A file whose name looks like a pattern is read if it exists."""
+    fill(tmp_path, "a[1].tar", "a1.tar")
+    assert ids([f"{tmp_path}/a[1].tar"]) == ["a[1]"]
+
+
+def test_shards_travel_as_json(tmp_path: Path) -> None:
+    """A shard comes back from its JSON as it was."""
+    (shard,) = discover("web", [str(fill(tmp_path, "0.tar"))]).shards
+    assert shard == InputShard("web", "0", f"{tmp_path}/0.tar", "webdataset", "tar", 1)
+    assert InputShard.from_json(shard.to_json()) == shard
+
+
+def test_s3_is_listed_as_a_disk_is(tmp_path: Path, s3_options: dict[str, Any]) -> None:
+    """The same names on S3 give the same shards, ids and ignored files, by folder, file and pattern."""
+    fill(tmp_path, "0.tar", "sub/1.tar.gz", "sub/note.md")
+    store = Store(s3_options)
+    for name in ("0.tar", "sub/1.tar.gz", "sub/note.md"):
+        store.write_bytes(f"s3://bucket/discovery/{name}", b"x", "/tmp")
+    here = discover("web", [str(tmp_path)])
+    there = discover("web", ["s3://bucket/discovery"], "auto", s3_options)
+    assert there.ignored == here.ignored == ("sub/note.md",)
+    assert [(shard.shard, shard.size) for shard in there.shards] == [("0", 1), ("sub__1", 1)]
+    assert [shard.path for shard in there.shards][1] == "s3://bucket/discovery/sub/1.tar.gz"
+    assert ids(["s3://bucket/discovery/*.tar"], storage_options=s3_options) == ["0"]
+    assert ids(["s3://bucket/discovery/sub/1.tar.gz"], storage_options=s3_options) == ["1"]
+    with pytest.raises(InputError, match="does not exist"):
+        ids(["s3://bucket/nothing"], storage_options=s3_options)

@@ -1,0 +1,231 @@
+"""Rows of Parquet files: layouts of pictures, mapped columns, damage, later starts and fetches."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.files import Store
+from pipelines.readers import InputShard, fetch, read
+from schemas.columns import Columns, ReadLimits
+from schemas.errors import InputError, ShardError
+from schemas.row import RawRow
+
+Writer = Callable[..., InputShard]
+Collector = Callable[..., tuple[list[RawRow], InputError | None]]
+COLUMNS = Columns()
+IMAGES = [b"\xff\xd8one", b"two\x00\xfe", None, b""]
+HF = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+@pytest.fixture
+def write_parquet(tmp_path: Path) -> Writer:
+    """Writes columns to a Parquet file and gives its shard."""
+
+    def write(columns: dict[str, Any], kind: str = "parquet", **options: Any) -> InputShard:
+        path = tmp_path / "part-0.parquet"
+        pq.write_table(pa.table(columns), path, **options)
+        return InputShard("web", "part-0", str(path), kind, "parquet", path.stat().st_size)  # type: ignore[arg-type]
+
+    return write
+
+
+def layouts() -> dict[str, pa.Array]:
+    """The same four pictures in every layout that is read."""
+    numbers = [None if image is None else list(image) for image in IMAGES]
+    signed = [None if n is None else [x - 256 if x > 127 else x for x in n] for n in numbers]
+    structs = [None if image is None else {"bytes": image, "path": "a.jpg"} for image in IMAGES]
+    lists = [[] if image is None else [image] for image in IMAGES]
+    return {
+        "binary": pa.array(IMAGES, pa.binary()),
+        "large_binary": pa.array(IMAGES, pa.large_binary()),
+        "struct": pa.array(structs, HF),
+        "list_uint8": pa.array(numbers, pa.list_(pa.uint8())),
+        "list_int8": pa.array(signed, pa.list_(pa.int8())),
+        "list_binary": pa.array(lists, pa.list_(pa.binary())),
+        "list_struct": pa.array([[] if s is None else [s] for s in structs], pa.list_(HF)),
+    }
+
+
+@pytest.mark.parametrize("layout", sorted(layouts()))
+def test_every_layout_of_pictures_reads_the_same(write_parquet: Writer, layout: str) -> None:
+    """Binary, Hugging Face's struct, lists of byte values: the same bytes, and no_image for null."""
+    shard = write_parquet({"image": layouts()[layout], "text": ["a", "b", "c", "d"]})
+    rows = list(read(shard, COLUMNS))
+    assert [row.image for row in rows] == IMAGES
+    assert [row.member for row in rows] == ["0", "1", "2", "3"]
+    assert [row.error.kind if row.error else None for row in rows] == [None, None, "no_image", None]
+
+
+def test_a_struct_with_a_path_only_has_no_image(write_parquet: Writer) -> None:
+    """Hugging Face's struct without bytes is a row without image; the path is not opened."""
+    shard = write_parquet({"image": pa.array([{"bytes": None, "path": "/etc/hostname"}], HF), "text": ["a"]})
+    (row,) = read(shard, COLUMNS)
+    assert row.image is None
+    assert row.error is not None
+    assert row.error.kind == "no_image"
+
+
+def test_several_pictures_in_one_row_are_a_bad_row(write_parquet: Writer) -> None:
+    """A row of two pictures is not one row of one: it is said, none is dropped in silence."""
+    shard = write_parquet({"image": pa.array([[b"1", b"2"]], pa.list_(pa.binary())), "text": ["a"]})
+    (row,) = read(shard, COLUMNS)
+    assert row.error is not None
+    assert row.error.kind == "bad_row"
+
+
+def test_ready_mappings_find_their_columns(write_parquet: Writer) -> None:
+    """`laion` reads TEXT, URL and its scores; what is no scalar stays out."""
+    shard = write_parquet(
+        {
+            "jpg": pa.array([b"1"], pa.binary()),
+            "TEXT": ["a cat"],
+            "URL": ["http://h/1"],
+            "similarity": [0.25],
+            "punsafe": pa.array([float("nan")]),
+            "NSFW": ["UNLIKELY"],
+            "pwatermark": pa.array([[0.1]]),
+        }
+    )
+    (row,) = read(shard, Columns.model_validate("laion"))
+    extra = {"similarity": 0.25, "punsafe": None, "NSFW": "UNLIKELY", "pwatermark": None}
+    assert row == RawRow("0", b"1", b"a cat", "http://h/1", None, extra, None)
+
+
+def test_a_guess_passes_over_columns_of_other_types(write_parquet: Writer) -> None:
+    """A column `image` of names is not the picture when `image_bytes` holds it; nor is a list a caption."""
+    shard = write_parquet(
+        {"image": ["a.jpg"], "image_bytes": pa.array([b"1"], pa.binary()), "caption": [["x"]], "text": ["y"]}
+    )
+    (row,) = read(shard, COLUMNS)
+    assert (row.image, row.caption) == (b"1", b"y")
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        (Columns(), r"has no column 'image' or .* for the image; it has: alt, picture, url"),
+        (Columns(image=("pic",)), r"'pic' for the image"),
+        (Columns(image=("picture",), caption=("title",)), r"has no column 'title' for the caption"),
+        (Columns(image=("picture",), url=("link",)), r"'link' for the url"),
+        (Columns(image=("picture",), extra=("score",)), r"'score' for the extra"),
+        (Columns(image=("alt",)), r"image column 'alt' holds string, not bytes"),
+        (Columns(image=("picture",), caption=("url",)), r"caption column 'url' holds list<.*>, not text"),
+        (
+            Columns.model_validate({"like": "laion", "image": "picture"}),
+            r"'TEXT' or 'caption' for the caption",
+        ),
+    ],
+)
+def test_a_missing_column_stops_with_a_sentence(write_parquet: Writer, columns: Columns, words: str) -> None:
+    """A mapped column that is missing or of a wrong type names source, file, column and what there is."""
+    shard = write_parquet({"picture": pa.array([b"1"], pa.binary()), "alt": ["a"], "url": [["u"]]})
+    with pytest.raises(InputError, match=words) as caught:
+        list(read(shard, columns))
+    assert str(caught.value).startswith(f"source web: {shard.path}")
+    assert not isinstance(caught.value, ShardError)
+
+
+def test_text_needs_no_picture(write_parquet: Writer) -> None:
+    """As text the caption column is the row; a missing picture is no error there."""
+    shard = write_parquet(
+        {
+            "content": ["x"],
+            "text": pa.array(
+                [
+                    "a",
+                ]
+            ).dictionary_encode(),
+        },
+        kind="text",
+    )
+    assert list(read(shard, COLUMNS)) == [RawRow("0", None, b"a")]
+    with pytest.raises(InputError, match="holds no pictures"):
+        list(fetch(shard, COLUMNS, [("0", None)]))
+
+
+def test_captions_that_are_no_utf8_stay_bytes(write_parquet: Writer) -> None:
+    """Invalid UTF-8 in a column of strings is kept as stored."""
+    broken = pa.Array.from_buffers(
+        pa.string(), 1, [None, pa.array([0, 2], pa.int32()).buffers()[1], pa.py_buffer(b"\xff\xfe")]
+    )
+    shard = write_parquet({"image": pa.array([b"1"], pa.binary()), "text": broken})
+    (row,) = read(shard, COLUMNS)
+    assert row.caption == b"\xff\xfe"
+
+
+@given(st.integers(1, 40), st.integers(1, 15), st.integers(0, 45))
+def test_a_later_start_gives_the_rest(rows: int, group: int, start: int) -> None:
+    """Rows from read(start=k) are those of read() from number k on, whatever the row groups."""
+    store = Store()
+    out = io.BytesIO()
+    table = pa.table(
+        {
+            "image": pa.array([bytes([i]) for i in range(rows)], pa.binary()),
+            "text": [str(i) for i in range(rows)],
+        }
+    )
+    pq.write_table(table, out, row_group_size=group)
+    store.write_bytes("memory://parquet/a.parquet", out.getvalue(), "/tmp")
+    shard = InputShard("web", "a", "memory://parquet/a.parquet", "parquet", "parquet", len(out.getvalue()))
+    everything = list(read(shard, COLUMNS))
+    assert [row.member for row in everything] == [str(i) for i in range(rows)]
+    assert list(read(shard, COLUMNS, start=start)) == everything[start:]
+    wanted = everything[start % rows :: 3]
+    found = list(fetch(shard, COLUMNS, [(row.member, None) for row in reversed(wanted)]))
+    assert found == [(row.member, row.image) for row in wanted]
+
+
+def test_damage_after_sound_row_groups(write_parquet: Writer, collect: Collector) -> None:
+    """Row groups before a damaged one come out, then one sentence."""
+    images = pa.array([bytes([i]) * 5000 for i in range(30)], pa.binary())
+    shard = write_parquet(
+        {"image": images},
+        row_group_size=10,
+        compression="none",
+        use_dictionary=False,
+        write_page_checksum=True,
+    )
+    path = Path(shard.path)
+    data = bytearray(path.read_bytes())
+    at = data.index(bytes([25]) * 5000)
+    data[at : at + 10] = b"corruption"
+    path.write_bytes(data)
+    rows, damage = collect(shard)
+    assert isinstance(damage, ShardError)
+    assert f"source web: {path} is no sound Parquet file" in str(damage)
+    assert [row.member for row in rows] == [str(i) for i in range(20)]
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", b"no parquet at all", b"PAR1" + bytes(100) + b"PAR1"])
+def test_what_is_no_parquet_is_one_sentence(tmp_path: Path, data: bytes) -> None:
+    """A file that is no Parquet is a ShardError naming it."""
+    path = tmp_path / "a.parquet"
+    path.write_bytes(data)
+    with pytest.raises(ShardError, match="no sound Parquet file") as caught:
+        list(read(InputShard("web", "a", str(path), "parquet", "parquet", len(data)), COLUMNS))
+    assert "\n" not in str(caught.value)
+
+
+def test_limits_hold(write_parquet: Writer) -> None:
+    """A large picture is `too_large`; more rows than the limit are refused before any is read."""
+    shard = write_parquet({"image": pa.array([bytes(11), b"1"], pa.binary()), "text": ["a", "b" * 11]})
+    rows = list(read(shard, COLUMNS, limits=ReadLimits(image_bytes=10, text_bytes=10)))
+    assert [row.error.kind if row.error else None for row in rows] == ["too_large", "too_large"]
+    assert [row.image for row in rows] == [None, b"1"]
+    with pytest.raises(ShardError, match="announces 2 rows"):
+        list(read(shard, COLUMNS, limits=ReadLimits(rows=1)))
+
+
+def test_a_picture_that_is_gone_is_noticed(write_parquet: Writer) -> None:
+    """A row beyond the end, or without picture, cannot be fetched: measure again."""
+    shard = write_parquet({"image": pa.array([b"1", None], pa.binary())})
+    for member in ("1", "2"):
+        with pytest.raises(ShardError, match="measure it again"):
+            list(fetch(shard, COLUMNS, [(member, None)]))
