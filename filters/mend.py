@@ -10,11 +10,14 @@ from html.entities import html5
 from typing import Final
 
 import ftfy
-import regex
+import regex  # type: ignore[import-untyped]
 
-SUSPICIOUS: Final = r"[^ -%'-;=-~\x{3001}-\x{301b}\x{3041}-\x{3096}\x{30a1}-\x{30fc}\x{3400}-\x{4dbf}\x{4e00}-\x{9fff}\x{ac00}-\x{d7a3}\x{ff01}-\x{ff5e}“”‘’…—–·]"
+SUSPICIOUS: Final = (
+    r"[^ -%'-;=-~\x{3001}-\x{301b}\x{3041}-\x{3096}\x{30a1}-\x{30fc}\x{3400}-\x{4dbf}\x{4e00}-\x{9fff}"
+    r"\x{ac00}-\x{d7a3}\x{ff01}-\x{ff5e}“”‘’…—–·]"
+)
 """RE2: a character that may need mending. Printable ASCII but & and <, Chinese, kana, Hangul and common
-punctuation never do: none of them is ever the sign of a broken encoding, or changed by NFC."""
+punctuation never do: none of them is by itself the sign of a broken encoding, or changed by NFC."""
 
 _FTFY: Final = ftfy.TextFixerConfig(
     unescape_html=False,
@@ -28,22 +31,25 @@ _FTFY: Final = ftfy.TextFixerConfig(
     explain=False,
 )
 
-_BLOCK: Final = frozenset(
-    "address article aside blockquote body br caption center col colgroup dd details dialog dir div dl dt fieldset"
-    " figcaption figure footer form frame frameset h1 h2 h3 h4 h5 h6 head header hgroup hr html iframe img input"
-    " isindex legend li link main menu meta nav noframes noscript object ol optgroup option p param picture pre"
-    " script search section select source style summary svg table tbody td template textarea tfoot th thead title"
-    " tr track ul video xmp".split()
-)
-_INLINE: Final = frozenset(
-    "a abbr acronym applet area audio b base basefont bdi bdo big blink button canvas cite code data datalist del"
-    " dfn em embed font i ins kbd label map mark marquee math meter nobr output progress q rp rt ruby s samp slot"
-    " small span strike strong sub sup time tt u var wbr".split()
-)
-_FLAGS: Final = frozenset(
-    "async autofocus autoplay checked compact controls default defer disabled download hidden ismap loop multiple"
-    " muted noshade novalidate nowrap open readonly required reversed selected".split()
-)
+_BLOCKS: Final = """
+    address article aside blockquote body br caption center col colgroup dd details dialog dir div dl dt
+    fieldset figcaption figure footer form frame frameset h1 h2 h3 h4 h5 h6 head header hgroup hr html
+    iframe img input isindex legend li link main menu meta nav noframes noscript object ol optgroup option p
+    param picture pre script search section select source style summary svg table tbody td template textarea
+    tfoot th thead title tr track ul video xmp
+"""
+_INLINES: Final = """
+    a abbr acronym applet area audio b base basefont bdi bdo big blink button canvas cite code data datalist
+    del dfn em embed font i ins kbd label map mark marquee math meter nobr output progress q rp rt ruby s
+    samp slot small span strike strong sub sup time tt u var wbr
+"""
+_FLAG_NAMES: Final = """
+    async autofocus autoplay checked compact controls default defer disabled download hidden ismap loop
+    multiple muted noshade novalidate nowrap open readonly required reversed selected
+"""
+_BLOCK: Final = frozenset(_BLOCKS.split())
+_INLINE: Final = frozenset(_INLINES.split())
+_FLAGS: Final = frozenset(_FLAG_NAMES.split())
 
 # every alternative stops at the next "<" (or, for comments, at the end), so that the search is linear
 _MARKUP: Final = regex.compile(

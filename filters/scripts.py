@@ -6,27 +6,30 @@ bytes turns into script numbers, so no row costs Python anything.
 """
 
 from functools import cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import regex
+import regex  # type: ignore[import-untyped]
+
+from filters.arrow import Column, array, bools, lists, some
 
 SCRIPTS: Final = (
-    "Adlam", "Ahom", "Anatolian_Hieroglyphs", "Arabic", "Armenian", "Avestan", "Balinese", "Bamum", "Bassa_Vah",
-    "Batak", "Bengali", "Bhaiksuki", "Bopomofo", "Brahmi", "Buginese", "Buhid", "Canadian_Aboriginal", "Carian",
-    "Caucasian_Albanian", "Chakma", "Cham", "Cherokee", "Chorasmian", "Coptic", "Cuneiform", "Cypriot",
-    "Cypro_Minoan", "Cyrillic", "Deseret", "Devanagari", "Dives_Akuru", "Dogra", "Duployan",
-    "Egyptian_Hieroglyphs", "Elbasan", "Elymaic", "Ethiopic", "Georgian", "Glagolitic", "Gothic", "Grantha",
-    "Greek", "Gujarati", "Gunjala_Gondi", "Gurmukhi", "Han", "Hangul", "Hanifi_Rohingya", "Hanunoo", "Hatran",
-    "Hebrew", "Hiragana", "Imperial_Aramaic", "Inscriptional_Pahlavi", "Inscriptional_Parthian", "Javanese",
-    "Kaithi", "Kannada", "Katakana", "Kawi", "Kayah_Li", "Kharoshthi", "Khitan_Small_Script", "Khmer", "Khojki",
-    "Khudawadi", "Lao", "Latin", "Lepcha", "Limbu", "Linear_A", "Linear_B", "Lisu", "Lycian", "Lydian",
-    "Mahajani", "Makasar", "Malayalam", "Mandaic", "Manichaean", "Marchen", "Masaram_Gondi", "Medefaidrin",
-    "Meetei_Mayek", "Mende_Kikakui", "Meroitic_Cursive", "Meroitic_Hieroglyphs", "Miao", "Modi", "Mongolian",
-    "Mro", "Multani", "Myanmar", "Nabataean", "Nag_Mundari", "Nandinagari", "New_Tai_Lue", "Newa", "Nko",
-    "Nushu", "Nyiakeng_Puachue_Hmong", "Ogham", "Ol_Chiki", "Old_Hungarian", "Old_Italic", "Old_North_Arabian",
+    "Adlam", "Ahom", "Anatolian_Hieroglyphs", "Arabic", "Armenian", "Avestan", "Balinese", "Bamum",
+    "Bassa_Vah", "Batak", "Bengali", "Bhaiksuki", "Bopomofo", "Brahmi", "Buginese", "Buhid",
+    "Canadian_Aboriginal", "Carian", "Caucasian_Albanian", "Chakma", "Cham", "Cherokee", "Chorasmian",
+    "Coptic", "Cuneiform", "Cypriot", "Cypro_Minoan", "Cyrillic", "Deseret", "Devanagari", "Dives_Akuru",
+    "Dogra", "Duployan", "Egyptian_Hieroglyphs", "Elbasan", "Elymaic", "Ethiopic", "Georgian", "Glagolitic",
+    "Gothic", "Grantha", "Greek", "Gujarati", "Gunjala_Gondi", "Gurmukhi", "Han", "Hangul",
+    "Hanifi_Rohingya", "Hanunoo", "Hatran", "Hebrew", "Hiragana", "Imperial_Aramaic",
+    "Inscriptional_Pahlavi", "Inscriptional_Parthian", "Javanese", "Kaithi", "Kannada", "Katakana", "Kawi",
+    "Kayah_Li", "Kharoshthi", "Khitan_Small_Script", "Khmer", "Khojki", "Khudawadi", "Lao", "Latin",
+    "Lepcha", "Limbu", "Linear_A", "Linear_B", "Lisu", "Lycian", "Lydian", "Mahajani", "Makasar",
+    "Malayalam", "Mandaic", "Manichaean", "Marchen", "Masaram_Gondi", "Medefaidrin", "Meetei_Mayek",
+    "Mende_Kikakui", "Meroitic_Cursive", "Meroitic_Hieroglyphs", "Miao", "Modi", "Mongolian", "Mro",
+    "Multani", "Myanmar", "Nabataean", "Nag_Mundari", "Nandinagari", "New_Tai_Lue", "Newa", "Nko", "Nushu",
+    "Nyiakeng_Puachue_Hmong", "Ogham", "Ol_Chiki", "Old_Hungarian", "Old_Italic", "Old_North_Arabian",
     "Old_Permic", "Old_Persian", "Old_Sogdian", "Old_South_Arabian", "Old_Turkic", "Old_Uyghur", "Oriya",
     "Osage", "Osmanya", "Other", "Pahawh_Hmong", "Palmyrene", "Pau_Cin_Hau", "Phags_Pa", "Phoenician",
     "Psalter_Pahlavi", "Rejang", "Runic", "Samaritan", "Saurashtra", "Sharada", "Shavian", "Siddham",
@@ -40,7 +43,7 @@ SCRIPTS: Final = (
 NO_SCRIPT: Final = 255
 """The table's value for what is no letter of a script: digits, punctuation, Common, Inherited."""
 
-SCRIPTS_TYPE: Final = pa.list_(pa.struct([("script", pa.string()), ("letters", pa.int32())]))
+SCRIPTS_TYPE: Final[Any] = pa.list_(pa.struct([("script", pa.string()), ("letters", pa.int32())]))
 
 
 @cache
@@ -89,7 +92,7 @@ class Scripts:
     VERSION = 1
     LIBRARIES = ("regex",)
 
-    def measure(self, captions: pa.StringArray) -> dict[str, pa.Array]:
+    def measure(self, captions: pa.StringArray) -> dict[str, Column]:
         """Columns `letters` and `scripts` (most frequent first, ties by name); null where the caption is."""
         points, rows = code_points(captions)
         script = script_table()[points]
@@ -99,15 +102,14 @@ class Scripts:
         cells = np.flatnonzero(counts)
         row, name = np.divmod(cells, width)
         order = np.lexsort((name, -counts[cells], row))
-        offsets = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(captions)))]).astype(np.int32)
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(captions)))])
         missing = captions.is_null()
-        names = pa.array(SCRIPTS, pa.string()).take(pa.array(name[order]))
-        values = pa.StructArray.from_arrays(
-            [names, pa.array(counts[cells][order], pa.int32())], fields=list(SCRIPTS_TYPE.value_type)
+        values: Any = pa.StructArray.from_arrays(
+            [some(array(SCRIPTS), name[order]), array(counts[cells][order], pa.int32())],
+            fields=list(SCRIPTS_TYPE.value_type),
         )
         letters = np.bincount(rows[is_letter], minlength=len(captions))
-        mask = missing.to_numpy(zero_copy_only=False)
         return {
-            "letters": pa.array(letters, pa.int32(), mask=mask),
-            "scripts": pa.ListArray.from_arrays(pa.array(offsets), values, type=SCRIPTS_TYPE, mask=missing),
+            "letters": array(letters, pa.int32(), bools(missing)),
+            "scripts": lists(offsets, values, SCRIPTS_TYPE, missing),
         }

@@ -10,24 +10,26 @@ FOLDED: Final = {
 }  # fmt: skip
 """Labels of lid.176 for regional varieties, with the language whose readers read them."""
 
+_LATIN: Final = """
+    af an ast az bcl bi br bs ca cbk ceb co cs cy da de diq dsb eml en eo es et eu fi fr frr fy ga gd gl gn
+    gv ha hif hr hsb ht hu ia id ie ig ilo io is it jbo jv ku kw la lb lg li lmo ln lt lv mg mi min ms mt
+    mwl nah nap nb nds nl nn no nso oc om pam pl pms pt qu rm rn ro rw sc scn sh sk sl sm sn so sq sr ss st
+    su sv sw tk tl tn to tr ts uz vec vep vi vo wa war wo xh yo zu
+"""
+_CYRILLIC: Final = """
+    av ba be bg bxr ce cv kk krc kv ky lez mhr mk mn mrj myv os ru rue sah tg tt tyv uk xal
+"""
+
 SCRIPTS_OF: Final[dict[str, tuple[str, ...]]] = {
-    **dict.fromkeys(
-        "af an ast bcl br ca cbk ceb co cs cy da de diq en eml eo es et eu fi fr frr fy ga gd gl gn gv ha hif hr hsb dsb"
-        " ht hu ia id ie ig ilo io is it jbo jv kw la lb lg li lmo ln lt lv mg mi min mt mwl nah nap nb nds nl nn no nso"
-        " oc om pam pl pms pt qu rm rn ro rw sc scn sk sl sm sn so sq ss st su sv sw tk tl tn to tr ts vec vep vi vo wa war"
-        " wo xh yo zu bi bs az ku uz sh sr ms".split(),
-        ("Latin",),
-    ),
-    **dict.fromkeys(
-        "av ba be bg bxr ce cv kk krc kv ky lez mhr mk mn mrj myv os ru rue sah tg tt tyv uk xal".split(), ("Cyrillic",)
-    ),
-    **dict.fromkeys("ar fa lrc mzn ps sd ug ur".split(), ("Arabic",)),
-    **dict.fromkeys("bh bho gom hi mai mr ne new sa".split(), ("Devanagari",)),
-    **dict.fromkeys("as bn bpy".split(), ("Bengali",)),
-    **dict.fromkeys("he yi".split(), ("Hebrew",)),
-    **dict.fromkeys("am ti".split(), ("Ethiopic",)),
-    **dict.fromkeys("ka xmf".split(), ("Georgian",)),
-    **dict.fromkeys("bo dz".split(), ("Tibetan",)),
+    **dict.fromkeys(_LATIN.split(), ("Latin",)),
+    **dict.fromkeys(_CYRILLIC.split(), ("Cyrillic",)),
+    **dict.fromkeys(("ar", "fa", "lrc", "mzn", "ps", "sd", "ug", "ur"), ("Arabic",)),
+    **dict.fromkeys(("bh", "bho", "gom", "hi", "mai", "mr", "ne", "new", "sa"), ("Devanagari",)),
+    **dict.fromkeys(("as", "bn", "bpy"), ("Bengali",)),
+    **dict.fromkeys(("he", "yi"), ("Hebrew",)),
+    **dict.fromkeys(("am", "ti"), ("Ethiopic",)),
+    **dict.fromkeys(("ka", "xmf"), ("Georgian",)),
+    **dict.fromkeys(("bo", "dz"), ("Tibetan",)),
     "az": ("Latin", "Cyrillic", "Arabic"),
     "bs": ("Latin", "Cyrillic"),
     "dv": ("Thaana",),
@@ -62,7 +64,7 @@ SCRIPTS_OF: Final[dict[str, tuple[str, ...]]] = {
     "uz": ("Latin", "Cyrillic", "Arabic"),
     "zh": ("Han", "Bopomofo"),
 }
-"""Language to the Unicode scripts that its writers use, the usual one first: all that lid.176 knows and some more."""
+"""Language to the Unicode scripts that its writers use, the usual one first; all that lid.176 knows."""
 
 _WITHIN: Final = {"no": ("nb", "nn"), "sh": ("bs", "hr", "sr"), "zh": ("wuu", "yue")}
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipelines.files import join, local_path
+from pipelines.files import local_path
 from pipelines.layout import Layout
 from schemas.errors import OutputError
 
@@ -25,7 +25,8 @@ def claimed(layout: Layout) -> Iterator[None]:
     recipe write the same bytes.
     """
     if not layout.is_local:
-        _refuse_foreign(layout, {info.name.partition("/")[0] for info in _listed(layout)})
+        if layout.store.is_folder(layout.out):
+            _refuse_foreign(layout, {info.name.partition("/")[0] for info in layout.store.list_files(layout.out)})
         yield
         return
     out = Path(local_path(layout.out))
@@ -64,7 +65,3 @@ def _refuse_foreign(layout: Layout, names: set[str]) -> None:
             f"{layout.out} holds files that are no corpus ({shown}); give --out a new or empty folder, "
             "since a build removes what it did not write"
         )
-
-
-def _listed(layout: Layout) -> list[object]:
-    return list(layout.store.list_files(join(layout.out)))

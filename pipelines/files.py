@@ -18,28 +18,19 @@ from glob import glob
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
-import fsspec  # type: ignore[import-untyped]
+import fsspec
 
+from pipelines.paths import FileInfo, is_local, join, local_path, prefix_of, protocol_of, walk
 from pipelines.store_failures import foreign, remedy, shown, why
 from schemas.errors import InputError, OutputError
 
-PROTOCOLS: Final = ("file", "s3", "gs", "gcs", "hf", "memory")
+__all__ = ["MIB", "FileInfo", "Store", "is_local", "join", "local_path"]
+
 MIB: Final = 1024 * 1024
-_CHECKSUMS: Final = ("ETag", "etag", "md5Hash", "md5", "crc32c", "checksum", "blob_id", "sha256")
+# of the content alone where there is one: GCS changes its etag with the metadata too
+_CHECKSUMS: Final = ("md5Hash", "crc32c", "ETag", "etag", "blob_id", "md5", "sha256")
 _DRIVERS: Final = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub"}
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-@dataclass(frozen=True, slots=True)
-class FileInfo:
-    """A file: its path (openable), its name below the folder that was listed, its size in bytes.
-
-    A local link that leads nowhere has the size -1.
-    """
-
-    path: str
-    name: str
-    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +47,7 @@ class Store:
         """A buffered, seekable file to read bytes from; the caller closes it."""
         with self.reading(path):
             if is_local(path):
-                return open(local_path(path), "rb", buffering=64 * 1024)
+                return open(local_path(path), "rb")
             fs, inner = self._fs(path)
             remote = fs.open(inner, "rb", block_size=4 * MIB)
             # fsspec's own files lack parts of a buffered file: readline with a limit, read1
@@ -125,7 +116,7 @@ class Store:
     def list_files(self, folder: str) -> tuple[FileInfo, ...]:
         """All files below `folder`, at any depth, sorted by name; none if it is empty."""
         with self.reading(folder):
-            found = _walk(local_path(folder)) if is_local(folder) else self._find(folder)
+            found = walk(local_path(folder)) if is_local(folder) else self._find(folder)
         return tuple(sorted(found, key=lambda info: info.name))
 
     def glob(self, pattern: str) -> tuple[str, ...]:
@@ -135,7 +126,7 @@ class Store:
                 return tuple(sorted(glob(local_path(pattern), recursive=True)))
             fs, inner = self._fs(pattern)
             fs.invalidate_cache()
-            return tuple(sorted(_prefix(pattern) + str(name).lstrip("/") for name in fs.glob(inner)))
+            return tuple(sorted(prefix_of(pattern) + str(name).lstrip("/") for name in fs.glob(inner)))
 
     def identity(self, path: str) -> str:
         """What changes when the file's content does: its size and the store's checksum.
@@ -258,7 +249,7 @@ class Store:
         found = fs.find(root, detail=True)
         return [
             FileInfo(
-                _prefix(folder) + path.lstrip("/"), path[len(root) :].lstrip("/"), int(info["size"] or 0)
+                prefix_of(folder) + path.lstrip("/"), path[len(root) :].lstrip("/"), int(info["size"] or 0)
             )
             for path, info in found.items()
             if info["type"] == "file" and not path.endswith("/") and path != root
@@ -266,7 +257,7 @@ class Store:
 
     def _fs(self, path: str) -> tuple[Any, str]:
         """fsspec's file system for `path`, and the path as that file system writes it."""
-        protocol = _protocol(path)
+        protocol = protocol_of(path)
         try:
             fs = fsspec.filesystem(protocol, **(self.options or {}))
             if protocol == "s3":
@@ -280,63 +271,7 @@ class Store:
             raise InputError(
                 f"{path}: storage_options do not suit {protocol}://; see fsspec's page on it"
             ) from error
-        return fs, cast(str, fs._strip_protocol(path))
-
-
-def is_local(path: str) -> bool:
-    """Whether `path` is on this machine; a protocol that is not admitted is an InputError."""
-    return _protocol(path) == "file"
-
-
-def local_path(path: str) -> str:
-    """The path without `file://`."""
-    return path.removeprefix("file://")
-
-
-def join(folder: str, *names: str) -> str:
-    """The path of something below `folder`, local or not."""
-    return "/".join((folder.rstrip("/") or folder, *names))
-
-
-def _protocol(path: str) -> str:
-    protocol, mark, _ = path.partition("://")
-    if not mark:
-        return "file"
-    if protocol not in PROTOCOLS or "::" in path:
-        raise InputError(
-            f"{path}: only local paths and {', '.join(p + '://' for p in PROTOCOLS)} can be opened"
-        )
-    return protocol
-
-
-def _prefix(path: str) -> str:
-    return _protocol(path) + "://"
-
-
-def _walk(folder: str) -> list[FileInfo]:
-    """Files below a local folder; links to folders are followed, each folder is entered once."""
-    if not os.path.isdir(folder):
-        raise NotADirectoryError(
-            errno.ENOENT if not os.path.exists(folder) else errno.ENOTDIR, "no such folder"
-        )
-    found: list[FileInfo] = []
-    entered: set[tuple[int, int]] = set()
-    for root, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
-        status = os.stat(root)
-        if (status.st_dev, status.st_ino) in entered:
-            folders.clear()
-            continue
-        entered.add((status.st_dev, status.st_ino))
-        folders.sort()
-        for name in names:
-            path = os.path.join(root, name)
-            size = os.stat(path).st_size if os.path.exists(path) else -1
-            found.append(FileInfo(path, os.path.relpath(path, folder), size))
-    return found
-
-
-def _raise(error: OSError) -> None:
-    raise error
+        return fs, cast(str, fs._stripprotocol_of(path))
 
 
 def _full(path: str, error: OSError) -> OutputError:

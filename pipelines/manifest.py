@@ -130,4 +130,3 @@ def _remove_strays(layout: Layout, named: set[str]) -> None:
     for info in layout.store.list_files(layout.out):
         if info.name not in named and info.name not in UNNAMED and not info.name.startswith("work/"):
             layout.store.remove(info.path)
-    layout.store.remove_empty_folders(layout.at("shards"))

@@ -30,9 +30,9 @@ def recount(store: Store, files: Iterable[FileInfo], manifest: Manifest) -> Iter
                 for batch in rows.iter_batches(columns=_DECIDED.names):
                     tally.add(pa.Table.from_batches([batch]))
         except (pa.ArrowException, InputError, OSError, ValueError) as error:
-            yield f"{info.name}: cannot be read as decisions: {error}"
+            yield f"{info.name}: cannot be read as decisions: {' '.join(str(error).split())}"
             return
-    for source in sorted({source for source, _ in tally.decisions} - manifest.funnel.keys()):
+    for source in sorted({source for source, _ in tally.decisions} - manifest.funnel.keys(), key=str):
         yield f"work/decisions: the funnel knows no source {source}"
     for source, funnel in sorted(manifest.funnel.items()) if infos else []:
         for problem in tally.problems(source, funnel):

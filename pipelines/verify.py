@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, BinaryIO, Final
 
 import pyarrow as pa
@@ -32,9 +33,12 @@ def verify(folder: str, storage_options: Mapping[str, Any] | None = None) -> lis
     files = {info.name: info for info in store.list_files(folder)}
     problems = list(manifest.problems())
     problems += _strays(files, manifest)
+    # a tar and its index are one job, so that no file is open twice
+    jobs = [
+        list(group) for _, group in groupby(sorted(manifest.outputs), lambda name: name.rpartition(".")[0])
+    ]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        outputs = sorted(manifest.outputs.items())
-        for found in pool.map(lambda one: list(_file(store, one[0], one[1], files)), outputs):
+        for found in pool.map(lambda names: _job(store, names, manifest, files), jobs):
             problems += found
     decisions = (info for name, info in files.items() if name.startswith("work/decisions/"))
     problems += recount(store, decisions, manifest)
@@ -54,6 +58,10 @@ def _strays(files: Mapping[str, FileInfo], manifest: Manifest) -> Iterator[str]:
     for name in files:
         if name not in manifest.outputs and name not in UNNAMED and not name.startswith("work/"):
             yield f"{name}: the manifest does not name this file"
+
+
+def _job(store: Store, names: list[str], manifest: Manifest, files: Mapping[str, FileInfo]) -> list[str]:
+    return [problem for name in names for problem in _file(store, name, manifest.outputs[name], files)]
 
 
 def _file(store: Store, name: str, output: Output, files: Mapping[str, FileInfo]) -> Iterator[str]:

@@ -27,7 +27,9 @@ _MONTH: Final = (
 )
 _WEEKDAY: Final = r"(?:(?:mon|tues?|wed(?:nes)?|thur?s?|fri|sat(?:ur)?|sun)(?:day)?\.?,?\s+)?"
 _YEAR: Final = r"(?:1[5-9]|20)\d\d"
-_TIME: Final = r"\d{1,2}[:.h]\d{2}(?:[:.]\d{2})?(?:[.,]\d{1,6})?\s*(?:[ap]\.?m\.?)?\s*(?:Z|UTC|GMT|[+-]\d{2}:?\d{2})?"
+_TIME: Final = (
+    r"\d{1,2}[:.h]\d{2}(?:[:.]\d{2})?(?:[.,]\d{1,6})?\s*(?:[ap]\.?m\.?)?\s*(?:Z|UTC|GMT|[+-]\d{2}:?\d{2})?"
+)
 _DAY: Final = (
     rf"(?:{_YEAR}[-/._]\d{{1,2}}[-/._]\d{{1,2}}|\d{{1,2}}[-/._]\d{{1,2}}[-/._](?:{_YEAR}|\d\d)|{_YEAR}[01]\d[0-3]\d"
     rf"|\d{{1,2}}(?:st|nd|rd|th)?[ -]{_MONTH},?[ -]{_YEAR}|{_MONTH} \d{{1,2}}(?:st|nd|rd|th)?,? {_YEAR}"
@@ -35,7 +37,8 @@ _DAY: Final = (
 )
 _NAMELESS: Final = (
     r"(?:image|img|im|photo|foto|fotos|photos|picture|pic|pics|pict|untitled|unnamed|unknown|default|thumb|thumbnail"
-    r"|placeholder|scan|scanned|slide|figure|fig|file|document|doc|download|no ?image|no ?title|no ?caption|no ?name"
+    r"|placeholder|scan|scanned|slide|figure|fig|file|document|doc|download|no ?image|no ?title"
+    r"|no ?caption|no ?name"
     r"|attachment|clip_?image|logo|banner|icon|avatar|imagen|bild|obraz|hình|ảnh"
     r"|图片?|图像|照片|图示|未命名|无标题|未标题|下载|附件|配图|插图|画像|写真)"
 )
@@ -44,17 +47,22 @@ _NUMBER: Final = r"(?:[-_ .#(（第]*\d{1,14}[)）张号]?(?:[-_x ]\d{1,6})*)"
 PATTERNS: Final[dict[str, str]] = {
     "url": r"(?:(?:https?|ftp|file|data)://?\S+|www\.\S+)(?:\s+(?:https?://|www\.)\S+)*",
     "email": r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+",
-    "file_name": rf"(?:[^\s/\\]+|{_NAMELESS}{_NUMBER}?(?: ?\(\d+\))?|{_CAMERA}[-_ ]?\d[-_\d ()]*|{_CAPTURE}[-_ \d.:apmt()]*)\.{_EXTENSION}",
+    # one word, with no more Chinese in it than a word has, or a name that a machine gave
+    "file_name": r"(?:[^\s/\\\p{Han}]+(?:\p{Han}{1,3}[^\s/\\\p{Han}]*)?|\p{Han}{1,3}[^\s/\\\p{Han}]*"
+    rf"|{_NAMELESS}{_NUMBER}?(?: ?\(\d+\))?|{_CAMERA}[-_ ]?\d[-_\d ()]*"
+    rf"|{_CAPTURE}[-_ \d.:apmt()]*)\.{_EXTENSION}",
     "path": r"(?:[a-z]:\\|\\\\|~?/|\.{1,2}/)\S*",
     "domain": rf"(?:[\p{{L}}\p{{N}}-]+\.)+{_TOP_DOMAIN}(?::\d+)?(?:/\S*)?",
     "date": rf"{_WEEKDAY}{_DAY}(?:(?:T|,?\s+(?:at\s+)?|_){_TIME})?|{_TIME}|{_DAY}[-_ T]\d{{6}}",
-    "camera": rf"{_CAMERA}[-_ ]?\d{{2,}}[-_\d ().:~]*(?:[a-z]{{0,3}}\d*|copy|edit(?:ed)?)|{_CAPTURE}(?:[-_ ]*(?:from|at|am|pm|\d[-_\d.:]*))*",
+    "camera": rf"{_CAMERA}[-_ ]?\d{{2,}}[-_\d ().:~]*(?:[a-z]{{0,3}}\d*|copy|edit(?:ed)?)"
+    rf"|{_CAPTURE}(?:[-_ ]*(?:from|at|am|pm|\d[-_\d.:]*))*",
     "nameless": rf"{_NAMELESS}(?: ?(?:of|copy))?{_NUMBER}?",
     "digits": r"\d{5,}",
-    # pieces of a few letters round digits: 0018_02_7781_x2, B00XY12345, no "Boeing 747"
-    "code": r"[a-z]{0,4}\d+[a-z]{0,3}(?:[-_. ]?[a-z]{0,3}\d+[a-z]{0,3}){2,}|[a-z]{0,4}[-_]?\d{4,}(?:[-_.]?[a-z0-9]{1,3}){0,2}"
-    r"|(?:[a-z]{0,3}\d{1,12}[a-z]{0,2}[-_.])+[a-z]{0,2}\d{2,}[a-z]{0,2}",
     "hash": r"[0-9a-f]{16,128}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+    # pieces of a few letters round digits: 0018_02_7781_x2, B00XY12345, no "Boeing 747"
+    "code": r"[a-z]{0,4}\d+[a-z]{0,3}(?:[-_. ]?[a-z]{0,3}\d+[a-z]{0,3}){2,}"
+    r"|[a-z]{0,4}[-_]?\d{4,}(?:[-_.]?[a-z0-9]{1,3}){0,2}"
+    r"|(?:[a-z]{0,3}\d{1,12}[a-z]{0,2}[-_.])+[a-z]{0,2}\d{2,}[a-z]{0,2}",
     "symbols": r"[^\p{L}]+",
 }
 """What captions that say nothing are made of; the first name that fits is the signal `pattern`."""
@@ -69,9 +77,10 @@ FRAGMENTS: Final[dict[str, str]] = {
 """What is taken out of captions that say more than this."""
 
 SPECIAL_TAGS: Final = (
-    "<PERSON>", "<PER>", "<NAME>", "<ORG>", "<ORGANIZATION>", "<LOC>", "<LOCATION>", "<GPE>", "<DATE>", "<TIME>",
-    "<NUMBER>", "<NUM>", "<URL>", "<EMAIL>", "<PHONE>", "<USER>", "<UNK>", "[UNK]", "<MASK>", "[MASK]", "<PAD>",
-    "[PAD]", "[CLS]", "[SEP]", "<BOS>", "<EOS>", "<SOS>", "<START>", "<END>", "<ENTITY>", "<ANONYMIZED>", "<REF>",
-    "</REF>", "<BOX>", "</BOX>", "<QUAD>", "</QUAD>", "<IMGPAD>", "<|ENDOFTEXT|>", "<|IM_START|>", "<|IM_END|>",
+    "<PERSON>", "<PER>", "<NAME>", "<ORG>", "<ORGANIZATION>", "<LOC>", "<LOCATION>", "<GPE>", "<DATE>",
+    "<TIME>", "<NUMBER>", "<NUM>", "<URL>", "<EMAIL>", "<PHONE>", "<USER>", "<UNK>", "[UNK]", "<MASK>",
+    "[MASK]", "<PAD>", "[PAD]", "[CLS]", "[SEP]", "<BOS>", "<EOS>", "<SOS>", "<START>", "<END>", "<ENTITY>",
+    "<ANONYMIZED>", "<REF>", "</REF>", "<BOX>", "</BOX>", "<QUAD>", "</QUAD>", "<IMGPAD>", "<|ENDOFTEXT|>",
+    "<|IM_START|>", "<|IM_END|>",
 )  # fmt: skip
 """CC12M's <PERSON>, placeholders of other anonymisers and tokenizers, and Qwen-VL's own markup."""

@@ -24,14 +24,17 @@ class CaptionSettings(Settings):
     """
 
     patterns: dict[str, str | Literal[False]] = Field(
-        {**PATTERNS}, description="name: expression; a caption that is nothing else has this irregular pattern"
+        {**PATTERNS},
+        description="name: expression; a caption that is nothing else has this irregular pattern",
     )
     fragments: dict[str, str | Literal[False]] = Field(
         {**FRAGMENTS}, description="name: expression; cleaning removes it from inside a longer caption"
     )
     special_tags: tuple[str, ...] = Field(SPECIAL_TAGS, description="placeholders that mark a masked caption")
     repeated_words: int = Field(
-        3, ge=0, description="a caption whose words all stand this often has the pattern repeated_words; 0: off"
+        3,
+        ge=0,
+        description="a caption whose words all stand this often has the pattern repeated_words; 0: off",
     )
     max_spaces: int = Field(
         2,
@@ -63,9 +66,11 @@ class CaptionSettings(Settings):
 
 
 class LanguageSettings(Settings):
-    """How the language of a caption is told (filters/language.py; the decision table is in docs/filters.md)."""
+    """How the language of a caption is told (filters/language.py; decision table: docs/filters.md)."""
 
-    model: str | None = Field(None, description="path of a fastText model; default: the lid.176.ftz of the wheel")
+    model: str | None = Field(
+        None, description="path of a fastText model; default: the lid.176.ftz of the wheel"
+    )
     min_letters: int = Field(3, ge=0, description="fewer letters than this of an alphabet are undetermined")
     min_score: float = Field(0.1, ge=0, le=1, description="a lower fastText score is undetermined")
     short_letters: int = Field(20, ge=0, description="captions up to this many letters are short")

@@ -28,7 +28,7 @@ TAGS: Final = {
     "en": ("<PERSON> with {}", "{} by <PERSON>", "<PERSON> and <PERSON> showing {}"),
     "zh": ("<PERSON>的作品：{}", "{}，<PERSON>拍摄", "<PERSON>和{}"),
 }
-TYPOGRAPHY: Final = ("{} – a “demo” picture", "“{}” — by Zoë Müller", "{}… at the café", "it’s {} – déjà vu")
+TYPOGRAPHY: Final = ("{} – a “demo” picture", "“{}” — by Zoë Müller", "{}… at the café", "{} – it’s déjà vu")
 
 
 def _text(row: Row) -> str:

@@ -27,6 +27,8 @@ TRUE: Final = 1
 UNSURE: Final = 0
 FALSE: Final = -1
 
+_NEAR: Final = 0.6
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -45,8 +47,8 @@ def draw(rng: random.Random, language: str) -> Item:
 
 
 def near_miss(item: Item, rng: random.Random, language: str) -> Item:
-    """A near miss of a scene with its own true caption; another picture where `item` has no near miss."""
-    if not isinstance(item.shown, Scene):
+    """A near miss of a scene with its own true caption; at times, and for photographs, another picture."""
+    if not isinstance(item.shown, Scene) or rng.random() >= _NEAR:
         return draw(rng, language)
     edit = rng.choice(EDITS)
     scene = edited(item.shown, edit, rng)
@@ -155,19 +157,19 @@ def _kinds(item: Item) -> frozenset[tuple[tuple[str, str], int]] | None:
     return frozenset(Counter((one.shape, one.colour) for one in item.shown.objects).items())
 
 
-def _between(text: Item, picture: Item) -> int:
-    """Whether the caption of one item holds for the picture of another that was drawn on its own."""
+def _between(text: Item, picture: Item, same: bool) -> int:
+    """Whether the caption of one item holds for the picture of another that was drawn on its own.
+
+    `same`: both are scenes of the same objects.
+    """
     if isinstance(text.shown, Crop):
         if isinstance(picture.shown, Crop):
             return TRUE if picture.shown.name == text.shown.name else FALSE
         return UNSURE if text.shown.name in _names(picture) else FALSE
     if isinstance(text.shown, Pair) and isinstance(picture.shown, Pair):
-        same = _names(text) == _names(picture)
-        return UNSURE if same and text.shown.side_by_side == picture.shown.side_by_side else FALSE
-    kinds = _kinds(text)
-    if kinds is not None and kinds == _kinds(picture):
-        return UNSURE
-    return FALSE
+        alike = _names(text) == _names(picture)
+        return UNSURE if alike and text.shown.side_by_side == picture.shown.side_by_side else FALSE
+    return UNSURE if same else FALSE
 
 
 def truth(texts: list[Item], pictures: list[Item]) -> NDArray[np.int8]:
@@ -176,7 +178,14 @@ def truth(texts: list[Item], pictures: list[Item]) -> NDArray[np.int8]:
     An item and its near miss stand half a list apart.
     """
     half = len(texts) // 2
-    table = np.array([[_between(text, picture) for text in texts] for picture in pictures], np.int8)
+    said, seen = [_kinds(item) for item in texts], [_kinds(item) for item in pictures]
+    table = np.array(
+        [
+            [_between(text, picture, a is not None and a == b) for text, a in zip(texts, said, strict=True)]
+            for picture, b in zip(pictures, seen, strict=True)
+        ],
+        np.int8,
+    )
     for i, (text, picture) in enumerate(zip(texts, pictures, strict=True)):
         table[i, i] = TRUE
         if i >= half and picture.edit is not None:

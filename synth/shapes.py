@@ -45,7 +45,7 @@ def _heart() -> list[Point]:
 
 
 def _cross() -> list[Point]:
-    a, b = 0.34, 1.0
+    a, b = 0.33, 0.95
     return [
         (-a, -b),
         (a, -b),

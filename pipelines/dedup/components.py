@@ -46,12 +46,12 @@ class Components:
         return saved_edges(self._folder, self._step, partition, shape(edges["left"], edges["right"]))
 
 
-def find_components(shuffle: Shuffle, edges: list[Json], alone: int = ALONE) -> list[Json]:
+def find_components(shuffle: Shuffle, edges: list[Json]) -> list[Json]:
     """Receipts of files of (value, root), given those of near pairs (left > right).
 
     Values that are in no file are components by themselves. `shuffle` runs a step of this module.
     """
-    if sum(receipt["edges"] for receipt in edges) <= alone:
+    if sum(receipt["edges"] for receipt in edges) <= ALONE:
         return _turn(shuffle, edges, "whole", "components")
     for count in range(MOST_ROUNDS):
         larger = _turn(shuffle, edges, "large", f"large-{count}")

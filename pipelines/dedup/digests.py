@@ -1,7 +1,7 @@
 """Digests as pairs of 64-bit numbers (`hi`, `lo`), so that they are compared and sorted by numpy."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +9,7 @@ import pyarrow as pa
 
 U64 = npt.NDArray[np.uint64]
 U8 = npt.NDArray[np.uint8]
-Texts = pa.StringArray
+Texts: TypeAlias = "pa.Array[Any]"
 
 HEX: Final = np.frombuffer(b"0123456789abcdef", np.uint8)
 NIBBLE: Final = np.full(256, 255, np.uint8)

@@ -1,6 +1,7 @@
 """The order of the phase's steps. The driver holds names of files and counts, never rows."""
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, Protocol
 
 import pyarrow as pa
 
@@ -9,14 +10,21 @@ from pipelines.dedup.components import find_components
 from pipelines.dedup.plan import EXACT, KINDS, PIXELS, DedupPlan
 from pipelines.dedup.signals import shard_tasks
 from pipelines.dedup.tables import Folder
-from pipelines.engines.step import Engine, Json, Step
+from pipelines.engines.step import Json, Step
 from pipelines.files import join
 
 ENTRIES_A_PARTITION: Final = 8_000_000
 SHARDS_A_PARTITION: Final = 64
 
 
-def dedup(engine: Engine, plan: DedupPlan) -> Json:
+class ShufflingEngine(Protocol):
+    """What of an engine the phase needs."""
+
+    def shuffle(self, step: Step, tasks: Sequence[Json], partitions: int) -> list[Json]:
+        """Receipts of the partitions that hold rows, in partition order."""
+
+
+def dedup(engine: ShufflingEngine, plan: DedupPlan) -> Json:
     """Write work/clusters for every shard of the plan; {"shards", "memberships": {kind: count}}.
 
     Equal signals give equal files, whatever the engine, the partitions and the order of the shards.
@@ -26,7 +34,7 @@ def dedup(engine: Engine, plan: DedupPlan) -> Json:
 
 
 class _Run:
-    def __init__(self, engine: Engine, plan: DedupPlan) -> None:
+    def __init__(self, engine: ShufflingEngine, plan: DedupPlan) -> None:
         self._engine = engine
         self._plan = plan
         self._folder = Folder(plan.setup())

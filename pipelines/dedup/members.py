@@ -48,7 +48,7 @@ class Members:
         counts = np.zeros(len(KINDS), np.int64)
         told = take(told, np.argsort(told["shard"], kind="stable"))
         numbers, starts = np.unique(told["shard"], return_index=True)
-        ends = np.append(starts[1:], len(told["shard"]))
+        ends = np.append(starts, len(told["shard"]))[1:]
         for number, start, end in zip(numbers.tolist(), starts.tolist(), ends.tolist(), strict=True):
             source, shard = (names[column][number].as_py() for column in ("source", "shard"))
             part = take(told, np.arange(start, end))
@@ -57,10 +57,10 @@ class Members:
 
     def _write(self, number: int, source: str, shard: str, told: Columns) -> npt.NDArray[np.int64]:
         members = self._members(number, source, shard, told)
-        at = pa.array(members["row"] & ((1 << PLACE) - 1))
+        at = members["row"] & ((1 << PLACE) - 1)
         path = signals_path(self._work, source, shard)
         rows = self._folder.read(path, ["source", "shard", "member", "key"]).take(at)
-        table = rows.append_column("kind", pa.array(KINDS).take(pa.array(members["kind"])))
+        table = rows.append_column("kind", pa.array(np.array(KINDS)[members["kind"]], pa.string()))
         table = table.append_column("cluster", keys_of(members["cluster_hi"], members["cluster_lo"]))
         table = table.append_column("distance", pa.array(members["distance"], pa.int32()))
         table = table.select(CLUSTERS.names).cast(CLUSTERS)

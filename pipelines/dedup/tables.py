@@ -91,7 +91,7 @@ def cut(columns: Columns, partition: npt.NDArray[np.int64]) -> Iterator[tuple[in
     order = np.argsort(partition, kind="stable")
     table = pa.table(take(columns, order))
     numbers, starts = np.unique(partition[order], return_index=True)
-    ends = np.append(starts[1:], len(order))
+    ends = np.append(starts, len(order))[1:]
     for number, start, end in zip(numbers.tolist(), starts.tolist(), ends.tolist(), strict=True):
         yield number, table.slice(start, end - start)
 

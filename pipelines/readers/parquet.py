@@ -16,7 +16,7 @@ from schemas.columns import Columns, ReadLimits
 from schemas.errors import InputError, RowError, ShardError
 from schemas.row import RawRow
 
-_BATCH_BYTES: Final = 16 * MIB
+_BATCH_BYTES: Final = 4 * MIB
 _BATCH_ROWS: Final = 1024
 
 

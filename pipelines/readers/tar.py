@@ -61,7 +61,7 @@ def parse_header(block: bytes) -> Header:
     if len(block) < BLOCK:
         raise Damage("ends inside a header")
     stored = _number(block[148:156])
-    total = sum(block) - sum(block[148:156]) + 8 * 32
+    total = sum(block) - sum(block[148:156]) + 8 * 32  # the field itself counts as blanks
     if stored != total:
         # some old writers summed signed bytes
         high = sum(byte > 127 for byte in block[:148]) + sum(byte > 127 for byte in block[156:])
@@ -126,7 +126,7 @@ def members(file: BinaryIO, limits: ReadLimits) -> Iterator[Member]:
                 f"ends inside the member {_decode(name)[-100:]!r}, which starts at byte {at}", _decode(name)
             )
         if kind in _FILES:
-            sparse = any(key.startswith(b"GNU.sparse.") for key in pax)
+            sparse = bool(pax) and any(key.startswith(b"GNU.sparse.") for key in pax)
             yield Member(_decode(name), offset, size, kind in _REGULAR and not sparse, b"size" not in pax)
         at = offset + _padded(stored)
         long_name, pax = None, {}
@@ -159,10 +159,10 @@ def _number(digits: bytes) -> int | None:
     if digits[:1] in (b"\x80", b"\xff"):
         return int.from_bytes(digits[1:], "big", signed=digits[0] == 0xFF)
     text = digits.split(b"\0", 1)[0].strip()
-    if not text:
-        return 0
+    if not text.isdigit():
+        return None if text else 0
     try:
-        return int(text, 8) if text.isdigit() else None
+        return int(text, 8)
     except ValueError:  # the digits 8 and 9
         return None
 

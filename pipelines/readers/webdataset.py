@@ -219,15 +219,16 @@ def _opened(
     shard: InputShard, store: Store, limits: ReadLimits
 ) -> Iterator[tuple[BinaryIO, bool, str | None]]:
     """The tar as a file with cheap seeks; whether it is uncompressed; what broke the decompression."""
-    with store.local_copy(shard.path) as file, store.scratch(shard.path) as unpacked:
+    with store.local_copy(shard.path) as file:
         with store.reading(shard.path):
             packed = file.read(2) == b"\x1f\x8b"  # by content: suffixes lie
             file.seek(0)
         if not packed:
             yield file, True, None
             return
-        broken = _unpack(file, unpacked, shard, store, limits)
-        yield unpacked, False, broken
+        with store.scratch(shard.path) as unpacked:
+            broken = _unpack(file, unpacked, shard, store, limits)
+            yield unpacked, False, broken
 
 
 def _unpack(

@@ -21,7 +21,7 @@ def quantise(value: float, size: int, grid: int = GRID) -> int:
 
 
 def dequantise(cell: int, size: int, inverse: Inverse = "centre") -> float:
-    """Pixels of a cell, two decimals: its centre, or as published drawing (/ 1000) and evaluation (/ 999) do."""
+    """Pixels of a cell, two decimals: its centre, or as in published drawing (/ 1000), evaluation (/ 999)."""
     if inverse == "drawing":
         return round(cell * size / GRID, 2)
     if inverse == "evaluation":

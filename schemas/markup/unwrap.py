@@ -11,8 +11,10 @@ from schemas.sample import ImageRef, Phrase, Segment, Text
 
 def unwrap(segments: Sequence[Segment], task: str, style: Style) -> tuple[Segment, ...]:
     """The segments of the sample whose template for `task` gave `segments`; MarkupError if none can be."""
-    if task not in TEMPLATES or task in ("text", "referring"):
+    if task not in TEMPLATES or task == "text":
         return tuple(segments)
+    if task == "referring":
+        return _referred(segments, task)
     if task == "grounded_caption":
         return _described(segments, task)
     first = next((at for at, one in enumerate(segments) if taught(one)), len(segments))
@@ -31,6 +33,12 @@ def _described(segments: Sequence[Segment], task: str) -> tuple[Segment, ...]:
             words.text.startswith(" ")
         ):
             return image, replace(region, phrase=words.text[1:], supervised=True)
+    raise _unlike(task)
+
+
+def _referred(segments: Sequence[Segment], task: str) -> tuple[Segment, ...]:
+    if len(segments) == 2 and isinstance(segments[0], ImageRef) and isinstance(segments[1], Phrase):
+        return tuple(segments)
     raise _unlike(task)
 
 

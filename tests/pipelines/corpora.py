@@ -55,13 +55,14 @@ def items(count: int) -> Iterator[Item]:
 
 def decisions(changes: Mapping[int, tuple[str, str | None]] | None = None) -> list[dict[str, Any]]:
     """The decisions on ten rows of the source web: 5 kept, 4 dropped, 1 quarantined; `changes` overrides."""
-    told = {
+    told: dict[int, tuple[str, str | None]] = {
         5: ("dropped", "script"),
         6: ("dropped", "phash"),
         7: ("dropped", "phash"),
         8: ("dropped", "phash"),
+        9: ("quarantined", "truncated"),
     }
-    told |= {9: ("quarantined", "truncated")} | dict(changes or {})
+    told |= changes or {}
     rows = []
     for number in range(10):
         decision, reason = told.get(number, ("kept", None))

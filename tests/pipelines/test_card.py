@@ -82,7 +82,7 @@ def test_the_hub_reads_the_front_matter() -> None:
             },
         ],
     }
-    assert DatasetCard(text).data.pretty_name == "demo"
+    assert DatasetCard(text).data.get("pretty_name") == "demo"
 
 
 def test_the_card_does_not_depend_on_itself(tmp_path: Path) -> None:
@@ -174,3 +174,22 @@ def test_size_categories_are_the_hubs(samples: int, size: str) -> None:
     outputs = {"shards/train/caption/web/00000.parquet": Output(size=1, sha256="0" * 64, rows=samples)}
     text = card(manifest(samples=(count("train", "caption", en=samples),), outputs=outputs))
     assert front(text)["size_categories"] == [size]
+
+
+def test_what_is_off_is_told() -> None:
+    """A rule that is off has no line in the table; a step of the paper that is left out is named."""
+    settings = {"clip": False, "orientation": False, "phash": {"distance": 4}, "languages": ["en", "zh"]}
+    text = card(manifest(thresholds={"web": settings}))
+    assert "| clip |" not in text
+    assert "Also set: clip: off; languages: en zh; orientation: off." in text
+    assert "Steps of the paper that are off here for one source at least: clip." in text
+    assert "are off here" not in card(manifest())
+
+
+def test_a_rule_without_counts_is_listed() -> None:
+    """A rule that dropped nothing still shows its settings, in rule order; null ones are left out."""
+    settings = {"min_side": {"pixels": 200}, "caption_length": {"min_chars": 5, "min_words": None}}
+    lines = card(manifest(thresholds={"web": settings})).splitlines()
+    rules = [line.split(" | ")[0] for line in lines if " | paper | " in line or " | ours | " in line]
+    assert rules[:4] == ["| caption\\_length", "| aspect\\_ratio", "| min\\_side", "| phash"]
+    assert "| caption\\_length | paper | min\\_chars 5 | 0 | 0.0 % | 0 |" in lines

@@ -11,7 +11,7 @@ from synth.scenes import COLOURS, Scene
 from synth.seeds import generator
 from synth.shapes import SHAPES
 from synth.words import LANGUAGES
-from synth.words.photos import PHOTO_LANGUAGES
+from synth.words.photos import PHOTO_LANGUAGES, PHOTO_WORDS
 
 NUMBERS = {"a": 1, "an": 1, "two": 2, "three": 3, "four": 4}
 PHRASE = re.compile(
@@ -86,5 +86,5 @@ def test_pairs_name_both_photographs(language: str) -> None:
         pair = photos.draw_pair(generator(seed, "pair"))
         text = captions.photo_caption(pair, language, generator(seed, "words")).lower()
         for crop in (pair.first, pair.second):
-            phrases = captions.PHOTO_WORDS[crop.name][language]
+            phrases = PHOTO_WORDS[crop.name][language]
             assert any(phrase.lower() in text for phrase in phrases), text

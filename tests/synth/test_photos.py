@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+from PIL import Image
 
 from synth import photos
 from synth.seeds import generator
@@ -44,4 +45,4 @@ def test_a_mirrored_crop_is_the_crop_turned_round() -> None:
     crop = photos.Crop("coffee", (0.1, 0.0, 0.9, 0.9), False)
     mirrored = photos.Crop("coffee", (0.1, 0.0, 0.9, 0.9), True)
     plain, turned = photos.render(crop, 120, 90), photos.render(mirrored, 120, 90)
-    assert turned.transpose(0).tobytes() == plain.tobytes()
+    assert turned.transpose(Image.Transpose.FLIP_LEFT_RIGHT).tobytes() == plain.tobytes()

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synth import scenes
-from synth.backgrounds import Background
+from synth.backgrounds import GROUNDS, Background
 from synth.scenes import Object, Scene
 from synth.seeds import generator
 from synth.shapes import SHAPES
@@ -79,7 +79,7 @@ def test_scenes_vary() -> None:
     assert {item.shape for item in objects} == set(SHAPES)
     assert {item.colour for item in objects} == set(scenes.COLOURS)
     assert {item.size for item in objects} == set(scenes.SIZES)
-    assert {scene.background.kind for scene in drawn} == set(scenes.backgrounds.GROUNDS)
+    assert {scene.background.kind for scene in drawn} == set(GROUNDS)
     assert {len(scene.objects) for scene in drawn} == {1, 2, 3, 4}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.files import Store
@@ -36,7 +36,7 @@ def write_parquet(tmp_path: Path) -> Writer:
     return write
 
 
-def layouts() -> dict[str, pa.Array]:
+def layouts() -> dict[str, Any]:
     """The same four pictures in every layout that is read."""
     numbers = [None if image is None else list(image) for image in IMAGES]
     signed = [None if n is None else [x - 256 if x > 127 else x for x in n] for n in numbers]
@@ -160,6 +160,7 @@ def test_captions_that_are_no_utf8_stay_bytes(write_parquet: Writer) -> None:
     assert row.caption == b"\xff\xfe"
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.integers(1, 40), st.integers(1, 15), st.integers(0, 45))
 def test_a_later_start_gives_the_rest(rows: int, group: int, start: int) -> None:
     """Rows from read(start=k) are those of read() from number k on, whatever the row groups."""

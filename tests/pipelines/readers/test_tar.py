@@ -4,7 +4,7 @@ import io
 import tarfile
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.readers.tar import Damage, members, size_at
@@ -36,6 +36,7 @@ def names_read(data: bytes, limits: ReadLimits | None = None) -> tuple[list[str]
     return found, None
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(NAMES, st.binary(max_size=1500)), max_size=6), FORMATS)
 def test_members_are_those_of_tarfile(files: list[tuple[str, bytes]], form: int) -> None:
     """Names, offsets and sizes equal tarfile's, in every format that it writes."""
@@ -51,6 +52,7 @@ def test_members_are_those_of_tarfile(files: list[tuple[str, bytes]], form: int)
     assert all(size_at(io.BytesIO(data), member.offset) == member.size for member in found)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 20 * 512))
 def test_a_cut_tar_gives_what_stands_before_the_cut(cut: int) -> None:
     """Cut anywhere, the tar gives a prefix of its members, and says so unless it still ends with a mark."""
@@ -61,6 +63,7 @@ def test_a_cut_tar_gives_what_stands_before_the_cut(cut: int) -> None:
     assert len(found) == len(files) or damage
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=2000), st.integers(0, 3000))
 @example(bytes(1024), 0)
 def test_no_bytes_make_it_fail_otherwise(junk: bytes, at: int) -> None:

@@ -68,7 +68,9 @@ def samples(draw: st.DrawFn) -> Sample:
     return sample(images, turns)
 
 
-def sample(images: tuple[Image, ...], turns: tuple[Turn, ...], task: str = "chat", language: str = "en") -> Sample:
+def sample(
+    images: tuple[Image, ...], turns: tuple[Turn, ...], task: str = "chat", language: str = "en"
+) -> Sample:
     """A sample of those pictures and turns."""
     return Sample("k", task, "train", language, "s", "l", images, turns)
 
@@ -76,12 +78,17 @@ def sample(images: tuple[Image, ...], turns: tuple[Turn, ...], task: str = "chat
 @st.composite
 def templated(draw: st.DrawFn) -> Sample:
     """Any sample that fits the template of its task."""
-    task = draw(st.sampled_from(["caption", "vqa", "grounding", "referring", "grounded_caption", "ocr", "text"]))
+    task = draw(
+        st.sampled_from(["caption", "vqa", "grounding", "referring", "grounded_caption", "ocr", "text"])
+    )
     images = tuple(draw(st.lists(pictures, min_size=task != "text", max_size=task != "text")))
     shown = tuple(ImageRef(i) for i in range(len(images)))
     taught = st.builds(Text, words.filter(bool), st.just(True))
     regions = st.builds(
-        Phrase, words, st.lists(boxes(), min_size=1, max_size=3).map(tuple), st.lists(quads, max_size=1).map(tuple),
+        Phrase,
+        words,
+        st.lists(boxes(), min_size=1, max_size=3).map(tuple),
+        st.lists(quads, max_size=1).map(tuple),
         st.just(True),
     )
     asked = st.builds(Text, words.filter(bool), st.just(False))

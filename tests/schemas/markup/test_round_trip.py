@@ -1,7 +1,20 @@
+from contextlib import suppress
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.markup import MarkupError, Style, canonical, escape, parse, parse_lenient, render, unescape
+from schemas.markup import (
+    STAGE2,
+    MarkupError,
+    Style,
+    canonical,
+    escape,
+    parse,
+    parse_lenient,
+    render,
+    unescape,
+)
 from schemas.markup.tags import TAG, escape_run, unescape_cut
 from schemas.sample import Sample, Turn
 from tests.schemas.markup.strategies import samples, templated, words
@@ -11,7 +24,7 @@ def sizes(sample: Sample) -> list[tuple[int, int]]:
     return [(image.width, image.height) for image in sample.images]
 
 
-def again(sample: Sample, style: Style = Style()) -> tuple[Turn, ...]:
+def again(sample: Sample, style: Style = STAGE2) -> tuple[Turn, ...]:
     made = render(sample, style)
     return parse(made.text, sizes(sample), loss=made.loss, task=made.task, style=style).turns
 
@@ -33,12 +46,12 @@ def test_every_template_is_taken_off_again(sample: Sample) -> None:
 @settings(max_examples=200)
 @given(samples() | templated())
 def test_writing_again_gives_the_same_text(sample: Sample) -> None:
-    """What was read is written as it was: the grid is a fixed point where a cell is a hundredth of a pixel."""
+    """What was read is written as it was, where a cell is wider than the rounding of coordinates."""
     made = render(sample)
     if any(min(size) < 50 for size in sizes(sample)):
         return
     turns = parse(made.text, sizes(sample), loss=made.loss, task=made.task).turns
-    copy = Sample(*[getattr(sample, name) for name in sample.__slots__[:7]], turns)
+    copy = replace(sample, turns=turns)
     if [turn.role for turn in turns] == [turn.role for turn in sample.turns]:
         assert render(copy).text == made.text
 
@@ -62,7 +75,9 @@ def test_loss_and_pieces_agree(sample: Sample) -> None:
     for place in made.images:
         assert made.text[place.start : place.end].startswith("<img>")
         assert not any(a < place.end and place.start < b for a, b in made.loss)
-    assert unescape(made.text) == "".join(unescape(p.text) if p.kind == "image" else p.text for p in made.pieces)
+    assert unescape(made.text) == "".join(
+        unescape(p.text) if p.kind == "image" else p.text for p in made.pieces
+    )
     tags = [piece.text for piece in made.pieces if piece.kind == "tag"]
     shown = [tag for piece in made.pieces if piece.kind == "image" for tag in ("<img>", "</img>")]
     assert sorted(TAG.findall(made.text)) == sorted(tags + shown)
@@ -91,9 +106,5 @@ def test_any_text_is_read_leniently_and_parsed_or_refused(text: str, shown: list
     """The lenient reader never raises; the strict one raises its own error alone."""
     read = parse_lenient(text, shown)
     assert all(0 <= one.start <= one.end <= len(text) and one.message for one in read.problems)
-    try:
-        turns = parse(text, shown).turns
-    except MarkupError as error:
-        assert str(error)
-    else:
-        assert all(isinstance(turn, Turn) for turn in turns)
+    with suppress(MarkupError):
+        assert all(isinstance(turn, Turn) for turn in parse(text, shown).turns)

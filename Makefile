@@ -1,0 +1,62 @@
+# One way in: `make corpus` for data, `make test` for trust. Needs Python 3.11, make and pip.
+PYTHON ?= python3.11
+RECIPE ?= recipes/demo.yaml
+OUT    ?= corpus
+DEMO   ?= demo
+BIN    := .venv/bin
+PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: install corpus test check bench chaos system clean
+
+# what a build needs; `install` adds every extra and the development tools
+.venv/base: pyproject.toml constraints.txt
+	@command -v $(PYTHON) > /dev/null || { echo "needs Python 3.11: set PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing into .venv"
+	@$(PIP) --upgrade pip
+	@$(PIP) --editable .
+	@touch $@
+
+.venv/full: .venv/base
+	@echo "installing every extra and the development tools into .venv"
+	@$(PIP) --editable '.[all,dev]'
+	@touch $@
+
+install: .venv/full
+
+corpus: .venv/base
+ifeq ($(RECIPE),recipes/demo.yaml)
+	@$(BIN)/vlcorpus synth crawl --out $(DEMO) --n 2000
+	@$(BIN)/vlcorpus build $(RECIPE) --out $(OUT)
+	@$(BIN)/vlcorpus synth score $(OUT) $(DEMO)
+else
+	@$(BIN)/vlcorpus build $(RECIPE) --out $(OUT)
+endif
+	@$(BIN)/vlcorpus verify $(OUT)
+	@echo "look at: $(OUT)/README.md, and $(BIN)/vlcorpus inspect \$$(ls $(OUT)/shards/train/caption/*/00000.tar | head -1) --html page.html"
+
+check: install
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+# VLCORPUS_TEST_DATA names a folder of real data; tests that need it skip without it (tests/README.md)
+test: check
+	@$(BIN)/pytest
+
+chaos: install
+	@$(BIN)/python -m tests.chaos
+
+bench: install
+	@$(BIN)/python -m benchmarks.measure
+	@$(BIN)/python -m benchmarks.engines
+	@$(BIN)/python -m benchmarks.dedup
+
+# nothing that `make corpus` and `make test` cannot do without
+system:
+	@if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq fonts-noto-cjk fonts-dejavu; \
+	else echo "as root: apt-get install fonts-noto-cjk fonts-dejavu"; fi
+
+clean:
+	@rm -rf $(OUT) $(DEMO)

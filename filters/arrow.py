@@ -1,0 +1,44 @@
+"""Arrow, typed as these filters use it.
+
+The stubs refuse what the library does: take with an array of row numbers, a comparison with a Python
+value, `max_element_wise` of arrays. Here those few calls are typed by hand.
+"""
+
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute
+
+Column: TypeAlias = "pa.Array[Any]"
+Lists: TypeAlias = "pa.ListArray[Any]"
+Bools = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.intp]
+
+pc: Final[Any] = pyarrow.compute
+
+
+def array(values: Any, kind: pa.DataType | None = None, mask: Bools | None = None) -> Any:
+    """An Arrow array of `values`, null where `mask` is true."""
+    return pa.array(values, kind, mask=mask)
+
+
+def lists(offsets: Any, values: Any, kind: pa.DataType | None = None, mask: Any = None) -> Any:
+    """An array of lists from int32 offsets and the values of all lists."""
+    make: Any = pa.ListArray.from_arrays
+    return make(array(np.asarray(offsets, np.int32)), values, type=kind, mask=mask)
+
+
+def some(column: Any, rows: Rows) -> Any:
+    """The rows of a column or table, by number."""
+    return column.take(array(rows))
+
+
+def bools(condition: Any) -> Bools:
+    """A boolean column as numpy has it, null as false."""
+    filled = pc.fill_null(condition, False)
+    return np.asarray(
+        filled.to_numpy() if isinstance(filled, pa.ChunkedArray) else filled.to_numpy(zero_copy_only=False),
+        bool,
+    )

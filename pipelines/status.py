@@ -1,0 +1,114 @@
+"""What has become of a corpus folder so far, read from what lies in it."""
+
+import fcntl
+import json
+import os
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.engines.step import Json
+from pipelines.files import join, local_path
+from pipelines.layout import SHARD_PHASES, Layout
+from schemas.errors import InputError
+
+
+@dataclass(frozen=True)
+class Status:
+    """A corpus folder: whether a run holds it, tasks done and rows by phase, errors, the last log."""
+
+    running: bool
+    finished: bool
+    tasks: dict[str, int]
+    rows: int
+    quarantined: dict[str, int]
+    damaged: list[str]
+    verdicts: int
+    last: list[Json] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """The status as JSON."""
+        return asdict(self)
+
+
+def read(folder: str) -> Status:
+    """The status of the corpus in `folder`; InputError where there is none."""
+    layout = Layout(folder)
+    if not layout.store.is_folder(layout.work):
+        raise InputError(f"{folder} holds no corpus: it has no work folder; build one with --out {folder}")
+    tasks: dict[str, int] = {}
+    rows, errors, damaged = 0, Counter[str](), []
+    for phase in SHARD_PHASES:
+        receipts = _receipts(layout, phase)
+        if receipts:
+            tasks[phase] = len(receipts)
+        if phase == "measure":
+            for name, receipt in receipts:
+                rows += receipt["rows"]
+                errors.update(receipt["errors"])
+                if receipt["bad"]:
+                    damaged.append(f"{name}: {receipt['bad']}")
+    verdicts = join(layout.work, "verdicts")
+    count = len(layout.store.list_files(verdicts)) if layout.store.is_folder(verdicts) else 0
+    finished = layout.store.exists(layout.at("manifest.json"))
+    ordered = dict(sorted(errors.items(), key=lambda pair: (-pair[1], pair[0])))
+    return Status(_held(layout), finished, tasks, rows, ordered, damaged, count, _last(layout))
+
+
+def show(status: Status, console: Console) -> None:
+    """Print the status for a person."""
+    state = "running" if status.running else "finished" if status.finished else "not finished; run it again to go on"
+    console.print(f"state: {state}", highlight=False)
+    table = Table("phase", "tasks done")
+    for phase, done in status.tasks.items():
+        table.add_row(phase, f"{done:,}")
+    console.print(table)
+    console.print(f"rows measured: {status.rows:,}", highlight=False)
+    for error, count in status.quarantined.items():
+        console.print(f"  quarantined: {error}: {count:,}", highlight=False)
+    for line in status.damaged:
+        console.print(f"  damaged shard {line}", highlight=False)
+    if status.verdicts:
+        console.print(f"shards with verdicts (crash, deadline, memory): {status.verdicts}", highlight=False)
+    for event in status.last:
+        if event["event"] == "failed":
+            console.print(f"last run failed in {event['phase']}: {event['message']}", highlight=False)
+
+
+def _receipts(layout: Layout, phase: str) -> list[tuple[str, Json]]:
+    folder = join(layout.work, "receipts", phase)
+    if not layout.store.is_folder(folder):
+        return []
+    return [
+        (info.name.partition("/")[2].removesuffix(".json"), json.loads(layout.store.read_bytes(info.path)))
+        for info in layout.store.list_files(folder)
+    ]
+
+
+def _held(layout: Layout) -> bool:
+    """Whether a run holds the folder just now; on an object store nobody can tell."""
+    if not layout.is_local:
+        return False
+    work = os.open(local_path(layout.work), os.O_RDONLY)
+    try:
+        fcntl.flock(work, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(work)
+    return False
+
+
+def _last(layout: Layout) -> list[Json]:
+    """The events of the newest log."""
+    folder = join(layout.work, "log")
+    if not layout.store.is_folder(folder):
+        return []
+    logs = [
+        [json.loads(line) for line in layout.store.read_bytes(info.path).splitlines()]
+        for info in layout.store.list_files(folder)
+    ]
+    return max(logs, key=lambda events: str(events[0]["time"]), default=[])

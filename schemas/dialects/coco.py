@@ -1,0 +1,105 @@
+"""COCO's JSON: images, annotations with bbox [x, y, width, height] in pixels, categories.
+
+A phrase's words become a category, each of its boxes an annotation; a caption becomes an annotation with
+`caption`. Lacks: where in a caption a phrase stands, quads, dialogues.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.markup.problems import MarkupError
+from schemas.sample import Box, Phrase, Sample, Text
+
+
+@dataclass(frozen=True, slots=True)
+class Annotated:
+    """What COCO's JSON says of one picture: its name, size, captions, and phrases with their boxes."""
+
+    name: str
+    width: int
+    height: int
+    captions: tuple[str, ...]
+    phrases: tuple[Phrase, ...]
+
+
+def annotated(samples: Iterable[Sample], name: str) -> Annotated:
+    """What samples of one picture say of it; captions and boxes that several of them repeat count once."""
+    captions: dict[str, None] = {}
+    boxes: dict[str, dict[Box, None]] = {}
+    size = (0, 0)
+    for sample in samples:
+        if len(sample.images) != 1:
+            raise MarkupError("a COCO annotation is of one picture")
+        size = (sample.images[0].width, sample.images[0].height)
+        if sample.task in ("caption", "grounding"):
+            captions[_words(sample)] = None
+        for turn in sample.turns:
+            for one in turn.segments:
+                if isinstance(one, Phrase) and one.boxes:
+                    boxes.setdefault(one.phrase, {}).update(dict.fromkeys(one.boxes))
+    phrases = tuple(Phrase(words, tuple(found)) for words, found in boxes.items())
+    return Annotated(name, *size, tuple(captions), phrases)
+
+
+def to_coco(pictures: Iterable[Annotated]) -> dict[str, list[dict[str, Any]]]:
+    """The JSON of annotated pictures; ids count from 1, categories in order of first appearance."""
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    categories: dict[str, int] = {}
+    for picture in pictures:
+        number = len(images) + 1
+        images.append(
+            {"id": number, "file_name": picture.name, "width": picture.width, "height": picture.height}
+        )
+        for caption in picture.captions:
+            annotations.append({"id": len(annotations) + 1, "image_id": number, "caption": caption})
+        for phrase in picture.phrases:
+            category = categories.setdefault(phrase.phrase, len(categories) + 1)
+            for box in phrase.boxes:
+                marked = {"id": len(annotations) + 1, "image_id": number, "category_id": category}
+                annotations.append(marked | _bbox(box))
+    named = [{"id": number, "name": name} for name, number in categories.items()]
+    return {"images": images, "annotations": annotations, "categories": named}
+
+
+def from_coco(record: Mapping[str, Any]) -> list[Annotated]:
+    """The annotated pictures of a JSON, in its order; MarkupError where an annotation is of none."""
+    names = {one["id"]: str(one["name"]) for one in record.get("categories", [])}
+    captions: dict[Any, list[str]] = {one["id"]: [] for one in record["images"]}
+    boxes: dict[Any, dict[str, list[Box]]] = {one["id"]: {} for one in record["images"]}
+    for one in record["annotations"]:
+        image = one["image_id"]
+        if image not in captions or ("caption" not in one and one.get("category_id") not in names):
+            raise MarkupError(f"annotation {one.get('id')!r} is of no picture or no category there")
+        if "caption" in one:
+            captions[image].append(one["caption"])
+        else:
+            x, y, width, height = one["bbox"]
+            box = (x, y, round(x + width, 2), round(y + height, 2))
+            boxes[image].setdefault(names[one["category_id"]], []).append(box)
+    return [
+        Annotated(
+            one["file_name"],
+            one["width"],
+            one["height"],
+            tuple(captions[one["id"]]),
+            tuple(Phrase(words, tuple(found)) for words, found in boxes[one["id"]].items()),
+        )
+        for one in record["images"]
+    ]
+
+
+def _bbox(box: Box) -> dict[str, Any]:
+    x1, y1, x2, y2 = box
+    width, height = round(x2 - x1, 2), round(y2 - y1, 2)
+    return {"bbox": [x1, y1, width, height], "area": round(width * height, 2), "iscrowd": 0}
+
+
+def _words(sample: Sample) -> str:
+    return "".join(
+        one.text if isinstance(one, Text) else one.phrase
+        for turn in sample.turns
+        for one in turn.segments
+        if isinstance(one, Text | Phrase)
+    )

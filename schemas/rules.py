@@ -1,0 +1,166 @@
+"""The rules of a recipe, one block each, in the order in which they give a row its reason.
+
+A rule decides over signals that are measured already, so a change here measures nothing again.
+`off` switches a rule off; `no_caption` and `repeat` are always on.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from schemas.signals import Settings
+
+Off = Literal[False]
+
+
+class NoCaption(Settings):
+    """Drops a row without a caption, or with one that is empty once cleaned."""
+
+
+class SpecialTag(Settings):
+    """Drops a caption with a placeholder such as <PERSON> (signals.caption.special_tags)."""
+
+
+class Pattern(Settings):
+    """Drops a caption that is a file name, a URL, a date, … and nothing else (signals.caption.patterns)."""
+
+    allow: tuple[str, ...] = Field((), description="names of patterns that are no reason to drop")
+
+
+class CaptionLength(Settings):
+    """Drops captions that are too short or too long, as cleaned."""
+
+    min_chars: int = Field(
+        5, ge=0, description="fewer characters fail, unless there are min_han Han characters"
+    )
+    max_chars: int = Field(1000, ge=1)
+    min_han: int = Field(3, ge=1, description="so many Han characters are enough, however short the caption")
+    min_words: int | None = Field(None, ge=0, description="a Han character counts as a word")
+    max_words: int | None = Field(None, ge=1)
+
+
+class Script(Settings):
+    """Drops captions written in scripts other than those of the languages."""
+
+    scripts: tuple[str, ...] | None = Field(
+        None,
+        description="Unicode names of the scripts allowed, as in Latin, Han; default: those of the languages",
+    )
+    tolerance: float = Field(
+        0.2, ge=0, le=1, description="share of the letters that may be of other scripts: α and π in physics"
+    )
+
+
+class Emoji(Settings):
+    """Drops captions with emoji."""
+
+    max: int = Field(0, ge=0, description="so many emoji pass")
+
+
+class LanguageRule(Settings):
+    """Drops captions in languages that the recipe does not list."""
+
+    min_score: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="another language with a lower score counts as undetermined: a guess at a short text",
+    )
+    undetermined: Literal["script", "keep", "drop"] = Field(
+        "script",
+        description="an undetermined caption passes if its scripts are those of the languages; always; never",
+    )
+
+
+class AspectRatio(Settings):
+    """Drops pictures that are too long for their width."""
+
+    max: float = Field(3.0, ge=1, description="longer side / shorter side")
+
+
+class MinSide(Settings):
+    """Drops pictures that are too small."""
+
+    pixels: int = Field(200, ge=1, description="the shorter side is at least this")
+
+
+class Blank(Settings):
+    """Drops pictures of one colour: those below both limits (why these: filters/contrast.py)."""
+
+    grey_std: float = Field(1.0, ge=0)
+    grey_range: int = Field(64, ge=0, le=256)
+
+
+class Orientation(Settings):
+    """Drops pictures with an EXIF turn; for signals.picture.orientation: drop."""
+
+
+class Clip(Settings):
+    """Drops pairs whose picture and caption do not fit, by CLIP score."""
+
+    min: float | None = Field(None, ge=-1, le=1, description="the least cosine of picture and caption")
+    keep: float | None = Field(None, gt=0, le=1, description="the share of the source with the best scores")
+
+    @model_validator(mode="after")
+    def _one(self) -> "Clip":
+        if (self.min is None) == (self.keep is None):
+            raise ValueError("give either min or keep, or switch the rule off")
+        return self
+
+
+class Repeat(Settings):
+    """Drops rows that repeat a row: same picture or URL, same caption."""
+
+
+class Exact(Settings):
+    """Drops pictures with the same bytes as a better one."""
+
+
+class Pixels(Settings):
+    """Drops pictures that decode to the same pixels as a better one."""
+
+
+def _even(value: int) -> int:
+    if value % 2:
+        raise ValueError("imagehash's pHash has as many ones as zeros, so distances are even numbers")
+    return value
+
+
+class Phash(Settings):
+    """Drops pictures that look like a better one."""
+
+    distance: Annotated[int, AfterValidator(_even)] = Field(
+        4, ge=0, le=16, description="Hamming distance of 64 bits"
+    )
+
+
+def _switch(block: type[Settings]) -> BeforeValidator:
+    """Reads `off` as False and `on` as the block's defaults; what is wrong inside is told at its own key."""
+
+    def read(value: Any) -> Any:
+        if value is False:
+            return False
+        return block.model_validate({} if value is True else value)
+
+    return BeforeValidator(read)
+
+
+class RuleSettings(Settings):
+    """The recipe's `rules` block, in rule order."""
+
+    no_caption: NoCaption = NoCaption()
+    special_tag: Annotated[SpecialTag | Off, _switch(SpecialTag)] = SpecialTag()
+    pattern: Annotated[Pattern | Off, _switch(Pattern)] = Pattern()
+    caption_length: Annotated[CaptionLength | Off, _switch(CaptionLength)] = CaptionLength()
+    script: Annotated[Script | Off, _switch(Script)] = Script()
+    emoji: Annotated[Emoji | Off, _switch(Emoji)] = Emoji()
+    language: Annotated[LanguageRule | Off, _switch(LanguageRule)] = LanguageRule()
+    aspect_ratio: Annotated[AspectRatio | Off, _switch(AspectRatio)] = AspectRatio()
+    min_side: Annotated[MinSide | Off, _switch(MinSide)] = MinSide()
+    blank: Annotated[Blank | Off, _switch(Blank)] = Blank()
+    orientation: Annotated[Orientation | Off, _switch(Orientation)] = False
+    clip: Annotated[Clip | Off, _switch(Clip)] = False
+    repeat: Repeat = Repeat()
+    exact: Annotated[Exact | Off, _switch(Exact)] = Exact()
+    pixels: Annotated[Pixels | Off, _switch(Pixels)] = Pixels()
+    phash: Annotated[Phash | Off, _switch(Phash)] = Phash()

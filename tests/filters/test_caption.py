@@ -1,0 +1,225 @@
+"""filters/caption.py and filters/mend.py."""
+
+import html
+import json
+import unicodedata
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from filters.caption import Captions
+from schemas.signals import CaptionSettings
+from tests.filters.captions import CAPTIONS, measured, one
+
+ODD = st.lists(
+    st.sampled_from(
+        [
+            "<b>", "</p", "<", ">", "&", "amp;", "&lt;", "&#38;", "#60;", "lt;", "<!--", "-->", "Ã©",
+            "â€œ", "\u200b", "\u200d", "\u200c", "\ufe0f", "\x1b[31m", "\x1b", "\x85", "\xa0", "  ",
+            "\n", "e", "\u0301", "👩", "🇩", "️⃣", "https://a.b/c", "IMG_1234", ".jpg", "12345678901",
+            "2019-01-01", "می", "क्", "中", "の", "(", " - ", "a=", '"', "<script>", "</script>",
+            "<a href='", "File:",
+        ]
+    ),
+    max_size=12,
+).map("".join)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=1500)
+@given(st.lists(ODD | st.text(st.characters(codec="utf-8"), max_size=30), max_size=6))
+def test_cleaning_what_is_clean_changes_nothing(raw: list[str]) -> None:
+    """Cleaning is idempotent, whatever the caption, and does not depend on the batch."""
+    clean = CAPTIONS.clean(pa.array(raw, pa.string()))
+    assert CAPTIONS.clean(clean).equals(clean)
+    assert [CAPTIONS.clean(pa.array([text]))[0].as_py() for text in raw] == clean.to_pylist()
+
+
+@settings(deadline=None, max_examples=1500)
+@given(st.text(st.characters(codec="utf-8"), max_size=80))
+def test_a_clean_caption_has_no_control_characters_and_is_composed(raw: str) -> None:
+    """What is left is NFC, trimmed, and free of control characters."""
+    clean = one(raw)["caption"]
+    assert clean == clean.strip() == unicodedata.normalize("NFC", clean)
+    assert not [c for c in clean if unicodedata.category(c) == "Cc"]
+
+
+@pytest.mark.parametrize(
+    "wrap", ["<p>{}</p>", '<a href="/x?id=3">{}</a><br/>', "<b>{}</b>&nbsp;", "<span class=c>{}"]
+)
+def test_html_around_a_caption_goes_and_the_caption_stays(wrap: str) -> None:
+    """Tags and entities leave the original text, angle brackets of its own included."""
+    text = 'Tom & Jerry\'s "<PERSON>" when a < b and 3 > 2, I <3 it'
+    assert one(wrap.format(html.escape(text)))["caption"] == text
+
+
+def test_captions_that_are_in_order_are_left_to_the_byte(test_data: Path) -> None:
+    """Of real captions none is changed but for white space, and ftfy takes none for broken."""
+    with (test_data / "pairs/pairs.jsonl").open(encoding="utf-8") as file:
+        real = [caption for line in file for caption in json.loads(line)["captions"]]
+    clean = measured(real)["caption"].to_pylist()
+    assert [" ".join(c.split()) for c in clean] == [" ".join(c.split()) for c in real]
+    assert sum(a.strip() == b for a, b in zip(real, clean, strict=True)) > 0.99 * len(real)
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        ("a<b and c>d", "a<b and c>d"), ("if x <y> then", "if x <y> then"),
+        ("<ul><li>one<li>two</ul>", "one two"), ("big<br>dog", "big dog"), ("H<sub>2</sub>O", "H2O"),
+        ("cut off <img src='http://x", "cut off"), ("<!-- id 7 -->Kept<!-- open", "Kept"),
+        ("<script>if (a) b()</script>Kept", "Kept"),
+        ("&amp;lt;b&amp;gt;bold&amp;lt;/b&amp;gt;", "bold"),
+        ("AT&T, R&D and Q&A &unknown; &copy;", "AT&T, R&D and Q&A &unknown; ©"),
+        ("cafÃ© â€œau laitâ€\x9d", "café “au lait”"),
+        ("全角，标点！ＡＢＣ“引号”…", "全角，标点！ＡＢＣ“引号”…"),
+        ("ﬁne ½ ① ™", "ﬁne ½ ① ™"), ("\x1b[1;31mred\x1b[0m text\x07", "red text"),
+        ("zero\u200bwidth soft\u00adhyphen\ufeff", "zerowidth softhyphen"),
+        ("می\u200cخواهم", "می\u200cخواهم"), ("la\u200ctin", "latin"),
+        ("क\u094d\u200dष", "क\u094d\u200dष"), ("family 👨\u200d👩\u200d👧", "family 👨\u200d👩\u200d👧"),
+        ("tab\tline\nwide\u3000end\u00a0", "tab line wide end"),
+        ("One.  Two.   Three.", "One.  Two. Three."),
+        ("Sunset over the bay - https://example.com/a?b=1", "Sunset over the bay"),
+        ("Sunset over the bay.jpg", "Sunset over the bay"), ("一只狗在沙滩上奔跑.jpg", "一只狗在沙滩上奔跑"),
+        ("File:Alice with sisters.jpg", "Alice with sisters"),
+        ("9780340829752: Dark Tower", "Dark Tower"),
+        ("Physical Law (0140175059) by Feynman", "Physical Law by Feynman"),
+    ],
+)  # fmt: skip
+def test_cleaning_edits_what_is_wrong(raw: str, clean: str) -> None:
+    """Markup, broken encodings, invisibles and fragments go; the rest stays."""
+    assert one(raw)["caption"] == clean
+
+
+@pytest.mark.parametrize(
+    ("caption", "name"),
+    [
+        ("https://example.com/p/12345.png", "url"),
+        ("www.example.org/photos", "url"), ("someone@example.com", "email"),
+        ("IMG_20190314_120455.jpg", "file_name"), ("some-long_name-87.JPEG", "file_name"),
+        ("untitled-3.jpeg", "file_name"), ("Screen Shot 2019-03-12 at 10.22.33 PM.png", "file_name"),
+        ("/uploads/2019/03/a", "path"), ("hitachi-solutions.jp", "domain"),
+        ("2017-03-02 11:22:07", "date"), ("Tuesday, March 2nd, 2017", "date"), ("2017年3月2日", "date"),
+        ("20190314_120455", "date"), ("DSC00417", "camera"), ("IMG-20190314-WA0001", "camera"),
+        ("WhatsApp Image 2018-01-01 at 10.22.33", "camera"), ("image001", "nameless"),
+        ("untitled-3", "nameless"), ("Photo (12)", "nameless"), ("图片1", "nameless"),
+        ("00000000000", "digits"), ("0018_02_7781_x2", "code"),
+        ("3f2504e04f8911d39a0c0305e82c3301", "hash"), ("!!! *** !!!", "symbols"),
+        ("sale sale sale Sale", "repeated_words"), ("哈哈哈哈哈哈哈哈", "repeated_words"),
+    ],
+)  # fmt: skip
+def test_a_caption_that_is_nothing_but_a_pattern_is_named_and_kept_as_it_is(caption: str, name: str) -> None:
+    """The signal has the pattern's name, the caption what the crawl had."""
+    measured = one(caption)
+    assert (measured["pattern"], measured["caption"]) == (name, caption)
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "baked-pasta-with-broccoli", "caesar_salad", "小龙虾-预览图-1", "Boeing 747 at the gate",
+        "1963 Yearbook", "Euro 2016", "Sam 2 rides a horse", "Red/White/Blue shirt",
+        "A photo of Niels Bohr.", "New York New York", "2012 Fourth of July", "The image shows 3 dogs",
+        "v = 3.5 m/s", "海参", "Camaro SS 1968 for sale", "May I come in", "图中有三只狗",
+    ],
+)  # fmt: skip
+def test_a_caption_that_says_something_has_no_pattern(caption: str) -> None:
+    """Names, numbers and hyphens inside a caption are no pattern."""
+    assert one(caption)["pattern"] is None
+
+
+@pytest.mark.parametrize(
+    ("caption", "count"),
+    [
+        ("dog 🐶", 1), ("❤️ it", 1), ("👨\u200d👩\u200d👧\u200d👦", 1), ("🇩🇪🇨🇳", 2), ("1️⃣ and #️⃣", 2),
+        ("👍🏽👍", 2), ("🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f", 1),
+        ("🏳️\u200d🌈", 1), ("©️", 1), ("&#128512;", 1), ("© ® ™ 5 # *", 0), ("lone \ufe0f selector", 0),
+        ("text ❤ ☺ ♥ ★", 0), ("🐶\ufe0e", 0), ("α ≤ β → γ ☐", 0), ("①②㊗", 0),
+    ],
+)  # fmt: skip
+def test_emoji_are_counted_as_sequences(caption: str, count: int) -> None:
+    """A joined family, a flag, a keycap is one; text presentation and lone selectors are none."""
+    assert one(caption)["emoji"] == count
+
+
+@pytest.mark.parametrize(
+    ("caption", "tag"),
+    [
+        ("photo by <PERSON>.", "<PERSON>"), ("<p>&lt;person&gt; runs</p>", "<person>"),
+        ("a [MASK] here", "[MASK]"), ("see <ref>dog</ref>", "<ref>"), ("<p>paragraph</p>", None),
+        ("a person", None),
+    ],
+)  # fmt: skip
+def test_special_tags_are_found_raw_or_escaped(caption: str, tag: str | None) -> None:
+    """Placeholders are found in the raw caption, or where entities hid them; HTML is none."""
+    assert one(caption)["special_tag"] == tag
+
+
+@pytest.mark.parametrize(
+    ("caption", "words", "han"),
+    [
+        ("A dog's well-known 3.5 trick", 7, 0), ("一只狗", 3, 3), ("穿着T恤的小孩", 7, 6),
+        ("〇 hello 世界", 4, 3),
+        ("naïve 'quoted' word", 3, 0), ("क्षत्रिय योद्धा", 2, 0), ("", 0, 0),
+    ],
+)  # fmt: skip
+def test_words_are_counted_in_every_script(caption: str, words: int, han: int) -> None:
+    """Each Han character is a word, as is each run of other letters."""
+    got = one(caption)
+    assert (got["caption_words"], got["caption_han"]) == (words, han)
+
+
+def test_a_missing_caption_is_null_in_every_column_and_an_empty_one_is_empty() -> None:
+    """Absent and empty differ."""
+    columns = CAPTIONS.measure(pa.array([None, "", "<br>"], pa.string()))
+    assert {name: column[0].as_py() for name, column in columns.items()} == dict.fromkeys(columns)
+    assert columns["caption"].to_pylist()[1:] == ["", ""]
+    assert columns["caption_chars"].to_pylist()[1:] == [0, 0]
+
+
+def test_a_recipe_adds_and_removes_patterns_by_name() -> None:
+    """Patterns are laid over the defaults, `off` takes one away."""
+    mine = Captions(CaptionSettings.model_validate({"patterns": {"sku": r"SKU \w+", "camera": False}}))
+    assert one("SKU ABC", mine)["pattern"] == "sku"
+    assert one("DSCX00417", mine)["pattern"] == one("DSCX00417")["pattern"]
+    assert one("IMG_12 copy", mine)["pattern"] is None
+    assert one("image001", mine)["pattern"] == "nameless"
+
+
+def test_an_expression_that_does_not_compile_is_refused_by_name() -> None:
+    """The recipe's error names the pattern."""
+    with pytest.raises(ValueError, match="broken is no RE2 expression"):
+        CaptionSettings.model_validate({"patterns": {"broken": "(a"}})
+
+
+def test_settings_survive_a_round_trip() -> None:
+    """What was switched off stays off when settings are written and read."""
+    settings = CaptionSettings.model_validate({"patterns": {"camera": False}, "max_spaces": 1})
+    assert CaptionSettings.model_validate(settings.model_dump()) == settings
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "piece", ["<a ", "<!--", "<script>", "&amp;", '<a href="', "a.b.", "\u200d👩", "1-", "Ã©"]
+)
+def test_hostile_captions_take_linear_time(piece: str) -> None:
+    """A caption of 200,000 characters that sets a trap for backtracking is done in moments."""
+    assert one(piece * (200_000 // len(piece)))["caption"] is not None
+
+
+def test_broken_encodings_of_ftfys_own_cases_are_mended(test_data: Path) -> None:
+    """Where ftfy's published cases need nothing but decoding, cleaning gives their truth."""
+    cases = [
+        case
+        for path in sorted((test_data / "hostile").rglob("ftfy-*.json"))
+        for case in json.loads(path.read_text(encoding="utf-8"))
+        if case.get("expect") == "pass" and "fixed-encoding" in case
+    ]
+    if not cases:
+        pytest.skip("no cases of ftfy in the data")
+    clean = CAPTIONS.clean(pa.array([case["original"] for case in cases], pa.string())).to_pylist()
+    want = [" ".join(unicodedata.normalize("NFC", case["fixed-encoding"]).split()) for case in cases]
+    right = sum(" ".join(a.split()) == b for a, b in zip(clean, want, strict=True))
+    assert right >= 0.9 * len(cases)
