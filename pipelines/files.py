@@ -114,7 +114,10 @@ class Store:
         return FileInfo(path, path.rstrip("/").rsplit("/", 1)[-1], size)
 
     def list_files(self, folder: str) -> tuple[FileInfo, ...]:
-        """All files below `folder`, at any depth, sorted by name; none if it is empty."""
+        """All files below `folder`, at any depth, sorted by name.
+
+        InputError if a local folder is not there; an object store knows no empty folders, so there: none.
+        """
         with self.reading(folder):
             found = walk(local_path(folder)) if is_local(folder) else self._find(folder)
         return tuple(sorted(found, key=lambda info: info.name))
@@ -271,7 +274,7 @@ class Store:
             raise InputError(
                 f"{path}: storage_options do not suit {protocol}://; see fsspec's page on it"
             ) from error
-        return fs, cast(str, fs._stripprotocol_of(path))
+        return fs, cast(str, fs._strip_protocol(path))
 
 
 def _full(path: str, error: OSError) -> OutputError:

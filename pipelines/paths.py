@@ -34,7 +34,7 @@ def local_path(path: str) -> str:
 
 def join(folder: str, *names: str) -> str:
     """The path of something below `folder`, local or not."""
-    return "/".join((folder.rstrip("/") or folder, *names))
+    return "/".join((folder.rstrip("/"), *names) if folder else names)
 
 
 def protocol_of(path: str) -> str:
@@ -57,9 +57,7 @@ def prefix_of(path: str) -> str:
 def walk(folder: str) -> list[FileInfo]:
     """Files below a local folder; links to folders are followed, each folder is entered once."""
     if not os.path.isdir(folder):
-        raise NotADirectoryError(
-            errno.ENOENT if not os.path.exists(folder) else errno.ENOTDIR, "no such folder"
-        )
+        raise OSError(errno.ENOTDIR if os.path.exists(folder) else errno.ENOENT, "no such folder")
     found: list[FileInfo] = []
     entered: set[tuple[int, int]] = set()
     for root, folders, names in os.walk(folder, followlinks=True, onerror=_raise):

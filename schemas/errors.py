@@ -5,6 +5,7 @@
     ├── InputError           a source cannot be read as asked: names source, file and remedy
     │   └── ShardError       one input shard is damaged; what was read before it counts
     ├── OutputError          what was asked for cannot be written: disk full, folder in use
+    ├── ModelError           a model cannot be loaded, or gives no numbers
     └── VerifyError          a corpus does not match its manifest
     RowError                 one row cannot be used: data, never a stop; it quarantines the row
 
@@ -48,6 +49,10 @@ class ShardError(InputError):
 
 class OutputError(VlcorpusError):
     """The output cannot be written."""
+
+
+class ModelError(VlcorpusError):
+    """A model's library or weights cannot be used, or what it computes is not a number."""
 
 
 class VerifyError(VlcorpusError):

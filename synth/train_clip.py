@@ -115,7 +115,7 @@ def pixels(items: list[clip_pairs.Item], longer: int = 128) -> torch.Tensor:
 def loss_of(
     image: torch.Tensor, text: torch.Tensor, truth: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor
 ) -> torch.Tensor:
-    """SigLIP's loss over (N, D) unit vectors; `truth` (N, N) holds 1, -1, and 0 for pairs that are not judged."""
+    """SigLIP's loss over (N, D) unit vectors; `truth` (N, N) is 1, -1, or 0 for pairs not judged."""
     logits = scale.exp() * image @ text.T + bias
     return -(functional.logsigmoid(truth * logits) * truth.abs()).sum() / len(image)
 
@@ -165,12 +165,14 @@ def _steps(model: Any, tokenizer: SimpleTokenizer, plan: Plan) -> Curve:
             text = model.encode_text(tokens, normalize=True)
         loss = loss_of(image.float(), text.float(), truth, model.logit_scale, model.logit_bias)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         losses.append(loss.item())
         if (step + 1) % 25 == 0 or step + 1 == plan.steps:
-            curve.points.append((step + 1, round(time.process_time() - start, 1), round(float(np.mean(losses)), 4)))
+            curve.points.append(
+                (step + 1, round(time.process_time() - start, 1), round(float(np.mean(losses)), 4))
+            )
             print(*curve.points[-1], flush=True)
             losses.clear()
     model.text.attn_mask = mask

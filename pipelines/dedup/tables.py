@@ -1,7 +1,7 @@
 """Tables on disk as numpy columns, and tables cut into the partitions of a shuffle."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -31,13 +31,27 @@ class Folder:
     def save(self, step: str, partition: int, columns: Columns) -> str:
         """Write a scratch table; its path."""
         path = self.path(step, partition)
-        self.write(path, pa.table(dict(columns)))
+        # digests neither repeat nor compress
+        self.write(path, pa.table(dict(columns)), compression="none", use_dictionary=False)
         return path
 
-    def write(self, path: str, table: pa.Table) -> None:
+    def write(
+        self,
+        path: str,
+        table: pa.Table,
+        compression: Literal["zstd", "none"] = "zstd",
+        use_dictionary: bool = True,
+    ) -> None:
         """Write a table as Parquet, whole or not at all; equal tables give equal bytes."""
         with self.store.write_atomic(path, join(self.scratch, "tmp")) as local:
-            pq.write_table(table, local, compression="zstd", row_group_size=ROW_GROUP, version="2.6")
+            pq.write_table(
+                table,
+                local,
+                compression=compression,
+                use_dictionary=use_dictionary,
+                row_group_size=ROW_GROUP,
+                version="2.6",
+            )
 
     def load(self, path: str, *names: str) -> Columns:
         """The named columns of a scratch table (all without names)."""

@@ -50,7 +50,8 @@ class EqualValues:
                 torn += int((found["check"] != found["check"][run]).sum())
             same.append(_clusters(found, run))
         hashes = _ordered(take(entries, entries["kind"] == PHASH))
-        receipt: Json = {"partition": partition, "torn": torn, "distinct": len(np.unique(hashes["hi"]))}
+        distinct = len(np.unique(runs(hashes["hi"])))
+        receipt: Json = {"partition": partition, "torn": torn, "distinct": distinct}
         told = joined(same)
         if len(told["shard"]):
             receipt["same"] = self._folder.save(f"{self._round}-same", partition, told)

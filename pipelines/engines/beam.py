@@ -26,7 +26,7 @@ from schemas.errors import InputError
 try:
     import apache_beam as beam
     from apache_beam.metrics import Metrics
-    from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+    from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 except ImportError as missing:
     raise InputError("the beam engine needs the package apache-beam: pip install 'vlcorpus[beam]'") from missing
@@ -121,8 +121,11 @@ class BeamEngine:
                 done(index, receipt)
 
     def _pipeline_options(self) -> Any:
-        defaults = [] if self._named_runner() else ["--direct_num_workers", str(self._workers)]
-        return PipelineOptions([*defaults, *self._options])
+        options = PipelineOptions(self._options)
+        direct = options.view_as(DirectOptions)
+        if direct.direct_running_mode != "in_memory" and "--direct_num_workers" not in " ".join(self._options):
+            direct.direct_num_workers = self._workers
+        return options
 
     def _named_runner(self) -> str | None:
         name: str | None = PipelineOptions(self._options).view_as(StandardOptions).runner

@@ -1,9 +1,11 @@
 """The Ray engine: Ray Data with actor pools; partitions meet through its hash shuffle."""
 
 import json
+import logging
 import os
 import socket
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -46,7 +48,8 @@ class RayEngine:
         _connect(address, workers)
         context = DataContext.get_current()
         context.enable_progress_bars = False
-        context.execution_options.preserve_order = False
+        context.print_on_execution_start = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
 
     def open(self, layout: Layout) -> None:
         """InputError where some node cannot see the corpus's folder."""
@@ -69,7 +72,7 @@ class RayEngine:
         """Receipts in the order of the tasks; `done` hears of each as it comes."""
         receipts: list[Json] = [{} for _ in tasks]
         with _failures():
-            results = self._over(step, tasks).map_batches(MapActor, **self._pool(step, len(tasks)))
+            results = self._stage(self._over(step, tasks), MapActor, step, len(tasks))
             for batch in results.iter_batches(batch_size=None, batch_format="pyarrow"):
                 for row in batch.to_pylist():
                     index, receipt = row["index"], json.loads(row["receipt"])
@@ -83,11 +86,11 @@ class RayEngine:
     def shuffle(self, step: Step, tasks: Sequence[Json], partitions: int) -> list[Json]:
         """Receipts of the partitions that hold rows, in partition order."""
         with _failures():
-            pieces = self._over(step, tasks).map_batches(SplitActor, **self._pool(step, len(tasks))).materialize()
+            pieces = self._stage(self._over(step, tasks), SplitActor, step, len(tasks)).materialize()
             if pieces.count() == 0:
                 return []
             whole = pieces.repartition(partitions, keys=[PARTITION])
-            reduced = whole.map_batches(ReduceActor, **self._pool(step, partitions))
+            reduced = self._stage(whole, ReduceActor, step, partitions)
             rows = [row for batch in reduced.iter_batches(batch_format="pyarrow") for row in batch.to_pylist()]
         rows.sort(key=lambda row: int(row["index"]))
         return [json.loads(row["receipt"]) for row in rows]
@@ -99,6 +102,12 @@ class RayEngine:
     def _over(self, step: Step, tasks: Sequence[Json]) -> Any:
         items = [{"index": index, "task": json.dumps(task)} for index, task in enumerate(tasks)]
         return ray.data.from_items(items, override_num_blocks=max(len(items), 1))
+
+    def _stage(self, dataset: Any, actor: type, step: Step, count: int) -> Any:
+        with warnings.catch_warnings():
+            # finite retries have no parameter of their own yet, and Ray warns of the way they are given
+            warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
+            return dataset.map_batches(actor, **self._pool(step, count))
 
     def _pool(self, step: Step, count: int) -> Json:
         """How a stage of the step runs: so many actors as the cluster has room for, each with its share."""
@@ -208,7 +217,7 @@ def _connect(address: str | None, workers: int | None) -> None:
     """Join the cluster at `address` or make one here; InputError where nobody answers."""
     # our own workers' processes; Ray's usage report would be a call to the outside
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    quiet: Json = {"logging_level": "warning", "log_to_driver": False}
+    quiet: Json = {"logging_level": "error", "log_to_driver": False}
     if address is None:
         # by name: a plain ray.init() looks for a running cluster, and hangs on what a killed one left
         ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)

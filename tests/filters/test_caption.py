@@ -28,7 +28,7 @@ ODD = st.lists(
 ).map("".join)  # fmt: skip
 
 
-@settings(deadline=None, max_examples=1500)
+@settings(deadline=None)
 @given(st.lists(ODD | st.text(st.characters(codec="utf-8"), max_size=30), max_size=6))
 def test_cleaning_what_is_clean_changes_nothing(raw: list[str]) -> None:
     """Cleaning is idempotent, whatever the caption, and does not depend on the batch."""
@@ -37,7 +37,7 @@ def test_cleaning_what_is_clean_changes_nothing(raw: list[str]) -> None:
     assert [CAPTIONS.clean(pa.array([text]))[0].as_py() for text in raw] == clean.to_pylist()
 
 
-@settings(deadline=None, max_examples=1500)
+@settings(deadline=None)
 @given(st.text(st.characters(codec="utf-8"), max_size=80))
 def test_a_clean_caption_has_no_control_characters_and_is_composed(raw: str) -> None:
     """What is left is NFC, trimmed, and free of control characters."""

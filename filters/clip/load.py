@@ -1,0 +1,245 @@
+"""Models by name: open_clip's architectures, tags and checkpoints, with one sentence for what is wrong."""
+
+import difflib
+import hashlib
+import json
+import logging
+import pickle
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.request import getproxies
+
+from filters.clip.preprocess import Preprocess
+from schemas.clip import EMBEDDED, ScorerSettings
+from schemas.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+FOLDER: Final = Path(__file__).parent.parent / "embedded"
+"""The scorer that comes with the package."""
+
+MERGES: Final = "merges.txt.gz"
+"""A folder's own byte-pair merges, where its text tower was not trained with OpenAI's."""
+
+_HUB: Final = "hf-hub:"
+_HOST: Final = "huggingface.co"
+_ABSENT: Final = ("HF Hub", "Hugging Face Hub", "huggingface.co", "Failed to download", "offline mode")
+"""Words of open_clip, transformers and the hub's client for what could not be fetched."""
+
+_LOCAL: Final = "local-dir:"
+_WEIGHTS: Final = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".npz")
+_LOADING: Final = (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
+"""What open_clip lets through when a configuration or a checkpoint is not what it expects."""
+
+_PROBE_SECONDS: Final = 3.0
+_PROBES: Final = ("a photo of two cats", "一张猫的照片")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model in fp32 on the CPU with what goes before it; `id` names model and weights."""
+
+    model: "torch.nn.Module"
+    tokenizer: Any
+    preprocess: Preprocess
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What open_clip is asked for, and the name under which scores are published (never a path)."""
+
+    model: str
+    pretrained: str | None
+    name: str
+    host: str | None = None
+    quick_gelu: bool = False
+
+
+def libraries() -> Any:
+    """The module open_clip; ModelError says what to install where it does not import."""
+    try:
+        import open_clip
+    except (ImportError, RuntimeError, OSError) as error:
+        # a CPU torch beside a CUDA torchvision fails with a RuntimeError
+        raise ModelError(
+            "CLIP scores need matching torch and torchvision, open_clip_torch and safetensors "
+            f"(pip install torch torchvision open_clip_torch safetensors): {_line(error)}"
+        ) from error
+    return open_clip
+
+
+def load(settings: ScorerSettings) -> Loaded:
+    """The model that the settings name, in evaluation mode.
+
+    Raises ModelError: an unknown architecture or tag (with near ones), weights that are missing,
+    truncated or of another architecture, a hub that does not answer.
+    """
+    open_clip = libraries()
+    source = _source(settings, open_clip)
+    with _quiet(), _offline_unless_reachable(source.host):
+        model = _model(open_clip, source)
+        tokenizer = _tokenizer(open_clip, source)
+    model.eval()
+    visual: Any = model.visual
+    config: dict[str, Any] = dict(visual.preprocess_cfg)
+    digest = _digest(model, tokenizer, config)
+    return Loaded(model, tokenizer, Preprocess.of(config), f"{source.name}@{digest}")
+
+
+def _source(settings: ScorerSettings, open_clip: Any) -> _Source:
+    if EMBEDDED in (settings.model, settings.pretrained):
+        return _Source(f"{_LOCAL}{FOLDER}", None, EMBEDDED)
+    if settings.model.startswith(_HUB):
+        return _Source(settings.model, None, settings.model, _HOST)
+    if settings.model.startswith(_LOCAL):
+        folder = Path(settings.model.removeprefix(_LOCAL))
+        if not (folder / "open_clip_config.json").is_file():
+            raise ModelError(
+                f"{folder} holds no open_clip_config.json: it is no folder of an open_clip model"
+            )
+        return _Source(settings.model, None, "local")
+    return _named(settings.model, settings.pretrained or "", open_clip)
+
+
+def _named(model: str, pretrained: str, open_clip: Any) -> _Source:
+    """An architecture of open_clip with a tag or a checkpoint."""
+    known = open_clip.list_models()
+    if model not in known:
+        raise ModelError(f"open_clip knows no model {model!r}; {_near(model, known)}")
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    text = open_clip.get_model_config(model)["text_cfg"]
+    # a text tower of transformers has its configuration and its tokenizer on the hub
+    host = _HOST if text.get("hf_model_name") or text.get("hf_tokenizer_name") else None
+    if pretrained in tags:
+        config = open_clip.get_pretrained_cfg(model, pretrained)
+        url = str(config.get("url") or "")
+        host = url.split("/")[2] if "://" in url and not config.get("hf_hub") else _HOST
+        return _Source(model, pretrained, f"{model}/{pretrained}", host, bool(config.get("quick_gelu")))
+    if Path(pretrained).is_file():
+        return _Source(model, pretrained, model, host)
+    if pretrained.endswith(_WEIGHTS) or "/" in pretrained:
+        raise ModelError(f"no weights at {pretrained}: give the path of a checkpoint, or a tag of {model}")
+    raise ModelError(f"open_clip has no weights {pretrained!r} for {model}; {_near(pretrained, tags)}")
+
+
+def _near(name: str, known: list[str]) -> str:
+    lower = {one.lower(): one for one in known}
+    near = [lower[one] for one in difflib.get_close_matches(name.lower(), lower, 5, 0.5)]
+    return f"near ones are {', '.join(near)}" if near else f"it has {', '.join(known[:12]) or 'none'}"
+
+
+def _model(open_clip: Any, source: _Source) -> "torch.nn.Module":
+    import torch
+    from safetensors import SafetensorError
+
+    try:
+        model = open_clip.create_model(
+            source.model,
+            pretrained=source.pretrained,
+            # OpenAI's tags were trained with another activation than their architecture's file names
+            force_quick_gelu=source.quick_gelu,
+            require_pretrained=True,
+            weights_only=True,
+        )
+    except ImportError as error:
+        raise ModelError(f"{source.name} needs another library: {_line(error)}") from error
+    except (SafetensorError, pickle.UnpicklingError, EOFError) as error:
+        raise ModelError(_unreadable(source, error)) from error
+    except _LOADING as error:
+        raise ModelError(_sentence(source, error)) from error
+    assert isinstance(model, torch.nn.Module)
+    return model
+
+
+def _unreadable(source: _Source, error: Exception) -> str:
+    where = source.pretrained or source.model.removeprefix(_LOCAL)
+    return (
+        f"the weights at {where} cannot be read (truncated, or no plain tensors; "
+        f"pickled code is never run): {_line(error)}"
+    )
+
+
+def _sentence(source: _Source, error: Exception) -> str:
+    """What went wrong while open_clip made a model, told from the words that it used."""
+    text = str(error)
+    if "loading state_dict" in text:
+        return f"the weights for {source.name} are of another architecture: {_line(error, skip=1)}"
+    if any(word in text for word in _ABSENT):
+        return (
+            f"{source.name} cannot be fetched ({source.host or _HOST} does not answer, or has no such "
+            f"model) and is not in the local cache: {_line(error)}"
+        )
+    if "Required pretrained weights" in text:
+        return f"{source.model.removeprefix(_LOCAL)} holds no weights"
+    return _unreadable(source, error)
+
+
+def _tokenizer(open_clip: Any, source: _Source) -> Any:
+    merges = Path(source.model.removeprefix(_LOCAL)) / MERGES
+    try:
+        if source.model.startswith(_LOCAL) and merges.is_file():
+            config = json.loads((merges.parent / "open_clip_config.json").read_text(encoding="utf-8"))
+            length = config["model_cfg"]["text_cfg"]["context_length"]
+            return open_clip.tokenizer.SimpleTokenizer(bpe_path=str(merges), context_length=length)
+        return open_clip.get_tokenizer(source.model)
+    except (OSError, ValueError, ImportError, LookupError, RuntimeError) as error:
+        raise ModelError(f"the tokenizer of {source.name} cannot be loaded: {_line(error)}") from error
+
+
+def _digest(model: "torch.nn.Module", tokenizer: Any, config: dict[str, Any]) -> str:
+    """16 hex digits over the weights, the preprocessing and what the tokenizer makes of two captions."""
+    state = hashlib.blake2b(digest_size=8)
+    for name, value in sorted(model.state_dict().items()):
+        state.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        state.update(value.detach().cpu().contiguous().reshape(-1).numpy().data)
+    state.update(json.dumps(config, sort_keys=True).encode())
+    state.update(json.dumps(tokenizer(list(_PROBES)).tolist()).encode())
+    return state.hexdigest()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """open_clip logs through the root logger, whose first message would install a handler for good."""
+    handler = logging.NullHandler()
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+
+
+@contextmanager
+def _offline_unless_reachable(host: str | None) -> Iterator[None]:
+    """Where a hub does not answer within seconds, only its local cache is asked: no retries, no hang."""
+    if host is None or getproxies() or _answers(host):
+        yield
+        return
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _answers(host: str) -> bool:
+    try:
+        socket.create_connection((host, 443), timeout=_PROBE_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
+def _line(error: BaseException, skip: int = 0) -> str:
+    """The first line of an error that says something, cut short."""
+    lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
+    return (lines[min(skip, len(lines) - 1)] if lines else type(error).__name__)[:200]

@@ -1,0 +1,75 @@
+"""Why an annotation, or a part of one, becomes no sample; the names are drop reasons in the ledger."""
+
+from typing import Final, NamedTuple
+
+REASONS: Final = {
+    # the record
+    "bad_json": "the record is not JSON",
+    "trailing_garbage": "the record is JSON followed by something else",
+    "bad_record": "a field of the record is missing or of the wrong kind",
+    "too_large": "the record is larger than the limit",
+    "repeated_id": "another record before it has the same id",
+    "unknown_image": "the annotation is of a picture that the data set does not list",
+    "unknown_annotation": "the record points to an annotation that the data set does not hold",
+    # pictures
+    "no_image": "the record names no picture",
+    "missing_image": "the picture is not among the files",
+    "image_size": "the picture's size is not the one that the annotation was made for",
+    "image_count": "the pictures listed are not as many as the text shows",
+    "remote_image": "the page shows a picture from elsewhere",
+    "inline_image": "the page holds the picture inside itself",
+    "outside_image": "the page names a file outside its folder",
+    # regions
+    "box_numbers": "a box is not four finite numbers",
+    "box_order": "a box's second corner is not below and to the right of its first",
+    "box_xywh": "a box that should be two corners looks like a corner with width and height",
+    "box_xyxy": "a box that should be a corner with width and height looks like two corners",
+    "box_normalised": "a box that should be in pixels is in shares of the picture's sides",
+    "box_pixels": "a box that should be in shares of the picture's sides is in pixels",
+    "box_outside": "a box lies outside its picture",
+    "box_degenerate": "a box has no extent within its picture",
+    "crowd": "a box stands for a crowd, not for one object",
+    "no_regions": "the record has no phrase with a usable box",
+    # words
+    "empty_caption": "the caption has no words",
+    "empty_phrase": "a phrase has no words",
+    "span_outside": "a phrase's offsets are not within the caption",
+    "span_mismatch": "the caption does not have the phrase's words at its offsets",
+    "span_missing": "the caption does not have the phrase's words, so only the phrase itself is used",
+    "overlap": "a phrase overlaps others that together have more boxes",
+    # questions and dialogues
+    "empty_question": "the question has no words",
+    "empty_answer": "the answer has no words",
+    "unanswered": "the question has no answer",
+    "no_question": "the answer belongs to no question that is there",
+    "out_of_turn": "one speaker speaks twice, or somebody unknown does",
+    "leading_answer": "the dialogue begins with an answer; it is left out",
+    "no_turns": "the dialogue has no question with an answer",
+    # documents
+    "no_images": "the document shows no picture that can be used",
+    "no_text": "the document has no words",
+    "image_place": "a picture's place in the text is not given",
+}
+"""Each reason with what it means."""
+
+MALFORMED: Final = frozenset(
+    ("box_numbers", "box_order", "box_xywh", "box_xyxy", "box_normalised", "box_pixels")
+)
+"""A box that is wrong in one of these ways discredits all boxes of its record."""
+
+
+class Refusal(NamedTuple):
+    """A reason (a key of REASONS), and a sentence on the case."""
+
+    reason: str
+    text: str
+
+
+class Refused(Exception):
+    """Raised where a record, or a part, becomes no sample."""
+
+    def __init__(self, reason: str, text: str = "") -> None:
+        if reason not in REASONS:
+            raise ValueError(f"unknown reason {reason!r}")
+        super().__init__(reason, text)
+        self.refusal = Refusal(reason, text or REASONS[reason])

@@ -1,0 +1,85 @@
+"""Annotation files as records: JSON lines, and JSON files read whole."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from pipelines.samples.built import Record
+from pipelines.samples.reasons import Refusal
+from schemas.errors import ShardError
+
+MAX_RECORD: Final = 16 * 1024 * 1024
+"""Bytes of one line."""
+
+
+def jsonl(lines: Iterable[bytes]) -> Iterator[Record]:
+    """One record a line, named by the number of its line from 0; empty lines are none."""
+    for number, line in enumerate(lines):
+        if line.isspace() or not line:
+            continue
+        yield _line(str(number), line)
+
+
+def load(data: bytes, where: str) -> Any:
+    """The JSON value that is the whole of `data`; ShardError, naming `where`, if it is not."""
+    try:
+        return json.loads(data)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":
+            raise ShardError(
+                f"{where} goes on after its JSON ends, at character {error.pos}; cut it there"
+            ) from error
+        raise ShardError(f"{where} is not JSON: {error}; fetch it again") from error
+    except (ValueError, RecursionError) as error:
+        raise ShardError(f"{where} is not JSON that can be read ({type(error).__name__})") from error
+
+
+def listed(value: object, where: str, *path: str) -> list[Any]:
+    """The list at `path` inside a JSON value; ShardError if there is none."""
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    if not isinstance(value, list):
+        place = ".".join(path) or "the top"
+        raise ShardError(f"{where} has no list at {place}; is it the file that the source expects?")
+    return value
+
+
+def mapped(value: object, where: str) -> dict[str, Any]:
+    """A JSON value as an object; ShardError if it is none."""
+    if not isinstance(value, dict):
+        raise ShardError(f"{where} is no JSON object; is it the file that the source expects?")
+    return value
+
+
+def by_id(values: Iterable[Any], field: str = "id") -> dict[Any, Mapping[str, Any]]:
+    """Objects by their id; those without a usable one are left out."""
+    found = {}
+    for value in values:
+        if isinstance(value, Mapping) and isinstance(value.get(field), int | str):
+            found[value[field]] = value
+    return found
+
+
+def each(values: Iterable[Any], *ids: str) -> Iterator[Record]:
+    """A record for each value, named by the first of `ids` that it has, else by its number from 0."""
+    for number, value in enumerate(values):
+        if not isinstance(value, Mapping):
+            yield Record(f"record-{number}", {}, Refusal("bad_record", "the record is no JSON object"))
+            continue
+        found = next((value[name] for name in ids if isinstance(value.get(name), int | str)), None)
+        yield Record(f"record-{number}" if found is None else str(found), value)
+
+
+def _line(member: str, line: bytes) -> Record:
+    if len(line) > MAX_RECORD:
+        return Record(member, {}, Refusal("too_large", f"a line of {len(line)} bytes"))
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError as error:
+        reason = "trailing_garbage" if error.msg == "Extra data" else "bad_json"
+        return Record(member, {}, Refusal(reason, f"{error.msg} at character {error.pos}"))
+    except (ValueError, RecursionError) as error:
+        return Record(member, {}, Refusal("bad_json", f"unreadable ({type(error).__name__})"))
+    if not isinstance(value, dict):
+        return Record(member, {}, Refusal("bad_record", "the record is no JSON object"))
+    return Record(member, value)

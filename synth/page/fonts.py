@@ -1,0 +1,181 @@
+"""Fonts: found in a folder or on the system, read for what they can write, never trusted blindly."""
+
+import hashlib
+import shutil
+import struct
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from fontTools.ttLib import TTFont, TTLibError
+from PIL import ImageFont, features
+
+from schemas.errors import InputError
+
+SUFFIXES: Final = frozenset({".ttf", ".otf", ".ttc", ".otc"})
+_FOLDERS: Final = ("/usr/share/fonts", "/usr/local/share/fonts", "/Library/Fonts", "/System/Library/Fonts")
+_MAX_FACES: Final = 64
+_MAX_BYTES: Final = 100 << 20
+_THINNEST: Final = 300
+_COVERED: Final = 0.97
+_PROBE: Final = 24
+_OTHER_STANDARDS: Final = ("CJK JP", "CJK KR", "CJK TC", "CJK HK")
+"""Collections hold one set of glyphs under five standards; the mainland's face stands for all."""
+_HINT: Final = {
+    "zh": "apt-get install fonts-noto-cjk fonts-wqy-zenhei",
+    "ar": "apt-get install fonts-dejavu",
+    "en": "apt-get install fonts-dejavu fonts-liberation",
+}
+
+
+def shaping() -> str:
+    """`raqm` where Pillow can shape joined and right-to-left scripts, else `basic`."""
+    return "raqm" if features.check("raqm") else "basic"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What names a font: its full name, its version, and the SHA-256 of its file with its place inside."""
+
+    name: str
+    version: str
+    digest: str
+    face: int = 0
+
+
+class Face:
+    """One face of a font file; `identity` says which, `covers` what it can draw."""
+
+    def __init__(self, path: Path, index: int, identity: Identity, characters: frozenset[int]) -> None:
+        self.identity = identity
+        self._path = path
+        self._index = index
+        self._characters = characters
+        self._drawn: dict[str, bool] = {}
+        self._sizes: dict[int, ImageFont.FreeTypeFont] = {}
+
+    def sized(self, size: int) -> ImageFont.FreeTypeFont:
+        """The face at `size` pixels an em, opened once for each size."""
+        if size not in self._sizes:
+            if len(self._sizes) > 40:
+                self._sizes.clear()
+            self._sizes[size] = ImageFont.truetype(self._path, size, index=self._index)
+        return self._sizes[size]
+
+    def covers(self, text: str) -> bool:
+        """Whether each character of `text` is in the character map and has a shape of its own."""
+        return all(self._covers(char) for char in text)
+
+    def share(self, characters: Sequence[str]) -> float:
+        """The share of `characters` in the face's character map."""
+        return sum(ord(char) in self._characters for char in characters) / max(len(characters), 1)
+
+    def _covers(self, char: str) -> bool:
+        known = self._drawn.get(char)
+        if known is None:
+            known = ord(char) in self._characters and (char == " " or self._has_shape(char))
+            self._drawn[char] = known
+        return known
+
+    def _has_shape(self, char: str) -> bool:
+        """A map may promise a character and draw nothing, or the box that stands for what is missing."""
+        font = self.sized(_PROBE)
+        try:
+            mask = font.getmask(char)
+            missing = font.getmask("\uffff")
+        except OSError:
+            return False
+        return mask.getbbox() is not None and (mask.size, bytes(mask)) != (missing.size, bytes(missing))
+
+
+@dataclass(frozen=True, slots=True)
+class Fonts:
+    """The faces found, in an order that no path decides, and the files that were of no use."""
+
+    faces: tuple[Face, ...]
+    refused: tuple[tuple[str, str], ...] = ()
+
+    def for_text(self, sample: str, language: str) -> tuple[Face, ...]:
+        """The faces that can write `sample`; InputError with a remedy where there is none."""
+        characters = sorted(set(sample) - {" "})
+        fit = tuple(face for face in self.faces if face.share(characters) >= _COVERED)
+        if not fit:
+            remedy = _HINT.get(language, "name a folder of fonts that has one")
+            raise InputError(f"none of {len(self.faces)} fonts can write language {language}: {remedy}")
+        return fit
+
+
+def find(folder: Path | None = None) -> Fonts:
+    """The fonts of `folder`, or of the system where none is named. Raises InputError where there are none."""
+    if folder is not None and not folder.is_dir():
+        raise InputError(f"{folder} is no folder of fonts")
+    files = sorted(_inside(folder)) if folder else sorted(_installed())
+    faces: dict[Identity, Face] = {}
+    refused = []
+    for file in files:
+        read, reason = _read(file)
+        faces.update((face.identity, face) for face in read)
+        if reason:
+            refused.append((file.name, reason))
+    if not faces:
+        raise InputError(f"no font was found in {folder or 'the system'}: {_HINT['en']}")
+    ordered = sorted(faces.items(), key=lambda item: (item[0].name, item[0].digest, item[0].face))
+    return Fonts(tuple(face for _, face in ordered), tuple(refused))
+
+
+def _inside(folder: Path) -> Iterable[Path]:
+    return (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+def _installed() -> set[Path]:
+    """Font files by fontconfig, or from the usual folders where it is not installed."""
+    if shutil.which("fc-list"):
+        answer = subprocess.run(
+            ["fc-list", "--format", "%{file}\n"], capture_output=True, text=True, timeout=60, check=False
+        )
+        files = {Path(line) for line in answer.stdout.splitlines() if line}
+        return {path for path in files if path.suffix.lower() in SUFFIXES}
+    folders = [Path(name) for name in _FOLDERS if Path(name).is_dir()]
+    return {path for folder in folders for path in _inside(folder)}
+
+
+@lru_cache(maxsize=1024)
+def _read(path: Path) -> tuple[tuple[Face, ...], str]:
+    """The faces of one file that are fit to read, and why the file has none."""
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            return (), f"larger than {_MAX_BYTES} bytes"
+        data = path.read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        count = struct.unpack(">I", data[8:12])[0] if data[:4] == b"ttcf" else 1
+        faces = [_face(path, index, digest) for index in range(min(count, _MAX_FACES))]
+    except (
+        OSError,
+        TTLibError,
+        struct.error,
+        ValueError,
+        LookupError,
+        AssertionError,
+        AttributeError,
+    ) as error:
+        return (), f"unreadable: {type(error).__name__}"
+    fit = [face for face in faces if face is not None]
+    return tuple(fit), "" if fit else "too thin, for other Han standards, or without a character map"
+
+
+def _face(path: Path, index: int, digest: str) -> Face | None:
+    with TTFont(path, fontNumber=index, lazy=True) as font:
+        names = font["name"]
+        weight = font["OS/2"].usWeightClass if "OS/2" in font else 400
+        name = names.getDebugName(4) or names.getDebugName(1) or ""
+        version = names.getDebugName(5) or ""
+        if weight < _THINNEST or any(f" {standard}" in name for standard in _OTHER_STANDARDS):
+            return None
+        characters = font.getBestCmap()
+    if not characters:
+        return None
+    ImageFont.truetype(path, _PROBE, index=index).getmask("a")
+    return Face(path, index, Identity(str(name), str(version), digest, index), frozenset(characters))

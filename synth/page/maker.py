@@ -1,0 +1,207 @@
+"""Pages: `PageMaker.page(index)` is a function of the settings and the index alone."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, __version__, features
+
+from schemas.sample import Quad
+from synth.page import effects, fonts, paper, typeset
+from synth.page.draw import Parameters, draw
+from synth.page.geometry import Warp, elastic_field
+from synth.page.ranges import ranges
+from synth.page.typeset import Bounds, Line, Word
+from synth.seeds import generator
+from synth.text import RIGHT_TO_LEFT, Reader, builtin
+
+_PAD: Final = 1.0
+_SLACK: Final = 2.0
+_SAMPLE: Final = 20_000
+
+cv2.setNumThreads(1)
+
+
+@dataclass(frozen=True, slots=True)
+class PageSettings:
+    """What is asked for; `direction` auto is rtl for the languages that are, else ltr."""
+
+    seed: int
+    language: str
+    setting: str = "default"
+    direction: str = "auto"
+    characters: bool = False
+    fonts: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TextRegion:
+    """A text and its quad in pixels of the page, clockwise from the top left."""
+
+    text: str
+    quad: Quad
+
+
+@dataclass(frozen=True, slots=True)
+class TextWord(TextRegion):
+    """A word, with its characters where the settings ask for them."""
+
+    characters: tuple[TextRegion, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TextLine(TextRegion):
+    """A line and its words in reading order."""
+
+    words: tuple[TextWord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page: JPEG bytes, size in pixels, lines in reading order, and what it was made from.
+
+    `parameters` holds plain values only: the drawn parameters, the fonts used (name, version, digest),
+    who shaped the text and under which versions.
+    """
+
+    image: bytes
+    width: int
+    height: int
+    lines: tuple[TextLine, ...]
+    language: str
+    parameters: dict[str, Any]
+
+    @property
+    def text(self) -> str:
+        """The lines, one below the other."""
+        return "\n".join(line.text for line in self.lines)
+
+
+class PageMaker:
+    """Makes pages of one language; fonts and text are read once.
+
+    `passages` is the text to set (by default the project's own), `pictures` encoded pictures to lie
+    behind the sheets. Raises InputError where no text or no font serves the language.
+    """
+
+    def __init__(
+        self,
+        settings: PageSettings,
+        passages: Sequence[str] = (),
+        pictures: Sequence[bytes] = (),
+        found: fonts.Fonts | None = None,
+    ) -> None:
+        self.settings = settings
+        self._ranges = ranges(settings.setting)
+        self._passages = passages or builtin(settings.language)
+        self._pictures = pictures
+        self._direction = settings.direction
+        if self._direction == "auto":
+            self._direction = "rtl" if settings.language in RIGHT_TO_LEFT else "ltr"
+        typeset.check(self._direction)
+        found = found or fonts.find(settings.fonts)
+        self.faces = found.for_text(_sample(self._passages), settings.language)
+
+    def page(self, index: int) -> Page:
+        """The page of this index: the same bytes whoever makes it, and in whatever order."""
+        rng = generator(self.settings.seed, f"page {self.settings.language}", index)
+        return self.render(draw(rng, self._ranges, vertical=self._direction == "vertical"))
+
+    def render(self, drawn: Parameters) -> Page:
+        """The page that `drawn` describes."""
+        setter = typeset.Setter(
+            self.faces, self._direction, self.settings.characters, document=drawn.document
+        )
+        reader = Reader(self._passages, generator(drawn.text, "page text"))
+        warp = _warp(drawn)
+        lines, truth = [], []
+        for line in setter.lines(drawn.blocks, reader):
+            inside, told = _within(line, warp, (drawn.width, drawn.height))
+            if told is not None:
+                lines.append(inside)
+                truth.append(told)
+        image = _encoded(_pixels(drawn, lines, warp, self._pictures), drawn.quality)
+        return Page(
+            image, drawn.width, drawn.height, tuple(truth), self.settings.language, self._record(drawn, lines)
+        )
+
+    def _record(self, drawn: Parameters, lines: Sequence[Line]) -> dict[str, Any]:
+        used = {line.face.identity for line in lines}
+        names = sorted(used, key=lambda one: (one.name, one.digest, one.face))
+        libraries = {"pillow": __version__, "opencv": cv2.__version__, "numpy": np.__version__}
+        return {
+            "setting": self.settings.setting,
+            "direction": self._direction,
+            "drawn": drawn.to_dict(),
+            "fonts": [asdict(one) for one in names],
+            "shaping": fonts.shaping(),
+            "libraries": {**libraries, "freetype": str(features.version("freetype2"))},
+        }
+
+
+def _sample(passages: Sequence[str]) -> str:
+    """Some of the text, from all over it, to try fonts on."""
+    step = max(1, len(passages) // 200)
+    return "".join(passages[::step])[:_SAMPLE].translate({ord(mark): None for mark in "{}_"})
+
+
+def _warp(drawn: Parameters) -> Warp:
+    size = drawn.width, drawn.height
+    return Warp(drawn.corners, drawn.document, size, elastic_field(*size, *drawn.effects.elastic))
+
+
+def _within(line: Line, warp: Warp, page: tuple[int, int]) -> tuple[Line, TextLine | None]:
+    """The line without the words that the effects push off the page, and what is told of the rest."""
+    quads = [_quad(word.bounds, warp, page) for word in line.words]
+    kept = [(word, quad) for word, quad in zip(line.words, quads, strict=True) if quad is not None]
+    line = replace(line, words=tuple(word for word, _ in kept))
+    quad = _quad(line.bounds, warp, page) if kept else None
+    if quad is None:
+        return line, None
+    words = tuple(TextWord(word.text, quad, tuple(_characters(word, warp, page))) for word, quad in kept)
+    return line, TextLine(line.text, quad, words)
+
+
+def _characters(word: Word, warp: Warp, page: tuple[int, int]) -> list[TextRegion]:
+    quads = [(text, _quad(bounds, warp, page)) for text, bounds in word.characters]
+    return [TextRegion(text, quad) for text, quad in quads if quad is not None]
+
+
+def _quad(bounds: Bounds, warp: Warp, page: tuple[int, int]) -> Quad | None:
+    """The corners of `bounds` on the page, to two decimals; None where they lie off it."""
+    x1, y1, x2, y2 = bounds[0] - _PAD, bounds[1] - _PAD, bounds[2] + _PAD, bounds[3] + _PAD
+    corners = warp.forward(np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], np.float64))
+    return _inside(corners, page)
+
+
+def _inside(corners: NDArray[np.float64], page: tuple[int, int]) -> Quad | None:
+    """`corners` drawn in to the page's edge where they reach over it by a hair."""
+    held = np.clip(corners, 0, page)
+    if np.abs(held - corners).max() > _SLACK:
+        return None
+    a, b, c, d = ((round(x, 2), round(y, 2)) for x, y in held.tolist())
+    return a, b, c, d
+
+
+def _pixels(
+    drawn: Parameters, lines: Sequence[Line], warp: Warp, pictures: Sequence[bytes]
+) -> effects.Pixels:
+    alpha, seed = drawn.paper
+    image = Image.fromarray(paper.sheet(*drawn.document, alpha, seed))
+    typeset.ink(image, lines)
+    sheet = effects.noised(np.asarray(image), *drawn.effects.noise)
+    page = np.ascontiguousarray(paper.background((drawn.width, drawn.height), drawn.background, pictures))
+    across, down = warp.maps()
+    cv2.remap(sheet, across, down, cv2.INTER_LINEAR, dst=page, borderMode=cv2.BORDER_TRANSPARENT)
+    return effects.apply(page, drawn.effects)
+
+
+def _encoded(pixels: effects.Pixels, quality: int) -> bytes:
+    out = BytesIO()
+    Image.fromarray(pixels).save(out, "JPEG", quality=quality)
+    return out.getvalue()

@@ -1,0 +1,216 @@
+"""Setting text: which words stand on which line, at what place of the document, with their ink's bounds."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from PIL import Image, ImageDraw, ImageFont
+
+from schemas.errors import InputError
+from synth.page.draw import Block, Box, Colour
+from synth.page.fonts import Face, shaping
+from synth.page.layout import Cell
+from synth.text import Reader
+
+Bounds = tuple[float, float, float, float]
+"""x1, y1, x2, y2 in pixels of the document."""
+
+DIRECTIONS: Final = ("ltr", "rtl", "vertical")
+_STOPS: Final = "，。！？；：、…"
+_PIECE: Final = re.compile(rf"[^\s{_STOPS}]+[{_STOPS}”’」』）》]*|[{_STOPS}]+")
+_EM: Final = 1.25
+_MOST: Final = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What is drawn at one go, with the pen at (x, y), and the bounds of its ink."""
+
+    text: str
+    x: int
+    y: int
+    bounds: Bounds
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word, what stands between it and the word before, its bounds, its pieces and its characters."""
+
+    text: str
+    gap: str
+    bounds: Bounds
+    pieces: tuple[Piece, ...]
+    characters: tuple[tuple[str, Bounds], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of words in reading order, all of one face, size in pixels an em, and colour."""
+
+    face: Face
+    size: int
+    colour: Colour
+    words: tuple[Word, ...]
+    direction: str = "ltr"
+
+    @property
+    def text(self) -> str:
+        """The words with what stands between them."""
+        return "".join((word.gap if at else "") + word.text for at, word in enumerate(self.words))
+
+    @property
+    def bounds(self) -> Bounds:
+        """What holds the bounds of all words."""
+        return union([word.bounds for word in self.words])
+
+
+@dataclass(frozen=True, slots=True)
+class Setter:
+    """Fills cells with text; `characters` asks for the bounds of every character as well."""
+
+    faces: Sequence[Face]
+    direction: str = "ltr"
+    characters: bool = False
+    document: tuple[int, int] = (0, 0)
+
+    def lines(self, blocks: Sequence[Block], reader: Reader) -> Iterator[Line]:
+        """The lines of a page; a cell that not even a part of a word fits stays empty."""
+        for block in blocks:
+            face = self.faces[min(int(block.face * len(self.faces)), len(self.faces) - 1)]
+            for box in block.boxes:
+                size = int(box.cell.height / _EM)
+                text = self._fit(reader, face, size, max(box.cell.width * box.fill, box.cell.height))
+                if text:
+                    line = self._set(text, face, size, box)
+                    if line.words:
+                        yield line
+
+    def _fit(self, reader: Reader, face: Face, size: int, room: float) -> str:
+        """The longest text that comes next and fits `room` pixels; words that `face` lacks are passed over."""
+        font = face.sized(size)
+        ahead = reader.window(min(int(room / size * 4) + 2, _MOST))
+        places = [at for at, token in enumerate(ahead) if face.covers(token)]
+        while places and ahead[places[0]] == " ":
+            places.pop(0)
+        words = [ahead[at] for at in places]
+        low, high = 0, len(words)
+        while low < high:
+            middle = (low + high + 1) // 2
+            fits = self._length(font, "".join(words[:middle]).rstrip()) <= room
+            low, high = (middle, high) if fits else (low, middle - 1)
+        if low:
+            reader.skip(places[low - 1] + 1)
+            return re.sub(" +", " ", "".join(words[:low])).strip()
+        reader.skip(places[0] + 1 if places else len(ahead))
+        return self._cut(font, words[0], room) if words and self.direction != "rtl" else ""
+
+    def _cut(self, font: ImageFont.FreeTypeFont, word: str, room: float) -> str:
+        """The start of a word too long for its line, as SynthDoG cuts it; nothing below three characters."""
+        while word and self._length(font, word) > room:
+            word = word[:-1]
+        return word if len(word) > 2 else ""
+
+    def _length(self, font: ImageFont.FreeTypeFont, text: str) -> float:
+        if self.direction == "vertical":
+            return len(text) * font.size
+        return font.getlength(text, **self._shaped)
+
+    @property
+    def _shaped(self) -> dict[str, Any]:
+        return {"direction": "rtl"} if self.direction == "rtl" else {}
+
+    def _set(self, text: str, face: Face, size: int, box: Box) -> Line:
+        font = face.sized(size)
+        place = self._column if self.direction == "vertical" else self._row
+        words = [word for word in place(text, font, box.cell) if word.bounds[2] > word.bounds[0]]
+        return Line(face, size, box.colour, tuple(words), self.direction)
+
+    def _row(self, text: str, font: ImageFont.FreeTypeFont, cell: Cell) -> Iterator[Word]:
+        length = self._length(font, text)
+        lean = {"left": 0.0, "center": 0.5, "right": 1.0}[cell.align]
+        start = cell.x + (cell.width - length) * lean
+        ascent, descent = font.getmetrics()
+        base = round(cell.y + (cell.height - ascent - descent) / 2 + ascent)
+        end = 0
+        for match in _PIECE.finditer(text):
+            word, gap = match[0], text[end : match.start()]
+            before = self._length(font, text[: match.start()])
+            if self.direction == "rtl":
+                before = length - before - self._length(font, word)
+            x = round(start + before)
+            bounds = _ink(font, word, (x, base), "ls", self._shaped.get("direction"))
+            letters = tuple(self._letters(word, font, x, base)) if self.characters else ()
+            yield Word(word, gap, bounds, (Piece(word, x, base, bounds),), letters)
+            end = match.end()
+
+    def _letters(
+        self, word: str, font: ImageFont.FreeTypeFont, x: int, base: int
+    ) -> Iterator[tuple[str, Bounds]]:
+        """The bounds of single characters; joined scripts have none, for there ink flows on."""
+        if self.direction == "rtl":
+            return
+        for at, char in enumerate(word):
+            pen = x + self._length(font, word[: at + 1]) - self._length(font, char)
+            yield char, _ink(font, char, (round(pen), base), "ls")
+
+    def _column(self, text: str, font: ImageFont.FreeTypeFont, cell: Cell) -> Iterator[Word]:
+        """Characters one below the other; the cell is that of a row, turned by a quarter."""
+        width, size = self.document[0], int(font.size)
+        lean = {"left": 0.0, "center": 0.5, "right": 1.0}[cell.align]
+        x = round(width - cell.y - cell.height / 2)
+        y = round(cell.x + (cell.width - self._length(font, text)) * lean)
+        end = 0
+        for match in _PIECE.finditer(text):
+            pieces = []
+            for at, char in enumerate(match[0], match.start()):
+                pen = y + at * size
+                bounds = _ink(font, char, (x, pen), "mt", "ttb")
+                pieces.append(Piece(char, x, pen, bounds))
+            letters = tuple((piece.text, piece.bounds) for piece in pieces) if self.characters else ()
+            bounds = union([piece.bounds for piece in pieces])
+            yield Word(match[0], text[end : match.start()], bounds, tuple(pieces), letters)
+            end = match.end()
+
+
+def check(direction: str) -> None:
+    """Raises InputError for a direction that is unknown, or that this Pillow cannot set."""
+    if direction not in DIRECTIONS:
+        raise InputError(f"direction must be one of {', '.join(DIRECTIONS)}, not {direction!r}")
+    if direction != "ltr" and shaping() != "raqm":
+        raise InputError(f"setting {direction} text needs Pillow with libraqm: apt-get install libraqm0")
+
+
+def ink(image: Image.Image, lines: Sequence[Line]) -> None:
+    """Draws `lines` onto the document's picture."""
+    pen = ImageDraw.Draw(image)
+    for line in lines:
+        font = line.face.sized(line.size)
+        anchor, options = "ls", {}
+        if line.direction == "rtl":
+            options = {"direction": "rtl"}
+        elif line.direction == "vertical":
+            anchor, options = "mt", {"direction": "ttb"}
+        for word in line.words:
+            for piece in word.pieces:
+                pen.text((piece.x, piece.y), piece.text, line.colour, font, anchor=anchor, **options)
+
+
+def union(bounds: Sequence[Bounds]) -> Bounds:
+    """The smallest bounds that hold all of `bounds`."""
+    left, top, right, bottom = zip(*bounds, strict=True)
+    return min(left), min(top), max(right), max(bottom)
+
+
+def _ink(
+    font: ImageFont.FreeTypeFont,
+    text: str,
+    pen: tuple[int, int],
+    anchor: str,
+    direction: str | None = None,
+) -> Bounds:
+    """The bounds of the ink itself: Pillow's own box takes in the pen's advance as well."""
+    mask, (left, top) = font.getmask2(text, "L", anchor=anchor, direction=direction)
+    box = mask.getbbox() or (0, 0, 0, 0)
+    x, y = pen[0] + left, pen[1] + top
+    return box[0] + x, box[1] + y, box[2] + x, box[3] + y

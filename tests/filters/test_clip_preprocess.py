@@ -1,0 +1,109 @@
+"""The pixels a CLIP reads, against open_clip's own transform."""
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from filters.clip import Preprocess
+from schemas.errors import RowError
+
+transform = pytest.importorskip("open_clip.transform")
+
+
+def picture(width: int, height: int, mode: str = "RGB", seed: int = 0) -> Image.Image:
+    """Soft blotches with some grain: neither flat nor noise alone."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (7, 9, 3), np.uint8)).resize((width, height))
+    grain = rng.integers(-9, 10, (height, width, 3))
+    pixels = np.clip(np.asarray(coarse).astype(np.int64) + grain, 0, 255).astype(np.uint8)
+    return Image.fromarray(pixels).convert(mode)
+
+
+def reference(image: Image.Image, ours: Preprocess) -> np.ndarray:
+    """open_clip's transform, without the normalisation that we leave to the device."""
+    made = transform.image_transform(
+        (ours.height, ours.width),
+        is_train=False,
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        resize_mode=ours.resize_mode,
+        interpolation=ours.interpolation,
+        fill_color=ours.fill,
+    )
+    return (made(image).permute(1, 2, 0).numpy() * 255).round().astype(np.int64)
+
+
+SIDES = st.integers(1, 400)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    SIDES,
+    SIDES,
+    st.sampled_from(["RGB", "L", "RGBA", "CMYK", "P", "LA", "1"]),
+    st.sampled_from(["shortest", "longest", "squash"]),
+    st.sampled_from([(32, 32), (48, 32), (32, 56)]),
+)
+def test_pixels_are_open_clips_to_two_steps(
+    width: int, height: int, mode: str, resize_mode: str, size: tuple[int, int]
+) -> None:
+    """For any size, mode and way of resizing every pixel is within two steps of open_clip's."""
+    if max(width, height) > 40 * min(width, height):
+        return
+    image = picture(width, height, mode)
+    ours = Preprocess(size[0], size[1], resize_mode)
+    pixels = ours(image)
+    assert pixels.dtype == np.uint8
+    assert pixels.shape == (*size, 3)
+    assert np.abs(pixels.astype(np.int64) - reference(image, ours)).max() <= 2
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+def test_bytes_give_the_pixels_of_the_picture(interpolation: str) -> None:
+    """Compressed bytes and the picture that they hold give equal pixels where nothing is decoded smaller."""
+    out = io.BytesIO()
+    picture(300, 200).save(out, "PNG")
+    ours = Preprocess(64, 64, interpolation=interpolation)
+    assert np.array_equal(ours(out.getvalue()), ours(Image.open(io.BytesIO(out.getvalue()))))
+
+
+@pytest.mark.parametrize("size", [(1600, 1200), (1333, 999), (801, 2003)])
+def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same(size: tuple[int, int]) -> None:
+    """A JPEG far above the size wanted is decoded at a fraction, and the mean step to open_clip stays below 1."""
+    out = io.BytesIO()
+    picture(*size).save(out, "JPEG", quality=90)
+    ours = Preprocess(96, 96)
+    image = Image.open(io.BytesIO(out.getvalue()))
+    wanted = reference(Image.open(io.BytesIO(out.getvalue())), ours)
+    assert np.abs(ours(out.getvalue()).astype(np.int64) - wanted).mean() < 1
+    ours(image)
+    assert image.size < size
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"", "not_image"),
+        (b"no picture at all", "not_image"),
+        (b"%PDF-1.7", "unsupported_format"),
+        (b"\xff\xd8\xff\xe0" + b"\0" * 50, "undecodable"),
+    ],
+)
+def test_bytes_that_are_no_picture_are_a_row_error(data: bytes, kind: str) -> None:
+    """Whatever bytes come, the outcome is pixels or a RowError."""
+    with pytest.raises(RowError) as caught:
+        Preprocess(32, 32)(data)
+    assert caught.value.kind == kind
+
+
+def test_a_picture_above_the_limit_is_refused_from_its_header() -> None:
+    """The limit on pixels holds before any pixel is decoded."""
+    out = io.BytesIO()
+    picture(100, 100).save(out, "PNG")
+    with pytest.raises(RowError) as caught:
+        Preprocess(32, 32)(out.getvalue(), max_pixels=9_999)
+    assert caught.value.kind == "too_many_pixels"

@@ -1,0 +1,118 @@
+"""filters/language.py."""
+
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from filters.language import Language, model_of_the_wheel
+from filters.scripts import Scripts
+from schemas.errors import InputError
+from schemas.signals import LanguageSettings
+from tests.filters.captions import LANGUAGE, measured, one
+
+
+@pytest.mark.parametrize(
+    ("caption", "language"),
+    [
+        ("A dog runs along the beach with a stick in its mouth.", "en"),
+        ("A MAN IS SKIING ON THE SNOW SLOPES", "en"),
+        ("Một người đàn ông đang cầm vợt tennis đứng trên sân.", "vi"),
+        ("Zdjęcie wykonane przy użyciu teleskopu.", "pl"),
+        ("Una fotografía de un arcoíris doble.", "es"),
+        ("一只狗在海滩上跑。", "zh"),
+        ("人在ATV捕捉空气！", "zh"),
+        ("穿着T恤的小孩。", "zh"),
+        ("優の良品專門店的招牌在街上", "zh"),
+        ("凉拌木耳", "zh"),
+        ("猫がソファで寝ている。", "ja"),
+        ("東京駅前の風景", "ja"),
+        ("気象庁発表", "ja"),
+        ("해변을 달리는 개", "ko"),
+        ("大韓民國 서울의 거리", "ko"),
+        ("The Chinese character 龍 means dragon.", "en"),
+        ("Собака бежит по пляжу.", "ru"),
+        ("ένας σκύλος", "el"),
+        ("สุนัขวิ่งบนชายหาด", "th"),
+        ("ᎣᏏᏲ ᎣᎩᎾᎵᎢ", "und"),
+        ("x", "und"),
+        ("12:30 !", "und"),
+        ("", "und"),
+    ],
+)
+def test_scripts_decide_where_they_can_and_the_model_where_not(caption: str, language: str) -> None:
+    """The decision table of docs/filters.md, case by case."""
+    assert one(caption)["language"] == language
+
+
+def test_a_missing_caption_has_no_language() -> None:
+    """Null stays null, in a batch and alone."""
+    columns = measured([None, "A dog runs along the beach.", None])
+    assert columns["language"].to_pylist() == [None, "en", None]
+    assert [score is None for score in columns["language_score"].to_pylist()] == [True, False, True]
+
+
+def test_a_caption_is_judged_alone() -> None:
+    """The batch that a caption comes in changes nothing."""
+    captions = [
+        "一只狗",
+        "Ein Hund läuft am Strand entlang.",
+        "hund",
+        "犬がいる",
+        "",
+        "Ωμέγα",
+        "DOG ON A BEACH",
+    ]
+    together = measured([*captions, *reversed(captions)])["language"].to_pylist()
+    assert together[: len(captions)] == [one(caption)["language"] for caption in captions]
+    assert together[len(captions) :] == together[: len(captions)][::-1]
+
+
+def test_scores_lie_between_nothing_and_one() -> None:
+    """Whatever decided, the score is a share or a probability."""
+    scores = measured(["A dog", "一只狗 dog", "собака", "", "zzz qqq", "A man is standing there"])[
+        "language_score"
+    ]
+    assert all(0 <= score <= 1 for score in scores.to_pylist())
+
+
+def test_a_missing_model_is_one_sentence_that_names_the_file(tmp_path: Path) -> None:
+    """The setting is named, so that a person knows what to change."""
+    with pytest.raises(InputError, match=r"nowhere\.bin.*signals\.language\.model"):
+        Language(LanguageSettings(model=str(tmp_path / "nowhere.bin")))
+
+
+@pytest.mark.parametrize("size", [0, 8, 5000, 900_000])
+def test_a_damaged_model_is_one_sentence_and_not_a_crash(tmp_path: Path, size: int) -> None:
+    """fastText's loader dies of some truncated files; the process that tries is not this one."""
+    path = tmp_path / "damaged.ftz"
+    path.write_bytes(model_of_the_wheel().read_bytes()[:size])
+    with pytest.raises(InputError, match=r"damaged\.ftz is damaged"):
+        Language(LanguageSettings(model=str(path)))
+
+
+def test_another_sound_model_is_taken_by_path(tmp_path: Path) -> None:
+    """A model that is not known by its digest is tried, loaded and named by its digest."""
+    path = tmp_path / "mine.ftz"
+    path.write_bytes(model_of_the_wheel().read_bytes() + b"\0")
+    mine = Language(LanguageSettings(model=str(path)))
+    captions = pa.array(["Una fotografía de un arcoíris doble."])
+    scripts = Scripts().measure(captions)["scripts"]
+    assert mine.measure(captions, scripts)["language"].to_pylist() == ["es"]
+    assert mine.model_sha256 != LANGUAGE.model_sha256
+
+
+def test_sentences_are_told_as_well_as_the_model_alone_and_chinese_better(test_data: Path) -> None:
+    """English and Chinese at 99 % or more, no other language a point below bare fastText; und is wrong."""
+    lines = (test_data / "langid/sentences.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    rows = [row for row in (line.split("\t") for line in lines) if row[1] == "sentence"]
+    ours = measured([text for _, _, text in rows])["language"].to_pylist()
+    bare = [LANGUAGE.bare(text)[0] for _, _, text in rows]
+    total, right, model = Counter[str](), Counter[str](), Counter[str]()
+    for (truth, _, _), mine, theirs in zip(rows, ours, bare, strict=True):
+        total[truth] += 1
+        right[truth] += mine == truth
+        model[truth] += theirs == truth
+    assert right["en"] >= 0.99 * total["en"] and right["zh"] >= 0.99 * total["zh"]
+    assert [name for name in total if right[name] < model[name] - 0.01 * total[name]] == []

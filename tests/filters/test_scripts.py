@@ -1,0 +1,82 @@
+"""filters/scripts.py and filters/written.py."""
+
+from collections import Counter
+
+import pyarrow as pa
+import pytest
+import regex  # type: ignore[import-untyped]
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from filters.scripts import SCRIPTS, Scripts
+from filters.written import SCRIPTS_OF, admitted, base, scripts_of
+from schemas.row import SIGNALS
+
+
+def slowly(text: str) -> list[tuple[str, int]]:
+    """The oracle: every letter asked for every script."""
+    counts: Counter[str] = Counter()
+    for letter in regex.findall(r"[\p{L}〇]", text):
+        own = [name for name in SCRIPTS if name != "Other" and regex.match(rf"\p{{Script={name}}}", letter)]
+        if not own and regex.match(r"[\p{Script=Common}\p{Script=Inherited}]", letter):
+            continue
+        counts[own[0] if own else "Other"] += 1
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def counted(captions: list[str | None]) -> list[list[tuple[str, int]] | None]:
+    columns = Scripts().measure(pa.array(captions, pa.string()))
+    rows = columns["scripts"].to_pylist()
+    assert columns["letters"].to_pylist() == [
+        None if r is None else sum(o["letters"] for o in r) for r in rows
+    ]
+    return [None if row is None else [(one["script"], one["letters"]) for one in row] for row in rows]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.none() | st.text(st.characters(codec="utf-8"), max_size=12), max_size=4))
+def test_the_table_agrees_with_unicode_letter_by_letter(captions: list[str | None]) -> None:
+    """A batch through the table is what the properties say of each letter."""
+    assert counted(captions) == [None if text is None else slowly(text) for text in captions]
+
+
+@pytest.mark.parametrize(
+    ("caption", "scripts"),
+    [
+        ("Hello", [("Latin", 5)]),
+        ("naïve Łódź", [("Latin", 9)]),
+        ("αβ and 世界", [("Latin", 3), ("Greek", 2), ("Han", 2)]),
+        ("犬がいる カメラー", [("Hiragana", 3), ("Katakana", 3), ("Han", 1)]),
+        ("5 µm, 30 %, 𝑥 ™ ½", [("Latin", 1)]),
+        ("한국어", [("Hangul", 3)]),
+        ("", []),
+        ("123 !?", []),
+    ],
+)
+def test_letters_count_for_their_script_and_shared_signs_for_none(
+    caption: str, scripts: list[tuple[str, int]]
+) -> None:
+    """Most frequent first, ties by name; digits, punctuation, the micro sign and ー count for none."""
+    assert counted([caption]) == [scripts]
+
+
+def test_the_columns_are_those_of_the_signals() -> None:
+    """The types fit the schema of work/signals."""
+    columns = Scripts().measure(pa.array(["a", None], pa.string()))
+    assert {name: column.type for name, column in columns.items()} == {
+        name: SIGNALS.field(name).type for name in ("letters", "scripts")
+    }
+
+
+def test_every_language_is_written_in_scripts_that_exist() -> None:
+    """The table of languages names Unicode scripts, and folding leads into it."""
+    assert set(scripts_of(sorted(SCRIPTS_OF))) <= set(SCRIPTS)
+    assert len(SCRIPTS) == len(set(SCRIPTS)) and list(SCRIPTS) == sorted(SCRIPTS)
+    assert scripts_of(["en", "zh-TW"]) == ("Bopomofo", "Han", "Latin")
+
+
+def test_languages_are_told_without_region_and_their_parts_are_admitted() -> None:
+    """Regional labels fold, and Norwegian is Bokmål and Nynorsk."""
+    assert [base(name) for name in ("zh-TW", "yue", "pt_BR", "EN", "als")] == ["zh", "zh", "pt", "en", "de"]
+    assert set(admitted(["no"])) >= {"no", "nb", "nn"}
+    assert set(admitted(["nb"])) == {"nb", "no"}
