@@ -9,7 +9,7 @@ from pipelines.compose import WORKER as COMPOSE
 from pipelines.compose import compose_fingerprint
 from pipelines.dedup import DedupPlan, dedup, partitions_for
 from pipelines.engines.step import Done, Engine, Json, Limits, Resources, Step
-from pipelines.files import join
+from pipelines.files import absolute, join
 from pipelines.fingerprints import fingerprint
 from pipelines.layout import Layout
 from pipelines.manifest import Results, write_card
@@ -18,6 +18,8 @@ from pipelines.measure import measure_fingerprint
 from pipelines.progress import Reporter
 from pipelines.readers import InputShard, discover, identity
 from pipelines.receipts import Receipts, Task
+from pipelines.score import WORKER as SCORE
+from pipelines.score import score_fingerprint
 from pipelines.select import select
 from pipelines.shard import WORKER as SHARD
 from pipelines.shard import Planned, plan, shard_fingerprint, strata
@@ -25,7 +27,7 @@ from pipelines.verdicts import Verdicts
 from schemas.errors import InputError
 from schemas.recipe import Recipe
 
-PHASES = ("measure", "dedup", "select", "compose", "shard", "card")
+PHASES = ("measure", "dedup", "score", "select", "compose", "shard", "card")
 
 Name = tuple[str, str]
 """(source, shard)"""
@@ -53,7 +55,8 @@ class Build:
     def discover(self) -> None:
         """Find every source's input shards; InputError where there are none."""
         for source in self.recipe.sources:
-            found = discover(source.id, source.path, source.kind, source.storage_options)
+            paths = [absolute(path) for path in source.path]
+            found = discover(source.id, paths, source.kind, source.storage_options)
             if not found.shards:
                 raise InputError(
                     f"source {source.id}: nothing to read in {', '.join(source.path)}; give tars, Parquet files, "
@@ -66,7 +69,11 @@ class Build:
 
     def measure(self) -> None:
         """Signals of every shard, then the checks that are made once a source is measured."""
-        verdicts = Verdicts.read(self.layout).updated(self.given_verdicts)
+        kept = Verdicts.read(self.layout)
+        verdicts = kept.updated(self.given_verdicts)
+        for name in self.shards:
+            if verdicts.of(*name) != kept.of(*name):
+                verdicts.of(*name).write(self.layout, *name)
         with ThreadPoolExecutor(8) as pool:
             identities = dict(zip(self.shards, pool.map(self._identity, self.shards.values()), strict=True))
         tasks = []
@@ -74,7 +81,7 @@ class Build:
             source = self.recipe.source(shard.source)
             known = verdicts.of(*name)
             mark = measure_fingerprint(self.recipe, source, identities[name], known.by_member())
-            body = {"input": shard.to_json(), "shard": "/".join(name), "verdicts": known.by_row()}
+            body = {"input": shard.to_json(), "shard": "/".join(name), "known": known.by_member()}
             tasks.append(Task("/".join(name), mark, body))
         receipts = Receipts(self.layout, "measure")
         self._remove_strangers(receipts, tasks)
@@ -107,13 +114,11 @@ class Build:
         rows = sum(receipt["rows"] for receipt in self.results.measured.values())
 
         def work(done: Callable[[Json], None]) -> Json:
-            scratch = join(self.layout.work, "exchange", "dedup")
-            self.layout.store.remove_folder(scratch)
             return dedup(
                 self.engine,
                 DedupPlan(
                     work=self.layout.work,
-                    scratch=scratch,
+                    scratch=join(self.layout.exchange, "dedup"),
                     shards=tuple(self.shards),
                     distance=distance,
                     partitions=partitions_for(rows),
@@ -125,6 +130,22 @@ class Build:
 
         self.results.clusters = self._whole("dedup", mark, work)
         self.results.dedup_mark = mark
+
+    def score(self) -> None:
+        """CLIP scores of the rows that reach the clip rule, in sources that are scored."""
+        tasks = []
+        for name in sorted(self.shards):
+            source = self.recipe.source(name[0])
+            if self.recipe.is_scored(source):
+                signals = self.results.marks[name]
+                body = {"source": name[0], "shard": name[1], "number": 0, "signals": signals}
+                body["input"] = self.shards[name].to_json()
+                tasks.append(Task("/".join(name), score_fingerprint(self.recipe, source, signals), body))
+        if not tasks:
+            return
+        results = self._phase("score", self._score_step(), tasks)
+        self.results.scored = {_name(task.name): r for task, r in zip(tasks, results, strict=True)}
+        self.results.score_marks = {_name(task.name): task.fingerprint for task in tasks}
 
     def select(self) -> None:
         """A decision for every row."""
@@ -142,7 +163,8 @@ class Build:
         for name in sorted(self.shards):
             source = self.recipe.source(name[0])
             digest = self.results.decided[name]["kept_digest"]
-            mark = compose_fingerprint(self.recipe, source, digest, self.results.marks[name])
+            marks = [self.results.marks[name], self.results.score_marks.get(name)]
+            mark = compose_fingerprint(self.recipe, source, digest, marks)
             tasks.append(Task("/".join(name), mark, {"source": name[0], "shard": name[1]}))
         results = self._phase("compose", self._step("compose", COMPOSE), tasks)
         self.results.composed = {_name(task.name): r for task, r in zip(tasks, results, strict=True)}
@@ -176,7 +198,8 @@ class Build:
         for source in settings["sources"]:
             for key in ("path", "storage_options", "max_quarantine", "origin", "licence"):
                 source.pop(key)
-        mark = fingerprint("select", 1, settings, self.results.dedup_mark)
+        scores = sorted([*name, mark] for name, mark in self.results.score_marks.items())
+        mark = fingerprint("select", 1, settings, self.results.dedup_mark, scores)
 
         def work(done: Callable[[Json], None]) -> Json:
             receipts = self._decide(write)
@@ -195,6 +218,7 @@ class Build:
             self.layout,
             sorted(self.shards),
             partitions_for(rows),
+            scored=self.results.scored,
             repeats=self.results.clusters["memberships"]["repeat"] > 0,
             write=write,
             limits=self._limits(),
@@ -291,15 +315,16 @@ class Build:
         return [(name, receipt["bad"]) for name, receipt in self.results.measured.items() if receipt["bad"]]
 
     def _remove_strangers(self, receipts: Receipts, tasks: Sequence[Task]) -> None:
-        """Remove what is left of shards that are no longer in the sources."""
+        """Remove what is left of shards that are no longer in the sources; a file may have no receipt."""
         for name in receipts.strangers(tasks):
-            source, shard = _name(name)
-            layout = self.layout
-            for path in (layout.signals, layout.clusters, layout.scores, layout.decisions, layout.samples):
-                layout.store.remove(path(source, shard))
-            layout.store.remove(layout.verdicts(source, shard))
-            Receipts(layout, "compose").forget(name)
+            Receipts(self.layout, "compose").forget(name)
             receipts.forget(name)
+        store = self.layout.store
+        for kind in ("signals", "clusters", "scores", "decisions", "samples"):
+            folder = join(self.layout.work, kind)
+            for info in store.list_files(folder) if store.is_folder(folder) else ():
+                if _name(info.name.removesuffix(".parquet")) not in self.shards:
+                    store.remove(info.path)
 
     def _identity(self, shard: InputShard) -> str:
         return identity(shard, self.recipe.source(shard.source).storage_options)
@@ -316,8 +341,22 @@ class Build:
         ]
         return {**asdict(planned.stratum), "name": planned.name, "shard": planned.name, "parts": parts}
 
+    def _score_step(self) -> Step:
+        """A step whose deadline is that of a batch, and whose memory is the model's business."""
+        step = self._step("score", SCORE)
+        scorers = self.recipe.clip.scorers.values() if self.recipe.clip else ()
+        rows = max((scorer.batch_size for scorer in scorers), default=1)
+        limits = replace(
+            step.limits,
+            row_cpu_seconds=step.limits.row_cpu_seconds * rows,
+            row_wall_seconds=step.limits.row_wall_seconds * rows,
+            memory_bytes=0,
+            threads=max((scorer.threads for scorer in scorers), default=1),
+        )
+        return replace(step, limits=limits)
+
     def _step(self, phase: str, worker: str) -> Step:
-        setup: Json = {"recipe": self.recipe.model_dump(mode="json"), "layout": asdict(self.layout)}
+        setup: Json = {"recipe": self.recipe.to_json(), "layout": asdict(self.layout)}
         return Step(phase, worker, setup, self._limits(), self._resources(phase))
 
     def _limits(self) -> Limits:

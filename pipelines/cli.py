@@ -76,6 +76,7 @@ def _phase(name: str, summary: str) -> None:
 
 _phase("measure", "Measure every signal of every row; earlier results are kept.")
 _phase("dedup", "Find the duplicates among all measured rows.")
+_phase("score", "Score the pairs that reach the clip rule.")
 _phase("compose", "Compose the samples of the kept rows.")
 _phase("shard", "Write the output shards.")
 _phase("card", "Write the manifest and the dataset card.")

@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.engines.step import IDLE, SEVERAL, At, Json
+from pipelines.engines.step import At, Json
 from pipelines.fingerprints import fingerprint
 from pipelines.layout import Layout
 from pipelines.parquet import read_table, write_tables
@@ -47,7 +47,7 @@ _SIGNALS = [
 ]
 
 
-def compose_fingerprint(recipe: Recipe, source: Source, kept_digest: str, signals: str) -> str:
+def compose_fingerprint(recipe: Recipe, source: Source, kept_digest: str, signals: list[str | None]) -> str:
     """What the samples of one shard depend on."""
     return fingerprint("compose", 1, recipe.tasks, source.id, source.licence, kept_digest, signals)
 
@@ -62,13 +62,11 @@ class Compose:
     def run(self, task: Json, at: At) -> Json:
         """Writes the shard's samples; the receipt counts them by task, split and language."""
         source = self._recipe.source(task["source"])
-        at(SEVERAL)
         rows = self._kept(source.id, task["shard"])
         samples = [made for row in rows if (made := self._sample(source, row)) is not None]
         samples.sort(key=lambda made: (made["task"], made["split"], made["key"]))
         table = pa.Table.from_pylist(samples, SAMPLES)
         write_tables(self._layout, self._layout.samples(source.id, task["shard"]), SAMPLES, [table])
-        at(IDLE)
         return {"samples": len(samples), "counts": _counts(samples)}
 
     def _kept(self, source: str, shard: str) -> list[dict[str, Any]]:
@@ -76,13 +74,24 @@ class Compose:
         decisions = read_table(self._layout, self._layout.decisions(source, shard), ["decision", "split"])
         signals = read_table(self._layout, self._layout.signals(source, shard), _SIGNALS)
         table = signals.append_column("split", decisions["split"])
+        table = table.append_column("clip_score", self._scores(source, shard, signals))
         return list(table.filter(pc.equal(decisions["decision"], "kept")).to_pylist())
+
+    def _scores(self, source: str, shard: str, signals: pa.Table) -> pa.Array:
+        path = self._layout.scores(source, shard)
+        if not self._recipe.is_scored(self._recipe.source(source)):
+            return pa.nulls(signals.num_rows, pa.float32())
+        scores = read_table(self._layout, path, ["member", "clip_score"])
+        members = signals["member"].combine_chunks()
+        return scores["clip_score"].combine_chunks().take(
+            pc.index_in(members, value_set=scores["member"].combine_chunks())
+        )
 
     def _sample(self, source: Source, row: dict[str, Any]) -> dict[str, Any] | None:
         sample = self._made(source, row)
         if sample is None or sample.task not in self._recipe.tasks:
             return None
-        carried = ("member", "offset", "url", "phash", "language_score")
+        carried = ("member", "offset", "url", "phash", "language_score", "clip_score")
         return {
             **{name: row[name] for name in carried},
             "task": sample.task,

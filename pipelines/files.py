@@ -20,11 +20,11 @@ from typing import Any, BinaryIO, Final, cast
 
 import fsspec
 
-from pipelines.paths import FileInfo, is_local, join, local_path, prefix_of, protocol_of, walk
+from pipelines.paths import FileInfo, absolute, is_local, join, local_path, prefix_of, protocol_of, walk
 from pipelines.store_failures import foreign, remedy, shown, why
 from schemas.errors import InputError, OutputError
 
-__all__ = ["MIB", "FileInfo", "Store", "is_local", "join", "local_path"]
+__all__ = ["MIB", "FileInfo", "Store", "absolute", "is_local", "join", "local_path"]
 
 MIB: Final = 1024 * 1024
 # of the content alone where there is one: GCS changes its etag with the metadata too

@@ -30,6 +30,11 @@ class Layout:
         return join(self.work, "tmp", self.run)
 
     @property
+    def exchange(self) -> str:
+        """What passes between the steps of this run, and is gone when it ends."""
+        return join(self.work, "exchange", self.run)
+
+    @property
     def is_local(self) -> bool:
         return is_local(self.out)
 

@@ -12,7 +12,17 @@ from pipelines.fingerprints import versions
 from pipelines.layout import Layout
 from pipelines.measure import FILTERS
 from pipelines.verdicts import Verdicts
-from schemas.manifest import UNNAMED, BadShard, Funnel, Manifest, Output, RuleCount, SampleCount, Source, Verdict
+from schemas.manifest import (
+    UNNAMED,
+    BadShard,
+    Funnel,
+    Manifest,
+    Output,
+    RuleCount,
+    SampleCount,
+    Source,
+    Verdict,
+)
 from schemas.recipe import Recipe
 from schemas.rules import RuleSettings
 
@@ -28,6 +38,8 @@ class Results:
     verdicts: Verdicts = field(default_factory=Verdicts)
     clusters: Json = field(default_factory=dict)
     dedup_mark: str = ""
+    scored: dict[Name, Json] = field(default_factory=dict)
+    score_marks: dict[Name, str] = field(default_factory=dict)
     decided: dict[Name, Json] = field(default_factory=dict)
     composed: dict[Name, Json] = field(default_factory=dict)
     sample_marks: dict[Name, str] = field(default_factory=dict)
@@ -85,13 +97,15 @@ def _manifest(recipe: Recipe, results: Results, outputs: dict[str, Output]) -> M
             Source(id=s.id, origin=s.origin, licence=s.licence, role=s.role, rows=found[s.id].rows)
             for s in recipe.sources
         ),
+        scorers=sorted({name for receipt in results.scored.values() for name in receipt["scorers"]}),
         thresholds={source.id: _thresholds(recipe, source.id) for source in recipe.sources},
         funnel=found,
         samples=_samples(results.composed),
         verdicts=tuple(
-            Verdict(source=one["source"], shard=one["shard"], member=one["member"], error=one["kind"])
-            for one in results.verdicts.dump()
-            if (one["source"], one["shard"]) in results.measured
+            Verdict(source=source, shard=shard, member=member, error=kind)
+            for (source, shard), receipt in sorted(results.measured.items())
+            for member, kind in results.verdicts.of(source, shard).by_member().items()
+            if member in receipt["blamed"].values()
         ),
         bad_shards=tuple(
             BadShard(source=source, shard=shard, rows=receipt["rows"], error="damaged")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from filters.caption import Captions
 from filters.language import Language
@@ -81,7 +82,7 @@ class Measure:
     def _records(self, shard: InputShard, task: Json, at: At, counts: "Counts") -> Iterator[Json]:
         """One record a row that takes part; `at` is told of a row before it is read."""
         number = task.get("only", 0)
-        verdicts = {} if "only" in task else task.get("verdicts", {})
+        found, known = ({}, {}) if "only" in task else (task.get("verdicts", {}), task.get("known", {}))
         source = self._recipe.source(shard.source)
         rows = read(shard, source.columns, source.storage_options, number, self._recipe.read)
         while True:
@@ -93,12 +94,15 @@ class Measure:
                 return
             if row is None:
                 return
-            verdict = verdicts.get(str(number))
+            # one of an earlier run goes by member: the shard may have been written anew since
+            verdict = found.get(str(number)) or known.get(row.member)
             record = self._record(shard, row, verdict)
             if record is not None:
                 if verdict:
                     counts.verdicts[str(number)] = row.member
                 yield record
+            if "only" in task:
+                return
             number += 1
 
     def _record(self, shard: InputShard, row: RawRow, verdict: str | None) -> Json | None:
@@ -183,6 +187,7 @@ class Counts:
 
     def __init__(self) -> None:
         self.rows = 0
+        self.bytes = 0
         self.captions = 0
         self.errors: dict[str, int] = {}
         self.bad: str | None = None
@@ -191,6 +196,7 @@ class Counts:
     def add(self, table: pa.Table) -> None:
         """Count one table of signals."""
         self.rows += table.num_rows
+        self.bytes += pc.sum(table["byte_size"]).as_py() or 0
         self.captions += table.num_rows - table["caption_raw"].null_count
         for error in table["error"].drop_null().to_pylist():
             self.errors[error] = self.errors.get(error, 0) + 1
@@ -199,6 +205,7 @@ class Counts:
         """The counts as JSON."""
         return {
             "rows": self.rows,
+            "bytes": self.bytes,
             "captions": self.captions,
             "errors": dict(sorted(self.errors.items())),
             "bad": self.bad,

@@ -32,6 +32,11 @@ def local_path(path: str) -> str:
     return path.removeprefix("file://")
 
 
+def absolute(path: str) -> str:
+    """The path from the root, so that every process means the same file, wherever it runs."""
+    return os.path.abspath(local_path(path)) if is_local(path) else path
+
+
 def join(folder: str, *names: str) -> str:
     """The path of something below `folder`, local or not."""
     return "/".join((folder.rstrip("/"), *names) if folder else names)

@@ -36,7 +36,7 @@ class Meter:
 
     def __init__(self, phase: str, tasks: int, done: int) -> None:
         self.phase, self.tasks, self.done = phase, tasks, done
-        self.rows = self.bytes = self.kept = self.judged = 0
+        self.rows = self.bytes = self.kept = self.judged = self.measured = 0
         self.since = time.monotonic()
 
     def add(self, receipt: dict[str, Any]) -> None:
@@ -45,6 +45,11 @@ class Meter:
         self.bytes += int(receipt.get("bytes", 0))
         self.kept += int(receipt.get("kept", 0))
         self.judged += int(receipt.get("rows", 0)) if "kept" in receipt else 0
+        self.measured += int(receipt.get("rows", 0)) if "kept" not in receipt else 0
+
+    def settle(self) -> None:
+        """At the end of a phase: the rows of its receipts, where a row that was tried again counts once."""
+        self.rows = self.measured or self.rows
 
     def text(self) -> str:
         """The figures that this phase has, in a few words."""
@@ -88,6 +93,7 @@ class Live:
         self._show()
 
     def end(self) -> None:
+        self._meter.settle()
         self._show()
 
     def close(self) -> None:
@@ -125,6 +131,7 @@ class Lines:
         self._now_and_then()
 
     def end(self) -> None:
+        self._meter.settle()
         self._line("end", self._text())
 
     def close(self) -> None:

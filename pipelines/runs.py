@@ -19,7 +19,7 @@ from pipelines.build import Build
 from pipelines.claim import claimed
 from pipelines.engines.local import LocalEngine, default_workers
 from pipelines.engines.step import Engine
-from pipelines.files import join
+from pipelines.files import absolute, join
 from pipelines.layout import Layout
 from pipelines.manifest import funnels
 from pipelines.progress import Lines, Live, Reporter
@@ -51,20 +51,31 @@ class Options:
 
 def run(recipe: Recipe, until: str, options: Options, dry: bool = False) -> None:
     """Run the phases up to `until`, then print the funnel; raises where input shards were damaged."""
-    layout = Layout(recipe.out, uuid.uuid4().hex[:12], dict(recipe.storage_options))
+    _check(options)
+    layout = Layout(absolute(recipe.out), uuid.uuid4().hex[:12], dict(recipe.storage_options))
     verdicts = _verdicts(options)
     reporter = reporter_for(options)
     started = time.time()
     with claimed(layout), Logged(reporter, layout) as logged, engine_for(options, recipe, logged) as engine:
         engine.open(layout)
         work = Build(recipe, layout, engine, logged, verdicts)
-        work.run("dedup" if dry else until)
+        work.run("score" if dry else until)
         decided = work.dry_select() if dry else work.results.decided
         logged.close()
-        if until == "card":
+        if until == "card" and not dry:
             _write_run(layout, options, started)
     _tell(recipe, decided, layout, options, until)
     _raise_for_bad_shards(work)
+
+
+def _check(options: Options) -> None:
+    """InputError where an option belongs to an engine that is not asked for."""
+    if options.address is not None and options.engine is not EngineName.ray:
+        raise InputError("--address names a Ray cluster: give --engine ray with it")
+    if options.runner and options.engine is not EngineName.beam:
+        raise InputError(
+            f"what follows -- ({options.runner[0]} …) is for a Beam runner: give --engine beam with it"
+        )
 
 
 def reporter_for(options: Options) -> Reporter:
@@ -127,7 +138,9 @@ class Logged:
         self._reporter.task(receipt)
 
     def end(self) -> None:
-        self._event("end", tasks=self._tasks, ran=self._tasks - self._before, seconds=time.time() - self._since)
+        self._event(
+            "end", tasks=self._tasks, ran=self._tasks - self._before, seconds=time.time() - self._since
+        )
         self._reporter.end()
 
     def say(self, sentence: str) -> None:
@@ -135,17 +148,16 @@ class Logged:
         self._reporter.say(sentence)
 
     def close(self) -> None:
-        """Write the log, and leave the terminal as it was."""
+        """Leave the terminal as it was."""
         self._reporter.close()
-        if self._events:
-            text = "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in self._events)
-            path = join(self._layout.work, "log", f"{self._layout.run}.jsonl")
-            self._layout.store.write_bytes(path, text.encode("utf-8", "surrogatepass"), self._layout.tmp)
-            self._events.clear()
 
     def _event(self, event: str, **facts: Any) -> None:
+        """Write the log anew: it is short, and a killed run leaves it too."""
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         self._events.append({"time": now, "event": event, "phase": self._phase, **facts})
+        text = "".join(json.dumps(event) + "\n" for event in self._events)
+        path = join(self._layout.work, "log", f"{self._layout.run}.jsonl")
+        self._layout.store.write_bytes(path, text.encode(), self._layout.tmp)
 
 
 def _verdicts(options: Options) -> Verdicts:

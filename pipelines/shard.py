@@ -1,6 +1,6 @@
 """Phase shard: samples with their pictures' bytes, planned from counts and written one shard a task."""
 
-import tempfile
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from filters.picture import Pictures
 from filters.resize import resized
 from pipelines.compose import SAMPLES
-from pipelines.engines.step import IDLE, At, Json
+from pipelines.engines.step import At, Json
 from pipelines.fingerprints import fingerprint, versions
 from pipelines.layout import Layout
 from pipelines.parquet import read_table
@@ -20,7 +20,7 @@ from pipelines.readers import InputShard, fetch
 from pipelines.writers import parquet, webdataset
 from pipelines.writers.columns import Item
 from pipelines.writers.sink import Written
-from schemas.errors import InputError
+from schemas.errors import InputError, RowError
 from schemas.recipe import Recipe, Resize
 from schemas.sample import Image, Sample
 
@@ -115,14 +115,13 @@ class WriteShard:
 
     def run(self, task: Json, at: At) -> Json:
         """The receipt lists the files written: name, size, SHA-256, rows."""
-        with tempfile.TemporaryFile() as scratch:
+        path = self._layout.at(task["name"])
+        with self._layout.store.scratch(path) as scratch:
             samples = Gathered(scratch)
             for part in task["parts"]:
                 self._gather(task, part, samples)
-            at(0)
             files = self._write(task["name"], samples.items(self._recipe.resize), task["task"] == "text")
-            at(IDLE)
-        return {"files": files, "samples": len(samples)}
+        return {"files": files, "samples": len(samples), "bytes": sum(file["size"] for file in files)}
 
     def _gather(self, task: Json, part: Json, samples: "Gathered") -> None:
         """Read a part's samples and copy their pictures into the scratch file."""
@@ -135,14 +134,24 @@ class WriteShard:
         source = self._recipe.source(task["source"])
         shard = InputShard.from_json(part["input"])
         places: dict[str, tuple[int, int]] = {}
+        digests: dict[str, str] = {}
         # in file order, which a disk and an object store like best
         wanted = sorted(((row["member"], row["offset"]) for row in rows), key=lambda one: one[1] or 0)
         limits = self._recipe.read
         for member, data in fetch(shard, source.columns, wanted, source.storage_options, limits):
-            places[member] = samples.keep(self._pictures.stored(data))
+            try:
+                stored = self._pictures.stored(data)
+            except RowError:
+                continue
+            digests[member] = hashlib.sha256(stored).hexdigest()
+            with self._layout.store.unpacking(task["name"]):
+                places[member] = samples.keep(stored)
         for row in rows:
-            if row["member"] not in places:
-                raise InputError(f"{shard}: the picture of {row['member']} is gone; measure the source again")
+            image = Sample.from_json(row["sample"]).images[0]
+            if digests.get(row["member"]) != image.sha256:
+                raise InputError(
+                    f"{shard}: the picture of {row['member']} is not what was measured; run the same command again"
+                )
             samples.rows.append((row, places[row["member"]]))
 
     def _write(self, name: str, items: Iterator[Item], is_text: bool) -> list[Json]:

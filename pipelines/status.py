@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,15 +14,20 @@ from rich.table import Table
 from pipelines.engines.step import Json
 from pipelines.files import join, local_path
 from pipelines.layout import SHARD_PHASES, Layout
+from pipelines.verdicts import Verdicts
 from schemas.errors import InputError
 
 
 @dataclass(frozen=True)
 class Status:
-    """A corpus folder: whether a run holds it, tasks done and rows by phase, errors, the last log."""
+    """A corpus folder: whether a run holds it, tasks done and rows by phase, errors, the last log.
+
+    `phase` is the one that the last run got to; `verdicts` counts rows.
+    """
 
     running: bool
     finished: bool
+    phase: str
     tasks: dict[str, int]
     rows: int
     quarantined: dict[str, int]
@@ -51,16 +57,20 @@ def read(folder: str) -> Status:
                 errors.update(receipt["errors"])
                 if receipt["bad"]:
                     damaged.append(f"{name}: {receipt['bad']}")
-    verdicts = join(layout.work, "verdicts")
-    count = len(layout.store.list_files(verdicts)) if layout.store.is_folder(verdicts) else 0
+    verdicts = sum(len(one.members) for one in Verdicts.read(layout).shards.values())
+    last = _last(layout)
+    phase = str(last[-1]["phase"]) if last else ""
     finished = layout.store.exists(layout.at("manifest.json"))
     ordered = dict(sorted(errors.items(), key=lambda pair: (-pair[1], pair[0])))
-    return Status(_held(layout), finished, tasks, rows, ordered, damaged, count, _last(layout))
+    return Status(_held(layout), finished, phase, tasks, rows, ordered, damaged, verdicts, last)
 
 
 def show(status: Status, console: Console) -> None:
     """Print the status for a person."""
-    state = "running" if status.running else "finished" if status.finished else "not finished; run it again to go on"
+    where = f" (last in phase {status.phase})" if status.phase else ""
+    state = "finished" if status.finished else f"not finished{where}; run it again to go on"
+    if status.running:
+        state = f"running{where}"
     console.print(f"state: {state}", highlight=False)
     table = Table("phase", "tasks done")
     for phase, done in status.tasks.items():
@@ -72,7 +82,7 @@ def show(status: Status, console: Console) -> None:
     for line in status.damaged:
         console.print(f"  damaged shard {line}", highlight=False)
     if status.verdicts:
-        console.print(f"shards with verdicts (crash, deadline, memory): {status.verdicts}", highlight=False)
+        console.print(f"rows given up for crash, deadline or memory: {status.verdicts:,}", highlight=False)
     for event in status.last:
         if event["event"] == "failed":
             console.print(f"last run failed in {event['phase']}: {event['message']}", highlight=False)
@@ -82,10 +92,13 @@ def _receipts(layout: Layout, phase: str) -> list[tuple[str, Json]]:
     folder = join(layout.work, "receipts", phase)
     if not layout.store.is_folder(folder):
         return []
-    return [
-        (info.name.partition("/")[2].removesuffix(".json"), json.loads(layout.store.read_bytes(info.path)))
-        for info in layout.store.list_files(folder)
-    ]
+    found = []
+    for info in layout.store.list_files(folder):
+        # a run may take one away at this moment
+        with suppress(InputError):
+            receipt = json.loads(layout.store.read_bytes(info.path))
+            found.append((info.name.partition("/")[2].removesuffix(".json"), receipt))
+    return found
 
 
 def _held(layout: Layout) -> bool:

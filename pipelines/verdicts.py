@@ -1,7 +1,8 @@
 """Verdicts: rows that were given up on for time or memory, or because they kill their process.
 
 They depend on the machine, so they are an input of every later run on the same folder, are listed in
-the manifest, and can be replayed elsewhere.
+the manifest, and can be replayed elsewhere. They name a row by its member, which stays when the shard
+is written anew.
 """
 
 import json
@@ -18,28 +19,23 @@ KINDS = ("crash", "deadline", "out_of_memory")
 
 @dataclass(frozen=True)
 class ShardVerdicts:
-    """Of one shard: row number -> (member, kind)."""
+    """Of one shard: member -> kind."""
 
-    rows: Mapping[int, tuple[str, str]] = field(default_factory=dict)
-
-    def by_row(self) -> dict[str, str]:
-        """As a task carries them: row number -> kind."""
-        return {str(row): kind for row, (_, kind) in sorted(self.rows.items())}
+    members: Mapping[str, str] = field(default_factory=dict)
 
     def by_member(self) -> dict[str, str]:
-        """As signals depend on them: member -> kind."""
-        return {member: kind for member, kind in sorted(self.rows.values())}
+        """As tasks carry them and signals depend on them, sorted."""
+        return dict(sorted(self.members.items()))
 
     def found(self, kinds: Mapping[str, str], members: Mapping[str, str]) -> "ShardVerdicts":
         """With what a receipt says: kinds and members by row number."""
-        rows = dict(self.rows)
-        rows.update({int(row): (members[row], kind) for row, kind in kinds.items() if row in members})
-        return ShardVerdicts(rows)
+        fresh = {members[row]: kind for row, kind in kinds.items() if row in members}
+        return ShardVerdicts({**self.members, **fresh})
 
     def write(self, layout: Layout, source: str, shard: str) -> None:
         """Keep them in the work folder."""
-        record = [{"row": row, "member": member, "kind": kind} for row, (member, kind) in sorted(self.rows.items())]
-        body = json.dumps(record, ensure_ascii=False, indent=1).encode() + b"\n"
+        record = [{"member": member, "kind": kind} for member, kind in self.by_member().items()]
+        body = json.dumps(record, indent=1).encode() + b"\n"
         layout.store.write_bytes(layout.verdicts(source, shard), body, layout.tmp)
 
 
@@ -58,28 +54,29 @@ class Verdicts:
         found = {}
         for info in layout.store.list_files(folder):
             source, _, shard = info.name.removesuffix(".json").partition("/")
-            found[(source, shard)] = _parse(layout.store.read_bytes(info.path), info.path)
+            try:
+                found[(source, shard)] = _shard(json.loads(layout.store.read_bytes(info.path)))
+            except (KeyError, TypeError, ValueError) as error:
+                raise InputError(
+                    f"{info.path} holds no verdicts ({error}): remove it, and its rows are tried again"
+                ) from error
         return cls(found)
 
     @classmethod
     def parse(cls, text: bytes, path: str) -> "Verdicts":
-        """Those of a file that `dump` wrote, for a replay."""
+        """Those of a manifest, or of a list of {source, shard, member, kind}, for a replay."""
         try:
             record = json.loads(text)
             grouped: dict[tuple[str, str], list[Json]] = {}
-            for one in record:
-                grouped.setdefault((str(one["source"]), str(one["shard"])), []).append(one)
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path} is no file of verdicts: {error!r}; write one with `vlcorpus status`") from error
-        return cls({name: _shard(rows, path) for name, rows in grouped.items()})
-
-    def dump(self) -> list[Json]:
-        """All verdicts as JSON, sorted."""
-        return [
-            {"source": source, "shard": shard, "row": row, "member": member, "kind": kind}
-            for (source, shard), verdicts in sorted(self.shards.items())
-            for row, (member, kind) in sorted(verdicts.rows.items())
-        ]
+            for one in record["verdicts"] if isinstance(record, dict) else record:
+                # a manifest calls the kind what decisions call it
+                given = {"member": one["member"], "kind": one.get("kind") or one["error"]}
+                grouped.setdefault((str(one["source"]), str(one["shard"])), []).append(given)
+            return cls({name: _shard(rows) for name, rows in grouped.items()})
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{path} holds no verdicts ({error}): give the manifest.json of the corpus to follow"
+            ) from error
 
     def of(self, source: str, shard: str) -> ShardVerdicts:
         """Those of one shard."""
@@ -88,25 +85,15 @@ class Verdicts:
     def updated(self, others: "Verdicts") -> "Verdicts":
         """These, with the others on top."""
         merged = {
-            name: ShardVerdicts({**self.of(*name).rows, **others.of(*name).rows})
+            name: ShardVerdicts({**self.of(*name).members, **others.of(*name).members})
             for name in {*self.shards, *others.shards}
         }
         return Verdicts(merged)
 
 
-def _parse(text: bytes, path: str) -> ShardVerdicts:
-    try:
-        return _shard(json.loads(text), path)
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON; remove it and its rows are tried again") from error
-
-
-def _shard(record: list[Json], path: str) -> ShardVerdicts:
-    try:
-        rows = {int(one["row"]): (str(one["member"]), str(one["kind"])) for one in record}
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is no file of verdicts: {error!r}") from error
-    unknown = sorted({kind for _, kind in rows.values()} - set(KINDS))
+def _shard(record: list[Json]) -> ShardVerdicts:
+    members = {str(one["member"]): str(one["kind"]) for one in record}
+    unknown = sorted({*members.values()} - {*KINDS})
     if unknown:
-        raise InputError(f"{path}: {unknown[0]!r} is no verdict; there are {', '.join(KINDS)}")
-    return ShardVerdicts(rows)
+        raise ValueError(f"{unknown[0]!r} is no verdict; there are {', '.join(KINDS)}")
+    return ShardVerdicts(members)

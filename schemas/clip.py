@@ -58,6 +58,8 @@ class ClipSettings(Settings):
         min_length=1,
         description="ISO 639-1 code -> scorer; `default` for every other language",
     )
+    decode_threads: int = Field(1, ge=1, le=256, description="threads that decode pictures for one scorer")
+    embeddings: bool = Field(False, description="keep both vectors of a pair as float16, for later use")
 
 
 def choose(scorers: Mapping[str, T], language: str | None) -> T | None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from schemas.clip import ClipSettings
 from schemas.columns import Columns, ReadLimits
 from schemas.rules import RuleSettings
 from schemas.signals import Settings, SignalSettings
@@ -42,6 +43,9 @@ class Source(Settings):
     role: Literal["train", "eval"] = "train"
     captions: Literal["required", "none"] = Field("required", description="none: rows need no caption")
     languages: tuple[str, ...] | None = None
+    clip_score: str | None = Field(
+        None, description="an `extra` field that serves as the CLIP score, such as LAION's similarity"
+    )
     rules: RuleSettings = Field(RuleSettings(), description="what differs from the recipe's rules")
     max_quarantine: Fraction | None = None
     storage_options: dict[str, Any] = Field({}, repr=False, description="for fsspec; never written anywhere")
@@ -102,6 +106,7 @@ class Recipe(Settings):
     signals: SignalSettings = SignalSettings()
     read: ReadLimits = ReadLimits()
     rules: RuleSettings = RuleSettings()
+    clip: ClipSettings | None = Field(None, description="the scorers; needed where the clip rule is on")
     captions: Keep = Field("one_per_language", description="which captions of one picture are kept")
     sample: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="share of the keys that take part")
     splits: Splits = Splits()
@@ -120,7 +125,18 @@ class Recipe(Settings):
         twice = sorted({one for one in ids if ids.count(one) > 1})
         if twice:
             raise ValueError(f"two sources have the id {twice[0]!r}; ids must differ")
+        for source in self.sources:
+            if self.rules_of(source).clip and self.clip is None and source.clip_score is None:
+                raise ValueError(
+                    f"the clip rule of source {source.id!r} has nothing to go by: add a `clip` block with a scorer, "
+                    "or name the source's own score (clip_score: similarity)"
+                )
         return self
+
+    def to_json(self) -> dict[str, Any]:
+        """The recipe as JSON that `model_validate` reads back: only what was given, so that defaults of a
+        source still give way to the recipe's rules."""
+        return self.model_dump(mode="json", exclude_unset=True)
 
     def source(self, source_id: str) -> Source:
         """The source of that id."""
@@ -129,7 +145,15 @@ class Recipe(Settings):
     def rules_of(self, source: Source) -> RuleSettings:
         """The rules that hold for a source: the recipe's, with the source's own on top, key by key."""
         own = source.rules.model_dump(exclude_unset=True)
-        return RuleSettings.model_validate(_merge(self.rules.model_dump(exclude_unset=True), own))
+        merged = _merge(self.rules.model_dump(exclude_unset=True), own)
+        if "clip" in own:
+            # whole: a language's threshold of the recipe must not stand above the source's
+            merged["clip"] = own["clip"]
+        return RuleSettings.model_validate(merged)
+
+    def is_scored(self, source: Source) -> bool:
+        """Whether the source's pairs get a CLIP score."""
+        return self.clip is not None or source.clip_score is not None
 
     def languages_of(self, source: Source) -> tuple[str, ...]:
         """The languages kept from a source."""

@@ -61,7 +61,11 @@ def parse(text: str, name: str, extra: dict[str, Any] | None = None) -> Recipe:
     try:
         return Recipe.model_validate({**record, **(extra or {})})
     except ValidationError as error:
-        sentences = [_sentence(problem, root, name) for problem in error.errors(include_url=False)]
+        problems = error.errors(include_url=False)
+        # a list whose items are wrong is not short of items as well
+        wrong_inside = {problem["loc"][:1] for problem in problems if len(problem["loc"]) > 1}
+        problems = [p for p in problems if p["type"] != "too_short" or p["loc"] not in wrong_inside]
+        sentences = [_sentence(problem, root, name) for problem in problems]
         raise RecipeError("\n".join(dict.fromkeys(sentences[:5]))) from error
 
 

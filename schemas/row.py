@@ -24,8 +24,8 @@ ROW: Final[list[tuple[str, pa.DataType]]] = [
 class RawRow:
     """One raw record as a reader found it.
 
-    `caption` is the caption's bytes as stored (None: absent; b"": empty). `offset` and `size`
-    place the image's bytes in an uncompressed tar, for a later seek. `error` is set where the
+    `caption` is the caption's bytes as stored (None: absent; b"": empty). `offset`
+    places the image's bytes in an uncompressed tar, for a later seek. `error` is set where the
     reader itself could not make the row whole; the row is still a row.
     """
 
@@ -95,6 +95,18 @@ SIGNALS: Final = pa.schema(
     ]
 )
 """work/signals: one row for each input row. `error` null means that all could be measured."""
+
+SCORES: Final = pa.schema(
+    [
+        *ROW,
+        ("key", pa.string()),
+        ("clip_score", pa.float32()),
+        ("scorer", pa.string()),
+        # whether the text tower's tokenizer cut the caption
+        ("truncated", pa.bool_()),
+    ]
+)
+"""work/scores: one row for each row that reached the clip rule, now or in an earlier run."""
 
 CLUSTERS: Final = pa.schema(
     [

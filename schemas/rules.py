@@ -95,17 +95,42 @@ class Orientation(Settings):
     """Drops pictures with an EXIF turn; for signals.picture.orientation: drop."""
 
 
-class Clip(Settings):
-    """Drops pairs whose picture and caption do not fit, by CLIP score."""
+class ClipLimit(Settings):
+    """A threshold on the CLIP score: a value, or the share that stays."""
 
     min: float | None = Field(None, ge=-1, le=1, description="the least cosine of picture and caption")
-    keep: float | None = Field(None, gt=0, le=1, description="the share of the source with the best scores")
+    keep: float | None = Field(None, gt=0, le=1, description="the share with the best scores that stays")
 
     @model_validator(mode="after")
-    def _one(self) -> "Clip":
-        if (self.min is None) == (self.keep is None):
-            raise ValueError("give either min or keep, or switch the rule off")
+    def _one(self) -> "ClipLimit":
+        if self.min is not None and self.keep is not None:
+            raise ValueError("give either min or keep, not both")
         return self
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there is a threshold at all."""
+        return self.min is not None or self.keep is not None
+
+
+class Clip(ClipLimit):
+    """Drops pairs whose picture and caption do not fit, by CLIP score.
+
+    A language's own threshold stands above the block's. `keep` is a share of the rows of that source
+    (and language) that pass every rule before this one. A source's block replaces the recipe's whole.
+    """
+
+    languages: dict[str, ClipLimit] = Field({}, description="thresholds of languages, by ISO 639-1 code")
+
+    @model_validator(mode="after")
+    def _any(self) -> "Clip":
+        if not self.is_set and not any(limit.is_set for limit in self.languages.values()):
+            raise ValueError("give min or keep, or thresholds by language, or switch the rule off")
+        return self
+
+    def limit(self, language: str) -> ClipLimit:
+        """The threshold for captions of a language."""
+        return self.languages.get(language, self)
 
 
 class Repeat(Settings):

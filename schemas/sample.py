@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from schemas.strict import array, boolean, dumps, fields, loads, pixels, require, string, whole
+from schemas.strict import FieldError, array, boolean, dumps, fields, loads, pixels, require, string, whole
 
 Box = tuple[float, float, float, float]
 """x1, y1, x2, y2 in pixels of the stored picture."""
@@ -81,7 +81,8 @@ class Turn:
     segments: tuple[Segment, ...]
 
     def __post_init__(self) -> None:
-        require(self.role in ROLES, f"turn.role must be one of {', '.join(ROLES)}, not {self.role!r}")
+        if self.role not in ROLES:
+            raise FieldError(f"turn.role must be one of {', '.join(ROLES)}, not {self.role!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +179,10 @@ def _words(turn: Turn) -> str:
 
 
 def _box(value: Any) -> Box:
-    require(isinstance(value, list | tuple) and len(value) == 4, f"a box must be 4 numbers, not {value!r}")
-    x1, y1, x2, y2 = (pixels(one, "a box") for one in value)
-    return x1, y1, x2, y2
+    if not isinstance(value, list | tuple) or len(value) != 4:
+        raise FieldError(f"a box must be 4 numbers, not {value!r}")
+    x1, y1, x2, y2 = value
+    return pixels(x1, "a box"), pixels(y1, "a box"), pixels(x2, "a box"), pixels(y2, "a box")
 
 
 def _point(value: Any) -> tuple[float, float]:

@@ -13,7 +13,9 @@ from synth.page.prose import PROSE
 RIGHT_TO_LEFT: Final = frozenset({"ar", "fa", "he", "ur", "yi", "ps"})
 """Languages that are set from right to left."""
 
-_HAN: Final = "\u2e80-\u2fff\u3000-\u30ff\u3100-\u312f\u31a0-\u9fff\uac00-\ud7af\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003ffff"
+_HAN: Final = (
+    "\u2e80-\u312f\u31a0-\u9fff\uac00-\ud7af\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003ffff"
+)
 _TOKEN: Final = re.compile(rf"[{_HAN}]|[^\s{_HAN}]+| ")
 _WIDE: Final = re.compile(rf"[{_HAN}]")
 _SLOT: Final = re.compile(r"\{(n|year|price|clock|code)\}")

@@ -3,17 +3,20 @@
     python -m synth.train_clip --out FOLDER [--seed 0] [--steps 2000] [--threads 1] [--device cpu]
 
 writes a folder that open_clip loads as `local-dir:FOLDER` (open_clip_config.json,
-open_clip_model.safetensors) with its tokenizer's merges, and `training.json`: the loss curve and
-what the run was given. Every picture is drawn for its one step, half of a batch being near misses of
+open_clip_model.safetensors) with its tokenizer's merges, and `training.json`: what the run was given,
+its loss curve, and how it does on held-out pictures (with --report alone, for a folder that is there).
+Every picture is drawn for its one step, half of a batch being near misses of
 the other half. The loss is SigLIP's (arXiv 2303.15343), a decision on every pair of picture and
 caption by itself: it makes cosines comparable between captions, which a threshold needs.
 """
 
 import argparse
+import io
 import json
 import math
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +28,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from synth import clip_pairs, clip_tokens
+from synth import clip_pairs, clip_report, clip_tokens
 from synth.seeds import generator
 
 LANGUAGES: Final = ("en", "zh")
@@ -59,6 +62,7 @@ class Plan:
     vision: str = "resnet"
     threads: int = 1
     device: str = "cpu"
+    captions: int = 1500
 
 
 @dataclass(slots=True)
@@ -85,7 +89,7 @@ def model_config(vocabulary: int, vision: str) -> dict[str, Any]:
     }
 
 
-def write_tokenizer(out: Path, seed: int, captions: int = 1500) -> SimpleTokenizer:
+def write_tokenizer(out: Path, seed: int, captions: int) -> SimpleTokenizer:
     """Learns the merges from captions drawn for that purpose alone; the tokenizer that has them."""
     items = [
         clip_pairs.draw(generator(seed, "clip tokens", i), LANGUAGES[i % len(LANGUAGES)])
@@ -132,7 +136,7 @@ def train(plan: Plan, out: Path) -> Curve:
     torch.set_num_threads(plan.threads)
     torch.manual_seed(plan.seed)
     out.mkdir(parents=True, exist_ok=True)
-    tokenizer = write_tokenizer(out, plan.seed)
+    tokenizer = write_tokenizer(out, plan.seed, plan.captions)
     config = {"model_cfg": model_config(tokenizer.vocab_size, plan.vision), "preprocess_cfg": PREPROCESS}
     (out / "open_clip_config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
     model = open_clip.create_model(f"local-dir:{out}", load_weights=False).to(plan.device)
@@ -184,6 +188,38 @@ def _schedule(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / 100) * (0.02 + 0.49 * (1 + math.cos(math.pi * step / steps)))
 
 
+def score_pairs(folder: Path) -> clip_report.ScorePairs:
+    """Cosines of JPEGs and captions by the folder's model, with nothing but open_clip."""
+    model: Any
+    model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    model.eval()
+    tokenizer = SimpleTokenizer(bpe_path=str(folder / MERGES_FILE), context_length=CONTEXT)
+
+    def score(data: Sequence[bytes], captions: Sequence[str]) -> clip_report.Scores:
+        found = []
+        for at in range(0, len(data), 64):
+            images = torch.stack([transform(Image.open(io.BytesIO(one))) for one in data[at : at + 64]])
+            with torch.inference_mode():
+                image = model.encode_image(images, normalize=True)
+                text = model.encode_text(tokenizer(list(captions[at : at + 64])), normalize=True)
+            found.append((image * text).sum(1).double().numpy())
+        return np.concatenate(found)
+
+    return score
+
+
+def write_report(folder: Path, number: int) -> None:
+    """Adds what the model does on `number` held-out pictures a language to training.json, and prints it."""
+    record = json.loads((folder / "training.json").read_text())
+    score = score_pairs(folder)
+    record["held_out"] = {
+        language: asdict(clip_report.report(score, clip_report.held_out(language, number)))
+        for language in LANGUAGES
+    }
+    (folder / "training.json").write_text(json.dumps(record, indent=1) + "\n")
+    print(json.dumps(record["held_out"], indent=1))
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -195,9 +231,13 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--vision", choices=sorted(VISIONS), default="resnet")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--report", action="store_true", help="train nothing, report on the folder again")
+    parser.add_argument("--held-out", type=int, default=1000, help="held-out pictures a language")
     given = vars(parser.parse_args())
-    out = given.pop("out")
-    train(Plan(**given), out)
+    out, held_out = given.pop("out"), given.pop("held_out")
+    if not given.pop("report"):
+        train(Plan(**given), out)
+    write_report(out, held_out)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import json
 import logging
 import pickle
 import socket
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -149,10 +150,10 @@ def _model(open_clip: Any, source: _Source) -> "torch.nn.Module":
         )
     except ImportError as error:
         raise ModelError(f"{source.name} needs another library: {_line(error)}") from error
-    except (SafetensorError, pickle.UnpicklingError, EOFError) as error:
+    except (SafetensorError, pickle.UnpicklingError, EOFError, StopIteration) as error:
         raise ModelError(_unreadable(source, error)) from error
     except _LOADING as error:
-        raise ModelError(_sentence(source, error)) from error
+        raise ModelError(_sentence(open_clip, source, error)) from error
     assert isinstance(model, torch.nn.Module)
     return model
 
@@ -165,7 +166,7 @@ def _unreadable(source: _Source, error: Exception) -> str:
     )
 
 
-def _sentence(source: _Source, error: Exception) -> str:
+def _sentence(open_clip: Any, source: _Source, error: Exception) -> str:
     """What went wrong while open_clip made a model, told from the words that it used."""
     text = str(error)
     if "loading state_dict" in text:
@@ -177,7 +178,20 @@ def _sentence(source: _Source, error: Exception) -> str:
         )
     if "Required pretrained weights" in text:
         return f"{source.model.removeprefix(_LOCAL)} holds no weights"
+    if source.pretrained is not None and _is_checkpoint(open_clip, source.pretrained):
+        return f"the weights for {source.name} are of another architecture: {_line(error)}"
     return _unreadable(source, error)
+
+
+def _is_checkpoint(open_clip: Any, path: str) -> bool:
+    """Whether the file holds named tensors, of whatever model."""
+    import torch
+
+    try:
+        state = open_clip.factory.load_state_dict(path, weights_only=True)
+    except (*_LOADING, pickle.UnpicklingError, EOFError, StopIteration):
+        return False
+    return all(isinstance(value, torch.Tensor) for value in state.values())
 
 
 def _tokenizer(open_clip: Any, source: _Source) -> Any:
@@ -205,12 +219,17 @@ def _digest(model: "torch.nn.Module", tokenizer: Any, config: dict[str, Any]) ->
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """open_clip logs through the root logger, whose first message would install a handler for good."""
+    """What is wrong is raised, not warned of.
+
+    open_clip logs through the root logger, whose first message would install a handler for good.
+    """
     handler = logging.NullHandler()
     root = logging.getLogger()
     root.addHandler(handler)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         root.removeHandler(handler)
 

@@ -102,7 +102,7 @@ class Preprocess:
         return round(width / ratio), round(height / ratio)
 
     def _pixels(self, image: Image.Image, frame: Frame) -> Pixels:
-        size, source = frame
+        size, _ = frame
         left, right = _cut(size[0], self.width)
         top, bottom = _cut(size[1], self.height)
         # what of the resized picture lies within the cut, and a margin where there is more
@@ -134,7 +134,7 @@ def _cut(size: int, wanted: int) -> tuple[int, int]:
 
 
 def _padded(image: Image.Image, size: tuple[int, int], at: tuple[int, int], fill: int) -> Image.Image:
-    """The image on a ground of `size`; filled in its own mode, in which 0 may be white, as torchvision does."""
+    """The image on a ground of `size`; filled in its own mode, where 0 may be white, as torchvision does."""
     bands = len(image.getbands())
     whole = Image.new(image.mode, size, fill if bands == 1 else (fill,) * bands)
     palette = image.getpalette() if image.mode == "P" else None

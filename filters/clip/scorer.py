@@ -34,14 +34,15 @@ class Scorer:
     `preprocess` and `tokenize` are cheap and may be called from many threads; the rest belongs to
     one thread. Every batch has the same number of rows whatever is asked for, so that a row's numbers do
     not depend on its neighbours, nor on how rows were dealt out to workers. Making one sets torch's
-    number of threads for the whole process. Raises ModelError where the model cannot be loaded.
+    number of threads for the whole process. `loaded` stands for what the settings name, where it was
+    made elsewhere. Raises ModelError where the model cannot be loaded.
     """
 
     VERSION: Final = 1
     LIBRARIES: Final = ("torch", "torchvision", "open_clip_torch", "pillow")
 
-    def __init__(self, settings: ScorerSettings, device: str = "auto") -> None:
-        loaded = load(settings)
+    def __init__(self, settings: ScorerSettings, device: str = "auto", loaded: Loaded | None = None) -> None:
+        loaded = load(settings) if loaded is None else loaded
         import torch
 
         self.settings = settings

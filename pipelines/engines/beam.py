@@ -13,8 +13,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from pipelines.engines import exchange
 from pipelines.engines.failure import Carried, found_in
 from pipelines.engines.isolation import IsolatedWorker, Rows
@@ -29,7 +27,9 @@ try:
     from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 except ImportError as missing:
-    raise InputError("the beam engine needs the package apache-beam: pip install 'vlcorpus[beam]'") from missing
+    raise InputError(
+        "the beam engine needs the package apache-beam: pip install 'vlcorpus[beam]'"
+    ) from missing
 
 POLL = 0.5
 """Seconds between looks for receipts."""
@@ -123,7 +123,9 @@ class BeamEngine:
     def _pipeline_options(self) -> Any:
         options = PipelineOptions(self._options)
         direct = options.view_as(DirectOptions)
-        if direct.direct_running_mode != "in_memory" and "--direct_num_workers" not in " ".join(self._options):
+        if direct.direct_running_mode != "in_memory" and "--direct_num_workers" not in " ".join(
+            self._options
+        ):
             direct.direct_num_workers = self._workers
         return options
 
@@ -141,7 +143,7 @@ class Mail:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._folder = join(layout.work, "exchange", f"beam-{uuid.uuid4().hex[:12]}")
+        self._folder = join(layout.exchange, f"beam-{uuid.uuid4().hex[:12]}")
 
     @property
     def address(self) -> str:
@@ -239,6 +241,9 @@ def _count(receipt: Json) -> None:
     for name in ("rows", "kept", "dropped", "quarantined", "samples"):
         if receipt.get(name):
             Metrics.counter("vlcorpus", name).inc(int(receipt[name]))
-    for prefix, counts in (("dropped", receipt.get("reasons", {})), ("quarantined", receipt.get("errors", {}))):
+    for prefix, counts in (
+        ("dropped", receipt.get("reasons", {})),
+        ("quarantined", receipt.get("errors", {})),
+    ):
         for reason, count in counts.items():
             Metrics.counter("vlcorpus", f"{prefix}: {reason}").inc(int(count))

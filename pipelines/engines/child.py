@@ -8,14 +8,15 @@ long one over the clock) whose signal, left at its default, ends a process that 
 even when nobody is left to watch it.
 """
 
+import fcntl
 import mmap
 import os
 import resource
+import select
 import signal
 import socket
 import struct
 import sys
-import threading
 import traceback
 from typing import Any
 
@@ -105,20 +106,23 @@ def restrict(limits: Limits) -> None:
     """Hold this process to its limits: private memory, no core file, its share of threads."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    wanted = limits.memory_bytes if hard == resource.RLIM_INFINITY else min(limits.memory_bytes, hard)
+    # 0: no limit, for models whose device drivers map far more than they use
+    asked = limits.memory_bytes or resource.RLIM_INFINITY
+    wanted = asked if hard == resource.RLIM_INFINITY else min(asked, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
     pa.set_cpu_count(limits.threads)
     pa.set_io_thread_count(max(limits.threads, 1))
 
 
 def watch(lifeline: int) -> None:
-    """End this process at once when the parent is gone: its end of the pipe closes with it."""
+    """Have the kernel end this process when the parent is gone: its end of the pipe closes with it.
 
-    def wait() -> None:
-        os.read(lifeline, 1)
+    By a signal, since a thread of ours would have to wait for a C call that keeps the interpreter.
+    """
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([lifeline], [], [], 0)[0]:
         os._exit(0)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def main() -> None:

@@ -4,30 +4,59 @@ As in a sort-based shuffle, a task writes one file whatever the number of partit
 reads its own batches from each file, memory-mapped.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import pyarrow as pa
 
 from pipelines.engines.step import Json
+from pipelines.store_failures import why
+from schemas.errors import OutputError
 
 
 def write(pieces: Iterable[tuple[int, pa.Table]], path: str) -> Json:
     """Write a task's pieces to `path`; gives back {"path", "batches": {partition: [batch number]}}."""
     batches: dict[str, list[int]] = {}
-    writer: pa.RecordBatchFileWriter | None = None
     count = 0
-    for partition, table in pieces:
-        if table.num_rows == 0:
-            continue
-        if writer is None:
-            writer = pa.ipc.new_file(path, table.schema)
-        for batch in table.combine_chunks().to_batches():
-            writer.write_batch(batch)
-            batches.setdefault(str(partition), []).append(count)
-            count += 1
-    if writer is not None:
-        writer.close()
+    with _Writer(path) as writer:
+        for partition, table in pieces:
+            for batch in table.combine_chunks().to_batches() if table.num_rows else ():
+                writer.write(batch)
+                batches.setdefault(str(partition), []).append(count)
+                count += 1
     return {"path": path, "batches": batches}
+
+
+class _Writer:
+    """An Arrow file that exists once it holds a batch; OutputError where its disk is full."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._file: pa.RecordBatchFileWriter | None = None
+
+    def __enter__(self) -> "_Writer":
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        with self._writing():
+            if self._file is not None:
+                self._file.close()
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        with self._writing():
+            if self._file is None:
+                self._file = pa.ipc.new_file(self._path, batch.schema)
+            self._file.write_batch(batch)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {self._path}, which passes between two steps ({why(error)}): make room there, "
+                "then run the same command again"
+            ) from error
 
 
 def read(pieces: Sequence[tuple[str, Sequence[int]]]) -> pa.Table:

@@ -24,6 +24,8 @@ from schemas.errors import ROW_ERRORS
 TRIES = 3
 """How often a row must fail alone, and a task without a culprit, before it is given up."""
 
+STDERR = 2
+
 Rows = Callable[[int], None]
 """Told how many rows were begun since it was last told."""
 
@@ -50,13 +52,12 @@ class IsolatedWorker:
         self._child: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket
         self._lifeline = -1
+        self._loaded: Step | None = None
         self._told = 0
-        self._memory_fd = os.memfd_create("vlcorpus-row")
-        os.ftruncate(self._memory_fd, ROW.size * 2)
-        self._memory = mmap.mmap(self._memory_fd, ROW.size * 2)
+        self._memory: mmap.mmap
 
     def run(self, task: Json) -> Json:
-        """The receipt of one map task; `verdicts` in it holds [row, kind] of every row blamed."""
+        """The receipt of one map task; `verdicts` in it holds the kind by number of every row blamed."""
         verdicts: dict[str, str] = dict(task.get("verdicts", {}))
         deaths: Counter[int] = Counter()
         careful = False
@@ -65,7 +66,9 @@ class IsolatedWorker:
             if not isinstance(outcome, Death):
                 return {**outcome, "verdicts": verdicts}
             deaths[outcome.row] += 1
-            kind = self._alone(task, outcome) if outcome.row >= 0 else None
+            # a row that is passed by and kills all the same is not killing by what it holds
+            blamed = str(outcome.row) in verdicts
+            kind = self._alone(task, outcome) if outcome.row >= 0 and not blamed else None
             if kind:
                 verdicts[str(outcome.row)] = kind
             elif deaths[outcome.row] >= TRIES:
@@ -85,9 +88,7 @@ class IsolatedWorker:
         """Go on with another step, in the same child where its limits allow."""
         if step.limits.threads != self._step.limits.threads:
             self.close()
-        changed, self._step = step != self._step, step
-        if changed and self._child is not None:
-            self._load()
+        self._step = step
 
     def stop(self) -> None:
         """Called from another thread: end the child, so that whoever waits for it raises Stopped."""
@@ -108,18 +109,20 @@ class IsolatedWorker:
         for _ in range(TRIES):
             self.close()
             outcome = self._request({"do": "run", "task": {**task, "only": death.row}})
-            if not isinstance(outcome, Death):
+            if not isinstance(outcome, Death) or outcome.row != death.row:
                 return None
             kinds.append(outcome.kind)
         # the commonest, so that one stray signal from outside does not change the verdict
         return Counter(sorted(kinds)).most_common(1)[0][0]
 
     def _retried(self, request: Json, task: Json) -> Json:
+        death = Death(IDLE, "crash")
         for _ in range(TRIES):
             outcome = self._request(request)
             if not isinstance(outcome, Death):
                 return outcome
-        raise WorkerDied(self._died(task, outcome))
+            death = outcome
+        raise WorkerDied(self._died(task, death))
 
     def _died(self, task: Json, death: Death) -> str:
         what = task.get("shard") or task.get("partition") or "a task"
@@ -131,13 +134,20 @@ class IsolatedWorker:
     def _request(self, message: Json) -> Json | Death:
         try:
             self._ensure_child()
-            send(self._channel, message)
-            self._wait()
-            reply = receive(self._channel)
-        except (BrokenPipeError, ConnectionError):
-            reply = None
-        if reply is None:
+            if self._loaded != self._step:
+                self._exchange({"do": "load", "step": asdict(self._step)})
+                self._loaded = self._step
+            return self._exchange(message)
+        except ConnectionError:
             return self._autopsy()
+
+    def _exchange(self, message: Json) -> Json:
+        """Send a request and wait for its receipt; ConnectionError where the child is gone."""
+        send(self._channel, message)
+        self._wait()
+        reply = receive(self._channel)
+        if reply is None:
+            raise ConnectionResetError
         if "failure" in reply:
             raise rebuild(reply["failure"])
         receipt: Json = reply["receipt"]
@@ -145,8 +155,10 @@ class IsolatedWorker:
 
     def _wait(self) -> None:
         """Until there is a reply or an end; tells of rows meanwhile."""
+        poll = select.poll()
+        poll.register(self._channel, select.POLLIN)
         while True:
-            ready, _, _ = select.select([self._channel], [], [], 0.25 if self._rows else None)
+            ready = poll.poll(250 if self._rows else None)
             count = ROW.unpack_from(self._memory, ROW.size)[0]
             if self._rows and count > self._told:
                 self._rows(count - self._told)
@@ -158,32 +170,28 @@ class IsolatedWorker:
         if self._child is not None and self._child.poll() is None:
             return
         self.close()
+        shared = os.memfd_create("vlcorpus-row")
+        os.ftruncate(shared, ROW.size * 2)
+        self._memory = mmap.mmap(shared, ROW.size * 2)
         ROW.pack_into(self._memory, 0, IDLE)
-        ROW.pack_into(self._memory, ROW.size, 0)
         self._told = 0
         ours, theirs = socket.socketpair()
         lifeline, self._lifeline = os.pipe()
-        fds = (theirs.fileno(), self._memory_fd, lifeline)
+        fds = (theirs.fileno(), shared, lifeline)
         self._channel = ours
         self._child = subprocess.Popen(
             [sys.executable, "-m", "pipelines.engines.child", *map(str, fds)],
             pass_fds=fds,
             stdin=subprocess.DEVNULL,
+            # what a library prints is no part of our own output
+            stdout=STDERR,
             env=child_environment(self._step),
         )
         theirs.close()
         os.close(lifeline)
-        self._load()
-
-    def _load(self) -> None:
-        send(self._channel, {"do": "load", "step": asdict(self._step)})
-        self._wait()
-        reply = receive(self._channel)
-        if reply is None:
-            death = self._autopsy()
-            raise WorkerDied(f"the worker of phase {self._step.name} died while it was set up ({death.kind})")
-        if "failure" in reply:
-            raise rebuild(reply["failure"])
+        os.close(shared)
+        if self._stopped:
+            self._child.kill()
 
     def _autopsy(self) -> Death:
         assert self._child is not None
@@ -197,7 +205,7 @@ class IsolatedWorker:
     def _hang_up(self) -> None:
         self._channel.close()
         os.close(self._lifeline)
-        self._child = None
+        self._child = self._loaded = None
 
 
 def kind_of_death(code: int) -> str:

@@ -91,7 +91,9 @@ class RayEngine:
                 return []
             whole = pieces.repartition(partitions, keys=[PARTITION])
             reduced = self._stage(whole, ReduceActor, step, partitions)
-            rows = [row for batch in reduced.iter_batches(batch_format="pyarrow") for row in batch.to_pylist()]
+            rows = [
+                row for batch in reduced.iter_batches(batch_format="pyarrow") for row in batch.to_pylist()
+            ]
         rows.sort(key=lambda row: int(row["index"]))
         return [json.loads(row["receipt"]) for row in rows]
 
@@ -226,7 +228,9 @@ def _connect(address: str | None, workers: int | None) -> None:
     try:
         ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise InputError(f"no Ray cluster can be joined at {address}: {str(error).splitlines()[0]}") from error
+        raise InputError(
+            f"no Ray cluster can be joined at {address}: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _answers(address: str) -> None:
@@ -235,7 +239,9 @@ def _answers(address: str) -> None:
     if address == "auto":
         return
     if not host or not port.isdigit():
-        raise InputError(f"{address!r} is no address of a Ray cluster: give host:port, ray://host:port or auto")
+        raise InputError(
+            f"{address!r} is no address of a Ray cluster: give host:port, ray://host:port or auto"
+        )
     try:
         socket.create_connection((host, int(port)), PATIENCE).close()
     except OSError as error:

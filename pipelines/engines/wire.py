@@ -48,7 +48,7 @@ def _exactly(channel: socket.socket, size: int) -> bytes | None:
 
 def rebuild(failure: dict[str, str]) -> Exception:
     """The exception that a child reported: its own class where it is of our tree."""
-    kind = getattr(errors, failure["class"], None)
+    kind = WorkerDied if failure["class"] == "WorkerDied" else getattr(errors, failure["class"], None)
     if isinstance(kind, type) and issubclass(kind, errors.VlcorpusError):
         return kind(failure["message"])
     return WorkerError(failure["traceback"])

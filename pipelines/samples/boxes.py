@@ -46,6 +46,12 @@ def from_size(value: Sequence[Any], width: int, height: int) -> Box:
 
 def from_shares(value: Sequence[Any], width: int, height: int) -> Box:
     """The box [x1, y1, x2, y2] in shares of the sides, as pixels, clipped to the picture."""
+    try:
+        x1, y1, x2, y2 = value
+        if 0 <= x1 < x2 - MIN_EXTENT / width and 0 <= y1 < y2 - MIN_EXTENT / height and x2 <= 1 and y2 <= 1:
+            return x1 * width, y1 * height, x2 * width, y2 * height
+    except (TypeError, ValueError) as error:
+        raise Refused("box_numbers", f"{_shown(value)} is no box") from error
     x1, y1, x2, y2 = box = _numbers(value)
     # detectors overshoot a little; pixels overshoot a lot
     if max(box) > 2:

@@ -65,7 +65,7 @@ def _instances(value: Mapping[str, Any]) -> Made:
     for one in value["objects"]:
         # the name stands for all objects of its category, which a crowd would leave uncounted
         if one.get("category_id") in crowded:
-            lost.append(Refusal("crowd", f"annotation {one.get('id')!r}"))
+            lost.append(Refusal("crowd", f"annotation {one.get('id')!r} is of a category with a crowd here"))
             continue
         name = value["names"].get(one["category_id"])
         if name is None:

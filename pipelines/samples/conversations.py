@@ -15,8 +15,14 @@ from pipelines.samples.records import each, listed
 from schemas.sample import ImageRef, Segment, Text, Turn
 
 _ROLES: Final = {
-    **{"human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant", "assistant": "assistant"},
-    **{"system": "system", "bot": "assistant", "bing": "assistant", "bard": "assistant"},
+    "system": "system",
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "assistant": "assistant",
+    "bing": "assistant",
+    "bard": "assistant",
 }
 _IMAGE: Final = re.compile(r"\n?<image>\n?")
 
@@ -48,8 +54,8 @@ def _make(value: Mapping[str, Any], language: str) -> Made:
         turns, shown = _picture_first(turns), 1
     if shown != len(names):
         raise Refused("image_count", f"{len(names)} pictures are listed, {shown} shown")
-    pictures, turns = _each_once(names, turns)
-    return [Draft("chat", str(value.get("language") or language), pictures, turns)], lost
+    pictures, renumbered = _each_once(names, turns)
+    return [Draft("chat", str(value.get("language") or language), pictures, renumbered)], lost
 
 
 def _said(value: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -1,6 +1,6 @@
 """Dialogues made of other samples: about where things are, and about several pictures.
 
-Qwen-VL builds both kinds for its third stage, the second by "strategy concatenation" (arXiv 2308.12966, A.5).
+Qwen-VL builds both kinds for its third stage, the second by "strategy concatenation" (arXiv 2308.12966).
 """
 
 from collections.abc import Iterable, Iterator, Sequence

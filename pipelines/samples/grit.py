@@ -12,7 +12,7 @@ from filters.spans import Span, choose, choose_greedy
 from pipelines.samples.boxes import from_shares, size_of
 from pipelines.samples.built import Built, Draft, Made, Picture, Record, outcomes
 from pipelines.samples.drafts import check_unicode, grounding_draft, named, region_drafts
-from pipelines.samples.reasons import Refusal, Refused
+from pipelines.samples.reasons import MALFORMED, Refusal, Refused
 from schemas.sample import Box, Phrase
 
 Choice = Callable[[Sequence[Span]], list[int]]
@@ -59,30 +59,30 @@ def _labels(value: Mapping[str, Any], caption: str, picture: Picture, lost: list
     """Boxes with their best score by span; each box once, those of noun chunks and expressions together."""
     labels: _Labels = {}
     for field in ("noun_chunks", "ref_exps"):
-        for number, (start, end, *numbers) in enumerate(value.get(field) or ()):
-            *shares, score = numbers
-            start, end = _offsets(start, end, caption, f"{field} {number}")
+        for number, (start, end, x1, y1, x2, y2, score) in enumerate(value.get(field) or ()):
             if not 0 <= score <= 1e6:
                 raise Refused("bad_record", f"{field} {number} has the score {score!r}")
+            place = _offsets(start, end, caption, field, number)
             try:
-                box = from_shares(shares, picture.width, picture.height)
+                box = from_shares((x1, y1, x2, y2), picture.width, picture.height)
             except Refused as error:
-                if error.refusal.reason not in ("box_outside", "box_degenerate"):
+                if error.refusal.reason in MALFORMED:
                     raise
                 lost.append(error.refusal)
                 continue
-            boxes = labels.setdefault((start, end), {})
+            boxes = labels.setdefault(place, {})
             boxes[box] = max(score, boxes.get(box, 0.0))
     return labels
 
 
-def _offsets(start: float, end: float, caption: str, which: str) -> tuple[int, int]:
-    if not (int(start) == start and int(end) == end and 0 <= start < end <= len(caption)):
-        raise Refused("span_outside", f"{which} is {start}-{end} in a caption of {len(caption)} characters")
-    start, end = int(start), int(end)
-    if not caption[start:end].strip():
-        raise Refused("empty_phrase", f"{which} is {start}-{end}, where the caption has no words")
-    return start, end
+def _offsets(start: float, end: float, caption: str, field: str, number: int) -> tuple[int, int]:
+    if not (0 <= start < end <= len(caption) and int(start) == start and int(end) == end):
+        text = f"{field} {number} is {start}-{end} in a caption of {len(caption)} characters"
+        raise Refused("span_outside", text)
+    first, last = int(start), int(end)
+    if not caption[first:last].strip():
+        raise Refused("empty_phrase", f"{field} {number} is {start}-{end}, where the caption has no words")
+    return first, last
 
 
 def _name(value: Mapping[str, Any]) -> str:

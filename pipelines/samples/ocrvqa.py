@@ -14,11 +14,11 @@ _SPLITS: Final = {1: "train", 2: "val", 3: "test"}
 def records(covers: object, where: str = "dataset.json") -> Iterator[Record]:
     """One record a question, named ID-N by its cover and its place."""
     for member, cover in mapped(covers, where).items():
-        lists = [cover.get(name) for name in ("questions", "answers")] if isinstance(cover, Mapping) else []
-        if len(lists) != 2 or not all(isinstance(one, list) for one in lists):
+        questions = cover.get("questions") if isinstance(cover, Mapping) else None
+        answers = cover.get("answers") if isinstance(cover, Mapping) else None
+        if not isinstance(questions, list) or not isinstance(answers, list):
             yield Record(member, {}, Refusal("bad_record", "the cover has no lists of questions and answers"))
             continue
-        questions, answers = lists
         for number in range(max(len(questions), len(answers))):
             own = {
                 "cover": cover,

@@ -78,13 +78,26 @@ def _place(
     caption: str, entry: Mapping[str, Any], text: str, number: int, searched: int
 ) -> tuple[int, int] | None:
     if entry.get("start") is None:
-        start = caption.find(text, searched)
-        start = start if start >= 0 else caption.find(text)
-        return (start, start + len(text)) if start >= 0 else None
+        return _found(caption, text, searched) or _found(caption, text, 0)
     start, end = entry["start"], entry["end"]
     if caption[start:end] == entry["text"] and 0 <= start < end <= len(caption):
         return start, end
     raise _misplaced(caption, entry["text"], start, end, number)
+
+
+def _found(caption: str, text: str, start: int) -> tuple[int, int] | None:
+    """Where the caption has the words from `start` on, not as a part of longer words."""
+    while (start := caption.find(text, start)) >= 0:
+        end = start + len(text)
+        if not (_joined(caption[start - 1 : start + 1]) or _joined(caption[end - 1 : end + 1])):
+            return start, end
+        start += 1
+    return None
+
+
+def _joined(pair: str) -> bool:
+    """Whether two characters are of one word, in scripts that part words by spaces."""
+    return len(pair) == 2 and pair.isalnum() and pair[0].lower() != pair[0].upper()
 
 
 def _misplaced(caption: str, text: str, start: int, end: int, number: int) -> Refused:

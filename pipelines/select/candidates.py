@@ -23,14 +23,17 @@ PLACE = 32
 class Judged:
     """A shard's signals with, for each row, the rules that it failed and whether it is a candidate.
 
-    A candidate was measured and passes every rule but those on duplicates. `clusters` holds for each
-    kind the cluster's key ("" where the row is in none).
+    A candidate was measured and passes every rule before `clip`. `languages` are those that captions
+    are compared in; `scores` is NaN where a row has none, and None where the source is not scored.
+    `clusters` holds for each kind the cluster's key ("" where the row is in none).
     """
 
     source: Source
     signals: pa.Table
     failed: pa.Array
     candidate: npt.NDArray[np.bool_]
+    languages: npt.NDArray[Any]
+    scores: npt.NDArray[np.float32] | None
     clusters: dict[str, npt.NDArray[Any]]
     first: int
 
@@ -41,7 +44,7 @@ class Judged:
 
 
 class Judge:
-    """Judges shards by the recipe's rules, all but those on duplicates."""
+    """Judges shards by the recipe's rules before `clip`."""
 
     def __init__(self, setup: Json) -> None:
         self.recipe = Recipe.model_validate(setup["recipe"])
@@ -58,8 +61,17 @@ class Judge:
         failed = failures(signals, rules, self.recipe.languages_of(source))
         measured = pc.is_null(signals["error"]).to_numpy(zero_copy_only=False)
         passes = pc.equal(pc.list_value_length(failed), 0).to_numpy(zero_copy_only=False)
-        clusters = self._clusters(source.id, task["shard"], signals)
-        return Judged(source, signals, failed, measured & passes, clusters, task["number"] << PLACE)
+        languages = pc.fill_null(dedup_language(signals, self.recipe.languages_of(source)), "")
+        return Judged(
+            source=source,
+            signals=signals,
+            failed=failed,
+            candidate=measured & passes,
+            languages=languages.to_numpy(zero_copy_only=False),
+            scores=self._scores(source, task["shard"], signals),
+            clusters=self._clusters(source.id, task["shard"], signals),
+            first=task["number"] << PLACE,
+        )
 
     def ranks(self, judged: Judged) -> dict[str, npt.NDArray[Any]]:
         """What keepers are chosen by: the smaller the better, in the order of the keys."""
@@ -77,11 +89,21 @@ class Judge:
             return pa.array([""] * judged.signals.num_rows, pa.string())
         if self.recipe.captions == "all":
             return judged.signals["caption"].fill_null("").combine_chunks()
-        languages = dedup_language(judged.signals, self.recipe.languages_of(judged.source))
-        return pc.fill_null(languages, "")
+        return pa.array(judged.languages, pa.string())
+
+    def _scores(self, source: Source, shard: str, signals: pa.Table) -> npt.NDArray[np.float32] | None:
+        """Each row's CLIP score; before there are any, and for sources without, None."""
+        path = self.layout.scores(source.id, shard)
+        if not self.recipe.is_scored(source) or not self.layout.store.exists(path):
+            return None
+        table = read_table(self.layout, path, ["member", "clip_score"])
+        at = pc.index_in(signals["member"].combine_chunks(), value_set=table["member"].combine_chunks())
+        return table["clip_score"].combine_chunks().take(at).to_numpy(zero_copy_only=False).astype(np.float32)
 
     def _clusters(self, source: str, shard: str, signals: pa.Table) -> dict[str, npt.NDArray[Any]]:
         members = signals["member"].combine_chunks()
+        if not self.layout.store.exists(self.layout.clusters(source, shard)):
+            return {kind: np.full(len(members), "", object) for kind in KINDS}
         table = read_table(self.layout, self.layout.clusters(source, shard), ["member", "kind", "cluster"])
         found: dict[str, npt.NDArray[Any]] = {}
         for kind in KINDS:

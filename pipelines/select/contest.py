@@ -11,13 +11,18 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipelines.dedup.digests import key_words, mix
+from filters.hamming import distances
+from pipelines.dedup.digests import fingerprints, key_words, mix
 from pipelines.dedup.plan import KINDS
 from pipelines.dedup.tables import Columns, Folder, columns_of, cut, take
 from pipelines.dedup.values import runs
 from pipelines.engines.step import At, Json
 from pipelines.select.candidates import Judge, Judged
+from pipelines.select.cuts import fails
+
+_DIGESTS = {"exact": "sha256", "pixels": "pixels"}
 
 ROUNDS = {"repeat": ("repeat",), "picture": ("exact", "pixels", "phash")}
 
@@ -32,11 +37,15 @@ class Contest:
         self._round = setup["round"]
         self._partitions = int(setup["partitions"])
         self._lost = [str(path) for path in setup["lost"]]
+        self._cuts = setup["cuts"]
+        phash = self._judge.recipe.rules.phash
+        self._distance = phash.distance if phash else 0
 
     def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
         """The shard's candidates that are in a cluster, by the coarsest cluster they are in."""
         judged = self._judge.shard(task)
-        takes_part = judged.candidate & ~lost(self._folder, self._lost, judged)
+        takes_part = judged.candidate & ~fails(judged, self._judge.recipe, self._cuts)
+        takes_part &= ~lost(self._folder, self._lost, judged)
         for kind in self._kinds:
             judged.clusters[kind] = np.where(self._on(judged, kind), judged.clusters[kind], "")
         clustered = np.any([judged.clusters[kind] != "" for kind in self._kinds], axis=0)
@@ -70,10 +79,17 @@ class Contest:
         group = np.zeros(len(chosen), np.uint64)
         for kind in self._kinds:
             hi, lo = _words(judged.clusters[kind][chosen])
-            entries[f"{kind}_hi"], entries[f"{kind}_lo"] = hi, lo
+            if kind in _DIGESTS:
+                # the value itself: two clusters bear one name where pictures under one URL and caption differ
+                value = fingerprints(judged.signals[_DIGESTS[kind]].combine_chunks().take(pa.array(chosen)))
+                entries[f"{kind}_hi"] = np.where((hi | lo) != 0, value.hi | 1, 0)
+                entries[f"{kind}_lo"] = np.where((hi | lo) != 0, value.lo, 0)
+            else:
+                entries[f"{kind}_hi"], entries[f"{kind}_lo"] = hi, lo
             # the last kind is the coarsest: all who meet in a finer cluster meet in it too
             group = np.where((hi | lo) != 0, mix(hi ^ mix(lo)), group)
-        return {**entries, "group": group}
+        phash = judged.signals["phash"].combine_chunks().take(pa.array(chosen))
+        return {**entries, "group": group, "phash": pc.fill_null(phash, 0).to_numpy()}
 
     def _losers(self, entries: Columns) -> Columns:
         alive = np.ones(len(entries["row"]), np.bool_)
@@ -87,6 +103,9 @@ class Contest:
             variants = entries["variant"][order] if kind != "repeat" else np.zeros(len(order), np.uint64)
             best = order[runs(hi[order], lo[order], variants)] if len(order) else order
             beaten = best != order
+            if kind == "phash":
+                # members of one star are within twice its radius; others only share its name
+                beaten &= distances(entries["phash"][order], entries["phash"][best]) <= 2 * self._distance
             losers, winners = order[beaten], best[beaten]
             alive[losers] = False
             found.append(

@@ -15,6 +15,7 @@ from pipelines.engines.step import At, Json
 from pipelines.parquet import write_tables
 from pipelines.select.candidates import Judge, Judged
 from pipelines.select.contest import losses
+from pipelines.select.cuts import fails
 from schemas.row import DECISIONS, ROW
 
 
@@ -25,29 +26,36 @@ class Decide:
         self._judge = Judge(setup)
         self._folder = Folder({"options": setup["layout"]["options"], "scratch": setup["scratch"]})
         self._lost = [str(path) for path in setup["lost"]]
+        self._cuts = setup["cuts"]
         self._write = bool(setup["write"])
 
     def run(self, task: Json, at: At) -> Json:
         """The shard's decisions, in the order of its signals."""
         judged = self._judge.shard(task)
         lost = losses(self._folder, self._lost, judged)
-        failed = self._with_duplicates(judged, lost)
+        unfit = fails(judged, self._judge.recipe, self._cuts)
+        failed = self._with_others(judged, unfit, lost)
         table = self._table(judged, failed, lost)
         if self._write:
             path = self._judge.layout.decisions(task["source"], task["shard"])
             write_tables(self._judge.layout, path, DECISIONS, [table])
         return funnel(table) | {"kept_digest": kept_digest(table)}
 
-    def _with_duplicates(self, judged: Judged, lost: Columns) -> pa.Array:
-        """The failed rules, with those on duplicates where a row lost: from the kind it lost at on."""
+    def _with_others(self, judged: Judged, unfit: npt.NDArray[np.bool_], lost: Columns) -> pa.Array:
+        """The failed rules with `clip`, and with those on duplicates from the kind on at which a row lost.
+
+        None of these rows failed a rule before.
+        """
         rules = self._judge.recipe.rules_of(judged.source)
         names = [
             ["repeat"] if kind == "repeat" else [k for k in KINDS[KINDS.index(kind) :] if getattr(rules, k)]
             for kind in KINDS
         ]
-        options = pa.chunked_array([judged.failed, pa.array(names, pa.list_(pa.string()))]).combine_chunks()
+        lists = pa.array([*names, ["clip"]], pa.list_(pa.string()))
+        options = pa.chunked_array([judged.failed, lists]).combine_chunks()
         index = np.arange(len(judged.failed))
-        index[lost["row"]] = len(judged.failed) + lost["kind"]
+        index[unfit] = len(judged.failed) + len(KINDS)
+        index[lost["row"]] = len(judged.failed) + lost["kind"].astype(np.int64)
         return options.take(pa.array(index))
 
     def _table(self, judged: Judged, failed: pa.Array, lost: Columns) -> pa.Table:
@@ -75,6 +83,9 @@ class Decide:
         texts = detail(judged.signals, failed).to_pylist()
         messages = judged.signals["error_message"].to_pylist()
         texts = [message or text for message, text in zip(messages, texts, strict=True)]
+        if judged.scores is not None:
+            for row in np.flatnonzero(pc.equal(_first(failed), "clip").fill_null(False)).tolist():
+                texts[row] = f"clip_score {judged.scores[row]:.5f}"
         for row, hi, lo in zip(*(lost[name].tolist() for name in ("row", "key_hi", "key_lo")), strict=True):
             texts[row] = f"like {hi:016x}{lo:016x}, which is kept"
         return pa.array(texts, pa.string())

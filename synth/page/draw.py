@@ -1,8 +1,9 @@
 """The parameters of a page: all that is random about it, drawn before anything is rendered."""
 
 import colorsys
+import math
 import random
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from synth.page import layout
@@ -76,15 +77,16 @@ def draw(rng: random.Random, ranges: Ranges, *, vertical: bool = False) -> Param
     left, top = rng.randint(0, width - document[0]), rng.randint(0, height - document[1])
     weights = [weight for weight, _ in ranges.perspectives]
     percents = rng.choices([kind for _, kind in ranges.perspectives], weights)[0]
+    corners = _corners(rng, (left, top, *document), percents)
     return Parameters(
         width=width,
         height=height,
         quality=rng.randint(int(ranges.quality[0]), int(ranges.quality[1])),
         background=(rng.random(), rng.uniform(*ranges.background_sigma), rng.getrandbits(32)),
         document=document,
-        corners=_corners(rng, (left, top, *document), percents),
+        corners=corners,
         paper=(rng.uniform(*ranges.paper_alpha), rng.getrandbits(32)),
-        blocks=_blocks(rng, document, ranges, vertical),
+        blocks=_blocks(rng, document, _upright(ranges, corners, document), vertical),
         effects=_effects(rng, ranges),
         text=rng.getrandbits(32),
     )
@@ -111,6 +113,14 @@ def _corners(rng: random.Random, box: tuple[int, int, int, int], percents: Perce
         (x + bottom[1] * width, y + right[1] * height),
         (x + bottom[0] * width, y + left[1] * height),
     )
+
+
+def _upright(ranges: Ranges, corners: Corners, document: tuple[int, int]) -> Ranges:
+    """The ranges with a floor under lines that still holds after the sheet has shrunk."""
+    (ax, ay), (bx, by), (cx, cy), (dx, dy) = corners
+    across = min(bx - ax, cx - dx) / document[0]
+    down = min(dy - ay, cy - by) / document[1]
+    return replace(ranges, min_line=math.ceil(ranges.min_line / min(across, down)))
 
 
 def _blocks(

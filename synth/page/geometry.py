@@ -30,7 +30,8 @@ def homography(corners: Corners, width: float, height: float) -> NDArray[np.floa
     square = np.array(
         [[x1 - x0 + g * x1, x3 - x0 + h * x3, x0], [y1 - y0 + g * y1, y3 - y0 + h * y3, y0], [g, h, 1.0]]
     )
-    return square / np.array([width, height, 1.0])
+    scaled: NDArray[np.float64] = square / np.array([width, height, 1.0])
+    return scaled
 
 
 def _inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -48,7 +49,7 @@ def _inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 def elastic_field(
     width: int, height: int, alpha: float, sigma: float, seed: int
 ) -> tuple[Floats, Floats] | None:
-    """(dx, dy), each (height, width) float32 in pixels: smoothed noise of amplitude `alpha`; None for none."""
+    """(dx, dy), each (height, width) float32 in pixels: smoothed noise up to `alpha`; None for none."""
     if alpha <= 0:
         return None
     rng = random.Random(seed)
@@ -56,8 +57,10 @@ def elastic_field(
     fields = []
     for _ in range(2):
         noise = np.frombuffer(rng.randbytes(width * height), np.uint8).reshape(height, width)
-        field = table[noise]
-        fields.append(cv2.GaussianBlur(field, (0, 0), sigma) if sigma > 0.2 else field)
+        field: Floats = table[noise]
+        fields.append(
+            np.asarray(cv2.GaussianBlur(field, (0, 0), sigma), np.float32) if sigma > 0.2 else field
+        )
     return fields[0], fields[1]
 
 

@@ -17,11 +17,13 @@ from synth.page.draw import Parameters, draw
 from synth.page.geometry import Warp, elastic_field
 from synth.page.ranges import ranges
 from synth.page.typeset import Bounds, Line, Word
+from synth.regions import TextLine, TextRegion, TextWord
 from synth.seeds import generator
 from synth.text import RIGHT_TO_LEFT, Reader, builtin
 
 _PAD: Final = 1.0
-_SLACK: Final = 2.0
+_PAD_EM: Final = 0.06
+_SLACK: Final = 1.0
 _SAMPLE: Final = 20_000
 
 cv2.setNumThreads(1)
@@ -37,28 +39,6 @@ class PageSettings:
     direction: str = "auto"
     characters: bool = False
     fonts: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TextRegion:
-    """A text and its quad in pixels of the page, clockwise from the top left."""
-
-    text: str
-    quad: Quad
-
-
-@dataclass(frozen=True, slots=True)
-class TextWord(TextRegion):
-    """A word, with its characters where the settings ask for them."""
-
-    characters: tuple[TextRegion, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class TextLine(TextRegion):
-    """A line and its words in reading order."""
-
-    words: tuple[TextWord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,16 +131,18 @@ def _sample(passages: Sequence[str]) -> str:
 
 
 def _warp(drawn: Parameters) -> Warp:
-    size = drawn.width, drawn.height
-    return Warp(drawn.corners, drawn.document, size, elastic_field(*size, *drawn.effects.elastic))
+    alpha, sigma, seed = drawn.effects.elastic
+    field = elastic_field(drawn.width, drawn.height, alpha, sigma, seed)
+    return Warp(drawn.corners, drawn.document, (drawn.width, drawn.height), field)
 
 
 def _within(line: Line, warp: Warp, page: tuple[int, int]) -> tuple[Line, TextLine | None]:
     """The line without the words that the effects push off the page, and what is told of the rest."""
-    quads = [_quad(word.bounds, warp, page) for word in line.words]
+    pad = _PAD + _PAD_EM * line.size
+    quads = [_quad(word.bounds, pad, warp, page) for word in line.words]
     kept = [(word, quad) for word, quad in zip(line.words, quads, strict=True) if quad is not None]
     line = replace(line, words=tuple(word for word, _ in kept))
-    quad = _quad(line.bounds, warp, page) if kept else None
+    quad = _quad(line.bounds, pad, warp, page) if kept else None
     if quad is None:
         return line, None
     words = tuple(TextWord(word.text, quad, tuple(_characters(word, warp, page))) for word, quad in kept)
@@ -168,21 +150,21 @@ def _within(line: Line, warp: Warp, page: tuple[int, int]) -> tuple[Line, TextLi
 
 
 def _characters(word: Word, warp: Warp, page: tuple[int, int]) -> list[TextRegion]:
-    quads = [(text, _quad(bounds, warp, page)) for text, bounds in word.characters]
+    quads = [(text, _quad(bounds, _PAD, warp, page)) for text, bounds in word.characters]
     return [TextRegion(text, quad) for text, quad in quads if quad is not None]
 
 
-def _quad(bounds: Bounds, warp: Warp, page: tuple[int, int]) -> Quad | None:
-    """The corners of `bounds` on the page, to two decimals; None where they lie off it."""
-    x1, y1, x2, y2 = bounds[0] - _PAD, bounds[1] - _PAD, bounds[2] + _PAD, bounds[3] + _PAD
+def _quad(bounds: Bounds, pad: float, warp: Warp, page: tuple[int, int]) -> Quad | None:
+    """The corners of `bounds` and `pad` pixels more, on the page; None where the bounds lie off it."""
+    x1, y1, x2, y2 = bounds[0] - pad, bounds[1] - pad, bounds[2] + pad, bounds[3] + pad
     corners = warp.forward(np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], np.float64))
-    return _inside(corners, page)
+    return _inside(corners, page, pad)
 
 
-def _inside(corners: NDArray[np.float64], page: tuple[int, int]) -> Quad | None:
-    """`corners` drawn in to the page's edge where they reach over it by a hair."""
+def _inside(corners: NDArray[np.float64], page: tuple[int, int], pad: float) -> Quad | None:
+    """`corners` to two decimals, drawn in to the page's edge where no more than the pad reaches over it."""
     held = np.clip(corners, 0, page)
-    if np.abs(held - corners).max() > _SLACK:
+    if np.abs(held - corners).max() > pad + _SLACK:
         return None
     a, b, c, d = ((round(x, 2), round(y, 2)) for x, y in held.tolist())
     return a, b, c, d
@@ -195,10 +177,20 @@ def _pixels(
     image = Image.fromarray(paper.sheet(*drawn.document, alpha, seed))
     typeset.ink(image, lines)
     sheet = effects.noised(np.asarray(image), *drawn.effects.noise)
-    page = np.ascontiguousarray(paper.background((drawn.width, drawn.height), drawn.background, pictures))
     across, down = warp.maps()
-    cv2.remap(sheet, across, down, cv2.INTER_LINEAR, dst=page, borderMode=cv2.BORDER_TRANSPARENT)
-    return effects.apply(page, drawn.effects)
+    page = cv2.remap(sheet, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    if (drawn.width, drawn.height) != drawn.document or _bent(drawn):
+        shown = cv2.remap(np.ones(sheet.shape[:2], np.float32), across, down, cv2.INTER_LINEAR)
+        behind = paper.background((drawn.width, drawn.height), drawn.background, pictures)
+        page = cv2.blendLinear(page, behind, shown, 1 - shown)
+    return effects.apply(np.asarray(page, np.uint8), drawn.effects)
+
+
+def _bent(drawn: Parameters) -> bool:
+    """Whether the sheet's corners are no longer the page's."""
+    (left, top), _, (right, bottom), _ = drawn.corners
+    square = drawn.corners[1] == (right, top) and drawn.corners[3] == (left, bottom)
+    return not square or (left, top, right, bottom) != (0, 0, drawn.width, drawn.height)
 
 
 def _encoded(pixels: effects.Pixels, quality: int) -> bytes:

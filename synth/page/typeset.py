@@ -1,4 +1,9 @@
-"""Setting text: which words stand on which line, at what place of the document, with their ink's bounds."""
+"""Setting text: which words stand on which line, at what place of the document, within what bounds.
+
+Along the line bounds are those of the ink; across it they reach from ascender to descender (from top
+to bottom of a Han character), so that all words of a line are equally high, as those of fonts, PDF and
+browsers are.
+"""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -25,7 +30,7 @@ _MOST: Final = 400
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What is drawn at one go, with the pen at (x, y), and the bounds of its ink."""
+    """What is drawn at one go, with the pen at (x, y), and its bounds."""
 
     text: str
     x: int
@@ -87,7 +92,7 @@ class Setter:
                         yield line
 
     def _fit(self, reader: Reader, face: Face, size: int, room: float) -> str:
-        """The longest text that comes next and fits `room` pixels; words that `face` lacks are passed over."""
+        """The longest text that comes next and fits `room` pixels; what `face` lacks is passed over."""
         font = face.sized(size)
         ahead = reader.window(min(int(room / size * 4) + 2, _MOST))
         places = [at for at, token in enumerate(ahead) if face.covers(token)]
@@ -132,6 +137,7 @@ class Setter:
         start = cell.x + (cell.width - length) * lean
         ascent, descent = font.getmetrics()
         base = round(cell.y + (cell.height - ascent - descent) / 2 + ascent)
+        above, below = _reach(font, text)
         end = 0
         for match in _PIECE.finditer(text):
             word, gap = match[0], text[end : match.start()]
@@ -139,7 +145,8 @@ class Setter:
             if self.direction == "rtl":
                 before = length - before - self._length(font, word)
             x = round(start + before)
-            bounds = _ink(font, word, (x, base), "ls", self._shaped.get("direction"))
+            x1, y1, x2, y2 = _ink(font, word, (x, base), "ls", self._shaped.get("direction"))
+            bounds = x1, min(y1, base - above), x2, max(y2, base + below)
             letters = tuple(self._letters(word, font, x, base)) if self.characters else ()
             yield Word(word, gap, bounds, (Piece(word, x, base, bounds),), letters)
             end = match.end()
@@ -186,20 +193,24 @@ def ink(image: Image.Image, lines: Sequence[Line]) -> None:
     pen = ImageDraw.Draw(image)
     for line in lines:
         font = line.face.sized(line.size)
-        anchor, options = "ls", {}
-        if line.direction == "rtl":
-            options = {"direction": "rtl"}
-        elif line.direction == "vertical":
-            anchor, options = "mt", {"direction": "ttb"}
+        anchor = "mt" if line.direction == "vertical" else "ls"
+        way = {"rtl": "rtl", "vertical": "ttb"}.get(line.direction)
         for word in line.words:
             for piece in word.pieces:
-                pen.text((piece.x, piece.y), piece.text, line.colour, font, anchor=anchor, **options)
+                pen.text((piece.x, piece.y), piece.text, line.colour, font, anchor=anchor, direction=way)
 
 
 def union(bounds: Sequence[Bounds]) -> Bounds:
     """The smallest bounds that hold all of `bounds`."""
     left, top, right, bottom = zip(*bounds, strict=True)
     return min(left), min(top), max(right), max(bottom)
+
+
+def _reach(font: ImageFont.FreeTypeFont, text: str) -> tuple[int, int]:
+    """How far a line of such text reaches above and below its baseline, whatever letters are in it."""
+    wide = any("\u2e80" <= char <= "\U0003ffff" for char in text)
+    _, top, _, bottom = _ink(font, "国" if wide else "bdhgpy", (0, 0), "ls")
+    return round(-top), round(bottom)
 
 
 def _ink(

@@ -114,5 +114,5 @@ def test_sentences_are_told_as_well_as_the_model_alone_and_chinese_better(test_d
         total[truth] += 1
         right[truth] += mine == truth
         model[truth] += theirs == truth
-    assert right["en"] >= 0.99 * total["en"] and right["zh"] >= 0.99 * total["zh"]
+    assert all(right[name] >= 0.99 * total[name] for name in ("en", "zh"))
     assert [name for name in total if right[name] < model[name] - 0.01 * total[name]] == []

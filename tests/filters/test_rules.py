@@ -16,9 +16,9 @@ from schemas.rules import RuleSettings
 from tests.filters.captions import measured
 
 SOUND: dict[str, Any] = {
-    "caption": "A dog runs on the beach", "caption_chars": 23, "caption_words": 6, "caption_han": 0, "emoji": 0,
-    "letters": 18, "scripts": [{"script": "Latin", "letters": 18}], "language": "en", "language_score": 0.9,
-    "width": 640, "height": 480, "aspect_ratio": 1.3333, "orientation": 1, "grey_range": 255, "grey_std": 40.0,
+    "caption": "A dog runs on the beach", "caption_chars": 23, "caption_words": 6, "caption_han": 0,
+    "emoji": 0, "letters": 18, "scripts": [{"script": "Latin", "letters": 18}], "language": "en",
+    "language_score": 0.9, "width": 640, "height": 480, "aspect_ratio": 1.3333, "orientation": 1, "grey_range": 255, "grey_std": 40.0,
 }  # fmt: skip
 LANGUAGES = ("en", "zh")
 
@@ -133,7 +133,7 @@ def test_every_rule_answers_true_or_false_for_chunks_and_batches() -> None:
     chunks = pa.concat_tables([table({}, {"emoji": 1}), table({"width": None, "language": None})])
     for name, rule in RULES.items():
         answers = rule(chunks, getattr(rules, name), LANGUAGES).to_pylist()
-        assert len(answers) == 3 and set(answers) <= {True, False}
+        assert [answer in (True, False) for answer in answers] == [True] * 3
     [batch] = chunks.combine_chunks().to_batches()
     assert failures(batch, rules, LANGUAGES).equals(failures(chunks, rules, LANGUAGES))
 

@@ -38,8 +38,9 @@ def test_two_rules_are_always_on(name: str) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"emoji": {"maximum": 1}}, {"emojis": {}}, {"emoji": 3}, {"aspect_ratio": {"max": 0.5}}, {"phash": {"distance": 3}},
-        {"phash": {"distance": 18}}, {"clip": {"min": 0.2, "keep": 0.3}}, {"clip": True}, {"clip": {"keep": 0}},
+        {"emoji": {"maximum": 1}}, {"emojis": {}}, {"emoji": 3}, {"aspect_ratio": {"max": 0.5}},
+        {"phash": {"distance": 3}}, {"phash": {"distance": 18}},
+        {"clip": {"min": 0.2, "keep": 0.3}}, {"clip": True}, {"clip": {"keep": 0}},
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_refused_at_its_key(wrong: dict[str, Any]) -> None:

@@ -1,0 +1,172 @@
+"""What a model is: its sizes, as read from a preset or from a saved model's config.json."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import yaml
+
+from schemas.errors import RecipeError
+
+PRESETS: Final = ("tiny", "small", "base", "qwen-vl-7b")
+
+CLIP_MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD: Final = (0.26862954, 0.26130258, 0.27577711)
+
+# one line of a saved config.json; anything longer is no config of ours
+_CONFIG_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class VisionConfig:
+    """A vision transformer without class token; `grid` is the side of its learned position table."""
+
+    width: int
+    layers: int
+    heads: int
+    mlp: int
+    patch: int
+    grid: int
+    eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        _positive(self, "vision")
+        _require(self.width % self.heads == 0, "vision.width must be a multiple of vision.heads")
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterConfig:
+    """One cross-attention layer of `queries`, a square number, learned queries."""
+
+    queries: int
+    heads: int
+    eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        _positive(self, "adapter")
+        _require(math.isqrt(self.queries) ** 2 == self.queries, "adapter.queries must be a square number")
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageConfig:
+    """A decoder as Qwen-7B: RMSNorm, rotary positions, SwiGLU, bias on query, key and value, own head."""
+
+    vocab: int
+    hidden: int
+    layers: int
+    heads: int
+    mlp: int
+    context: int = 2048
+    rope_base: float = 10_000.0
+    eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        _positive(self, "language")
+        _require(self.hidden % self.heads == 0, "language.hidden must be a multiple of language.heads")
+        _require(self.hidden // self.heads % 2 == 0, "language.hidden / language.heads must be even")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """The three parts, and the sides in pixels of its pictures: the first for stage 1, the last beyond."""
+
+    name: str
+    vision: VisionConfig
+    adapter: AdapterConfig
+    language: LanguageConfig
+    sides: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        for side in self.sides:
+            _require(side > 0 and side % self.vision.patch == 0, f"side {side} is no multiple of the patch")
+        _require(bool(self.sides), "sides must name at least one side")
+        hidden = self.language.hidden
+        _require(hidden % self.adapter.heads == 0, "language.hidden must be a multiple of adapter.heads")
+        _require(hidden % 4 == 0, "language.hidden must be a multiple of 4: 2-D positions take quarters")
+
+    def to_json(self) -> str:
+        """The config as it lies beside the weights: sorted keys, two spaces."""
+        return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_mapping(cls, value: Mapping[str, Any]) -> "ModelConfig":
+        """The config that `value` spells; RecipeError names what is missing, unknown or wrong."""
+        _names(value, "model", ("name", "vision", "adapter", "language", "sides"))
+        return cls(
+            name=str(value["name"]),
+            vision=_part(VisionConfig, value["vision"], "vision"),
+            adapter=_part(AdapterConfig, value["adapter"], "adapter"),
+            language=_part(LanguageConfig, value["language"], "language"),
+            sides=tuple(int(side) for side in value["sides"]),
+        )
+
+
+def preset_document(name: str) -> dict[str, Any]:
+    """The preset's YAML: `model`, `tokenizer`, `stages`; `name` may be a path to a YAML file of one's own."""
+    if name in PRESETS:
+        text = resources.files("model").joinpath("presets", f"{name}.yaml").read_text("utf-8")
+    elif name.endswith((".yaml", ".yml")) and Path(name).is_file():
+        text = Path(name).read_text("utf-8")
+    else:
+        raise RecipeError(f"there is no preset {name!r}; choose {', '.join(PRESETS)} or name a YAML file")
+    document = yaml.safe_load(text)
+    if not isinstance(document, dict) or "model" not in document:
+        raise RecipeError(f"preset {name}: it must be a mapping with the key `model`")
+    return document
+
+
+def preset(name: str) -> ModelConfig:
+    """The model of a preset."""
+    document = preset_document(name)
+    return ModelConfig.from_mapping({"name": Path(name).stem, **document["model"]})
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """The config of a saved model; RecipeError where the folder holds none."""
+    path = folder / "config.json"
+    if not path.is_file() or path.stat().st_size > _CONFIG_BYTES:
+        raise RecipeError(f"{folder} holds no saved model: config.json is missing")
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise RecipeError(f"{path} is damaged: {error}") from error
+    if not isinstance(value, dict):
+        raise RecipeError(f"{path} is damaged: it must hold an object")
+    return ModelConfig.from_mapping(value)
+
+
+Part = TypeVar("Part", VisionConfig, AdapterConfig, LanguageConfig)
+
+
+def _part(kind: type[Part], value: Any, what: str) -> Part:
+    if not isinstance(value, dict):
+        raise RecipeError(f"model.{what} must be a mapping")
+    known = fields(kind)
+    needed = tuple(one.name for one in known if one.name not in ("eps", "context", "rope_base"))
+    unknown = sorted(value.keys() - {one.name for one in known})
+    missing = [name for name in needed if name not in value]
+    if unknown or missing:
+        raise RecipeError(f"model.{what}: unknown {unknown}, missing {missing}")
+    return kind(**value)
+
+
+def _names(value: Mapping[str, Any], what: str, wanted: tuple[str, ...]) -> None:
+    missing, unknown = sorted(set(wanted) - value.keys()), sorted(value.keys() - set(wanted))
+    if missing or unknown:
+        raise RecipeError(f"{what}: unknown {unknown}, missing {missing}")
+
+
+def _positive(part: VisionConfig | AdapterConfig | LanguageConfig, what: str) -> None:
+    for one in fields(part):
+        value = getattr(part, one.name)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        _require(number and value > 0, f"{what}.{one.name} must be a number above 0, not {value!r}")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise RecipeError(f"model: {message}")

@@ -1,0 +1,130 @@
+"""Qwen-VL (arXiv 2308.12966): vision encoder, position-aware adapter, language model."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from model.adapter import Adapter
+from model.batch import IGNORE, Batch, attention_mask
+from model.config import CLIP_MEAN, CLIP_STD, LanguageConfig, ModelConfig
+from model.vision import VisionTransformer
+
+PARTS: Final = ("vision", "adapter", "language")
+"""The names of the model's three parts, each a module of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowLosses:
+    """Cross-entropy summed over each row's supervised tokens, and how many those are; both (B,)."""
+
+    sums: Tensor
+    counts: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean over all supervised tokens; 0 where there are none."""
+        return self.sums.sum() / self.counts.sum().clamp(min=1)
+
+
+class QwenVL(nn.Module):
+    """The whole model; `forward` gives losses, `embed` and `language` serve generation."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.vision = VisionTransformer(config.vision)
+        self.adapter = Adapter(config.adapter, config.vision.width, config.language.hidden)
+        self.language = Qwen2ForCausalLM(language_config(config.language))
+        shape = (1, 3, 1, 1)
+        self.register_buffer("mean", torch.tensor(CLIP_MEAN).reshape(shape) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(CLIP_STD).reshape(shape) * 255, persistent=False)
+
+    def see(self, pixels: Tensor) -> Tensor:
+        """Pictures (P, 3, S, S) as uint8 to tokens (P, queries, hidden)."""
+        normal = (pixels.to(self.mean.dtype) - self.mean) / self.std
+        tokens: Tensor = self.adapter(self.vision(normal))
+        return tokens
+
+    def embed(self, input_ids: Tensor, pixels: Tensor, places: Tensor) -> Tensor:
+        """(B, T, hidden): the tokens' embeddings, with each picture's tokens at its place (row, start)."""
+        words: Tensor = self.language.get_input_embeddings()(input_ids)
+        if len(pixels) == 0:
+            return words
+        seen = self.see(pixels)
+        length = input_ids.shape[1]
+        offsets = torch.arange(seen.shape[1], device=places.device)
+        flat = (places[:, :1] * length + places[:, 1:] + offsets).flatten()
+        mixed = words.flatten(0, 1).index_copy(0, flat, seen.flatten(0, 1).to(words.dtype))
+        return mixed.view_as(words)
+
+    def forward(self, batch: Batch) -> RowLosses:
+        """The losses of a batch; the head sees the supervised tokens alone."""
+        hidden = self.hidden(batch)
+        taught = batch.targets != IGNORE
+        logits = self.language.lm_head(hidden[taught]).float()
+        each = functional.cross_entropy(logits.to(_at_least_float32(hidden)), batch.targets[taught], reduction="none")
+        rows = taught.nonzero()[:, 0]
+        sums = torch.zeros(len(hidden), dtype=each.dtype, device=each.device).index_add(0, rows, each)
+        return RowLosses(sums, taught.sum(1))
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """The language model's last states, (B, T, hidden)."""
+        embedded = self.embed(batch.input_ids, batch.pixels, batch.places)
+        mask = None if batch.plain else attention_mask(batch.groups, batch.parts)
+        out = self.language.model(
+            inputs_embeds=embedded,
+            # a mapping is taken as it is: no second guess at what is packed
+            attention_mask={"full_attention": mask},
+            position_ids=batch.positions,
+            use_cache=False,
+        )
+        states: Tensor = out.last_hidden_state
+        return states
+
+    def checkpoint_activations(self) -> None:
+        """From now on, recompute activations in the backward pass instead of keeping them."""
+        self.vision.checkpointing = True
+        self.language.gradient_checkpointing_enable({"use_reentrant": False})
+
+
+def language_config(config: LanguageConfig) -> Any:
+    """The transformers configuration of Qwen-7B's shape: Qwen2 with as many key heads as heads, untied."""
+    return Qwen2Config(
+        vocab_size=config.vocab,
+        hidden_size=config.hidden,
+        intermediate_size=config.mlp,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        num_key_value_heads=config.heads,
+        max_position_embeddings=config.context,
+        rms_norm_eps=config.eps,
+        rope_parameters={"rope_type": "default", "rope_theta": config.rope_base},
+        tie_word_embeddings=False,
+        use_cache=False,
+        attn_implementation="sdpa",
+    )
+
+
+def build(config: ModelConfig, seed: int = 0) -> QwenVL:
+    """A model with random weights, the same for the same seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return QwenVL(config)
+
+
+def parameter_counts(config: ModelConfig) -> dict[str, int]:
+    """Parameters of each part, counted on the meta device: nothing is allocated."""
+    with torch.device("meta"):
+        model = QwenVL(config)
+    return {name: sum(p.numel() for p in getattr(model, name).parameters()) for name in PARTS}
+
+
+def _at_least_float32(like: Tensor) -> torch.dtype:
+    return torch.float64 if like.dtype == torch.float64 else torch.float32

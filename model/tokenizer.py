@@ -1,0 +1,162 @@
+"""Text to token ids and back: byte-level BPE below, tags above, and never one taken for the other.
+
+The library's tokenizer knows no special tokens at all, so words that spell a tag are words; tags come
+in through `Piece.kind` alone. The layout above the BPE is Qwen's: 3 ChatML marks, the reserved ones, 9 tags.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from model.tiktoken import merges, read_ranks
+from schemas.errors import RecipeError
+from schemas.markup import Piece, escape
+
+EXTRAS: Final = 205
+"""Reserved tokens between the ChatML marks and the tags, in Qwen's own layout."""
+
+MARKS: Final = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+TAGS: Final = (
+    "<ref>", "</ref>", "<box>", "</box>", "<quad>", "</quad>", "<img>", "</img>", "<imgpad>",
+)  # fmt: skip
+
+# words with one sign before them, single digits, runs of signs, line ends, spaces: the published split
+PATTERN: Final = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+_FILE: Final = "tokenizer.json"
+_LAYOUT: Final = "tokenizer_layout.json"
+
+
+@dataclass(frozen=True)
+class TagTokenizer:
+    """Byte-level BPE of `base` tokens with the tags' ids above it."""
+
+    bpe: Tokenizer
+    base: int
+    extras: int = EXTRAS
+
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        """The id of every mark and tag."""
+        reserved = [f"<|extra_{number}|>" for number in range(self.extras)]
+        return {tag: self.base + at for at, tag in enumerate([*MARKS, *reserved, *TAGS])}
+
+    @cached_property
+    def _names(self) -> dict[int, str]:
+        return {number: tag for tag, number in self.ids.items()}
+
+    @property
+    def size(self) -> int:
+        """How many ids there are; a model's table may be larger."""
+        return self.base + len(self.ids)
+
+    @property
+    def end(self) -> int:
+        """<|endoftext|>: the end of a document, and padding."""
+        return self.ids["<|endoftext|>"]
+
+    @property
+    def pad(self) -> int:
+        """<imgpad>: the place of one of a picture's tokens."""
+        return self.ids["<imgpad>"]
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of plain text; what spells a tag in it stays text."""
+        return list(self.bpe.encode(text, add_special_tokens=False).ids)
+
+    def encode_piece(self, piece: Piece, queries: int) -> list[int]:
+        """The ids of a piece: a tag is one, a picture is `queries` places between its two tags."""
+        if piece.kind == "text":
+            return self.encode(piece.text)
+        if piece.kind == "tag":
+            return [self.ids[piece.text]]
+        return [self.ids["<img>"], *[self.pad] * queries, self.ids["</img>"]]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of `ids` as markup: tags as they are written, text that spells one escaped.
+
+        Bytes that are no UTF-8 become U+FFFD, ids beyond the layout nothing.
+        """
+        return "".join(self._decoded(ids))
+
+    def _decoded(self, ids: Sequence[int]) -> Iterator[str]:
+        run: list[int] = []
+        for number in [*ids, self.size]:
+            if number < self.base:
+                run.append(number)
+                continue
+            if run:
+                yield escape(self.bpe.decode(run, skip_special_tokens=False))
+                run = []
+            yield self._names.get(number, "")
+
+    def save(self, folder: Path) -> None:
+        """Writes tokenizer.json, which the tokenizers library reads, and the layout above it."""
+        layout = {"base": self.base, "extras": self.extras}
+        (folder / _FILE).write_text(self.bpe.to_str(pretty=False), "utf-8")
+        (folder / _LAYOUT).write_text(json.dumps(layout, sort_keys=True) + "\n", "utf-8")
+
+
+def load(path: Path) -> TagTokenizer:
+    """The tokenizer that `save` left in a folder, or that a file of Qwen's tiktoken format spells."""
+    if path.is_file():
+        ranks = read_ranks(path)
+        return TagTokenizer(_library(models.BPE(_spelled(ranks), _merge_list(ranks))), len(ranks))
+    layout_path, file = path / _LAYOUT, path / _FILE
+    if not layout_path.is_file() or not file.is_file():
+        raise RecipeError(f"{path} holds no tokenizer: {_FILE} and {_LAYOUT} are needed")
+    layout = json.loads(layout_path.read_text("utf-8"))
+    return TagTokenizer(Tokenizer.from_file(str(file)), int(layout["base"]), int(layout["extras"]))
+
+
+def train(texts: Iterable[str], base: int, extras: int = EXTRAS) -> TagTokenizer:
+    """A tokenizer of at most `base` BPE tokens learned from `texts`; the same texts give the same one."""
+    bpe = _library(models.BPE())
+    trainer = trainers.BpeTrainer(
+        vocab_size=base,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+        special_tokens=[],
+    )
+    bpe.train_from_iterator(texts, trainer)
+    return TagTokenizer(bpe, bpe.get_vocab_size(), extras)
+
+
+def _library(model: models.BPE) -> Tokenizer:
+    bpe = Tokenizer(model)
+    bpe.normalizer = normalizers.NFC()
+    split = pre_tokenizers.Split(Regex(PATTERN), behavior="isolated")
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
+    bpe.decoder = decoders.ByteLevel()
+    return bpe
+
+
+def _alphabet() -> dict[int, str]:
+    """The printable character that stands for each byte (GPT-2's table)."""
+    kept = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    moved = [byte for byte in range(256) if byte not in set(kept)]
+    return {byte: chr(byte) for byte in kept} | {byte: chr(256 + at) for at, byte in enumerate(moved)}
+
+
+_CHARACTERS: Final = _alphabet()
+
+
+def _spelled(ranks: dict[bytes, int]) -> dict[str, int]:
+    return {_characters(token): rank for token, rank in ranks.items()}
+
+
+def _merge_list(ranks: dict[bytes, int]) -> list[tuple[str, str]]:
+    return [(_characters(a), _characters(b)) for a, b in merges(ranks)]
+
+
+def _characters(token: bytes) -> str:
+    return "".join(_CHARACTERS[byte] for byte in token)

@@ -1,0 +1,177 @@
+"""Workers that do as they are told, and workers that misbehave, for all engines alike."""
+
+import collections
+import itertools
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipelines.engines.step import IDLE, SEVERAL, At, Json
+from schemas.errors import InputError
+
+NAME = "tests.pipelines.engines.workers"
+
+
+def abort() -> None:
+    os.abort()
+
+
+def spin() -> None:
+    """For ever inside one C call that keeps the interpreter's lock."""
+    collections.deque(itertools.repeat(0), maxlen=0)
+
+
+def sleep() -> None:
+    time.sleep(3600)
+
+
+def eat() -> None:
+    held = []
+    while True:
+        held.append(bytearray(64 * 1024 * 1024))
+
+
+DEEDS = {"abort": abort, "spin": spin, "sleep": sleep, "eat": eat}
+
+
+def note(folder: str, name: str) -> int:
+    """One more file of that name in the folder; how many there were before."""
+    before = len(list(Path(folder).glob(f"{name}.*")))
+    (Path(folder) / f"{name}.{before}.{os.getpid()}").touch()
+    return before
+
+
+class Rows:
+    """Goes over the rows of a task as measure does; a row does the deed that the task gives it."""
+
+    def __init__(self, setup: Json) -> None:
+        self._setup = setup
+
+    def run(self, task: Json, at: At) -> Json:
+        passed = {} if "only" in task else task.get("verdicts", {})
+        rows = [task["only"]] if "only" in task else range(task["rows"])
+        seen = []
+        for row in rows:
+            at(row)
+            if "notes" in task:
+                note(task["notes"], f"row{row}")
+            if str(row) not in passed:
+                self._do(task.get("deeds", {}).get(str(row)))
+                seen.append(row)
+        if not task.get("careful") and "only" not in task:
+            at(SEVERAL)
+            self._do(task.get("batch"))
+        at(IDLE)
+        return {"seen": seen, "rows": len(seen), "careful": bool(task.get("careful")), "pid": os.getpid()}
+
+    def _do(self, deed: str | None) -> None:
+        if deed:
+            DEEDS[deed]()
+
+
+class Once:
+    """Dies at a row until it has been tried so often in all."""
+
+    def __init__(self, setup: Json) -> None:
+        self._deaths = setup["deaths"]
+
+    def run(self, task: Json, at: At) -> Json:
+        at(task.get("only", 0) if task["blames"] else IDLE)
+        if "only" not in task and note(task["notes"], "try") < self._deaths:
+            os.abort()
+        at(IDLE)
+        return {}
+
+
+class Stubborn:
+    """Dies at a row even where its verdict says to pass it by."""
+
+    def __init__(self, setup: Json) -> None:
+        pass
+
+    def run(self, task: Json, at: At) -> Json:
+        at(2)
+        os.abort()
+
+
+class DiesAtSetup:
+    """Never gets ready: ends its process so often, or always."""
+
+    def __init__(self, setup: Json) -> None:
+        if note(setup["notes"], "setup") < setup["deaths"]:
+            os.abort()
+
+    def run(self, task: Json, at: At) -> Json:
+        return {"ready": True}
+
+
+class Fails:
+    """Fails with a sentence, or with a mistake in the program."""
+
+    def __init__(self, setup: Json) -> None:
+        if setup.get("at") == "setup":
+            raise InputError("no model at /there: give its path")
+
+    def run(self, task: Json, at: At) -> Json:
+        if task.get("mistake"):
+            raise KeyError("a mistake in the program")
+        if task.get("sentence"):
+            raise InputError("source web: cannot read «ü»: mend it")
+        return {"number": task["number"]}
+
+    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
+        yield 0, pa.table({"a": [task["number"]]})
+        if task.get("sentence"):
+            raise InputError("source web: cannot split: mend it")
+
+    def reduce(self, partition: int, table: pa.Table) -> Json:
+        raise InputError("source web: cannot reduce: mend it")
+
+
+class Sums:
+    """Map: the sum of a task's numbers. Shuffle: numbers by remainder, summed and counted."""
+
+    def __init__(self, setup: Json) -> None:
+        self._modulus = setup.get("modulus", 7)
+        self._skip = setup.get("skip")
+
+    def run(self, task: Json, at: At) -> Json:
+        at(0)
+        return {"sum": sum(task["numbers"]), "rows": len(task["numbers"])}
+
+    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
+        for partition in range(self._modulus):
+            mine = [number for number in task["numbers"] if number % self._modulus == partition]
+            yield partition, pa.table({"number": pa.array(mine, pa.int64())})
+
+    def reduce(self, partition: int, table: pa.Table) -> Json:
+        numbers = table["number"].to_pylist()
+        assert all(number % self._modulus == partition for number in numbers)
+        return {"partition": partition, "sum": sum(numbers), "rows": len(numbers)}
+
+
+class Pid:
+    """Says who ran it; the first to come waits a moment, so that others get their share."""
+
+    def __init__(self, setup: Json) -> None:
+        self._made = itertools.count()
+        print("a library that prints")
+
+    def run(self, task: Json, at: At) -> Json:
+        time.sleep(task.get("seconds", 0))
+        return {"pid": os.getpid(), "before": next(self._made), "threads": os.environ["OMP_NUM_THREADS"]}
+
+
+class Hold:
+    """Writes its process's number, then spins inside C where no row's deadline ends it."""
+
+    def __init__(self, setup: Json) -> None:
+        pass
+
+    def run(self, task: Json, at: At) -> Json:
+        Path(task["pid"]).write_text(str(os.getpid()))
+        spin()
+        return {}
