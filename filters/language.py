@@ -41,6 +41,17 @@ _CHOICES: Final = 5
 _HALF: Final = 0.5
 """A label with more than this is the first, whatever the others add up to."""
 
+_TRIAL_SECONDS: Final = 60
+_TRIAL: Final = """
+import resource, sys
+import fasttext
+path, memory, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+fasttext.load_model(path).f.predict("word\\n", 1, 0.0, "strict")
+"""
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -227,13 +238,21 @@ def _digest(path: Path) -> str:
 
 def _load(path: Path, digest: str) -> Any:
     """The model; a file that is not known is tried in a process of its own, as a damaged one can kill it."""
-    if digest != LID_176_FTZ:
-        trial = (
-            "import fasttext, sys; fasttext.load_model(sys.argv[1]).f.predict('word\\n', 1, 0.0, 'strict')"
+    if digest != LID_176_FTZ and not _loads(path):
+        raise InputError(
+            f"the language model {path} is damaged or not fastText's; set signals.language.model"
         )
-        ran = subprocess.run([sys.executable, "-c", trial, str(path)], capture_output=True, check=False)
-        if ran.returncode:
-            raise InputError(
-                f"the language model {path} is damaged or not fastText's; set signals.language.model"
-            )
     return fasttext.load_model(str(path))
+
+
+def _loads(path: Path) -> bool:
+    """True where fastText can load and use the file: a truncated one makes it ask for any amount of memory
+    and time, or end the process."""
+    memory = 8 * path.stat().st_size + 2**30
+    command = [sys.executable, "-c", _TRIAL, str(path), str(memory), str(_TRIAL_SECONDS)]
+    try:
+        return not subprocess.run(
+            command, capture_output=True, check=False, timeout=2 * _TRIAL_SECONDS
+        ).returncode
+    except subprocess.TimeoutExpired:
+        return False

@@ -5,11 +5,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 
+from pipelines.annotations import annotation_identity, discover_annotations
 from pipelines.compose import WORKER as COMPOSE
 from pipelines.compose import compose_fingerprint
 from pipelines.dedup import DedupPlan, dedup, partitions_for
 from pipelines.engines.step import Done, Engine, Json, Limits, Resources, Step
-from pipelines.files import absolute, join
+from pipelines.files import Store, absolute, join
 from pipelines.fingerprints import fingerprint
 from pipelines.layout import Layout
 from pipelines.manifest import Results, write_card
@@ -56,6 +57,11 @@ class Build:
         """Find every source's input shards; InputError where there are none."""
         for source in self.recipe.sources:
             paths = [absolute(path) for path in source.path]
+            if source.kind == "annotations":
+                store = Store(source.storage_options or None, source.id)
+                for shard in discover_annotations(source, store):
+                    self.shards[(source.id, shard.shard)] = shard
+                continue
             found = discover(source.id, paths, source.kind, source.storage_options)
             if not found.shards:
                 raise InputError(
@@ -196,7 +202,7 @@ class Build:
             mode="json", include={"seed", "languages", "rules", "captions", "splits", "sources"}
         )
         for source in settings["sources"]:
-            for key in ("path", "storage_options", "max_quarantine", "origin", "licence"):
+            for key in ("path", "files", "images", "storage_options", "max_quarantine", "origin", "licence"):
                 source.pop(key)
         scores = sorted([*name, mark] for name, mark in self.results.score_marks.items())
         mark = fingerprint("select", 1, settings, self.results.dedup_mark, scores)
@@ -304,7 +310,7 @@ class Build:
                     f"max_quarantine {limit:g}; see `error` in {join(self.layout.work, 'signals', source.id)}, "
                     "then mend the source or raise --max-quarantine"
                 )
-            if rows > bad and source.captions == "required" and not any(r["captions"] for r in receipts):
+            if rows > bad and source.captions == "required" and source.kind != "annotations" and not any(r["captions"] for r in receipts):
                 raise InputError(
                     f"source {source.id}: not one of its {rows:,} rows has a caption; name the caption's column "
                     "(columns: {caption: …}), or say captions: none"
@@ -327,7 +333,10 @@ class Build:
                     store.remove(info.path)
 
     def _identity(self, shard: InputShard) -> str:
-        return identity(shard, self.recipe.source(shard.source).storage_options)
+        source = self.recipe.source(shard.source)
+        if source.kind == "annotations":
+            return annotation_identity(source, Store(source.storage_options or None, source.id))
+        return identity(shard, source.storage_options)
 
     def _shard_mark(self, planned: Planned) -> str:
         source = planned.stratum.source

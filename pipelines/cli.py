@@ -142,6 +142,21 @@ def diff(
 
 
 @app.command()
+def calibrate(
+    folder: Annotated[str, typer.Argument(help="folder of a corpus with CLIP scores")],
+    plot: Annotated[Path | None, typer.Option(help="draw the curves here (.png or .svg)")] = None,
+) -> None:
+    """Show which CLIP thresholds keep which share, by source and language."""
+    from pipelines import calibrate as calibration
+
+    found = calibration.curves(folder)
+    calibration.show(found, Console())
+    if plot is not None:
+        calibration.plot(found, plot)
+        print(f"wrote {plot}")
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of recipes, for editors."""
     from schemas.recipe import Recipe

@@ -1,5 +1,6 @@
 """Phase compose: the samples of every kept row, without the pictures' bytes."""
 
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -22,6 +23,8 @@ SAMPLES = pa.schema(
         ("language", pa.string()),
         ("member", pa.string()),
         ("offset", pa.int64()),
+        # names of pictures in an annotation source's folder; null where `member` holds the picture
+        ("images", pa.list_(pa.string())),
         ("sample", pa.string()),
         ("url", pa.string()),
         ("phash", pa.uint64()),
@@ -49,7 +52,7 @@ _SIGNALS = [
 
 def compose_fingerprint(recipe: Recipe, source: Source, kept_digest: str, signals: list[str | None]) -> str:
     """What the samples of one shard depend on."""
-    return fingerprint("compose", 1, recipe.tasks, source.id, source.licence, kept_digest, signals)
+    return fingerprint("compose", 2, recipe.tasks, source.id, source.licence, kept_digest, signals)
 
 
 class Compose:
@@ -63,7 +66,10 @@ class Compose:
         """Writes the shard's samples; the receipt counts them by task, split and language."""
         source = self._recipe.source(task["source"])
         rows = self._kept(source.id, task["shard"])
-        samples = [made for row in rows if (made := self._sample(source, row)) is not None]
+        if source.kind == "annotations":
+            samples = self._annotated(source, task["shard"], rows)
+        else:
+            samples = [made for row in rows if (made := self._sample(source, row)) is not None]
         samples.sort(key=lambda made: (made["task"], made["split"], made["key"]))
         table = pa.Table.from_pylist(samples, SAMPLES)
         write_tables(self._layout, self._layout.samples(source.id, task["shard"]), SAMPLES, [table])
@@ -87,19 +93,24 @@ class Compose:
             pc.index_in(members, value_set=scores["member"].combine_chunks())
         )
 
+    def _annotated(self, source: Source, shard: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The samples of kept annotations, from the drafts that phase measure left."""
+        kept = {row["member"]: row for row in rows}
+        drafts = read_table(self._layout, self._layout.drafts(source.id, shard))
+        samples = []
+        for draft in drafts.to_pylist():
+            row = kept.get(draft["member"])
+            if row is None or draft["task"] not in self._recipe.tasks:
+                continue
+            sample = replace(Sample.from_json(draft["sample"]), split=row["split"])
+            samples.append({**_carried(row), **_described(sample), "images": draft["images"]})
+        return samples
+
     def _sample(self, source: Source, row: dict[str, Any]) -> dict[str, Any] | None:
         sample = self._made(source, row)
         if sample is None or sample.task not in self._recipe.tasks:
             return None
-        carried = ("member", "offset", "url", "phash", "language_score", "clip_score")
-        return {
-            **{name: row[name] for name in carried},
-            "task": sample.task,
-            "split": sample.split,
-            "key": sample.key,
-            "language": sample.language,
-            "sample": sample.to_json(),
-        }
+        return {**_carried(row), **_described(sample)}
 
     def _made(self, source: Source, row: dict[str, Any]) -> Sample | None:
         facts = {"split": row["split"], "source": source.id, "licence": source.licence}
@@ -109,6 +120,20 @@ class Compose:
             return text_sample(row["key"], row["caption"], language=row["language"] or "und", **facts)
         image = Image(row["format"], row["width"], row["height"], row["sha256"])
         return caption_sample(row["key"], row["caption"], image, language=row["language"] or "und", **facts)
+
+
+def _carried(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in ("member", "offset", "url", "phash", "language_score", "clip_score")}
+
+
+def _described(sample: Sample) -> dict[str, Any]:
+    return {
+        "task": sample.task,
+        "split": sample.split,
+        "key": sample.key,
+        "language": sample.language,
+        "sample": sample.to_json(),
+    }
 
 
 def _counts(samples: list[dict[str, Any]]) -> list[list[Any]]:

@@ -54,6 +54,9 @@ class Layout:
     def decisions(self, source: str, shard: str) -> str:
         return join(self.work, "decisions", source, f"{shard}.parquet")
 
+    def drafts(self, source: str, shard: str) -> str:
+        return join(self.work, "drafts", source, f"{shard}.parquet")
+
     def samples(self, source: str, shard: str) -> str:
         return join(self.work, "samples", source, f"{shard}.parquet")
 

@@ -79,7 +79,7 @@ def _funnel(receipts: Iterable[Json]) -> Funnel:
         errors.update(receipt["errors"])
     rules = [
         RuleCount(rule=rule, dropped=reasons[rule], failed=failed[rule])
-        for rule in RuleSettings.model_fields
+        for rule in [*RuleSettings.model_fields, *sorted(failed.keys() - RuleSettings.model_fields.keys())]
         if failed[rule]
     ]
     counts = {name: totals[name] for name in ("rows", "kept", "dropped", "quarantined")}

@@ -13,6 +13,7 @@ from filters.caption import Captions
 from filters.language import Language
 from filters.picture import Pictures
 from filters.scripts import Scripts
+from pipelines.annotations import Annotations, write_drafts
 from pipelines.engines.step import IDLE, SEVERAL, At, Json
 from pipelines.fingerprints import fingerprint, versions
 from pipelines.layout import Layout
@@ -34,7 +35,7 @@ FILTERS = (Captions, Scripts, Language, Pictures)
 def measure_fingerprint(recipe: Recipe, source: Source, identity: str, verdicts: Json) -> str:
     """What the signals of one shard depend on."""
     settings = recipe.model_dump(mode="json", include={"signals", "read", "sample"})
-    own = source.model_dump(mode="json", include={"id", "kind", "columns"})
+    own = source.model_dump(mode="json", include={"id", "kind", "columns", "format", "licence"})
     made_with = [(f.__name__, f.VERSION, versions(f.LIBRARIES)) for f in FILTERS]
     return fingerprint("measure", 1, settings, own, made_with, identity, verdicts)
 
@@ -46,25 +47,32 @@ class Measure:
         self._recipe = Recipe.model_validate(setup["recipe"])
         self._layout = Layout(**setup["layout"])
         self._signals = Signals(self._recipe.signals)
+        self._annotations = Annotations(self._layout, self._signals.pictures)
 
     def run(self, task: Json, at: At) -> Json:
         """Writes the shard's signals; the receipt counts rows, captions, errors, and tells of damage."""
         shard = InputShard.from_json(task["input"])
         counts = Counts()
         if "only" in task:
-            for _ in self._tables(shard, task, at, counts):
+            for _ in self._tables(shard, task, at, counts, []):
                 break
             return {}
         path = self._layout.signals(shard.source, shard.shard)
-        write_tables(self._layout, path, SIGNALS, self._tables(shard, task, at, counts))
+        drafts: list[Json] = []
+        write_tables(self._layout, path, SIGNALS, self._tables(shard, task, at, counts, drafts))
+        if shard.kind == "annotations":
+            write_drafts(self._layout, shard, drafts)
         at(IDLE)
         return counts.receipt()
 
-    def _tables(self, shard: InputShard, task: Json, at: At, counts: "Counts") -> Iterator[pa.Table]:
+    def _tables(
+        self, shard: InputShard, task: Json, at: At, counts: "Counts", drafts: list[Json]
+    ) -> Iterator[pa.Table]:
         careful = task.get("careful", False) or "only" in task
         size = 1 if careful else BATCH
         batch: list[Json] = []
-        for record in self._records(shard, task, at, counts):
+        read_rows = self._annotated if shard.kind == "annotations" else self._records
+        for record in read_rows(shard, task, at, counts, drafts):
             batch.append(record)
             if len(batch) == size:
                 yield self._table(batch, at, careful, counts)
@@ -79,7 +87,24 @@ class Measure:
         counts.add(table)
         return table
 
-    def _records(self, shard: InputShard, task: Json, at: At, counts: "Counts") -> Iterator[Json]:
+    def _annotated(
+        self, shard: InputShard, task: Json, at: At, counts: "Counts", drafts: list[Json]
+    ) -> Iterator[Json]:
+        """One record an annotation that takes part; its samples are added to `drafts`."""
+        source = self._recipe.source(shard.source)
+        try:
+            for number, record, made in self._annotations.records(source, shard, task, at):
+                if in_sample(record["key"], self._recipe.sample):
+                    if str(number) in task.get("verdicts", {}):
+                        counts.verdicts[str(number)] = record["member"]
+                    drafts += made
+                    yield record
+        except ShardError as damage:
+            counts.bad = str(damage)
+
+    def _records(
+        self, shard: InputShard, task: Json, at: At, counts: "Counts", drafts: list[Json]
+    ) -> Iterator[Json]:
         """One record a row that takes part; `at` is told of a row before it is read."""
         number = task.get("only", 0)
         found, known = ({}, {}) if "only" in task else (task.get("verdicts", {}), task.get("known", {}))
@@ -151,11 +176,11 @@ class Signals:
         self._captions = Captions(settings.caption)
         self._scripts = Scripts()
         self._language = Language(settings.language)
-        self._pictures = Pictures(settings.picture)
+        self.pictures = Pictures(settings.picture)
 
     def picture(self, image: bytes | None, record: Json) -> None:
         """Add the picture's signals to the record; RowError where it cannot be measured."""
-        columns, thumbnail = self._pictures.measure(image)
+        columns, thumbnail = self.pictures.measure(image)
         record.update(columns)
         record["thumbnail"] = thumbnail
 
@@ -178,7 +203,7 @@ class Signals:
 
     def _hashes(self, records: list[Json]) -> pa.Array:
         thumbnails = [record["thumbnail"] for record in records if "thumbnail" in record]
-        hashes = iter(self._pictures.finish(np.stack(thumbnails)).tolist() if thumbnails else [])
+        hashes = iter(self.pictures.finish(np.stack(thumbnails)).tolist() if thumbnails else [])
         return pa.array([next(hashes) if "thumbnail" in record else None for record in records], pa.uint64())
 
 

@@ -11,20 +11,29 @@ import pyarrow.compute as pc
 
 from filters.picture import Pictures
 from filters.resize import resized
+from pipelines.annotations import find_picture
 from pipelines.compose import SAMPLES
 from pipelines.engines.step import At, Json
+from pipelines.files import Store
 from pipelines.fingerprints import fingerprint, versions
 from pipelines.layout import Layout
 from pipelines.parquet import read_table
 from pipelines.readers import InputShard, fetch
+from pipelines.samples.finish import scaled
 from pipelines.writers import parquet, webdataset
 from pipelines.writers.columns import Item
 from pipelines.writers.sink import Written
 from schemas.errors import InputError, RowError
-from schemas.recipe import Recipe, Resize
+from schemas.recipe import Recipe, Resize, Source
 from schemas.sample import Image, Sample
 
 WORKER = "pipelines.shard:WriteShard"
+
+LAYOUTS: dict[str, parquet.Layout] = {"text": "none", "chat": "many", "interleaved": "many"}
+"""How many pictures the samples of a task have: one where it is not named here."""
+
+Place = tuple[int, int]
+"""Offset and size of a picture in the scratch file."""
 
 EXTRA = ("url", "phash", "language_score", "clip_score")
 
@@ -120,7 +129,7 @@ class WriteShard:
             samples = Gathered(scratch)
             for part in task["parts"]:
                 self._gather(task, part, samples)
-            files = self._write(task["name"], samples.items(self._recipe.resize), task["task"] == "text")
+            files = self._write(task["name"], samples.items(self._recipe.resize), LAYOUTS.get(task["task"], "one"))
         return {"files": files, "samples": len(samples), "bytes": sum(file["size"] for file in files)}
 
     def _gather(self, task: Json, part: Json, samples: "Gathered") -> None:
@@ -128,10 +137,13 @@ class WriteShard:
         table = read_table(self._layout, self._layout.samples(task["source"], part["shard"]))
         mine = pc.and_(pc.equal(table["task"], task["task"]), pc.equal(table["split"], task["split"]))
         rows = table.filter(mine).slice(part["start"], part["stop"] - part["start"]).to_pylist()
-        if task["task"] == "text":
-            samples.rows += [(row, None) for row in rows]
-            return
         source = self._recipe.source(task["source"])
+        if source.kind == "annotations":
+            self._gather_named(source, rows, samples)
+            return
+        if task["task"] == "text":
+            samples.rows += [(row, ()) for row in rows]
+            return
         shard = InputShard.from_json(part["input"])
         places: dict[str, tuple[int, int]] = {}
         digests: dict[str, str] = {}
@@ -152,15 +164,26 @@ class WriteShard:
                 raise InputError(
                     f"{shard}: the picture of {row['member']} is not what was measured; run the same command again"
                 )
-            samples.rows.append((row, places[row["member"]]))
+            samples.rows.append((row, (places[row["member"]],)))
 
-    def _write(self, name: str, items: Iterator[Item], is_text: bool) -> list[Json]:
+    def _gather_named(self, source: Source, rows: list[dict[str, Any]], samples: "Gathered") -> None:
+        """Samples whose pictures lie in a folder, by name; each is read once."""
+        store = Store(source.storage_options or None, source.id)
+        places: dict[str, Place] = {}
+        for row in rows:
+            for name in row["images"]:
+                if name not in places:
+                    data = store.read_bytes(find_picture(source, store, name))
+                    places[name] = samples.keep(self._pictures.stored(data))
+            samples.rows.append((row, tuple(places[name] for name in row["images"])))
+
+    def _write(self, name: str, items: Iterator[Item], pictures: parquet.Layout) -> list[Json]:
         extra = pa.schema([SAMPLES.field(column) for column in EXTRA])
         layout, store = self._layout, self._layout.store
         index_path = layout.at(f"{name}.parquet")
         with store.write_atomic(index_path, layout.tmp) as index, open(index, "wb") as index_file:
             if self._recipe.shards.format == "parquet":
-                one = parquet.write(items, index_file, "none" if is_text else "one", extra)
+                one = parquet.write(items, index_file, pictures, extra)
                 index_file.flush()
                 return [_file(f"{name}.parquet", one)]
             tar_path = layout.at(f"{name}.tar")
@@ -175,12 +198,12 @@ class Gathered:
     def __init__(self, scratch: BinaryIO) -> None:
         self._scratch = scratch
         self._end = 0
-        self.rows: list[tuple[dict[str, Any], tuple[int, int] | None]] = []
+        self.rows: list[tuple[dict[str, Any], tuple[Place, ...]]] = []
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def keep(self, data: bytes) -> tuple[int, int]:
+    def keep(self, data: bytes) -> Place:
         """Append a picture; where it lies."""
         self._scratch.seek(self._end)
         self._scratch.write(data)
@@ -190,25 +213,35 @@ class Gathered:
 
     def items(self, resize: Resize | None) -> Iterator[Item]:
         """The samples in key order, their pictures read back (and resized) one by one."""
-        for row, place in sorted(self.rows, key=lambda pair: str(pair[0]["key"])):
+        for row, places in sorted(self.rows, key=lambda pair: str(pair[0]["key"])):
             sample = Sample.from_json(row["sample"])
             extra = {name: row[name] for name in EXTRA}
-            if place is None:
-                yield Item(sample, (), extra)
-                continue
-            self._scratch.seek(place[0])
-            data = self._scratch.read(place[1])
-            yield Item(*_fitted(sample, data, resize), extra)
+            pictures = [self._read(*place) for place in places]
+            yield Item(*_fitted(sample, pictures, resize), extra)
+
+    def _read(self, start: int, size: int) -> bytes:
+        self._scratch.seek(start)
+        return self._scratch.read(size)
 
 
-def _fitted(sample: Sample, data: bytes, resize: Resize | None) -> tuple[Sample, tuple[bytes, ...]]:
-    """The sample with its picture within the recipe's size."""
-    image = sample.images[0]
-    if resize is None or max(image.width, image.height) <= resize.max_side:
-        return sample, (data,)
-    small = resized(data, image.format, resize)
-    described = Image(small.format, small.width, small.height, small.sha256)
-    return replace(sample, images=(described,)), (small.data,)
+def _fitted(sample: Sample, pictures: list[bytes], resize: Resize | None) -> tuple[Sample, list[bytes]]:
+    """The sample with its pictures within the recipe's size, and its regions moved with them."""
+    if resize is None or all(max(one.width, one.height) <= resize.max_side for one in sample.images):
+        return sample, pictures
+    images: list[Image] = []
+    data: list[bytes] = []
+    factors: list[tuple[float, float]] = []
+    for image, picture in zip(sample.images, pictures, strict=True):
+        if max(image.width, image.height) <= resize.max_side:
+            images.append(image)
+            data.append(picture)
+            factors.append((1.0, 1.0))
+            continue
+        small = resized(picture, image.format, resize)
+        images.append(Image(small.format, small.width, small.height, small.sha256))
+        data.append(small.data)
+        factors.append((small.width / image.width, small.height / image.height))
+    return replace(sample, images=tuple(images), turns=scaled(sample.turns, factors)), data
 
 
 def _file(name: str, written: Written) -> Json:

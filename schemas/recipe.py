@@ -6,7 +6,7 @@ file, the line and the nearest valid name.
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -15,7 +15,41 @@ from schemas.columns import Columns, ReadLimits
 from schemas.rules import RuleSettings
 from schemas.signals import Settings, SignalSettings
 
-Task = Literal["caption", "text"]
+Task = Literal[
+    "caption",
+    "grounding",
+    "referring",
+    "grounded_caption",
+    "vqa",
+    "ocr",
+    "chat",
+    "text",
+    "interleaved",
+]
+Format = Literal[
+    "ai2d",
+    "chartqa",
+    "coco_captions",
+    "coco_instances",
+    "conversations",
+    "conversations_lines",
+    "docvqa",
+    "dvqa",
+    "flickr30k",
+    "gqa",
+    "grit",
+    "grit_greedy",
+    "grounding",
+    "mmc4",
+    "obelics",
+    "ocrvqa",
+    "pages",
+    "refcoco",
+    "textvqa",
+    "vgqa",
+    "visual_genome",
+    "vqav2",
+]
 Keep = Literal["one_per_language", "longest", "all"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -35,8 +69,11 @@ class Source(Settings):
     """One data set. Its place in the list is its rank: of equal pictures the first source's is kept."""
 
     id: Name
-    path: tuple[str, ...] = Field(description="files, folders or globs: local, s3://, gs://, hf://")
-    kind: Literal["auto", "webdataset", "parquet", "folder", "text"] = "auto"
+    path: tuple[str, ...] = Field((), description="files, folders or globs: local, s3://, gs://, hf://")
+    kind: Literal["auto", "webdataset", "parquet", "folder", "text", "annotations"] = "auto"
+    format: Format | None = Field(None, description="kind annotations: the data set whose files these are")
+    files: dict[str, str] = Field({}, description="kind annotations: files by part, where a data set has several")
+    images: str | None = Field(None, description="kind annotations: the folder of pictures; default: path")
     columns: Columns = Columns()
     origin: str = Field("", description="public text on where the data comes from; goes into the card")
     licence: str = "unknown"
@@ -49,6 +86,17 @@ class Source(Settings):
     rules: RuleSettings = Field(RuleSettings(), description="what differs from the recipe's rules")
     max_quarantine: Fraction | None = None
     storage_options: dict[str, Any] = Field({}, repr=False, description="for fsspec; never written anywhere")
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Source":
+        annotated = self.kind == "annotations"
+        if annotated != (self.format is not None):
+            raise ValueError("kind: annotations and format: (coco_captions, vqav2, …) go together")
+        if not self.path and not self.files:
+            raise ValueError("path is missing")
+        if not annotated and (self.files or self.images):
+            raise ValueError("files and images are for kind: annotations")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -110,7 +158,7 @@ class Recipe(Settings):
     captions: Keep = Field("one_per_language", description="which captions of one picture are kept")
     sample: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="share of the keys that take part")
     splits: Splits = Splits()
-    tasks: tuple[Task, ...] = ("caption", "text")
+    tasks: tuple[Task, ...] = Field(get_args(Task), description="samples of other tasks are left out")
     resize: Resize | None = None
     shards: Shards = Shards()
     max_quarantine: Fraction = 0.05
@@ -143,8 +191,13 @@ class Recipe(Settings):
         return next(source for source in self.sources if source.id == source_id)
 
     def rules_of(self, source: Source) -> RuleSettings:
-        """The rules that hold for a source: the recipe's, with the source's own on top, key by key."""
+        """The rules that hold for a source: the recipe's, with the source's own on top, key by key.
+
+        Annotations have reasons of their own: of the rules only those that the source itself names hold.
+        """
         own = source.rules.model_dump(exclude_unset=True)
+        if source.kind == "annotations":
+            return RuleSettings.model_validate({**_OFF, **own})
         merged = _merge(self.rules.model_dump(exclude_unset=True), own)
         if "clip" in own:
             # whole: a language's threshold of the recipe must not stand above the source's
@@ -169,13 +222,15 @@ class Recipe(Settings):
         return hashlib.sha256(json.dumps(record, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
+_OFF: Any = {name: False for name in RuleSettings.model_fields if name not in ("no_caption", "repeat")}
+
 _NOT_DATA: Any = {
     "resources": True,
     "out": True,
     "storage_options": True,
     "max_quarantine": True,
     "max_bad_shards": True,
-    "sources": {"__all__": {"path": True, "storage_options": True, "max_quarantine": True}},
+    "sources": {"__all__": {"path": True, "files": True, "images": True, "storage_options": True, "max_quarantine": True}},
     "signals": {"language": {"model": True}},
 }
 

@@ -92,6 +92,9 @@ SIGNALS: Final = pa.schema(
         ("extra", pa.string()),
         ("error", pa.string()),
         ("error_message", pa.string()),
+        # why an annotation record became no sample (pipelines/samples/reasons.py)
+        ("refusal", pa.string()),
+        ("refusal_text", pa.string()),
     ]
 )
 """work/signals: one row for each input row. `error` null means that all could be measured."""

@@ -74,7 +74,7 @@ class LanguageSettings(Settings):
     min_letters: int = Field(3, ge=0, description="fewer letters than this of an alphabet are undetermined")
     min_score: float = Field(0.1, ge=0, le=1, description="a lower fastText score is undetermined")
     short_letters: int = Field(20, ge=0, description="captions up to this many letters are short")
-    short_score: float = Field(0.25, ge=0, le=1, description="the least fastText score of a short caption")
+    short_score: float = Field(0.15, ge=0, le=1, description="the least fastText score of a short caption")
 
 
 PictureFormat = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]

@@ -110,7 +110,7 @@ def equal_keep_rate(true: Scores, false: Scores, planted: float) -> tuple[float,
     scores = np.concatenate([true, false])
     weights = np.concatenate([np.ones(len(true)), np.full(len(false), weight)])
     order = np.argsort(scores, kind="stable")
-    dropped = np.cumsum(weights[order]) <= weight * len(false)
+    dropped = np.cumsum(weights[order]) <= weight * len(false) + 1e-9
     gone = np.zeros(len(scores), bool)
     gone[order[dropped]] = True
     return float(gone[len(true) :].mean()), float(gone[: len(true)].mean())

@@ -19,10 +19,11 @@ from dataclasses import asdict, dataclass
 from pipelines.engines.child import OUT_OF_MEMORY, ROW
 from pipelines.engines.step import IDLE, Json, Step
 from pipelines.engines.wire import WorkerDied, rebuild, receive, send
-from schemas.errors import ROW_ERRORS
 
 TRIES = 3
 """How often a row must fail alone, and a task without a culprit, before it is given up."""
+
+DEATHS = {"crash": "it crashed", "deadline": "it took too long", "out_of_memory": "it ran out of memory"}
 
 STDERR = 2
 
@@ -127,8 +128,8 @@ class IsolatedWorker:
     def _died(self, task: Json, death: Death) -> str:
         what = task.get("shard") or task.get("partition") or "a task"
         return (
-            f"the worker of phase {self._step.name} died {TRIES} times on {what} ({ROW_ERRORS[death.kind]}) "
-            "where no single row is to blame: give it more memory (resources.memory) or fewer workers"
+            f"the worker of phase {self._step.name} died {TRIES} times on {what} ({DEATHS[death.kind]}) where no "
+            "single row is to blame: give it more memory (resources.memory_gb), or the machine fewer --workers"
         )
 
     def _request(self, message: Json) -> Json | Death:
@@ -204,6 +205,7 @@ class IsolatedWorker:
 
     def _hang_up(self) -> None:
         self._channel.close()
+        self._memory.close()
         os.close(self._lifeline)
         self._child = self._loaded = None
 

@@ -6,7 +6,7 @@ import os
 import socket
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,9 @@ RETRIES = 3
 
 PARTITION = "__partition__"
 
+CURRENT = "/tmp/ray/ray_current_cluster"
+"""Where `ray start` notes its address; a head that was killed leaves it behind."""
+
 
 class RayEngine:
     """Runs steps on a Ray cluster: the one at `address`, else one made in this process."""
@@ -64,8 +67,8 @@ class RayEngine:
             sees = ray.remote(os.path.exists).options(scheduling_strategy=on_node, num_cpus=0)
             if not ray.get(sees.remote(os.path.abspath(marker)), timeout=120):
                 raise InputError(
-                    f"{layout.out} is not visible on node {node['NodeManagerAddress']} of the cluster: give --out a "
-                    "folder that all nodes share, or an s3:// or gs:// address"
+                    f"{layout.out} is not visible on node {node['NodeManagerAddress']} of the cluster: "
+                    "give --out a folder that all nodes share, or an s3:// or gs:// address"
                 )
 
     def map(self, step: Step, tasks: Sequence[Json], done: Done | None = None) -> list[Json]:
@@ -114,16 +117,7 @@ class RayEngine:
     def _pool(self, step: Step, count: int) -> Json:
         """How a stage of the step runs: so many actors as the cluster has room for, each with its share."""
         wanted, total = step.resources, ray.cluster_resources()
-        if wanted.gpus > total.get("GPU", 0):
-            raise InputError(
-                f"phase {step.name} asks for {wanted.gpus:g} GPUs a worker (resources.phases.{step.name}.gpus), "
-                f"but the cluster has {total.get('GPU', 0):g}"
-            )
-        if wanted.cpus > total.get("CPU", 0):
-            raise InputError(
-                f"phase {step.name} asks for {wanted.cpus:g} CPUs a worker (resources.phases.{step.name}.cpus), "
-                f"but the cluster has {total.get('CPU', 0):g}"
-            )
+        _must_fit(step, total)
         room = int(total.get("CPU", 1) // wanted.cpus)
         if wanted.gpus:
             room = min(room, int(total["GPU"] // wanted.gpus))
@@ -215,6 +209,26 @@ class _failures:
             raise carried from None
 
 
+def _must_fit(step: Step, total: Mapping[str, float]) -> None:
+    """InputError where the cluster, or any single node of it, has no room for one worker of the step."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    wants = {
+        "GPU": ("gpus", step.resources.gpus, "GPUs", 1),
+        "CPU": ("cpus", step.resources.cpus, "CPUs", 1),
+        "memory": ("memory_gb", step.resources.memory_bytes, "GB of memory", 1e9),
+    }
+    for resource, (key, amount, unit, size) in wants.items():
+        asks = (
+            f"phase {step.name} asks for {amount / size:g} {unit} a worker "
+            f"(resources.phases.{step.name}.{key})"
+        )
+        has = total.get(resource, 0)
+        if amount > has:
+            raise InputError(f"{asks}, but the cluster has {has / size:g}, so no node can run it")
+        if all(amount > node.get(resource, 0) for node in nodes):
+            raise InputError(f"{asks}, but no node of the cluster has so much")
+
+
 def _connect(address: str | None, workers: int | None) -> None:
     """Join the cluster at `address` or make one here; InputError where nobody answers."""
     # our own workers' processes; Ray's usage report would be a call to the outside
@@ -224,6 +238,7 @@ def _connect(address: str | None, workers: int | None) -> None:
         # by name: a plain ray.init() looks for a running cluster, and hangs on what a killed one left
         ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
         return
+    address = _found() if address == "auto" else address
     _answers(address)
     try:
         ray.init(address=address, **quiet)
@@ -233,12 +248,21 @@ def _connect(address: str | None, workers: int | None) -> None:
         ) from error
 
 
+def _found() -> str:
+    """The address of the cluster that this process or machine belongs to, as Ray itself looks for it."""
+    try:
+        address = os.environ.get("RAY_ADDRESS") or Path(CURRENT).read_text().strip()
+    except OSError as error:
+        raise InputError(
+            "no Ray cluster runs on this machine: give --address host:port, or leave it out to make one here"
+        ) from error
+    return address
+
+
 def _answers(address: str) -> None:
-    """InputError unless something listens at host:port; `auto` is for Ray to find."""
+    """InputError unless something listens at host:port."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if address == "auto":
-        return
-    if not host or not port.isdigit():
+    if not host or not port.isdigit() or int(port) > 65_535:
         raise InputError(
             f"{address!r} is no address of a Ray cluster: give host:port, ray://host:port or auto"
         )
@@ -246,6 +270,6 @@ def _answers(address: str) -> None:
         socket.create_connection((host, int(port)), PATIENCE).close()
     except OSError as error:
         raise InputError(
-            f"no Ray cluster answers at {address} ({error.strerror or 'no answer'}): check the address, or leave "
-            "--address out to use this machine"
+            f"no Ray cluster answers at {address} ({error.strerror or 'no answer'}): check the address, or "
+            "leave --address out to use this machine"
         ) from error

@@ -5,8 +5,8 @@ from typing import Literal, TypedDict, cast
 
 from pipelines.store_failures import shown
 
-Kind = Literal["auto", "webdataset", "parquet", "folder", "text"]
-Format = Literal["tar", "parquet", "jsonl", "csv", "tsv", "txt", "files"]
+Kind = Literal["auto", "webdataset", "parquet", "folder", "text", "annotations"]
+Format = Literal["tar", "parquet", "jsonl", "csv", "tsv", "txt", "files", "annotations"]
 
 
 class ShardJson(TypedDict):

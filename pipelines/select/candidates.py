@@ -56,9 +56,9 @@ class Judge:
         source = self.recipe.source(task["source"])
         signals = read_table(self.layout, self.layout.signals(source.id, task["shard"]))
         rules = self.recipe.rules_of(source)
-        if source.captions == "none":
+        if source.captions == "none" or source.kind == "annotations":
             rules = rules.model_copy(update={"no_caption": False})
-        failed = failures(signals, rules, self.recipe.languages_of(source))
+        failed = with_refusals(failures(signals, rules, self.recipe.languages_of(source)), signals)
         measured = pc.is_null(signals["error"]).to_numpy(zero_copy_only=False)
         passes = pc.equal(pc.list_value_length(failed), 0).to_numpy(zero_copy_only=False)
         languages = pc.fill_null(dedup_language(signals, self.recipe.languages_of(source)), "")
@@ -112,3 +112,16 @@ class Judge:
             names = pc.fill_null(mine["cluster"].combine_chunks().take(at), "")
             found[kind] = names.to_numpy(zero_copy_only=False)
         return found
+
+
+def with_refusals(failed: Any, signals: pa.Table) -> Any:
+    """The failed rules, or the reason alone for which an annotation became no sample."""
+    reasons = signals["refusal"].combine_chunks()
+    if reasons.null_count == len(reasons):
+        return failed
+    refused = pc.is_valid(reasons).to_numpy(zero_copy_only=False)
+    names = sorted(set(reasons.drop_null().to_pylist()))
+    options = pa.chunked_array([failed, pa.array([[name] for name in names], pa.list_(pa.string()))]).combine_chunks()
+    places = pc.fill_null(pc.index_in(reasons, value_set=pa.array(names, pa.string())), 0)
+    index = np.where(refused, len(failed) + places.to_numpy().astype(np.int64), np.arange(len(failed)))
+    return options.take(pa.array(index))

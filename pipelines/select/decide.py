@@ -1,6 +1,7 @@
 """One decision for every row of a shard: kept, dropped with its reason, or quarantined."""
 
 import hashlib
+import json
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,8 @@ class Decide:
         """Why, in a few words: the measurement against its limit, the error's text, or who is kept instead."""
         texts = detail(judged.signals, failed).to_pylist()
         messages = judged.signals["error_message"].to_pylist()
-        texts = [message or text for message, text in zip(messages, texts, strict=True)]
+        refusals = judged.signals["refusal_text"].to_pylist()
+        texts = [told or why or text for told, why, text in zip(messages, refusals, texts, strict=True)]
         if judged.scores is not None:
             for row in np.flatnonzero(pc.equal(_first(failed), "clip").fill_null(False)).tolist():
                 texts[row] = f"clip_score {judged.scores[row]:.5f}"
@@ -94,6 +96,21 @@ class Decide:
         """The split of every kept row, by its coarsest cluster, so that duplicates never straddle."""
         if judged.source.role == "eval":
             return pa.array(np.where(kept, "eval", None), pa.string())
+        if judged.source.kind == "annotations":
+            return self._own_splits(judged, kept)
+        return self._drawn_splits(judged, kept)
+
+    def _own_splits(self, judged: Judged, kept: npt.NDArray[np.bool_]) -> pa.Array:
+        """The data set's own split where it has one: whatever is not train is for evaluation alone."""
+        own = [json.loads(extra)["split"] if extra else "" for extra in judged.signals["extra"].to_pylist()]
+        drawn = self._drawn_splits(judged, kept).to_pylist()
+        names = [
+            (name if given in ("", "train") else "eval") if keep else None
+            for given, name, keep in zip(own, drawn, kept, strict=True)
+        ]
+        return pa.array(names, pa.string())
+
+    def _drawn_splits(self, judged: Judged, kept: npt.NDArray[np.bool_]) -> pa.Array:
         share = self._judge.recipe.splits.val
         if share == 0:
             return pa.array(np.where(kept, "train", None), pa.string())

@@ -18,7 +18,8 @@ from tests.filters.captions import measured
 SOUND: dict[str, Any] = {
     "caption": "A dog runs on the beach", "caption_chars": 23, "caption_words": 6, "caption_han": 0,
     "emoji": 0, "letters": 18, "scripts": [{"script": "Latin", "letters": 18}], "language": "en",
-    "language_score": 0.9, "width": 640, "height": 480, "aspect_ratio": 1.3333, "orientation": 1, "grey_range": 255, "grey_std": 40.0,
+    "language_score": 0.9, "width": 640, "height": 480, "aspect_ratio": 1.3333, "orientation": 1,
+    "grey_range": 255, "grey_std": 40.0,
 }  # fmt: skip
 LANGUAGES = ("en", "zh")
 

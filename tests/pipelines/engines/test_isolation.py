@@ -170,7 +170,7 @@ def test_stdout_is_ours(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_no_file_is_left_open() -> None:
-    """A hundred children leave no descriptor behind."""
+    """Children that come and go leave no descriptor behind."""
     before = len(os.listdir("/proc/self/fd"))
     worker = IsolatedWorker(step("Rows"))
     for _ in range(5):

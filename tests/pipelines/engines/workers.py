@@ -175,3 +175,17 @@ class Hold:
         Path(task["pid"]).write_text(str(os.getpid()))
         spin()
         return {}
+
+
+class Either:
+    """Fails with a sentence, or takes an hour."""
+
+    def __init__(self, setup: Json) -> None:
+        pass
+
+    def run(self, task: Json, at: At) -> Json:
+        if task.get("sentence"):
+            time.sleep(1)
+            raise InputError("source web: cannot read: mend it")
+        sleep()
+        return {}

@@ -1,0 +1,314 @@
+"""From shards to packed batches: exact, shuffled, weighted, shared by ranks and workers, resumable.
+
+A worker keeps a pool of encoded samples. Each round it fills the pool from its share of the draws, packs it,
+and hands out every sequence but each task's last, still open one, whose samples wait for the next round.
+Its state is where the round began, and how many batches it has handed out since.
+"""
+
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from model.batch import Batch
+from model.collate import Collator
+from model.encode import encode
+from model.order import Deal, Draws, StratumOrder, generator
+from model.packing import Bin, Group, Member, pack
+from model.pictures import PictureError, square
+from model.shards import Reader, Stratum
+from model.store import Store
+from model.tokenizer import TagTokenizer
+from schemas.errors import InputError
+from schemas.markup import STAGE2, MarkupError, Style
+from schemas.sample import Sample
+
+KNOWN_TASKS: Final = (
+    "caption", "vqa", "grounding", "referring", "grounded_caption", "ocr", "text", "chat", "interleaved",
+)  # fmt: skip
+
+_DROPS_AFTER: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """What the loader reads, and how it makes batches of it."""
+
+    store: Store
+    strata: tuple[Stratum, ...]
+    length: int
+    micro: int
+    side: int
+    queries: int
+    seed: int = 0
+    mixture: Mapping[str, float] = field(default_factory=dict)
+    style: Style = STAGE2
+    isolate: bool = True
+    pack: bool = True
+    share: bool = True
+    blind: bool = False
+    fixed: bool = True
+    endless: bool = True
+    pool: int = 1024
+    too_long: Literal["drop", "refuse"] = "drop"
+    max_drop: float = 0.5
+
+    def __post_init__(self) -> None:
+        unknown = sorted({one.task for one in self.strata} - set(KNOWN_TASKS))
+        if unknown:
+            raise InputError(
+                f"{self.store.root} holds shards of task {', '.join(unknown)}, which the model has no template "
+                f"for; leave them out with tasks: [{', '.join(KNOWN_TASKS)}]"
+            )
+
+    def weights(self) -> NDArray[np.float64] | None:
+        """The weight of each stratum; None where each epoch shall hold every sample once.
+
+        The mixture names `task` or `task/source`; a task's weight is split over its sources by their rows.
+        Where there is a mixture, what it does not name is left out.
+        """
+        if not self.mixture:
+            return None
+        names = {one.name for one in self.strata} | {one.task for one in self.strata}
+        unknown = sorted(set(self.mixture) - names)
+        if unknown or min(self.mixture.values()) < 0 or sum(self.mixture.values()) <= 0:
+            raise InputError(f"mixture: {unknown or 'no weight above 0'}; there is {', '.join(sorted(names))}")
+        open_rows: Counter[str] = Counter()
+        for one in self.strata:
+            if one.name not in self.mixture:
+                open_rows[one.task] += one.rows
+        return np.array([self._weight(one, open_rows[one.task]) for one in self.strata])
+
+    def _weight(self, stratum: Stratum, rows: int) -> float:
+        if stratum.name in self.mixture:
+            return self.mixture[stratum.name]
+        return self.mixture.get(stratum.task, 0.0) * stratum.rows / rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A sample in the pool: which it is, what it encodes to, the bytes of its pictures."""
+
+    stratum: int
+    ordinal: int
+    member: Member
+    pictures: tuple[bytes, ...]
+
+
+class PackedStream:
+    """One consumer's endless stream of packed batches; `state` before a batch brings that batch back."""
+
+    def __init__(self, feed: Feed, tokenizer: TagTokenizer, consumer: int, consumers: int) -> None:
+        self.feed, self._tokenizer = feed, tokenizer
+        self._reader = Reader(feed.store)
+        self._orders = [
+            StratumOrder(one, feed.seed, self._reader.keys, feed.endless) for one in feed.strata
+        ]
+        rows = np.array([one.rows for one in feed.strata], np.int64)
+        draws = Draws(rows, feed.weights(), feed.seed, feed.endless)
+        self._deal = Deal(draws, consumer, consumers)
+        self._collator = Collator(feed.length, feed.side, tokenizer.end, feed.isolate)
+        self._pool: list[_Waiting] = []
+        self._round = 0
+        self._emitted = 0
+        self.drops: Counter[str] = Counter()
+        self._seen = 0
+        self._start = self._snapshot()
+
+    def __iter__(self) -> Iterator[Batch]:
+        draws = iter(self._deal)
+        queue: deque[Bin[Group]] = deque()
+        while True:
+            self._start, skip = self._snapshot(), self._emitted
+            ended = self._fill(draws)
+            waiting = {one.member.encoded.key + one.member.encoded.task: one for one in self._pool}
+            queue = deque(self._round_of_bins(ended))
+            for _ in range(skip):
+                _take(queue, self.feed.micro)
+            self._emitted = skip
+            while queue:
+                bins = _take(queue, self.feed.micro)
+                self._emitted += 1
+                yield self._collated(bins, waiting)
+            if ended:
+                return
+            self._round, self._emitted = self._round + 1, 0
+
+    def state(self) -> dict[str, Any]:
+        """What brings back the batch after the last one handed out, as JSON values."""
+        return {**self._start, "emitted": self._emitted, "dropped": dict(self.drops)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on as the stream whose `state` this is would have."""
+        self._deal.restore(state["deal"])
+        self._round, self._emitted, self._seen = state["round"], state["emitted"], state["seen"]
+        self.drops = Counter(state["drops"])
+        self._pool = []
+        for stratum, ordinal in state["pool"]:
+            self._pool += self._waiting(stratum, ordinal)
+        self._start = self._snapshot()
+
+    def _snapshot(self) -> dict[str, Any]:
+        pool = [[one.stratum, one.ordinal] for one in self._pool]
+        return {
+            "deal": self._deal.state(),
+            "pool": pool,
+            "round": self._round,
+            "drops": dict(self.drops),
+            "seen": self._seen,
+        }
+
+    def _fill(self, draws: Iterator[tuple[int, int]]) -> bool:
+        """Fills the pool; true where a finite order has ended."""
+        while len(self._pool) < self.feed.pool:
+            drawn = next(draws, None)
+            if drawn is None:
+                return True
+            kept = self._waiting(*drawn)
+            self._pool += kept
+            self._seen += 1
+        return False
+
+    def _waiting(self, stratum: int, ordinal: int) -> list[_Waiting]:
+        """The sample as a list of one, or of none where it is dropped and counted."""
+        shard, number = self._orders[stratum].locate(ordinal)
+        row = self._reader.row(shard, number)
+        sample = row.sample(shard, number)
+        if len(row.pictures) != len(sample.images):
+            raise InputError(f"{shard.path}, row {number}: {len(row.pictures)} pictures, not {len(sample.images)}")
+        try:
+            encoded = encode(sample, self._tokenizer, self.feed.queries, self.feed.style, self.feed.blind)
+        except MarkupError as error:
+            return self._drop("markup", f"{shard.path}, row {number}, {sample.key}: {error}")
+        if len(encoded) > self.feed.length:
+            message = f"{sample.key} has {len(encoded)} tokens, more than the context of {self.feed.length}"
+            if self.feed.too_long == "refuse":
+                raise InputError(f"{shard.path}, row {number}: {message}")
+            return self._drop("too_long", message)
+        if not any(encoded.loss[1:]):
+            return self._drop("nothing_taught", f"{sample.key} teaches nothing")
+        shown = tuple(sample.images[at].sha256 for at in encoded.images)
+        return [_Waiting(stratum, ordinal, Member(encoded, shown), () if self.feed.blind else row.pictures)]
+
+    def _drop(self, reason: str, message: str) -> list[_Waiting]:
+        self.drops[reason] += 1
+        lost = self.drops.total()
+        if lost >= _DROPS_AFTER and lost > self.feed.max_drop * self._seen:
+            raise InputError(f"{lost} of {self._seen} samples cannot be used; the last: {message}")
+        return []
+
+    def _round_of_bins(self, ended: bool) -> list[Bin[Group]]:
+        """The sequences of this round, in an order of their own; the pool keeps the rest."""
+        packed = pack([one.member for one in self._pool], self.feed.length, self.feed.share, self.feed.pack)
+        ready: list[Bin[Group]] = []
+        kept: list[Bin[Group]] = []
+        for bins in packed.values():
+            keep = 0 if ended or not self.feed.pack else 1
+            ready += bins[: len(bins) - keep]
+            kept += bins[len(bins) - keep :]
+        if not ready:
+            ready, kept = kept, []
+        stay = {id(member) for one in kept for group in one.contents for member in group.members}
+        self._pool = [one for one in self._pool if id(one.member) in stay]
+        if self.feed.endless:
+            order = generator(self.feed.seed, "bins", self._deal.consumer, self._round).permutation(len(ready))
+            ready = [ready[at] for at in order]
+        return ready
+
+    def _collated(self, bins: Sequence[Bin[Group]], waiting: Mapping[str, _Waiting]) -> Batch:
+        def show(member: Member, place: int) -> NDArray[np.uint8] | None:
+            one = waiting[member.encoded.key + member.encoded.task]
+            try:
+                return square(one.pictures[member.encoded.images[place]], self.feed.side)
+            except PictureError:
+                self.drops["picture"] += 1
+                return None
+
+        return self._collator.batch(bins, show, self.feed.fixed)
+
+
+def _take(queue: deque[Bin[Group]], count: int) -> list[Bin[Group]]:
+    return [queue.popleft() for _ in range(min(count, len(queue)))]
+
+
+class _Share(IterableDataset[tuple[int, Batch, dict[str, Any]]]):
+    """What a worker of the loader runs: its stream, each batch with the state after it."""
+
+    def __init__(self, feed: Feed, tokenizer: TagTokenizer, rank: int, world: int, state: Mapping[str, Any]) -> None:
+        self._feed, self._tokenizer, self._rank, self._world = feed, tokenizer, rank, world
+        self._state = state
+
+    def __iter__(self) -> Iterator[tuple[int, Batch, dict[str, Any]]]:
+        info = get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info else (0, 1)
+        if info:
+            torch.set_num_threads(1)
+        # the worker that comes first now is the one whose turn it was
+        own = (worker + int(self._state["turn"])) % workers
+        consumers = self._world * workers
+        stream = PackedStream(self._feed, self._tokenizer, self._rank * workers + own, consumers)
+        before = self._state["workers"].get(str(own))
+        if before:
+            stream.restore(before)
+        for batch in stream:
+            yield own, batch, stream.state()
+
+
+class Loader:
+    """Batches of one rank, made by `workers` processes (0: in this one).
+
+    `state_dict` and `load_state_dict` keep the contract of torchdata's StatefulDataLoader: a loader that
+    loads a state gives exactly the batches that the one which saved it had still to give.
+    """
+
+    def __init__(self, feed: Feed, tokenizer: TagTokenizer, rank: int = 0, world: int = 1, workers: int = 0) -> None:
+        self._feed, self._tokenizer = feed, tokenizer
+        self._rank, self._world, self._workers = rank, world, workers
+        self._turn = 0
+        self._states: dict[str, dict[str, Any]] = {}
+
+    def __iter__(self) -> Iterator[Batch]:
+        share = _Share(self._feed, self._tokenizer, self._rank, self._world, self.state_dict())
+        many = self._workers > 0
+        loader = DataLoader(
+            share,
+            batch_size=None,
+            num_workers=self._workers,
+            prefetch_factor=4 if many else None,
+            # a fork of a process with threads, as torch and pyarrow make it, may hang
+            multiprocessing_context="forkserver" if many else None,
+        )
+        for own, batch, state in loader:
+            self._states[str(own)] = state
+            self._turn = (own + 1) % max(self._workers, 1)
+            yield batch
+
+    @property
+    def drops(self) -> Counter[str]:
+        """Samples left out so far, by reason: markup, too_long, nothing_taught, picture."""
+        total: Counter[str] = Counter()
+        for state in self._states.values():
+            total.update(state["dropped"])
+        return total
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the loader stands after the last batch it gave, as JSON values."""
+        return {
+            "workers": dict(self._states),
+            "turn": self._turn,
+            "shape": [self._rank, self._world, self._workers],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on after the batch that `state` was taken at; InputError where the split of work is another."""
+        shape = [self._rank, self._world, self._workers]
+        if state["shape"] != shape:
+            raise InputError(
+                f"the loader's state is of rank, world, workers {state['shape']}, but these are {shape} now"
+            )
+        self._states, self._turn = dict(state["workers"]), state["turn"]

@@ -1,0 +1,104 @@
+"""How a stage trains: the paper's choices as defaults, the preset's numbers over them, one's own over those."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Final, Literal
+
+from torch import nn
+
+from model.config import preset_document
+from model.loader import KNOWN_TASKS
+from model.qwen_vl import PARTS, QwenVL
+from schemas.errors import RecipeError
+from schemas.markup import STAGE1, STAGE2, Style
+
+Stage = Literal["language", "1", "2", "3"]
+STAGES: Final = ("1", "2", "3")
+"""The paper's stages; `language` is one before them, for a language model that starts from nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageConfig:
+    """One stage. `batch` counts sequences over all ranks, `micro` those of one forward pass.
+
+    `side`: pictures' side in pixels; `length`: tokens of a sequence; `rate` and `floor`: highest and last
+    learning rate; `trains`: the parts that learn; `tasks`: those that are read; `mixture`: their weights.
+    """
+
+    name: str
+    side: int
+    length: int
+    batch: int
+    micro: int
+    steps: int
+    warmup: int
+    rate: float
+    floor: float
+    trains: tuple[str, ...]
+    tasks: tuple[str, ...]
+    mixture: Mapping[str, float] = field(default_factory=dict)
+    style: Style = STAGE2
+    blind: bool = False
+    isolate: bool = True
+    pack: bool = True
+    share: bool = True
+    pool: int = 1024
+    too_long: Literal["drop", "refuse"] = "drop"
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = 1e-6
+    weight_decay: float = 0.05
+    layer_decay: float = 0.95
+    clip: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("side", "length", "batch", "micro", "steps", "pool"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise RecipeError(f"stage {self.name}: {name} must be a whole number above 0, not {value!r}")
+        unknown = sorted(set(self.trains) - set(PARTS)) + sorted(set(self.tasks) - set(KNOWN_TASKS))
+        if unknown or not self.trains or not self.tasks:
+            raise RecipeError(f"stage {self.name}: trains and tasks hold {unknown or 'nothing'}")
+        if not 0 < self.rate or not 0 <= self.floor <= self.rate or self.warmup < 0:
+            raise RecipeError(f"stage {self.name}: floor must lie between 0 and rate, warmup not below 0")
+
+    @property
+    def title(self) -> str:
+        """The name of the stage's folder and of its part of metrics.json."""
+        return self.name if self.name == "language" else f"stage{self.name}"
+
+
+_PAPER: Final[dict[str, dict[str, Any]]] = {
+    # all words of the corpus, unseen: a language model that knows nothing cannot be spoken to by pictures
+    "language": {"trains": ("language",), "tasks": KNOWN_TASKS, "blind": True},
+    "1": {"trains": ("vision", "adapter"), "tasks": ("caption",), "style": STAGE1},
+    "2": {"trains": PARTS, "tasks": tuple(task for task in KNOWN_TASKS if task != "chat")},
+    "3": {"trains": ("adapter", "language"), "tasks": ("chat",)},
+}
+
+
+def stage_config(preset: str, name: str, overrides: Mapping[str, Any] | None = None) -> StageConfig:
+    """Stage `name` of a preset, with `overrides` by field; RecipeError names a field that is unknown."""
+    if name not in _PAPER:
+        raise RecipeError(f"there is no stage {name!r}; choose {', '.join(_PAPER)}")
+    numbers = preset_document(preset).get("stages", {}).get(name)
+    if not isinstance(numbers, dict):
+        raise RecipeError(f"preset {preset} has no stage {name}")
+    values = {**_PAPER[name], **numbers, **(overrides or {})}
+    known = {one.name for one in fields(StageConfig)} - {"name"}
+    unknown = sorted(values.keys() - known)
+    if unknown:
+        raise RecipeError(f"stage {name}: unknown {', '.join(unknown)}; there is {', '.join(sorted(known))}")
+    for listed in ("trains", "tasks", "betas"):
+        if listed in values:
+            values[listed] = tuple(values[listed])
+    style = values.get("style")
+    if isinstance(style, Mapping):
+        values["style"] = replace(STAGE2, **style)
+    return StageConfig(name=name, **values)
+
+
+def set_trained(model: QwenVL, trains: tuple[str, ...]) -> list[nn.Parameter]:
+    """Lets the named parts learn and no other; gives the parameters that do."""
+    for part in PARTS:
+        getattr(model, part).requires_grad_(part in trains)
+    return [one for one in model.parameters() if one.requires_grad]

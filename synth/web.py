@@ -1,0 +1,241 @@
+"""HTML as a browser shows it: the pages of a document with their visible text, by the system's Chromium.
+
+A document is untrusted. Its scripts do not run; every request it makes is answered here, from the files
+of its own folder or not at all, so neither the network nor another file can be reached; its origin is a
+name that resolves to nothing. A browser serves many documents and is replaced when it dies or grows.
+"""
+
+import mimetypes
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+from PIL import Image
+
+from schemas.errors import InputError, RowError
+from synth.documents import DocumentPage, PageFailure
+from synth.web_text import Spot, breaks, lines, spots
+
+BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
+FLAGS: Final = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-extensions",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+    "--font-render-hinting=none",
+    "--force-color-profile=srgb",
+    "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--js-flags=--max-old-space-size=256",
+)
+_HOST: Final = "page.invalid"
+_POLICY: Final = "script-src 'none'; object-src 'none'; frame-src 'none'; base-uri 'none'; form-action 'none'"
+_SCRIPT: Final = Path(__file__).with_name("web.js").read_text("utf-8")
+_STILL: Final = "* { animation: none !important; transition: none !important; caret-color: transparent }"
+
+
+@dataclass(frozen=True, slots=True)
+class WebLimits:
+    """Sizes of a page in pixels, pages and bytes of a document, seconds a step, megabytes a browser."""
+
+    width: int = 1024
+    height: int = 1280
+    max_pages: int = 50
+    max_bytes: int = 10 << 20
+    max_asset_bytes: int = 20 << 20
+    max_words: int = 20_000
+    seconds: float = 20
+    megabytes: int = 2000
+    quality: int = 90
+
+
+class WebRenderer:
+    """Renders HTML files; a context manager that holds one browser.
+
+    Raises InputError where there is no Chromium, or no playwright to drive it.
+    """
+
+    def __init__(self, limits: WebLimits | None = None, executable: str | None = None) -> None:
+        self.limits = limits or WebLimits()
+        found = executable or next((path for name in BROWSERS if (path := shutil.which(name))), None)
+        if found is None:
+            raise InputError("no Chromium was found: apt-get install chromium")
+        self._executable = found
+        self._playwright: Any = None
+        self._browser: Any = None
+        self._profile: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the browser."""
+        self._end_browser()
+        if self._playwright is not None:
+            self._playwright.stop()
+            self._playwright = None
+
+    def pages(self, html: bytes, folder: Path | None = None) -> Iterator[DocumentPage | PageFailure]:
+        """The pages of `html`, from the top; its pictures and styles come from `folder`, or not at all.
+
+        Raises RowError for what is empty or too large, and where the browser gives up on it.
+        """
+        if not html.strip():
+            raise RowError("empty", "the document has no bytes")
+        if len(html) > self.limits.max_bytes:
+            raise RowError("too_large", f"{len(html)} bytes, more than {self.limits.max_bytes}")
+        from playwright.sync_api import Error, TimeoutError
+
+        try:
+            yield from self._shown(html, folder)
+        except TimeoutError as error:
+            self._end_browser()
+            raise RowError("deadline", "the browser took too long") from error
+        except Error as error:
+            self._end_browser()
+            raise RowError("crash", f"the browser gave up: {error.message.splitlines()[0]}") from error
+        if self._megabytes() > self.limits.megabytes:
+            self._end_browser()
+
+    def _shown(self, html: bytes, folder: Path | None) -> Iterator[DocumentPage | PageFailure]:
+        limits = self.limits
+        context = self._started().new_context(
+            viewport={"width": limits.width, "height": limits.height},
+            java_script_enabled=False,
+            service_workers="block",
+            accept_downloads=False,
+            offline=False,
+        )
+        try:
+            context.set_default_timeout(limits.seconds * 1000)
+            context.route("**/*", _Answers(html, folder, limits.max_asset_bytes))
+            page = context.new_page()
+            page.goto(f"http://{_HOST}/", wait_until="load")
+            page.add_style_tag(content=_STILL)
+            yield from self._scrolled(page)
+        finally:
+            if self._browser is not None and self._browser.is_connected():
+                context.close()
+
+    def _scrolled(self, page: Any) -> Iterator[DocumentPage | PageFailure]:
+        limits = self.limits
+        top, number = 0, 0
+        end = int(page.evaluate("Math.max(document.documentElement.scrollHeight, innerHeight)"))
+        while top < end:
+            if number == limits.max_pages:
+                message = f"{end} pixels high, more than {number} pages: the rest is left out"
+                yield PageFailure(number, "too_large", message)
+                return
+            page.evaluate(f"window.scrollTo(0, {top})")
+            reached = int(page.evaluate("Math.round(window.scrollY)"))
+            told = page.evaluate(_SCRIPT, limits.max_words)
+            shot = page.screenshot(type="png", animations="disabled", caret="initial")
+            words = spots(told["words"])
+            # what was shown before the bottom could be scrolled to is cut away from the last page
+            above = max(top - reached, 0)
+            below = min(limits.height, end - reached)
+            below = breaks(words, above, below, last=reached + below >= end)
+            yield self._cut(shot, words, (above, below), number, told["left"])
+            top, number = reached + below, number + 1
+
+    def _cut(
+        self, shot: bytes, words: list[Spot], span: tuple[int, int], number: int, left: int
+    ) -> DocumentPage:
+        above, below = span
+        with Image.open(BytesIO(shot)) as image:
+            part = image.convert("RGB").crop((0, above, image.width, below))
+        told, left_out = lines(words, above, np.asarray(part.convert("L")))
+        left_out["hidden"] = left
+        out = BytesIO()
+        part.save(out, "JPEG", quality=self.limits.quality)
+        return DocumentPage(
+            number, out.getvalue(), part.width, part.height, tuple(told), dict(sorted((+left_out).items()))
+        )
+
+    def _started(self) -> Any:
+        if self._browser is not None and self._browser.is_connected():
+            return self._browser
+        try:
+            from playwright.sync_api import sync_playwright
+        except ImportError as error:
+            raise InputError("rendering HTML needs playwright: pip install playwright") from error
+        self._end_browser()
+        if self._playwright is None:
+            self._playwright = sync_playwright().start()
+        # playwright's launch makes a new, empty profile each time
+        self._browser = self._playwright.chromium.launch(
+            executable_path=self._executable, args=list(FLAGS), chromium_sandbox=False
+        )
+        return self._browser
+
+    def _end_browser(self) -> None:
+        if self._browser is not None:
+            from playwright.sync_api import Error
+
+            try:
+                self._browser.close()
+            except Error:
+                pass  # it is gone already: that is why we are here
+            self._browser = None
+
+    def _megabytes(self) -> float:
+        """What the processes below this one hold, where the system tells."""
+        return 0.0
+
+
+class _Answers:
+    """Answers a document's requests: itself first, then files of its folder, and nothing else."""
+
+    def __init__(self, html: bytes, folder: Path | None, max_bytes: int) -> None:
+        self._html = html
+        self._folder = folder.resolve() if folder else None
+        self._max_bytes = max_bytes
+        self._begun = False
+
+    def __call__(self, route: Any) -> None:
+        request = route.request
+        if request.is_navigation_request():
+            # the first is ours; any other is a frame, a refresh or a redirect
+            if self._begun:
+                route.abort()
+                return
+            self._begun = True
+            headers = {"Content-Security-Policy": _POLICY}
+            route.fulfill(body=self._html, content_type="text/html", headers=headers)
+            return
+        file = self._file(request.url)
+        if file is None:
+            route.abort()
+            return
+        kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+        route.fulfill(body=file.read_bytes(), content_type=kind)
+
+    def _file(self, url: str) -> Path | None:
+        """The file that `url` names, if it lies in the folder and is no larger than allowed."""
+        parts = urlsplit(url)
+        if self._folder is None or parts.hostname != _HOST:
+            return None
+        relative = PurePosixPath(unquote(parts.path).lstrip("/"))
+        if ".." in relative.parts or "\x00" in str(relative):
+            return None
+        file = (self._folder / relative).resolve()
+        fit = file.is_relative_to(self._folder) and file.is_file()
+        return file if fit and file.stat().st_size <= self._max_bytes else None

@@ -1,0 +1,67 @@
+"""What every engine must do, as checks that the tests of each engine call."""
+
+from typing import Any
+
+import pytest
+
+from pipelines.engines.step import Engine, Json, Limits, Step
+from pipelines.engines.wire import WorkerDied, WorkerError
+from schemas.errors import InputError
+from tests.pipelines.engines.workers import NAME
+
+LIMITS = Limits(row_cpu_seconds=2.0, row_wall_seconds=120.0, memory_bytes=1_500_000_000)
+
+
+def step(worker: str, **setup: Any) -> Step:
+    return Step("measure", f"{NAME}:{worker}", setup, LIMITS)
+
+
+def maps_in_order(engine: Engine) -> None:
+    """Receipts come in the order of the tasks; each is told once, with its index."""
+    tasks: list[Json] = [{"numbers": [n, n + 1]} for n in range(9)]
+    told: list[tuple[int, int]] = []
+    receipts = engine.map(step("Sums"), tasks, lambda index, receipt: told.append((index, receipt["sum"])))
+    assert [receipt["sum"] for receipt in receipts] == [2 * n + 1 for n in range(9)]
+    assert sorted(told) == [(n, 2 * n + 1) for n in range(9)]
+
+
+def shuffles(engine: Engine) -> None:
+    """Rows of a partition meet whole; partitions without rows are not reduced; receipts are in order."""
+    tasks: list[Json] = [{"numbers": list(range(n * 10, n * 10 + 10, 2))} for n in range(4)]
+    receipts = engine.shuffle(step("Sums", modulus=10), tasks, 10)
+    numbers = [n for task in tasks for n in task["numbers"]]
+    assert receipts == [
+        {"partition": p, "sum": sum(n for n in numbers if n % 10 == p), "rows": 4} for p in range(0, 10, 2)
+    ]
+
+
+def shuffles_nothing(engine: Engine) -> None:
+    """Where no task has a row there is nothing to reduce."""
+    assert engine.shuffle(step("Sums"), [{"numbers": []}, {"numbers": []}], 4) == []
+
+
+def blames_rows(engine: Engine) -> None:
+    """Rows that abort, spin or eat memory are blamed, each in its task; all others are done."""
+    deeds: Json = {"1": "abort", "2": "spin", "4": "eat"}
+    receipts = engine.map(step("Rows"), [{"rows": 2}, {"rows": 6, "deeds": deeds}, {"rows": 3}])
+    assert [receipt["verdicts"] for receipt in receipts] == [
+        {},
+        {"1": "crash", "2": "deadline", "4": "out_of_memory"},
+        {},
+    ]
+    assert [receipt["seen"] for receipt in receipts] == [[0, 1], [0, 3, 5], [0, 1, 2]]
+
+
+def carries_failures(engine: Engine, tmp: str) -> None:
+    """A worker's failure is raised in the driver as itself, from map, split and reduce."""
+    fine: Json = {"number": 1}
+    with pytest.raises(InputError, match="^source web: cannot read «ü»: mend it$"):
+        engine.map(step("Fails"), [fine, {"number": 2, "sentence": True}])
+    with pytest.raises(WorkerError, match="a mistake in the program"):
+        engine.map(step("Fails"), [{"number": 2, "mistake": True}])
+    with pytest.raises(InputError, match="^source web: cannot split: mend it$"):
+        engine.shuffle(step("Fails"), [{"number": 2, "sentence": True}], 2)
+    with pytest.raises(InputError, match="^source web: cannot reduce: mend it$"):
+        engine.shuffle(step("Fails"), [fine], 2)
+    with pytest.raises(WorkerDied, match="^the worker of phase measure died 3 times on web/7 "):
+        engine.map(step("Once", deaths=99), [{"blames": False, "notes": tmp, "shard": "web/7"}])
