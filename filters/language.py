@@ -133,13 +133,12 @@ class Language:
         if score > _HALF and base(label) in candidates:
             return base(label), min(score, 1.0)
         found = self._predict(text, _CHOICES)
-        by_language: dict[str, float] = {}
-        for score, label in found:
-            if (language := base(label)) in candidates:
-                by_language[language] = by_language.get(language, 0.0) + score
-        if found == self._nothing or not by_language:
+        # the first decides: a sum over dialects would let several small guesses outvote it
+        told = [(base(label), score) for score, label in found if base(label) in candidates]
+        if found == self._nothing or not told:
             return UNDETERMINED, 0.0
-        language, score = max(by_language.items(), key=lambda item: item[1])
+        language = told[0][0]
+        score = sum(score for name, score in told if name == language)
         short = letters <= self._settings.short_letters
         enough = self._settings.short_score if short else self._settings.min_score
         return (language if score >= enough else UNDETERMINED), min(score, 1.0)

@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.fftpack import dct  # type: ignore[import-untyped]
+from scipy.fftpack import dct
 
 LOW: Final = 8
 """Of the 32 x 32 frequencies the lowest 8 x 8 make the hash."""

@@ -26,7 +26,7 @@ def resized(data: bytes, form: str, resize: Resize) -> Resized:
     JPEG and WebP are written at `resize.quality`; PNG stays PNG; every other format becomes PNG. The
     picture was measured, so it decodes. Equal bytes give equal bytes with one version of Pillow.
     """
-    image = Image.open(io.BytesIO(data), formats=[form, "MPO"] if form == "JPEG" else [form])
+    image: Image.Image = Image.open(io.BytesIO(data), formats=[form, "MPO"] if form == "JPEG" else [form])
     if form == "JPEG":
         # decode at a lower resolution only where twice the wanted size is still there to filter from
         image.draft(image.mode, (2 * resize.max_side, 2 * resize.max_side))

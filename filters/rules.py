@@ -6,7 +6,7 @@ no length. Not here are the rules that need more than a row's own signals: `clip
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from schemas import rules as blocks
 from schemas.row import SIGNALS
 from schemas.rules import RuleSettings
 
-Table = pa.Table | pa.RecordBatch
+Table: TypeAlias = "pa.Table | pa.RecordBatch"
 Counts = npt.NDArray[np.int64]
 Rule = Callable[[Table, Any, Sequence[str]], Column]
 

@@ -42,6 +42,8 @@ class QwenVL(nn.Module):
         self.vision = VisionTransformer(config.vision)
         self.adapter = Adapter(config.adapter, config.vision.width, config.language.hidden)
         self.language = Qwen2ForCausalLM(language_config(config.language))
+        # sharded models must run the same modules on every rank, even where one has no picture
+        self.always_sees = False
         shape = (1, 3, 1, 1)
         self.register_buffer("mean", torch.tensor(CLIP_MEAN).reshape(shape) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(CLIP_STD).reshape(shape) * 255, persistent=False)
@@ -56,7 +58,10 @@ class QwenVL(nn.Module):
         """(B, T, hidden): the tokens' embeddings, with each picture's tokens at its place (row, start)."""
         words: Tensor = self.language.get_input_embeddings()(input_ids)
         if len(pixels) == 0:
-            return words
+            if not self.always_sees:
+                return words
+            side = self.config.sides[0]
+            return words + 0 * self.see(pixels.new_zeros(1, 3, side, side)).sum()
         seen = self.see(pixels)
         length = input_ids.shape[1]
         offsets = torch.arange(seen.shape[1], device=places.device)

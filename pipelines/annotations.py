@@ -58,7 +58,9 @@ def discover_annotations(source: Source, store: Store) -> list[InputShard]:
     parts = max(1, -(-sum(sizes) // BYTES_A_TASK))
     first = next(iter(_files(source).values()))
     return [
-        InputShard(source.id, f"{source.format}-{part:04d}-of-{parts:04d}", first, "annotations", "annotations", part)
+        InputShard(
+            source.id, f"{source.format}-{part:04d}-of-{parts:04d}", first, "annotations", "annotations", part
+        )
         for part in range(parts)
     ]
 
@@ -106,7 +108,9 @@ def _flickr(source: Source, store: Store) -> Iterator[Record]:
     for info in store.list_files(join(folder, "Sentences")):
         picture = info.name.removesuffix(".txt")
         text = store.read_bytes(info.path).decode("utf-8", "replace")
-        yield from flickr30k.records(picture, text, store.read_bytes(join(folder, "Annotations", f"{picture}.xml")))
+        yield from flickr30k.records(
+            picture, text, store.read_bytes(join(folder, "Annotations", f"{picture}.xml"))
+        )
 
 
 @dataclass
@@ -125,7 +129,9 @@ class Annotations:
         self._layout = layout
         self._pictures = pictures
 
-    def records(self, source: Source, shard: InputShard, task: Json, at: At) -> Iterator[tuple[int, Json, list[Json]]]:
+    def records(
+        self, source: Source, shard: InputShard, task: Json, at: At
+    ) -> Iterator[tuple[int, Json, list[Json]]]:
         """For each record of this part its number, its signals (but those of its text) and its drafts."""
         store = Store(source.storage_options or None, source.id)
         parts = int(shard.shard.rpartition("-of-")[2]) if "-of-" in shard.shard else 1
@@ -157,7 +163,9 @@ class Annotations:
             "caption_raw": _words(built),
             "extra": json.dumps({"split": _own_split(built), "lost": [lost.reason for lost in built.lost]}),
         }
-        record["key"] = pair_key(shard.source, f"{built.member}", "", content.encode("utf-8", "surrogatepass"))
+        record["key"] = pair_key(
+            shard.source, f"{built.member}", "", content.encode("utf-8", "surrogatepass")
+        )
         if verdict:
             record["error"], record["error_message"] = verdict, RowError(verdict).message
             return record, []
@@ -182,7 +190,9 @@ class Annotations:
                 # the row's picture signals are those of its first picture
                 record.update(facts[0].columns)
                 record["thumbnail"] = facts[0].thumbnail
-            images = [Image(*(one.columns[f] for f in ("format", "width", "height", "sha256"))) for one in facts]
+            images = [
+                Image(*(one.columns[f] for f in ("format", "width", "height", "sha256"))) for one in facts
+            ]
             key = sample_key(record["key"], draft.task, ordinals.setdefault(draft.task, 0))
             ordinals[draft.task] += 1
             sample = finish(draft, key, images, split="train", source=source.id, licence=source.licence)
@@ -210,7 +220,9 @@ class _Look:
 
     def _measured(self, name: str) -> Facts:
         try:
-            data = self.store.read_bytes(find_picture(self.source, self.store, name), self.pictures.settings.max_bytes)
+            data = self.store.read_bytes(
+                find_picture(self.source, self.store, name), self.pictures.settings.max_bytes
+            )
         except InputError as error:
             raise Refused("missing_image", f"{name} is not among the pictures of the source") from error
         try:
@@ -260,7 +272,8 @@ def _words(built: Built) -> str | None:
 
 def _unpictured(draft: Draft) -> Any:
     return tuple(
-        Turn(turn.role, tuple(one for one in turn.segments if not isinstance(one, ImageRef))) for turn in draft.turns
+        Turn(turn.role, tuple(one for one in turn.segments if not isinstance(one, ImageRef)))
+        for turn in draft.turns
     )
 
 

@@ -70,7 +70,9 @@ class Build:
                 )
             if found.ignored:
                 shown = ", ".join(found.ignored[:3]) + (" …" if len(found.ignored) > 3 else "")
-                self.reporter.say(f"source {source.id}: {len(found.ignored)} other files are ignored: {shown}")
+                self.reporter.say(
+                    f"source {source.id}: {len(found.ignored)} other files are ignored: {shown}"
+                )
             self.shards |= {(source.id, shard.shard): shard for shard in found.shards}
 
     def measure(self) -> None:
@@ -116,7 +118,9 @@ class Build:
         """Clusters over all sources."""
         phash = self.recipe.rules.phash
         distance = phash.distance if phash else None
-        mark = fingerprint("dedup", 1, distance, sorted([*name, mark] for name, mark in self.results.marks.items()))
+        mark = fingerprint(
+            "dedup", 1, distance, sorted([*name, mark] for name, mark in self.results.marks.items())
+        )
         rows = sum(receipt["rows"] for receipt in self.results.measured.values())
 
         def work(done: Callable[[Json], None]) -> Json:
@@ -180,7 +184,9 @@ class Build:
         """The output shards."""
         counts = strata(self.results.composed)
         planned = plan(counts, self.recipe.shards.group, self.recipe.shards.samples)
-        tasks = [Task(one.name.replace("/", "-"), self._shard_mark(one), self._shard_body(one)) for one in planned]
+        tasks = [
+            Task(one.name.replace("/", "-"), self._shard_mark(one), self._shard_body(one)) for one in planned
+        ]
         receipts = Receipts(self.layout, "shard")
         if not all(receipts.done(task) for task in tasks):
             # what the old manifest promises is about to change
@@ -310,7 +316,12 @@ class Build:
                     f"max_quarantine {limit:g}; see `error` in {join(self.layout.work, 'signals', source.id)}, "
                     "then mend the source or raise --max-quarantine"
                 )
-            if rows > bad and source.captions == "required" and source.kind != "annotations" and not any(r["captions"] for r in receipts):
+            if (
+                rows > bad
+                and source.captions == "required"
+                and source.kind != "annotations"
+                and not any(r["captions"] for r in receipts)
+            ):
                 raise InputError(
                     f"source {source.id}: not one of its {rows:,} rows has a caption; name the caption's column "
                     "(columns: {caption: …}), or say captions: none"

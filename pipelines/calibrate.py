@@ -101,13 +101,17 @@ def plot(found: Sequence[Curve], out: Path) -> None:
         style = "-" if curve.language == "all" else "--"
         label = f"{curve.source}: {curve.language} ({len(curve.scores):,})"
         axes.plot(thresholds, 100 * curve.share(thresholds), style, label=label)
-    axes.set(xlabel="CLIP score threshold", ylabel="rows kept, %", ylim=(0, 101), title="Keep rate by threshold")
+    axes.set(
+        xlabel="CLIP score threshold", ylabel="rows kept, %", ylim=(0, 101), title="Keep rate by threshold"
+    )
     axes.grid(alpha=0.3)
     axes.legend()
     try:
         figure.savefig(out, dpi=120, metadata={"Software": None} if out.suffix == ".png" else None)
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot write the plot {out}: {error}; name a .png or .svg in a folder that exists") from error
+        raise InputError(
+            f"cannot write the plot {out}: {error}; name a .png or .svg in a folder that exists"
+        ) from error
     finally:
         pyplot.close(figure)
 
@@ -127,6 +131,8 @@ def _tables(layout: Layout, folder: str) -> Iterator[pa.Table]:
 def _curve(source: str, language: str, table: pa.Table) -> Curve:
     scores = np.sort(table["clip_score"].to_numpy())
     if len(scores) == 0:
-        raise InputError(f"source {source}: none of its rows has a CLIP score; is every row dropped before the clip rule?")
+        raise InputError(
+            f"source {source}: none of its rows has a CLIP score; is every row dropped before the clip rule?"
+        )
     scorer = ", ".join(sorted(set(table["scorer"].to_pylist())))
     return Curve(source, language, scorer, scores)

@@ -24,7 +24,9 @@ app.add_typer(synth_app, name="synth")
 
 Inputs = Annotated[list[str], typer.Argument(help="a recipe (.yaml), or tars, folders, Parquet files, globs")]
 RecipePath = Annotated[str, typer.Argument(help="a recipe (.yaml)")]
-Out = Annotated[str | None, typer.Option(help="folder of the corpus, local or s3://; default: the recipe's `out`")]
+Out = Annotated[
+    str | None, typer.Option(help="folder of the corpus, local or s3://; default: the recipe's `out`")
+]
 Languages = Annotated[list[str] | None, typer.Option("--language", help="keep these: en,zh or repeated")]
 Engines = Annotated[EngineName, typer.Option(help="what runs the work")]
 Workers = Annotated[int | None, typer.Option(min=1, help="worker processes; default: one a core")]
@@ -45,7 +47,9 @@ def build(
     workers: Workers = None,
     sample: Sample = None,
     max_quarantine: Quarantine = None,
-    max_bad_shards: Annotated[int | None, typer.Option(help="damaged input shards that are tolerated")] = None,
+    max_bad_shards: Annotated[
+        int | None, typer.Option(help="damaged input shards that are tolerated")
+    ] = None,
     kind: Kind = "auto",
     address: Address = None,
     verdicts: VerdictFile = None,
@@ -122,9 +126,9 @@ def inspect(
     from pipelines import inspect as inspection
 
     if html is None:
-        inspection.show(inspection.samples(shard, n), Console())
+        inspection.show(shard, n, Console())
     else:
-        inspection.html(shard, n, html)
+        inspection.html(shard, n, str(html))
         print(f"wrote {html}")
 
 

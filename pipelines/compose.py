@@ -89,8 +89,10 @@ class Compose:
             return pa.nulls(signals.num_rows, pa.float32())
         scores = read_table(self._layout, path, ["member", "clip_score"])
         members = signals["member"].combine_chunks()
-        return scores["clip_score"].combine_chunks().take(
-            pc.index_in(members, value_set=scores["member"].combine_chunks())
+        return (
+            scores["clip_score"]
+            .combine_chunks()
+            .take(pc.index_in(members, value_set=scores["member"].combine_chunks()))
         )
 
     def _annotated(self, source: Source, shard: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

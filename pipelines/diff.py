@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import duckdb
 import fsspec
+from rich.console import Console
 
 from pipelines.files import FileInfo, Store, is_local, local_path
 from pipelines.verify import read_manifest
@@ -183,3 +184,30 @@ def _missing(connection: duckdb.DuckDBPyConnection, a: list[str], b: list[str], 
     ).fetchone()
     count, first = found or (0, None)
     return Keys(count, tuple(first or ()))
+
+
+def show(found: Diff, console: Console) -> None:
+    """Print what differs, for a person."""
+    if found.same:
+        console.print("no difference in thresholds, decisions or keys", highlight=False)
+        return
+    for setting in found.settings:
+        console.print(
+            f"{setting.source}  {setting.rule}: {setting.before} -> {setting.after}",
+            highlight=False,
+            markup=False,
+        )
+    for move in found.moves or ():
+        console.print(f"{move.rows:>10,}  {move.before} -> {move.after}", highlight=False, markup=False)
+        for example in move.examples:
+            console.print(
+                f"            {example.source}/{example.shard}/{example.member}",
+                highlight=False,
+                markup=False,
+            )
+    if found.moves is None:
+        console.print("decisions were not compared: one of the two has no work/decisions", highlight=False)
+    for name, keys in (("only in the first", found.gone), ("only in the second", found.new)):
+        if keys.count:
+            shown = ", ".join(keys.examples) + (" …" if keys.count > len(keys.examples) else "")
+            console.print(f"{keys.count:,} samples {name}: {shown}", highlight=False, markup=False)

@@ -13,15 +13,17 @@ ROW_GROUP = 16_384
 def write_tables(layout: Layout, path: str, schema: pa.Schema, tables: Iterable[pa.Table]) -> int:
     """Write tables of `schema` as one file, in row groups of ROW_GROUP however they were cut; gives the rows."""
     rows = 0
-    with layout.store.write_atomic(path, layout.tmp) as temporary:
-        with pq.ParquetWriter(temporary, schema, compression="zstd", compression_level=3) as writer:
-            for table in _regrouped(schema, tables):
-                rows += table.num_rows
-                writer.write_table(table, row_group_size=ROW_GROUP)
+    with (
+        layout.store.write_atomic(path, layout.tmp) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd", compression_level=3) as writer,
+    ):
+        for table in _regrouped(tables):
+            rows += table.num_rows
+            writer.write_table(table, row_group_size=ROW_GROUP)
     return rows
 
 
-def _regrouped(schema: pa.Schema, tables: Iterable[pa.Table]) -> Iterable[pa.Table]:
+def _regrouped(tables: Iterable[pa.Table]) -> Iterable[pa.Table]:
     held: list[pa.Table] = []
     count = 0
     for table in tables:

@@ -14,7 +14,9 @@ def from_file(path: str, extra: dict[str, Any] | None = None) -> Recipe:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise RecipeError(f"cannot read the recipe {path}: {(error.strerror or 'no access').lower()}") from error
+        raise RecipeError(
+            f"cannot read the recipe {path}: {(error.strerror or 'no access').lower()}"
+        ) from error
     if len(data) > MAX_BYTES:
         raise RecipeError(f"{path}: a recipe of more than {MAX_BYTES:,} bytes is not read")
     try:

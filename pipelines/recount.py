@@ -77,4 +77,4 @@ class _Tally:
 
 
 def _count(table: pa.Table) -> list[dict[str, Any]]:
-    return table.group_by(table.column_names).aggregate([([], "count_all")]).to_pylist()
+    return list(table.group_by(table.column_names).aggregate([([], "count_all")]).to_pylist())

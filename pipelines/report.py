@@ -20,7 +20,10 @@ def funnel_table(source: str, funnel: Funnel) -> Table:
         table.add_row(f"quarantined: {error}", f"{count:,}", _percent(count, funnel.rows), "")
     for rule in funnel.rules:
         table.add_row(
-            f"dropped: {rule.rule}", f"{rule.dropped:,}", _percent(rule.dropped, funnel.rows), f"{rule.failed:,}"
+            f"dropped: {rule.rule}",
+            f"{rule.dropped:,}",
+            _percent(rule.dropped, funnel.rows),
+            f"{rule.failed:,}",
         )
     table.add_section()
     table.add_row("kept", f"{funnel.kept:,}", _percent(funnel.kept, funnel.rows), "", style="bold")

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from schemas.errors import InputError
 from schemas.recipe import Recipe
 
 
-class EngineName(str, Enum):
+class EngineName(StrEnum):
     """The engines by name."""
 
     local = "local"

@@ -4,6 +4,7 @@ Rows that have a score from an earlier run keep it; only those that came back to
 """
 
 import json
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -75,7 +76,9 @@ class Score:
         fresh = rows[~known.to_numpy(zero_copy_only=False)[rows]]
         table = self._fresh(judged, fresh, task, at)
         whole = pa.concat_tables([old, table])
-        order = pc.index_in(whole["member"].combine_chunks(), value_set=judged.signals["member"].combine_chunks())
+        order = pc.index_in(
+            whole["member"].combine_chunks(), value_set=judged.signals["member"].combine_chunks()
+        )
         whole = whole.take(pc.sort_indices(order))
         schema = table.schema.with_metadata({"validity": mark})
         write_tables(self._judge.layout, path, schema, [whole.cast(schema)])
@@ -104,7 +107,9 @@ class Score:
 
     def _schema(self) -> pa.Schema:
         if self._recipe.clip is not None and self._recipe.clip.embeddings:
-            vectors = [pa.field(name, pa.list_(pa.float16())) for name in ("image_embedding", "text_embedding")]
+            vectors = [
+                pa.field(name, pa.list_(pa.float16())) for name in ("image_embedding", "text_embedding")
+            ]
             return pa.schema([*SCORES, *vectors])
         return SCORES
 
@@ -131,15 +136,19 @@ class Score:
         """Scores that came with the data, from the field `name` of `extra`."""
         extras = judged.signals["extra"].combine_chunks().take(pa.array(rows)).to_pylist()
         values = [json.loads(extra).get(name) if extra else None for extra in extras]
-        scores = [float(value) if _is_number(value) else None for value in values]
-        if len(rows) and not any(score is not None for score in scores):
+        scores = [float(value) if _is_number(value) else math.nan for value in values]
+        if len(rows) and all(math.isnan(score) for score in scores):
             raise InputError(
                 f"source {judged.source.id}: no row of {judged.signals['shard'][0]} has the score {name!r}; name it "
                 "in the source's columns (extra), as the data writes it"
             )
-        return self._table(judged, rows, np.array(scores, np.float32), f"given:{name}", np.zeros(len(rows), bool))
+        return self._table(
+            judged, rows, np.array(scores, np.float32), f"given:{name}", np.zeros(len(rows), bool)
+        )
 
-    def _scored(self, judged: Judged, rows: npt.NDArray[np.int64], scorer: Any, task: Json, at: At) -> pa.Table:
+    def _scored(
+        self, judged: Judged, rows: npt.NDArray[np.int64], scorer: Any, task: Json, at: At
+    ) -> pa.Table:
         """The scores of rows of one scorer: equal captions and equal pictures are encoded once."""
         captions = judged.signals["caption"].combine_chunks().take(pa.array(rows)).to_pylist()
         tokens, cut = scorer.tokenize(captions)
@@ -175,10 +184,14 @@ class Score:
         vectors: dict[str, npt.NDArray[np.float32]] = {}
         for names, pixels in self._batches(judged.source, task, wanted, scorer):
             at(SEVERAL)
-            vectors.update(zip((digest_of[name] for name in names), scorer.encode_images(pixels), strict=True))
+            vectors.update(
+                zip((digest_of[name] for name in names), scorer.encode_images(pixels), strict=True)
+            )
         lost = sorted(digest_of[member] for member, _ in wanted if digest_of[member] not in vectors)
         if lost:
-            raise InputError(f"source {judged.source.id}: pictures of {task['shard']} are gone; measure it again")
+            raise InputError(
+                f"source {judged.source.id}: pictures of {task['shard']} are gone; measure it again"
+            )
         return np.stack([vectors[digest] for digest in digests]) if digests else np.zeros((0, 1), np.float32)
 
     def _batches(

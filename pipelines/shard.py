@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, BinaryIO
 
@@ -73,7 +73,7 @@ class Planned:
         return f"{self.stratum.folder}/{self.number:05d}"
 
 
-def plan(counts: dict[Stratum, Sequence[tuple[str, int]]], group: int, size: int) -> list[Planned]:
+def plan(counts: Mapping[Stratum, Sequence[tuple[str, int]]], group: int, size: int) -> list[Planned]:
     """The output shards, from the samples that each input shard (in order of id) gives a stratum.
 
     Input shards are taken in groups of `group`; a group's samples are laid end to end and cut into
@@ -109,7 +109,9 @@ def _cut(shards: Sequence[tuple[str, int]], size: int) -> Iterator[list[Part]]:
 
 def shard_fingerprint(recipe: Recipe, planned: Planned, samples: dict[str, str]) -> str:
     """What the bytes of one output shard depend on; `samples` are the fingerprints of compose's tasks."""
-    settings = recipe.model_dump(mode="json", include={"resize": True, "shards": True, "signals": {"picture"}})
+    settings = recipe.model_dump(
+        mode="json", include={"resize": True, "shards": True, "signals": {"picture"}}
+    )
     parts = [(samples[part.shard], part.start, part.stop) for part in planned.parts]
     return fingerprint("shard", 1, settings, planned.name, parts, versions(["pillow", "pyarrow"]))
 
@@ -129,7 +131,9 @@ class WriteShard:
             samples = Gathered(scratch)
             for part in task["parts"]:
                 self._gather(task, part, samples)
-            files = self._write(task["name"], samples.items(self._recipe.resize), LAYOUTS.get(task["task"], "one"))
+            files = self._write(
+                task["name"], samples.items(self._recipe.resize), LAYOUTS.get(task["task"], "one")
+            )
         return {"files": files, "samples": len(samples), "bytes": sum(file["size"] for file in files)}
 
     def _gather(self, task: Json, part: Json, samples: "Gathered") -> None:
@@ -259,4 +263,6 @@ def strata(receipts: dict[tuple[str, str], Json]) -> dict[Stratum, list[tuple[st
         shards[source].append(shard)
         for task, split, _, count in receipt["counts"]:
             counts[Stratum(split, task, source)][shard] += count
-    return {stratum: [(shard, of[shard]) for shard in shards[stratum.source]] for stratum, of in counts.items()}
+    return {
+        stratum: [(shard, of[shard]) for shard in shards[stratum.source]] for stratum, of in counts.items()
+    }

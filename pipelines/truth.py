@@ -21,11 +21,15 @@ def print_score(corpus: str, crawl: Path, console: Console) -> None:
     try:
         truth = read_truth(crawl / "truth.jsonl")
     except OSError as error:
-        raise InputError(f"{crawl / 'truth.jsonl'} cannot be read: make it with vlcorpus synth crawl") from error
+        raise InputError(
+            f"{crawl / 'truth.jsonl'} cannot be read: make it with vlcorpus synth crawl"
+        ) from error
     layout = Layout(corpus)
     manifest = read_manifest(layout.store, corpus)
     clip = any(bool(rules.get("clip")) for rules in manifest.thresholds.values())
-    decisions = pa.concat_tables(_tables(layout, "decisions", ["shard", "member", "decision", "reason", "failed"]))
+    decisions = pa.concat_tables(
+        _tables(layout, "decisions", ["shard", "member", "decision", "reason", "failed"])
+    )
     signals = pa.concat_tables(_tables(layout, "signals", ["shard", "member", "caption"]))
     columns = (signals[name].to_pylist() for name in ("shard", "member", "caption"))
     captions = {(shard, member): caption for shard, member, caption in zip(*columns, strict=True)}
@@ -36,7 +40,9 @@ def print_score(corpus: str, crawl: Path, console: Console) -> None:
     for line in lines:
         console.print(line, highlight=False)
     for row in score_cleaning(captions, truth).to_pylist():
-        console.print(f"{row['planted']}: {row['right']} of {row['rows']} captions cleaned right", highlight=False)
+        console.print(
+            f"{row['planted']}: {row['right']} of {row['rows']} captions cleaned right", highlight=False
+        )
 
 
 def _tables(layout: Layout, kind: str, columns: list[str]) -> Iterator[pa.Table]:

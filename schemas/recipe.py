@@ -72,7 +72,9 @@ class Source(Settings):
     path: tuple[str, ...] = Field((), description="files, folders or globs: local, s3://, gs://, hf://")
     kind: Literal["auto", "webdataset", "parquet", "folder", "text", "annotations"] = "auto"
     format: Format | None = Field(None, description="kind annotations: the data set whose files these are")
-    files: dict[str, str] = Field({}, description="kind annotations: files by part, where a data set has several")
+    files: dict[str, str] = Field(
+        {}, description="kind annotations: files by part, where a data set has several"
+    )
     images: str | None = Field(None, description="kind annotations: the folder of pictures; default: path")
     columns: Columns = Columns()
     origin: str = Field("", description="public text on where the data comes from; goes into the card")
@@ -164,7 +166,9 @@ class Recipe(Settings):
     max_quarantine: Fraction = 0.05
     max_bad_shards: int = Field(0, ge=0)
     resources: Resources = Resources()
-    out: str = Field("corpus", description="folder of the corpus, local or s3://; relative to where vlcorpus runs")
+    out: str = Field(
+        "corpus", description="folder of the corpus, local or s3://; relative to where vlcorpus runs"
+    )
     storage_options: dict[str, Any] = Field({}, repr=False, description="for `out`; never written anywhere")
 
     @model_validator(mode="after")
@@ -230,7 +234,15 @@ _NOT_DATA: Any = {
     "storage_options": True,
     "max_quarantine": True,
     "max_bad_shards": True,
-    "sources": {"__all__": {"path": True, "files": True, "images": True, "storage_options": True, "max_quarantine": True}},
+    "sources": {
+        "__all__": {
+            "path": True,
+            "files": True,
+            "images": True,
+            "storage_options": True,
+            "max_quarantine": True,
+        }
+    },
     "signals": {"language": {"model": True}},
 }
 

@@ -22,14 +22,18 @@ class _Loader(yaml.SafeLoader):
         seen: set[str] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value in seen and key.value != "<<":
-                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark)
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark
+                )
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
 
 
 # of YAML 1.1's truth values only these: `no` is Norwegian and `y` is a coordinate
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool" or first in "tTfFoO"]
+    first: [
+        (tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool" or first in "tTfFoO"
+    ]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 
@@ -86,7 +90,7 @@ def _limit(root: yaml.Node | None, name: str) -> None:
 def _sentence(problem: Any, root: yaml.Node | None, name: str) -> str:
     """One validation error as file:line: key: what is allowed."""
     where = tuple(part for part in problem["loc"] if not _is_branch(part))
-    line, depth = _line(root, where)
+    line = _line(root, where)
     key = ".".join(map(str, where)) or "the recipe"
     at = f"{name}:{line}" if line else name
     match problem["type"]:
@@ -105,16 +109,15 @@ def _is_branch(part: str | int) -> bool:
     return isinstance(part, str) and (part[:1].isupper() or "[" in part or part in ("bool", "str", "tuple"))
 
 
-def _line(root: yaml.Node | None, where: Path) -> tuple[int | None, int]:
-    """The line of the deepest part of `where` that the text has, and how deep that is."""
-    node, line, depth = root, None, 0
+def _line(root: yaml.Node | None, where: Path) -> int | None:
+    """The line of the deepest part of `where` that the text has."""
+    node, line = root, None
     for part in where:
         found = _child(node, part)
         if found is None:
             break
         line, node = found
-        depth += 1
-    return line, depth
+    return line
 
 
 def _child(node: yaml.Node | None, part: str | int) -> tuple[int, yaml.Node] | None:

@@ -128,8 +128,8 @@ class IsolatedWorker:
     def _died(self, task: Json, death: Death) -> str:
         what = task.get("shard") or task.get("partition") or "a task"
         return (
-            f"the worker of phase {self._step.name} died {TRIES} times on {what} ({DEATHS[death.kind]}) where no "
-            "single row is to blame: give it more memory (resources.memory_gb), or the machine fewer --workers"
+            f"the worker of phase {self._step.name} died {TRIES} times on {what} ({DEATHS[death.kind]}) where "
+            "no single row is to blame: give it more memory (resources.memory_gb) or the machine fewer --workers"
         )
 
     def _request(self, message: Json) -> Json | Death:

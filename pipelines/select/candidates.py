@@ -76,7 +76,9 @@ class Judge:
     def ranks(self, judged: Judged) -> dict[str, npt.NDArray[Any]]:
         """What keepers are chosen by: the smaller the better, in the order of the keys."""
         signals = judged.signals
-        width, height = (signals[name].fill_null(0).to_numpy().astype(np.int64) for name in ("width", "height"))
+        width, height = (
+            signals[name].fill_null(0).to_numpy().astype(np.int64) for name in ("width", "height")
+        )
         length = signals["caption_chars"].fill_null(0).to_numpy().astype(np.int64)
         rank = np.full(signals.num_rows, self._rank[judged.source.id], np.int64)
         if self.recipe.captions == "longest":
@@ -98,7 +100,8 @@ class Judge:
             return None
         table = read_table(self.layout, path, ["member", "clip_score"])
         at = pc.index_in(signals["member"].combine_chunks(), value_set=table["member"].combine_chunks())
-        return table["clip_score"].combine_chunks().take(at).to_numpy(zero_copy_only=False).astype(np.float32)
+        scores = table["clip_score"].combine_chunks().take(at)
+        return np.asarray(scores.to_numpy(zero_copy_only=False), np.float32)
 
     def _clusters(self, source: str, shard: str, signals: pa.Table) -> dict[str, npt.NDArray[Any]]:
         members = signals["member"].combine_chunks()
@@ -121,7 +124,9 @@ def with_refusals(failed: Any, signals: pa.Table) -> Any:
         return failed
     refused = pc.is_valid(reasons).to_numpy(zero_copy_only=False)
     names = sorted(set(reasons.drop_null().to_pylist()))
-    options = pa.chunked_array([failed, pa.array([[name] for name in names], pa.list_(pa.string()))]).combine_chunks()
+    options = pa.chunked_array(
+        [failed, pa.array([[name] for name in names], pa.list_(pa.string()))]
+    ).combine_chunks()
     places = pc.fill_null(pc.index_in(reasons, value_set=pa.array(names, pa.string())), 0)
     index = np.where(refused, len(failed) + places.to_numpy().astype(np.int64), np.arange(len(failed)))
     return options.take(pa.array(index))

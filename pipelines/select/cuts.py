@@ -24,6 +24,7 @@ BINS = 1000
 
 SEPARATOR = "\t"
 
+
 def group_of(source: str, language: str) -> str:
     """The name of the rows that share a threshold; an empty language: all without one of their own."""
     return f"{source}{SEPARATOR}{language}"

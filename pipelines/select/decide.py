@@ -95,7 +95,7 @@ class Decide:
     def _splits(self, judged: Judged, kept: npt.NDArray[np.bool_]) -> pa.Array:
         """The split of every kept row, by its coarsest cluster, so that duplicates never straddle."""
         if judged.source.role == "eval":
-            return pa.array(np.where(kept, "eval", None), pa.string())
+            return _named("eval", kept)
         if judged.source.kind == "annotations":
             return self._own_splits(judged, kept)
         return self._drawn_splits(judged, kept)
@@ -113,13 +113,18 @@ class Decide:
     def _drawn_splits(self, judged: Judged, kept: npt.NDArray[np.bool_]) -> pa.Array:
         share = self._judge.recipe.splits.val
         if share == 0:
-            return pa.array(np.where(kept, "train", None), pa.string())
+            return _named("train", kept)
         keys = judged.signals["key"].to_numpy(zero_copy_only=False)
         for kind in KINDS:
             keys = np.where(judged.clusters[kind] == "", keys, judged.clusters[kind])
         seed = self._judge.recipe.seed
         names = [split(seed, key, share) if keep else None for key, keep in zip(keys, kept, strict=True)]
         return pa.array(names, pa.string())
+
+
+def _named(name: str, kept: npt.NDArray[np.bool_]) -> pa.Array:
+    """The name for every row that is kept, null for the others."""
+    return pc.if_else(pa.array(kept), name, pa.scalar(None, pa.string()))
 
 
 def split(seed: int, cluster: str, val: float) -> str:

@@ -130,7 +130,7 @@ def parquet_writer(sink: Sink, schema: pa.Schema, opaque: Sequence[str] = ()) ->
         data_page_version="1.0",
         compression="zstd",
         compression_level=_LEVEL,
-        use_dictionary=_REPEATING,  # type: ignore[arg-type]  # the stubs know bool alone
+        use_dictionary=_REPEATING,
         write_statistics=[name for name in schema.names if name not in opaque],
         store_schema=True,
     )

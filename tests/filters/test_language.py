@@ -46,6 +46,11 @@ def test_scripts_decide_where_they_can_and_the_model_where_not(caption: str, lan
     assert one(caption)["language"] == language
 
 
+def test_several_dialects_do_not_outvote_the_first_label() -> None:
+    """Bavarian, German and Alemannic add up to more than Swahili here, yet each alone is less."""
+    assert one("amethibitisha tena katika Mkataba wao im")["language"] == "sw"
+
+
 def test_a_missing_caption_has_no_language() -> None:
     """Null stays null, in a batch and alone."""
     columns = measured([None, "A dog runs along the beach.", None])

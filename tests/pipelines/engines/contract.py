@@ -55,13 +55,13 @@ def blames_rows(engine: Engine) -> None:
 def carries_failures(engine: Engine, tmp: str) -> None:
     """A worker's failure is raised in the driver as itself, from map, split and reduce."""
     fine: Json = {"number": 1}
-    with pytest.raises(InputError, match="^source web: cannot read «ü»: mend it$"):
+    with pytest.raises(InputError, match=r"^source web: cannot read «ü»: mend it$"):
         engine.map(step("Fails"), [fine, {"number": 2, "sentence": True}])
-    with pytest.raises(WorkerError, match="a mistake in the program"):
+    with pytest.raises(WorkerError, match=r"a mistake in the program"):
         engine.map(step("Fails"), [{"number": 2, "mistake": True}])
-    with pytest.raises(InputError, match="^source web: cannot split: mend it$"):
+    with pytest.raises(InputError, match=r"^source web: cannot split: mend it$"):
         engine.shuffle(step("Fails"), [{"number": 2, "sentence": True}], 2)
-    with pytest.raises(InputError, match="^source web: cannot reduce: mend it$"):
+    with pytest.raises(InputError, match=r"^source web: cannot reduce: mend it$"):
         engine.shuffle(step("Fails"), [fine], 2)
-    with pytest.raises(WorkerDied, match="^the worker of phase measure died 3 times on web/7 "):
+    with pytest.raises(WorkerDied, match=r"^the worker of phase measure died 3 times on web/7 "):
         engine.map(step("Once", deaths=99), [{"blames": False, "notes": tmp, "shard": "web/7"}])

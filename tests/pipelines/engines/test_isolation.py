@@ -35,7 +35,7 @@ def worker() -> Iterator[IsolatedWorker]:
     ("deed", "kind"), [("abort", "crash"), ("spin", "deadline"), ("eat", "out_of_memory")]
 )
 def test_the_row_is_blamed(worker: IsolatedWorker, deed: str, kind: str) -> None:
-    """A row that aborts, spins in C or eats memory is blamed alone, after three lone tries; the rest are done."""
+    """A row that aborts, spins in C or eats memory is blamed after three lone tries; the rest are done."""
     receipt = worker.run({"rows": 6, "deeds": {"3": deed}})
     assert receipt["verdicts"] == {"3": kind}
     assert receipt["seen"] == [0, 1, 2, 4, 5]
@@ -90,7 +90,7 @@ def test_a_row_that_always_dies_in_company(tmp_path: Path) -> None:
 def test_death_with_a_verdict(tmp_path: Path) -> None:
     """Where passing the row by does not help, the work stops after three more deaths instead of for ever."""
     worker = IsolatedWorker(step("Stubborn"))
-    with pytest.raises(WorkerDied, match="no single row is to blame"):
+    with pytest.raises(WorkerDied, match=r"no single row is to blame"):
         worker.run({"shard": "web/00001"})
     worker.close()
 
@@ -120,7 +120,7 @@ def test_death_while_it_is_set_up(tmp_path: Path) -> None:
     worker = IsolatedWorker(step("DiesAtSetup", deaths=TRIES - 1, notes=str(tmp_path)))
     assert worker.run({})["ready"]
     worker.use(step("DiesAtSetup", deaths=99, notes=str(tmp_path)))
-    with pytest.raises(WorkerDied, match="no single row"):
+    with pytest.raises(WorkerDied, match=r"no single row"):
         worker.run({})
     worker.close()
 
@@ -138,13 +138,13 @@ def test_a_child_killed_between_tasks(worker: IsolatedWorker) -> None:
 def test_failures_cross_as_themselves() -> None:
     """A sentence for the user comes out with its class and text; a mistake comes with its traceback."""
     worker = IsolatedWorker(step("Fails"))
-    with pytest.raises(InputError, match="^source web: cannot read «ü»: mend it$"):
+    with pytest.raises(InputError, match=r"^source web: cannot read «ü»: mend it$"):
         worker.run({"sentence": True})
     with pytest.raises(WorkerError, match=r"(?s)Traceback.*KeyError: 'a mistake in the program'"):
         worker.run({"mistake": True})
     assert worker.run({"number": 1})["number"] == 1, "the child lives on"
     worker.use(step("Fails", at="setup"))
-    with pytest.raises(InputError, match="no model at /there"):
+    with pytest.raises(InputError, match=r"no model at /there"):
         worker.run({"number": 1})
     worker.close()
 

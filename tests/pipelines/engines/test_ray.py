@@ -20,6 +20,13 @@ from schemas.errors import InputError
 from tests.pipelines.engines import contract
 from tests.pipelines.engines.contract import step
 
+# Ray on itself
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
 
 @pytest.fixture
 def engine(ray_cluster: Any, tmp_path: Path) -> Iterator[RayEngine]:
@@ -48,7 +55,7 @@ def test_failures(engine: RayEngine, tmp_path: Path) -> None:
 
 
 def test_more_gpus_than_there_are(engine: RayEngine) -> None:
-    """A phase that asks for more GPUs or CPUs than the cluster has is refused at once, by the recipe's key."""
+    """A phase that asks for more GPUs or CPUs than the cluster has is refused by the recipe's key."""
     wanted = replace(step("Sums"), resources=Resources(gpus=4))
     with pytest.raises(InputError, match=r"4 GPUs a worker \(resources\.phases\.measure\.gpus\).*has 0"):
         engine.map(wanted, [{"numbers": [1]}])
@@ -75,7 +82,7 @@ def test_a_folder_that_a_node_does_not_see(
     monkeypatch.setattr(engine_module, "join", lambda folder, name: "/proc/self/fd/nothing")
     monkeypatch.setattr("pipelines.files.Store.write_bytes", lambda *arguments: None)
     with pytest.raises(
-        InputError, match="is not visible on node .* give --out a folder that all nodes share"
+        InputError, match=r"is not visible on node .* give --out a folder that all nodes share"
     ):
         engine.open(Layout(str(tmp_path)))
 
@@ -84,7 +91,7 @@ def test_a_folder_that_a_node_does_not_see(
 def test_nobody_answers(address: str) -> None:
     """An address where nothing listens is one sentence within 15 seconds."""
     since = time.monotonic()
-    with pytest.raises(InputError, match="no Ray cluster answers at .*127.0.0.1:1 "):
+    with pytest.raises(InputError, match=r"no Ray cluster answers at .*127.0.0.1:1 "):
         RayEngine(None, address)
     assert time.monotonic() - since < 16
 
@@ -92,7 +99,7 @@ def test_nobody_answers(address: str) -> None:
 @pytest.mark.parametrize("address", ["nonsense", "host:port", "ray://", "127.0.0.1:99999"])
 def test_no_address(address: str) -> None:
     """What is no address is said to be none."""
-    with pytest.raises(InputError, match="no address of a Ray cluster|no Ray cluster answers"):
+    with pytest.raises(InputError, match=r"no address of a Ray cluster|no Ray cluster answers"):
         RayEngine(None, address)
 
 
@@ -102,7 +109,7 @@ def test_somebody_else_answers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         since = time.monotonic()
-        with pytest.raises(InputError, match=f"no Ray cluster .*{address}"):
+        with pytest.raises(InputError, match=rf"no Ray cluster .*{address}"):
             RayEngine(None, address)
         assert time.monotonic() - since < 60
 
@@ -110,12 +117,12 @@ def test_somebody_else_answers() -> None:
 def test_the_address_that_a_killed_head_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`auto` with only a dead cluster's address to go by is one sentence, not a hang."""
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    with pytest.raises(InputError, match="no Ray cluster answers at 127.0.0.1:1"):
+    with pytest.raises(InputError, match=r"no Ray cluster answers at 127.0.0.1:1"):
         RayEngine(None, "auto")
     monkeypatch.delenv("RAY_ADDRESS")
     monkeypatch.setattr(engine_module, "CURRENT", str(tmp_path / "ray_current_cluster"))
-    with pytest.raises(InputError, match="no Ray cluster runs on this machine"):
+    with pytest.raises(InputError, match=r"no Ray cluster runs on this machine"):
         RayEngine(None, "auto")
     (tmp_path / "ray_current_cluster").write_text("127.0.0.1:1")
-    with pytest.raises(InputError, match="no Ray cluster answers at 127.0.0.1:1"):
+    with pytest.raises(InputError, match=r"no Ray cluster answers at 127.0.0.1:1"):
         RayEngine(None, "auto")

@@ -28,9 +28,10 @@ class Hostile:
 @given(plain, st.sampled_from([0, 1, 2, 3, 4, 5]))
 def test_plain_containers_come_back(value: object, protocol: int) -> None:
     """Lists, dicts, tuples, texts and numbers are read from every protocol."""
-    if protocol < 3 and b"_codecs" in pickle.dumps(value, protocol):
+    data = pickle.dumps(value, protocol)
+    if protocol < 3 and (b"_codecs" in data or b"__builtin__" in data):
         return  # old protocols have no bytes but by a call, which is refused
-    assert load(pickle.dumps(value, protocol), "refs") == value
+    assert load(data, "refs") == value
 
 
 @pytest.mark.parametrize("protocol", range(6))

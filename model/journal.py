@@ -1,0 +1,142 @@
+"""What a training run tells: a line of JSON a step, TensorBoard, a line on the terminal, curves at the end."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+LOG: Final = "log.jsonl"
+CURVES: Final = "curves.png"
+
+
+class Journal:
+    """The log of one stage on rank 0; on any other rank it keeps silent."""
+
+    def __init__(self, folder: Path, start: int, steps: int, title: str, *, silent: bool, board: bool = True) -> None:
+        self._folder, self._steps, self._title, self._silent = folder, steps, title, silent
+        if silent:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = [line for line in read(folder / LOG) if line["step"] <= start]
+        # a resumed run goes on after its checkpoint: what came later is told again
+        text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines)
+        (folder / LOG).write_text(text, "utf-8")
+        self._file = (folder / LOG).open("a", encoding="utf-8")
+        self._board = _board(folder) if board else None
+        self._status = _status(title)
+
+    def step(self, record: Mapping[str, Any]) -> None:
+        """Notes one step."""
+        if self._silent:
+            return
+        self._file.write(json.dumps(record, sort_keys=True) + "\n")
+        self._file.flush()
+        if self._board:
+            for name, value in flat(record).items():
+                self._board.add_scalar(name, value, record["step"])
+        self._status.update(line_of(record, self._steps, self._title))
+
+    def say(self, text: str) -> None:
+        """Tells one sentence."""
+        if not self._silent:
+            print(text, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Ends the log and draws the curves."""
+        if self._silent:
+            return
+        self._status.stop()
+        self._file.close()
+        if self._board:
+            self._board.close()
+        draw_curves(read(self._folder / LOG), self._folder / CURVES, self._title)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The records of a log; a last line that was cut off is left out."""
+    if not path.is_file():
+        return []
+    records = []
+    for line in path.read_text("utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            break
+    return records
+
+
+def flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """The numbers of a record by path, as TensorBoard names them."""
+    found: dict[str, float] = {}
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float):
+            found[prefix + name] = float(value)
+    return found
+
+
+def line_of(record: Mapping[str, Any], steps: int, title: str) -> str:
+    """The line on the terminal."""
+    tasks = " ".join(f"{task} {loss:.3f}" for task, loss in sorted(record["tasks"].items()))
+    return (
+        f"{title} {record['step']}/{steps} loss {record['loss']:.4f} ({tasks}) rate {record['rate']:.2e} "
+        f"gradient {record['gradient']['total']:.2f} {record['tokens_per_s']:,.0f} tokens/s "
+        f"MFU {record['mfu']:.1%} loader wait {record['wait']:.1%}"
+    )
+
+
+def draw_curves(records: list[dict[str, Any]], path: Path, title: str) -> None:
+    """Draws losses and gradient norms over the steps into a PNG; nothing where matplotlib is missing."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        print("no curves drawn: matplotlib is not installed", file=sys.stderr)
+        return
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for axes, name in ((left, "tasks"), (right, "gradient")):
+        for key in sorted({key for record in records for key in record[name]}):
+            points = [(record["step"], record[name][key]) for record in records if key in record[name]]
+            axes.plot(*zip(*points, strict=True), label=key, linewidth=0.9)
+        axes.set(xlabel="step", yscale="log", title={"tasks": "loss", "gradient": "gradient norm"}[name])
+        if records:
+            axes.legend(fontsize="small")
+    figure.suptitle(title)
+    figure.savefig(path, dpi=110)
+
+
+class _Line:
+    """A line that is written now and then, where there is no terminal or no rich."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def update(self, text: str) -> None:
+        if self._count % 20 == 0:
+            print(text, file=sys.stderr, flush=True)
+        self._count += 1
+
+    def stop(self) -> None:
+        """Nothing is to be taken down."""
+
+
+def _status(title: str) -> Any:
+    if sys.stderr.isatty():
+        try:
+            from rich.console import Console
+        except ImportError:
+            return _Line()
+        status = Console(stderr=True).status(title)
+        status.start()
+        return status
+    return _Line()
+
+
+def _board(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder / "tensorboard"))

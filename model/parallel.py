@@ -1,0 +1,80 @@
+"""One process or many: ranks, devices, sharding, and sums over ranks."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from model.qwen_vl import QwenVL
+from schemas.errors import RecipeError
+
+
+def device_of(wanted: str, local_rank: int = 0) -> torch.device:
+    """The device `auto`, `cpu` or `cuda` stands for; RecipeError where a GPU is asked for and none is there."""
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise RecipeError("a GPU is asked for, but PyTorch finds none here: say --device cpu or auto")
+    if wanted not in ("cpu", "cuda"):
+        raise RecipeError(f"there is no device {wanted!r}: choose auto, cpu or cuda")
+    return torch.device("cuda", local_rank) if wanted == "cuda" else torch.device("cpu")
+
+
+@contextmanager
+def process_group(rank: int, world: int, device: torch.device) -> Iterator[None]:
+    """Within it, ranks can speak; a group that the caller (torchrun, Ray Train) opened stays open."""
+    own = world > 1 and not dist.is_initialized()
+    if own:
+        for name in ("MASTER_ADDR", "MASTER_PORT"):
+            if name not in os.environ:
+                raise RecipeError(f"{world} ranks need {name} in the environment: start them with torchrun")
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, rank=rank, world_size=world)
+    try:
+        yield
+    finally:
+        if own:
+            dist.destroy_process_group()
+
+
+def shard(model: QwenVL, world: int, device: torch.device) -> None:
+    """Splits parameters, gradients and optimiser state over the ranks (FSDP2), layer by layer."""
+    if world == 1:
+        return
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(device.type, (world,))
+    units: list[nn.Module] = [*model.vision.blocks, model.adapter, *model.language.model.layers, model]
+    for unit in units:
+        fully_shard(unit, mesh=mesh)
+    # ranks must run the same collectives, pictures or none
+    model.always_sees = True
+
+
+def total(values: list[float], world: int, device: torch.device) -> list[float]:
+    """The sums of `values` over all ranks."""
+    if world == 1:
+        return values
+    tensor = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.all_reduce(tensor)
+    return [float(one) for one in tensor]
+
+
+def gathered(value: Any, world: int) -> list[Any]:
+    """The `value` of every rank, in order of rank."""
+    if world == 1:
+        return [value]
+    found: list[Any] = [None] * world
+    dist.all_gather_object(found, value)
+    return found
+
+
+def barrier(world: int) -> None:
+    """Waits until every rank is here."""
+    if world > 1:
+        dist.barrier()
