@@ -74,7 +74,7 @@ class Language:
 
     def __init__(self, settings: LanguageSettings) -> None:
         self._settings = settings
-        path = Path(settings.model) if settings.model else model_of_the_wheel()
+        path = _path(settings)
         self.model_sha256 = _digest(path)
         self._model = _load(path, self.model_sha256)
         # what the model says where it knows no piece of the text
@@ -233,6 +233,15 @@ def _digest(path: Path) -> str:
         raise InputError(
             f"cannot read the language model {path}: {error.strerror}; set signals.language.model"
         ) from None
+
+
+def model_digest(settings: LanguageSettings) -> str:
+    """SHA-256 of the model that the settings name; what labels depend on, wherever the file lies."""
+    return _digest(_path(settings))
+
+
+def _path(settings: LanguageSettings) -> Path:
+    return Path(settings.model) if settings.model else model_of_the_wheel()
 
 
 def _load(path: Path, digest: str) -> Any:

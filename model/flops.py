@@ -10,7 +10,9 @@ from model.config import ModelConfig
 from model.stages import StageConfig
 
 # multiples of the forward pass: with weight gradients, with gradients passed through, forward alone
-_TRAINED: Final, _PASSED: Final, _FORWARD: Final = 3.0, 2.0, 1.0
+_TRAINED: Final = 3.0
+_PASSED: Final = 2.0
+_FORWARD: Final = 1.0
 
 
 def vision_forward(config: ModelConfig, side: int) -> float:

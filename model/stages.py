@@ -80,7 +80,8 @@ def stage_config(preset: str, name: str, overrides: Mapping[str, Any] | None = N
     """Stage `name` of a preset, with `overrides` by field; RecipeError names a field that is unknown."""
     if name not in _PAPER:
         raise RecipeError(f"there is no stage {name!r}; choose {', '.join(_PAPER)}")
-    numbers = preset_document(preset).get("stages", {}).get(name)
+    document = preset_document(preset)
+    numbers = document.get("stages", {}).get(name)
     if not isinstance(numbers, dict):
         raise RecipeError(f"preset {preset} has no stage {name}")
     values = {**_PAPER[name], **numbers, **(overrides or {})}
@@ -88,6 +89,7 @@ def stage_config(preset: str, name: str, overrides: Mapping[str, Any] | None = N
     unknown = sorted(values.keys() - known)
     if unknown:
         raise RecipeError(f"stage {name}: unknown {', '.join(unknown)}; there is {', '.join(sorted(known))}")
+    values.setdefault("side", document["model"]["sides"][0])
     for listed in ("trains", "tasks", "betas"):
         if listed in values:
             values[listed] = tuple(values[listed])

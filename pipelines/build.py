@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 
+from filters.language import model_digest
 from pipelines.annotations import annotation_identity, discover_annotations
 from pipelines.compose import WORKER as COMPOSE
 from pipelines.compose import compose_fingerprint
@@ -84,11 +85,12 @@ class Build:
                 verdicts.of(*name).write(self.layout, *name)
         with ThreadPoolExecutor(8) as pool:
             identities = dict(zip(self.shards, pool.map(self._identity, self.shards.values()), strict=True))
+        model = model_digest(self.recipe.signals.language)
         tasks = []
         for name, shard in self.shards.items():
             source = self.recipe.source(shard.source)
             known = verdicts.of(*name)
-            mark = measure_fingerprint(self.recipe, source, identities[name], known.by_member())
+            mark = measure_fingerprint(self.recipe, source, identities[name], known.by_member(), model)
             body = {"input": shard.to_json(), "shard": "/".join(name), "known": known.by_member()}
             tasks.append(Task("/".join(name), mark, body))
         receipts = Receipts(self.layout, "measure")
@@ -103,7 +105,7 @@ class Build:
                 return task
             found.write(self.layout, *name)
             mark = measure_fingerprint(
-                self.recipe, self.recipe.source(name[0]), identities[name], found.by_member()
+                self.recipe, self.recipe.source(name[0]), identities[name], found.by_member(), model
             )
             written[task.name] = mark
             return replace(task, fingerprint=mark)

@@ -53,7 +53,7 @@ def curves(folder: str) -> list[Curve]:
     scores = join(layout.work, "scores")
     if not layout.store.is_folder(scores):
         raise InputError(
-            f"{folder} has no CLIP scores: add a `clip` block to its recipe and run vlcorpus score RECIPE --out {folder}"
+            f"{folder} has no CLIP scores: add a `clip` block to its recipe, then vlcorpus score RECIPE --out {folder}"
         )
     tables = list(_tables(layout, scores))
     table = pa.concat_tables(tables)

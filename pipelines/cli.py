@@ -119,7 +119,7 @@ def verify(folder: Annotated[str, typer.Argument(help="folder of a corpus")]) ->
 @app.command()
 def inspect(
     shard: Annotated[str, typer.Argument(help="a shard: tar or Parquet")],
-    n: Annotated[int, typer.Option("--n", min=1, help="how many samples")] = 10,
+    n: Annotated[int, typer.Option("--n", "-n", min=1, help="how many samples")] = 10,
     html: Annotated[Path | None, typer.Option(help="write a page with pictures here")] = None,
 ) -> None:
     """Show the samples of a shard."""
@@ -136,7 +136,7 @@ def inspect(
 def diff(
     a: Annotated[str, typer.Argument(help="folder of a corpus")],
     b: Annotated[str, typer.Argument(help="folder of another")],
-    n: Annotated[int, typer.Option("--n", min=0, help="examples of each change")] = 5,
+    n: Annotated[int, typer.Option("--n", "-n", min=0, help="examples of each change")] = 5,
 ) -> None:
     """Show how two corpora differ: thresholds, decisions, keys."""
     from pipelines.diff import diff as difference
@@ -180,7 +180,7 @@ def status(folder: Annotated[str, typer.Argument(help="folder of a corpus")], as
 @synth_app.command("crawl")
 def synth_crawl(
     out: Annotated[Path, typer.Option(help="folder for shards/ and truth.jsonl")],
-    n: Annotated[int, typer.Option("--n", min=1, help="samples")] = 2000,
+    n: Annotated[int, typer.Option("--n", "-n", min=1, help="samples")] = 2000,
     seed: Annotated[int, typer.Option(min=0)] = 1,
     per_shard: Annotated[int, typer.Option(min=1)] = 250,
 ) -> None:

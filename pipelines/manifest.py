@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from filters.language import model_digest
 from pipelines.card import card
 from pipelines.engines.step import Json
 from pipelines.fingerprints import versions
@@ -92,7 +93,7 @@ def _manifest(recipe: Recipe, results: Results, outputs: dict[str, Output]) -> M
         name=recipe.name,
         recipe=recipe.digest(),
         seed=recipe.seed,
-        versions=versions(["pyarrow", *(library for one in FILTERS for library in one.LIBRARIES)]),
+        versions=_versions(recipe),
         sources=tuple(
             Source(id=s.id, origin=s.origin, licence=s.licence, role=s.role, rows=found[s.id].rows)
             for s in recipe.sources
@@ -114,6 +115,12 @@ def _manifest(recipe: Recipe, results: Results, outputs: dict[str, Output]) -> M
         ),
         outputs=outputs,
     )
+
+
+def _versions(recipe: Recipe) -> dict[str, str]:
+    """The libraries that can change the data, and the language model by its digest."""
+    libraries = versions(["pyarrow", *(library for one in FILTERS for library in one.LIBRARIES)])
+    return {**libraries, "language model": model_digest(recipe.signals.language)}
 
 
 def _thresholds(recipe: Recipe, source_id: str) -> dict[str, Any]:

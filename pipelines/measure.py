@@ -32,9 +32,12 @@ WORKER = "pipelines.measure:Measure"
 FILTERS = (Captions, Scripts, Language, Pictures)
 
 
-def measure_fingerprint(recipe: Recipe, source: Source, identity: str, verdicts: Json) -> str:
+def measure_fingerprint(
+    recipe: Recipe, source: Source, identity: str, verdicts: Json, language_model: str
+) -> str:
     """What the signals of one shard depend on."""
     settings = recipe.model_dump(mode="json", include={"signals", "read", "sample"})
+    settings["signals"]["language"]["model"] = language_model
     own = source.model_dump(mode="json", include={"id", "kind", "columns", "format", "licence"})
     made_with = [(f.__name__, f.VERSION, versions(f.LIBRARIES)) for f in FILTERS]
     return fingerprint("measure", 1, settings, own, made_with, identity, verdicts)

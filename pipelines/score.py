@@ -136,7 +136,7 @@ class Score:
         """Scores that came with the data, from the field `name` of `extra`."""
         extras = judged.signals["extra"].combine_chunks().take(pa.array(rows)).to_pylist()
         values = [json.loads(extra).get(name) if extra else None for extra in extras]
-        scores = [float(value) if _is_number(value) else math.nan for value in values]
+        scores = [_number(value) for value in values]
         if len(rows) and all(math.isnan(score) for score in scores):
             raise InputError(
                 f"source {judged.source.id}: no row of {judged.signals['shard'][0]} has the score {name!r}; name it "
@@ -263,5 +263,6 @@ def _stacked(ready: list[tuple[str, Pixels]]) -> tuple[list[str], Pixels]:
     return [member for member, _ in ready], np.stack([pixels for _, pixels in ready])
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _number(value: object) -> float:
+    """A score as the data gives it; NaN for whatever is no number."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan

@@ -144,7 +144,9 @@ class Manifest(Record):
     seed: int
     versions: dict[str, str] = Field(description="libraries whose version can change the data")
     sources: tuple[Source, ...]
-    scorers: tuple[str, ...] = Field((), description="what gave CLIP scores: model and weights, or the data's own field")
+    scorers: tuple[str, ...] = Field(
+        (), description="what gave CLIP scores: a model and its weights, or a field"
+    )
     thresholds: dict[str, dict[str, JsonValue]] = Field(default={}, description="source -> rule -> settings")
     funnel: dict[str, Funnel] = Field(description="source -> what became of its rows")
     samples: tuple[SampleCount, ...] = ()

@@ -143,7 +143,9 @@ class Resources(Settings):
     row_cpu_seconds: float = Field(60, gt=0, description="a row that takes more is quarantined")
     row_wall_seconds: float = Field(600, gt=0)
     memory_gb: float = Field(8, gt=0, description="private memory of one worker process")
-    phases: dict[Literal["measure", "dedup", "score", "select", "compose", "shard"], PhaseResources] = {}
+    phases: dict[Literal["measure", "dedup", "score", "select", "compose", "shard"], PhaseResources] = Field(
+        default={}, description="what one worker of a phase takes from a cluster"
+    )
 
 
 class Recipe(Settings):
@@ -169,7 +171,9 @@ class Recipe(Settings):
     out: str = Field(
         "corpus", description="folder of the corpus, local or s3://; relative to where vlcorpus runs"
     )
-    storage_options: dict[str, Any] = Field({}, repr=False, description="for `out`; never written anywhere")
+    storage_options: dict[str, Any] = Field(
+        default={}, repr=False, description="for `out`; never written anywhere"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
@@ -206,6 +210,8 @@ class Recipe(Settings):
         if "clip" in own:
             # whole: a language's threshold of the recipe must not stand above the source's
             merged["clip"] = own["clip"]
+        if self.signals.picture.orientation == "drop":
+            merged["orientation"] = True
         return RuleSettings.model_validate(merged)
 
     def is_scored(self, source: Source) -> bool:

@@ -47,7 +47,7 @@ class Script(Settings):
         description="Unicode names of the scripts allowed, as in Latin, Han; default: those of the languages",
     )
     tolerance: float = Field(
-        0.2, ge=0, le=1, description="share of the letters that may be of other scripts: α and π in physics"
+        0.1, ge=0, le=1, description="share of the letters that may be of other scripts: α and π in physics"
     )
 
 

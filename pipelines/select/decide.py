@@ -81,7 +81,8 @@ class Decide:
 
     def _details(self, judged: Judged, failed: pa.Array, lost: Columns) -> pa.Array:
         """Why, in a few words: the measurement against its limit, the error's text, or who is kept instead."""
-        texts = detail(judged.signals, failed).to_pylist()
+        rules = self._judge.recipe.rules_of(judged.source)
+        texts = detail(judged.signals, failed, rules).to_pylist()
         messages = judged.signals["error_message"].to_pylist()
         refusals = judged.signals["refusal_text"].to_pylist()
         texts = [told or why or text for told, why, text in zip(messages, refusals, texts, strict=True)]

@@ -29,8 +29,8 @@ def select(
 ) -> list[Json]:
     """One part of the funnel for each of the (source, shard) given, in sorted order.
 
-    `scored` are the receipts of phase score. `repeats` False says that dedup found no two rows of one key. `write` False decides without
-    writing. What passes between the rounds lies below work/exchange.
+    `scored` are the receipts of phase score. `repeats` False says that dedup found no two rows of one
+    key. `write` False decides without writing. What passes between the rounds lies below work/exchange.
     """
     scratch = join(layout.exchange, "select")
     tasks: list[Json] = [

@@ -115,7 +115,7 @@ def test_regions_stay_with_their_picture() -> None:
     joined = concatenated([chat("z", "Z?", "z"), localisation(views())])
     sample = as_sample(joined)
     shown = -1
-    for segment in (one for turn in sample.turns for one in turn.segments):
+    for segment in (found for turn in sample.turns for found in turn.segments):
         if isinstance(segment, ImageRef):
             shown = segment.image
         elif isinstance(segment, Phrase) and segment.boxes:

@@ -34,7 +34,8 @@ def test_words_and_pictures_come_in_order() -> None:
 
 def test_markdown_is_read_alike() -> None:
     """Pictures of Markdown and of HTML inside it, code, and lists are read in order."""
-    page = "# Head\n\nOne *bold* ![alt](a.png) two\nlines\n\n```\n x\n```\n\n- p\n- q\n\n<p>raw <img src='img/b%20c.png'></p>\n"
+    page = "# Head\n\nOne *bold* ![alt](a.png) two\nlines\n\n```\n x\n```\n\n- p\n- q\n\n"
+    page += "<p>raw <img src='img/b%20c.png'></p>\n"
     blocks, lost, _ = markdown_page.blocks(page.encode(), FILES)
     assert blocks == [
         *("Head", "One bold", Picture("a.png"), "two\nlines", " x", "p", "q", "raw", Picture("img/b c.png")),

@@ -67,7 +67,7 @@ def make(value: Any) -> Made:
 
 
 members = st.sampled_from(["a", "b", "c"])
-values = st.one_of(
+values: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.sampled_from(["refused", "nothing", "lost"]).map(lambda kind: {"kind": kind}),
     st.just({"kind": "kept", "caption": "x"}),
     st.just({"kind": "kept"}),

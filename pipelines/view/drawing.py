@@ -1,0 +1,196 @@
+"""Samples as one PNG, drawn with Pillow alone."""
+
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from PIL import Image, ImageDraw, ImageFont
+
+from pipelines.view.scene import Region, Scene, Shown, colour, scene
+from schemas.sample import ImageRef, Phrase, Segment, Text, Turn
+
+WIDTH: Final = 1000
+MAX_HEIGHT: Final = 30_000
+"""Pixels; what goes beyond is left out, and the last line says how many samples."""
+_MARGIN, _LINE, _SIZE, _SIDE = 24, 26, 17, 640
+_INK, _PALE, _TAUGHT, _PAPER = "#1f2328", "#57606a", "#fff3b0", "#ffffff"
+_FONTS: Final = (
+    "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc",
+    "/usr/share/fonts/truetype/wqy/wqy-microhei.ttc",
+    "/usr/share/fonts/truetype/droid/DroidSansFallbackFull.ttf",
+    "/System/Library/Fonts/PingFang.ttc",
+)
+"""Fonts with Chinese; without any of them Pillow's own is used, which has Latin letters."""
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+def view_png(shown: Iterable[Shown], out: Path, font: Path | None = None) -> None:
+    """Draws `shown` one below the other and writes them to `out`; `font` is the file of a font for the words."""
+    face = load_font(font)
+    sheets, height, left_out = [], 0, 0
+    for one in shown:
+        sheet = draw(one, face)
+        if height + sheet.height > MAX_HEIGHT and sheets:
+            left_out += 1
+            continue
+        sheets.append(sheet)
+        height += sheet.height
+    if left_out:
+        sheets.append(_note(f"{left_out} more samples do not fit", face))
+        height += sheets[-1].height
+    page = Image.new("RGB", (WIDTH, max(height, 1)), _PAPER)
+    top = 0
+    for sheet in sheets:
+        page.paste(sheet, (0, top))
+        top += sheet.height
+    page.save(out, "PNG")
+
+
+def draw(shown: Shown, font: Font | None = None) -> Image.Image:
+    """One sample as a picture of WIDTH pixels across."""
+    pen = _Pen(font or load_font(None))
+    sample = shown.sample
+    drawn = scene(sample.turns)
+    pen.write(" · ".join((sample.key, sample.task, sample.language, sample.split, sample.source)), _PALE)
+    pen.end_line()
+    showing = 0
+    for turn in sample.turns:
+        showing = _turn(pen, shown, turn, drawn, showing)
+    pen.rule()
+    return pen.sheet()
+
+
+def load_font(path: Path | None) -> Font:
+    """The font of that file, or the first of those with Chinese that is there, or Pillow's own."""
+    for one in [str(path)] if path else _FONTS:
+        if path or Path(one).is_file():
+            return ImageFont.truetype(one, _SIZE)
+    return ImageFont.load_default(_SIZE)
+
+
+def annotate(data: bytes, regions: Sequence[Region], font: Font) -> Image.Image:
+    """The stored picture, its longer side at most 640 pixels, with regions and their numbers."""
+    with Image.open(io.BytesIO(data)) as picture:
+        size = picture.size
+        drawn = picture.convert("RGB")
+    scale = min(_SIDE / max(size), 1.0)
+    if scale < 1:
+        drawn = drawn.resize((max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)))
+    pen = ImageDraw.Draw(drawn)
+    for region in regions:
+        corners = [(x * scale, y * scale) for x, y in region.corners]
+        pen.line([*corners, corners[0]], fill=region.colour, width=3, joint="curve")
+    for region in regions:
+        left, top = (max(min(v) * scale, 0) for v in zip(*region.corners, strict=True))
+        label = str(region.number)
+        wide = pen.textlength(label, font) + 8
+        left, top = min(left, max(drawn.width - wide, 0)), min(top, max(drawn.height - _SIZE - 4, 0))
+        pen.rectangle((left, top, left + wide, top + _SIZE + 4), fill=region.colour)
+        pen.text((left + 4, top + _SIZE / 2 + 2), label, fill=_PAPER, font=font, anchor=_anchor(font, "lm"))
+    return drawn
+
+
+def _turn(pen: "_Pen", shown: Shown, turn: Turn, drawn: Scene, showing: int) -> int:
+    if turn.role != "document":
+        pen.write(f"{turn.role}: ", _PALE)
+    for segment in turn.segments:
+        if isinstance(segment, ImageRef):
+            pen.paste(annotate(shown.images[segment.image], drawn.regions[showing], pen.font))
+            showing += 1
+        else:
+            _segment(pen, segment, drawn)
+    pen.end_line()
+    return showing
+
+
+def _segment(pen: "_Pen", segment: Segment, drawn: Scene) -> None:
+    if isinstance(segment, Text):
+        pen.write(segment.text, _INK, segment.supervised)
+    elif isinstance(segment, Phrase):
+        number = drawn.number(segment)
+        ink = _INK if number is None else colour(number)
+        label = "" if number is None else f"[{number}]"
+        pen.write(f"{segment.phrase}{label}", ink, segment.supervised, underlined=True)
+
+
+def _note(text: str, font: Font) -> Image.Image:
+    pen = _Pen(font)
+    pen.write(text, _PALE)
+    pen.end_line()
+    return pen.sheet()
+
+
+def _anchor(font: Font, anchor: str) -> str | None:
+    """Anchors are for scalable fonts only."""
+    return anchor if isinstance(font, ImageFont.FreeTypeFont) else None
+
+
+@dataclass(slots=True)
+class _Pen:
+    """Writes wrapped words and pictures downwards; things are placed first and drawn once the height is known."""
+
+    font: Font
+    x: float = _MARGIN
+    y: int = _MARGIN
+    words: list[tuple[float, int, str, str, bool, bool]] = field(default_factory=list)
+    pictures: list[tuple[int, Image.Image]] = field(default_factory=list)
+    rules: list[int] = field(default_factory=list)
+
+    def write(self, text: str, ink: str, taught: bool = False, underlined: bool = False) -> None:
+        for number, line in enumerate(text.splitlines() or [""]):
+            if number:
+                self.end_line()
+            for piece in _pieces(line):
+                wide = self.font.getlength(piece)
+                if self.x + wide > WIDTH - _MARGIN and self.x > _MARGIN:
+                    self.end_line()
+                self.words.append((self.x, self.y, piece, ink, taught, underlined))
+                self.x += wide
+
+    def paste(self, picture: Image.Image) -> None:
+        if self.x > _MARGIN:
+            self.end_line()
+        self.pictures.append((self.y, picture))
+        self.y += picture.height + 8
+
+    def end_line(self) -> None:
+        self.x = _MARGIN
+        self.y += _LINE
+
+    def rule(self) -> None:
+        self.rules.append(self.y + 8)
+        self.y += 8
+
+    def sheet(self) -> Image.Image:
+        sheet = Image.new("RGB", (WIDTH, self.y + 8), _PAPER)
+        pen = ImageDraw.Draw(sheet)
+        for y, picture in self.pictures:
+            sheet.paste(picture, (_MARGIN, y))
+        for x, y, piece, ink, taught, underlined in self.words:
+            wide = self.font.getlength(piece)
+            if taught:
+                pen.rectangle((x, y, x + wide, y + _LINE - 4), fill=_TAUGHT)
+            pen.text((x, y + _LINE / 2 - 2), piece, fill=ink, font=self.font, anchor=_anchor(self.font, "lm"))
+            if underlined:
+                pen.line((x, y + _LINE - 4, x + wide, y + _LINE - 4), fill=ink, width=2)
+        for y in self.rules:
+            pen.line((0, y, WIDTH, y), fill="#d0d7de", width=2)
+        return sheet
+
+
+def _pieces(line: str) -> list[str]:
+    """What a line may be broken into: words with the space after them, and each wide character by itself."""
+    pieces, word = [], ""
+    for character in line:
+        if ord(character) > 0x2E7F or len(word) >= 60:
+            pieces += [word, character]
+            word = ""
+        else:
+            word += character
+            if character.isspace():
+                pieces.append(word)
+                word = ""
+    return [piece for piece in [*pieces, word] if piece]
