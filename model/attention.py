@@ -29,10 +29,15 @@ class Attention(nn.Module):
         return self._attend(*projected)
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        split = [one.unflatten(-1, (self.heads, -1)).transpose(1, 2) for one in (query, key, value)]
+        split = [_heads(one, self.heads) for one in (query, key, value)]
         mixed = functional.scaled_dot_product_attention(*split)  # (B, H, N, D/H)
         out: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
         return out
+
+
+def _heads(x: Tensor, heads: int) -> Tensor:
+    """(B, N, D) as (B, H, N, D/H)."""
+    return x.reshape(*x.shape[:2], heads, -1).transpose(1, 2)
 
 
 def resample(table: Tensor, side: int) -> Tensor:

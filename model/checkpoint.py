@@ -1,6 +1,6 @@
 """Checkpoints: all that a killed run needs to give the same losses, whole or not there at all.
 
-    STAGE/checkpoints/00000200/   model.safetensors  optimizer.pt  state.json (step, loaders, digests)
+STAGE/checkpoints/00000200/   model.safetensors  optimizer.pt  state.json (step, loaders, digests)
 """
 
 import hashlib
@@ -45,7 +45,13 @@ def model_state(model: QwenVL, world: int) -> dict[str, Any]:
 
 
 def write(
-    folder: Path, model: QwenVL, optimiser: torch.optim.Optimizer, state: dict[str, Any], *, rank: int, world: int
+    folder: Path,
+    model: QwenVL,
+    optimiser: torch.optim.Optimizer,
+    state: dict[str, Any],
+    *,
+    rank: int,
+    world: int,
 ) -> None:
     """Writes checkpoint `state["step"]` below `folder` and drops the oldest; every rank must call it."""
     options = StateDictOptions(full_state_dict=world > 1, cpu_offload=world > 1)
@@ -86,7 +92,7 @@ def latest(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
 
 def restore(checkpoint: Checkpoint, model: QwenVL, optimiser: torch.optim.Optimizer, world: int) -> None:
     """Gives model and optimiser what the checkpoint holds; every rank must call it."""
-    weights = read_weights(checkpoint.folder / WEIGHTS)
+    weights: dict[str, Any] = dict(read_weights(checkpoint.folder / WEIGHTS))
     moments = torch.load(checkpoint.folder / OPTIMIZER, map_location="cpu", weights_only=True)
     options = StateDictOptions(full_state_dict=world > 1)
     set_model_state_dict(model, weights, options=options)
@@ -100,7 +106,11 @@ def require_same(checkpoint: Checkpoint, identity: dict[str, Any]) -> None:
     now = json.loads(json.dumps(identity, sort_keys=True))
     if before != now:
         names = before.keys() | now.keys() if isinstance(before, dict) else now.keys()
-        changed = [name for name in sorted(names) if not isinstance(before, dict) or before.get(name) != now.get(name)]
+        changed = [
+            name
+            for name in sorted(names)
+            if not isinstance(before, dict) or before.get(name) != now.get(name)
+        ]
         raise RecipeError(
             f"{checkpoint.folder} is a checkpoint of other settings ({', '.join(changed)} differ): "
             "train with those, or into another folder"

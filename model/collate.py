@@ -1,10 +1,12 @@
 """Packed sequences as one batch of tensors."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from model.batch import IGNORE, PADDING, Batch
 from model.packing import Bin, Group, Member
@@ -37,7 +39,11 @@ class Collator:
                     places.append((number, start))
         empty = np.zeros((0, 3, self.side, self.side), np.uint8)
         return Batch(
-            *(torch.from_numpy(np.stack([getattr(row, name) for row in rows])) for name in _NAMES),
+            input_ids=_stacked([row.ids for row in rows]),
+            targets=_stacked([row.targets for row in rows]),
+            positions=_stacked([row.positions for row in rows]),
+            groups=_stacked([row.groups for row in rows]),
+            parts=_stacked([row.parts for row in rows]),
             pixels=torch.from_numpy(np.stack(pictures) if pictures else empty),
             places=torch.tensor(places, dtype=torch.int64).reshape(-1, 2),
             plain=not self.isolate or all(len(row.keys) <= 1 for row in rows),
@@ -46,7 +52,8 @@ class Collator:
         )
 
 
-_NAMES = ("ids", "targets", "positions", "groups", "parts")
+def _stacked(rows: Sequence[NDArray[Any]]) -> Tensor:
+    return torch.from_numpy(np.stack(rows))
 
 
 class _Row:
@@ -83,8 +90,8 @@ class _Row:
         one = member.encoded
         here = slice(self._at, self._at + stop - start)
         self.ids[here] = one.ids[start:stop]
-        following = np.array(one.ids[start + 1 : stop + 1] + (IGNORE,), np.int64)[: stop - start]
-        taught = np.array(one.loss[start + 1 : stop + 1] + (False,), np.bool_)[: stop - start]
+        following = np.array((*one.ids[start + 1 : stop + 1], IGNORE), np.int64)[: stop - start]
+        taught = np.array((*one.loss[start + 1 : stop + 1], False), np.bool_)[: stop - start]
         self.targets[here] = np.where(taught, following, IGNORE)
         self.groups[here] = self._group
         self.parts[here] = part

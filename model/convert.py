@@ -1,8 +1,8 @@
 """Weights of other checkpoints under our names.
 
-    vision     any open_clip ViT: class token and projection dropped, positions resampled
-    language   a Hugging Face folder: Qwen2's names, or Qwen's own with fused query, key and value
-    model      a folder of ours, or Qwen-VL as published
+vision     any open_clip ViT: class token and projection dropped, positions resampled
+language   a Hugging Face folder: Qwen2's names, or Qwen's own with fused query, key and value
+model      a folder of ours, or Qwen-VL as published
 """
 
 import re
@@ -49,7 +49,9 @@ def fill(model: QwenVL, prefix: str, mapper: Mapper, found: Iterable[tuple[str, 
     for name, tensor in found:
         for target, value in mapper(name, tensor):
             if target not in own:
-                raise RecipeError(f"{what}: {name} has no place in preset {model.config.name} (it has fewer layers)")
+                raise RecipeError(
+                    f"{what}: {name} has no place in preset {model.config.name} (it has fewer layers)"
+                )
             if own[target].shape != value.shape:
                 raise RecipeError(
                     f"{what}: {name} would make {target} {tuple(value.shape)}, but preset {model.config.name} "
@@ -154,7 +156,7 @@ def _language(model: QwenVL) -> Mapper:
             # grouped key heads, said once for every query head
             times = language.hidden // tensor.shape[0]
             size = language.hidden // language.heads
-            split = tensor.unflatten(0, (-1, size))
+            split = tensor.reshape(-1, size, *tensor.shape[1:])
             tensor = split.repeat_interleave(max(times, 1), 0).flatten(0, 1)
         return [(f"language.{name}", tensor)]
 
@@ -216,7 +218,8 @@ def _layer(number: str, name: str, tensor: Tensor) -> Named:
     if name in ("attn.c_attn.weight", "attn.c_attn.bias"):
         kind = name.rsplit(".", 1)[1]
         return [
-            (f"{prefix}self_attn.{one}_proj.{kind}", part) for one, part in zip("qkv", tensor.chunk(3), strict=True)
+            (f"{prefix}self_attn.{one}_proj.{kind}", part)
+            for one, part in zip("qkv", tensor.chunk(3), strict=True)
         ]
     return [(prefix + _LAYER_NAMES[name], tensor)] if name in _LAYER_NAMES else []
 

@@ -29,7 +29,9 @@ class Encoded:
         return len(self.ids)
 
 
-def encode(sample: Sample, tokenizer: TagTokenizer, queries: int, style: Style, blind: bool = False) -> Encoded:
+def encode(
+    sample: Sample, tokenizer: TagTokenizer, queries: int, style: Style, blind: bool = False
+) -> Encoded:
     """The tokens of `sample` as `style` words it; `blind` leaves the pictures out.
 
     MarkupError where the sample does not fit its task's template.

@@ -13,7 +13,9 @@ CURVES: Final = "curves.png"
 class Journal:
     """The log of one stage on rank 0; on any other rank it keeps silent."""
 
-    def __init__(self, folder: Path, start: int, steps: int, title: str, *, silent: bool, board: bool = True) -> None:
+    def __init__(
+        self, folder: Path, start: int, steps: int, title: str, *, silent: bool, board: bool = True
+    ) -> None:
         self._folder, self._steps, self._title, self._silent = folder, steps, title, silent
         if silent:
             return

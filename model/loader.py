@@ -1,13 +1,13 @@
 """From shards to packed batches: exact, shuffled, weighted, shared by ranks and workers, resumable.
 
 A worker keeps a pool of encoded samples. Each round it fills the pool from its share of the draws, packs it,
-and hands out every sequence but each task's last, still open one, whose samples wait for the next round.
+and hands out all but each task's emptiest sequences, whose samples wait for the next round.
 Its state is where the round began, and how many batches it has handed out since.
 """
 
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -19,18 +19,20 @@ from model.batch import Batch
 from model.collate import Collator
 from model.encode import encode
 from model.order import Deal, Draws, StratumOrder, generator
-from model.packing import Bin, Group, Member, pack
+from model.packing import Bin, Group, Member, pack, parted
 from model.pictures import PictureError, square
 from model.shards import Reader, Stratum
 from model.store import Store
 from model.tokenizer import TagTokenizer
 from schemas.errors import InputError
 from schemas.markup import STAGE2, MarkupError, Style
-from schemas.sample import Sample
 
 KNOWN_TASKS: Final = (
     "caption", "vqa", "grounding", "referring", "grounded_caption", "ocr", "text", "chat", "interleaved",
 )  # fmt: skip
+
+WAITS: Final = 4
+"""Rounds that a sample may be kept back for a fuller sequence."""
 
 _DROPS_AFTER: Final = 500
 
@@ -77,7 +79,9 @@ class Feed:
         names = {one.name for one in self.strata} | {one.task for one in self.strata}
         unknown = sorted(set(self.mixture) - names)
         if unknown or min(self.mixture.values()) < 0 or sum(self.mixture.values()) <= 0:
-            raise InputError(f"mixture: {unknown or 'no weight above 0'}; there is {', '.join(sorted(names))}")
+            raise InputError(
+                f"mixture: {unknown or 'no weight above 0'}; there is {', '.join(sorted(names))}"
+            )
         open_rows: Counter[str] = Counter()
         for one in self.strata:
             if one.name not in self.mixture:
@@ -92,12 +96,13 @@ class Feed:
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A sample in the pool: which it is, what it encodes to, the bytes of its pictures."""
+    """A sample in the pool: which it is, what it encodes to, its pictures' bytes, rounds it waited."""
 
     stratum: int
     ordinal: int
     member: Member
     pictures: tuple[bytes, ...]
+    age: int = 0
 
 
 class PackedStream:
@@ -106,9 +111,7 @@ class PackedStream:
     def __init__(self, feed: Feed, tokenizer: TagTokenizer, consumer: int, consumers: int) -> None:
         self.feed, self._tokenizer = feed, tokenizer
         self._reader = Reader(feed.store)
-        self._orders = [
-            StratumOrder(one, feed.seed, self._reader.keys, feed.endless) for one in feed.strata
-        ]
+        self._orders = [StratumOrder(one, feed.seed, self._reader.keys, feed.endless) for one in feed.strata]
         rows = np.array([one.rows for one in feed.strata], np.int64)
         draws = Draws(rows, feed.weights(), feed.seed, feed.endless)
         self._deal = Deal(draws, consumer, consumers)
@@ -149,12 +152,12 @@ class PackedStream:
         self._round, self._emitted, self._seen = state["round"], state["emitted"], state["seen"]
         self.drops = Counter(state["drops"])
         self._pool = []
-        for stratum, ordinal in state["pool"]:
-            self._pool += self._waiting(stratum, ordinal)
+        for stratum, ordinal, age in state["pool"]:
+            self._pool += [replace(one, age=age) for one in self._waiting(stratum, ordinal)]
         self._start = self._snapshot()
 
     def _snapshot(self) -> dict[str, Any]:
-        pool = [[one.stratum, one.ordinal] for one in self._pool]
+        pool = [[one.stratum, one.ordinal, one.age] for one in self._pool]
         return {
             "deal": self._deal.state(),
             "pool": pool,
@@ -180,7 +183,9 @@ class PackedStream:
         row = self._reader.row(shard, number)
         sample = row.sample(shard, number)
         if len(row.pictures) != len(sample.images):
-            raise InputError(f"{shard.path}, row {number}: {len(row.pictures)} pictures, not {len(sample.images)}")
+            raise InputError(
+                f"{shard.path}, row {number}: {len(row.pictures)} pictures, not {len(sample.images)}"
+            )
         try:
             encoded = encode(sample, self._tokenizer, self.feed.queries, self.feed.style, self.feed.blind)
         except MarkupError as error:
@@ -205,18 +210,22 @@ class PackedStream:
     def _round_of_bins(self, ended: bool) -> list[Bin[Group]]:
         """The sequences of this round, in an order of their own; the pool keeps the rest."""
         packed = pack([one.member for one in self._pool], self.feed.length, self.feed.share, self.feed.pack)
+        ages = {id(one.member): one.age for one in self._pool}
         ready: list[Bin[Group]] = []
         kept: list[Bin[Group]] = []
         for bins in packed.values():
-            keep = 0 if ended or not self.feed.pack else 1
-            ready += bins[: len(bins) - keep]
-            kept += bins[len(bins) - keep :]
+            whole = ended or not self.feed.pack
+            now, later = (bins, []) if whole else parted(bins, lambda member: ages[id(member)] < WAITS)
+            ready += now
+            kept += later
         if not ready:
             ready, kept = kept, []
         stay = {id(member) for one in kept for group in one.contents for member in group.members}
-        self._pool = [one for one in self._pool if id(one.member) in stay]
+        self._pool = [replace(one, age=one.age + 1) for one in self._pool if id(one.member) in stay]
         if self.feed.endless:
-            order = generator(self.feed.seed, "bins", self._deal.consumer, self._round).permutation(len(ready))
+            order = generator(self.feed.seed, "bins", self._deal.consumer, self._round).permutation(
+                len(ready)
+            )
             ready = [ready[at] for at in order]
         return ready
 
@@ -239,7 +248,9 @@ def _take(queue: deque[Bin[Group]], count: int) -> list[Bin[Group]]:
 class _Share(IterableDataset[tuple[int, Batch, dict[str, Any]]]):
     """What a worker of the loader runs: its stream, each batch with the state after it."""
 
-    def __init__(self, feed: Feed, tokenizer: TagTokenizer, rank: int, world: int, state: Mapping[str, Any]) -> None:
+    def __init__(
+        self, feed: Feed, tokenizer: TagTokenizer, rank: int, world: int, state: Mapping[str, Any]
+    ) -> None:
         self._feed, self._tokenizer, self._rank, self._world = feed, tokenizer, rank, world
         self._state = state
 
@@ -266,7 +277,9 @@ class Loader:
     loads a state gives exactly the batches that the one which saved it had still to give.
     """
 
-    def __init__(self, feed: Feed, tokenizer: TagTokenizer, rank: int = 0, world: int = 1, workers: int = 0) -> None:
+    def __init__(
+        self, feed: Feed, tokenizer: TagTokenizer, rank: int = 0, world: int = 1, workers: int = 0
+    ) -> None:
         self._feed, self._tokenizer = feed, tokenizer
         self._rank, self._world, self._workers = rank, world, workers
         self._turn = 0

@@ -1,6 +1,6 @@
 """Samples packed into sequences: same task, no sample cut, several questions on one picture sharing it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -107,10 +107,25 @@ def pack(
     packed = {}
     for task, groups in grouped(members, length, share).items():
         sizes = [(group, len(group)) for group in groups]
-        packed[task] = (
-            first_fit(sizes, length) if several else [Bin([group], size) for group, size in sizes]
-        )
+        packed[task] = first_fit(sizes, length) if several else [Bin([group], size) for group, size in sizes]
     return packed
+
+
+def parted(
+    bins: Sequence[Bin[Group]], may_wait: Callable[[Member], bool]
+) -> tuple[list[Bin[Group]], list[Bin[Group]]]:
+    """The bins of a task to hand out now, and those to pack again with what comes next.
+
+    The emptiest quarter waits, at least one bin, unless it holds a sample that may not wait.
+    """
+    order = sorted(range(len(bins)), key=lambda at: (bins[at].used, -at))
+    waits = {
+        at
+        for at in order[: -(-len(bins) // 4)]
+        if all(may_wait(member) for group in bins[at].contents for member in group.members)
+    }
+    ready = [one for at, one in enumerate(bins) if at not in waits]
+    return ready, [bins[at] for at in sorted(waits)]
 
 
 def fill(bins: Iterable[Bin[Group]], length: int) -> float:

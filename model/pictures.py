@@ -29,7 +29,14 @@ def square(data: bytes, side: int) -> NDArray[np.uint8]:
                     raise PictureError(f"{image.width} x {image.height} pixels are too many")
                 return resized(image, side)
         # Pillow raises whatever its decoders meet: this is the row's boundary
-        except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, MemoryError) as error:
+        except (
+            OSError,
+            ValueError,
+            SyntaxError,
+            EOFError,
+            Image.DecompressionBombError,
+            MemoryError,
+        ) as error:
             raise PictureError(str(error)) from error
 
 

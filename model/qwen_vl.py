@@ -74,7 +74,9 @@ class QwenVL(nn.Module):
         hidden = self.hidden(batch)
         taught = batch.targets != IGNORE
         logits = self.language.lm_head(hidden[taught]).float()
-        each = functional.cross_entropy(logits.to(_at_least_float32(hidden)), batch.targets[taught], reduction="none")
+        each = functional.cross_entropy(
+            logits.to(_at_least_float32(hidden)), batch.targets[taught], reduction="none"
+        )
         rows = taught.nonzero()[:, 0]
         sums = torch.zeros(len(hidden), dtype=each.dtype, device=each.device).index_add(0, rows, each)
         return RowLosses(sums, taught.sum(1))
@@ -96,12 +98,13 @@ class QwenVL(nn.Module):
     def checkpoint_activations(self) -> None:
         """From now on, recompute activations in the backward pass instead of keeping them."""
         self.vision.checkpointing = True
-        self.language.gradient_checkpointing_enable({"use_reentrant": False})
+        language: Any = self.language
+        language.gradient_checkpointing_enable({"use_reentrant": False})
 
 
 def language_config(config: LanguageConfig) -> Any:
     """The transformers configuration of Qwen-7B's shape: Qwen2 with as many key heads as heads, untied."""
-    return Qwen2Config(
+    made: Any = Qwen2Config(
         vocab_size=config.vocab,
         hidden_size=config.hidden,
         intermediate_size=config.mlp,
@@ -113,8 +116,9 @@ def language_config(config: LanguageConfig) -> Any:
         rope_parameters={"rope_type": "default", "rope_theta": config.rope_base},
         tie_word_embeddings=False,
         use_cache=False,
-        attn_implementation="sdpa",
     )
+    made._attn_implementation = "sdpa"
+    return made
 
 
 def build(config: ModelConfig, seed: int = 0) -> QwenVL:

@@ -18,9 +18,7 @@ from schemas.errors import InputError, RecipeError
 WEIGHTS = "model.safetensors"
 
 
-def save(
-    folder: Path, config: ModelConfig, weights: Mapping[str, Tensor], tokenizer: TagTokenizer
-) -> None:
+def save(folder: Path, config: ModelConfig, weights: Mapping[str, Tensor], tokenizer: TagTokenizer) -> None:
     """Writes a model into `folder`, which then appears as a whole."""
     scratch = folder.with_name(f".{folder.name}.tmp")
     scratch.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """The shards of a corpus: which there are, and their rows read by index, from tar and Parquet alike.
 
-    DIR/shards/<split>/<task>/<source>/NNNNN.tar + NNNNN.parquet     the index says where each picture lies
-    DIR/shards/<split>/<task>/<source>/NNNNN.parquet                 carries its pictures
+DIR/shards/<split>/<task>/<source>/NNNNN.tar + NNNNN.parquet     the index says where each picture lies
+DIR/shards/<split>/<task>/<source>/NNNNN.parquet                 carries its pictures
 """
 
 from collections import OrderedDict
@@ -202,7 +202,9 @@ def _from_column(pictures: Any) -> Callable[[int], tuple[bytes, ...]]:
     return read
 
 
-def samples(store: Store, strata: Sequence[Stratum], limit: int | None = None) -> Iterator[tuple[Sample, Row]]:
+def samples(
+    store: Store, strata: Sequence[Stratum], limit: int | None = None
+) -> Iterator[tuple[Sample, Row]]:
     """Every sample of `strata` in the order of the shards, at most `limit` a stratum."""
     reader = Reader(store)
     for stratum in strata:

@@ -58,7 +58,7 @@ class StageConfig:
         unknown = sorted(set(self.trains) - set(PARTS)) + sorted(set(self.tasks) - set(KNOWN_TASKS))
         if unknown or not self.trains or not self.tasks:
             raise RecipeError(f"stage {self.name}: trains and tasks hold {unknown or 'nothing'}")
-        if not 0 < self.rate or not 0 <= self.floor <= self.rate or self.warmup < 0:
+        if not self.rate > 0 or not 0 <= self.floor <= self.rate or self.warmup < 0:
             raise RecipeError(f"stage {self.name}: floor must lie between 0 and rate, warmup not below 0")
 
     @property

@@ -22,7 +22,9 @@ def files(path: Path) -> list[Path]:
         found = sorted(one for one in path.glob(f"*{suffix}") if one.is_file())
         if found:
             return found
-    raise InputError(f"{path} holds no weights: a {', '.join(_SUFFIXES)} file, or a folder of such, is needed")
+    raise InputError(
+        f"{path} holds no weights: a {', '.join(_SUFFIXES)} file, or a folder of such, is needed"
+    )
 
 
 def tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
@@ -35,7 +37,14 @@ def tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
                         yield name, opened.get_tensor(name)
             else:
                 yield from _unpickled(file)
-        except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        except (
+            SafetensorError,
+            OSError,
+            RuntimeError,
+            EOFError,
+            ValueError,
+            pickle.UnpicklingError,
+        ) as error:
             raise InputError(f"{file} cannot be read as weights: {error}") from error
 
 

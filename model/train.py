@@ -1,8 +1,8 @@
 """The trainer: Qwen-VL's stages one after the other, each from the shards to a saved model.
 
-    OUT/train/<stage>/   config.json model.safetensors tokenizer.json   the stage's model, once it is done
-                         log.jsonl curves.png checkpoints/ tensorboard/
-    OUT/train/metrics.json                                              losses by stage, later the evaluation
+OUT/train/<stage>/   config.json model.safetensors tokenizer.json   the stage's model, once it is done
+                     log.jsonl curves.png checkpoints/ tensorboard/
+OUT/train/metrics.json                                              losses by stage, later the evaluation
 """
 
 import json
@@ -125,7 +125,11 @@ def _stage_config(config: TrainConfig, name: str) -> StageConfig:
 def _tokenizer(place: _Place) -> TagTokenizer:
     """The tokenizer of this run: given, left by an earlier stage, or learned from the corpus's words."""
     given = place.config.init.get("tokenizer")
-    if given is None and "model" in place.config.init and (Path(place.config.init["model"]) / "tokenizer.json").is_file():
+    if (
+        given is None
+        and "model" in place.config.init
+        and (Path(place.config.init["model"]) / "tokenizer.json").is_file()
+    ):
         given = place.config.init["model"]
     if given is not None:
         found = tokenizers.load(Path(given))
@@ -300,7 +304,9 @@ class _Trainer:
             "rate": value,
             "gradient": norms,
             "dropped": dict(self.loader.drops),
-            **meter.stop(work, sum(one.tokens for one in micros), sum(len(k) for one in micros for k in one.keys)),
+            **meter.stop(
+                work, sum(one.tokens for one in micros), sum(len(k) for one in micros for k in one.keys)
+            ),
         }
 
     def _backward(self, micro: Batch, scale: float, tasks: dict[str, list[float]]) -> None:

@@ -43,9 +43,7 @@ class VisionTransformer(nn.Module):
         x = patches.flatten(2).transpose(1, 2)  # (P, G*G, W)
         x = self.ln_pre(x + resample(self.positions, side).to(x.dtype))
         for block in self.blocks:
-            if self.checkpointing and self.training:
-                x = checkpoint(block, x, use_reentrant=False)
-            else:
-                x = block(x)
+            again = self.checkpointing and self.training
+            x = checkpoint(block, x, use_reentrant=False) if again else block(x)
         out: Tensor = x
         return out

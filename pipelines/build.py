@@ -20,6 +20,8 @@ from pipelines.measure import measure_fingerprint
 from pipelines.progress import Reporter
 from pipelines.readers import InputShard, discover, identity
 from pipelines.receipts import Receipts, Task
+from pipelines.render import WORKER as RENDER
+from pipelines.render import plan_rendered
 from pipelines.score import WORKER as SCORE
 from pipelines.score import score_fingerprint
 from pipelines.select import select
@@ -27,7 +29,7 @@ from pipelines.shard import WORKER as SHARD
 from pipelines.shard import Planned, plan, shard_fingerprint, strata
 from pipelines.verdicts import Verdicts
 from schemas.errors import InputError
-from schemas.recipe import Recipe
+from schemas.recipe import Recipe, Source
 
 PHASES = ("measure", "dedup", "score", "select", "compose", "shard", "card")
 
@@ -63,6 +65,9 @@ class Build:
                 for shard in discover_annotations(source, store):
                     self.shards[(source.id, shard.shard)] = shard
                 continue
+            if source.kind == "rendered":
+                self._render(source)
+                continue
             found = discover(source.id, paths, source.kind, source.storage_options)
             if not found.shards:
                 raise InputError(
@@ -75,6 +80,17 @@ class Build:
                     f"source {source.id}: {len(found.ignored)} other files are ignored: {shown}"
                 )
             self.shards |= {(source.id, shard.shard): shard for shard in found.shards}
+
+    def _render(self, source: Source) -> None:
+        """The raw shards of a rendered source, made where they are not there yet."""
+        planned = plan_rendered(self.recipe, source)
+        tasks = [Task(f"{source.id}/{one.shard}", one.fingerprint, one.body) for one in planned]
+        receipts = self._phase("render", self._step("render", RENDER), tasks)
+        for one, receipt in zip(planned, receipts, strict=True):
+            path = self.layout.rendered(source.id, one.shard)
+            size = self.layout.store.info(path).size
+            self.shards[(source.id, one.shard)] = InputShard(source.id, one.shard, path, "rendered", "tar", size)
+            self.results.made_with |= set(receipt["made_with"])
 
     def measure(self) -> None:
         """Signals of every shard, then the checks that are made once a source is measured."""
@@ -210,7 +226,7 @@ class Build:
             mode="json", include={"seed", "languages", "rules", "captions", "splits", "sources"}
         )
         for source in settings["sources"]:
-            for key in ("path", "files", "images", "storage_options", "max_quarantine", "origin", "licence"):
+            for key in ("path", "files", "images", "render", "storage_options", "max_quarantine", "origin", "licence"):
                 source.pop(key)
         scores = sorted([*name, mark] for name, mark in self.results.score_marks.items())
         mark = fingerprint("select", 1, settings, self.results.dedup_mark, scores)
@@ -321,7 +337,7 @@ class Build:
             if (
                 rows > bad
                 and source.captions == "required"
-                and source.kind != "annotations"
+                and source.format is None
                 and not any(r["captions"] for r in receipts)
             ):
                 raise InputError(
@@ -347,6 +363,8 @@ class Build:
 
     def _identity(self, shard: InputShard) -> str:
         source = self.recipe.source(shard.source)
+        if source.kind == "rendered":
+            return self.layout.store.identity(shard.path)
         if source.kind == "annotations":
             return annotation_identity(source, Store(source.storage_options or None, source.id))
         return identity(shard, source.storage_options)

@@ -191,6 +191,28 @@ def synth_crawl(
     print(f"{n} samples in {out / 'shards'}, the truth about them in {out / 'truth.jsonl'}")
 
 
+@synth_app.command("ocr")
+def synth_ocr(
+    out: Annotated[str, typer.Option(help="folder of the corpus, local or s3://")],
+    n: Annotated[int, typer.Option("--n", "-n", min=1, help="pages a language")] = 100,
+    language: Annotated[list[str] | None, typer.Option("--language", help="en,zh or repeated")] = None,
+    setting: Annotated[str, typer.Option(help="default (as SynthDoG) or mild")] = "default",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    direction: Annotated[str, typer.Option(help="auto, ltr, rtl or vertical")] = "auto",
+    fonts: Annotated[str | None, typer.Option(help="a folder of fonts; default: the system's")] = None,
+    text: Annotated[list[str] | None, typer.Option(help="text files to set; default: our own words")] = None,
+    readback: Annotated[float, typer.Option(help="share of the pages that an OCR reads back, 0-1")] = 0.0,
+    engine: Engines = EngineName.local,
+    workers: Workers = None,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """Make pages of text with true quads: N a language, one sample a page."""
+    given = {"direction": direction, "fonts": fonts, "texts": text, "readback": readback}
+    recipe = recipes.for_pages(_extra(out, language or ["en,zh"], None, None, None), n, setting, seed, given)
+    runs.run(recipe, "card", Options(engine, workers, address, None, as_json, _runner_options))
+
+
 @synth_app.command("score")
 def synth_score(
     corpus: Annotated[str, typer.Argument(help="folder of the corpus built from the crawl")],

@@ -66,7 +66,7 @@ class Compose:
         """Writes the shard's samples; the receipt counts them by task, split and language."""
         source = self._recipe.source(task["source"])
         rows = self._kept(source.id, task["shard"])
-        if source.kind == "annotations":
+        if source.kind in ("annotations", "rendered"):
             samples = self._annotated(source, task["shard"], rows)
         else:
             samples = [made for row in rows if (made := self._sample(source, row)) is not None]

@@ -54,6 +54,9 @@ class Layout:
     def decisions(self, source: str, shard: str) -> str:
         return join(self.work, "decisions", source, f"{shard}.parquet")
 
+    def rendered(self, source: str, shard: str) -> str:
+        return join(self.work, "rendered", source, f"{shard}.tar")
+
     def drafts(self, source: str, shard: str) -> str:
         return join(self.work, "drafts", source, f"{shard}.parquet")
 

@@ -34,6 +34,7 @@ Name = tuple[str, str]
 class Results:
     """What each phase of a run gave, by (source, shard)."""
 
+    made_with: set[str] = field(default_factory=set)
     measured: dict[Name, Json] = field(default_factory=dict)
     marks: dict[Name, str] = field(default_factory=dict)
     verdicts: Verdicts = field(default_factory=Verdicts)
@@ -98,6 +99,7 @@ def _manifest(recipe: Recipe, results: Results, outputs: dict[str, Output]) -> M
             Source(id=s.id, origin=s.origin, licence=s.licence, role=s.role, rows=found[s.id].rows)
             for s in recipe.sources
         ),
+        fonts=tuple(sorted(results.made_with)),
         scorers=sorted({name for receipt in results.scored.values() for name in receipt["scorers"]}),
         thresholds={source.id: _thresholds(recipe, source.id) for source in recipe.sources},
         funnel=found,

@@ -19,6 +19,7 @@ from pipelines.fingerprints import fingerprint, versions
 from pipelines.layout import Layout
 from pipelines.parquet import write_tables
 from pipelines.readers import InputShard, read
+from pipelines.rendered import RENDERED, rendered_drafts, told
 from schemas.errors import RowError, ShardError
 from schemas.recipe import Recipe, Source
 from schemas.row import SIGNALS, RawRow, pair_key
@@ -63,7 +64,7 @@ class Measure:
         path = self._layout.signals(shard.source, shard.shard)
         drafts: list[Json] = []
         write_tables(self._layout, path, SIGNALS, self._tables(shard, task, at, counts, drafts))
-        if shard.kind == "annotations":
+        if shard.kind in ("annotations", "rendered"):
             write_drafts(self._layout, shard, drafts)
         at(IDLE)
         return counts.receipt()
@@ -112,7 +113,10 @@ class Measure:
         number = task.get("only", 0)
         found, known = ({}, {}) if "only" in task else (task.get("verdicts", {}), task.get("known", {}))
         source = self._recipe.source(shard.source)
-        rows = read(shard, source.columns, source.storage_options, number, self._recipe.read)
+        rendered = shard.kind == "rendered"
+        columns = RENDERED if rendered else source.columns
+        options = self._layout.options if rendered else source.storage_options
+        rows = read(shard, columns, options, number, self._recipe.read)
         while True:
             at(number)
             try:
@@ -125,6 +129,8 @@ class Measure:
             # one of an earlier run goes by member: the shard may have been written anew since
             verdict = found.get(str(number)) or known.get(row.member)
             record = self._record(shard, row, verdict)
+            if record is not None and rendered:
+                drafts += rendered_drafts(source, record, row)
             if record is not None:
                 if verdict:
                     counts.verdicts[str(number)] = row.member
@@ -152,6 +158,8 @@ class Measure:
         try:
             if verdict:
                 raise RowError(verdict)
+            if shard.kind == "rendered":
+                told(row, record)
             if row.error is not None:
                 raise row.error
             if shard.kind != "text":

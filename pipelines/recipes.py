@@ -1,5 +1,6 @@
 """Where recipes come from: a file, or the defaults with inputs from the command line."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,23 @@ def for_inputs(inputs: Sequence[str], kind: str, extra: dict[str, Any] | None = 
     """The default recipe over the inputs given on the command line, as one source called `input`."""
     source = {"id": "input", "path": list(inputs), "kind": kind}
     return from_file(str(default_path()), {**(extra or {}), "sources": [source]})
+
+
+def for_pages(
+    extra: dict[str, Any], count: int, setting: str, seed: int, more: dict[str, Any]
+) -> Recipe:
+    """A recipe of one source that makes `count` pages of text a language."""
+    render = {"count": count, "setting": setting, **{key: value for key, value in more.items() if value}}
+    source = {
+        "id": "pages",
+        "kind": "rendered",
+        "format": "ocr",
+        "origin": "pages of text, drawn by vlcorpus synth ocr",
+        "licence": "CC0-1.0",
+        "render": render,
+    }
+    record = {"name": "ocr", "seed": seed, "tasks": ["ocr"], "sources": [source], **extra}
+    return parse(json.dumps(record), "vlcorpus synth ocr")
 
 
 def default_path() -> Path:

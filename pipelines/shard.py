@@ -19,6 +19,7 @@ from pipelines.fingerprints import fingerprint, versions
 from pipelines.layout import Layout
 from pipelines.parquet import read_table
 from pipelines.readers import InputShard, fetch
+from pipelines.rendered import RENDERED
 from pipelines.samples.finish import scaled
 from pipelines.writers import parquet, webdataset
 from pipelines.writers.columns import Item
@@ -154,7 +155,10 @@ class WriteShard:
         # in file order, which a disk and an object store like best
         wanted = sorted(((row["member"], row["offset"]) for row in rows), key=lambda one: one[1] or 0)
         limits = self._recipe.read
-        for member, data in fetch(shard, source.columns, wanted, source.storage_options, limits):
+        rendered = source.kind == "rendered"
+        columns = RENDERED if rendered else source.columns
+        options = self._layout.options if rendered else source.storage_options
+        for member, data in fetch(shard, columns, wanted, options, limits):
             try:
                 stored = self._pictures.stored(data)
             except RowError:

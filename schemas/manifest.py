@@ -144,6 +144,7 @@ class Manifest(Record):
     seed: int
     versions: dict[str, str] = Field(description="libraries whose version can change the data")
     sources: tuple[Source, ...]
+    fonts: tuple[str, ...] = Field((), description="fonts that pages were set in: name, version, digest")
     scorers: tuple[str, ...] = Field(
         (), description="what gave CLIP scores: a model and its weights, or a field"
     )

@@ -41,15 +41,22 @@ Format = Literal[
     "grit_greedy",
     "grounding",
     "mmc4",
+    "html",
     "obelics",
+    "ocr",
     "ocrvqa",
     "pages",
+    "pdf",
     "refcoco",
     "textvqa",
     "vgqa",
     "visual_genome",
     "vqav2",
 ]
+RENDERED = ("html", "ocr", "pdf")
+MADE = ("ocr",)
+"""Formats of kind rendered; of these, those that are made from nothing."""
+
 Keep = Literal["one_per_language", "longest", "all"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -65,17 +72,30 @@ def _name(value: str) -> str:
 Name = Annotated[str, AfterValidator(_name)]
 
 
+class RenderSettings(Settings):
+    """How pages are made or rendered, for sources of kind `rendered`."""
+
+    count: int = Field(0, ge=0, description="ocr: pages a language; scenes: pictures")
+    setting: Literal["default", "mild"] = Field("default", description="ocr: SynthDoG's parameters, or milder ones")
+    direction: Literal["auto", "ltr", "rtl", "vertical"] = "auto"
+    fonts: str | None = Field(None, description="ocr: a folder of fonts; default: those of the system")
+    texts: tuple[str, ...] = Field((), description="ocr: text files to set; default: the project's own words")
+    readback: Fraction = Field(0.0, description="share of the pages that an OCR reads back")
+    max_error: Fraction = Field(0.15, description="pages read back with a larger character error rate are dropped")
+
+
 class Source(Settings):
     """One data set. Its place in the list is its rank: of equal pictures the first source's is kept."""
 
     id: Name
     path: tuple[str, ...] = Field((), description="files, folders or globs: local, s3://, gs://, hf://")
-    kind: Literal["auto", "webdataset", "parquet", "folder", "text", "annotations"] = "auto"
+    kind: Literal["auto", "webdataset", "parquet", "folder", "text", "annotations", "rendered"] = "auto"
     format: Format | None = Field(None, description="kind annotations: the data set whose files these are")
     files: dict[str, str] = Field(
         {}, description="kind annotations: files by part, where a data set has several"
     )
     images: str | None = Field(None, description="kind annotations: the folder of pictures; default: path")
+    render: RenderSettings = Field(RenderSettings(), description="kind rendered: how")
     columns: Columns = Columns()
     origin: str = Field("", description="public text on where the data comes from; goes into the card")
     licence: str = "unknown"
@@ -91,11 +111,15 @@ class Source(Settings):
 
     @model_validator(mode="after")
     def _complete(self) -> "Source":
-        annotated = self.kind == "annotations"
-        if annotated != (self.format is not None):
-            raise ValueError("kind: annotations and format: (coco_captions, vqav2, …) go together")
-        if not self.path and not self.files:
+        annotated, rendered = self.kind == "annotations", self.kind == "rendered"
+        if (annotated or rendered) != (self.format is not None):
+            raise ValueError("format: goes with kind: annotations (coco_captions, …) or rendered (ocr, pdf, html)")
+        if self.format is not None and rendered != (self.format in RENDERED):
+            raise ValueError(f"format {self.format} is not for kind: {self.kind}")
+        if not self.path and not self.files and self.format not in MADE:
             raise ValueError("path is missing")
+        if self.format in MADE and not self.render.count:
+            raise ValueError("render.count is missing: how many to make")
         if not annotated and (self.files or self.images):
             raise ValueError("files and images are for kind: annotations")
         return self
@@ -204,7 +228,7 @@ class Recipe(Settings):
         Annotations have reasons of their own: of the rules only those that the source itself names hold.
         """
         own = source.rules.model_dump(exclude_unset=True)
-        if source.kind == "annotations":
+        if source.kind in ("annotations", "rendered"):
             return RuleSettings.model_validate({**_OFF, **own})
         merged = _merge(self.rules.model_dump(exclude_unset=True), own)
         if "clip" in own:

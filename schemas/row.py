@@ -87,6 +87,8 @@ SIGNALS: Final = pa.schema(
         ("pixels", pa.string()),
         ("grey_range", pa.int16()),
         ("grey_std", pa.float32()),
+        # of pages that an OCR read back: edits a character
+        ("error_rate", pa.float32()),
         # where the bytes are, and what kept the row from being measured
         ("offset", pa.int64()),
         ("extra", pa.string()),

@@ -27,8 +27,6 @@ TRUE: Final = 1
 UNSURE: Final = 0
 FALSE: Final = -1
 
-_NEAR: Final = 0.6
-
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -46,11 +44,13 @@ def draw(rng: random.Random, language: str) -> Item:
     return Item(made.shown, content.describe(made, language, rng), language)
 
 
-def near_miss(item: Item, rng: random.Random, language: str) -> Item:
-    """A near miss of a scene with its own true caption; at times, and for photographs, another picture."""
-    if not isinstance(item.shown, Scene) or rng.random() >= _NEAR:
+def near_miss(
+    item: Item, rng: random.Random, language: str, share: float = 0.6, edits: tuple[str, ...] = EDITS
+) -> Item:
+    """For a `share` of the scenes a near miss with its own true caption, else another picture."""
+    if not isinstance(item.shown, Scene) or rng.random() >= share:
         return draw(rng, language)
-    edit = rng.choice(EDITS)
+    edit = rng.choice(edits)
     scene = edited(item.shown, edit, rng)
     if scene is None:
         return draw(rng, language)

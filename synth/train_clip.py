@@ -53,7 +53,11 @@ VISIONS: Final[dict[str, dict[str, Any]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What determines a training run."""
+    """What determines a training run.
+
+    `near` of the second halves of batches are near misses, by the kinds `edits` (a kind may stand there
+    more than once). `start` is a folder to go on from, and `skip` the steps whose pictures it has seen.
+    """
 
     seed: int = 0
     steps: int = 2000
@@ -63,6 +67,10 @@ class Plan:
     threads: int = 1
     device: str = "cpu"
     captions: int = 1500
+    near: float = 0.6
+    edits: tuple[str, ...] = clip_pairs.EDITS
+    start: str = ""
+    skip: int = 0
 
 
 @dataclass(slots=True)
@@ -99,11 +107,13 @@ def write_tokenizer(out: Path, seed: int, captions: int) -> SimpleTokenizer:
     return SimpleTokenizer(bpe_path=str(out / MERGES_FILE), context_length=CONTEXT)
 
 
-def batch_items(seed: int, step: int, size: int) -> list[clip_pairs.Item]:
-    """`size` items for a step: half of them drawn, half near misses of those."""
-    rng = generator(seed, "clip train", step)
-    first = [clip_pairs.draw(rng, rng.choice(LANGUAGES)) for _ in range(size // 2)]
-    return first + [clip_pairs.near_miss(item, rng, rng.choice(LANGUAGES)) for item in first]
+def batch_items(plan: Plan, step: int) -> list[clip_pairs.Item]:
+    """The items of a step: half of them drawn, half near misses of those."""
+    rng = generator(plan.seed, "clip train", plan.skip + step)
+    first = [clip_pairs.draw(rng, rng.choice(LANGUAGES)) for _ in range(plan.batch // 2)]
+    return first + [
+        clip_pairs.near_miss(item, rng, rng.choice(LANGUAGES), plan.near, plan.edits) for item in first
+    ]
 
 
 def pixels(items: list[clip_pairs.Item], longer: int = 128) -> torch.Tensor:
@@ -136,10 +146,11 @@ def train(plan: Plan, out: Path) -> Curve:
     torch.set_num_threads(plan.threads)
     torch.manual_seed(plan.seed)
     out.mkdir(parents=True, exist_ok=True)
-    tokenizer = write_tokenizer(out, plan.seed, plan.captions)
+    tokenizer = _tokenizer(out, plan)
     config = {"model_cfg": model_config(tokenizer.vocab_size, plan.vision), "preprocess_cfg": PREPROCESS}
     (out / "open_clip_config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
-    model = open_clip.create_model(f"local-dir:{out}", load_weights=False).to(plan.device)
+    model = open_clip.create_model(f"local-dir:{plan.start or out}", load_weights=bool(plan.start))
+    model = model.to(plan.device)
     model = model.to(memory_format=torch.channels_last)
     curve = _steps(model, tokenizer, plan)
     state = {name: value.detach().half().contiguous().cpu() for name, value in model.state_dict().items()}
@@ -147,6 +158,14 @@ def train(plan: Plan, out: Path) -> Curve:
     record = {"plan": {name: getattr(plan, name) for name in Plan.__slots__}, "curve": curve.points}
     (out / "training.json").write_text(json.dumps(record, indent=1) + "\n")
     return curve
+
+
+def _tokenizer(out: Path, plan: Plan) -> SimpleTokenizer:
+    """That of the folder to go on from, or a new one."""
+    if not plan.start:
+        return write_tokenizer(out, plan.seed, plan.captions)
+    (out / MERGES_FILE).write_bytes((Path(plan.start) / MERGES_FILE).read_bytes())
+    return SimpleTokenizer(bpe_path=str(out / MERGES_FILE), context_length=CONTEXT)
 
 
 def _steps(model: Any, tokenizer: SimpleTokenizer, plan: Plan) -> Curve:
@@ -160,7 +179,7 @@ def _steps(model: Any, tokenizer: SimpleTokenizer, plan: Plan) -> Curve:
     for step in range(plan.steps):
         for group in optimiser.param_groups:
             group["lr"] = plan.rate * _schedule(step, plan.steps)
-        items = batch_items(plan.seed, step, plan.batch)
+        items = batch_items(plan, step)
         truth = torch.from_numpy(clip_pairs.truth(items, items)).float().to(plan.device)
         tokens = _trim(model, tokenizer([item.text for item in items]), mask.cpu()).to(plan.device)
         model.text.attn_mask = model.text.attn_mask.to(plan.device)
@@ -231,6 +250,10 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--vision", choices=sorted(VISIONS), default="resnet")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--near", type=float, default=0.6)
+    parser.add_argument("--edits", type=lambda names: tuple(names.split(",")), default=clip_pairs.EDITS)
+    parser.add_argument("--start", default="", help="a folder to go on from")
+    parser.add_argument("--skip", type=int, default=0)
     parser.add_argument("--report", action="store_true", help="train nothing, report on the folder again")
     parser.add_argument("--held-out", type=int, default=1000, help="held-out pictures a language")
     given = vars(parser.parse_args())

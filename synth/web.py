@@ -5,9 +5,8 @@ of its own folder or not at all, so neither the network nor another file can be 
 name that resolves to nothing. A browser serves many documents and is replaced when it dies or grows.
 """
 
+import base64
 import mimetypes
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -20,36 +19,18 @@ import numpy as np
 from PIL import Image
 
 from schemas.errors import InputError, RowError
+from synth.chromium import Chromium, find
 from synth.documents import DocumentPage, PageFailure
 from synth.web_text import Spot, breaks, lines, spots
 
-BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
-FLAGS: Final = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-extensions",
-    "--disable-dev-shm-usage",
-    "--hide-scrollbars",
-    "--font-render-hinting=none",
-    "--force-color-profile=srgb",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
-    "--js-flags=--max-old-space-size=256",
-)
 _HOST: Final = "page.invalid"
 _POLICY: Final = "script-src 'none'; object-src 'none'; frame-src 'none'; base-uri 'none'; form-action 'none'"
 _SCRIPT: Final = Path(__file__).with_name("web.js").read_text("utf-8")
-_STILL: Final = "* { animation: none !important; transition: none !important; caret-color: transparent }"
 
 
 @dataclass(frozen=True, slots=True)
 class WebLimits:
-    """Sizes of a page in pixels, pages and bytes of a document, seconds a step, megabytes a browser."""
+    """Sizes of a page in pixels, pages and bytes of a document, seconds a document, megabytes a browser."""
 
     width: int = 1024
     height: int = 1280
@@ -57,7 +38,7 @@ class WebLimits:
     max_bytes: int = 10 << 20
     max_asset_bytes: int = 20 << 20
     max_words: int = 20_000
-    seconds: float = 20
+    seconds: float = 60
     megabytes: int = 2000
     quality: int = 90
 
@@ -70,13 +51,9 @@ class WebRenderer:
 
     def __init__(self, limits: WebLimits | None = None, executable: str | None = None) -> None:
         self.limits = limits or WebLimits()
-        found = executable or next((path for name in BROWSERS if (path := shutil.which(name))), None)
-        if found is None:
-            raise InputError("no Chromium was found: apt-get install chromium")
-        self._executable = found
+        self._executable = find(executable)
         self._playwright: Any = None
-        self._browser: Any = None
-        self._profile: tempfile.TemporaryDirectory[str] | None = None
+        self._chromium: Chromium | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -88,7 +65,7 @@ class WebRenderer:
 
     def close(self) -> None:
         """Ends the browser."""
-        self._end_browser()
+        self._drop()
         if self._playwright is not None:
             self._playwright.stop()
             self._playwright = None
@@ -96,47 +73,45 @@ class WebRenderer:
     def pages(self, html: bytes, folder: Path | None = None) -> Iterator[DocumentPage | PageFailure]:
         """The pages of `html`, from the top; its pictures and styles come from `folder`, or not at all.
 
-        Raises RowError for what is empty or too large, and where the browser gives up on it.
+        Raises RowError for what is empty or too large, and where the browser gives up on it or takes
+        longer than `limits.seconds`.
         """
         if not html.strip():
             raise RowError("empty", "the document has no bytes")
         if len(html) > self.limits.max_bytes:
             raise RowError("too_large", f"{len(html)} bytes, more than {self.limits.max_bytes}")
-        from playwright.sync_api import Error, TimeoutError
+        chromium = self._started()
+        from playwright.sync_api import Error
 
-        try:
-            yield from self._shown(html, folder)
-        except TimeoutError as error:
-            self._end_browser()
-            raise RowError("deadline", "the browser took too long") from error
-        except Error as error:
-            self._end_browser()
-            raise RowError("crash", f"the browser gave up: {error.message.splitlines()[0]}") from error
-        if self._megabytes() > self.limits.megabytes:
-            self._end_browser()
+        with chromium.deadline(self.limits.seconds) as late:
+            try:
+                yield from self._shown(chromium.browser, html, folder)
+            except Error as error:
+                self._drop()
+                if late.is_set():
+                    message = f"the browser took longer than {self.limits.seconds:g} s"
+                    raise RowError("deadline", message) from error
+                raise RowError("crash", f"the browser gave up: {error.message.splitlines()[0]}") from error
+        if not chromium.alive or chromium.megabytes() > self.limits.megabytes:
+            self._drop()
 
-    def _shown(self, html: bytes, folder: Path | None) -> Iterator[DocumentPage | PageFailure]:
-        limits = self.limits
-        context = self._started().new_context(
-            viewport={"width": limits.width, "height": limits.height},
+    def _shown(self, browser: Any, html: bytes, folder: Path | None) -> Iterator[DocumentPage | PageFailure]:
+        context = browser.new_context(
+            viewport={"width": self.limits.width, "height": self.limits.height},
             java_script_enabled=False,
             service_workers="block",
             accept_downloads=False,
-            offline=False,
         )
-        try:
-            context.set_default_timeout(limits.seconds * 1000)
-            context.route("**/*", _Answers(html, folder, limits.max_asset_bytes))
-            page = context.new_page()
-            page.goto(f"http://{_HOST}/", wait_until="load")
-            page.add_style_tag(content=_STILL)
-            yield from self._scrolled(page)
-        finally:
-            if self._browser is not None and self._browser.is_connected():
-                context.close()
+        context.set_default_timeout(self.limits.seconds * 1000)
+        context.route("**/*", _Answers(html, folder, self.limits.max_asset_bytes))
+        page = context.new_page()
+        page.goto(f"http://{_HOST}/", wait_until="load")
+        yield from self._scrolled(page)
+        context.close()
 
     def _scrolled(self, page: Any) -> Iterator[DocumentPage | PageFailure]:
         limits = self.limits
+        session = page.context.new_cdp_session(page)
         top, number = 0, 0
         end = int(page.evaluate("Math.max(document.documentElement.scrollHeight, innerHeight)"))
         while top < end:
@@ -147,7 +122,7 @@ class WebRenderer:
             page.evaluate(f"window.scrollTo(0, {top})")
             reached = int(page.evaluate("Math.round(window.scrollY)"))
             told = page.evaluate(_SCRIPT, limits.max_words)
-            shot = page.screenshot(type="png", animations="disabled", caret="initial")
+            shot = _shot(session)
             words = spots(told["words"])
             # what was shown before the bottom could be scrolled to is cut away from the last page
             above = max(top - reached, 0)
@@ -170,35 +145,29 @@ class WebRenderer:
             number, out.getvalue(), part.width, part.height, tuple(told), dict(sorted((+left_out).items()))
         )
 
-    def _started(self) -> Any:
-        if self._browser is not None and self._browser.is_connected():
-            return self._browser
+    def _started(self) -> Chromium:
+        if self._chromium is not None and self._chromium.alive:
+            return self._chromium
         try:
             from playwright.sync_api import sync_playwright
         except ImportError as error:
             raise InputError("rendering HTML needs playwright: pip install playwright") from error
-        self._end_browser()
+        self._drop()
         if self._playwright is None:
             self._playwright = sync_playwright().start()
-        # playwright's launch makes a new, empty profile each time
-        self._browser = self._playwright.chromium.launch(
-            executable_path=self._executable, args=list(FLAGS), chromium_sandbox=False
-        )
-        return self._browser
+        self._chromium = Chromium(self._playwright, self._executable)
+        return self._chromium
 
-    def _end_browser(self) -> None:
-        if self._browser is not None:
-            from playwright.sync_api import Error
+    def _drop(self) -> None:
+        if self._chromium is not None:
+            self._chromium.kill()
+            self._chromium = None
 
-            try:
-                self._browser.close()
-            except Error:
-                pass  # it is gone already: that is why we are here
-            self._browser = None
 
-    def _megabytes(self) -> float:
-        """What the processes below this one hold, where the system tells."""
-        return 0.0
+def _shot(session: Any) -> bytes:
+    """The viewport as PNG, quickly packed; playwright's own screenshot waits for frames no script will ask for."""
+    answer = session.send("Page.captureScreenshot", {"format": "png", "optimizeForSpeed": True})
+    return base64.b64decode(answer["data"])
 
 
 class _Answers:

@@ -90,7 +90,9 @@ def load(settings: ScorerSettings) -> Loaded:
     visual: Any = model.visual
     config: dict[str, Any] = dict(visual.preprocess_cfg)
     digest = _digest(model, tokenizer, config)
-    return Loaded(model, tokenizer, Preprocess.of(config), f"{source.name}@{digest}")
+    # drafted JPEGs give other scores: they have another id
+    drafted = "+draft" if settings.draft else ""
+    return Loaded(model, tokenizer, Preprocess.of(config, settings.draft), f"{source.name}@{digest}{drafted}")
 
 
 def _source(settings: ScorerSettings, open_clip: Any) -> _Source:

@@ -1,9 +1,9 @@
 """A picture as the pixels that a CLIP reads, by the arithmetic of open_clip's own transform.
 
 open_clip resizes the whole picture, cuts out the middle, and turns it into floats, all on the CPU.
-Here only what the cut keeps is resized, a JPEG that is far too large is decoded at a half, a quarter
-or an eighth, and bytes stay bytes until they are on the device. Pixels differ from open_clip's by a
-step or two; docs/clip.md has the measured effect on cosines and the time.
+Here only what the cut keeps is resized, and bytes stay bytes until they are on the device. Pixels
+differ from open_clip's by a step or two. With `draft` a JPEG that is far too large is decoded at a
+half, a quarter or an eighth, which moves cosines; docs/clip.md has the measurements.
 """
 
 import io
@@ -22,8 +22,8 @@ from schemas.errors import RowError
 Pixels = npt.NDArray[np.uint8]
 Frame = tuple[tuple[int, int], tuple[float, float]]
 
-DRAFT: Final = 2.0
-"""A JPEG is decoded smaller where so many times the pixels needed remain: at 1.0 cosines move by 4e-3."""
+_DRAFT: Final = 2
+"""With `draft` a JPEG is decoded smaller where so many times the side needed remains."""
 
 _MARGIN: Final = 3
 """Columns and lines resized beyond the cut: a bicubic window reaches two, so those kept are exact."""
@@ -43,9 +43,10 @@ class Preprocess:
     fill: int = 0
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    draft: bool = False
 
     @classmethod
-    def of(cls, config: dict[str, Any]) -> "Preprocess":
+    def of(cls, config: dict[str, Any], draft: bool = False) -> "Preprocess":
         """From the `preprocess_cfg` that open_clip attaches to a model."""
         size = config["size"]
         height, width = (size, size) if isinstance(size, int) else (size[0], size[-1])
@@ -57,6 +58,7 @@ class Preprocess:
             fill=config.get("fill_color") or 0,
             mean=_three(config["mean"]),
             std=_three(config["std"]),
+            draft=draft,
         )
 
     def __call__(self, image: Image.Image | bytes, max_pixels: int = 100_000_000) -> Pixels:
@@ -81,12 +83,12 @@ class Preprocess:
     def _drafted(self, image: Image.Image) -> Frame:
         """(size of the whole once resized, the part of the decoder's output that is the whole).
 
-        Asks the decoder of a JPEG that is not loaded yet for a smaller picture where that is enough.
+        With `draft`, asks the decoder of a JPEG that is not loaded yet for a smaller picture.
         """
         size = self._resized(*image.size)
         source = float(image.width), float(image.height)
-        if isinstance(image, JpegImagePlugin.JpegImageFile):
-            drafted = image.draft(cast(str, None), (round(size[0] * DRAFT), round(size[1] * DRAFT)))
+        if self.draft and isinstance(image, JpegImagePlugin.JpegImageFile):
+            drafted = image.draft(cast(str, None), (size[0] * _DRAFT, size[1] * _DRAFT))
             source = drafted[1][2:] if drafted else source
         return size, source
 

@@ -5,7 +5,7 @@ from typing import Literal, TypedDict, cast
 
 from pipelines.store_failures import shown
 
-Kind = Literal["auto", "webdataset", "parquet", "folder", "text", "annotations"]
+Kind = Literal["auto", "webdataset", "parquet", "folder", "text", "annotations", "rendered"]
 Format = Literal["tar", "parquet", "jsonl", "csv", "tsv", "txt", "files", "annotations"]
 
 

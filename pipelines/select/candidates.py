@@ -56,7 +56,7 @@ class Judge:
         source = self.recipe.source(task["source"])
         signals = read_table(self.layout, self.layout.signals(source.id, task["shard"]))
         rules = self.recipe.rules_of(source)
-        if source.captions == "none" or source.kind == "annotations":
+        if source.captions == "none" or source.kind in ("annotations", "rendered"):
             rules = rules.model_copy(update={"no_caption": False})
         failed = with_refusals(failures(signals, rules, self.recipe.languages_of(source)), signals)
         measured = pc.is_null(signals["error"]).to_numpy(zero_copy_only=False)

@@ -8,7 +8,7 @@ from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont
 
-from pipelines.view.scene import Region, Scene, Shown, colour, scene
+from pipelines.view.scene import Region, Scene, Shown, colour, scene, taught
 from schemas.sample import ImageRef, Phrase, Segment, Text, Turn
 
 WIDTH: Final = 1000
@@ -30,7 +30,8 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 def view_png(shown: Iterable[Shown], out: Path, font: Path | None = None) -> None:
     """Draws `shown` one below the other and writes them to `out`; `font` is the file of a font for the words."""
     face = load_font(font)
-    sheets, height, left_out = [], 0, 0
+    sheets: list[Image.Image] = []
+    height = left_out = 0
     for one in shown:
         sheet = draw(one, face)
         if height + sheet.height > MAX_HEIGHT and sheets:
@@ -73,9 +74,8 @@ def load_font(path: Path | None) -> Font:
 
 def annotate(data: bytes, regions: Sequence[Region], font: Font) -> Image.Image:
     """The stored picture, its longer side at most 640 pixels, with regions and their numbers."""
-    with Image.open(io.BytesIO(data)) as picture:
-        size = picture.size
-        drawn = picture.convert("RGB")
+    drawn = opened(data)
+    size = drawn.size
     scale = min(_SIDE / max(size), 1.0)
     if scale < 1:
         drawn = drawn.resize((max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)))
@@ -84,13 +84,22 @@ def annotate(data: bytes, regions: Sequence[Region], font: Font) -> Image.Image:
         corners = [(x * scale, y * scale) for x, y in region.corners]
         pen.line([*corners, corners[0]], fill=region.colour, width=3, joint="curve")
     for region in regions:
-        left, top = (max(min(v) * scale, 0) for v in zip(*region.corners, strict=True))
         label = str(region.number)
-        wide = pen.textlength(label, font) + 8
-        left, top = min(left, max(drawn.width - wide, 0)), min(top, max(drawn.height - _SIZE - 4, 0))
-        pen.rectangle((left, top, left + wide, top + _SIZE + 4), fill=region.colour)
-        pen.text((left + 4, top + _SIZE / 2 + 2), label, fill=_PAPER, font=font, anchor=_anchor(font, "lm"))
+        wide, high = pen.textlength(label, font) + 8, _SIZE + 4
+        left, top = region.label(wide / scale, high / scale, *size)
+        left, top = left * scale, top * scale
+        pen.rectangle((left, top, left + wide, top + high), fill=region.colour)
+        pen.text((left + 4, top + high / 2), label, fill=_PAPER, font=font, anchor=_anchor(font, "lm"))
     return drawn
+
+
+def opened(data: bytes) -> Image.Image:
+    """The picture as it is stored, without its EXIF turn; a grey one where it cannot be read."""
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            return picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return Image.new("RGB", (_SIDE, _SIDE // 2), "#bbbbbb")
 
 
 def _turn(pen: "_Pen", shown: Shown, turn: Turn, drawn: Scene, showing: int) -> int:
@@ -101,19 +110,24 @@ def _turn(pen: "_Pen", shown: Shown, turn: Turn, drawn: Scene, showing: int) -> 
             pen.paste(annotate(shown.images[segment.image], drawn.regions[showing], pen.font))
             showing += 1
         else:
-            _segment(pen, segment, drawn)
+            _segment(pen, segment, drawn, shown.sample.task)
     pen.end_line()
     return showing
 
 
-def _segment(pen: "_Pen", segment: Segment, drawn: Scene) -> None:
+def _segment(pen: "_Pen", segment: Segment, drawn: Scene, task: str) -> None:
     if isinstance(segment, Text):
         pen.write(segment.text, _INK, segment.supervised)
     elif isinstance(segment, Phrase):
         number = drawn.number(segment)
         ink = _INK if number is None else colour(number)
-        label = "" if number is None else f"[{number}]"
-        pen.write(f"{segment.phrase}{label}", ink, segment.supervised, underlined=True)
+        words_taught, regions_taught = taught(task, segment)
+        pen.write(segment.phrase, ink, words_taught, underlined=True)
+        if number is not None:
+            own = bool(segment.boxes or segment.quads)
+            pen.write(f"[{number}]", ink, own and regions_taught)
+        if task == "ocr":
+            pen.write(" ", ink)
 
 
 def _note(text: str, font: Font) -> Image.Image:
@@ -169,9 +183,9 @@ class _Pen:
         pen = ImageDraw.Draw(sheet)
         for y, picture in self.pictures:
             sheet.paste(picture, (_MARGIN, y))
-        for x, y, piece, ink, taught, underlined in self.words:
+        for x, y, piece, ink, marked, underlined in self.words:
             wide = self.font.getlength(piece)
-            if taught:
+            if marked:
                 pen.rectangle((x, y, x + wide, y + _LINE - 4), fill=_TAUGHT)
             pen.text((x, y + _LINE / 2 - 2), piece, fill=ink, font=self.font, anchor=_anchor(self.font, "lm"))
             if underlined:

@@ -7,9 +7,8 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
-from PIL import Image as Pictures
-
-from pipelines.view.scene import Region, Scene, Shown, colour, scene
+from pipelines.view.drawing import opened
+from pipelines.view.scene import Region, Scene, Shown, colour, scene, taught
 from pipelines.view.style import STYLE
 from schemas.markup import MarkupError, Rendered, render
 from schemas.sample import ImageRef, Phrase, Sample, Segment, Text
@@ -38,7 +37,8 @@ def _sample(shown: Shown) -> Iterator[str]:
     sample = shown.sample
     drawn = scene(sample.turns)
     facts = (sample.task, sample.language, sample.split, sample.source, sample.licence)
-    yield f"<article><header><code>{escape(sample.key)}</code>{''.join(f'<span>{escape(one)}</span>' for one in facts)}</header>"
+    badges = "".join(f"<span>{escape(one)}</span>" for one in facts)
+    yield f"<article><header><code>{escape(sample.key)}</code>{badges}</header>"
     showing = 0
     for turn in sample.turns:
         yield f'<section class="{escape(turn.role)}"><h2>{escape(turn.role)}</h2><div>'
@@ -47,7 +47,9 @@ def _sample(shown: Shown) -> Iterator[str]:
                 yield _figure(shown, segment.image, showing, drawn.regions[showing])
                 showing += 1
             else:
-                yield _words(segment, drawn)
+                yield _words(segment, drawn, sample.task)
+                if sample.task == "ocr":
+                    yield " "
         yield "</div></section>"
     yield _markup(sample)
     yield "</article>"
@@ -56,53 +58,61 @@ def _sample(shown: Shown) -> Iterator[str]:
 def _figure(shown: Shown, index: int, showing: int, regions: tuple[Region, ...]) -> str:
     image = shown.sample.images[index]
     caption = f"picture {showing + 1}: {image.width} × {image.height} {escape(image.format)}"
-    # strokes and labels are drawn at one size whatever the picture's
-    unit = max(image.width, image.height) / 640
-    shapes = "".join(_shape(region, unit, image.width) for region in regions)
+    wide = max(min(image.width, 640), 160)
+    # labels have one size on the screen whatever the picture's, and a smaller one where there are many
+    unit = image.width / wide * (1 if len(regions) <= 20 else 0.7)
+    labels = "".join(_label(one, unit, image.width, image.height) for one in regions)
+    shapes = "".join(map(_outline, regions)) + labels
     return (
-        f'<figure style="max-width:{max(min(image.width, 640), 160)}px">'
+        f'<figure style="max-width:{wide}px">'
         f'<div class="picture"><img alt="" src="{_address(shown.images[index], image.format)}">'
         f'<svg viewBox="0 0 {image.width} {image.height}" preserveAspectRatio="none">{shapes}</svg></div>'
         f"<figcaption>{caption}</figcaption></figure>"
     )
 
 
-def _shape(region: Region, unit: float, width: int) -> str:
+def _outline(region: Region) -> str:
     points = " ".join(f"{x:g},{y:g}" for x, y in region.corners)
-    label = str(region.number)
-    wide = (6 + 8 * len(label)) * unit
-    left = min(max(min(x for x, _ in region.corners), 0), width - wide)
-    top = max(min(y for _, y in region.corners), 0)
     return (
-        f'<g><title>{escape(region.words)}</title><polygon points="{points}" stroke="{region.colour}"'
-        f' fill="{region.colour}"/><rect x="{left:g}" y="{top:g}" width="{wide:g}" height="{16 * unit:g}"'
-        f' fill="{region.colour}"/><text x="{left + wide / 2:g}" y="{top + 12.5 * unit:g}"'
-        f' font-size="{13 * unit:g}">{label}</text></g>'
+        f'<polygon points="{points}" stroke="{region.colour}" fill="{region.colour}">'
+        f"<title>{escape(region.words)}</title></polygon>"
     )
 
 
-def _words(segment: Segment, drawn: Scene) -> str:
+def _label(region: Region, unit: float, width: int, height: int) -> str:
+    label = str(region.number)
+    wide = (6 + 8 * len(label)) * unit
+    left, top = region.label(wide, 16 * unit, width, height)
+    return (
+        f'<rect x="{left:g}" y="{top:g}" width="{wide:g}" height="{16 * unit:g}" fill="{region.colour}"/>'
+        f'<text x="{left + wide / 2:g}" y="{top + 12.5 * unit:g}" font-size="{13 * unit:g}">{label}</text>'
+    )
+
+
+def _words(segment: Segment, drawn: Scene, task: str) -> str:
     if isinstance(segment, Text):
-        return (
-            f"<mark>{escape(segment.text)}</mark>"
-            if segment.supervised
-            else f"<span>{escape(segment.text)}</span>"
-        )
+        return _marked_if(segment.supervised, escape(segment.text))
     if not isinstance(segment, Phrase):
         return ""
     number = drawn.number(segment)
-    words = escape(segment.phrase) or "<i>no words</i>"
-    tag = "mark" if segment.supervised else "span"
+    words_taught, regions_taught = taught(task, segment)
+    words = _marked_if(words_taught, escape(segment.phrase) or "<i>no words</i>")
     if number is None:
-        return f'<{tag} class="phrase">{words}</{tag}>'
-    regions = "; ".join(
-        [f"box {' '.join(f'{v:g}' for v in box)}" for box in segment.boxes]
-        + ["quad " + " ".join(f"{x:g},{y:g}" for x, y in quad) for quad in segment.quads]
-    )
-    return (
-        f'<{tag} class="phrase" style="color:{colour(number)};border-color:{colour(number)}"'
-        f' title="{escape(regions)}">{words}<sub>{number}</sub></{tag}>'
-    )
+        return f'<span class="phrase">{words}</span>'
+    own = segment.boxes or segment.quads
+    label = _marked_if(bool(own) and regions_taught, f"<sub>{'▢' if own else ''}{number}</sub>")
+    style = f"color:{colour(number)};border-color:{colour(number)}"
+    return f'<span class="phrase" style="{style}" title="{_coordinates(segment)}">{words}{label}</span>'
+
+
+def _coordinates(phrase: Phrase) -> str:
+    boxes = [f"box {' '.join(f'{v:g}' for v in box)}" for box in phrase.boxes]
+    quads = ["quad " + " ".join(f"{x:g},{y:g}" for x, y in quad) for quad in phrase.quads]
+    return "; ".join(boxes + quads)
+
+
+def _marked_if(supervised: bool, html: str) -> str:
+    return f"<mark>{html}</mark>" if supervised else f"<span>{html}</span>"
 
 
 def _markup(sample: Sample) -> str:
@@ -127,7 +137,6 @@ def _address(data: bytes, kind: str) -> str:
     """The picture as a data address; as PNG where browsers do not read its format."""
     if kind not in _BROWSER:
         buffer = io.BytesIO()
-        with Pictures.open(io.BytesIO(data)) as picture:
-            picture.convert("RGB").save(buffer, "PNG")
+        opened(data).save(buffer, "PNG")
         data, kind = buffer.getvalue(), "PNG"
     return f"data:image/{_BROWSER[kind]};base64,{base64.b64encode(data).decode()}"

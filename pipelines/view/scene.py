@@ -23,12 +23,23 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """One box or quad as corners in pixels, with its phrase's words, number and colour."""
+    """One box or quad as corners in pixels, with its phrase's words, number and colour.
+
+    `beside`: its number stands to the left of it, so that the words inside can be read.
+    """
 
     corners: tuple[tuple[float, float], ...]
     words: str
     number: int
     colour: str
+    beside: bool = False
+
+    def label(self, wide: float, high: float, width: float, height: float) -> tuple[float, float]:
+        """Where a label of that size goes, within a picture of that size: its left and top."""
+        left, top = min(x for x, _ in self.corners), min(y for _, y in self.corners)
+        if self.beside and left >= wide:
+            left -= wide
+        return max(min(left, width - wide), 0), max(min(top, height - high), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +71,20 @@ def scene(turns: Sequence[Turn]) -> Scene:
             showings.append([])
         elif isinstance(segment, Phrase) and (segment.boxes or segment.quads):
             number = numbers.setdefault(segment.phrase, len(numbers) + 1)
-            for corners in _outlines(segment):
+            for corners, beside in _outlines(segment):
                 if showings:
-                    showings[-1].append(Region(corners, segment.phrase, number, colour(number)))
+                    region = Region(corners, segment.phrase, number, colour(number), beside)
+                    showings[-1].append(region)
     return Scene(tuple(tuple(one) for one in showings), numbers)
 
 
-def _outlines(phrase: Phrase) -> list[tuple[tuple[float, float], ...]]:
+def _outlines(phrase: Phrase) -> list[tuple[tuple[tuple[float, float], ...], bool]]:
+    """Corners, and whether they are those of a line of text."""
     boxes = [((x1, y1), (x2, y1), (x2, y2), (x1, y2)) for x1, y1, x2, y2 in phrase.boxes]
-    return [*boxes, *phrase.quads]
+    return [*[(one, False) for one in boxes], *[(quad, True) for quad in phrase.quads]]
+
+
+def taught(task: str, phrase: Phrase) -> tuple[bool, bool]:
+    """Whether the phrase's words, and whether its regions, are taught in a sample of that task."""
+    words = phrase.supervised and task != "referring"
+    return words, phrase.supervised and task != "grounded_caption"

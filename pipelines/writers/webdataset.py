@@ -54,7 +54,7 @@ def write(items: Iterable[Item], tar: BinaryIO, index: BinaryIO, extra: pa.Schem
     Members are KEY.json, then the pictures with their bytes as given. The same items give the same
     bytes. `extra` is the schema of the items' extra scalars, which become columns of the index.
     """
-    archive = _Archive(Sink(tar))
+    archive = Archive(Sink(tar))
     sink = Sink(index)
     schema = join(SAMPLE, extra, PLACES)
     rows: list[dict[str, object]] = []
@@ -88,7 +88,9 @@ def padding(size: int) -> int:
     return -size % BLOCK
 
 
-class _Archive:
+class Archive:
+    """A tar on its way: members one after the other, the same for the same members."""
+
     def __init__(self, sink: Sink) -> None:
         self.sink = sink
 
@@ -101,11 +103,12 @@ class _Archive:
         return offset, len(data)
 
     def end(self) -> None:
+        """Write the end mark."""
         self.sink.write(bytes(2 * BLOCK))
         self.sink.write(bytes(-self.sink.size % tarfile.RECORDSIZE))
 
 
-def _add(archive: _Archive, item: Item, line: str) -> dict[str, object]:
+def _add(archive: Archive, item: Item, line: str) -> dict[str, object]:
     sample = item.sample
     json_offset, json_size = archive.add(f"{sample.key}.json", line.encode())
     images = []

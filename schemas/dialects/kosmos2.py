@@ -23,7 +23,7 @@ SIDE: Final = 32
 _NEXT: Final = "</delimiter_of_multi_objects/>"
 _PAIR: Final = r"<patch_index_[0-9]{4}><patch_index_[0-9]{4}>"
 _OBJECT: Final = rf"<object>({_PAIR}(?:{_NEXT}{_PAIR})*)</object>"
-_PHRASE: Final = re.compile(rf"<phrase>((?:[^<]|<(?!/phrase>))*)</phrase>(?:{_OBJECT})?")
+_PHRASE: Final = re.compile(rf"<phrase>((?:[^<]|<(?!/?phrase>))*)</phrase>(?:{_OBJECT})?")
 _TAGS: Final = Spelling("<", rf"/?(?:grounding|phrase|object|image)>|patch_index_[0-9]+>|{_NEXT[1:]}")
 _TAG: Final = re.compile(rf"</?(?:grounding|phrase|object|image)>|<patch_index_[0-9]+>|{_NEXT}")
 

@@ -9,12 +9,12 @@ from schemas.markup.problems import MarkupError
 from schemas.markup.style import Style
 from schemas.markup.tags import EOS, IM_END, IM_START, TAG
 from schemas.markup.templates import TEMPLATES
+from schemas.markup.tokens import tokens
 
 _IMAGES: Final = re.compile(r"(?:<img>[^<]*(?:<(?!/img>)[^<]*)*</img>)*")
 _REGIONS: Final = r"((?:<(box|quad)>[^<]*</\2>)+)"
 _REFERRING: Final = re.compile(rf"<ref>[^<]*(?:<(?!/?ref>)[^<]*)*</ref>{_REGIONS}(?:<\|endoftext\|>)?")
 _DESCRIBED: Final = re.compile(rf"<ref>This</ref>{_REGIONS} is")
-_TURN: Final = re.compile(rf"({re.escape(IM_START)})([^\n<]*\n)(.*?)({re.escape(IM_END)}\n?)", re.DOTALL)
 
 
 def guess(text: str, style: Style) -> str:
@@ -48,14 +48,31 @@ def chat_loss(text: str) -> list[Span]:
     Each <|im_start|>, each <|im_end|> with its line feed, and the content of the assistant's turns.
     """
     spans: list[Span] = []
-    for match in _TURN.finditer(text):
-        content = match.span(3) if match[2] == "assistant\n" else (match.start(4), match.start(4))
-        for start, end in (match.span(1), content, match.span(4)):
-            if spans and spans[-1][1] == start:
-                spans[-1] = (spans[-1][0], end)
-            elif start < end:
-                spans.append((start, end))
+    assistant = False
+    after = ""
+    for token in tokens(text):
+        start, end = token.start, token.end
+        if token.tag in (IM_START, IM_END):
+            _extend(spans, start, end)
+        elif after == IM_START and token.tag == "":
+            feed = text.find("\n", start, end) + 1 or end
+            assistant = text[start:feed] == "assistant\n"
+            if assistant:
+                _extend(spans, feed, end)
+        elif after == IM_END and token.tag == "":
+            _extend(spans, start, start + text.startswith("\n", start))
+        elif assistant:
+            _extend(spans, start, end)
+        assistant = assistant and token.tag != IM_END
+        after = token.tag
     return spans
+
+
+def _extend(spans: list[Span], start: int, end: int) -> None:
+    if start < end and spans and spans[-1][1] == start:
+        spans[-1] = (spans[-1][0], end)
+    elif start < end:
+        spans.append((start, end))
 
 
 def _target(text: str, task: str, style: Style) -> int | None:
@@ -89,9 +106,11 @@ def _without_end(text: str) -> int:
 
 
 def _all_but_images(text: str) -> list[Span]:
-    spans, at = [], 0
-    for match in re.finditer(r"<img>.*?</img>", text, re.DOTALL):
-        if match.start() > at:
-            spans.append((at, match.start()))
-        at = match.end()
-    return [*spans, (at, len(text))] if at < len(text) else spans
+    spans: list[Span] = []
+    inside = False
+    for token in tokens(text):
+        inside = inside or token.tag == "<img>"
+        if not inside:
+            _extend(spans, token.start, token.end)
+        inside = inside and token.tag != "</img>"
+    return spans

@@ -64,7 +64,7 @@ def test_held_out_captions_are_told_from_false_ones(scorer: Scorer, language: st
 
 
 def test_the_demo_crawls_mismatches_are_removed(scorer: Scorer) -> None:
-    """When as many rows are dropped as were planted, 95 % of the planted go, and at most 5 % of the others."""
+    """When as many rows are dropped as were planted, 95 % of those go, and at most 5 % of the others."""
     slots = crawl.plan(900, 3, 250)
     planted = [crawl.row(3, slot) for slot in slots if slot.planted == "mismatch"]
     sound = [crawl.row(3, slot) for slot in slots if slot.planted == "none"][:400]

@@ -148,6 +148,7 @@ def test_the_id_is_of_the_weights_alone(tmp_path: Path) -> None:
     ids = [Scorer(ScorerSettings(model=f"local-dir:{name}"), "cpu").id for name in names]
     assert ids[0] == ids[1] != ids[2]
     assert str(tmp_path) not in "".join(ids)
+    assert Scorer(ScorerSettings(model=f"local-dir:{names[0]}", draft=True), "cpu").id != ids[0]
     config = (names[1] / "open_clip_config.json").read_text()
     (names[1] / "open_clip_config.json").write_text(
         config.replace('"preprocess_cfg": {}', '"preprocess_cfg": {"resize_mode": "squash"}')

@@ -1,6 +1,8 @@
+from contextlib import suppress
+
 import pytest
 
-from schemas.markup import PROBLEMS, parse_lenient
+from schemas.markup import PROBLEMS, MarkupError, parse, parse_lenient
 from schemas.sample import ImageRef, Phrase, Segment, Text
 
 BOX = (10.05, 20.05, 30.05, 40.05)
@@ -58,8 +60,22 @@ def test_boxes_are_of_the_picture_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["<ref>" * 20_000, "<box>(1,2)," * 20_000, "<" + "\\" * 100_000, "<img>" + "9" * 100_000]
+    "text",
+    [
+        "<ref>" * 20_000,
+        "a</ref>" * 20_000,
+        "<box>(1,2)," * 20_000,
+        "<box>(1,2),(3,4)</box>" * 5_000,
+        "<" + "\\" * 100_000,
+        "<img>" + "9" * 100_000,
+        "<img>" * 20_000,
+        "<|im_start|>assistant\nx" * 10_000,
+        "<|im_start|>assistant\nx<|im_end|>\n" * 3_000,
+    ],
 )
+@pytest.mark.timeout(20)
 def test_long_junk_is_read_in_time(text: str) -> None:
-    """A hundred thousand characters of junk take no time to speak of."""
+    """A hundred thousand characters of junk take no time to speak of, in either reader."""
     assert parse_lenient(text, [(100, 100)]).segments is not None
+    with suppress(MarkupError):
+        parse(text, [(100, 100)])

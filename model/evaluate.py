@@ -1,0 +1,248 @@
+"""Held-out shards put to a model: what it answers, what that is worth, and what it would be worth blind.
+
+`chance` is the same model's figure with every picture exchanged for another sample's of the task: what a
+model can know from the words alone.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from model import parallel, predictions, saved, shards
+from model.encode import encode_pieces, prompt_pieces
+from model.generate import Prompt, generate
+from model.loader import KNOWN_TASKS, Feed, Loader
+from model.metrics_file import merge_metrics
+from model.order import generator
+from model.pictures import PictureError, square
+from model.qwen_vl import QwenVL
+from model.shards import Reader, Row, Stratum
+from model.store import Store
+from model.tasks import LIMITS, SCORERS, Answered, Known
+from model.tokenizer import TagTokenizer
+from schemas.errors import InputError
+from schemas.markup import STAGE2, Piece, Style
+from schemas.sample import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class EvalConfig:
+    """What is evaluated: the model, the shards, at most `limit` samples a task, chosen by `seed`."""
+
+    model: Path
+    shards: str
+    out: Path
+    split: str = "eval"
+    tasks: tuple[str, ...] = KNOWN_TASKS
+    limit: int = 400
+    batch: int = 32
+    side: int | None = None
+    style: Style = STAGE2
+    seed: int = 0
+    chance: bool = True
+    device: str = "auto"
+    threads: int | None = None
+    storage_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A sample to be answered, with its pictures as the model sees them, and one of them as stored."""
+
+    sample: Sample
+    pieces: tuple[Piece, ...]
+    pictures: tuple[Any, ...]
+    stored: bytes
+
+
+def evaluate(config: EvalConfig) -> dict[str, Any]:
+    """Writes predictions.parquet, predictions.html and metrics.json's `eval` into `out`; gives that part."""
+    device = parallel.device_of(config.device)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    model, tokenizer = saved.from_pretrained(config.model)
+    model.to(device)
+    store = Store(config.shards, config.storage_options)
+    strata = shards.find(store, config.split, config.tasks)
+    side = config.side or model.config.sides[0]
+    figures: dict[str, Any] = {}
+    kept: list[predictions.Prediction] = []
+    questions, known = _questions(config, store, strata, side)
+    for task in sorted(questions):
+        figures[task], told = _task(config, model, tokenizer, questions[task], known)
+        kept += told
+    for task, loss in losses(model, tokenizer, Feed(**_feed(config, store, strata, model, side))).items():
+        figures.setdefault(task, {})["loss"] = loss
+        if task == "text":
+            figures[task]["perplexity"] = math.exp(min(loss, 700.0))
+    config.out.mkdir(parents=True, exist_ok=True)
+    predictions.write_parquet(kept, config.out / "predictions.parquet")
+    predictions.write_page(kept, figures, config.out / "predictions.html")
+    merge_metrics(config.out / "metrics.json", {"eval": figures})
+    return figures
+
+
+def _feed(
+    config: EvalConfig, store: Store, strata: tuple[Stratum, ...], model: QwenVL, side: int
+) -> dict[str, Any]:
+    return {
+        "store": store,
+        "strata": strata,
+        "length": model.config.language.context,
+        "micro": 4,
+        "side": side,
+        "queries": model.config.adapter.queries,
+        "style": config.style,
+        "endless": False,
+        "fixed": False,
+        "max_drop": 1.0,
+    }
+
+
+@torch.inference_mode()
+def losses(model: QwenVL, tokenizer: TagTokenizer, feed: Feed) -> dict[str, float]:
+    """The mean loss of each task's taught tokens, over every sample once; their exponential is perplexity."""
+    sums: dict[str, float] = defaultdict(float)
+    counts: dict[str, int] = defaultdict(int)
+    device = next(model.parameters()).device
+    for batch in Loader(feed, tokenizer):
+        found = model(batch.to(device))
+        for task, total, count in zip(batch.tasks, found.sums.tolist(), found.counts.tolist(), strict=True):
+            sums[task] += total
+            counts[task] += count
+    return {task: sums[task] / counts[task] for task in sorted(sums) if counts[task]}
+
+
+def _questions(
+    config: EvalConfig, store: Store, strata: Sequence[Stratum], side: int
+) -> tuple[dict[str, list[Question]], Known]:
+    """The chosen samples of each task that can be answered, and what all samples say of the pictures."""
+    questions: dict[str, list[Question]] = {}
+    known = Known()
+    for sample, _ in shards.samples(store, strata):
+        known.add(sample)
+    for task in sorted({one.task for one in strata} & set(SCORERS)):
+        own = [one for one in strata if one.task == task]
+        found = [_question(sample, row, config.style, side) for sample, row in _chosen(config, store, own)]
+        questions[task] = [one for one in found if one is not None]
+        if not questions[task]:
+            raise InputError(f"{store.root}: none of the {task} samples can be shown to a model")
+    return questions, known
+
+
+def _chosen(config: EvalConfig, store: Store, strata: Sequence[Stratum]) -> Iterator[tuple[Sample, Row]]:
+    """At most `limit` samples of one task, spread over its sources by chance, in the shards' order."""
+    places = [(shard, row) for stratum in strata for shard in stratum.shards for row in range(shard.rows)]
+    random = generator(config.seed, "evaluate", strata[0].task)
+    count = min(config.limit, len(places))
+    reader = Reader(store)
+    for at in sorted(random.choice(len(places), count, replace=False)):
+        shard, number = places[at]
+        row = reader.row(shard, number)
+        yield row.sample(shard, number), row
+
+
+def _question(sample: Sample, row: Row, style: Style, side: int) -> Question | None:
+    """None where a picture cannot be decoded."""
+    try:
+        pictures = tuple(square(data, side) for data in row.pictures)
+    except PictureError:
+        return None
+    pieces, _ = prompt_pieces(sample, style)
+    return Question(sample, pieces, pictures, row.pictures[0] if row.pictures else b"")
+
+
+def _task(
+    config: EvalConfig, model: QwenVL, tokenizer: TagTokenizer, questions: list[Question], known: Known
+) -> tuple[dict[str, Any], list[predictions.Prediction]]:
+    """A task's figures, each with value, chance and n, and what was answered."""
+    task = questions[0].sample.task
+    plain = _answers(config, model, tokenizer, questions, questions)
+    blind = _answers(config, model, tokenizer, questions, exchanged(questions)) if config.chance else plain
+    counts = [known.count(question.sample.images[0].sha256) for question in questions]
+    # scenes with one object ask little: the headline is of the others, where objects are known at all
+    headline = [at for at, count in enumerate(counts) if count != 1]
+    figures = _figures(task, plain, blind, known, headline or list(range(len(questions))), config.chance)
+    figures["by_objects"] = {
+        str(count): _figures(
+            task, plain, blind, known, [i for i, c in enumerate(counts) if c == count], config.chance
+        )
+        for count in sorted(set(counts))
+        if count
+    }
+    kept = [
+        predictions.Prediction.of(one, other.text, question.stored, known)
+        for question, one, other in zip(questions, plain, blind, strict=True)
+    ]
+    return figures, kept
+
+
+def _figures(
+    task: str,
+    plain: Sequence[Answered],
+    blind: Sequence[Answered],
+    known: Known,
+    which: Sequence[int],
+    chance: bool,
+) -> dict[str, Any]:
+    own = SCORERS[task]([plain[at] for at in which], known)
+    other = SCORERS[task]([blind[at] for at in which], known)
+    return {
+        name: {"value": value, "chance": other[name] if chance else None, "n": len(which)}
+        for name, value in own.items()
+    }
+
+
+def exchanged(questions: Sequence[Question]) -> list[Question]:
+    """For each question the one whose pictures it is given instead: another picture, wherever there is one."""
+    count = len(questions)
+    found = []
+    for at, question in enumerate(questions):
+        own = question.sample.images[0].sha256 if question.sample.images else ""
+        others = (questions[(at + count // 2 + step) % count] for step in range(count))
+        fits = (
+            one
+            for one in others
+            if len(one.pictures) == len(question.pictures) and one.sample.images[0].sha256 != own
+        )
+        found.append(next(fits, question))
+    return found
+
+
+def _answers(
+    config: EvalConfig,
+    model: QwenVL,
+    tokenizer: TagTokenizer,
+    questions: Sequence[Question],
+    shown: Sequence[Question],
+) -> list[Answered]:
+    """What the model writes for each question, given the pictures of `shown`."""
+    task = questions[0].sample.task
+    prompts = [
+        prompt_of(question.pieces, other.pictures, tokenizer, model.config.adapter.queries)
+        for question, other in zip(questions, shown, strict=True)
+    ]
+    # alike lengths together: little padding
+    order = sorted(range(len(prompts)), key=lambda at: len(prompts[at].ids))
+    texts = [""] * len(prompts)
+    stops = (tokenizer.end, tokenizer.ids["<|im_end|>"])
+    for start in range(0, len(order), config.batch):
+        some = order[start : start + config.batch]
+        found = generate(model, [prompts[at] for at in some], LIMITS[task], stops, tokenizer.end)
+        for at, ids in zip(some, found, strict=True):
+            texts[at] = tokenizer.decode(ids)
+    return [Answered(question.sample, text) for question, text in zip(questions, texts, strict=True)]
+
+
+def prompt_of(
+    pieces: Sequence[Piece], pictures: Sequence[np.ndarray[Any, Any]], tokenizer: TagTokenizer, queries: int
+) -> Prompt:
+    """The prompt that rendered pieces make, showing `pictures` by their numbers."""
+    encoded = encode_pieces(pieces, tokenizer, queries)
+    return Prompt(encoded.ids, encoded.places, tuple(pictures[at] for at in encoded.images))

@@ -1,0 +1,1 @@
+"""What answers are worth: pure functions from texts and boxes to numbers, importing nothing heavy."""
