@@ -133,6 +133,22 @@ def inspect(
 
 
 @app.command()
+def view(
+    what: Annotated[str, typer.Argument(metavar="SHARD|KEY", help="a shard, or the start of a sample's key")],
+    out: Annotated[Path, typer.Option(help="write the page here")] = Path("view.html"),
+    png: Annotated[Path | None, typer.Option(help="write a picture here too")] = None,
+    n: Annotated[int, typer.Option("--n", "-n", min=1, help="how many samples")] = 10,
+    corpus: Annotated[str, typer.Option(help="where a key is looked up")] = "corpus",
+) -> None:
+    """Draw samples: boxes and quads on their pictures, turns as bubbles, what is taught marked."""
+    from pipelines import look
+
+    samples = look.found(what, corpus, n)
+    look.write(samples, out, png)
+    print(f"{len(samples)} samples in {out}" + (f" and {png}" if png else ""))
+
+
+@app.command()
 def diff(
     a: Annotated[str, typer.Argument(help="folder of a corpus")],
     b: Annotated[str, typer.Argument(help="folder of another")],

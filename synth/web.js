@@ -1,6 +1,11 @@
 // Gives the words that a reader sees in the viewport: [text, [x, y, width, height], block, space], and how
-// many are left out because they are hidden, see-through, clipped by an ancestor or covered by something else.
-(limit) => {
+// many are left out because they are hidden, see-through, clipped by an ancestor or covered by something else;
+// first it scrolls to `top`, and it tells where it got to and where the document ends.
+([top, limit]) => {
+  window.scrollTo(0, top);
+  const place = {
+    reached: Math.round(window.scrollY), end: Math.max(document.documentElement.scrollHeight, innerHeight),
+  };
   const width = innerWidth, height = innerHeight, words = [];
   const looks = new Map(), blocks = new Map();
   let left = 0;
@@ -32,8 +37,8 @@
   const open = (rect, element) => {
     const x = Math.min(Math.max((rect.left + rect.right) / 2, 0), width - 1);
     const y = Math.min(Math.max((rect.top + rect.bottom) / 2, 0), height - 1);
-    const top = document.elementFromPoint(x, y);
-    return top !== null && (top === element || element.contains(top) || top.contains(element));
+    const over = document.elementFromPoint(x, y);
+    return over !== null && (over === element || element.contains(over) || over.contains(element));
   };
   const number = (block) => {
     if (!blocks.has(block)) blocks.set(block, blocks.size);
@@ -62,7 +67,7 @@
     const { shown, clips, block, transform } = look(element);
     let end = 0, checked = null;
     for (const match of text.matchAll(pattern)) {
-      if (words.length >= limit) return { words, left };
+      if (words.length >= limit) return { words, left, ...place };
       const space = pending || /\s/.test(text.slice(end, match.index));
       end = match.index + match[0].length;
       pending = false;
@@ -86,5 +91,5 @@
     }
     if (/\s$/.test(text)) pending = true;
   }
-  return { words, left };
+  return { words, left, ...place };
 }

@@ -112,16 +112,15 @@ class WebRenderer:
     def _scrolled(self, page: Any) -> Iterator[DocumentPage | PageFailure]:
         limits = self.limits
         session = page.context.new_cdp_session(page)
-        top, number = 0, 0
-        end = int(page.evaluate("Math.max(document.documentElement.scrollHeight, innerHeight)"))
+        top, number, end = 0, 0, 1
         while top < end:
             if number == limits.max_pages:
                 message = f"{end} pixels high, more than {number} pages: the rest is left out"
                 yield PageFailure(number, "too_large", message)
                 return
-            page.evaluate(f"window.scrollTo(0, {top})")
-            reached = int(page.evaluate("Math.round(window.scrollY)"))
-            told = page.evaluate(_SCRIPT, limits.max_words)
+            told = page.evaluate(_SCRIPT, [top, limits.max_words])
+            # a document may grow while it is read: where it ended at first sight is where it ends
+            reached, end = int(told["reached"]), end if number else int(told["end"])
             shot = _shot(session)
             words = spots(told["words"])
             # what was shown before the bottom could be scrolled to is cut away from the last page
@@ -165,7 +164,7 @@ class WebRenderer:
 
 
 def _shot(session: Any) -> bytes:
-    """The viewport as PNG, quickly packed; playwright's own screenshot waits for frames no script will ask for."""
+    """The viewport as PNG, packed quickly; playwright's own way waits for frames that no script asks for."""
     answer = session.send("Page.captureScreenshot", {"format": "png", "optimizeForSpeed": True})
     return base64.b64decode(answer["data"])
 
@@ -190,12 +189,16 @@ class _Answers:
             headers = {"Content-Security-Policy": _POLICY}
             route.fulfill(body=self._html, content_type="text/html", headers=headers)
             return
-        file = self._file(request.url)
-        if file is None:
+        try:
+            file = self._file(request.url)
+            body = file.read_bytes() if file else None
+        except (OSError, ValueError):  # a name too long, a folder without leave, half an address
+            file = body = None
+        if file is None or body is None:
             route.abort()
             return
         kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-        route.fulfill(body=file.read_bytes(), content_type=kind)
+        route.fulfill(body=body, content_type=kind)
 
     def _file(self, url: str) -> Path | None:
         """The file that `url` names, if it lies in the folder and is no larger than allowed."""

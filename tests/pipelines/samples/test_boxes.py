@@ -2,7 +2,7 @@ import math
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.samples.boxes import from_corners, from_shares, from_size
@@ -12,6 +12,7 @@ numbers = st.lists(st.integers(-2000, 2000) | st.floats(-3000, 3000), min_size=4
 
 
 @pytest.mark.parametrize("read", [from_corners, from_size, from_shares])
+@settings(deadline=None)
 @given(value=numbers, width=st.integers(2, 1000), height=st.integers(2, 1000))
 def test_a_box_is_within_its_picture_or_refused(
     read: object, value: list[float], width: int, height: int

@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.samples.built import Draft, Picture
@@ -91,6 +91,7 @@ def test_dialogues_are_joined_with_pictures_renumbered() -> None:
     assert "Picture 3" in said(joined)[5][1]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=6), st.integers(1, 4), st.integers(0, 9))
 def test_joining_keeps_every_turn_and_picture(names: list[int], size: int, seed: int) -> None:
     """Groups hold all dialogues in order, each showing its own pictures."""

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.samples import html_page, markdown_page, mmc4, obelics, pages
@@ -85,6 +85,7 @@ def test_names_are_made_plain(reference: str, name: str) -> None:
     assert local_name(reference) == name
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from("./\\%2efa:C\x00?# "), max_size=14))
 def test_no_reference_leads_outside(reference: str) -> None:
     """Whatever a page writes, the name stays below its folder or is refused."""
@@ -117,6 +118,7 @@ def test_a_page_nests_as_deep_as_it_likes() -> None:
     assert blocks == ["deep"]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_page(page: bytes) -> None:
     """Neither reader raises on junk."""
@@ -201,6 +203,7 @@ def test_mmc4_pictures_stand_before_their_sentence() -> None:
     assert [lost.reason for lost in built.lost] == ["image_place", "no_image"]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from(["http://x/1", "http://x/2", "aa", "bbbb"]), max_size=12),
     st.integers(1, 3),

@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.samples.grit import build
@@ -71,6 +71,7 @@ def test_a_bad_record_is_refused_for_what_is_wrong(value: dict[str, Any], expect
 entries = st.tuples(st.integers(0, 20), st.integers(1, 8), st.integers(0, 9), st.integers(0, 9))
 
 
+@settings(deadline=None)
 @given(st.lists(entries, min_size=1, max_size=8))
 def test_kept_labels_never_overlap_and_words_stay(given_: list[tuple[int, int, int, int]]) -> None:
     """Removing the tags restores the caption, whatever labels there were."""

@@ -3,7 +3,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.samples.built import Draft, Made, Picture, Record, outcomes
@@ -76,6 +76,7 @@ values: st.SearchStrategy[dict[str, Any]] = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(members, values)))
 def test_every_record_has_one_outcome_with_a_name_of_its_own(given_: list[tuple[str, Any]]) -> None:
     """No record is lost, none is counted twice, and each is drafts or a reason of the table."""

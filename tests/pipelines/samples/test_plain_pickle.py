@@ -25,6 +25,7 @@ class Hostile:
         return os.system, ("false",)
 
 
+@settings(deadline=None)
 @given(plain, st.sampled_from([0, 1, 2, 3, 4, 5]))
 def test_plain_containers_come_back(value: object, protocol: int) -> None:
     """Lists, dicts, tuples, texts and numbers are read from every protocol."""
@@ -78,7 +79,7 @@ def test_damage_is_a_sentence(data: bytes) -> None:
         load(data, "refs")
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=60).map(lambda tail: b"\x80\x02" + tail + b"."))
 def test_random_bytes_are_plain_or_refused(data: bytes) -> None:
     """No bytes raise anything else, and nothing that is not plain comes out."""

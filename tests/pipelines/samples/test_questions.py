@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.samples import ai2d, chartqa, docvqa, dvqa, gqa, ocrvqa, textvqa, visual_genome, vqav2
@@ -171,6 +171,7 @@ def test_the_most_confident_answer_wins_and_ties_are_alphabetical(answers: list[
     assert most_confident(answers) == best
 
 
+@settings(deadline=None)
 @given(st.permutations(["b", "a", "b", "a", "c"]))
 def test_the_order_of_annotators_does_not_matter(answers: list[str]) -> None:
     """The choice depends on counts and letters alone."""

@@ -3,11 +3,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.samples.records import jsonl
 from pipelines.samples.tuples import build
+from schemas.markup import canonical, parse, render
 from schemas.sample import Phrase
 from tests.pipelines.samples.common import BOX, as_sample, one, phrases, reason, records, segments
 
@@ -59,7 +60,11 @@ def test_real_tuples_lose_no_row(test_data: Path) -> None:
         assert tasks["referring"] == tasks["grounded_caption"] == len(value["phrases"])
         assert as_sample(made.drafts[0]).text == value["caption"]
         for draft in made.drafts:
-            as_sample(draft)
+            sample = as_sample(draft)
+            text = render(sample)
+            size = [(value["width"], value["height"])]
+            assert parse(text.text, size, loss=text.loss, task=text.task).turns == canonical(sample)
+            assert parse(text.text, size).turns == canonical(sample)
             for segment in segments(draft):
                 for x1, y1, x2, y2 in segment.boxes if isinstance(segment, Phrase) else ():
                     assert 0 <= x1 < x2 <= value["width"]
@@ -150,6 +155,7 @@ values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from(["image", "width", "height", "caption", "phrases"]), values)))
 def test_any_json_has_one_outcome(given_: list[dict[str, Any]]) -> None:
     """Records of any shape are refused or built, one outcome each, in order."""

@@ -79,7 +79,7 @@ def test_a_sample_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     assert "a sample of task caption must be" in html
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(samples())
 def test_any_sample_is_a_page_without_script(tmp_path: Path, one: Sample) -> None:
     """Whatever words a sample holds, they are shown as words, and nothing is loaded from anywhere."""

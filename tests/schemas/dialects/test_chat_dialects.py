@@ -47,7 +47,7 @@ def sizes(one: Sample) -> dict[str, tuple[int, int]]:
     return {name: (image.width, image.height) for name, image in zip(NAMES, one.images, strict=False)}
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(dialogues())
 def test_finetune_json_gives_the_dialogue_back(one: Sample) -> None:
     """What Qwen-VL's JSON says is the dialogue, to the coordinate grid."""
@@ -56,7 +56,7 @@ def test_finetune_json_gives_the_dialogue_back(one: Sample) -> None:
     assert (read.id, list(read.images)) == (one.key, NAMES[: len(one.images)])
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(dialogues(with_quads=False))
 def test_llava_json_gives_the_dialogue_back(one: Sample) -> None:
     """What LLaVA's JSON says is the dialogue: words, pictures, and boxes to a thousandth of the side."""

@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.dialects.coco import Annotated, annotated, from_coco, to_coco
@@ -19,6 +19,7 @@ pictures = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(pictures, max_size=3))
 def test_the_json_gives_the_pictures_back(given_: list[Annotated]) -> None:
     """Names, sizes, captions and phrases come back; boxes to a hundredth of a pixel or so."""

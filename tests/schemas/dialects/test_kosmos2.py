@@ -24,7 +24,7 @@ captions = st.lists(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(captions)
 def test_the_grounded_text_gives_the_caption_back(caption: list[Segment]) -> None:
     """Texts and phrases come back with boxes on the grid of 32, spelled marks included."""
@@ -57,7 +57,7 @@ def published() -> Any:
     return pytest.importorskip("transformers.models.kosmos2.processing_kosmos2")
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(first=st.integers(0, 1023), last=st.integers(0, 1023))
 def test_cells_are_those_of_the_published_code(published: Any, first: int, last: int) -> None:
     """Tokens and pixels agree with the functions of transformers' Kosmos-2 processor."""

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.dialects.paligemma import Pair, from_paligemma, snap, to_paligemma, together
@@ -17,6 +17,7 @@ def document(task: str, *segments: Segment) -> Sample:
     return sample((PICTURE,), (Turn("document", (ImageRef(0), *segments)),), task)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.builds(Phrase, sayable, st.lists(inner, min_size=1, max_size=3).map(tuple)), min_size=1, max_size=4
@@ -29,6 +30,7 @@ def test_a_detection_gives_its_phrases_back(phrases: list[Phrase]) -> None:
     assert from_paligemma(pair, SIZE) == ("grounding", expected)
 
 
+@settings(deadline=None)
 @given(words, words)
 def test_words_come_back(asked: str, said: str) -> None:
     """Captions, and questions with answers, are told apart by their prefix."""

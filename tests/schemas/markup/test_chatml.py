@@ -48,7 +48,7 @@ def by_spans(made: Rendered) -> list[tuple[str, bool]]:
     return [(m[0], any(a <= m.start() < b for a, b in made.loss)) for m in TOKEN.finditer(made.text)]
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(words, max_size=6))
 def test_labels_are_those_of_the_published_script_token_for_token(said: list[str]) -> None:
     """Every <|im_start|>, <|im_end|> and its line feed is a label, and of contents the assistant's alone."""

@@ -1,11 +1,12 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.markup import dequantise, quantise
 from schemas.markup.grid import cells_box
 
 
+@settings(deadline=None)
 @given(st.integers(1, 100_000).flatmap(lambda size: st.tuples(st.just(size), st.floats(0, size))))
 def test_a_coordinate_comes_back_within_a_thousandth_of_the_side(pair: tuple[int, float]) -> None:
     """Encoding and decoding moves a coordinate by half a cell and the rounding."""
@@ -15,6 +16,7 @@ def test_a_coordinate_comes_back_within_a_thousandth_of_the_side(pair: tuple[int
     assert abs(dequantise(cell, size) - value) <= size / 2000 + 0.0051
 
 
+@settings(deadline=None)
 @given(st.integers(0, 999), st.integers(20, 20_000))
 def test_a_cell_is_a_fixed_point(cell: int, size: int) -> None:
     """The centre of a cell lies in that cell, for pictures whose cells are wider than the rounding."""
@@ -47,6 +49,7 @@ def test_both_published_inverses() -> None:
     ]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 999), st.integers(0, 999), st.integers(10, 5000))
 def test_a_box_read_from_cells_has_an_extent(a: int, b: int, size: int) -> None:
     """Even a box within one cell is wider than nothing."""

@@ -29,21 +29,21 @@ def again(sample: Sample, style: Style = STAGE2) -> tuple[Turn, ...]:
     return parse(made.text, sizes(sample), loss=made.loss, task=made.task, style=style).turns
 
 
-@settings(max_examples=600)
+@settings(max_examples=600, deadline=None)
 @given(samples())
 def test_reading_what_was_written_gives_the_sample_back(sample: Sample) -> None:
     """parse(render(x)) is x to the coordinate grid, whatever words it holds, spelled tags included."""
     assert again(sample) == canonical(sample)
 
 
-@settings(max_examples=600)
+@settings(max_examples=600, deadline=None)
 @given(templated())
 def test_every_template_is_taken_off_again(sample: Sample) -> None:
     """A sample written by its task's template comes back without a word of the template."""
     assert again(sample) == canonical(sample)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(samples() | templated())
 def test_writing_again_gives_the_same_text(sample: Sample) -> None:
     """What was read is written as it was, where a cell is wider than the rounding of coordinates."""
@@ -56,7 +56,7 @@ def test_writing_again_gives_the_same_text(sample: Sample) -> None:
         assert render(copy).text == made.text
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(templated())
 def test_the_templates_rule_gives_the_loss(sample: Sample) -> None:
     """Without the spans the template's own rule finds them, but where a question spells ` Answer:`."""
@@ -66,6 +66,7 @@ def test_the_templates_rule_gives_the_loss(sample: Sample) -> None:
     assert parse(made.text, sizes(sample), task=sample.task).turns == canonical(sample)
 
 
+@settings(deadline=None)
 @given(samples() | templated())
 def test_loss_and_pieces_agree(sample: Sample) -> None:
     """Spans ascend and never touch, no picture carries loss, and the pieces spell the text."""
@@ -83,6 +84,7 @@ def test_loss_and_pieces_agree(sample: Sample) -> None:
     assert sorted(TAG.findall(made.text)) == sorted(tags + shown)
 
 
+@settings(deadline=None)
 @given(words)
 def test_escaped_text_spells_no_tag_and_comes_back(text: str) -> None:
     """Escaping leaves no tag, changes nothing else, and is undone exactly."""
@@ -91,6 +93,7 @@ def test_escaped_text_spells_no_tag_and_comes_back(text: str) -> None:
     assert escape(text) == text or TAG.search(text.replace("\\", ""))
 
 
+@settings(deadline=None)
 @given(st.lists(words, max_size=5))
 def test_a_run_is_escaped_as_one(parts: list[str]) -> None:
     """A tag that begins in one part and ends in the next is escaped, and the cuts are found again."""
@@ -100,7 +103,7 @@ def test_a_run_is_escaped_as_one(parts: list[str]) -> None:
     assert unescape_cut("".join(written), cuts) == (parts or [""])
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(words, st.lists(st.tuples(st.integers(1, 3000), st.integers(1, 3000)), max_size=2))
 def test_any_text_is_read_leniently_and_parsed_or_refused(text: str, shown: list[tuple[int, int]]) -> None:
     """The lenient reader never raises; the strict one raises its own error alone."""

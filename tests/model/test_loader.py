@@ -1,0 +1,279 @@
+"""From shards to batches."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from model import shards
+from model.batch import IGNORE, Batch
+from model.loader import Feed, Loader
+from model.store import Store
+from pipelines.writers.columns import Item
+from schemas.errors import InputError
+from schemas.sample import Phrase, Sample, Text, Turn
+from tests.model.corpora import TASKS, corpus, item, items, tokenizer, write
+
+COUNTS = {"caption": 50, "vqa": 90, "referring": 40, "ocr": 30, "text": 45, "chat": 20}
+
+
+def feed(root: Path, split: str = "train", **given: Any) -> Feed:
+    store = Store(str(root))
+    settings: dict[str, Any] = {"length": 96, "micro": 4, "side": 16, "queries": 4, "pool": 64}
+    return Feed(store, shards.find(store, split), **{**settings, **given})
+
+
+def keys(batches: list[Batch]) -> Counter[str]:
+    return Counter(key for batch in batches for row in batch.keys for key in row)
+
+
+def same(a: Batch, b: Batch) -> bool:
+    names = ("input_ids", "targets", "positions", "groups", "parts", "pixels", "places")
+    return a.keys == b.keys and all(torch.equal(getattr(a, name), getattr(b, name)) for name in names)
+
+
+def some(loader: Loader, count: int) -> list[Batch]:
+    batches = iter(loader)
+    return [next(batches) for _ in range(count)]
+
+
+def test_one_pass(tmp_path: Path) -> None:
+    """A finite pass gives each sample once; rows hold one task and their own pictures."""
+    corpus(tmp_path, COUNTS)
+    batches = list(Loader(feed(tmp_path, endless=False), tokenizer()))
+    assert keys(batches) == Counter(
+        one.sample.key for task, count in COUNTS.items() for one in items(task, count)
+    )
+    for batch in batches:
+        for row, task in enumerate(batch.tasks):
+            assert {key.split("-")[1] for key in batch.keys[row]} == {task}
+        spans = [batch.input_ids[row, start - 1 : start + 5].tolist() for row, start in batch.places.tolist()]
+        own = tokenizer()
+        opening, closing = own.ids["<img>"], own.ids["</img>"]
+        assert all(span == [opening, *[own.pad] * 4, closing] for span in spans)
+        assert int((batch.input_ids == own.pad).sum()) == 4 * len(batch.pixels)
+        # no place of a picture is ever told, and none of a picture's tokens tells
+        assert not (
+            (batch.targets == own.pad) | (batch.targets == opening) | (batch.targets == closing)
+        ).any()
+
+
+def test_tar_and_parquet(tmp_path: Path) -> None:
+    """WebDataset and Parquet shards give identical batches."""
+    tar = corpus(tmp_path / "tar", COUNTS)
+    columns = corpus(tmp_path / "parquet", COUNTS, form="parquet")
+    first = some(Loader(feed(tar), tokenizer()), 20)
+    second = some(Loader(feed(columns), tokenizer()), 20)
+    assert all(same(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("mixture", [{}, {"vqa": 3.0, "caption/s": 1.0}])
+def test_resumed(tmp_path: Path, mixture: dict[str, float]) -> None:
+    """A loader restored after any batch gives the very batches that were to come."""
+    corpus(tmp_path, COUNTS)
+    given = feed(tmp_path, mixture=mixture)
+    loader = Loader(given, tokenizer())
+    batches, states = [], []
+    for batch in loader:
+        batches.append(batch)
+        states.append(json.dumps(loader.state_dict()))
+        if len(batches) == 30:
+            break
+    for at in range(0, 25, 3):
+        again = Loader(given, tokenizer())
+        again.load_state_dict(json.loads(states[at]))
+        following = some(again, 4)
+        assert all(same(a, b) for a, b in zip(following, batches[at + 1 :], strict=False))
+
+
+def test_workers(tmp_path: Path) -> None:
+    """Ranks and workers together give each sample once, and a loader with workers resumes to the sample."""
+    corpus(tmp_path, {"caption": 150, "vqa": 150})
+    given = feed(tmp_path, endless=False)
+    batches = []
+    for rank in range(2):
+        batches += list(Loader(given, tokenizer(), rank, 2, workers=2))
+    expected = {one.sample.key for task in ("caption", "vqa") for one in items(task, 150)}
+    assert keys(batches) == Counter(expected)
+    endless = feed(tmp_path)
+    loader = Loader(endless, tokenizer(), 0, 1, workers=2)
+    before = []
+    for batch in loader:
+        before.append(batch)
+        if len(before) == 5:
+            state = json.dumps(loader.state_dict())
+        if len(before) == 9:
+            break
+    again = Loader(endless, tokenizer(), 0, 1, workers=2)
+    again.load_state_dict(json.loads(state))
+    assert all(same(a, b) for a, b in zip(some(again, 4), before[5:], strict=True))
+    with pytest.raises(InputError, match="rank, world, workers"):
+        Loader(endless, tokenizer(), 0, 1, workers=1).load_state_dict(json.loads(state))
+
+
+def test_stateful_data_loader(tmp_path: Path) -> None:
+    """The loader's state is what torchdata's StatefulDataLoader may keep for a data set."""
+    corpus(tmp_path, {"caption": 60})
+    loader = Loader(feed(tmp_path), tokenizer())
+    assert callable(loader.state_dict)
+    assert callable(loader.load_state_dict)
+    assert json.loads(json.dumps(loader.state_dict())) == loader.state_dict()
+
+
+def test_mixture(tmp_path: Path) -> None:
+    """Tasks come by their weights, tasks not named stay out, unknown names are refused."""
+    corpus(tmp_path, COUNTS)
+    batches = some(
+        Loader(feed(tmp_path, mixture={"vqa": 3, "text": 1}, pack=False, share=False), tokenizer()), 200
+    )
+    counts = Counter(task for batch in batches for task in batch.tasks)
+    assert set(counts) == {"vqa", "text"}
+    assert 2.6 < counts["vqa"] / counts["text"] < 3.4
+    with pytest.raises(InputError, match="colours"):
+        Loader(feed(tmp_path, mixture={"colours": 1}), tokenizer()).__iter__().__next__()
+
+
+def test_several_questions_share_a_picture(tmp_path: Path) -> None:
+    """Questions on one picture stand in one sequence with the picture decoded once."""
+    corpus(tmp_path, {"vqa": 90})
+    batches = list(Loader(feed(tmp_path, endless=False, length=128), tokenizer()))
+    shown = sum(len(batch.pixels) for batch in batches)
+    assert 30 <= shown <= 34
+    apart = list(Loader(feed(tmp_path, endless=False, length=128, share=False), tokenizer()))
+    assert sum(len(batch.pixels) for batch in apart) == 90
+    assert sum(batch.supervised for batch in batches) == sum(batch.supervised for batch in apart)
+
+
+def test_blind(tmp_path: Path) -> None:
+    """A blind feed has the words and no picture."""
+    corpus(tmp_path, {"caption": 20})
+    for batch in Loader(feed(tmp_path, endless=False, blind=True), tokenizer()):
+        assert len(batch.pixels) == 0
+        assert batch.supervised > 0
+        assert not (batch.input_ids == tokenizer().pad).any()
+
+
+def test_loss_where_the_sample_says(tmp_path: Path) -> None:
+    """What is told is, for each task, the template's target and nothing else."""
+    own = tokenizer()
+    wanted = {
+        "caption": " a red circle lies here<|endoftext|>",
+        "vqa": " red<|endoftext|>",
+        "referring": "<box>(62,83),(312,416)</box><|endoftext|>",
+        "grounded_caption": " red circle<|endoftext|>",
+        "grounding": " a<ref> red circle</ref><box>(62,83),(312,416)</box><|endoftext|>",
+        "ocr": " <ref>line 0</ref><quad>(15,20),(468,20),(468,187),(15,187)</quad><|endoftext|>",
+        # nothing stands before its first token, so that is not told
+        "text": None,
+        "chat": None,
+    }
+    for task in TASKS:
+        write(tmp_path / task, [item(task, 0)])
+        (batch,) = Loader(feed(tmp_path / task, endless=False), own)
+        told = own.decode([number for number in batch.targets[0].tolist() if number != IGNORE])
+        if wanted[task] is not None:
+            assert told == wanted[task], task
+        elif task == "chat":
+            assert told == "<|im_end|>\n<|im_start|><|im_end|>\n<|im_start|>A red circle.<|im_end|>\n"
+        else:
+            whole = own.decode(batch.input_ids[0].tolist()).split("<|endoftext|>")[0] + "<|endoftext|>"
+            assert whole.endswith(told)
+            assert len(whole) - len(told) <= len("Number")
+
+
+def test_unknown_task(tmp_path: Path) -> None:
+    """Shards of a task without a template are refused by name."""
+    made = item("caption", 0)
+    write(tmp_path, [Item(replace(made.sample, task="depth"), made.images)])
+    with pytest.raises(InputError, match=r"depth.*no template"):
+        feed(tmp_path)
+
+
+def test_image_out_of_range(tmp_path: Path) -> None:
+    """A record whose image index is out of range is refused with shard and row."""
+    import pyarrow.parquet as pq
+
+    path = write(tmp_path, items("caption", 3))
+    table = pq.read_table(path)
+    line = table["sample"][1].as_py().replace('{"image":0}', '{"image":7}')
+    changed = [table["sample"][0].as_py(), line, table["sample"][2].as_py()]
+    at = table.schema.get_field_index("sample")
+    pq.write_table(table.set_column(at, "sample", [changed]), path)
+    with pytest.raises(InputError, match=r"00000\.parquet, row 1.*image 7"):
+        list(Loader(feed(tmp_path, endless=False), tokenizer()))
+
+
+def _text(number: int, words: str) -> Item:
+    key = f"{number:08x}-text-0"
+    return Item(Sample(key, "text", "train", "en", "s", "", (), (Turn("document", (Text(words, True),)),)))
+
+
+def test_too_long(tmp_path: Path) -> None:
+    """A sample longer than the context is dropped and counted, or refused by its key, as is wished."""
+    write(tmp_path, [_text(0, "short"), _text(1, "long " * 300), _text(2, "short too")])
+    loader = Loader(feed(tmp_path, endless=False), tokenizer())
+    assert keys(list(loader)) == Counter(["00000000-text-0", "00000002-text-0"])
+    assert loader.drops == {"too_long": 1}
+    with pytest.raises(InputError, match=r"00000001-text-0 has \d+ tokens"):
+        list(Loader(feed(tmp_path, endless=False, too_long="refuse"), tokenizer()))
+
+
+def test_unfit_sample(tmp_path: Path) -> None:
+    """A sample that does not fit its template is dropped and counted."""
+    bad = item("referring", 0)
+    flat = replace(bad.sample, turns=(Turn("document", (Phrase("x", ((5, 5, 5, 9),), supervised=True),)),))
+    write(tmp_path, [Item(flat, bad.images), item("referring", 1)])
+    loader = Loader(feed(tmp_path, endless=False), tokenizer())
+    assert len(keys(list(loader))) == 1
+    assert loader.drops == {"markup": 1}
+
+
+def test_broken_picture(tmp_path: Path) -> None:
+    """A picture that cannot be decoded teaches nothing, is counted, and stops nobody else."""
+    import hashlib
+
+    good, bad = item("caption", 1), item("caption", 0)
+    data = bad.images[0][:40]
+    image = replace(bad.sample.images[0], sha256=hashlib.sha256(data).hexdigest())
+    write(tmp_path, [Item(replace(bad.sample, images=(image,)), (data,)), good])
+    loader = Loader(feed(tmp_path, endless=False, length=48), tokenizer())
+    batches = list(loader)
+    alone = tmp_path / "alone"
+    write(alone, [good])
+    (only,) = Loader(feed(alone, endless=False), tokenizer())
+    assert sum(batch.supervised for batch in batches) == only.supervised
+    assert loader.drops == {"picture": 1}
+
+
+def test_nothing_usable(tmp_path: Path) -> None:
+    """Where nothing can be used, an endless loader stops with a sentence."""
+    write(tmp_path, [_text(at, "long " * 300) for at in range(5)])
+    with pytest.raises(InputError, match="cannot be used"):
+        some(Loader(feed(tmp_path), tokenizer()), 1)
+
+
+def test_no_shards(tmp_path: Path) -> None:
+    """A folder without shards, or without the split, is refused."""
+    with pytest.raises(InputError, match="no train shards"):
+        feed(tmp_path)
+    with pytest.raises(InputError, match="no folder"):
+        feed(tmp_path / "nowhere")
+
+
+def test_cut_tar(tmp_path: Path) -> None:
+    """A tar shorter than its index says is refused by name."""
+    path = write(tmp_path, items("caption", 5)).with_suffix(".tar")
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(InputError, match=r"00000\.tar ends before"):
+        list(Loader(feed(tmp_path, endless=False), tokenizer()))
+
+
+def test_missing_tar(tmp_path: Path) -> None:
+    """An index whose tar is gone is refused by name."""
+    write(tmp_path, items("caption", 5)).with_suffix(".tar").unlink()
+    with pytest.raises(InputError, match="tar is missing"):
+        list(Loader(feed(tmp_path, endless=False), tokenizer()))
