@@ -22,6 +22,7 @@ from pipelines.writers.sink import Sink
 from pipelines.writers.webdataset import Archive
 from schemas.errors import InputError, RowError
 from schemas.recipe import Recipe, Source
+from schemas.sample import turns_json
 
 WORKER = "pipelines.render:Render"
 
@@ -30,7 +31,10 @@ DOCUMENTS_A_TASK = 16
 
 SUFFIXES = {"pdf": (".pdf",), "html": (".html", ".htm", ".xhtml")}
 
+SCENES_A_TASK = 500
+
 LIBRARIES = {
+    "scenes": ("pillow",),
     "ocr": ("numpy", "opencv-python-headless", "pillow"),
     "pdf": ("pillow", "pypdfium2"),
     "html": ("pillow", "playwright"),
@@ -52,6 +56,8 @@ def plan_rendered(recipe: Recipe, source: Source) -> list[Planned]:
     common.append(versions(LIBRARIES[str(source.format)]))
     if source.format == "ocr":
         return list(_page_ranges(recipe, source, common))
+    if source.format == "scenes":
+        return list(_scene_ranges(recipe, source, common))
     store = Store(source.storage_options or None, source.id)
     documents = _documents(source, store)
     if not documents:
@@ -80,6 +86,15 @@ def _page_ranges(recipe: Recipe, source: Source, common: list[Any]) -> Iterator[
                 "stop": stop,
             }
             yield Planned(shard, fingerprint("render", 1, common, language, start, stop, marks, texts), body)
+
+
+def _scene_ranges(recipe: Recipe, source: Source, common: list[Any]) -> Iterator[Planned]:
+    languages = recipe.languages_of(source) or ("en",)
+    for start in range(0, source.render.count, SCENES_A_TASK):
+        stop = min(start + SCENES_A_TASK, source.render.count)
+        shard = f"scenes-{start // SCENES_A_TASK:05d}"
+        body: Json = {"source": source.id, "shard": shard, "language": "scene", "start": start, "stop": stop}
+        yield Planned(shard, fingerprint("render", 1, common, languages, start, stop), body)
 
 
 def page_maker(recipe: Recipe, source: Source, language: str) -> Any:
@@ -172,6 +187,8 @@ class Render:
             verdict = task.get("verdicts", {}).get(str(row)) if "only" not in task else None
             if verdict:
                 yield member, None, {"error": verdict, "error_message": RowError(verdict).message}
+            elif source.format == "scenes":
+                yield self._scene(source, task["start"] + row, member)
             elif source.format == "ocr":
                 yield self._made(source, task, task["start"] + row, member)
             else:
@@ -186,6 +203,26 @@ class Render:
         facts = self._facts(source, page, task["language"], error_rate)
         facts["parameters"] = json.dumps(page.parameters, sort_keys=True, ensure_ascii=False)
         return member, page.image, facts
+
+    def _scene(self, source: Source, index: int, member: str) -> tuple[str, bytes, Json]:
+        from synth.content import encode
+        from synth.scenes import draw, render
+        from synth.seeds import generator
+        from synth.views import views
+
+        rng = generator(self._recipe.seed, f"scene {source.id}", index)
+        languages = self._recipe.languages_of(source) or ("en",)
+        language = languages[index % len(languages)]
+        scene = draw(rng, rng.uniform(0.8, 1.25))
+        size = scene.frame(source.render.side)
+        image = encode(render(scene, size), "JPEG", 90)
+        samples = [
+            {"task": view.task, "language": view.language, "turns": turns_json(view.turns)}
+            for view in views(scene, size, language, rng)
+        ]
+        told = json.dumps(samples, ensure_ascii=False, sort_keys=True)
+        parameters = json.dumps({"objects": len(scene.objects)})
+        return member, image, {"samples": told, "language": language, "parameters": parameters}
 
     def _rendered(self, source: Source, path: str, member: str) -> Iterator[tuple[str, bytes | None, Json]]:
         from synth.documents import HTML_RULES, PDF_RULES, DocumentRules, PageFailure, judge

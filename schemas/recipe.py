@@ -48,13 +48,14 @@ Format = Literal[
     "pages",
     "pdf",
     "refcoco",
+    "scenes",
     "textvqa",
     "vgqa",
     "visual_genome",
     "vqav2",
 ]
-RENDERED = ("html", "ocr", "pdf")
-MADE = ("ocr",)
+RENDERED = ("html", "ocr", "pdf", "scenes")
+MADE = ("ocr", "scenes")
 """Formats of kind rendered; of these, those that are made from nothing."""
 
 Keep = Literal["one_per_language", "longest", "all"]
@@ -77,6 +78,7 @@ class RenderSettings(Settings):
 
     count: int = Field(0, ge=0, description="ocr: pages a language; scenes: pictures")
     setting: Literal["default", "mild"] = Field("default", description="ocr: SynthDoG's parameters, or milder ones")
+    side: int = Field(160, ge=32, le=2048, description="scenes: pixels of the longer side")
     direction: Literal["auto", "ltr", "rtl", "vertical"] = "auto"
     fonts: str | None = Field(None, description="ocr: a folder of fonts; default: those of the system")
     texts: tuple[str, ...] = Field((), description="ocr: text files to set; default: the project's own words")
@@ -113,7 +115,7 @@ class Source(Settings):
     def _complete(self) -> "Source":
         annotated, rendered = self.kind == "annotations", self.kind == "rendered"
         if (annotated or rendered) != (self.format is not None):
-            raise ValueError("format: goes with kind: annotations (coco_captions, …) or rendered (ocr, pdf, html)")
+            raise ValueError("format: goes with kind: annotations (coco_captions, …) or rendered (ocr, scenes, pdf, html)")
         if self.format is not None and rendered != (self.format in RENDERED):
             raise ValueError(f"format {self.format} is not for kind: {self.kind}")
         if not self.path and not self.files and self.format not in MADE:

@@ -116,10 +116,7 @@ class Sample:
         """One line of JSON: sorted keys, characters as they are, the same sample always the same text."""
         record = {name: getattr(self, name) for name in _FIELDS[:6]}
         record["images"] = [{name: getattr(image, name) for name in _IMAGE} for image in self.images]
-        record["turns"] = [
-            {"role": turn.role, "segments": [_segment_json(one) for one in turn.segments]}
-            for turn in self.turns
-        ]
+        record["turns"] = turns_json(self.turns)
         return dumps(record)
 
     @classmethod
@@ -130,6 +127,11 @@ class Sample:
         images = tuple(_image(one) for one in array(record["images"], "images"))
         turns = tuple(_turn(one) for one in array(record["turns"], "turns"))
         return cls(**words, images=images, turns=turns)
+
+
+def turns_json(turns: tuple[Turn, ...]) -> list[dict[str, Any]]:
+    """Turns as a sample's JSON has them."""
+    return [{"role": turn.role, "segments": [_segment_json(one) for one in turn.segments]} for turn in turns]
 
 
 _FIELDS: Final = ("key", "task", "split", "language", "source", "licence", "images", "turns")

@@ -28,7 +28,9 @@ class Found:
 
 
 class TextReader(Protocol):
-    """Whatever reads a picture."""
+    """Whatever reads a picture; `alphabet` holds the characters it can write, empty where not known."""
+
+    alphabet: frozenset[str]
 
     def read(self, pixels: Pixels) -> list[Found]:
         """The lines found on a (height, width, 3) RGB picture."""
@@ -51,10 +53,15 @@ class RapidReader:
             f"{engine}.inter_op_num_threads": 1,
         }
         self._engine = RapidOCR(params=parameters)
+        # the recogniser, and with it its alphabet, is loaded by the first reading
+        self._engine(np.full((48, 320, 3), 255, np.uint8), use_det=False, use_cls=False)
+        self.alphabet = frozenset(self._engine.text_rec.postprocess_op.character)
 
     def read(self, pixels: Pixels) -> list[Found]:
         """The lines found on a (height, width, 3) RGB picture."""
-        answer: Any = self._engine(np.ascontiguousarray(pixels[..., ::-1]), use_cls=False)
+        answer: Any = self._engine(
+            np.ascontiguousarray(pixels[..., ::-1]), use_det=True, use_cls=False, use_rec=True
+        )
         if answer.boxes is None or answer.txts is None:
             return []
         rows = zip(answer.txts, answer.boxes.tolist(), answer.scores, strict=True)
@@ -63,6 +70,8 @@ class RapidReader:
 
 class PaddleReader:
     """The same models through PaddleOCR itself (an extra: `pip install paddleocr paddlepaddle`)."""
+
+    alphabet: frozenset[str] = frozenset()
 
     def __init__(self, language: str = "ch") -> None:
         try:
@@ -84,6 +93,12 @@ class PaddleReader:
 
 READERS: Final = {"rapidocr": RapidReader, "paddleocr": PaddleReader}
 """The readers by the names that a recipe gives them."""
+
+
+def can_read(reader: TextReader, text: str) -> bool:
+    """Whether at least nine in ten characters of `text` are in the reader's alphabet."""
+    seen = plain(text)
+    return not reader.alphabet or sum(char in reader.alphabet for char in seen) >= 0.9 * len(seen)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,14 @@
 // many are left out because they are hidden, see-through, clipped by an ancestor or covered by something else;
 // first it scrolls to `top`, and it tells where it got to and where the document ends.
 ([top, limit]) => {
+  if (top === 0) {
+    // what would show text that no text node holds, or text that only a browser without scripts is given
+    const style = document.createElement("style");
+    style.textContent = "noscript { display: none !important } "
+      + "*, *::before, *::after { animation: none !important; transition: none !important } "
+      + "*::before, *::after, *::placeholder, input, textarea, select, option { color: transparent !important }";
+    document.documentElement.append(style);
+  }
   window.scrollTo(0, top);
   const place = {
     reached: Math.round(window.scrollY), end: Math.max(document.documentElement.scrollHeight, innerHeight),

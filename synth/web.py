@@ -25,6 +25,7 @@ from synth.web_text import Spot, breaks, lines, spots
 
 _HOST: Final = "page.invalid"
 _POLICY: Final = "script-src 'none'; object-src 'none'; frame-src 'none'; base-uri 'none'; form-action 'none'"
+_NO_PICTURE: Final = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
 _SCRIPT: Final = Path(__file__).with_name("web.js").read_text("utf-8")
 
 
@@ -195,10 +196,18 @@ class _Answers:
         except (OSError, ValueError):  # a name too long, a folder without leave, half an address
             file = body = None
         if file is None or body is None:
-            route.abort()
+            self._refuse(route)
             return
         kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
         route.fulfill(body=body, content_type=kind)
+
+    @staticmethod
+    def _refuse(route: Any) -> None:
+        """A picture that is not there is an empty one, lest the browser write its name in its place."""
+        if route.request.resource_type == "image":
+            route.fulfill(body=_NO_PICTURE, content_type="image/gif")
+        else:
+            route.abort()
 
     def _file(self, url: str) -> Path | None:
         """The file that `url` names, if it lies in the folder and is no larger than allowed."""

@@ -92,7 +92,9 @@ class RayEngine:
             pieces = self._stage(self._over(step, tasks), SplitActor, step, len(tasks)).materialize()
             if pieces.count() == 0:
                 return []
-            whole = pieces.repartition(partitions, keys=[PARTITION])
+            # each step by itself: the shuffle's own actors would wait for ever for slots that the next
+            # step's pool holds already
+            whole = pieces.repartition(partitions, keys=[PARTITION]).materialize()
             reduced = self._stage(whole, ReduceActor, step, partitions)
             rows = [
                 row for batch in reduced.iter_batches(batch_format="pyarrow") for row in batch.to_pylist()

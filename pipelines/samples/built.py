@@ -1,10 +1,14 @@
 """What a builder makes of each record: drafts of samples, or the reason why not."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pipelines.samples.reasons import Refusal, Refused
 from schemas.sample import Turn
+
+
+MAX_TEXT: Final = 500
+"""Characters of a refusal's sentence."""
 
 
 class Picture(NamedTuple):
@@ -61,32 +65,44 @@ def outcomes(records: Iterable[Record], make: Callable[[Mapping[str, Any]], Made
     before gets a number, so that members stay unique.
     """
     seen: dict[str, int] = {}
-    for member, value, refusal in records:
+    for name, value, refusal in records:
+        member = name if name.isascii() else _writable(name)
         if member in seen:
-            seen[member] += 1
-            again = Refusal("repeated_id", f"{member!r} was there before")
-            yield Built(f"{member}~{seen[member]}", (), again)
+            yield Built(_another(member, seen), (), Refusal("repeated_id", f"{member!r} was there before"))
             continue
         seen[member] = 1
         if refusal is not None:
-            yield Built(member, (), refusal)
+            yield Built(member, (), _told(refusal))
             continue
         try:
             drafts, lost = make(value)
         except Refused as error:
-            yield Built(member, (), error.refusal)
+            yield Built(member, (), _told(error.refusal))
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-            yield Built(member, (), Refusal("bad_record", _wrong(error)))
+            yield Built(member, (), _told(Refusal("bad_record", _wrong(error))))
         else:
-            if drafts:
-                yield Built(member, tuple(drafts), None, tuple(lost))
-            else:
-                yield Built(
-                    member,
-                    (),
-                    lost[0] if lost else Refusal("no_regions", "nothing to build from"),
-                    tuple(lost),
-                )
+            gone = tuple(map(_told, lost))
+            why = None if drafts else next(iter(gone), Refusal("no_regions", "nothing to build from"))
+            yield Built(member, tuple(drafts), why, gone)
+
+
+def _another(member: str, seen: dict[str, int]) -> str:
+    """A name for a record whose id was there before: one that no other record has."""
+    while True:
+        seen[member] += 1
+        name = f"{member}~{seen[member]}"
+        if name not in seen:
+            seen[name] = 1
+            return name
+
+
+def _told(refusal: Refusal) -> Refusal:
+    """A refusal that a ledger can hold: characters that UTF-8 can write, and not too many."""
+    return Refusal(refusal.reason, _writable(refusal.text[:MAX_TEXT]))
+
+
+def _writable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _wrong(error: Exception) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from pipelines.samples.built import Built, Draft, Made, Picture, Record, outcomes
-from pipelines.samples.drafts import check_unicode, named
+from pipelines.samples.drafts import check_unicode, label, named
 from pipelines.samples.reasons import Refusal, Refused
 from pipelines.samples.records import each, listed
 from schemas.sample import ImageRef, Segment, Text, Turn
@@ -55,7 +55,7 @@ def _make(value: Mapping[str, Any], language: str) -> Made:
     if shown != len(names):
         raise Refused("image_count", f"{len(names)} pictures are listed, {shown} shown")
     pictures, renumbered = _each_once(names, turns)
-    return [Draft("chat", str(value.get("language") or language), pictures, renumbered)], lost
+    return [Draft("chat", label(value.get("language"), language), pictures, renumbered)], lost
 
 
 def _said(value: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from pipelines.samples.answers import first
 from pipelines.samples.built import Built, Made, Picture, Record, outcomes
-from pipelines.samples.drafts import named, vqa_draft
+from pipelines.samples.drafts import label, named, vqa_draft
 from pipelines.samples.reasons import Refused
 from pipelines.samples.records import each, listed
 
@@ -24,5 +24,5 @@ def _make(value: Mapping[str, Any]) -> Made:
     picture = Picture(named(value.get("image")))
     if "answers" not in value:
         raise Refused("unanswered", "a question of the test set")
-    split = str(value.get("data_split", ""))
+    split = label(value.get("data_split"))
     return [vqa_draft(picture, value.get("question"), first(value["answers"]), split)], []

@@ -1,13 +1,15 @@
 """Drafts of the tasks: a grounded picture's three views, captions, questions."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from pipelines.samples.built import Draft, Picture
 from pipelines.samples.reasons import MALFORMED, Refusal, Refused
 from schemas.sample import Box, ImageRef, Phrase, Segment, Text, Turn
 
-SHOWN = ImageRef(0)
+SHOWN: Final = ImageRef(0)
+_LABEL: Final = re.compile(r"[A-Za-z0-9_-]{1,40}")
 Reader = Callable[[Sequence[Any], int, int], Box]
 """Makes a box of a data set's own form one within the picture."""
 
@@ -89,6 +91,11 @@ def check_unicode(text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise Refused("bad_record", "a text holds half of a surrogate pair") from error
+
+
+def label(value: object, default: str = "") -> str:
+    """A record's own word for its language or split where it is one, else `default`."""
+    return value if isinstance(value, str) and _LABEL.fullmatch(value) else default
 
 
 def named(value: object) -> str:

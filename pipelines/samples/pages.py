@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from pipelines.samples import html_page, markdown_page
 from pipelines.samples.built import Built, Made, Picture, Record, outcomes
+from pipelines.samples.drafts import label
 from pipelines.samples.interleave import DEFAULT, Limits, document
 from pipelines.samples.reasons import Refused
 
@@ -53,7 +54,7 @@ def build(records: Iterable[Record], language: str = "und", limits: Limits = DEF
             one._replace(name=normpath(f"{base}/{one.name}")) if isinstance(one, Picture) else one
             for one in blocks
         ]
-        return document(placed, value.get("language") or own or language, lost, limits), lost
+        return document(placed, label(value.get("language") or own, language), lost, limits), lost
 
     return outcomes(records, make)
 

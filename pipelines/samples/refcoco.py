@@ -8,7 +8,7 @@ from typing import Any
 
 from pipelines.samples.boxes import from_size, size_of
 from pipelines.samples.built import Built, Draft, Made, Picture, Record, outcomes
-from pipelines.samples.drafts import boxes_of, named, region_drafts, words
+from pipelines.samples.drafts import boxes_of, label, named, region_drafts, words
 from pipelines.samples.plain_pickle import load as load_pickle
 from pipelines.samples.reasons import Refusal, Refused
 from pipelines.samples.records import by_id, each, listed, load
@@ -54,7 +54,7 @@ def _make(value: Mapping[str, Any]) -> Made:
         except Refused as error:
             lost.append(error.refusal)
             continue
-        drafts += region_drafts(picture, Phrase(text, boxes, (), True), split=str(ref.get("split", "")))
+        drafts += region_drafts(picture, Phrase(text, boxes, (), True), split=label(ref.get("split")))
     if not drafts and not lost:
         raise Refused("empty_phrase", "the object has no expression")
     return drafts, lost

@@ -5,7 +5,7 @@ from typing import Any
 
 from pipelines.samples.answers import most_frequent
 from pipelines.samples.built import Built, Made, Picture, Record, outcomes
-from pipelines.samples.drafts import named, vqa_draft
+from pipelines.samples.drafts import label, named, vqa_draft
 from pipelines.samples.reasons import Refused
 from pipelines.samples.records import each, listed
 
@@ -27,5 +27,5 @@ def _make(value: Mapping[str, Any]) -> Made:
     picture = Picture(named(value.get("image_id")) + ".jpg")
     if "answers" not in value:
         raise Refused("unanswered", "a question of the test set")
-    split = str(value.get("set_name", ""))
+    split = label(value.get("set_name"))
     return [vqa_draft(picture, value.get("question"), most_frequent(value["answers"]), split)], []

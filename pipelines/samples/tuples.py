@@ -14,7 +14,15 @@ from typing import Any, NamedTuple
 from filters.spans import Span, choose
 from pipelines.samples.boxes import from_corners, size_of
 from pipelines.samples.built import Built, Draft, Made, Picture, Record, outcomes
-from pipelines.samples.drafts import boxes_of, check_unicode, grounding_draft, named, region_drafts, words
+from pipelines.samples.drafts import (
+    boxes_of,
+    check_unicode,
+    grounding_draft,
+    label,
+    named,
+    region_drafts,
+    words,
+)
 from pipelines.samples.reasons import Refusal, Refused
 from schemas.sample import Phrase
 
@@ -33,7 +41,7 @@ def build(records: Iterable[Record]) -> Iterator[Built]:
 def _make(value: Mapping[str, Any]) -> Made:
     picture = Picture(_name(value), *size_of(value.get("width"), value.get("height")))
     caption = _caption(value)
-    language = str(value.get("language") or value.get("lang") or "en")
+    language = label(value.get("language") or value.get("lang"), "en")
     lost: list[Refusal] = []
     drafts: list[Draft] = []
     places: list[_Place] = []

@@ -66,7 +66,7 @@ def make(value: Any) -> Made:
     return [caption_draft(Picture("a"), value["caption"])], []
 
 
-members = st.sampled_from(["a", "b", "c"])
+members = st.sampled_from(["a", "b", "a~2", "\ud800", "\\ud800"])
 values: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.sampled_from(["refused", "nothing", "lost"]).map(lambda kind: {"kind": kind}),
     st.just({"kind": "kept", "caption": "x"}),
@@ -83,7 +83,7 @@ def test_every_record_has_one_outcome_with_a_name_of_its_own(given_: list[tuple[
     built = list(outcomes([Record(member, value) for member, value in given_], make))
     assert len(built) == len(given_)
     assert len({one.member for one in built}) == len(built)
-    assert [one.member.split("~")[0] for one in built] == [member for member, _ in given_]
+    assert "".join(one.member for one in built).encode()
     for one in built:
         assert (one.refusal is None) == bool(one.drafts)
         assert one.refusal is None or one.refusal.reason in REASONS
@@ -94,6 +94,18 @@ def test_the_first_part_lost_is_the_reason_of_the_whole() -> None:
     (one,) = outcomes([Record("a", {"kind": "lost"})], make)
     assert one.refusal == ("box_outside", "x")
     assert len(one.lost) == 2
+
+
+def test_a_refusal_s_sentence_fits_a_ledger() -> None:
+    """Half characters and endless texts of a record never reach the ledger as they are."""
+
+    def refuse(_: Any) -> Made:
+        raise Refused("bad_record", "\ud83d" + "x" * 10_000)
+
+    (one,) = outcomes([Record("a", {})], refuse)
+    assert one.refusal is not None
+    assert one.refusal.text.startswith("\\ud83dxxx")
+    assert len(one.refusal.text) < 600
 
 
 def test_reasons_are_a_table() -> None:

@@ -29,14 +29,14 @@ def again(sample: Sample, style: Style = STAGE2) -> tuple[Turn, ...]:
     return parse(made.text, sizes(sample), loss=made.loss, task=made.task, style=style).turns
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(samples())
 def test_reading_what_was_written_gives_the_sample_back(sample: Sample) -> None:
     """parse(render(x)) is x to the coordinate grid, whatever words it holds, spelled tags included."""
     assert again(sample) == canonical(sample)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(templated())
 def test_every_template_is_taken_off_again(sample: Sample) -> None:
     """A sample written by its task's template comes back without a word of the template."""
