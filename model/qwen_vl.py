@@ -99,7 +99,9 @@ class QwenVL(nn.Module):
         """From now on, recompute activations in the backward pass instead of keeping them."""
         self.vision.checkpointing = True
         language: Any = self.language
-        language.gradient_checkpointing_enable({"use_reentrant": False})
+        older = getattr(language, "gradient_checkpointing_enable", None)
+        enable = getattr(language, "activation_checkpointing_enable", older)
+        enable({"use_reentrant": False})
 
 
 def language_config(config: LanguageConfig) -> Any:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from schemas.sample import Quad
 from synth.documents import as_drawn
 from synth.readback import quad_of
-from synth.regions import TextLine, TextWord
+from synth.regions import TextLine, TextWord, joined
 
 _FINE: Final = 64
 _FAR: Final = 4096
@@ -161,7 +161,7 @@ def _once(chars: Iterable[Char]) -> tuple[list[Char], int]:
 def _line(words: list[_Word], width: int, height: int) -> TextLine:
     parts = tuple(TextWord(as_drawn(word.text), _held(_quad(word.chars), width, height)) for word in words)
     quad = _held(_quad([char for word in words for char in word.chars]), width, height)
-    return TextLine(" ".join(part.text for part in parts), quad, parts)
+    return TextLine(joined([part.text for part in parts]), quad, parts)
 
 
 def _parted(chars: Iterable[Char]) -> Iterator[list[_Word]]:

@@ -141,7 +141,7 @@ def agree(truth: Sequence[tuple[str, Quad]], found: Sequence[Found]) -> Agreemen
     seen = [np.array(one.quad, np.float32) for one in found]
     shares = _overlaps(shapes, seen)
     total = Agreement(lines=len(truth), covered=sum(_covered(shapes, seen, shares)))
-    for known, read in _groups(shares):
+    for known, read in _groups(shares, np.array([_area(quad) for quad in shapes])):
         right = _joined([truth[at][0] for at in known], [shapes[at] for at in known])
         wrong = _joined([found[at].text for at in read], [seen[at] for at in read])
         if known:
@@ -152,10 +152,9 @@ def agree(truth: Sequence[tuple[str, Quad]], found: Sequence[Found]) -> Agreemen
 
 
 def plain(text: str) -> str:
-    """`text` as it is compared: NFKC, without white space, with one kind of quote, dash and dot."""
-    return re.sub(
-        r"\s+", "", unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).translate(_SAME))
-    )
+    """`text` as it is compared: NFKC, no white space, one kind of quote, dash and dot, leaders as one dot."""
+    even = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).translate(_SAME))
+    return re.sub(r"\.{3,}", ".", re.sub(r"\s+", "", even))
 
 
 def edits(first: str, second: str) -> int:
@@ -224,8 +223,9 @@ def _covered(truth: list[Any], found: list[Any], shares: NDArray[np.float64]) ->
     return verdicts
 
 
-def _groups(shares: NDArray[np.float64]) -> list[tuple[list[int], list[int]]]:
-    """Known and found lines that belong together: each found line joins the known ones it mostly lies on."""
+def _groups(shares: NDArray[np.float64], own: NDArray[np.float64]) -> list[tuple[list[int], list[int]]]:
+    """Known and found lines that belong together: each found line joins the known ones it mostly lies on,
+    and those (of areas `own`) that mostly lie under it."""
     rows, columns = shares.shape
     leader = list(range(rows))
 
@@ -237,7 +237,7 @@ def _groups(shares: NDArray[np.float64]) -> list[tuple[list[int], list[int]]]:
     owners = []
     for column in range(columns):
         on = shares[:, column]
-        mates = [row for row in range(rows) if on[row] > 0 and on[row] >= 0.4 * on.max()]
+        mates = [row for row in range(rows) if on[row] > 0 and on[row] >= min(0.4 * on.max(), 0.5 * own[row])]
         for mate in mates[1:]:
             leader[root(mate)] = root(mates[0])
         owners.append(mates[0] if mates else None)

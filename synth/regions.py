@@ -1,5 +1,6 @@
 """Text with its place: what pages of every origin are told by."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from schemas.sample import Quad
@@ -25,3 +26,15 @@ class TextLine(TextRegion):
     """A line and its words in reading order."""
 
     words: tuple[TextWord, ...] = ()
+
+
+def joined(words: Sequence[str]) -> str:
+    """The words with single spaces between them, save between two characters of Han, kana and the like."""
+    text = ""
+    for word in words:
+        text += (" " if text and not (_is_wide(text[-1]) and _is_wide(word[:1])) else "") + word
+    return text
+
+
+def _is_wide(char: str) -> bool:
+    return "\u2e80" <= char <= "\ua4cf" or "\uf900" <= char <= "\ufaff" or "\uff00" <= char <= "\uff60"

@@ -6,7 +6,6 @@ from typing import Any, Final, NamedTuple
 from pipelines.samples.reasons import Refusal, Refused
 from schemas.sample import Turn
 
-
 MAX_TEXT: Final = 500
 """Characters of a refusal's sentence."""
 

@@ -21,6 +21,7 @@ _MAX_FACES: Final = 64
 _MAX_BYTES: Final = 100 << 20
 _THINNEST: Final = 300
 _COVERED: Final = 0.97
+_SAMPLE: Final = 20_000
 _PROBE: Final = 24
 _OTHER_STANDARDS: Final = ("CJK JP", "CJK KR", "CJK TC", "CJK HK")
 """Collections hold one set of glyphs under five standards; the mainland's face stands for all."""
@@ -179,3 +180,9 @@ def _face(path: Path, index: int, digest: str) -> Face | None:
         return None
     ImageFont.truetype(path, _PROBE, index=index).getmask("a")
     return Face(path, index, Identity(str(name), str(version), digest, index), frozenset(characters))
+
+
+def sample(passages: Sequence[str]) -> str:
+    """Some of a text, from all over it, to try fonts on."""
+    step = max(1, len(passages) // 200)
+    return "".join(passages[::step])[:_SAMPLE].translate({ord(mark): None for mark in "{}_"})

@@ -1,30 +1,24 @@
 """Pages: `PageMaker.page(index)` is a function of the settings and the index alone."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, __version__, features
 
-from schemas.sample import Quad
 from synth.page import effects, fonts, paper, typeset
 from synth.page.draw import Parameters, draw
 from synth.page.geometry import Warp, elastic_field
 from synth.page.ranges import ranges
-from synth.page.typeset import Bounds, Line, Word
-from synth.regions import TextLine, TextRegion, TextWord
+from synth.page.truth import told
+from synth.page.typeset import Line
+from synth.regions import TextLine
 from synth.seeds import generator
 from synth.text import RIGHT_TO_LEFT, Reader, builtin
-
-_PAD: Final = 1.0
-_PAD_EM: Final = 0.06
-_SLACK: Final = 1.0
-_SAMPLE: Final = 20_000
 
 cv2.setNumThreads(1)
 
@@ -85,7 +79,7 @@ class PageMaker:
             self._direction = "rtl" if settings.language in RIGHT_TO_LEFT else "ltr"
         typeset.check(self._direction)
         found = found or fonts.find(settings.fonts)
-        self.faces = found.for_text(_sample(self._passages), settings.language)
+        self.faces = found.for_text(fonts.sample(self._passages), settings.language)
 
     def page(self, index: int) -> Page:
         """The page of this index: the same bytes whoever makes it, and in whatever order."""
@@ -101,11 +95,11 @@ class PageMaker:
         warp = _warp(drawn)
         lines, truth = [], []
         for line in setter.lines(drawn.blocks, reader):
-            inside, told = _within(line, warp, (drawn.width, drawn.height))
-            if told is not None:
+            inside, known = told(line, warp.forward, (drawn.width, drawn.height))
+            if known is not None:
                 lines.append(inside)
-                truth.append(told)
-        image = _encoded(_pixels(drawn, lines, warp, self._pictures), drawn.quality)
+                truth.append(known)
+        image = encoded(_pixels(drawn, lines, warp, self._pictures), drawn.quality)
         return Page(
             image, drawn.width, drawn.height, tuple(truth), self.settings.language, self._record(drawn, lines)
         )
@@ -124,50 +118,10 @@ class PageMaker:
         }
 
 
-def _sample(passages: Sequence[str]) -> str:
-    """Some of the text, from all over it, to try fonts on."""
-    step = max(1, len(passages) // 200)
-    return "".join(passages[::step])[:_SAMPLE].translate({ord(mark): None for mark in "{}_"})
-
-
 def _warp(drawn: Parameters) -> Warp:
     alpha, sigma, seed = drawn.effects.elastic
     field = elastic_field(drawn.width, drawn.height, alpha, sigma, seed)
     return Warp(drawn.corners, drawn.document, (drawn.width, drawn.height), field)
-
-
-def _within(line: Line, warp: Warp, page: tuple[int, int]) -> tuple[Line, TextLine | None]:
-    """The line without the words that the effects push off the page, and what is told of the rest."""
-    pad = _PAD + _PAD_EM * line.size
-    quads = [_quad(word.bounds, pad, warp, page) for word in line.words]
-    kept = [(word, quad) for word, quad in zip(line.words, quads, strict=True) if quad is not None]
-    line = replace(line, words=tuple(word for word, _ in kept))
-    quad = _quad(line.bounds, pad, warp, page) if kept else None
-    if quad is None:
-        return line, None
-    words = tuple(TextWord(word.text, quad, tuple(_characters(word, warp, page))) for word, quad in kept)
-    return line, TextLine(line.text, quad, words)
-
-
-def _characters(word: Word, warp: Warp, page: tuple[int, int]) -> list[TextRegion]:
-    quads = [(text, _quad(bounds, _PAD, warp, page)) for text, bounds in word.characters]
-    return [TextRegion(text, quad) for text, quad in quads if quad is not None]
-
-
-def _quad(bounds: Bounds, pad: float, warp: Warp, page: tuple[int, int]) -> Quad | None:
-    """The corners of `bounds` and `pad` pixels more, on the page; None where the bounds lie off it."""
-    x1, y1, x2, y2 = bounds[0] - pad, bounds[1] - pad, bounds[2] + pad, bounds[3] + pad
-    corners = warp.forward(np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], np.float64))
-    return _inside(corners, page, pad)
-
-
-def _inside(corners: NDArray[np.float64], page: tuple[int, int], pad: float) -> Quad | None:
-    """`corners` to two decimals, drawn in to the page's edge where no more than the pad reaches over it."""
-    held = np.clip(corners, 0, page)
-    if np.abs(held - corners).max() > pad + _SLACK:
-        return None
-    a, b, c, d = ((round(x, 2), round(y, 2)) for x, y in held.tolist())
-    return a, b, c, d
 
 
 def _pixels(
@@ -193,7 +147,8 @@ def _bent(drawn: Parameters) -> bool:
     return not square or (left, top, right, bottom) != (0, 0, drawn.width, drawn.height)
 
 
-def _encoded(pixels: effects.Pixels, quality: int) -> bytes:
+def encoded(pixels: effects.Pixels, quality: int) -> bytes:
+    """The picture as JPEG."""
     out = BytesIO()
     Image.fromarray(pixels).save(out, "JPEG", quality=quality)
     return out.getvalue()

@@ -4,6 +4,7 @@ import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from functools import cache
+from dataclasses import asdict
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -117,3 +118,32 @@ def tokenizer() -> TagTokenizer:
     """A tokenizer of the corpora's words."""
     texts = [one.sample.text for task in TASKS for one in items(task, 36)]
     return tokenizers.train(texts, 340, 0)
+
+
+def preset_file(folder: Path) -> str:
+    """A preset of TINY's sizes whose stages take a few steps."""
+    import yaml
+
+    model = asdict(TINY)
+    del model["name"]
+    model["sides"] = list(TINY.sides)
+    stage = {
+        "length": 96,
+        "batch": 4,
+        "micro": 2,
+        "steps": 8,
+        "warmup": 2,
+        "rate": 1e-2,
+        "floor": 1e-4,
+        "pool": 32,
+    }
+    document = {
+        "model": model,
+        "tokenizer": {"base": 340, "extras": 0},
+        "stages": {
+            name: {**stage, "side": 32 if name in "23" else 16} for name in ("language", "1", "2", "3")
+        },
+    }
+    path = folder / "test.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return str(path)

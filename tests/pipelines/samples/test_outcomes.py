@@ -83,7 +83,7 @@ def test_every_record_has_one_outcome_with_a_name_of_its_own(given_: list[tuple[
     built = list(outcomes([Record(member, value) for member, value in given_], make))
     assert len(built) == len(given_)
     assert len({one.member for one in built}) == len(built)
-    assert "".join(one.member for one in built).encode()
+    assert all(one.member.encode() for one in built)
     for one in built:
         assert (one.refusal is None) == bool(one.drafts)
         assert one.refusal is None or one.refusal.reason in REASONS

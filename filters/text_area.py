@@ -1,0 +1,85 @@
+"""How much of a picture is text, and whether its caption only repeats that text.
+
+The idea of T-MARS (Maini et al., arXiv 2307.03132): a pair whose similarity comes from text in the
+picture teaches reading, not seeing. Here are the share of the area that text covers, the picture with its
+text masked (to be scored again), and the share of the caption that the picture spells out. Who finds
+the text is not this module's matter: it takes quads.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+
+from schemas.sample import Quad
+
+VERSION: Final = 1
+LIBRARIES: Final = ("numpy", "pillow")
+
+_RING: Final = 0.35
+_WORD: Final = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff]|[^\W_\u2e80-\u9fff\uf900-\ufaff]+")
+
+
+def text_mask(quads: Sequence[Quad], width: int, height: int) -> npt.NDArray[np.bool_]:
+    """(height, width): true where any of `quads` lies."""
+    image = Image.new("1", (width, height))
+    pen = ImageDraw.Draw(image)
+    for quad in quads:
+        # Pillow fills up to and with the far edge, quads end before it
+        pen.polygon([(x - 0.5, y - 0.5) for x, y in quad], fill=1)
+    return np.asarray(image, np.bool_)
+
+
+def text_share(quads: Sequence[Quad], width: int, height: int) -> float:
+    """The share of the picture's area that `quads` cover, 0 to 1; what overlaps counts once."""
+    return float(text_mask(quads, width, height).mean()) if quads else 0.0
+
+
+def masked(pixels: npt.NDArray[np.uint8], quads: Sequence[Quad]) -> npt.NDArray[np.uint8]:
+    """A copy of a (height, width, 3) picture, each quad filled with the mean colour of what surrounds it."""
+    height, width = pixels.shape[:2]
+    every = text_mask(quads, width, height)
+    filled = pixels.copy()
+    for quad in quads:
+        left, top, right, bottom = _around(quad, width, height)
+        if right <= left or bottom <= top:
+            continue
+        inside = text_mask([_moved(quad, left, top)], right - left, bottom - top)
+        part = pixels[top:bottom, left:right]
+        ring = ~every[top:bottom, left:right]
+        colour = part[ring].mean(axis=0) if ring.any() else part.reshape(-1, 3).mean(axis=0)
+        filled[top:bottom, left:right][inside] = np.rint(colour).astype(np.uint8)
+    return filled
+
+
+def repeats(caption: str, texts: Sequence[str]) -> float:
+    """The share of the caption's words (Han: characters) that the picture's `texts` hold, 0 to 1."""
+    said, shown = _words(caption), _words(" ".join(texts))
+    return sum((said & shown).values()) / max(sum(said.values()), 1)
+
+
+def _words(text: str) -> Counter[str]:
+    return Counter(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
+
+
+def _around(quad: Quad, width: int, height: int) -> tuple[int, int, int, int]:
+    """The quad's box, grown on all sides by a share of its shorter side, within the picture."""
+    xs, ys = [x for x, _ in quad], [y for _, y in quad]
+    grow = max(2.0, _RING * min(max(xs) - min(xs), max(ys) - min(ys)))
+    left, top = int(min(xs) - grow), int(min(ys) - grow)
+    return (
+        max(left, 0),
+        max(top, 0),
+        min(int(max(xs) + grow) + 1, width),
+        min(int(max(ys) + grow) + 1, height),
+    )
+
+
+def _moved(quad: Quad, left: int, top: int) -> Quad:
+    a, b, c, d = ((x - left, y - top) for x, y in quad)
+    return a, b, c, d

@@ -1,0 +1,223 @@
+"""Kills builds at random moments, again and again, and holds what they end in against an undisturbed run.
+
+    python -m tests.chaos [--kills 36] [--seed 1]        what `make chaos` runs
+
+Each round builds one corpus on one engine. At a moment drawn from the seed the driver, with or without
+its processes, or one worker's process is ended by SIGKILL; then the same command goes on. A moment is a
+phase and a delay within it, so that all phases are hit, the short ones too.
+"""
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.pipelines.crawls import build, demo, environment, funnel, litter, manifest, vlcorpus
+
+PHASES = ("measure", "dedup", "select", "compose", "shard", "card")
+
+RECIPE = """
+languages: [en, zh]
+sources: [{{id: web, path: {shards}, columns: img2dataset, max_quarantine: 0.5}}]
+shards: {{samples: 20, group: 2}}
+splits: {{val: 0.2}}
+"""
+
+
+@dataclass
+class Chaos:
+    """One crawl, its undisturbed corpus, and a seeded hand that kills."""
+
+    folder: Path
+    seed: int
+    random: random.Random = field(init=False)
+    recipe: Path = field(init=False)
+    kills: Counter[str] = field(default_factory=Counter)
+    fruitless: int = 0
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)
+        self.recipe = self.folder / "recipe.yaml"
+
+    def prepare(self, n: int, per_shard: int) -> None:
+        """Make the crawl, and the corpus that every other must equal."""
+        shards = demo(self.folder / "crawl", n, per_shard)
+        self.recipe.write_text(RECIPE.format(shards=shards))
+        build(self.recipe, "--out", self.folder / "calm", "--workers", "2")
+
+    def round(self, name: str, options: Sequence[str], kills: int) -> None:
+        """Build one corpus with so many kills on the way, then let it end and compare."""
+        corpus = self.folder / name
+        for _ in range(kills):
+            self._disturbed(corpus, options)
+        build(self.recipe, "--out", corpus, *options, limit=900)
+        self.check(corpus)
+
+    def check(self, corpus: Path) -> None:
+        """AssertionError unless the corpus is what an undisturbed run makes, with nothing left over."""
+        assert manifest(corpus) == manifest(self.folder / "calm"), f"{corpus}: another manifest"
+        done = vlcorpus("verify", corpus)
+        assert done.returncode == 0, done.stdout
+        assert litter(corpus) == [], litter(corpus)
+        counts = funnel(corpus)
+        assert counts["rows"] == counts["kept"] + counts["dropped"] + counts["quarantined"], counts
+
+    def _disturbed(self, corpus: Path, options: Sequence[str]) -> None:
+        """Start a build, do the deed at the drawn moment; the phase must have begun, or it counts as none."""
+        phase = self.random.choice(PHASES)
+        deed = self.random.choice(["driver", "driver", "group", "worker"])
+        delay = self.random.random() ** 2 * (1.5 if phase == "measure" else 0.4)
+        self._spoil(corpus, phase)
+        command = [
+            sys.executable,
+            "-m",
+            "pipelines",
+            "build",
+            str(self.recipe),
+            "--out",
+            str(corpus),
+            *options,
+        ]
+        process = subprocess.Popen(
+            command,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            text=True,
+        )
+        assert process.stderr is not None
+        begun = False
+        for line in process.stderr:
+            if line.startswith(f"{phase}: "):
+                begun = True
+                break
+        if begun:
+            time.sleep(delay)
+            self._kill(process, deed)
+            self.kills[f"{deed} in {phase}"] += 1
+        else:
+            self.fruitless += 1
+        # what is left of it says nothing more that anybody wants to know
+        process.communicate(timeout=900)
+        if begun and deed == "worker":
+            assert process.returncode == 0, "the death of a worker that no row is to blame for ended the run"
+
+    def _spoil(self, corpus: Path, phase: str) -> None:
+        """Sometimes forget that a phase is done, so that late and early phases are at work equally often."""
+        receipts = corpus / "work" / "receipts" / phase
+        if receipts.is_dir() and self.random.random() < 0.8:
+            for receipt in sorted(receipts.rglob("*.json")):
+                if self.random.random() < 0.7:
+                    receipt.unlink()
+
+    def _kill(self, process: "subprocess.Popen[str]", deed: str) -> None:
+        if deed == "group":
+            os.killpg(process.pid, signal.SIGKILL)
+        elif deed == "driver":
+            process.kill()
+        else:
+            children = workers_below(process.pid)
+            # it may have ended meanwhile
+            with suppress(ProcessLookupError):
+                if children:
+                    os.kill(self.random.choice(children), signal.SIGKILL)
+
+
+def workers_below(pid: int) -> list[int]:
+    """The isolated children among all processes below one, by number."""
+    parents: dict[int, int] = {}
+    workers = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            stat = (entry / "stat").read_text()
+            command = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
+        if b"pipelines.engines.child" in command:
+            workers.append(int(entry.name))
+    return sorted(worker for worker in workers if _is_below(worker, pid, parents))
+
+
+def _is_below(pid: int, ancestor: int, parents: dict[int, int]) -> bool:
+    while pid in parents:
+        pid = parents[pid]
+        if pid == ancestor:
+            return True
+    return False
+
+
+def main() -> None:
+    """The long form: rounds of kills on every engine, until there were enough."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--kills", type=int, default=36)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    ways = {
+        "local": ("--workers", "2"),
+        "beam": ("--engine", "beam"),
+        "beam_processes": (
+            "--engine",
+            "beam",
+            "--workers",
+            "2",
+            "--",
+            "--direct_running_mode=multi_processing",
+        ),
+        "ray": ("--engine", "ray", "--workers", "2"),
+    }
+    with tempfile.TemporaryDirectory(prefix="vlcorpus-chaos-") as folder:
+        chaos = Chaos(Path(folder), arguments.seed)
+        chaos.prepare(240, 20)
+        number = 0
+        while chaos.kills.total() < arguments.kills:
+            name = list(ways)[number % len(ways)] if number % 2 else "local"
+            chaos.round(f"{name}-{number}", ways[name], 4)
+            number += 1
+            print(f"round {number} on {name}: equal after {chaos.kills.total()} kills", flush=True)
+        for deed, count in sorted(chaos.kills.items()):
+            print(f"  {deed}: {count}")
+        lost_node(chaos)
+        print("a node lost in the middle of measure: equal")
+
+
+def lost_node(chaos: Chaos) -> None:
+    """A node of a Ray cluster is removed while it measures; the build ends well and equals the others."""
+    from tests.pipelines.engines.clusters import NODE, started
+
+    with started(nodes=2) as cluster:
+        lost = cluster.add_node(**NODE)
+        cluster.wait_for_nodes()
+        corpus = chaos.folder / "lost-node"
+        command = ["build", str(chaos.recipe), "--out", str(corpus), "--engine", "ray"]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipelines", *command, "--address", cluster.address],
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        signals = corpus / "work" / "signals"
+        until = time.monotonic() + 300
+        while process.poll() is None and not list(signals.rglob("*.parquet")) and time.monotonic() < until:
+            time.sleep(0.05)
+        cluster.remove_node(lost, allow_graceful=False)
+        _, errors = process.communicate(timeout=900)
+        assert process.returncode == 0, errors
+        chaos.check(corpus)
+
+
+if __name__ == "__main__":
+    main()

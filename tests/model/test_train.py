@@ -1,0 +1,249 @@
+"""Training runs: resumed, stopped, refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from model import journal, saved
+from model.train import LossError, TrainConfig, run
+from schemas.errors import RecipeError
+from tests.model.corpora import corpus, preset_file
+
+COUNTS = {"caption": 40, "vqa": 45, "referring": 30, "text": 30, "chat": 20}
+
+
+def config(folder: Path, out: str = "out", **given: object) -> TrainConfig:
+    """A run of stage 2 on a small corpus that lies in `folder`."""
+    if not (folder / "shards").is_dir():
+        corpus(folder, COUNTS)
+    made = TrainConfig(
+        str(folder), folder / out, ("2",), preset_file(folder), device="cpu", threads=1, checkpoint_every=3
+    )
+    return replace(made, **given)  # type: ignore[arg-type]
+
+
+def losses(made: TrainConfig, stage: str = "stage2") -> list[tuple[int, float]]:
+    return [(one["step"], one["loss"]) for one in journal.read(made.folder / stage / journal.LOG)]
+
+
+def test_all_stages(tmp_path: Path) -> None:
+    """All stages run one after the other, each from the one before, and leave models, logs and curves."""
+    made = config(tmp_path, stages=("language", "1", "2", "3"))
+    found = run(made)
+    assert list(found) == ["language", "stage1", "stage2", "stage3"]
+    metrics = json.loads((made.folder / "metrics.json").read_text())
+    for title in found:
+        folder = made.folder / title
+        model, tokenizer = saved.from_pretrained(folder)
+        assert tokenizer.size <= model.config.language.vocab
+        records = journal.read(folder / journal.LOG)
+        assert [one["step"] for one in records] == list(range(1, 9))
+        assert (folder / journal.CURVES).read_bytes().startswith(b"\x89PNG")
+        assert metrics[title]["steps"] == 8
+        assert {"tokens_per_s", "mfu", "wait"} <= records[0].keys()
+    first, second = (saved.from_pretrained(made.folder / title)[0] for title in ("language", "stage1"))
+    assert torch.equal(first.language.lm_head.weight, second.language.lm_head.weight)
+    assert not torch.equal(first.adapter.query, second.adapter.query)
+    third = journal.read(made.folder / "stage3" / journal.LOG)
+    assert set(third[0]["tasks"]) == {"chat"}
+    assert "vision" not in third[0]["gradient"]
+
+
+def test_learns(tmp_path: Path) -> None:
+    """The loss falls."""
+    made = config(tmp_path, steps=40)
+    run(made)
+    found = [loss for _, loss in losses(made)]
+    assert sum(found[-4:]) < 0.6 * sum(found[:4])
+
+
+def test_stopped_and_resumed(tmp_path: Path) -> None:
+    """A run stopped after any step and started again has the losses of one that was never stopped."""
+    whole = config(tmp_path, "whole")
+    run(whole)
+    for stop in (1, 4, 6):
+        parts = config(tmp_path, f"parts{stop}")
+        run(replace(parts, stop_after=stop))
+        assert not (parts.folder / "stage2" / "config.json").exists()
+        run(parts)
+        assert losses(parts) == losses(whole)
+    weights = [saved.read_weights(one.folder / "stage2" / saved.WEIGHTS) for one in (whole, parts)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_killed_and_resumed(tmp_path: Path) -> None:
+    """A process killed outright goes on from its checkpoint with the same losses."""
+    whole = config(tmp_path, "whole", steps=30)
+    run(whole)
+    cut = config(tmp_path, "cut", steps=30)
+    code = (
+        "from pathlib import Path; from model.train import TrainConfig, run; "
+        f"run(TrainConfig({cut.corpus!r}, Path({str(cut.out)!r}), ('2',), {cut.preset!r}, device='cpu', threads=1, "
+        "checkpoint_every=3, steps=30))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while len(losses(cut)) < 7 and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert 7 <= len(losses(cut)) < 30
+    run(cut)
+    assert losses(cut) == losses(whole)
+
+
+def test_accumulation(tmp_path: Path) -> None:
+    """Smaller micro-batches give the same step: the loss is the mean over all told tokens."""
+    one = config(tmp_path, "one", overrides={"2": {"batch": 4, "micro": 4}})
+    two = config(tmp_path, "two", overrides={"2": {"batch": 4, "micro": 1}})
+    run(one)
+    run(two)
+    assert [loss for _, loss in losses(one)] == pytest.approx([loss for _, loss in losses(two)], rel=1e-4)
+
+
+def test_done_stage_is_kept(tmp_path: Path) -> None:
+    """A stage that is done is not trained again."""
+    made = config(tmp_path)
+    first = run(made)
+    before = (made.folder / "stage2" / saved.WEIGHTS).stat().st_mtime_ns
+    assert run(made) == first
+    assert (made.folder / "stage2" / saved.WEIGHTS).stat().st_mtime_ns == before
+
+
+def test_corrupt_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the newest checkpoint is damaged the one before it is used, and said so."""
+    whole = config(tmp_path, "whole")
+    run(whole)
+    made = config(tmp_path)
+    run(replace(made, stop_after=7))
+    newest = made.folder / "stage2" / "checkpoints" / "00000006" / "model.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-9] + b"\0" * 9)
+    run(made)
+    said = capsys.readouterr().out
+    assert "00000006 is damaged" in said
+    assert "goes on after step 3" in said
+    assert losses(made) == losses(whole)
+
+
+def test_checkpoint_of_another_preset(tmp_path: Path) -> None:
+    """A checkpoint of other settings is refused by what differs."""
+    made = config(tmp_path)
+    run(replace(made, stop_after=4))
+    with pytest.raises(RecipeError, match=r"other settings \(stage differ"):
+        run(replace(made, steps=9))
+    text = Path(made.preset).read_text()
+    Path(made.preset).write_text(text.replace("mlp: 32", "mlp: 40"))
+    with pytest.raises(RecipeError, match="model differ"):
+        run(made)
+
+
+def test_stage_of_another_preset(tmp_path: Path) -> None:
+    """A stage does not start from another preset's model."""
+    made = config(tmp_path, stages=("1",))
+    run(made)
+    text = Path(made.preset).read_text()
+    Path(made.preset).write_text(text.replace("mlp: 32", "mlp: 40"))
+    with pytest.raises(RecipeError, match="another preset"):
+        run(replace(made, stages=("2",)))
+
+
+def test_loss_is_no_number(tmp_path: Path) -> None:
+    """A loss that is no number stops the run and names the batch; no checkpoint of it is left."""
+    made = config(tmp_path, overrides={"2": {"rate": 1e30, "floor": 1e30, "warmup": 0, "weight_decay": 0}})
+    with pytest.raises(LossError, match=r"the loss of step \d is (nan|inf); the batch was [0-9a-f]{8}-"):
+        run(made)
+    noted = json.loads((made.folder / "stage2" / "not_a_number-rank0.json").read_text())
+    assert noted["keys"]
+    assert not (made.folder / "stage2" / "config.json").exists()
+
+
+def test_no_gpu(tmp_path: Path) -> None:
+    """Where a GPU is asked for and none is there, that is said before anything is read."""
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(RecipeError, match="a GPU is asked for"):
+        run(config(tmp_path, device="cuda"))
+
+
+def test_wrong_settings(tmp_path: Path) -> None:
+    """Settings that cannot be are refused by name."""
+    for given, words in (
+        ({"overrides": {"2": {"batch": 3}}}, "no multiple"),
+        ({"init": {"eyes": "x"}}, "unknown eyes"),
+        ({"init": {"vision": "nowhere"}}, "not there"),
+        ({"precision": "int4"}, "int4"),
+        ({"stages": ("4",)}, "no stage '4'"),
+    ):
+        with pytest.raises(RecipeError, match=words):
+            run(config(tmp_path, **given))
+
+
+def test_bf16(tmp_path: Path) -> None:
+    """bf16 autocast trains to nearly the same losses."""
+    whole, half = config(tmp_path, "whole"), config(tmp_path, "half", precision="bf16")
+    run(whole)
+    run(half)
+    assert [loss for _, loss in losses(half)] == pytest.approx([loss for _, loss in losses(whole)], rel=0.1)
+
+
+RANKS = """
+import sys
+from pathlib import Path
+import torch
+from model.train import TrainConfig, run
+rank = int(sys.argv[1])
+stop = int(sys.argv[3]) or None
+run(TrainConfig({corpus!r}, Path(sys.argv[2]), ('1', '2'), {preset!r}, device='cpu', threads=1, checkpoint_every=3,
+    stop_after=stop, overrides={{'2': {{'batch': 4, 'micro': 2}}}}), rank, 2)
+"""
+
+
+def _two_ranks(made: TrainConfig, out: Path, stop: int) -> None:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        **os.environ,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "GLOO_SOCKET_IFNAME": "lo",
+    }
+    code = RANKS.format(corpus=made.corpus, preset=made.preset)
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(rank), str(out), str(stop)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    told = [one.communicate(timeout=240)[0] for one in ranks]
+    assert [one.returncode for one in ranks] == [0, 0], "\n".join(told)
+
+
+def test_two_ranks(tmp_path: Path) -> None:
+    """Two sharded ranks train, learn from every sample once an epoch, and resume with the same losses."""
+    made = config(tmp_path)
+    _two_ranks(made, tmp_path / "whole", 0)
+    _two_ranks(made, tmp_path / "cut", 4)
+    _two_ranks(made, tmp_path / "cut", 0)
+    whole, cut = (config(tmp_path, name) for name in ("whole", "cut"))
+    assert [step for step, _ in losses(whole)] == list(range(1, 9))
+    assert losses(cut) == losses(whole)
+    model, _ = saved.from_pretrained(whole.folder / "stage2")
+    assert all(torch.isfinite(one).all() for one in model.parameters())
+    assert losses(whole, "stage1")[-1][1] < losses(whole, "stage1")[0][1]

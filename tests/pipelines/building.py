@@ -1,0 +1,76 @@
+"""Whole builds in a test: a recipe as a dict, an output folder, and what each phase did."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.build import Build
+from pipelines.claim import claimed
+from pipelines.engines.local import LocalEngine
+from pipelines.layout import Layout
+from pipelines.manifest import Results
+from pipelines.verdicts import Verdicts
+from schemas.recipe import Recipe
+
+
+@dataclass
+class Heard:
+    """A reporter that keeps what it is told: phase -> (tasks, done before)."""
+
+    phases: dict[str, tuple[int, int]] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+
+    def begin(self, phase: str, tasks: int, done: int) -> None:
+        self.phases[phase] = (tasks, done)
+
+    def rows(self, count: int) -> None: ...
+
+    def task(self, receipt: dict[str, Any]) -> None: ...
+
+    def end(self) -> None: ...
+
+    def say(self, sentence: str) -> None:
+        self.said.append(sentence)
+
+    def close(self) -> None: ...
+
+    @property
+    def ran(self) -> dict[str, int]:
+        """How many tasks of each phase ran now."""
+        return {phase: tasks - done for phase, (tasks, done) in self.phases.items()}
+
+
+@contextlib.contextmanager
+def engine(workers: int = 1) -> Iterator[LocalEngine]:
+    """A local engine that is closed at the end."""
+    made = LocalEngine(workers)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def build(recipe: dict[str, Any], out: Path, until: str = "card", workers: int = 1) -> tuple[Results, Heard]:
+    """Run a recipe on local workers; its results and what was reported."""
+    heard = Heard()
+    layout = Layout(str(out), "test")
+    with claimed(layout), engine(workers) as made:
+        made.open(layout)
+        work = Build(Recipe.model_validate(recipe), layout, made, heard, Verdicts())
+        return work.run(until), heard
+
+
+def table(out: Path, kind: str) -> pa.Table:
+    """All of work/<kind>, in order of source and shard."""
+    paths = sorted((out / "work" / kind).rglob("*.parquet"))
+    return pa.concat_tables([pq.ParquetFile(path).read() for path in paths])
+
+
+def rows(out: Path, kind: str) -> list[dict[str, Any]]:
+    """All rows of work/<kind>."""
+    return list(table(out, kind).to_pylist())
