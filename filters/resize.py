@@ -3,6 +3,7 @@
 import hashlib
 import io
 from dataclasses import dataclass
+from typing import Any
 
 from PIL import Image
 
@@ -31,15 +32,30 @@ def resized(data: bytes, form: str, resize: Resize) -> Resized:
         # decode at a lower resolution only where twice the wanted size is still there to filter from
         image.draft(image.mode, (2 * resize.max_side, 2 * resize.max_side))
     width, height = fitted(image.width, image.height, resize.max_side)
-    if image.mode in ("P", "1", "PA"):
-        image = image.convert("RGBA" if "transparency" in image.info or image.mode == "PA" else "RGB")
-    small = image.resize((width, height), Image.Resampling.LANCZOS)
     target = form if form in ("JPEG", "WEBP", "PNG") else "PNG"
+    profile = image.info.get("icc_profile")
+    mode = _mode(image, target)
+    if mode != image.mode:
+        # a profile of inks says nothing of colours
+        profile = profile if image.mode not in ("CMYK", "LAB", "F") else None
+        image = image.convert(mode)
+    small = image.resize((width, height), Image.Resampling.LANCZOS)
+    # no comment, EXIF or colour key of the larger one
+    small.info = {}
     out = io.BytesIO()
-    options: dict[str, int] = {} if target == "PNG" else {"quality": resize.quality}
-    small.save(out, target, **options)
+    options: dict[str, Any] = {} if target == "PNG" else {"quality": resize.quality}
+    small.save(out, target, icc_profile=profile, **options)
     body = out.getvalue()
     return Resized(body, target, width, height, hashlib.sha256(body).hexdigest())
+
+
+def _mode(image: Image.Image, target: str) -> str:
+    """The mode in which the picture can be filtered, and written as `target`."""
+    if image.mode == "PA" or "transparency" in image.info:
+        return "RGBA"
+    if image.mode in ("P", "1") or (image.mode in ("CMYK", "LAB") and target != "JPEG"):
+        return "RGB"
+    return "L" if image.mode == "F" else image.mode
 
 
 def fitted(width: int, height: int, max_side: int) -> tuple[int, int]:

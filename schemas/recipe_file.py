@@ -45,11 +45,8 @@ def parse(text: str, name: str, extra: dict[str, Any] | None = None) -> Recipe:
     """
     if len(text) > MAX_BYTES:
         raise RecipeError(f"{name}: a recipe of more than {MAX_BYTES:,} characters is not read")
-    loader = _Loader(text)
     try:
-        root = loader.get_single_node()
-        _limit(root, name)
-        record = loader.construct_document(root) if root is not None else {}
+        root, record = _read(text, name)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
@@ -58,8 +55,6 @@ def parse(text: str, name: str, extra: dict[str, Any] | None = None) -> Recipe:
         raise RecipeError(f"{name}: not valid YAML: {str(error).splitlines()[0]}") from error
     except RecursionError as error:
         raise RecipeError(f"{name}: nested too deeply to be a recipe") from error
-    finally:
-        loader.dispose()
     if not isinstance(record, dict):
         raise RecipeError(f"{name}: a recipe is a map of keys to values, this is a {type(record).__name__}")
     try:
@@ -71,6 +66,17 @@ def parse(text: str, name: str, extra: dict[str, Any] | None = None) -> Recipe:
         problems = [p for p in problems if p["type"] != "too_short" or p["loc"] not in wrong_inside]
         sentences = [_sentence(problem, root, name) for problem in problems]
         raise RecipeError("\n".join(dict.fromkeys(sentences[:5]))) from error
+
+
+def _read(text: str, name: str) -> tuple[yaml.Node | None, Any]:
+    """The text's node, for line numbers, and its value."""
+    loader = _Loader(text)
+    try:
+        root = loader.get_single_node()
+        _limit(root, name)
+        return root, loader.construct_document(root) if root is not None else {}
+    finally:
+        loader.dispose()
 
 
 def _limit(root: yaml.Node | None, name: str) -> None:
@@ -138,11 +144,11 @@ def _allowed(where: Path) -> str:
 
 
 def _fields(model: type[BaseModel], where: Path) -> list[str]:
-    """The names of the fields at a path below `model`."""
+    """The names of the fields at a path below `model`; indexes of lists and keys of maps are passed over."""
     for part in where:
-        if isinstance(part, int):
+        if part not in model.model_fields:
             continue
-        inner = _model_in(model.model_fields[part].annotation) if part in model.model_fields else None
+        inner = _model_in(model.model_fields[str(part)].annotation)
         if inner is None:
             return []
         model = inner

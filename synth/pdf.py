@@ -10,7 +10,7 @@ from io import BytesIO
 from typing import Any, Final
 
 import numpy as np
-import pypdfium2
+import pypdfium2  # type: ignore[import-untyped]
 
 from schemas.errors import RowError
 from synth.documents import DocumentPage, PageFailure

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import cv2
 import numpy as np
-import pypdfium2.raw as pdfium
+import pypdfium2.raw as pdfium  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from schemas.sample import Quad

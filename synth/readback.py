@@ -52,10 +52,11 @@ class RapidReader:
             f"{engine}.intra_op_num_threads": threads,
             f"{engine}.inter_op_num_threads": 1,
         }
-        self._engine = RapidOCR(params=parameters)
+        self._engine: Any = RapidOCR(params=parameters)
         # the recogniser, and with it its alphabet, is loaded by the first reading
         self._engine(np.full((48, 320, 3), 255, np.uint8), use_det=False, use_cls=False)
-        self.alphabet = frozenset(self._engine.text_rec.postprocess_op.character)
+        recogniser: Any = self._engine.text_rec
+        self.alphabet = frozenset(recogniser.postprocess_op.character)
 
     def read(self, pixels: Pixels) -> list[Found]:
         """The lines found on a (height, width, 3) RGB picture."""

@@ -26,6 +26,7 @@ _SIZES: Final = (22, 90)
 _TRIES: Final = 24
 _APART: Final = 0.06
 _MOST: Final = 6
+_WORDS_TRIED: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ class SceneMaker:
         free = np.ones(pixels.shape[:2], np.bool_)
         lines, names = [], set()
         for sign in drawn.signs:
-            line, size = self._line(sign, reader)
+            line, size = self._line(sign, reader, drawn.width)
             corners = _place(sign, size, pixels, free) if line else None
             if line is None or corners is None:
                 continue
@@ -149,13 +150,13 @@ class SceneMaker:
         crop = photos.draw(generator(drawn.background[2], "scene photo"), whole=False)
         return np.array(photos.render(crop, *size))
 
-    def _line(self, sign: Sign, reader: Reader) -> tuple[typeset.Line | None, tuple[int, int]]:
+    def _line(self, sign: Sign, reader: Reader, width: int) -> tuple[typeset.Line | None, tuple[int, int]]:
         """The text of a sign on a patch of its own, and that patch's size."""
         high = round(sign.size * 1.25)
-        cell = Cell(high / 4, high / 8, sign.size * sign.length, high, "left")
-        block = Block(sign.face, (Box(cell, 1.0, (0, 0, 0)),))
+        cell = Cell(high / 4, high / 8, min(sign.size * sign.length, 0.7 * width), high, "left")
+        blocks = (Block(sign.face, (Box(cell, 1.0, (0, 0, 0)),)),) * _WORDS_TRIED
         setter = typeset.Setter(self.faces, self._direction)
-        line = next(setter.lines((block,), reader), None)
+        line = next(setter.lines(blocks, reader), None)
         if line is None:
             return None, (0, 0)
         return line, (round(line.bounds[2] + high / 4), round(high * 1.25))
@@ -213,7 +214,7 @@ def _paint(
 
     def laid(mask: NDArray[np.uint8]) -> NDArray[np.float32]:
         warped = cv2.warpPerspective(mask, shift @ matrix @ back, shape, flags=cv2.INTER_LINEAR)
-        return np.asarray(warped, np.float32)[..., None] / 255
+        return np.asarray(warped, np.float32)[..., None] / np.float32(255)
 
     under = laid(np.full((size[1], size[0]), 255, np.uint8))
     ground = (pixels * under).sum(axis=(0, 1)) / max(float(under.sum()), 1.0)
@@ -235,8 +236,8 @@ def _blend(pixels: effects.Pixels, share: NDArray[np.float32], colour: NDArray[n
 def _contrast(ground: NDArray[np.float64], hue: Colour) -> NDArray[np.float64]:
     """A shade of `hue`, far lighter than `ground` or far darker."""
     light = float(ground @ np.array([0.3, 0.59, 0.11]))
-    far = np.full(3, 0.0 if light > 120 else 255.0)
-    return np.rint(0.8 * far + 0.2 * np.array(hue, np.float64))
+    far = 0.0 if light > 120 else 255.0
+    return np.array([round(0.8 * far + 0.2 * part) for part in hue], np.float64)
 
 
 def _carried(matrix: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -100,8 +100,8 @@ def _line(row: Sequence[Spot], above: int) -> TextLine:
             parts.append([word])
     words = tuple(TextWord(as_drawn("".join(one.text for one in part)), _quad(part, above)) for part in parts)
     text = words[0].text
-    for part, word in zip(parts[1:], words[1:], strict=True):
-        text += (" " if part[0].space else "") + word.text
+    for part, told in zip(parts[1:], words[1:], strict=True):
+        text += (" " if part[0].space else "") + told.text
     return TextLine(text, _quad(row, above), words)
 
 

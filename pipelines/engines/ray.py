@@ -37,6 +37,9 @@ RETRIES = 3
 
 PARTITION = "__partition__"
 
+SETTINGS = 4
+"""The number of HTTP/2's frame SETTINGS."""
+
 CURRENT = "/tmp/ray/ray_current_cluster"
 """Where `ray start` notes its address; a head that was killed leaves it behind."""
 
@@ -262,16 +265,28 @@ def _found() -> str:
 
 
 def _answers(address: str) -> None:
-    """InputError unless something listens at host:port."""
+    """InputError unless a gRPC server listens at host:port; with any other Ray would wait for ever."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit() or int(port) > 65_535:
         raise InputError(
             f"{address!r} is no address of a Ray cluster: give host:port, ray://host:port or auto"
         )
     try:
-        socket.create_connection((host, int(port)), PATIENCE).close()
+        with socket.create_connection((host, int(port)), PATIENCE) as connection:
+            # with TLS the greeting is another one
+            if os.environ.get("RAY_USE_TLS") in ("1", "true") or _greets(connection):
+                return
+        reason = "what listens there is no Ray cluster"
     except OSError as error:
-        raise InputError(
-            f"no Ray cluster answers at {address} ({error.strerror or 'no answer'}): check the address, or "
-            "leave --address out to use this machine"
-        ) from error
+        reason = error.strerror or "no answer"
+    raise InputError(
+        f"no Ray cluster answers at {address} ({reason}): check the address, or leave --address out to use "
+        "this machine"
+    )
+
+
+def _greets(connection: socket.socket) -> bool:
+    """Whether the other side answers HTTP/2's preface and empty SETTINGS with SETTINGS of its own (RFC 9113)."""
+    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, SETTINGS, 0, 0, 0, 0, 0)))
+    header = connection.recv(9, socket.MSG_WAITALL)
+    return len(header) == 9 and header[3] == SETTINGS

@@ -173,10 +173,15 @@ class Setter:
             for at, char in enumerate(match[0], match.start()):
                 pen = y + at * size
                 bounds = _ink(font, char, (x, pen), "mt", "ttb")
-                pieces.append(Piece(char, x, pen, bounds))
+                # a font may lack the upright form of a stop and draw nothing: then nothing is told
+                if bounds[2] > bounds[0]:
+                    pieces.append(Piece(char, x, pen, bounds))
+            if not pieces:
+                continue
             letters = tuple((piece.text, piece.bounds) for piece in pieces) if self.characters else ()
             bounds = union([piece.bounds for piece in pieces])
-            yield Word(match[0], text[end : match.start()], bounds, tuple(pieces), letters)
+            word = "".join(piece.text for piece in pieces)
+            yield Word(word, text[end : match.start()], bounds, tuple(pieces), letters)
             end = match.end()
 
 

@@ -44,7 +44,7 @@ def environment(poisoned: bool = False) -> dict[str, str]:
 
 
 def vlcorpus(
-    *arguments: str | Path, cwd: Path | None = None, poisoned: bool = False, limit: float = 300
+    *arguments: str | Path, cwd: Path | None = None, poisoned: bool = False, limit: float = 600
 ) -> subprocess.CompletedProcess[str]:
     """Run the command as a user does."""
     command = [sys.executable, "-m", "pipelines", *map(str, arguments)]

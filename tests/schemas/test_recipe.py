@@ -195,9 +195,12 @@ def test_the_default_recipe() -> None:
 
 
 def test_every_recipe_that_comes_along() -> None:
-    """Every recipe of the repository parses."""
-    for path in default_path().parent.glob("*.yaml"):
-        from_file(str(path))
+    """Every recipe of the repository parses; the default one takes its sources from the command line."""
+    paths = sorted(default_path().parent.glob("*.yaml"))
+    assert default_path() in paths
+    for path in paths:
+        if path != default_path():
+            from_file(str(path))
 
 
 def test_the_schema() -> None:

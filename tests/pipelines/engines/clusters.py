@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-NODE = {"num_cpus": 2, "object_store_memory": 100 * 1024 * 1024, "include_dashboard": False}
+NODE = {"num_cpus": 1, "object_store_memory": 100 * 1024 * 1024, "include_dashboard": False}
 
 
 @contextmanager

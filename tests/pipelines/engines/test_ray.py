@@ -60,14 +60,14 @@ def test_more_gpus_than_there_are(engine: RayEngine) -> None:
     with pytest.raises(InputError, match=r"4 GPUs a worker \(resources\.phases\.measure\.gpus\).*has 0"):
         engine.map(wanted, [{"numbers": [1]}])
     wanted = replace(step("Sums"), resources=Resources(cpus=400))
-    with pytest.raises(InputError, match=r"400 CPUs a worker .*has 6"):
+    with pytest.raises(InputError, match=r"400 CPUs a worker .*has 3"):
         engine.map(wanted, [{"numbers": [1]}])
 
 
 def test_more_than_a_node_has(engine: RayEngine) -> None:
     """A worker that fits the whole cluster but no single node of it is refused at once."""
-    wanted = replace(step("Sums"), resources=Resources(cpus=5))
-    with pytest.raises(InputError, match=r"5 CPUs a worker .*no node"):
+    wanted = replace(step("Sums"), resources=Resources(cpus=2))
+    with pytest.raises(InputError, match=r"2 CPUs a worker .*no node"):
         engine.map(wanted, [{"numbers": [1]}])
     wanted = replace(step("Sums"), resources=Resources(memory_bytes=10**15))
     with pytest.raises(InputError, match=r"memory a worker .*no node"):
@@ -103,15 +103,14 @@ def test_no_address(address: str) -> None:
         RayEngine(None, address)
 
 
-@pytest.mark.slow
 def test_somebody_else_answers() -> None:
-    """A server that is no Ray cluster is one sentence, not a hang."""
+    """A server that is no Ray cluster, and says nothing, is one sentence, not a hang."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         since = time.monotonic()
         with pytest.raises(InputError, match=rf"no Ray cluster .*{address}"):
             RayEngine(None, address)
-        assert time.monotonic() - since < 60
+        assert time.monotonic() - since < 20
 
 
 def test_the_address_that_a_killed_head_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,77 @@
+"""What `vlcorpus status` says of a folder."""
+
+import io
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from rich.console import Console
+
+from pipelines import status
+from schemas.errors import InputError
+from tests.pipelines.crawls import build, demo, vlcorpus
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus of three shards."""
+    folder = tmp_path_factory.mktemp("status")
+    build(demo(folder / "demo", 180, 60), "--out", folder / "corpus", "--max-quarantine", "1")
+    return folder / "corpus"
+
+
+def text(found: status.Status) -> str:
+    out = io.StringIO()
+    status.show(found, Console(file=out, width=200))
+    return out.getvalue()
+
+
+def test_a_finished_corpus(corpus: Path) -> None:
+    """Tasks done by phase, rows, and why rows are in quarantine."""
+    found = status.read(str(corpus))
+    assert (found.running, found.finished, found.rows) == (False, True, 180)
+    assert found.tasks["measure"] == 3
+    assert found.tasks["select"] == 1
+    assert sum(found.quarantined.values()) > 0
+    assert found.phase == "card"
+    shown = text(found)
+    assert "state: finished" in shown
+    assert "rows measured: 180" in shown
+    for error, count in found.quarantined.items():
+        assert f"quarantined: {error}: {count}" in shown
+
+
+def test_a_failed_run(corpus: Path, tmp_path: Path) -> None:
+    """What ended the last run, and in which phase."""
+    own = tmp_path / "corpus"
+    shutil.copytree(corpus, own)
+    (tmp_path / "r.yaml").write_text(
+        yaml.safe_dump({"sources": [{"id": "input", "path": str(tmp_path / "no")}]})
+    )
+    assert vlcorpus("build", tmp_path / "r.yaml", "--out", own).returncode == 1
+    shown = text(status.read(str(own)))
+    assert "last run failed" in shown
+    assert str(tmp_path / "no") in shown
+
+
+def test_an_unfinished_corpus(corpus: Path, tmp_path: Path) -> None:
+    """Without a manifest it is not finished, and says how to go on; verdicts count as rows given up."""
+    own = tmp_path / "corpus"
+    shutil.copytree(corpus, own)
+    (own / "manifest.json").unlink()
+    (own / "work" / "verdicts" / "input").mkdir(parents=True)
+    verdicts = '[{"member": "a", "kind": "crash"}, {"member": "b", "kind": "deadline"}]'
+    (own / "work" / "verdicts" / "input" / "00000.json").write_text(verdicts)
+    found = status.read(str(own))
+    assert not found.finished
+    assert found.verdicts == 2
+    assert "not finished (last in phase card); run it again to go on" in text(found)
+
+
+def test_no_corpus(tmp_path: Path) -> None:
+    """A folder that holds no corpus is a sentence."""
+    with pytest.raises(InputError, match=r"holds no corpus"):
+        status.read(str(tmp_path))
+    with pytest.raises(InputError, match=r"holds no corpus"):
+        status.read(str(tmp_path / "missing"))
