@@ -8,13 +8,13 @@ PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint co
 
 .PHONY: install corpus test check bench chaos system clean
 
-# what a build needs; `install` adds every extra and the development tools
+# what the demo needs, a CLIP scorer included; `install` adds every extra and the development tools
 .venv/base: pyproject.toml constraints.txt
 	@command -v $(PYTHON) > /dev/null || { echo "needs Python 3.11: set PYTHON=/path/to/python3.11"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing into .venv"
 	@$(PIP) --upgrade pip
-	@$(PIP) --editable .
+	@$(PIP) --editable '.[clip]'
 	@touch $@
 
 .venv/full: .venv/base

@@ -14,25 +14,39 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw
 
 from schemas.sample import Quad
 
 VERSION: Final = 1
-LIBRARIES: Final = ("numpy", "pillow")
+LIBRARIES: Final = ("numpy",)
 
 _RING: Final = 0.35
 _WORD: Final = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff]|[^\W_\u2e80-\u9fff\uf900-\ufaff]+")
 
 
 def text_mask(quads: Sequence[Quad], width: int, height: int) -> npt.NDArray[np.bool_]:
-    """(height, width): true where any of `quads` lies."""
-    image = Image.new("1", (width, height))
-    pen = ImageDraw.Draw(image)
+    """(height, width): true for the pixels whose centres lie in any of `quads` (by the even-odd rule)."""
+    mask = np.zeros((height, width), np.bool_)
     for quad in quads:
-        # Pillow fills up to and with the far edge, quads end before it
-        pen.polygon([(x - 0.5, y - 0.5) for x, y in quad], fill=1)
-    return np.asarray(image, np.bool_)
+        left, top = (max(int(min(values)), 0) for values in zip(*quad, strict=True))
+        right, bottom = (
+            min(int(max(values)) + 1, side)
+            for values, side in zip(zip(*quad, strict=True), (width, height), strict=True)
+        )
+        if left < right and top < bottom:
+            mask[top:bottom, left:right] |= _inside(quad, left, top, right, bottom)
+    return mask
+
+
+def _inside(quad: Quad, left: int, top: int, right: int, bottom: int) -> npt.NDArray[np.bool_]:
+    """(bottom - top, right - left): whether each pixel's centre lies in the quad."""
+    x = np.arange(left, right)[None, :] + 0.5
+    y = np.arange(top, bottom)[:, None] + 0.5
+    inside = np.zeros((bottom - top, right - left), np.bool_)
+    for (x1, y1), (x2, y2) in zip(quad, (*quad[1:], quad[0]), strict=True):
+        if y1 != y2:
+            inside ^= ((y1 > y) != (y2 > y)) & (x < x1 + (y - y1) * (x2 - x1) / (y2 - y1))
+    return inside
 
 
 def text_share(quads: Sequence[Quad], width: int, height: int) -> float:

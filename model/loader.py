@@ -39,7 +39,11 @@ _DROPS_AFTER: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """What the loader reads, and how it makes batches of it."""
+    """What the loader reads, and how it makes batches of it.
+
+    `micro`: sequences of a batch; `unit`: sequences of a step, so that no batch is short where the pool holds
+    as many; `pool`: samples that a worker packs at once.
+    """
 
     store: Store
     strata: tuple[Stratum, ...]
@@ -57,6 +61,7 @@ class Feed:
     fixed: bool = True
     endless: bool = True
     pool: int = 1024
+    unit: int = 1
     too_long: Literal["drop", "refuse"] = "drop"
     max_drop: float = 0.5
 
@@ -214,12 +219,21 @@ class PackedStream:
         ready: list[Bin[Group]] = []
         kept: list[Bin[Group]] = []
         for bins in packed.values():
-            whole = ended or not self.feed.pack
-            now, later = (bins, []) if whole else parted(bins, lambda member: ages[id(member)] < WAITS)
+            now, later = (
+                (bins, [])
+                if ended or not self.feed.pack
+                else parted(bins, lambda member: ages[id(member)] < WAITS)
+            )
             ready += now
             kept += later
         if not ready:
             ready, kept = kept, []
+        if not ended:
+            whole = next(
+                (size for size in (self.feed.unit, self.feed.micro) if size <= len(ready)), len(ready)
+            )
+            rest = len(ready) % whole
+            ready, kept = ready[: len(ready) - rest], kept + ready[len(ready) - rest :]
         stay = {id(member) for one in kept for group in one.contents for member in group.members}
         self._pool = [replace(one, age=one.age + 1) for one in self._pool if id(one.member) in stay]
         if self.feed.endless:

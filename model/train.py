@@ -81,10 +81,12 @@ def run(config: TrainConfig, rank: int = 0, world: int = 1, local_rank: int | No
     with parallel.process_group(rank, world, device):
         place = _Place(config, rank, world, device)
         tokenizer = _tokenizer(place)
-        return {
-            stage.title: _stage(place, stage, tokenizer)
-            for stage in (_stage_config(config, name) for name in config.stages)
-        }
+        found: dict[str, Any] = {}
+        for stage in [_stage_config(config, name) for name in config.stages]:
+            found[stage.title] = _stage(place, stage, tokenizer)
+            if not found[stage.title]["finished"]:
+                break
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +229,7 @@ class _Trainer:
             strata=shards.find(place.store, place.config.split, stage.tasks),
             length=stage.length,
             micro=stage.micro,
+            unit=stage.batch // place.world,
             side=stage.side,
             queries=place.model.adapter.queries,
             seed=place.config.seed,

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -16,7 +17,7 @@ from pipelines.layout import Layout
 from pipelines.parquet import read_table
 from schemas.errors import InputError
 
-SHARES = (0.95, 0.9, 0.8, 0.7, 0.5, 0.3, 0.14)
+SHARES = (0.95, 0.9, 0.7, 0.5, 0.3, 0.14)
 
 LEAST = 20
 """Languages of a source with fewer scored rows are shown together."""
@@ -72,7 +73,7 @@ def curves(folder: str) -> list[Curve]:
 
 def show(found: Sequence[Curve], console: Console) -> None:
     """Print, for each curve, the threshold that keeps each of SHARES."""
-    table = Table("source", "language", "rows", *(f"{share:.0%}" for share in SHARES))
+    table = Table("source", "language", "rows", *(f"{share:.0%}" for share in SHARES), box=box.SIMPLE_HEAD)
     for column in table.columns[2:]:
         column.justify = "right"
     for curve in found:

@@ -22,15 +22,23 @@ class DetectorSettings(Settings):
     )
     revision: str | None = Field(None, description="of a checkpoint on the hub: a branch, tag or commit")
     floor: Fraction = Field(0.05, description="boxes below this score are not even written down")
-    per_phrase: int = Field(10, ge=1, le=100, description="boxes of one phrase that are written down, best first")
-    threshold: Fraction = Field(0.65, description="boxes below this score are left out; moving it detects nothing anew")
-    nms: Fraction = Field(0.5, description="of boxes, whatever their phrases, that overlap more the best is kept")
+    per_phrase: int = Field(
+        10, ge=1, le=100, description="boxes of one phrase that are written down, best first"
+    )
+    threshold: Fraction = Field(
+        0.65, description="boxes below this score are left out; moving it detects nothing anew"
+    )
+    nms: Fraction = Field(
+        0.5, description="of boxes, whatever their phrases, that overlap more the best is kept"
+    )
     threads: int = Field(1, ge=1, le=1024, description="threads that the detector computes with on a CPU")
 
     @model_validator(mode="after")
     def _above_floor(self) -> "DetectorSettings":
         if self.threshold < self.floor:
-            raise ValueError(f"threshold {self.threshold:g} is below floor {self.floor:g}; lower the floor too")
+            raise ValueError(
+                f"threshold {self.threshold:g} is below floor {self.floor:g}; lower the floor too"
+            )
         return self
 
 

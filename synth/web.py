@@ -184,7 +184,8 @@ class _Answers:
         if request.is_navigation_request():
             # the first is ours; any other is a frame, a refresh or a redirect
             if self._begun:
-                route.abort()
+                # to give them up would show the browser's own page of errors instead of the document
+                route.fulfill(status=204)
                 return
             self._begun = True
             headers = {"Content-Security-Policy": _POLICY}

@@ -39,13 +39,13 @@ class Chaos:
 
     folder: Path
     seed: int
-    random: random.Random = field(init=False)
+    hand: random.Random = field(init=False)
     recipe: Path = field(init=False)
     kills: Counter[str] = field(default_factory=Counter)
     fruitless: int = 0
 
     def __post_init__(self) -> None:
-        self.random = random.Random(self.seed)
+        self.hand = random.Random(self.seed)
         self.recipe = self.folder / "recipe.yaml"
 
     def prepare(self, n: int, per_shard: int) -> None:
@@ -73,9 +73,9 @@ class Chaos:
 
     def _disturbed(self, corpus: Path, options: Sequence[str]) -> None:
         """Start a build, do the deed at the drawn moment; the phase must have begun, or it counts as none."""
-        phase = self.random.choice(PHASES)
-        deed = self.random.choice(["driver", "driver", "group", "worker"])
-        delay = self.random.random() ** 2 * (1.5 if phase == "measure" else 0.4)
+        phase = self.hand.choice(PHASES)
+        deed = self.hand.choice(["driver", "driver", "group", "worker"])
+        delay = self.hand.random() ** 2 * (1.5 if phase == "measure" else 0.4)
         self._spoil(corpus, phase)
         command = [
             sys.executable,
@@ -115,9 +115,9 @@ class Chaos:
     def _spoil(self, corpus: Path, phase: str) -> None:
         """Sometimes forget that a phase is done, so that late and early phases are at work equally often."""
         receipts = corpus / "work" / "receipts" / phase
-        if receipts.is_dir() and self.random.random() < 0.8:
+        if receipts.is_dir() and self.hand.random() < 0.8:
             for receipt in sorted(receipts.rglob("*.json")):
-                if self.random.random() < 0.7:
+                if self.hand.random() < 0.7:
                     receipt.unlink()
 
     def _kill(self, process: "subprocess.Popen[str]", deed: str) -> None:
@@ -130,7 +130,7 @@ class Chaos:
             # it may have ended meanwhile
             with suppress(ProcessLookupError):
                 if children:
-                    os.kill(self.random.choice(children), signal.SIGKILL)
+                    os.kill(self.hand.choice(children), signal.SIGKILL)
 
 
 def workers_below(pid: int) -> list[int]:

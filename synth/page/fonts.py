@@ -24,6 +24,17 @@ _THINNEST: Final = 300
 _COVERED: Final = 0.97
 _SAMPLE: Final = 20_000
 _PROBE: Final = 24
+_BROKEN: Final = (
+    OSError,
+    TTLibError,
+    struct.error,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+)
+"""What Pillow and fontTools raise for a damaged font."""
 _OTHER_STANDARDS: Final = ("CJK JP", "CJK KR", "CJK TC", "CJK HK")
 """Collections hold one set of glyphs under five standards; the mainland's face stands for all."""
 _HINT: Final = {
@@ -94,7 +105,10 @@ class Face:
             return False
         # hinting draws one outline in two ways, so what comes near the missing box is compared by outline
         near = missing is not None and max(abs(a - b) for a, b in zip(box, missing, strict=True)) <= 1
-        return not near or self._outline(char) != self._outline(None)
+        try:
+            return not near or self._outline(char) != self._outline(None)
+        except _BROKEN:
+            return False
 
     def _outline(self, char: str | None) -> object:
         """The outline of a character, or of the glyph for missing ones."""
@@ -179,15 +193,7 @@ def _read_as(path: Path, size: int, changed: int) -> tuple[tuple[Face, ...], str
         digest = hashlib.sha256(data).hexdigest()
         count = struct.unpack(">I", data[8:12])[0] if data[:4] == b"ttcf" else 1
         faces = [_face(path, index, digest) for index in range(min(count, _MAX_FACES))]
-    except (
-        OSError,
-        TTLibError,
-        struct.error,
-        ValueError,
-        LookupError,
-        AssertionError,
-        AttributeError,
-    ) as error:
+    except _BROKEN as error:
         return (), f"unreadable: {type(error).__name__}"
     fit = [face for face in faces if face is not None]
     return tuple(fit), "" if fit else "too thin, for other Han standards, or without a character map"

@@ -3,8 +3,8 @@
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
-from functools import cache
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 from PIL import Image, ImageDraw

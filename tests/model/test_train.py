@@ -104,8 +104,8 @@ def test_killed_and_resumed(tmp_path: Path) -> None:
 
 def test_accumulation(tmp_path: Path) -> None:
     """Smaller micro-batches give the same step: the loss is the mean over all told tokens."""
-    one = config(tmp_path, "one", overrides={"2": {"batch": 4, "micro": 4}})
-    two = config(tmp_path, "two", overrides={"2": {"batch": 4, "micro": 1}})
+    one = config(tmp_path, "one", overrides={"2": {"batch": 4, "micro": 4, "pool": 128}})
+    two = config(tmp_path, "two", overrides={"2": {"batch": 4, "micro": 1, "pool": 128}})
     run(one)
     run(two)
     assert [loss for _, loss in losses(one)] == pytest.approx([loss for _, loss in losses(two)], rel=1e-4)
@@ -160,7 +160,9 @@ def test_stage_of_another_preset(tmp_path: Path) -> None:
 def test_loss_is_no_number(tmp_path: Path) -> None:
     """A loss that is no number stops the run and names the batch; no checkpoint of it is left."""
     made = config(tmp_path, overrides={"2": {"rate": 1e30, "floor": 1e30, "warmup": 0, "weight_decay": 0}})
-    with pytest.raises(LossError, match=r"the loss of step \d is (nan|inf); the batch was [0-9a-f]{8}-"):
+    with pytest.raises(
+        LossError, match=r"the loss of step \d of stage2 is (nan|inf); the batch was [0-9a-f]{8}-"
+    ):
         run(made)
     noted = json.loads((made.folder / "stage2" / "not_a_number-rank0.json").read_text())
     assert noted["keys"]
@@ -203,8 +205,8 @@ import torch
 from model.train import TrainConfig, run
 rank = int(sys.argv[1])
 stop = int(sys.argv[3]) or None
-run(TrainConfig({corpus!r}, Path(sys.argv[2]), ('1', '2'), {preset!r}, device='cpu', threads=1, checkpoint_every=3,
-    stop_after=stop, overrides={{'2': {{'batch': 4, 'micro': 2}}}}), rank, 2)
+run(TrainConfig({corpus!r}, Path(sys.argv[2]), ('2',), {preset!r}, device='cpu', threads=1, checkpoint_every=3,
+    stop_after=stop, steps=5), rank, 2)
 """
 
 
@@ -235,15 +237,16 @@ def _two_ranks(made: TrainConfig, out: Path, stop: int) -> None:
     assert [one.returncode for one in ranks] == [0, 0], "\n".join(told)
 
 
+@pytest.mark.slow
 def test_two_ranks(tmp_path: Path) -> None:
-    """Two sharded ranks train, learn from every sample once an epoch, and resume with the same losses."""
+    """Two sharded ranks learn and resume with the same losses."""
     made = config(tmp_path)
     _two_ranks(made, tmp_path / "whole", 0)
     _two_ranks(made, tmp_path / "cut", 4)
     _two_ranks(made, tmp_path / "cut", 0)
     whole, cut = (config(tmp_path, name) for name in ("whole", "cut"))
-    assert [step for step, _ in losses(whole)] == list(range(1, 9))
+    assert [step for step, _ in losses(whole)] == list(range(1, 6))
     assert losses(cut) == losses(whole)
     model, _ = saved.from_pretrained(whole.folder / "stage2")
     assert all(torch.isfinite(one).all() for one in model.parameters())
-    assert losses(whole, "stage1")[-1][1] < losses(whole, "stage1")[0][1]
+    assert losses(whole)[-1][1] < losses(whole)[0][1]

@@ -1,0 +1,67 @@
+"""How much of a picture is text, without asking who found it."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from filters.text_area import masked, repeats, text_mask, text_share
+from schemas.sample import Quad
+
+
+def _quad(x: float, y: float, width: float, height: float) -> Quad:
+    return (x, y), (x + width, y), (x + width, y + height), (x, y + height)
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 40), st.integers(1, 40))
+def test_an_upright_quads_share_is_its_area(x: int, y: int, width: int, height: int) -> None:
+    """On whole pixels the share is exactly that of the rectangle."""
+    assert text_share([_quad(x, y, width, height)], 100, 100) == pytest.approx(width * height / 10_000)
+
+
+def test_what_overlaps_counts_once() -> None:
+    """Two quads on one place cover as much as one; none cover nothing; a huge one covers all."""
+    quad = _quad(10, 10, 30, 20)
+    assert text_share([quad, quad], 100, 100) == text_share([quad], 100, 100)
+    assert text_share([], 100, 100) == 0
+    assert text_share([_quad(-50, -50, 1000, 1000)], 100, 100) == 1
+
+
+def test_a_slanted_quad_covers_its_own_area() -> None:
+    """A diamond of half the picture covers about half of it."""
+    diamond = ((50.0, 0.0), (100.0, 50.0), (50.0, 100.0), (0.0, 50.0))
+    assert text_share([diamond], 100, 100) == pytest.approx(0.5, abs=0.02)
+
+
+def test_masking_hides_the_text_and_nothing_else() -> None:
+    """Under the quad stands the colour around it; every other pixel, and the original, stay as they were."""
+    pixels = np.full((60, 80, 3), (200, 100, 50), np.uint8)
+    pixels[20:30, 20:50] = 0
+    quad = _quad(20, 20, 30, 10)
+    hidden = masked(pixels, [quad])
+    assert (hidden == (200, 100, 50)).all()
+    assert (pixels[20:30, 20:50] == 0).all()
+    outside = ~text_mask([quad], 80, 60)
+    assert (hidden[outside] == pixels[outside]).all()
+
+
+def test_masking_a_picture_that_is_all_text_does_not_fail() -> None:
+    """Where nothing surrounds the text its own mean serves; quads off the picture change nothing."""
+    pixels = np.full((20, 20, 3), 90, np.uint8)
+    assert (masked(pixels, [_quad(-5, -5, 50, 50)]) == 90).all()
+    assert (masked(pixels, [_quad(100, 100, 5, 5)]) == 90).all()
+
+
+@pytest.mark.parametrize(
+    ("caption", "texts", "share"),
+    [
+        ("Summer Sale 2024", ["SUMMER", "sale 2024!"], 1.0),
+        ("a red car on a road", ["STOP"], 0.0),
+        ("夏季大促", ["夏季", "开始"], 0.5),
+        ("sale sale", ["sale"], 0.5),
+        ("", ["sale"], 0.0),
+    ],
+)
+def test_a_caption_that_repeats_the_text_is_found_out(caption: str, texts: list[str], share: float) -> None:
+    """The share counts the caption's words, Han by character, each as often as it stands there."""
+    assert repeats(caption, texts) == share

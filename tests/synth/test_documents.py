@@ -1,0 +1,58 @@
+"""The paper's rules, in the paper's order."""
+
+import pytest
+
+from synth.documents import HTML_RULES, PDF_RULES, DocumentPage, DocumentRules, as_drawn, judge
+from synth.readback import Agreement
+from synth.regions import TextLine
+
+QUAD = ((0.0, 0.0), (9.0, 0.0), (9.0, 9.0), (0.0, 9.0))
+
+
+def _page(text: str, width: int = 800, height: int = 600) -> DocumentPage:
+    return DocumentPage(0, b"", width, height, (TextLine(text, QUAD),), {})
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("short", "few_characters"),
+        ("long " * 2000, "many_characters"),
+        ("enough text with Ā in it", "latin_extended"),
+        ("enough text with ɏ in it", "latin_extended"),
+        ("enough text with \ue000 in it", "private_use"),
+        ("enough text with \U0010fffd in it", "private_use"),
+        ("enough text with \ufffd in it", "unreadable_text"),
+        ("enough text with é and 汉 in it", ""),
+    ],
+)
+def test_each_rule_drops_what_it_names(text: str, rule: str) -> None:
+    """A page that breaks one rule fails that one alone; Latin-1 and Han are welcome."""
+    assert judge(_page(text), DocumentRules()) == ((rule,) if rule else ())
+
+
+def test_all_failed_rules_are_told_in_order() -> None:
+    """Whatever the page breaks comes back, in the order of the rules."""
+    failed = judge(_page("ā\ue000", 100, 100), DocumentRules())
+    assert failed == ("too_small", "few_characters", "latin_extended", "private_use")
+    assert list(failed) == [name for name in PDF_RULES if name in failed]
+
+
+def test_html_has_no_rule_for_latin_extended() -> None:
+    """The paper drops Latin Extended in PDF only."""
+    page = _page("a Polish łąka with a długi rów")
+    assert judge(page, DocumentRules()) == ("latin_extended",)
+    assert judge(page, DocumentRules(HTML_RULES)) == ()
+
+
+def test_a_text_that_the_picture_does_not_bear_out_is_a_mismatch() -> None:
+    """Above the allowed error rate a page that was read back is dropped; one that was not is not judged."""
+    page = _page("enough text to be judged")
+    assert judge(page, DocumentRules(), Agreement(characters=100, errors=40)) == ("mismatch",)
+    assert judge(page, DocumentRules(), Agreement(characters=100, errors=3)) == ()
+    assert judge(page, DocumentRules()) == ()
+
+
+def test_text_is_told_as_it_is_drawn() -> None:
+    """Ligatures are spelt out, soft hyphens and joiners vanish, pdfium's hyphen mark is a hyphen."""
+    assert as_drawn("\ufb01eld \ufb03x so\u00adft\u200b end\x02") == "field ffix soft end-"
