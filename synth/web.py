@@ -170,6 +170,15 @@ def _shot(session: Any) -> bytes:
     return base64.b64decode(answer["data"])
 
 
+def _content_type(html: bytes) -> str:
+    """What is UTF-8 is said to be, for without a word a browser takes it for Latin-1; the rest is its guess."""
+    try:
+        html.decode("utf-8")
+    except UnicodeDecodeError:
+        return "text/html"
+    return "text/html" if b"\x1b" in html else "text/html; charset=utf-8"
+
+
 class _Answers:
     """Answers a document's requests: itself first, then files of its folder, and nothing else."""
 
@@ -189,7 +198,7 @@ class _Answers:
                 return
             self._begun = True
             headers = {"Content-Security-Policy": _POLICY}
-            route.fulfill(body=self._html, content_type="text/html", headers=headers)
+            route.fulfill(body=self._html, content_type=_content_type(self._html), headers=headers)
             return
         try:
             file = self._file(request.url)

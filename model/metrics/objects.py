@@ -23,7 +23,7 @@ _HAN_GROUND: Final = re.compile(r"[^，。、：,.:\s在上]*背景")
 _HAN_BREAKS: Final = re.compile(
     r"[和与及、，。；：,.;:\s有在是]|这里|那里|图中|图里|画面|图片|照片|这?一?张|可以看到|共|[两三四五]?个?图形|画着|[左右上下前后][面边方侧]|[里上中]"
 )
-_HAN_THING: Final = re.compile(r"([一两三四五]?)[个只块颗座条张片朵枚]?(.+)")
+_HAN_THING: Final = re.compile(r"(?:([一两三四五])[个只块颗座条张片朵枚]?)?(.+)")
 
 
 def objects(caption: str) -> Counter[str]:
@@ -65,7 +65,7 @@ def _han_objects(caption: str) -> Counter[str]:
         match = _HAN_THING.fullmatch(part.strip("的了着"))
         if match:
             thing = re.sub(r"^[大小]|(?<=的)[大小]", "", match[2])
-            found[thing] += _HAN_COUNTS.get(match[1], 1)
+            found[thing] += _HAN_COUNTS.get(match[1] or "一", 1)
     return found
 
 

@@ -25,6 +25,7 @@ try:
     import apache_beam as beam
     from apache_beam.metrics import Metrics
     from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+    from apache_beam.runners import create_runner
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 except ImportError as missing:
     raise InputError(
@@ -43,6 +44,7 @@ class BeamEngine:
         self._workers = workers
         self._rows = rows
         self._layout = Layout(tempfile.gettempdir())
+        self._runner()
 
     def open(self, layout: Layout) -> None:
         """Receipts pass through this corpus's work folder."""
@@ -134,8 +136,15 @@ class BeamEngine:
         return name
 
     def _runner(self) -> Any:
-        # by name: DirectRunner would fetch and run a binary
-        return self._named_runner() or FnApiRunner()
+        """The runner that the options name; InputError where there is none of that name."""
+        name = self._named_runner()
+        if name is None:
+            # not DirectRunner, which would fetch and run a binary
+            return FnApiRunner()
+        try:
+            return create_runner(name)
+        except (AttributeError, ImportError, ValueError) as error:
+            raise InputError(f"Beam has no runner {name!r} here: {error}") from error
 
 
 class Mail:

@@ -40,15 +40,15 @@ def save(kind: str, folder: Path) -> Path:
 
 def _owl(kind: str, folder: Path) -> tuple[Any, Any]:
     text = {
-        "vocab_size": 600,
+        "vocab_size": 190,
         "hidden_size": 16,
         "intermediate_size": 32,
         "num_hidden_layers": 1,
         "num_attention_heads": 2,
         "max_position_embeddings": 16,
-        "bos_token_id": 0,
-        "eos_token_id": 1,
-        "pad_token_id": 1,
+        "bos_token_id": 188,
+        "eos_token_id": 189,
+        "pad_token_id": 0,
     }
     vision = {
         "hidden_size": 16,
@@ -63,6 +63,11 @@ def _owl(kind: str, folder: Path) -> tuple[Any, Any]:
         "owlv2": (Owlv2Config, Owlv2ForObjectDetection, Owlv2ImageProcessor, Owlv2Processor),
     }[kind]
     model = model_class(config_class(text_config=text, vision_config=vision, projection_dim=16))
+    with torch.no_grad():
+        # random heads saturate: with these, boxes and scores spread
+        for name, weight in model.named_parameters():
+            if name.startswith(("box_head", "class_head")):
+                weight.mul_(0.3 if name.startswith("box_head") else 0.02)
     images = images_class(size={"height": SIDE, "width": SIDE})
     return model, processor_class(image_processor=images, tokenizer=_clip_tokenizer(folder))
 
@@ -70,10 +75,11 @@ def _owl(kind: str, folder: Path) -> tuple[Any, Any]:
 def _clip_tokenizer(folder: Path) -> Any:
     """A byte-pair tokenizer that knows single letters."""
     letters = [chr(code) for code in range(33, 127)]
-    tokens = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{one}</w>" for one in letters)]
+    # as in CLIP's, the marks come last: a query that begins with 0 is none, and the largest number is its end
+    tokens = [*letters, *(f"{one}</w>" for one in letters), "<|startoftext|>", "<|endoftext|>"]
     (folder / "vocab.json").write_text(json.dumps({token: at for at, token in enumerate(tokens)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
-    return CLIPTokenizerFast(str(folder / "vocab.json"), str(folder / "merges.txt"))
+    return CLIPTokenizerFast(str(folder / "vocab.json"), str(folder / "merges.txt"), pad_token="!")
 
 
 def _dino(folder: Path) -> tuple[Any, Any]:
@@ -88,7 +94,7 @@ def _dino(folder: Path) -> tuple[Any, Any]:
         vocab_size=len(vocabulary), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
     )
     config = GroundingDinoConfig(
-        backbone_config=backbone, text_config=text, d_model=16, encoder_layers=1, decoder_layers=1,
+        backbone_config=backbone, text_config=text, d_model=32, encoder_layers=1, decoder_layers=2,
         encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16,
         num_queries=12, max_text_len=32, use_pretrained_backbone=False,
     )  # fmt: skip

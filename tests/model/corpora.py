@@ -49,7 +49,7 @@ def item(task: str, number: int, ordinal: int = 0, *, split: str = "train", sour
     data, colour, shape, box = picture(number)
     said = f"{colour} {shape}"
     bodies: Mapping[str, Sequence[Segment]] = {
-        "caption": (ImageRef(0), Text(f"a {said} lies here", supervised=True)),
+        "caption": (ImageRef(0), Text(f"a {said} is here", supervised=True)),
         "vqa": (
             ImageRef(0),
             Text(("What colour is it?", "Which shape is it?", "How many are there?")[ordinal % 3]),

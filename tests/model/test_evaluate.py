@@ -43,8 +43,9 @@ def _config(tmp_path: Path, model: Path, **given: Any) -> EvalConfig:
     return replace(made, **given)
 
 
-def test_figures(tmp_path: Path, model_folder: Path) -> None:
+def test_figures(tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every task has its figures, with value, chance and n, in metrics.json beside the stages'."""
+    monkeypatch.setattr(evaluation, "LIMITS", dict.fromkeys(COUNTS, 6))
     made = _config(tmp_path, model_folder)
     made.out.mkdir()
     (made.out / "metrics.json").write_text('{"stage1": {"loss_last": 1.0}}')

@@ -161,7 +161,7 @@ def test_loss_where_the_sample_says(tmp_path: Path) -> None:
     """What is told is, for each task, the template's target and nothing else."""
     own = tokenizer()
     wanted = {
-        "caption": " a red circle lies here<|endoftext|>",
+        "caption": " a red circle is here<|endoftext|>",
         "vqa": " red<|endoftext|>",
         "referring": "<box>(62,83),(312,416)</box><|endoftext|>",
         "grounded_caption": " red circle<|endoftext|>",

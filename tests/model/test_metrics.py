@@ -102,7 +102,7 @@ def test_objects() -> None:
     assert objects("A picture of two small green crosses and a ring on a dotted background.") == Counter(
         {"green cross": 2, "ring": 1}
     )
-    assert objects("图中有两个绿色的大十字和一个红色的圆环，背景是条纹") == Counter(
+    assert objects("条纹背景上有两个绿色的大十字和一个红色的圆环。") == Counter(
         {"绿色的十字": 2, "红色的圆环": 1}
     )
     assert objects("") == Counter()
