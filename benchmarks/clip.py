@@ -126,7 +126,7 @@ def measure(name: str, data: Sequence[bytes], settings: ScorerSettings, workers:
         loaded = Loaded(made, open_clip.get_tokenizer(name), Preprocess.of(made.visual.preprocess_cfg), name)
     scorer = Scorer(settings, device, loaded)
     model: Any = loaded.model
-    transform = open_clip.image_transform_v2(
+    transform = open_clip.transform.image_transform_v2(
         open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg), is_train=False
     )
     ready = np.stack([scorer.preprocess(one) for one in data])

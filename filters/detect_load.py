@@ -188,7 +188,7 @@ def _loaded(settings: DetectorSettings) -> tuple[Any, Any, str]:
             model, report = transformers.AutoModelForZeroShotObjectDetection.from_pretrained(
                 settings.model, use_safetensors=True, output_loading_info=True, **options
             )
-    except _LOADING as error:
+    except (*_LOADING, _damaged()) as error:
         raise ModelError(_sentence(settings.model, local, offline, error)) from error
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
@@ -205,6 +205,14 @@ def _sentence(model: str, local: bool, offline: bool, error: Exception) -> str:
     if offline:
         return f"{model} is not in the local cache and {_HUB} does not answer; give the path of a checkpoint instead"
     return f"{model} cannot be fetched from {_HUB} (is there such a model, with safetensors?): {_line(error)}"
+
+
+def _damaged() -> type[Exception]:
+    """What is raised for a file that is no whole safetensors."""
+    from safetensors import SafetensorError
+
+    kind: type[Exception] = SafetensorError
+    return kind
 
 
 def _answers() -> bool:

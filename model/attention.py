@@ -29,8 +29,8 @@ class Attention(nn.Module):
         return self._attend(*projected)
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        split = [_heads(one, self.heads) for one in (query, key, value)]
-        mixed = functional.scaled_dot_product_attention(*split)  # (B, H, N, D/H)
+        q, k, v = (_heads(one, self.heads) for one in (query, key, value))
+        mixed = functional.scaled_dot_product_attention(q, k, v)  # (B, H, N, D/H)
         out: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
         return out
 

@@ -102,7 +102,7 @@ def chat(
     to = to or sys.stdout
     model, tokenizer = saved.from_pretrained(folder)
     model.to(parallel.device_of(device))
-    talk = Chat(model, tokenizer, side or model.config.sides[0])
+    talk = Chat(model, tokenizer, side or saved.side_of(folder, model.config))
     for path in pictures:
         _show(talk, path)
     print(HELP, file=to)

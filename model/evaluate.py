@@ -70,7 +70,7 @@ def evaluate(config: EvalConfig) -> dict[str, Any]:
     model.to(device)
     store = Store(config.shards, config.storage_options)
     strata = shards.find(store, config.split, config.tasks)
-    side = config.side or model.config.sides[0]
+    side = config.side or saved.side_of(config.model, model.config)
     figures: dict[str, Any] = {}
     kept: list[predictions.Prediction] = []
     questions, known = _questions(config, store, strata, side)

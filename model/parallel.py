@@ -13,6 +13,12 @@ from model.qwen_vl import QwenVL
 from schemas.errors import RecipeError
 
 
+def ranks() -> tuple[int, int, int]:
+    """Rank, world and local rank that torchrun put into the environment; 0, 1, 0 where nobody did."""
+    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    return rank, world, int(os.environ.get("LOCAL_RANK", str(rank)))
+
+
 def device_of(wanted: str, local_rank: int = 0) -> torch.device:
     """The device `auto`, `cpu` or `cuda` stands for; RecipeError where a GPU is asked for and none is there."""
     if wanted == "auto":

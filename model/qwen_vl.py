@@ -99,8 +99,9 @@ class QwenVL(nn.Module):
         """From now on, recompute activations in the backward pass instead of keeping them."""
         self.vision.checkpointing = True
         language: Any = self.language
-        older = getattr(language, "gradient_checkpointing_enable", None)
-        enable = getattr(language, "activation_checkpointing_enable", older)
+        # renamed in transformers 5
+        new = hasattr(language, "activation_checkpointing_enable")
+        enable = language.activation_checkpointing_enable if new else language.gradient_checkpointing_enable
         enable({"use_reentrant": False})
 
 

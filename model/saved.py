@@ -16,14 +16,22 @@ from model.tokenizer import TagTokenizer
 from schemas.errors import InputError, RecipeError
 
 WEIGHTS = "model.safetensors"
+PICTURES = "pictures.json"
 
 
-def save(folder: Path, config: ModelConfig, weights: Mapping[str, Tensor], tokenizer: TagTokenizer) -> None:
-    """Writes a model into `folder`, which then appears as a whole."""
+def save(
+    folder: Path,
+    config: ModelConfig,
+    weights: Mapping[str, Tensor],
+    tokenizer: TagTokenizer,
+    side: int | None = None,
+) -> None:
+    """Writes a model into `folder`, which then appears as a whole; `side` is that of the pictures it learned from."""
     scratch = folder.with_name(f".{folder.name}.tmp")
     scratch.mkdir(parents=True, exist_ok=True)
     save_file({name: one.detach().cpu().contiguous() for name, one in weights.items()}, scratch / WEIGHTS)
     (scratch / "config.json").write_text(config.to_json(), "utf-8")
+    (scratch / PICTURES).write_text(json.dumps({"side": side or config.sides[0]}) + "\n", "utf-8")
     tokenizer.save(scratch)
     replace_folder(scratch, folder)
 
@@ -46,6 +54,13 @@ def from_pretrained(folder: Path) -> tuple[QwenVL, TagTokenizer]:
     model = build(config)
     load_weights(model, read_weights(folder / WEIGHTS), str(folder))
     return model.eval(), tokenizers.load(folder)
+
+
+def side_of(folder: Path, config: ModelConfig) -> int:
+    """The side in pixels of the pictures that a saved model learned from last."""
+    path = folder / PICTURES
+    side = json.loads(path.read_text("utf-8")).get("side") if path.is_file() else None
+    return side if side in config.sides else config.sides[0]
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -89,6 +89,17 @@ def run(config: TrainConfig, rank: int = 0, world: int = 1, local_rank: int | No
         return found
 
 
+def stages_for(config: TrainConfig) -> tuple[str, ...]:
+    """The stages that `all` stands for: the paper's that the corpus has samples for, and before them `language`
+    where the language model would start at random.
+    """
+    store = Store(config.corpus, config.storage_options)
+    there = {one.task for one in shards.find(store, config.split)}
+    fitting = [name for name in STAGES if there & set(_stage_config(config, name).tasks)]
+    first = [] if {"language", "model"} & config.init.keys() else ["language"]
+    return (*first, *fitting)
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     """The run as one rank sees it."""
@@ -346,7 +357,7 @@ class _Trainer:
         weights = checkpoint.model_state(self.model, self.place.world)
         if self.place.rank == 0:
             scratch = self.folder / "final"
-            saved.save(scratch, self.place.model, weights, self.tokenizer)
+            saved.save(scratch, self.place.model, weights, self.tokenizer, self.stage.side)
             # config.json last: where it lies, the model is whole
             for name in sorted(scratch.iterdir(), key=lambda one: one.name == "config.json"):
                 name.replace(self.folder / name.name)

@@ -11,8 +11,10 @@ from pipelines.compose import WORKER as COMPOSE
 from pipelines.compose import compose_fingerprint
 from pipelines.dedup import DedupPlan, dedup, partitions_for
 from pipelines.engines.step import Done, Engine, Json, Limits, Resources, Step
-from pipelines.files import Store, absolute, join
+from pipelines.files import Store, join
 from pipelines.fingerprints import fingerprint
+from pipelines.ground import WORKER as GROUND
+from pipelines.ground import chunker_names, ground_fingerprint, validity
 from pipelines.layout import Layout
 from pipelines.manifest import Results, write_card
 from pipelines.measure import WORKER as MEASURE
@@ -31,7 +33,7 @@ from pipelines.verdicts import Verdicts
 from schemas.errors import InputError
 from schemas.recipe import Recipe, Source
 
-PHASES = ("measure", "dedup", "score", "select", "compose", "shard", "card")
+PHASES = ("measure", "dedup", "score", "select", "ground", "compose", "shard", "card")
 
 Name = tuple[str, str]
 """(source, shard)"""
@@ -59,7 +61,6 @@ class Build:
     def discover(self) -> None:
         """Find every source's input shards; InputError where there are none."""
         for source in self.recipe.sources:
-            paths = [absolute(path) for path in source.path]
             if source.kind == "annotations":
                 store = Store(source.storage_options or None, source.id)
                 for shard in discover_annotations(source, store):
@@ -68,7 +69,7 @@ class Build:
             if source.kind == "rendered":
                 self._render(source)
                 continue
-            found = discover(source.id, paths, source.kind, source.storage_options)
+            found = discover(source.id, source.path, source.kind, source.storage_options)
             if not found.shards:
                 raise InputError(
                     f"source {source.id}: nothing to read in {', '.join(source.path)}; give tars, Parquet files, "
@@ -185,13 +186,33 @@ class Build:
         receipts = self._decide(write=False)
         return dict(zip(shards, receipts, strict=True))
 
+    def ground(self) -> None:
+        """What a detector finds of the captions of kept pairs, in sources that ask for it."""
+        tasks = []
+        chunkers = {one.id: chunker_names(one.ground) for one in self.recipe.sources if one.ground is not None}
+        for name in sorted(self.shards):
+            source = self.recipe.source(name[0])
+            if source.ground is None:
+                continue
+            settings, signals = source.ground, self.results.marks[name]
+            kept = self.results.decided[name]["kept_digest"]
+            mark = ground_fingerprint(settings, chunkers[source.id], kept, signals)
+            body = {"source": name[0], "shard": name[1], "input": self.shards[name].to_json()}
+            body |= {"chunkers": chunkers[source.id], "validity": validity(settings, chunkers[source.id], signals)}
+            tasks.append(Task("/".join(name), mark, body))
+        if not tasks:
+            return
+        results = self._phase("ground", self._ground_step(), tasks)
+        self.results.grounded = {_name(task.name): r for task, r in zip(tasks, results, strict=True)}
+        self.results.ground_marks = {_name(task.name): task.fingerprint for task in tasks}
+
     def compose(self) -> None:
         """The samples of every kept row."""
         tasks = []
         for name in sorted(self.shards):
             source = self.recipe.source(name[0])
             digest = self.results.decided[name]["kept_digest"]
-            marks = [self.results.marks[name], self.results.score_marks.get(name)]
+            marks = [self.results.marks[name], self.results.score_marks.get(name), self.results.ground_marks.get(name)]
             mark = compose_fingerprint(self.recipe, source, digest, marks)
             tasks.append(Task("/".join(name), mark, {"source": name[0], "shard": name[1]}))
         results = self._phase("compose", self._step("compose", COMPOSE), tasks)
@@ -226,7 +247,8 @@ class Build:
             mode="json", include={"seed", "languages", "rules", "captions", "splits", "sources"}
         )
         for source in settings["sources"]:
-            for key in ("path", "files", "images", "render", "storage_options", "max_quarantine", "origin", "licence"):
+            unseen = ("path", "files", "images", "render", "storage_options", "max_quarantine", "origin", "licence")
+            for key in (*unseen, "ground", "chat"):
                 source.pop(key)
         scores = sorted([*name, mark] for name, mark in self.results.score_marks.items())
         mark = fingerprint("select", 1, settings, self.results.dedup_mark, scores)
@@ -352,10 +374,11 @@ class Build:
     def _remove_strangers(self, receipts: Receipts, tasks: Sequence[Task]) -> None:
         """Remove what is left of shards that are no longer in the sources; a file may have no receipt."""
         for name in receipts.strangers(tasks):
+            Receipts(self.layout, "ground").forget(name)
             Receipts(self.layout, "compose").forget(name)
             receipts.forget(name)
         store = self.layout.store
-        for kind in ("signals", "clusters", "scores", "decisions", "samples"):
+        for kind in ("signals", "clusters", "scores", "decisions", "grounded", "samples"):
             folder = join(self.layout.work, kind)
             for info in store.list_files(folder) if store.is_folder(folder) else ():
                 if _name(info.name.removesuffix(".parquet")) not in self.shards:
@@ -393,6 +416,13 @@ class Build:
             memory_bytes=0,
             threads=max((scorer.threads for scorer in scorers), default=1),
         )
+        return replace(step, limits=limits)
+
+    def _ground_step(self) -> Step:
+        """A step whose deadline and memory are the detector's business."""
+        step = self._step("ground", GROUND)
+        wanted = [source.ground.detector for source in self.recipe.sources if source.ground is not None]
+        limits = replace(step.limits, memory_bytes=0, threads=max((one.threads for one in wanted), default=1))
         return replace(step, limits=limits)
 
     def _step(self, phase: str, worker: str) -> Step:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from pipelines import recipes, runs
 from pipelines.runs import EngineName, Options
-from schemas.errors import VlcorpusError
+from schemas.errors import RecipeError, VlcorpusError
 
 app = typer.Typer(
     help="Clean image-text corpora by Qwen-VL's recipe: the same bytes on one machine, on Ray and on Beam.",
@@ -81,6 +81,7 @@ def _phase(name: str, summary: str) -> None:
 _phase("measure", "Measure every signal of every row; earlier results are kept.")
 _phase("dedup", "Find the duplicates among all measured rows.")
 _phase("score", "Score the pairs that reach the clip rule.")
+_phase("ground", "Find what the captions of kept pairs name, in sources that ask for it.")
 _phase("compose", "Compose the samples of the kept rows.")
 _phase("shard", "Write the output shards.")
 _phase("card", "Write the manifest and the dataset card.")
@@ -248,7 +249,9 @@ def _extra(
     max_bad_shards: int | None,
 ) -> dict[str, Any]:
     """Options that stand for keys of the recipe, where they are given."""
-    languages = [code for given in language or [] for code in given.split(",") if code]
+    languages = [code.strip() for given in language or [] for code in given.split(",") if code.strip()]
+    if language and not languages:
+        raise RecipeError("--language names no language; give ISO 639-1 codes such as en,zh, or leave it out")
     given = {
         "out": out,
         "languages": languages or None,

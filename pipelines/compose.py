@@ -1,5 +1,7 @@
 """Phase compose: the samples of every kept row, without the pictures' bytes."""
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -8,10 +10,15 @@ import pyarrow.compute as pc
 
 from pipelines.engines.step import At, Json
 from pipelines.fingerprints import fingerprint
+from pipelines.ground import read_grounded
 from pipelines.layout import Layout
 from pipelines.parquet import read_table, write_tables
+from pipelines.samples.built import Picture
+from pipelines.samples.detected import detected_drafts
+from pipelines.samples.finish import finish
+from pipelines.talk import Made, Place, with_dialogues
 from schemas.recipe import Recipe, Source
-from schemas.sample import Image, Sample, caption_sample, text_sample
+from schemas.sample import Image, Sample, caption_sample, sample_key, text_sample
 
 WORKER = "pipelines.compose:Compose"
 
@@ -21,10 +28,11 @@ SAMPLES = pa.schema(
         ("split", pa.string()),
         ("key", pa.string()),
         ("language", pa.string()),
-        ("member", pa.string()),
-        ("offset", pa.int64()),
-        # names of pictures in an annotation source's folder; null where `member` holds the picture
-        ("images", pa.list_(pa.string())),
+        # of each picture: the member that holds it; or, with a name, a file in an annotation source's folder
+        (
+            "places",
+            pa.list_(pa.struct([("member", pa.string()), ("offset", pa.int64()), ("name", pa.string())])),
+        ),
         ("sample", pa.string()),
         ("url", pa.string()),
         ("phash", pa.uint64()),
@@ -52,7 +60,11 @@ _SIGNALS = [
 
 def compose_fingerprint(recipe: Recipe, source: Source, kept_digest: str, signals: list[str | None]) -> str:
     """What the samples of one shard depend on."""
-    return fingerprint("compose", 2, recipe.tasks, source.id, source.licence, kept_digest, signals)
+    made_with: list[Any] = [recipe.tasks, source.id, source.licence, recipe.seed]
+    made_with.append(recipe.chat_of(source).model_dump(mode="json"))
+    if source.ground is not None:
+        made_with.append(source.ground.detector.model_dump(mode="json", include={"threshold", "nms"}))
+    return fingerprint("compose", 3, made_with, kept_digest, signals)
 
 
 class Compose:
@@ -67,10 +79,12 @@ class Compose:
         source = self._recipe.source(task["source"])
         rows = self._kept(source.id, task["shard"])
         if source.kind in ("annotations", "rendered"):
-            samples = self._annotated(source, task["shard"], rows)
+            made = self._annotated(source, task["shard"], rows)
         else:
-            samples = [made for row in rows if (made := self._sample(source, row)) is not None]
-        samples.sort(key=lambda made: (made["task"], made["split"], made["key"]))
+            made = [*self._samples(source, rows), *self._grounded(source, task["shard"], rows)]
+        whole = with_dialogues(made, self._recipe.chat_of(source), self._recipe.seed)
+        samples = [_described(one) for one in whole if one.sample.task in self._recipe.tasks]
+        samples.sort(key=lambda one: (one["task"], one["split"], one["key"]))
         table = pa.Table.from_pylist(samples, SAMPLES)
         write_tables(self._layout, self._layout.samples(source.id, task["shard"]), SAMPLES, [table])
         return {"samples": len(samples), "counts": _counts(samples)}
@@ -95,24 +109,49 @@ class Compose:
             .take(pc.index_in(members, value_set=scores["member"].combine_chunks()))
         )
 
-    def _annotated(self, source: Source, shard: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _annotated(self, source: Source, shard: str, rows: list[dict[str, Any]]) -> list[Made]:
         """The samples of kept annotations, from the drafts that phase measure left."""
         kept = {row["member"]: row for row in rows}
         drafts = read_table(self._layout, self._layout.drafts(source.id, shard))
         samples = []
         for draft in drafts.to_pylist():
             row = kept.get(draft["member"])
-            if row is None or draft["task"] not in self._recipe.tasks:
+            if row is None:
                 continue
             sample = replace(Sample.from_json(draft["sample"]), split=row["split"])
-            samples.append({**_carried(row), **_described(sample), "images": draft["images"]})
+            names = draft["images"]
+            places = (
+                (_place(row),) if names is None else tuple(Place(row["member"], None, name) for name in names)
+            )
+            samples.append(Made(sample, places if sample.images else (), _facts(row)))
         return samples
 
-    def _sample(self, source: Source, row: dict[str, Any]) -> dict[str, Any] | None:
-        sample = self._made(source, row)
-        if sample is None or sample.task not in self._recipe.tasks:
-            return None
-        return {**_carried(row), **_described(sample)}
+    def _samples(self, source: Source, rows: list[dict[str, Any]]) -> Iterator[Made]:
+        """The pairs themselves."""
+        for row in rows:
+            sample = self._made(source, row)
+            if sample is not None:
+                yield Made(sample, (_place(row),) if sample.images else (), _facts(row))
+
+    def _grounded(self, source: Source, shard: str, rows: list[dict[str, Any]]) -> Iterator[Made]:
+        """What phase ground found of the pairs, where it was asked to."""
+        if source.ground is None:
+            return
+        found = read_grounded(self._layout, source.id, shard)
+        for row in rows:
+            # a language that is grounded no more may have been
+            if row["member"] not in found or row["language"] not in source.ground.languages:
+                continue
+            picture = Picture(row["sha256"], row["width"], row["height"])
+            told = found[row["member"]]
+            drafts = detected_drafts(row["caption"], row["language"], picture, *told, source.ground.detector)
+            ordinals: Counter[str] = Counter()
+            image = Image(row["format"], row["width"], row["height"], row["sha256"])
+            for draft in drafts:
+                key = sample_key(row["key"], draft.task, ordinals[draft.task])
+                ordinals[draft.task] += 1
+                facts = {"split": row["split"], "source": source.id, "licence": source.licence}
+                yield Made(finish(draft, key, [image], **facts), (_place(row),), _facts(row))
 
     def _made(self, source: Source, row: dict[str, Any]) -> Sample | None:
         facts = {"split": row["split"], "source": source.id, "licence": source.licence}
@@ -124,12 +163,19 @@ class Compose:
         return caption_sample(row["key"], row["caption"], image, language=row["language"] or "und", **facts)
 
 
-def _carried(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in ("member", "offset", "url", "phash", "language_score", "clip_score")}
+def _facts(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in ("url", "phash", "language_score", "clip_score")}
 
 
-def _described(sample: Sample) -> dict[str, Any]:
+def _place(row: dict[str, Any]) -> Place:
+    return Place(row["member"], row["offset"])
+
+
+def _described(made: Made) -> dict[str, Any]:
+    sample = made.sample
     return {
+        **made.facts,
+        "places": [place._asdict() for place in made.places],
         "task": sample.task,
         "split": sample.split,
         "key": sample.key,

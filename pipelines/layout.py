@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from pipelines.files import Store, is_local, join
 
-SHARD_PHASES: Final = ("measure", "dedup", "score", "select", "compose", "shard", "card")
+SHARD_PHASES: Final = ("measure", "dedup", "score", "select", "ground", "compose", "shard", "card")
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,9 @@ class Layout:
 
     def decisions(self, source: str, shard: str) -> str:
         return join(self.work, "decisions", source, f"{shard}.parquet")
+
+    def grounded(self, source: str, shard: str) -> str:
+        return join(self.work, "grounded", source, f"{shard}.parquet")
 
     def rendered(self, source: str, shard: str) -> str:
         return join(self.work, "rendered", source, f"{shard}.tar")

@@ -43,6 +43,8 @@ class Results:
     scored: dict[Name, Json] = field(default_factory=dict)
     score_marks: dict[Name, str] = field(default_factory=dict)
     decided: dict[Name, Json] = field(default_factory=dict)
+    grounded: dict[Name, Json] = field(default_factory=dict)
+    ground_marks: dict[Name, str] = field(default_factory=dict)
     composed: dict[Name, Json] = field(default_factory=dict)
     sample_marks: dict[Name, str] = field(default_factory=dict)
     files: list[Json] = field(default_factory=list)
@@ -94,7 +96,7 @@ def _manifest(recipe: Recipe, results: Results, outputs: dict[str, Output]) -> M
         name=recipe.name,
         recipe=recipe.digest(),
         seed=recipe.seed,
-        versions=_versions(recipe),
+        versions=_versions(recipe) | _detectors(results),
         sources=tuple(
             Source(id=s.id, origin=s.origin, licence=s.licence, role=s.role, rows=found[s.id].rows)
             for s in recipe.sources
@@ -123,6 +125,14 @@ def _versions(recipe: Recipe) -> dict[str, str]:
     """The libraries that can change the data, and the language model by its digest."""
     libraries = versions(["pyarrow", *(library for one in FILTERS for library in one.LIBRARIES)])
     return {**libraries, "language model": model_digest(recipe.signals.language)}
+
+
+def _detectors(results: Results) -> dict[str, str]:
+    """The detectors of grounded sources, by what their weights are."""
+    found: dict[str, set[str]] = {}
+    for (source, _), receipt in results.grounded.items():
+        found.setdefault(f"detector of {source}", set()).update(receipt["detectors"])
+    return {name: ", ".join(sorted(ids)) for name, ids in sorted(found.items()) if ids}
 
 
 def _thresholds(recipe: Recipe, source_id: str) -> dict[str, Any]:

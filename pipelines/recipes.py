@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.files import absolute
+from pipelines.known_names import unknown_names
 from schemas.errors import RecipeError
-from schemas.recipe import Recipe
+from schemas.recipe import Recipe, Source
 from schemas.recipe_file import MAX_BYTES, parse
 
 
@@ -21,7 +23,7 @@ def from_file(path: str, extra: dict[str, Any] | None = None) -> Recipe:
     if len(data) > MAX_BYTES:
         raise RecipeError(f"{path}: a recipe of more than {MAX_BYTES:,} bytes is not read")
     try:
-        return parse(data.decode("utf-8-sig"), path, extra)
+        return parse(data.decode("utf-8-sig"), path, extra, unknown_names)
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path}: a recipe is UTF-8 text, this is not") from error
 
@@ -32,9 +34,7 @@ def for_inputs(inputs: Sequence[str], kind: str, extra: dict[str, Any] | None = 
     return from_file(str(default_path()), {**(extra or {}), "sources": [source]})
 
 
-def for_pages(
-    extra: dict[str, Any], count: int, setting: str, seed: int, more: dict[str, Any]
-) -> Recipe:
+def for_pages(extra: dict[str, Any], count: int, setting: str, seed: int, more: dict[str, Any]) -> Recipe:
     """A recipe of one source that makes `count` pages of text a language."""
     render = {"count": count, "setting": setting, **{key: value for key, value in more.items() if value}}
     source = {
@@ -46,7 +46,21 @@ def for_pages(
         "render": render,
     }
     record = {"name": "ocr", "seed": seed, "tasks": ["ocr"], "sources": [source], **extra}
-    return parse(json.dumps(record), "vlcorpus synth ocr")
+    return parse(json.dumps(record), "vlcorpus synth ocr", check=unknown_names)
+
+
+def rooted(recipe: Recipe) -> Recipe:
+    """The recipe with the local paths of its input from the root: a worker may run in another folder."""
+
+    def of(source: Source) -> Source:
+        paths = {
+            "path": tuple(absolute(path) for path in source.path),
+            "files": {part: absolute(path) for part, path in source.files.items()},
+            "images": None if source.images is None else absolute(source.images),
+        }
+        return source.model_copy(update={name: path for name, path in paths.items() if getattr(source, name)})
+
+    return recipe.model_copy(update={"sources": tuple(of(source) for source in recipe.sources)})
 
 
 def default_path() -> Path:

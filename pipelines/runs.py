@@ -23,6 +23,7 @@ from pipelines.files import absolute, join
 from pipelines.layout import Layout
 from pipelines.manifest import funnels
 from pipelines.progress import Lines, Live, Reporter
+from pipelines.recipes import rooted
 from pipelines.report import print_funnels
 from pipelines.verdicts import Verdicts
 from schemas.errors import InputError
@@ -52,6 +53,7 @@ class Options:
 def run(recipe: Recipe, until: str, options: Options, dry: bool = False) -> None:
     """Run the phases up to `until`, then print the funnel; raises where input shards were damaged."""
     _check(options)
+    recipe = rooted(recipe)
     layout = Layout(absolute(recipe.out), uuid.uuid4().hex[:12], dict(recipe.storage_options))
     verdicts = _verdicts(options)
     reporter = reporter_for(options)

@@ -146,14 +146,12 @@ class WriteShard:
         if source.kind == "annotations":
             self._gather_named(source, rows, samples)
             return
-        if task["task"] == "text":
-            samples.rows += [(row, ()) for row in rows]
-            return
         shard = InputShard.from_json(part["input"])
         places: dict[str, tuple[int, int]] = {}
         digests: dict[str, str] = {}
         # in file order, which a disk and an object store like best
-        wanted = sorted(((row["member"], row["offset"]) for row in rows), key=lambda one: one[1] or 0)
+        named = {(place["member"], place["offset"]) for row in rows for place in row["places"]}
+        wanted = sorted(named, key=lambda one: (one[1] or 0, one[0]))
         limits = self._recipe.read
         rendered = source.kind == "rendered"
         columns = RENDERED if rendered else source.columns
@@ -167,23 +165,25 @@ class WriteShard:
             with self._layout.store.unpacking(task["name"]):
                 places[member] = samples.keep(stored)
         for row in rows:
-            image = Sample.from_json(row["sample"]).images[0]
-            if digests.get(row["member"]) != image.sha256:
-                raise InputError(
-                    f"{shard}: the picture of {row['member']} is not what was measured; run the same command again"
-                )
-            samples.rows.append((row, (places[row["member"]],)))
+            members = [place["member"] for place in row["places"]]
+            for member, image in zip(members, Sample.from_json(row["sample"]).images, strict=True):
+                if digests.get(member) != image.sha256:
+                    raise InputError(
+                        f"{shard}: the picture of {member} is not what was measured; run the same command again"
+                    )
+            samples.rows.append((row, tuple(places[member] for member in members)))
 
     def _gather_named(self, source: Source, rows: list[dict[str, Any]], samples: "Gathered") -> None:
         """Samples whose pictures lie in a folder, by name; each is read once."""
         store = Store(source.storage_options or None, source.id)
         places: dict[str, Place] = {}
         for row in rows:
-            for name in row["images"]:
+            names = [place["name"] for place in row["places"]]
+            for name in names:
                 if name not in places:
                     data = store.read_bytes(find_picture(source, store, name))
                     places[name] = samples.keep(self._pictures.stored(data))
-            samples.rows.append((row, tuple(places[name] for name in row["images"])))
+            samples.rows.append((row, tuple(places[name] for name in names)))
 
     def _write(self, name: str, items: Iterator[Item], pictures: parquet.Layout) -> list[Json]:
         extra = pa.schema([SAMPLES.field(column) for column in EXTRA])

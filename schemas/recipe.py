@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from schemas.clip import ClipSettings
 from schemas.columns import Columns, ReadLimits
+from schemas.ground import ChatSettings, GroundSettings
 from schemas.rules import RuleSettings
 from schemas.signals import Settings, SignalSettings
 
@@ -71,6 +72,8 @@ def _name(value: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_name)]
+# an empty one would be the folder that vlcorpus happens to run in
+Path = Annotated[str, Field(min_length=1)]
 
 
 class RenderSettings(Settings):
@@ -90,7 +93,7 @@ class Source(Settings):
     """One data set. Its place in the list is its rank: of equal pictures the first source's is kept."""
 
     id: Name
-    path: tuple[str, ...] = Field((), description="files, folders or globs: local, s3://, gs://, hf://")
+    path: tuple[Path, ...] = Field((), description="files, folders or globs: local, s3://, gs://, hf://")
     kind: Literal["auto", "webdataset", "parquet", "folder", "text", "annotations", "rendered"] = "auto"
     format: Format | None = Field(None, description="kind annotations: the data set whose files these are")
     files: dict[str, str] = Field(
@@ -98,6 +101,8 @@ class Source(Settings):
     )
     images: str | None = Field(None, description="kind annotations: the folder of pictures; default: path")
     render: RenderSettings = Field(RenderSettings(), description="kind rendered: how")
+    ground: GroundSettings | None = Field(None, description="pairs: find what captions name (docs/grounding.md)")
+    chat: ChatSettings | None = Field(None, description="dialogues made of samples; default: the recipe's")
     columns: Columns = Columns()
     origin: str = Field("", description="public text on where the data comes from; goes into the card")
     licence: str = "unknown"
@@ -124,6 +129,8 @@ class Source(Settings):
             raise ValueError("render.count is missing: how many to make")
         if not annotated and (self.files or self.images):
             raise ValueError("files and images are for kind: annotations")
+        if self.ground is not None and self.kind in ("annotations", "rendered", "text"):
+            raise ValueError(f"ground is for pairs of picture and caption, not for kind: {self.kind}")
         return self
 
     @model_validator(mode="before")
@@ -169,7 +176,7 @@ class Resources(Settings):
     row_cpu_seconds: float = Field(60, gt=0, description="a row that takes more is quarantined")
     row_wall_seconds: float = Field(600, gt=0)
     memory_gb: float = Field(8, gt=0, description="private memory of one worker process")
-    phases: dict[Literal["measure", "dedup", "score", "select", "compose", "shard"], PhaseResources] = Field(
+    phases: dict[Literal["measure", "dedup", "score", "select", "ground", "compose", "shard"], PhaseResources] = Field(
         default={}, description="what one worker of a phase takes from a cluster"
     )
 
@@ -189,12 +196,13 @@ class Recipe(Settings):
     sample: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="share of the keys that take part")
     splits: Splits = Splits()
     tasks: tuple[Task, ...] = Field(get_args(Task), description="samples of other tasks are left out")
+    chat: ChatSettings = Field(ChatSettings(), description="dialogues made of other samples")
     resize: Resize | None = None
     shards: Shards = Shards()
     max_quarantine: Fraction = 0.05
     max_bad_shards: int = Field(0, ge=0)
     resources: Resources = Resources()
-    out: str = Field(
+    out: Path = Field(
         "corpus", description="folder of the corpus, local or s3://; relative to where vlcorpus runs"
     )
     storage_options: dict[str, Any] = Field(
@@ -212,6 +220,12 @@ class Recipe(Settings):
                 raise ValueError(
                     f"the clip rule of source {source.id!r} has nothing to go by: add a `clip` block with a scorer, "
                     "or name the source's own score (clip_score: similarity)"
+                )
+            length = self.rules_of(source).caption_length
+            if length and length.min_chars > length.max_chars:
+                raise ValueError(
+                    f"caption_length of source {source.id!r} keeps nothing: min_chars {length.min_chars} is above "
+                    f"max_chars {length.max_chars}"
                 )
         return self
 
@@ -248,6 +262,10 @@ class Recipe(Settings):
         """The languages kept from a source."""
         return self.languages if source.languages is None else source.languages
 
+    def chat_of(self, source: Source) -> ChatSettings:
+        """Which dialogues are made of a source's samples."""
+        return self.chat if source.chat is None else source.chat
+
     def max_quarantine_of(self, source: Source) -> float:
         """The largest share of a source's rows that may be quarantined."""
         return self.max_quarantine if source.max_quarantine is None else source.max_quarantine
@@ -273,6 +291,8 @@ _NOT_DATA: Any = {
             "images": True,
             "storage_options": True,
             "max_quarantine": True,
+            # named in the manifest by what its weights are, wherever they lie
+            "ground": {"detector": {"model"}, "pipelines": True},
         }
     },
     "signals": {"language": {"model": True}},

@@ -1,6 +1,7 @@
 """Reads a recipe from YAML: strict, limited, and with a line number for whatever is wrong."""
 
 import difflib
+from collections.abc import Callable, Iterable
 from typing import Any, get_args
 
 import yaml
@@ -13,6 +14,9 @@ MAX_BYTES = 1 << 20
 MAX_NODES = 100_000
 
 Path = tuple[str | int, ...]
+
+Check = Callable[[Recipe], Iterable[tuple[Path, str]]]
+"""Says where a sound recipe is wrong all the same, and how: what the schema alone cannot know."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -38,7 +42,9 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-def parse(text: str, name: str, extra: dict[str, Any] | None = None) -> Recipe:
+def parse(
+    text: str, name: str, extra: dict[str, Any] | None = None, check: Check = lambda recipe: ()
+) -> Recipe:
     """The recipe that `text` holds; `extra` are top-level keys that stand above the file's.
 
     Raises RecipeError: file, line, what is wrong and what would be right.
@@ -57,15 +63,19 @@ def parse(text: str, name: str, extra: dict[str, Any] | None = None) -> Recipe:
         raise RecipeError(f"{name}: nested too deeply to be a recipe") from error
     if not isinstance(record, dict):
         raise RecipeError(f"{name}: a recipe is a map of keys to values, this is a {type(record).__name__}")
+    given = frozenset(extra or ())
     try:
-        return Recipe.model_validate({**record, **(extra or {})})
+        recipe = Recipe.model_validate({**record, **(extra or {})})
     except ValidationError as error:
         problems = error.errors(include_url=False)
         # a list whose items are wrong is not short of items as well
         wrong_inside = {problem["loc"][:1] for problem in problems if len(problem["loc"]) > 1}
         problems = [p for p in problems if p["type"] != "too_short" or p["loc"] not in wrong_inside]
-        sentences = [_sentence(problem, root, name) for problem in problems]
+        sentences = [_sentence(problem, root, name, given) for problem in problems]
         raise RecipeError("\n".join(dict.fromkeys(sentences[:5]))) from error
+    for where, what in check(recipe):
+        raise RecipeError(f"{_place(where, root, name, given)}: {'.'.join(map(str, where))}: {what}")
+    return recipe
 
 
 def _read(text: str, name: str) -> tuple[yaml.Node | None, Any]:
@@ -93,21 +103,41 @@ def _limit(root: yaml.Node | None, name: str) -> None:
             todo += node.value
 
 
-def _sentence(problem: Any, root: yaml.Node | None, name: str) -> str:
+def _place(where: Path, root: yaml.Node | None, name: str, given: frozenset[str]) -> str:
+    """Where a key was written: a file and its line, or the command line."""
+    if where and where[0] in given:
+        return "the command line"
+    line = _line(root, where)
+    return f"{name}:{line}" if line else name
+
+
+_PLAIN: dict[str, str] = {
+    "tuple_type": "should be a list",
+    "dict_type": "should be a map of keys to values",
+    "model_type": "should be a map of keys to values",
+    "model_attributes_type": "should be a map of keys to values",
+    "finite_number": "should be a finite number",
+}
+"""What pydantic says in Python's words, in YAML's."""
+
+
+def _sentence(problem: Any, root: yaml.Node | None, name: str, given: frozenset[str]) -> str:
     """One validation error as file:line: key: what is allowed."""
     where = tuple(part for part in problem["loc"] if not _is_branch(part))
-    line = _line(root, where)
     key = ".".join(map(str, where)) or "the recipe"
-    at = f"{name}:{line}" if line else name
+    at = _place(where, root, name, given)
     match problem["type"]:
         case "extra_forbidden":
             return f"{at}: unknown key {key}; {_allowed(where)}"
         case "missing":
             return f"{at}: {key} is missing"
+        case "too_short":
+            return f"{at}: {key}: should not be empty"
         case _:
             value = problem["input"]
             shown = f" (it is {value!r})" if isinstance(value, str | int | float | bool) else ""
-            return f"{at}: {key}: {problem['msg'].removeprefix('Value error, ')}{shown}"
+            told = _PLAIN.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
+            return f"{at}: {key}: {told}{shown}"
 
 
 def _is_branch(part: str | int) -> bool:

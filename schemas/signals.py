@@ -12,7 +12,7 @@ from schemas.patterns import FRAGMENTS, PATTERNS, SPECIAL_TAGS
 class Settings(BaseModel):
     """A frozen block of a recipe in which an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class CaptionSettings(Settings):

@@ -31,7 +31,7 @@ _SCRIPT: Final = Path(__file__).with_name("web.js").read_text("utf-8")
 
 @dataclass(frozen=True, slots=True)
 class WebLimits:
-    """Sizes of a page in pixels, pages and bytes of a document, seconds a document, megabytes a browser."""
+    """Sizes of a page in pixels, pages and bytes of a document, processor seconds a document, megabytes a browser."""
 
     width: int = 1024
     height: int = 1280
@@ -86,7 +86,8 @@ class WebRenderer:
 
         with chromium.deadline(self.limits.seconds) as late:
             try:
-                yield from self._shown(chromium.browser, html, folder)
+                # all of them at once: what is done with a page is not the document's time
+                pages = list(self._shown(chromium.browser, html, folder))
             except Error as error:
                 self._drop()
                 if late.is_set():
@@ -95,6 +96,7 @@ class WebRenderer:
                 raise RowError("crash", f"the browser gave up: {error.message.splitlines()[0]}") from error
         if not chromium.alive or chromium.megabytes() > self.limits.megabytes:
             self._drop()
+        yield from pages
 
     def _shown(self, browser: Any, html: bytes, folder: Path | None) -> Iterator[DocumentPage | PageFailure]:
         context = browser.new_context(
@@ -103,7 +105,7 @@ class WebRenderer:
             service_workers="block",
             accept_downloads=False,
         )
-        context.set_default_timeout(self.limits.seconds * 1000)
+        context.set_default_timeout(0)  # the deadline ends what takes too long
         context.route("**/*", _Answers(html, folder, self.limits.max_asset_bytes))
         page = context.new_page()
         page.goto(f"http://{_HOST}/", wait_until="load")

@@ -5,8 +5,9 @@ import logging
 import os
 import socket
 import tempfile
+import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from pipelines.engines import exchange
 from pipelines.engines.failure import Carried, found_in
 from pipelines.engines.isolation import IsolatedWorker, Rows
 from pipelines.engines.step import Done, Json, Limits, Resources, Step
+from pipelines.engines.wire import WorkerDied
 from pipelines.files import is_local, join
 from pipelines.layout import Layout
 from schemas.errors import InputError
@@ -25,12 +27,16 @@ from schemas.errors import InputError
 try:
     import ray
     from ray.data import ActorPoolStrategy, DataContext
+    from ray.exceptions import RayError, RayTaskError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 except ImportError as missing:
     raise InputError("the ray engine needs the package ray: pip install 'vlcorpus[ray]'") from missing
 
 PATIENCE = 15.0
 """Seconds within which a cluster has to answer."""
+
+PAUSE = 5.0
+"""Seconds before what a lost node took away is done again; more after each time."""
 
 RETRIES = 3
 """How often Ray may run a task again after it lost its actor or node."""
@@ -55,7 +61,8 @@ class RayEngine:
         context = DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        # what goes wrong is raised, and told once
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
 
     def open(self, layout: Layout) -> None:
         """InputError where some node cannot see the corpus's folder."""
@@ -76,42 +83,46 @@ class RayEngine:
 
     def map(self, step: Step, tasks: Sequence[Json], done: Done | None = None) -> list[Json]:
         """Receipts in the order of the tasks; `done` hears of each as it comes."""
-        receipts: list[Json] = [{} for _ in tasks]
-        with _failures():
-            results = self._stage(self._over(step, tasks), MapActor, step, len(tasks))
+        found: dict[int, Json] = {}
+
+        def work() -> None:
+            left = [(index, task) for index, task in enumerate(tasks) if index not in found]
+            results = self._stage(_dataset(left), MapActor, step, len(left))
             for batch in results.iter_batches(batch_size=None, batch_format="pyarrow"):
                 for row in batch.to_pylist():
-                    index, receipt = row["index"], json.loads(row["receipt"])
-                    receipts[index] = receipt
+                    receipt = found[row["index"]] = json.loads(row["receipt"])
                     if self._rows:
                         self._rows(int(receipt.get("rows", 0)))
                     if done:
-                        done(index, receipt)
-        return receipts
+                        done(row["index"], receipt)
+
+        if tasks:
+            _survive(work, step)
+        return [found[index] for index in range(len(tasks))]
 
     def shuffle(self, step: Step, tasks: Sequence[Json], partitions: int) -> list[Json]:
         """Receipts of the partitions that hold rows, in partition order."""
-        with _failures():
-            pieces = self._stage(self._over(step, tasks), SplitActor, step, len(tasks)).materialize()
+        found: dict[int, Json] = {}
+
+        def work() -> None:
+            split = self._stage(_dataset(list(enumerate(tasks))), SplitActor, step, len(tasks))
+            pieces = split.materialize()
             if pieces.count() == 0:
-                return []
+                return
             # each step by itself: the shuffle's own actors would wait for ever for slots that the next
             # step's pool holds already
-            whole = pieces.repartition(partitions, keys=[PARTITION]).materialize()
+            whole = pieces.repartition(partitions, keys=_by(partitions)).materialize()
             reduced = self._stage(whole, ReduceActor, step, partitions)
-            rows = [
-                row for batch in reduced.iter_batches(batch_format="pyarrow") for row in batch.to_pylist()
-            ]
-        rows.sort(key=lambda row: int(row["index"]))
-        return [json.loads(row["receipt"]) for row in rows]
+            for batch in reduced.iter_batches(batch_format="pyarrow"):
+                found.update({row["index"]: json.loads(row["receipt"]) for row in batch.to_pylist()})
+
+        if tasks:
+            _survive(work, step)
+        return [found[index] for index in sorted(found)]
 
     def close(self) -> None:
         """Leave the cluster; one that was made here ends."""
         ray.shutdown()
-
-    def _over(self, step: Step, tasks: Sequence[Json]) -> Any:
-        items = [{"index": index, "task": json.dumps(task)} for index, task in enumerate(tasks)]
-        return ray.data.from_items(items, override_num_blocks=max(len(items), 1))
 
     def _stage(self, dataset: Any, actor: type, step: Step, count: int) -> Any:
         with warnings.catch_warnings():
@@ -202,16 +213,39 @@ class ReduceActor(_Actor):
             return self._worker.reduce(number, [(path, written["batches"][str(number)])])
 
 
-class _failures:
-    """Turns what Ray raises back into what the worker raised."""
+def _dataset(tasks: Sequence[tuple[int, Json]]) -> Any:
+    """A block for each task."""
+    items = [{"index": index, "task": json.dumps(task)} for index, task in tasks]
+    return ray.data.from_items(items, override_num_blocks=len(items))
 
-    def __enter__(self) -> None:
-        return None
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        carried = found_in(error) if error is not None else None
-        if carried is not None:
-            raise carried from None
+def _by(partitions: int) -> list[str] | None:
+    """The keys to shuffle by: none where there is one partition, which needs no actors of its own."""
+    return [PARTITION] if partitions > 1 else None
+
+
+def _survive(work: Callable[[], None], step: Step) -> None:
+    """Do the work, and again what is left of it where Ray lost an actor for good, RETRIES times at most.
+
+    Ray starts an actor of a lost node again, but not where the cluster has become too small for the pool.
+    What a worker raised is raised as itself.
+    """
+    for attempt in range(RETRIES + 1):
+        try:
+            return work()
+        except RayError as error:
+            carried = found_in(error)
+            if carried is not None:
+                raise carried from None
+            if isinstance(error, RayTaskError):
+                raise
+            if attempt == RETRIES:
+                raise WorkerDied(
+                    f"phase {step.name}: the cluster lost workers {attempt + 1} times over "
+                    f"({type(error).__name__}): see to its nodes, then run the same command again to go on"
+                ) from error
+        # until the cluster knows what it has lost
+        time.sleep(PAUSE * (attempt + 1))
 
 
 def _must_fit(step: Step, total: Mapping[str, float]) -> None:
@@ -238,6 +272,8 @@ def _connect(address: str | None, workers: int | None) -> None:
     """Join the cluster at `address` or make one here; InputError where nobody answers."""
     # our own workers' processes; Ray's usage report would be a call to the outside
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # its core writes to our standard error whatever the level asked for
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     quiet: Json = {"logging_level": "error", "log_to_driver": False}
     if address is None:
         # by name: a plain ray.init() looks for a running cluster, and hangs on what a killed one left

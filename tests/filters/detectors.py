@@ -13,18 +13,38 @@ from transformers import (
     GroundingDinoForObjectDetection,
     GroundingDinoImageProcessor,
     GroundingDinoProcessor,
-    OwlViTConfig,
-    OwlViTForObjectDetection,
-    OwlViTImageProcessor,
-    OwlViTProcessor,
     Owlv2Config,
     Owlv2ForObjectDetection,
     Owlv2ImageProcessor,
     Owlv2Processor,
+    OwlViTConfig,
+    OwlViTForObjectDetection,
+    OwlViTImageProcessor,
+    OwlViTProcessor,
     SwinConfig,
 )
 
-WORDS = "a the dog cat red blue green circle square man on two white horse ball . ? an man's".split()
+WORDS = [
+    "a",
+    "the",
+    "dog",
+    "cat",
+    "red",
+    "blue",
+    "green",
+    "circle",
+    "square",
+    "man",
+    "on",
+    "two",
+    "white",
+    "horse",
+    "ball",
+    ".",
+    "?",
+    "an",
+    "man's",
+]
 SIDE = 64
 
 
@@ -91,12 +111,18 @@ def _dino(folder: Path) -> tuple[Any, Any]:
         out_features=["stage2", "stage3", "stage4"],
     )  # fmt: skip
     text = BertConfig(
-        vocab_size=len(vocabulary), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+        vocab_size=len(vocabulary),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
     )
     config = GroundingDinoConfig(
         backbone_config=backbone, text_config=text, d_model=32, encoder_layers=1, decoder_layers=2,
         encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16,
         num_queries=12, max_text_len=32, use_pretrained_backbone=False,
     )  # fmt: skip
-    images = GroundingDinoImageProcessor(size={"shortest_edge": SIDE, "longest_edge": 2 * SIDE})
-    return GroundingDinoForObjectDetection(config), GroundingDinoProcessor(image_processor=images, tokenizer=tokenizer)
+    images = GroundingDinoImageProcessor(size={"shortest_edge": 2 * SIDE, "longest_edge": 4 * SIDE})
+    return GroundingDinoForObjectDetection(config), GroundingDinoProcessor(
+        image_processor=images, tokenizer=tokenizer
+    )

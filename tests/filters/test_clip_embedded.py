@@ -64,12 +64,16 @@ def test_held_out_captions_are_told_from_false_ones(scorer: Scorer, language: st
 
 
 def test_the_demo_crawls_mismatches_are_removed(scorer: Scorer) -> None:
-    """When as many rows are dropped as were planted, 95 % of those go, and at most 5 % of the others."""
+    """A threshold that loses 5 % of the sound rows removes 95 % of the planted ones.
+
+    Where just as many rows are dropped as were planted, nine of ten of those go and hardly any other.
+    """
     slots = crawl.plan(900, 3, 250)
     planted = [crawl.row(3, slot) for slot in slots if slot.planted == "mismatch"]
     sound = [crawl.row(3, slot) for slot in slots if slot.planted == "none"][:400]
     good = scores(scorer, [row.data for row in sound], [row.caption or "" for row in sound])
     bad = scores(scorer, [row.data for row in planted], [row.caption or "" for row in planted])
     removed, loss = clip_report.equal_keep_rate(good, bad, len(planted) / len(slots))
-    assert removed >= 0.95
-    assert loss <= 0.05
+    assert removed >= 0.9
+    assert loss <= 0.01
+    assert (bad < np.quantile(good, 0.05)).mean() >= 0.95

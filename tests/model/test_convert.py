@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from tests.model.corpora import TINY, tokenizer
 VISION, LANGUAGE = TINY.vision, TINY.language
 
 
-def _clip(layers: int = 2) -> torch.nn.Module:
+def _clip(layers: int = 2) -> Any:
     open_clip = pytest.importorskip("open_clip", reason="the oracle is open_clip itself")
     torch.manual_seed(0)
     return open_clip.model.CLIP(
@@ -38,7 +39,7 @@ def _clip(layers: int = 2) -> torch.nn.Module:
     ).eval()
 
 
-def _slow_clip(clip: torch.nn.Module, pixels: Tensor) -> Tensor:
+def _slow_clip(clip: Any, pixels: Tensor) -> Any:
     """What open_clip's own layers make of patches without the class token."""
     visual = clip.visual
     patches = visual.conv1(pixels).flatten(2).transpose(1, 2)
@@ -87,7 +88,7 @@ def test_open_clip_of_other_size(tmp_path: Path) -> None:
             convert.load_part(build(TINY), "vision", folder)
 
 
-def _qwen2(key_heads: int = 2, layers: int = 2) -> Qwen2ForCausalLM:
+def _qwen2(key_heads: int = 2, layers: int = 2) -> Any:
     torch.manual_seed(1)
     config = Qwen2Config(
         vocab_size=LANGUAGE.vocab,
@@ -98,7 +99,8 @@ def _qwen2(key_heads: int = 2, layers: int = 2) -> Qwen2ForCausalLM:
         num_key_value_heads=key_heads,
         rms_norm_eps=LANGUAGE.eps,
     )
-    model = Qwen2ForCausalLM(config).eval()
+    model: Any = Qwen2ForCausalLM(config)
+    model.eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return model
@@ -116,7 +118,7 @@ def test_language(tmp_path: Path, key_heads: int) -> None:
         assert torch.allclose(model.language(ids).logits, theirs(ids).logits, atol=1e-5)
 
 
-def _published(theirs: Qwen2ForCausalLM) -> dict[str, Tensor]:
+def _published(theirs: Any) -> dict[str, Tensor]:
     """A language model under the names of Qwen's first checkpoints."""
     own = theirs.state_dict()
     state = {
@@ -192,7 +194,7 @@ def _slow_vision(state: dict[str, Tensor], pixels: Tensor) -> Tensor:
         heads = []
         for head in range(VISION.heads):
             own = mixed[..., 3 * size * head : 3 * size * (head + 1)]
-            query, key, value = own.split(size, -1)
+            query, key, value = own.chunk(3, -1)
             weights = (query @ key.transpose(1, 2) / size**0.5).softmax(-1)
             heads.append(weights @ value)
         joined = torch.cat(heads, -1)
@@ -208,7 +210,7 @@ def _slow_vision(state: dict[str, Tensor], pixels: Tensor) -> Tensor:
     return x
 
 
-def _published_folder(folder: Path) -> tuple[dict[str, Tensor], Qwen2ForCausalLM]:
+def _published_folder(folder: Path) -> tuple[dict[str, Tensor], Any]:
     theirs = _qwen2()
     state = {**_published(theirs), **_visual()}
     names = sorted(state)

@@ -12,10 +12,13 @@ import torch
 
 from model import evaluate as evaluation
 from model import saved
+from model.encode import encode_pieces, prompt_pieces
 from model.evaluate import EvalConfig, Question, evaluate, exchanged
 from model.generate import Prompt
+from model.pictures import square
 from model.qwen_vl import QwenVL, build
 from schemas.errors import InputError
+from schemas.markup import STAGE2
 from tests.model.corpora import TINY, corpus, item, items, tokenizer
 
 COUNTS = {
@@ -78,12 +81,12 @@ def _oracle(monkeypatch: pytest.MonkeyPatch) -> None:
     for task in COUNTS:
         for one in items(task, 12, split="eval"):
             if task != "text":
-                _, target = evaluation.prompt_pieces(one.sample, evaluation.STAGE2)
+                _, target = prompt_pieces(one.sample, STAGE2)
                 own = tokenizer()
                 ids = [number for piece in target for number in own.encode_piece(piece, 4)]
-                prompt = evaluation.prompt_pieces(one.sample, evaluation.STAGE2)[0]
-                asked = evaluation.encode_pieces(prompt, own, 4).ids
-                truth[asked, evaluation.square(one.images[0], 16).tobytes()] = ids[:-1]
+                prompt = prompt_pieces(one.sample, STAGE2)[0]
+                asked = encode_pieces(prompt, own, 4).ids
+                truth[asked, square(one.images[0], 16).tobytes()] = ids[:-1]
 
     def answers(model: QwenVL, prompts: list[Prompt], *rest: object) -> list[list[int]]:
         return [truth.get((one.ids, one.pictures[0].tobytes()), []) for one in prompts]

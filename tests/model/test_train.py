@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from model import journal, saved
-from model.train import LossError, TrainConfig, run
+from model.train import LossError, TrainConfig, run, stages_for
 from schemas.errors import RecipeError
 from tests.model.corpora import corpus, preset_file
 
@@ -52,9 +52,20 @@ def test_all_stages(tmp_path: Path) -> None:
     first, second = (saved.from_pretrained(made.folder / title)[0] for title in ("language", "stage1"))
     assert torch.equal(first.language.lm_head.weight, second.language.lm_head.weight)
     assert not torch.equal(first.adapter.query, second.adapter.query)
+    assert saved.side_of(made.folder / "stage1", first.config) == 16
+    assert saved.side_of(made.folder / "stage2", first.config) == 32
     third = journal.read(made.folder / "stage3" / journal.LOG)
     assert set(third[0]["tasks"]) == {"chat"}
     assert "vision" not in third[0]["gradient"]
+
+
+def test_stages_for(tmp_path: Path) -> None:
+    """`all` stands for the stages that the corpus can feed, after `language` where that part starts at random."""
+    made = config(tmp_path)
+    assert stages_for(made) == ("language", "1", "2", "3")
+    assert stages_for(replace(made, init={"language": "x"})) == ("1", "2", "3")
+    other = corpus(tmp_path / "text", {"text": 4})
+    assert stages_for(replace(made, corpus=str(other))) == ("language", "2")
 
 
 def test_learns(tmp_path: Path) -> None:

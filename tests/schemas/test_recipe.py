@@ -54,12 +54,72 @@ def refused(text: str) -> str:
         ),
         ("a: \x07\n", "r.yaml: not valid YAML"),
         ("[" * 5000, "r.yaml"),
+        (SMALL + "languages: en\n", "r.yaml:4: languages: should be a list (it is 'en')"),
+        (SMALL + "rules: []\n", "r.yaml:4: rules: should be a map of keys to values"),
+        (SMALL + "rules:\n  min_side: 3\n", "r.yaml:5: rules.min_side: should be a map of keys to values"),
+        (
+            SMALL + "rules:\n  aspect_ratio: {max: .inf}\n",
+            "rules.aspect_ratio.max: should be a finite number",
+        ),
+        (SMALL + "max_quarantine: .nan\n", "r.yaml:4: max_quarantine: "),
+        ("sources: []\n", "r.yaml:1: sources: should not be empty"),
+        ("sources:\n  - {id: web, path: ''}\n", "r.yaml:2: sources.0.path.0: String should have at least 1"),
+        (SMALL + "out: ''\n", "r.yaml:4: out: String should have at least 1 character"),
+        (
+            SMALL + "    rules: {caption_length: {min_chars: 9}}\nrules: {caption_length: {max_chars: 8}}\n",
+            "caption_length of source 'web' keeps nothing: min_chars 9 is above max_chars 8",
+        ),
         ("? [a, b]\n: c\n", "r.yaml:1: not valid YAML"),
     ],
 )
 def test_a_wrong_recipe(text: str, sentence: str) -> None:
     """What is wrong is told with file, line, key, and what would be right."""
     assert sentence in refused(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "languages: [en, english]\n",
+            "r.yaml:1: languages: 'english' is no language that is known; use ISO",
+        ),
+        ("languages: [xx]\n", "r.yaml:1: languages: 'xx' is no language"),
+        (
+            "rules:\n  script: {scripts: [Latn]}\n",
+            "r.yaml:2: rules.script.scripts: 'Latn' is unknown; near are Latin",
+        ),
+        (
+            "rules:\n  pattern: {allow: [urls]}\n",
+            "r.yaml:2: rules.pattern.allow: 'urls' is unknown; near are url",
+        ),
+        ("clip: {scorers: {enn: {}}}\n", "r.yaml:1: clip.scorers: 'enn' is no language"),
+    ],
+)
+def test_a_name_that_nobody_knows(text: str, sentence: str, tmp_path: Path) -> None:
+    """A misspelt language, script or pattern is refused: it would drop every row in silence."""
+    path = tmp_path / "r.yaml"
+    path.write_text(text + SMALL)
+    with pytest.raises(RecipeError) as caught:
+        from_file(str(path))
+    assert sentence in str(caught.value).replace(str(tmp_path) + "/", "")
+
+
+def test_names_that_are_known(tmp_path: Path) -> None:
+    """Regional codes, a recipe's own patterns and every script of the languages are no mistakes."""
+    path = tmp_path / "r.yaml"
+    path.write_text(
+        SMALL + "languages: [zh-TW, pt_BR, yue, no]\nrules: {script: {scripts: [Han, Latin]},"
+        " pattern: {allow: [mine, repeated_words, url]}}\nsignals: {caption: {patterns: {mine: 'x+'}}}\n"
+    )
+    assert from_file(str(path)).languages == ("zh-TW", "pt_BR", "yue", "no")
+
+
+def test_what_the_command_line_says_is_not_blamed_on_the_file() -> None:
+    """A wrong option is told as the command line's, without the recipe's name or line."""
+    with pytest.raises(RecipeError) as caught:
+        parse(SMALL + "sample: 0.5\n", "r.yaml", {"sample": 2.0})
+    assert str(caught.value).startswith("the command line: sample: ")
 
 
 def test_several_mistakes() -> None:

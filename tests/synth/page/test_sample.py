@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from schemas.markup import render
 from schemas.sample import Phrase, Sample, Text
+from synth.documents import DocumentPage
 from synth.page.maker import Page, PageMaker, PageSettings
 from synth.page.sample import document_sample, ocr_sample
+from synth.regions import TextLine, TextWord
 from tests.synth.page.made_fonts import font
 
 
@@ -45,3 +48,19 @@ def test_a_document_sample_asks_for_the_whole_text(page: Page) -> None:
     assert not question.supervised
     assert answer == Text(page.text, supervised=True)
     assert sample.key != ocr_sample(page, source="synth").key
+
+
+def test_the_markup_writes_and_reads_a_page(page: Page) -> None:
+    """As Qwen-VL's text the sample holds its lines in order, and parses back to as many phrases."""
+    sample = ocr_sample(page, source="synth")
+    text = render(sample).text
+    assert text.count("<quad>") == len(page.lines)
+    assert "OCR with grounding:" in text
+
+
+def test_a_page_of_a_document_makes_a_sample_too() -> None:
+    """Its language is what is said, else und."""
+    quad = ((1.0, 2.0), (30.0, 2.0), (30.0, 9.0), (1.0, 9.0))
+    real = DocumentPage(0, b"jpeg", 40, 20, (TextLine("real", quad, (TextWord("real", quad),)),), {})
+    assert ocr_sample(real, source="pdf", licence="CC-BY-4.0").language == "und"
+    assert document_sample(real, source="pdf", licence="CC-BY-4.0", language="zh").language == "zh"

@@ -1,0 +1,56 @@
+"""Names in a recipe that only the filters can tell from misspelt ones: languages, scripts, patterns."""
+
+import difflib
+from collections.abc import Iterable, Iterator
+
+from filters.caption import REPEATED
+from filters.scripts import SCRIPTS
+from filters.written import SCRIPTS_OF, base
+from schemas.clip import DEFAULT
+from schemas.recipe import Recipe
+from schemas.rules import RuleSettings
+
+Where = tuple[str | int, ...]
+
+
+def unknown_names(recipe: Recipe) -> Iterator[tuple[Where, str]]:
+    """Where a name is unknown, and what would be right; a name nobody knows would drop every row in silence.
+
+    A recipe with a language model of its own may use that model's labels.
+    """
+    if recipe.signals.language.model is None:
+        yield from _languages(("languages",), recipe.languages)
+        for number, source in enumerate(recipe.sources):
+            yield from _languages(("sources", number, "languages"), source.languages or ())
+    if recipe.clip is not None:
+        yield from _languages(("clip", "scorers"), recipe.clip.scorers.keys() - {DEFAULT})
+    patterns = {**recipe.signals.caption.patterns, REPEATED: ""}.keys()
+    yield from _rules((), recipe.rules, patterns)
+    for number, source in enumerate(recipe.sources):
+        yield from _rules(("sources", number), source.rules, patterns)
+
+
+def _languages(where: Where, codes: Iterable[str]) -> Iterator[tuple[Where, str]]:
+    for code in sorted(codes):
+        if base(code) not in SCRIPTS_OF:
+            yield where, f"{code!r} is no language that is known; use ISO 639-1 codes such as en or zh"
+
+
+def _rules(where: Where, rules: RuleSettings, patterns: Iterable[str]) -> Iterator[tuple[Where, str]]:
+    if rules.clip:
+        yield from _languages((*where, "rules", "clip", "languages"), rules.clip.languages)
+    if rules.script:
+        yield from _names((*where, "rules", "script", "scripts"), rules.script.scripts or (), SCRIPTS)
+    if rules.pattern:
+        yield from _names((*where, "rules", "pattern", "allow"), rules.pattern.allow, patterns)
+
+
+def _names(where: Where, given: Iterable[str], known: Iterable[str]) -> Iterator[tuple[Where, str]]:
+    names = list(known)
+    for name in given:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 3, 0.5)
+            yield (
+                where,
+                f"{name!r} is unknown; " + (f"near are {', '.join(near)}" if near else "see the docs"),
+            )
