@@ -106,7 +106,7 @@ def overhead(recipe: Recipe, folder: Path) -> None:
     In turn, shard by shard, so that both meet the same other load of the machine.
     """
     layouts = [Layout(str(folder / name)) for name in ("bare", "engine")]
-    record = recipe.model_dump(mode="json")
+    record = recipe.to_json()
     setups = [{"recipe": record, "layout": asdict(layout)} for layout in layouts]
     source = recipe.sources[0]
     shards = discover(source.id, source.path, source.kind).shards
@@ -167,7 +167,7 @@ def start_up(folder: Path) -> None:
     (folder / "empty" / "0.jsonl").touch()
     recipe = for_inputs([str(folder / "empty")], "text", {"max_quarantine": 1.0})
     layout = Layout(str(folder / "start"))
-    setup = {"recipe": recipe.model_dump(mode="json"), "layout": asdict(layout)}
+    setup = {"recipe": recipe.to_json(), "layout": asdict(layout)}
     worker = IsolatedWorker(Step("measure", WORKER, setup))
     shard = discover("input", recipe.sources[0].path, "text").shards[0]
     since = time.perf_counter()

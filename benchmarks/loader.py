@@ -106,11 +106,14 @@ def main() -> None:
     other = webdataset_rate(tars, given.samples) if tars else None
     if other is not None:
         print(f"  the webdataset library: {other:,.0f} samples/s; ours is {own / other:.1f} times that")
-    texts = (sample.text for sample, _ in shards.samples(store, strata, 500))
+    texts = (sample.text for sample in shards.samples(store, strata, 500))
     tokenizer = tokenizers.train(texts, 1000, 0)
     feed = Feed(store, strata, length=2048, micro=2, side=given.side, queries=256, pool=256)
-    rows = [row.pictures for _, row in shards.samples(store, strata, 500)]
-    pictures = [data for one in rows for data in one]
+    reader = Reader(store)
+    places = [(shard, row) for one in strata for shard in one.shards for row in range(shard.rows)][
+        : given.decoded
+    ]
+    pictures = [data for place in places for data in reader.row(*place).pictures]
     pictures = (pictures * (given.decoded // max(len(pictures), 1) + 1))[: given.decoded]
     bare = bare_rate(pictures, given.side, given.workers)
     loaded = loader_rate(feed, tokenizer, given.workers, given.decoded)

@@ -86,12 +86,17 @@ def _below(words: Sequence[Word], root: int) -> set[int]:
 
 
 def _hangs(words: Sequence[Word], at: int, root: int, inner: frozenset[str]) -> bool:
-    while at != root:
+    """Whether `at` hangs on `root` through words between the two."""
+    # a damaged tree may go round in a circle
+    for _ in range(len(words)):
         word = words[at]
-        if word.relation not in inner or word.head == at or word.head > root:
+        # Chinese 的 and prepositions share a relation: the former joins, the latter stands before the chunk
+        if word.relation not in inner or word.pos == "ADP" or word.head > root:
             return False
         at = word.head
-    return True
+        if at == root:
+            return True
+    return False
 
 
 class TreeChunker:

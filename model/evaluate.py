@@ -125,7 +125,7 @@ def _questions(
     """The chosen samples of each task that can be answered, and what all samples say of the pictures."""
     questions: dict[str, list[Question]] = {}
     known = Known()
-    for sample, _ in shards.samples(store, strata):
+    for sample in shards.samples(store, strata):
         known.add(sample)
     for task in sorted({one.task for one in strata} & set(SCORERS)):
         own = [one for one in strata if one.task == task]

@@ -31,12 +31,15 @@ def adapter_forward(config: ModelConfig, side: int) -> float:
     return 2.0 * (linear + 2 * queries * patches * hidden)
 
 
-def language_forward(config: ModelConfig, tokens: int, length: int) -> float:
-    """Floating-point operations of the decoder on `tokens` in sequences of `length`, without its head."""
+def language_forward(config: ModelConfig, tokens: int) -> float:
+    """Floating-point operations of the decoder's linear layers on `tokens`, without its head."""
     language = config.language
-    layer = 4 * language.hidden**2 + 3 * language.hidden * language.mlp
-    # causal attention looks at half of the sequence on average
-    return 2.0 * language.layers * tokens * (layer + length * language.hidden)
+    return 2.0 * language.layers * tokens * (4 * language.hidden**2 + 3 * language.hidden * language.mlp)
+
+
+def language_attention(config: ModelConfig, tokens: int, length: int) -> float:
+    """Those of its attention in sequences of `length`: causal, it looks at half of the sequence on average."""
+    return 2.0 * config.language.layers * tokens * length * config.language.hidden
 
 
 def batch_flops(config: ModelConfig, stage: StageConfig, batch: Batch) -> float:
@@ -47,14 +50,17 @@ def batch_flops(config: ModelConfig, stage: StageConfig, batch: Batch) -> float:
     pictures = len(batch.pixels)
     vision = vision_forward(config, stage.side) * pictures
     adapter = adapter_forward(config, stage.side) * pictures
-    language = language_forward(config, batch.tokens, batch.input_ids.shape[1])
-    head = 2.0 * batch.supervised * config.language.hidden * config.language.vocab
+    linear = language_forward(config, batch.tokens)
+    linear += 2.0 * batch.supervised * config.language.hidden * config.language.vocab
+    attention = language_attention(config, batch.tokens, batch.input_ids.shape[1])
     trains = stage.trains
     seen = "vision" in trains or "adapter" in trains
     return (
         vision * (_TRAINED if "vision" in trains else _FORWARD)
         + adapter * (_TRAINED if "adapter" in trains else _PASSED if "vision" in trains else _FORWARD)
-        + (language + head) * (_TRAINED if "language" in trains else _PASSED if seen else _FORWARD)
+        + linear * (_TRAINED if "language" in trains else _PASSED if seen else _FORWARD)
+        # attention has no weights: its gradient costs the same whoever learns
+        + attention * (_TRAINED if "language" in trains or seen else _FORWARD)
     )
 
 

@@ -27,6 +27,8 @@ def square(data: bytes, side: int) -> NDArray[np.uint8]:
             with Image.open(io.BytesIO(data)) as image:
                 if image.width * image.height > PIXELS:
                     raise PictureError(f"{image.width} x {image.height} pixels are too many")
+                # a JPEG is decoded at the smallest eighths that leave twice the side: several times faster
+                image.draft(image.mode, (2 * side, 2 * side))
                 return resized(image, side)
         # Pillow raises whatever its decoders meet: this is the row's boundary
         except (

@@ -73,7 +73,7 @@ class QwenVL(nn.Module):
         """The losses of a batch; the head sees the supervised tokens alone."""
         hidden = self.hidden(batch)
         taught = batch.targets != IGNORE
-        logits = self.language.lm_head(hidden[taught]).float()
+        logits = self.language.lm_head(hidden[taught])
         each = functional.cross_entropy(
             logits.to(_at_least_float32(hidden)), batch.targets[taught], reduction="none"
         )

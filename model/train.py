@@ -164,7 +164,7 @@ def _train_tokenizer(place: _Place, folder: Path) -> None:
     numbers = preset_document(place.config.preset).get("tokenizer", {})
     strata = shards.find(place.store, place.config.split)
     each = max(_VOCABULARY_SAMPLES // len(strata), 1)
-    texts = (sample.text for sample, _ in shards.samples(place.store, strata, each))
+    texts = (sample.text for sample in shards.samples(place.store, strata, each))
     trained = tokenizers.train(texts, int(numbers["base"]), int(numbers["extras"]))
     scratch = folder.with_name(".tokenizer.tmp")
     scratch.mkdir(parents=True, exist_ok=True)
@@ -216,6 +216,12 @@ class _Trainer:
         if stage.batch % per_step:
             raise RecipeError(
                 f"stage {stage.name}: batch {stage.batch} is no multiple of micro x ranks = {per_step}"
+            )
+        shape = place.model
+        if stage.length > shape.language.context or stage.side % shape.vision.patch:
+            raise RecipeError(
+                f"stage {stage.name}: length {stage.length} and side {stage.side} do not fit preset {shape.name} with "
+                f"context {shape.language.context} and patch {shape.vision.patch}"
             )
         self.accumulate = stage.batch // per_step
         self.loader = Loader(self._feed(), tokenizer, place.rank, place.world, place.config.workers)

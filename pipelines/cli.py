@@ -10,7 +10,8 @@ from rich.console import Console
 
 from pipelines import recipes, runs
 from pipelines.runs import EngineName, Options
-from schemas.errors import RecipeError, VlcorpusError
+from pipelines.store_failures import remedy, why
+from schemas.errors import OutputError, RecipeError, VlcorpusError
 
 app = typer.Typer(
     help="Clean image-text corpora by Qwen-VL's recipe: the same bytes on one machine, on Ray and on Beam.",
@@ -204,7 +205,10 @@ def synth_crawl(
     """Make the demo crawl: raw shards with planted defects, and the truth about them beside."""
     from synth.crawl import write_crawl
 
-    write_crawl(out, n, seed, per_shard)
+    try:
+        write_crawl(out, n, seed, per_shard)
+    except OSError as error:
+        raise OutputError(f"cannot write the crawl to {out}: {why(error)}; {remedy(error)}") from error
     print(f"{n} samples in {out / 'shards'}, the truth about them in {out / 'truth.jsonl'}")
 
 

@@ -195,6 +195,8 @@ def test_wrong_settings(tmp_path: Path) -> None:
         ({"init": {"eyes": "x"}}, "unknown eyes"),
         ({"init": {"vision": "nowhere"}}, "not there"),
         ({"precision": "int4"}, "int4"),
+        ({"overrides": {"2": {"length": 257}}}, "context 256"),
+        ({"overrides": {"2": {"side": 20}}}, "patch 8"),
         ({"stages": ("4",)}, "no stage '4'"),
     ):
         with pytest.raises(RecipeError, match=words):

@@ -58,7 +58,8 @@ def corpora(draw: st.DrawFn) -> list[Row]:
                 source=draw(st.sampled_from(["a", "b"])),
                 shard=draw(st.sampled_from(["0", "1"])),
                 member=f"{number:03d}",
-                key=f"{picture}{key}".rjust(32, "0"),
+                # the digits before it are one, since a name of zeros means none
+                key=f"{picture}{key}".rjust(32, "1"),
                 language=draw(st.sampled_from(["en", "zh", "fr"])),
                 side=draw(st.sampled_from([100, 200, 300])),
                 chars=draw(st.sampled_from([10, 20])),
@@ -162,6 +163,9 @@ def write(layout: Layout, rows: Sequence[Row]) -> list[tuple[str, str]]:
 
 def signals_of(row: Row) -> dict[str, Any]:
     measured = {
+        "sha256": row.key[:31].ljust(64, "0"),
+        "pixels": row.key[:30].ljust(32, "0"),
+        "phash": int(row.key[:29][-15:], 16),
         "width": row.side,
         "height": row.side,
         "aspect_ratio": 1.0,
@@ -212,7 +216,7 @@ def test_keepers(captions: str, rows: list[Row], partitions: int, seed: int) -> 
     with tempfile.TemporaryDirectory() as folder:
         layout = Layout(folder)
         shards = write(layout, rows)
-        receipts = select(engine(seed), recipe(captions), layout, shards, partitions)
+        receipts = select(engine(seed), recipe(captions), layout, shards, partitions, scored={})
         found = {
             (row["source"], row["shard"], row["member"]): row["reason"] or row["decision"]
             for row in decided(layout, shards)
@@ -242,12 +246,12 @@ def engine(seed: int = 0) -> Engine:
 
 def test_a_keeper_that_fails_a_rule(tmp_path: Path) -> None:
     """The better picture is too long in French: the worse one is kept, and the cluster lives on."""
-    both = {kind: "0" * 32 for kind in ("exact", "pixels", "phash")}
-    better = Row("a", "0", "m1", "0" * 32, "fr", 300, 20, None, both)
-    worse = Row("b", "0", "m2", "1" * 32, "en", 200, 10, None, both)
+    both = dict.fromkeys(("exact", "pixels", "phash"), "1" * 32)
+    better = Row("a", "0", "m1", "1" * 32, "fr", 300, 20, None, both)
+    worse = Row("b", "0", "m2", "1" * 31 + "2", "en", 200, 10, None, both)
     layout = Layout(str(tmp_path))
     shards = write(layout, [better, worse])
-    select(engine(), recipe(), layout, shards, 2)
+    select(engine(), recipe(), layout, shards, 2, scored={})
     assert [(row["member"], row["decision"], row["reason"]) for row in decided(layout, shards)] == [
         ("m1", "dropped", "language"),
         ("m2", "kept", None),
@@ -259,7 +263,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     layout = Layout(str(tmp_path))
     rows = [Row("a", "0", f"m{n}", f"{n:032x}", "en", 300, 20, None, {}) for n in range(5)]
     shards = write(layout, rows)
-    receipts = select(engine(), recipe(), layout, shards, 2, write=False)
+    receipts = select(engine(), recipe(), layout, shards, 2, scored={}, write=False)
     assert sum(receipt["kept"] for receipt in receipts) == 5
     assert not (tmp_path / "work" / "decisions").exists()
 
@@ -286,7 +290,7 @@ def test_duplicates_never_straddle(tmp_path: Path) -> None:
             )
     layout = Layout(str(tmp_path))
     shards = write(layout, rows)
-    select(engine(), recipe(splits={"val": 0.3}), layout, shards, 2)
+    select(engine(), recipe(splits={"val": 0.3}), layout, shards, 2, scored={})
     found: dict[str, set[str]] = {}
     for row in decided(layout, shards):
         assert row["decision"] == "kept"
@@ -294,5 +298,5 @@ def test_duplicates_never_straddle(tmp_path: Path) -> None:
     assert all(len(splits) == 1 for splits in found.values())
     assert {split for splits in found.values() for split in splits} == {"train", "val"}
     sources = [{"id": "a", "path": "a", "role": "eval"}, {"id": "b", "path": "b"}]
-    select(engine(), recipe(sources=sources, splits={"val": 0.3}), layout, shards, 2)
+    select(engine(), recipe(sources=sources, splits={"val": 0.3}), layout, shards, 2, scored={})
     assert {row["split"] for row in decided(layout, shards)} == {"eval"}
