@@ -157,6 +157,7 @@ def grown() -> None:
     run = build(for_inputs([place], "webdataset", {"max_quarantine": 1.0}), Path(out), engine)
     engine.close()
     driver = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # an upper bound: Linux counts in what the parent held when it started the child
     worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(f"{run.rows:8d} {run.whole:8.1f} {1000 * run.whole / run.rows:7.2f} {driver:10.0f} {worker:18.0f}")
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from pipelines.verify import verify
 from schemas.errors import InputError
@@ -235,19 +234,3 @@ def test_a_picture_that_kills_is_blamed_alone(tmp_path: Path) -> None:
     done = vlcorpus("build", recipe_file, "--out", tmp_path / "out", "--workers", "1", poisoned=True)
     assert done.returncode == 0, done.stderr
     assert reasons(tmp_path / "out") == {"0": "kept", "1": "kept", "2": "crash", "3": "kept"}
-
-
-def test_a_picture_without_a_stated_size_is_used_as_it_is(tmp_path: Path) -> None:
-    """COCO captions state no size: the caption stands with the stored picture, whatever its size."""
-    images = folder(tmp_path / "images", 1)
-    Image.new("RGB", (300, 90), "teal").save(images / "wide.png")
-    told = {
-        "images": [{"id": 0, "file_name": "0.jpg"}, {"id": 1, "file_name": "wide.png"}],
-        "annotations": [{"id": n, "image_id": n, "caption": f"a thing, number {n}"} for n in range(2)],
-    }
-    (tmp_path / "captions.json").write_text(json.dumps(told))
-    build(recipe(tmp_path / "captions.json", images, "coco_captions"), tmp_path / "out")
-    assert sorted((one.images[0].width, one.text) for one in samples(tmp_path / "out", "caption")) == [
-        (256, "a thing, number 0"),
-        (300, "a thing, number 1"),
-    ]

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -12,8 +13,6 @@ from schemas.errors import InputError
 from schemas.recipe import Recipe
 from tests.pipelines.building import build, rows, table
 from tests.pipelines.raw import scored
-
-import numpy as np
 
 
 def recipe(path: Path, clip: dict[str, Any], **more: Any) -> dict[str, Any]:
