@@ -52,6 +52,10 @@ FOLDERS = ("pages", "flickr30k")
 def discover_annotations(source: Source, store: Store) -> list[InputShard]:
     """The source's shards: parts of its annotation files. InputError where a file is missing."""
     assert source.format is not None
+    if source.images is not None and not store.is_folder(source.images):
+        raise InputError(
+            f"source {source.id}: there is no folder of pictures at {source.images}; check the spelling of images:"
+        )
     if source.format in FOLDERS:
         return [InputShard(source.id, source.format, source.path[0], "annotations", "annotations", 0)]
     sizes = [store.info(path).size for path in _files(source).values()]
@@ -81,6 +85,11 @@ def _files(source: Source) -> dict[str, str]:
     """The source's files by the part that its format calls them."""
     parts = DATA_SETS[str(source.format)].parts
     if source.files:
+        if set(source.files) != set(parts):
+            raise InputError(
+                f"source {source.id}: format {source.format} is read from the files {', '.join(parts)}, "
+                f"but files: names {', '.join(sorted(source.files))}"
+            )
         return {part: source.files[part] for part in parts}
     if len(source.path) != 1 or len(parts) != 1:
         raise InputError(

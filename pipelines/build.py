@@ -90,7 +90,9 @@ class Build:
         for one, receipt in zip(planned, receipts, strict=True):
             path = self.layout.rendered(source.id, one.shard)
             size = self.layout.store.info(path).size
-            self.shards[(source.id, one.shard)] = InputShard(source.id, one.shard, path, "rendered", "tar", size)
+            self.shards[(source.id, one.shard)] = InputShard(
+                source.id, one.shard, path, "rendered", "tar", size
+            )
             self.results.made_with |= set(receipt["made_with"])
 
     def measure(self) -> None:
@@ -189,7 +191,9 @@ class Build:
     def ground(self) -> None:
         """What a detector finds of the captions of kept pairs, in sources that ask for it."""
         tasks = []
-        chunkers = {one.id: chunker_names(one.ground) for one in self.recipe.sources if one.ground is not None}
+        chunkers = {
+            one.id: chunker_names(one.ground) for one in self.recipe.sources if one.ground is not None
+        }
         for name in sorted(self.shards):
             source = self.recipe.source(name[0])
             if source.ground is None:
@@ -198,7 +202,10 @@ class Build:
             kept = self.results.decided[name]["kept_digest"]
             mark = ground_fingerprint(settings, chunkers[source.id], kept, signals)
             body = {"source": name[0], "shard": name[1], "input": self.shards[name].to_json()}
-            body |= {"chunkers": chunkers[source.id], "validity": validity(settings, chunkers[source.id], signals)}
+            body |= {
+                "chunkers": chunkers[source.id],
+                "validity": validity(settings, chunkers[source.id], signals),
+            }
             tasks.append(Task("/".join(name), mark, body))
         if not tasks:
             return
@@ -212,7 +219,11 @@ class Build:
         for name in sorted(self.shards):
             source = self.recipe.source(name[0])
             digest = self.results.decided[name]["kept_digest"]
-            marks = [self.results.marks[name], self.results.score_marks.get(name), self.results.ground_marks.get(name)]
+            marks = [
+                self.results.marks[name],
+                self.results.score_marks.get(name),
+                self.results.ground_marks.get(name),
+            ]
             mark = compose_fingerprint(self.recipe, source, digest, marks)
             tasks.append(Task("/".join(name), mark, {"source": name[0], "shard": name[1]}))
         results = self._phase("compose", self._step("compose", COMPOSE), tasks)
@@ -247,7 +258,16 @@ class Build:
             mode="json", include={"seed", "languages", "rules", "captions", "splits", "sources"}
         )
         for source in settings["sources"]:
-            unseen = ("path", "files", "images", "render", "storage_options", "max_quarantine", "origin", "licence")
+            unseen = (
+                "path",
+                "files",
+                "images",
+                "render",
+                "storage_options",
+                "max_quarantine",
+                "origin",
+                "licence",
+            )
             for key in (*unseen, "ground", "chat"):
                 source.pop(key)
         scores = sorted([*name, mark] for name, mark in self.results.score_marks.items())

@@ -23,7 +23,9 @@ def found(what: str, corpus: str, n: int) -> list[Shown]:
     else:
         samples = list(islice(_by_key(store, what, corpus), n))
     if not samples:
-        raise InputError(f"{what} is no shard with samples, and no sample of {corpus} has a key that starts with it")
+        raise InputError(
+            f"{what} is no shard with samples, and no sample of {corpus} has a key that starts with it"
+        )
     return samples
 
 
@@ -35,7 +37,9 @@ def write(samples: list[Shown], page: Path | None, picture: Path | None) -> None
         if picture is not None:
             view_png(samples, picture)
     except OSError as error:
-        raise InputError(f"cannot write {error.filename}: {(error.strerror or 'no access').lower()}") from error
+        raise InputError(
+            f"cannot write {error.filename}: {(error.strerror or 'no access').lower()}"
+        ) from error
 
 
 def _whole(path: str) -> Iterator[Shown]:

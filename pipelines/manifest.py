@@ -14,6 +14,7 @@ from pipelines.layout import Layout
 from pipelines.measure import FILTERS
 from pipelines.verdicts import Verdicts
 from schemas.manifest import (
+    OTHERS,
     UNNAMED,
     BadShard,
     Funnel,
@@ -161,5 +162,5 @@ def _samples(composed: dict[Name, Json]) -> tuple[SampleCount, ...]:
 
 def _remove_strays(layout: Layout, named: set[str]) -> None:
     for info in layout.store.list_files(layout.out):
-        if info.name not in named and info.name not in UNNAMED and not info.name.startswith("work/"):
+        if info.name not in named and info.name not in UNNAMED and not info.name.startswith(OTHERS):
             layout.store.remove(info.path)

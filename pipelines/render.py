@@ -9,10 +9,12 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from pipelines.engines.step import IDLE, At, Json
 from pipelines.files import Store, is_local, local_path
@@ -127,9 +129,12 @@ def _documents(source: Source, store: Store) -> list[tuple[str, str]]:
             info = store.info(path)
             infos = [(info.name, info.path)]
         for name, where in infos:
-            if name.lower().endswith(SUFFIXES[str(source.format)]):
-                if found.setdefault(name, where) != where:
-                    raise InputError(f"source {source.id}: two documents are called {name}; name one folder above them")
+            if not name.lower().endswith(SUFFIXES[str(source.format)]):
+                continue
+            if found.setdefault(name, where) != where:
+                raise InputError(
+                    f"source {source.id}: two documents are called {name}; name one folder above them"
+                )
     return sorted(found.items())
 
 
@@ -291,9 +296,7 @@ class Render:
 
         if "reader" not in self._kept:
             self._kept["reader"] = RapidReader()
-        import cv2
-
-        pixels = cv2.cvtColor(cv2.imdecode(np.frombuffer(page.image, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        pixels = np.asarray(Image.open(BytesIO(page.image)).convert("RGB"))
         return agree([(line.text, line.quad) for line in page.lines], self._kept["reader"].read(pixels))
 
     def __del__(self) -> None:
@@ -307,7 +310,12 @@ def ocr_turns(lines: Sequence[Any]) -> Json:
     """The task and turns of a page's sample: its lines with their quads, all supervised."""
     segments: list[Json] = [{"image": 0}]
     segments += [
-        {"phrase": line.text, "boxes": [], "quads": [[list(corner) for corner in line.quad]], "supervised": True}
+        {
+            "phrase": line.text,
+            "boxes": [],
+            "quads": [[list(corner) for corner in line.quad]],
+            "supervised": True,
+        }
         for line in lines
     ]
     return {"task": "ocr", "turns": [{"role": "document", "segments": segments}]}

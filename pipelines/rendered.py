@@ -7,13 +7,22 @@ from schemas.columns import Columns
 from schemas.errors import RowError
 from schemas.recipe import Source
 from schemas.row import RawRow
-from schemas.sample import Image, Sample, sample_key
+from schemas.sample import Sample, sample_key
 
 RENDERED = Columns(
     image=("jpg",),
     caption=("-",),
     url=("-",),
-    extra=("samples", "language", "refusal", "refusal_text", "error", "error_message", "error_rate", "parameters"),
+    extra=(
+        "samples",
+        "language",
+        "refusal",
+        "refusal_text",
+        "error",
+        "error_message",
+        "error_rate",
+        "parameters",
+    ),
 )
 """The columns of a rendered shard."""
 
@@ -37,7 +46,6 @@ def rendered_drafts(source: Source, record: Json, row: RawRow) -> list[Json]:
     """The page's samples, with the picture as it was measured; none where it is refused."""
     if record.get("error") or record.get("refusal"):
         return []
-    image = Image(*(record[name] for name in ("format", "width", "height", "sha256")))
     made = []
     ordinals: dict[str, int] = {}
     for told_sample in json.loads(str(row.extra["samples"])):
@@ -51,7 +59,7 @@ def rendered_drafts(source: Source, record: Json, row: RawRow) -> list[Json]:
             "language": told_sample.get("language") or row.extra.get("language") or "und",
             "source": source.id,
             "licence": source.licence,
-            "images": [{"format": i.format, "width": i.width, "height": i.height, "sha256": i.sha256} for i in (image,)],
+            "images": [{name: record[name] for name in ("format", "width", "height", "sha256")}],
         }
         sample = Sample.from_json(json.dumps(whole))
         made.append({"member": row.member, "task": task, "images": None, "sample": sample.to_json()})

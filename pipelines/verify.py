@@ -15,7 +15,7 @@ from pipelines.writers import webdataset
 from pipelines.writers.columns import SAMPLE, require_columns
 from pipelines.writers.sink import Digesting
 from schemas.errors import InputError, VerifyError
-from schemas.manifest import MAX_BYTES, UNNAMED, Manifest, Output, load
+from schemas.manifest import MAX_BYTES, OTHERS, UNNAMED, Manifest, Output, load
 
 _PLACES: Final = pa.schema([SAMPLE.field("key"), SAMPLE.field("sample"), *webdataset.PLACES])
 _AT_ONCE: Final = 4
@@ -56,7 +56,7 @@ def read_manifest(store: Store, folder: str) -> Manifest:
 
 def _strays(files: Mapping[str, FileInfo], manifest: Manifest) -> Iterator[str]:
     for name in files:
-        if name not in manifest.outputs and name not in UNNAMED and not name.startswith("work/"):
+        if name not in manifest.outputs and name not in UNNAMED and not name.startswith(OTHERS):
             yield f"{name}: the manifest does not name this file"
 
 

@@ -26,6 +26,9 @@ from schemas.errors import VerifyError
 UNNAMED: Final = ("manifest.json", "run.json")
 """Files beside `work/` that no manifest names: itself, and what is true of one run only."""
 
+OTHERS: Final = ("work/", "train/")
+"""Folders of a corpus that are of a run, or made from the corpus by a training: no manifest names their files."""
+
 MAX_BYTES: Final = 1 << 30
 """A manifest above this size is refused unread: ours take about 150 bytes a file."""
 
@@ -40,7 +43,7 @@ def relative(name: str) -> str:
         raise ValueError(f"{name!r} is not a relative name with / between its parts")
     if any(part in ("", ".", "..") for part in parts):
         raise ValueError(f"{name!r} leaves the corpus or holds an empty part")
-    if parts[0] == "work" or name in UNNAMED:
+    if f"{parts[0]}/" in OTHERS or name in UNNAMED:
         raise ValueError(f"{name!r} is of the run, not of the corpus")
     return name
 

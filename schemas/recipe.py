@@ -80,13 +80,17 @@ class RenderSettings(Settings):
     """How pages are made or rendered, for sources of kind `rendered`."""
 
     count: int = Field(0, ge=0, description="ocr: pages a language; scenes: pictures")
-    setting: Literal["default", "mild"] = Field("default", description="ocr: SynthDoG's parameters, or milder ones")
+    setting: Literal["default", "mild"] = Field(
+        "default", description="ocr: SynthDoG's parameters, or milder ones"
+    )
     side: int = Field(160, ge=32, le=2048, description="scenes: pixels of the longer side")
     direction: Literal["auto", "ltr", "rtl", "vertical"] = "auto"
     fonts: str | None = Field(None, description="ocr: a folder of fonts; default: those of the system")
     texts: tuple[str, ...] = Field((), description="ocr: text files to set; default: the project's own words")
     readback: Fraction = Field(0.0, description="share of the pages that an OCR reads back")
-    max_error: Fraction = Field(0.15, description="pages read back with a larger character error rate are dropped")
+    max_error: Fraction = Field(
+        0.15, description="pages read back with a larger character error rate are dropped"
+    )
 
 
 class Source(Settings):
@@ -101,7 +105,9 @@ class Source(Settings):
     )
     images: str | None = Field(None, description="kind annotations: the folder of pictures; default: path")
     render: RenderSettings = Field(RenderSettings(), description="kind rendered: how")
-    ground: GroundSettings | None = Field(None, description="pairs: find what captions name (docs/grounding.md)")
+    ground: GroundSettings | None = Field(
+        None, description="pairs: find what captions name (docs/grounding.md)"
+    )
     chat: ChatSettings | None = Field(None, description="dialogues made of samples; default: the recipe's")
     columns: Columns = Columns()
     origin: str = Field("", description="public text on where the data comes from; goes into the card")
@@ -120,7 +126,9 @@ class Source(Settings):
     def _complete(self) -> "Source":
         annotated, rendered = self.kind == "annotations", self.kind == "rendered"
         if (annotated or rendered) != (self.format is not None):
-            raise ValueError("format: goes with kind: annotations (coco_captions, …) or rendered (ocr, scenes, pdf, html)")
+            raise ValueError(
+                "format: goes with kind: annotations (coco_captions, …) or rendered (ocr, scenes, …)"
+            )
         if self.format is not None and rendered != (self.format in RENDERED):
             raise ValueError(f"format {self.format} is not for kind: {self.kind}")
         if not self.path and not self.files and self.format not in MADE:
@@ -176,9 +184,9 @@ class Resources(Settings):
     row_cpu_seconds: float = Field(60, gt=0, description="a row that takes more is quarantined")
     row_wall_seconds: float = Field(600, gt=0)
     memory_gb: float = Field(8, gt=0, description="private memory of one worker process")
-    phases: dict[Literal["measure", "dedup", "score", "select", "ground", "compose", "shard"], PhaseResources] = Field(
-        default={}, description="what one worker of a phase takes from a cluster"
-    )
+    phases: dict[
+        Literal["measure", "dedup", "score", "select", "ground", "compose", "shard"], PhaseResources
+    ] = Field(default={}, description="what one worker of a phase takes from a cluster")
 
 
 class Recipe(Settings):

@@ -47,7 +47,9 @@ def _names(language: str) -> tuple[dict[str, str], dict[str, str]]:
     """Shapes and colours by themselves: a phrase is colour + shape in both languages asked in."""
     noun = LANGUAGES[language].noun
     shapes = {
-        shape: _common([noun(Noun(shape, colour, 0)) for colour in COLOURS], at_end=True).strip().removeprefix("色的")
+        shape: _common([noun(Noun(shape, colour, 0)) for colour in COLOURS], at_end=True)
+        .strip()
+        .removeprefix("色的")
         for shape in SHAPES
     }
     colours = {

@@ -32,7 +32,7 @@ def views(
     """
     if language not in ASKED:
         raise ValueError(f"scenes are asked about in {', '.join(ASKED)}, not in {language}")
-    places = dict(zip(scene.objects, boxes(scene, size), strict=True))
+    places: dict[Object, Box] = dict(zip(scene.objects, boxes(scene, size), strict=True))
     found = [_document("caption", language, Text(caption(scene, language, rng), True))]
     found.append(_document("grounding", language, *_grounded(scene, places, language, rng)))
     alone = singles(scene)
@@ -72,9 +72,7 @@ def _document(task: str, language: str, *segments: Segment) -> View:
     return View(task, language, (Turn("document", (SHOWN, *segments)),))
 
 
-def _grounded(
-    scene: Scene, places: dict[Object, Box], language: str, rng: random.Random
-) -> list[Segment]:
+def _grounded(scene: Scene, places: dict[Object, Box], language: str, rng: random.Random) -> list[Segment]:
     """A caption that lists what there is, each group of like objects a phrase with their boxes."""
     words = LANGUAGES[language]
     said = groups(scene)

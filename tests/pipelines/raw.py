@@ -52,7 +52,12 @@ def scored(path: Path, scores: list[float | None], captions: list[str] | None = 
     path.parent.mkdir(parents=True, exist_ok=True)
     said = captions or [caption(number) for number in range(len(scores))]
     rows = [
-        {"image": picture(number), "TEXT": said[number], "URL": f"https://x.org/{number}", "similarity": score}
+        {
+            "image": picture(number),
+            "TEXT": said[number],
+            "URL": f"https://x.org/{number}",
+            "similarity": score,
+        }
         for number, score in enumerate(scores)
     ]
     pq.write_table(pa.Table.from_pylist(rows), path)

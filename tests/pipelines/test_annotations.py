@@ -221,6 +221,43 @@ def test_a_missing_part_is_one_sentence(tmp_path: Path) -> None:
     told = recipe(tmp_path / "refs.p", tmp_path, "refcoco")
     with pytest.raises(InputError, match="read from 2 files; name each"):
         build(told, tmp_path / "out")
+    told["sources"][0]["files"] = {"refs": str(tmp_path / "refs.p")}
+    with pytest.raises(InputError, match="read from the files refs, instances, but files: names refs"):
+        build(told, tmp_path / "out")
+
+
+def test_a_missing_folder_of_pictures_is_one_sentence(tmp_path: Path) -> None:
+    """Not one refusal a record: the folder itself is named."""
+    path = lines(tmp_path / "a.jsonl", [line(0)])
+    with pytest.raises(InputError, match="no folder of pictures at"):
+        build(recipe(path, tmp_path / "nowhere"), tmp_path / "out")
+
+
+def test_dialogues_keep_their_turns_and_are_joined(tmp_path: Path) -> None:
+    """Conversations with one picture each become one with two; those out of turn are refused."""
+    said = [
+        {"from": "human", "value": "<image>\nWhat is it?"},
+        {"from": "gpt", "value": "A thing."},
+    ]
+    told = [{"id": f"c{n}", "image": f"{n}.jpg", "conversations": said} for n in range(2)]
+    told += [
+        {"id": "twice", "image": "0.jpg", "conversations": [said[0], said[0]]},
+        {"id": "empty", "image": "0.jpg", "conversations": [said[0], {"from": "gpt", "value": " "}]},
+        {"id": "up", "image": "../../secret.jpg", "conversations": said},
+    ]
+    (tmp_path / "chat.json").write_text(json.dumps(told))
+    source = recipe(tmp_path / "chat.json", folder(tmp_path / "images", 2), "conversations", chat={"join": 2})
+    build(source, tmp_path / "out")
+    (sample,) = samples(tmp_path / "out", "chat")
+    assert len(sample.images) == 2
+    assert [turn.role for turn in sample.turns] == ["user", "assistant"] * 2
+    assert reasons(tmp_path / "out") == {
+        "c0": "kept",
+        "c1": "kept",
+        "twice": "out_of_turn",
+        "empty": "empty_answer",
+        "up": "missing_image",
+    }
 
 
 def test_a_picture_that_kills_is_blamed_alone(tmp_path: Path) -> None:

@@ -121,7 +121,9 @@ def test_pages_of_a_pdf_are_rows_with_reasons(tmp_path: Path) -> None:
     told = {row["member"]: (row["decision"], row["reason"]) for row in rows(tmp_path / "out", "decisions")}
     assert told["good-p00001"] == ("kept", None) or told.get("good-p00000") == ("kept", None)
     assert ("dropped", "few_characters") in told.values()
-    assert [value for name, value in told.items() if name.startswith("bad")] == [("quarantined", "undecodable")]
+    assert [value for name, value in told.items() if name.startswith("bad")] == [
+        ("quarantined", "undecodable")
+    ]
     assert "A line of words" in samples(tmp_path / "out")[0].text
 
 

@@ -45,9 +45,7 @@ def test_a_share_keeps_that_many_over_all_shards(tmp_path: Path) -> None:
     given_recipe = recipe(tmp_path / "in", {"keep": 0.3})
     given_recipe["rules"] |= {"exact": False, "pixels": False, "phash": False}
     build(given_recipe, tmp_path / "out")
-    found = {
-        (row["shard"], row["member"]): row["clip_score"] for row in rows(tmp_path / "out", "scores")
-    }
+    found = {(row["shard"], row["member"]): row["clip_score"] for row in rows(tmp_path / "out", "scores")}
     stay = [
         found[row["shard"], row["member"]]
         for row in rows(tmp_path / "out", "decisions")
@@ -58,7 +56,11 @@ def test_a_share_keeps_that_many_over_all_shards(tmp_path: Path) -> None:
 
 def test_a_languages_threshold_stands_above_the_sources(tmp_path: Path) -> None:
     """Chinese rows go by their own threshold, English ones by the source's."""
-    captions = ["A red flower in the garden of a house", "花园里有一朵红色的花和一棵树", "两只小猫在沙发上睡觉"]
+    captions = [
+        "A red flower in the garden of a house",
+        "花园里有一朵红色的花和一棵树",
+        "两只小猫在沙发上睡觉",
+    ]
     path = scored(tmp_path / "in" / "a.parquet", [0.4, 0.4, 0.2], captions)
     build(recipe(path, {"min": 0.5, "languages": {"zh": {"min": 0.3}}}), tmp_path / "out")
     assert kept(tmp_path / "out") == {"1"}
@@ -67,7 +69,9 @@ def test_a_languages_threshold_stands_above_the_sources(tmp_path: Path) -> None:
 def test_a_sources_block_replaces_the_recipes(tmp_path: Path) -> None:
     """The recipe's threshold of a language does not reach into a source that has a block of its own."""
     path = scored(tmp_path / "in" / "a.parquet", [0.4], ["花园里有一朵红色的花和一棵树"])
-    given_recipe = recipe(path, {"min": 0.5, "languages": {"zh": {"min": 0.3}}}, rules={"clip": {"min": 0.45}})
+    given_recipe = recipe(
+        path, {"min": 0.5, "languages": {"zh": {"min": 0.3}}}, rules={"clip": {"min": 0.45}}
+    )
     build(given_recipe, tmp_path / "out")
     assert kept(tmp_path / "out") == set()
 

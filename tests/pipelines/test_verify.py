@@ -9,8 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.layout import Layout
+from pipelines.parquet import write_tables
 from pipelines.verify import verify
 from schemas.errors import VerifyError
+from schemas.row import DECISIONS
 from tests.pipelines.corpora import FOLDER, build, decisions
 
 TAR, INDEX = f"{FOLDER}/00000.tar", f"{FOLDER}/00000.parquet"
@@ -119,6 +122,21 @@ def test_a_row_lost_from_the_ledger_is_found(corpus: Path) -> None:
     assert verify(str(corpus)) == ["source web: the funnel counts 5 rows kept, work/decisions 4"]
     pq.write_table(rows.set_column(0, "source", pa.array(["else"] * 10)), path)
     assert "work/decisions: the funnel knows no source else" in verify(str(corpus))
+
+
+@pytest.mark.parametrize("column", DECISIONS.names)
+def test_one_flipped_bit_of_the_ledger_is_found(corpus: Path, column: str) -> None:
+    """No manifest names work/decisions; a bit that flips there is seen all the same, in whichever column."""
+    path = corpus / "work/decisions/web/00000.parquet"
+    write_tables(Layout(str(corpus), "run"), str(path), DECISIONS, [pq.read_table(path).cast(DECISIONS)])
+    assert verify(str(corpus)) == []
+    chunk = pq.ParquetFile(path).metadata.row_group(0).column(DECISIONS.names.index(column))
+    # the last byte of the chunk is in its data page, behind the dictionary
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    data = bytearray(path.read_bytes())
+    data[start + chunk.total_compressed_size - 1] ^= 1
+    path.write_bytes(data)
+    assert [problem.split(":")[0] for problem in verify(str(corpus))] == ["work/decisions/web/00000.parquet"]
 
 
 def test_rows_are_counted_again(corpus: Path) -> None:
