@@ -195,6 +195,70 @@ def status(folder: Annotated[str, typer.Argument(help="folder of a corpus")], as
     print(json.dumps(found.to_json(), ensure_ascii=False)) if as_json else state.show(found, Console())
 
 
+@app.command()
+def train(
+    corpus: Annotated[str, typer.Argument(metavar="RECIPE|DIR", help="a corpus, or the recipe that made it")],
+    out: Annotated[Path, typer.Option(help="everything goes below OUT/train")] = Path("."),
+    stage: Annotated[str, typer.Option(help="all, or language, 1, 2, 3, separated by commas")] = "all",
+    preset: Annotated[str, typer.Option(help="tiny, small, base, qwen-vl-7b, or a YAML file")] = "tiny",
+    steps: Annotated[int | None, typer.Option(min=1, help="optimiser steps of every stage")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N")] = "auto",
+    workers: Annotated[int, typer.Option(min=0, help="loader processes")] = 0,
+) -> None:
+    """Train the bundled model on a corpus, through the paper's three stages."""
+    from pipelines import training
+
+    training.train(training.Training(corpus, out, stage, preset, steps, seed, device, workers))
+
+
+@app.command("eval")
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="folder of a trained model")],
+    shards: Annotated[str, typer.Argument(help="folder of a corpus")],
+    out: Annotated[Path, typer.Option(help="folder for predictions and metrics.json")],
+    split: Annotated[str, typer.Option(help="which samples are answered")] = "eval",
+    limit: Annotated[int, typer.Option(min=1, help="samples a task")] = 400,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N")] = "auto",
+) -> None:
+    """Answer held-out samples and score the answers."""
+    from pipelines import training
+
+    training.evaluate(model, shards, out, split, limit, device)
+
+
+@app.command()
+def judge(
+    a: Annotated[str, typer.Argument(metavar="RECIPE_A", help="a corpus, or the recipe that made it")],
+    b: Annotated[str, typer.Argument(metavar="RECIPE_B", help="the other")],
+    held_out: Annotated[str, typer.Option(help="a corpus with eval samples, which both are asked")],
+    out: Annotated[Path, typer.Option(help="folder for models and judgement.json")] = Path("judgement"),
+    preset: Annotated[str, typer.Option(help="tiny, small, base or a YAML file")] = "tiny",
+    steps: Annotated[int | None, typer.Option(min=1, help="optimiser steps of every stage")] = None,
+    seeds: Annotated[int, typer.Option(min=2, help="models a corpus")] = 3,
+    limit: Annotated[int, typer.Option(min=1, help="held-out samples a task")] = 400,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N")] = "auto",
+) -> None:
+    """Judge two corpora by training the same small model on each."""
+    from pipelines import training
+
+    first = training.Training(a, out, "all", preset, steps, 0, device, 0)
+    training.judge(first, b, held_out, seeds, limit)
+
+
+@app.command()
+def chat(
+    model: Annotated[Path, typer.Argument(help="folder of a trained model")],
+    pictures: Annotated[list[Path] | None, typer.Argument(help="pictures to talk about")] = None,
+    out: Annotated[Path, typer.Option(help="where an answer's boxes are drawn")] = Path("answer.png"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N")] = "auto",
+) -> None:
+    """Talk with a trained model about pictures."""
+    from pipelines import training
+
+    training.chat(model, pictures or [], out, device)
+
+
 @synth_app.command("crawl")
 def synth_crawl(
     out: Annotated[Path, typer.Option(help="folder for shards/ and truth.jsonl")],

@@ -9,7 +9,7 @@ from pipelines.samples.built import Draft, Picture
 from pipelines.samples.dialogues import concatenated, localisation
 from pipelines.samples.table import GROUNDED
 from schemas.ground import ChatSettings
-from schemas.sample import Image, ImageRef, Sample, Turn, sample_key
+from schemas.sample import Image, ImageRef, Phrase, Sample, Turn, sample_key
 
 
 class Place(NamedTuple):
@@ -54,7 +54,7 @@ def _localised(made: Sequence[Made], settings: ChatSettings, seed: int) -> list[
         if not _drawn(settings.localise, seed, "localise", pair):
             continue
         captions = [one for one in group if one.sample.task == "grounding"][:1]
-        regions = [one for one in group if one.sample.task != "grounding"]
+        regions = _different([one for one in group if one.sample.task != "grounding"])
         draft = localisation([_draft(one) for one in (*captions, *regions)], seed, settings.rounds)
         ordinal = chats.get(pair, 0)
         chats[pair] = ordinal + 1
@@ -62,6 +62,20 @@ def _localised(made: Sequence[Made], settings: ChatSettings, seed: int) -> list[
         sample = replace(first.sample, key=sample_key(pair, "chat", ordinal), task="chat", turns=draft.turns)
         found.append(Made(sample, first.places, first.facts))
     return found
+
+
+def _different(views: Sequence[Made]) -> list[Made]:
+    """Views of each phrase and of each region once: several captions of a picture name the same things."""
+    kept: list[Made] = []
+    seen: set[tuple[str, object]] = set()
+    for one in views:
+        phrases = [part for turn in one.sample.turns for part in turn.segments if isinstance(part, Phrase)]
+        marks: set[tuple[str, object]] = {(one.sample.task, part.phrase.casefold()) for part in phrases}
+        marks |= {(one.sample.task, (part.boxes, part.quads)) for part in phrases}
+        if not marks & seen:
+            seen |= marks
+            kept.append(one)
+    return kept
 
 
 def _joined(made: Sequence[Made], settings: ChatSettings, seed: int) -> list[Made]:

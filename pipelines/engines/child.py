@@ -9,6 +9,7 @@ even when nobody is left to watch it.
 """
 
 import fcntl
+import logging
 import mmap
 import os
 import resource
@@ -125,11 +126,23 @@ def watch(lifeline: int) -> None:
         os._exit(0)
 
 
+def hush() -> None:
+    """Send what C libraries write to descriptor 2 nowhere: libtiff tells it of every broken picture, without a
+    name, between the lines of the progress, and so does Pillow's log. Python's own standard error stays; failures
+    go by the socket."""
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+
+
 def main() -> None:
     """Serve the parent whose socket, shared memory and lifeline are given by number."""
     channel_fd, row_fd, lifeline = (int(argument) for argument in sys.argv[1:4])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     watch(lifeline)
+    hush()
     Child(socket.socket(fileno=channel_fd), Published(row_fd)).serve()
 
 

@@ -32,7 +32,8 @@ def pdf(*pages: str) -> bytes:
     font = "<< /Font << /F1 << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >> >>"
     for number, text in enumerate(pages):
         content = f"BT /F1 24 Tf 72 700 Td ({text}) Tj ET".encode()
-        page = f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Resources {font} /Contents {4 + 2 * number} 0 R >>"
+        contents = f"/Contents {4 + 2 * number} 0 R"
+        page = f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Resources {font} {contents} >>"
         objects.append(page.encode())
         objects.append(b"<< /Length %d >>\nstream\n%s\nendstream" % (len(content), content))
     body, places = b"%PDF-1.4\n", []

@@ -1,6 +1,7 @@
 """Dialogues made of other samples: localisation, and several pictures in one."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,16 @@ def test_each_grounded_picture_is_talked_about_once() -> None:
         assert [turn.role for turn in one.sample.turns] == ["user", "assistant"] * 4
         assert one.sample.key.endswith("-chat-0")
         assert one.places == (Place(str(int(one.sample.key[:32], 16)), int(one.sample.key[:32], 16)),)
+
+
+def test_a_thing_is_asked_about_once() -> None:
+    """Two annotations of one picture that name the same thing, or the same box, give one question on it."""
+    one, two = made(1), made(2)
+    shared = [view._replace(sample=replace(view.sample, images=one[0].sample.images)) for view in two]
+    (dialogue,) = chats(with_dialogues([*one, *shared], ChatSettings(localise=1, rounds=9), 0))
+    asked = [turn for turn in dialogue.sample.turns if turn.role == "user"]
+    assert len(asked) == 4
+    assert len(set(asked)) == 4
 
 
 def test_shares_are_drawn_by_key_alone() -> None:

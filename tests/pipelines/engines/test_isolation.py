@@ -41,6 +41,14 @@ def test_the_row_is_blamed(worker: IsolatedWorker, deed: str, kind: str) -> None
     assert receipt["seen"] == [0, 1, 2, 4, 5]
 
 
+def test_c_libraries_are_not_heard(capfd: pytest.CaptureFixture[str]) -> None:
+    """libtiff writes of every broken picture to descriptor 2; a person sees Python's warnings only."""
+    worker = IsolatedWorker(step("Rows"))
+    assert worker.run({"rows": 2, "deeds": {"1": "grumble"}})["seen"] == [0, 1]
+    worker.close()
+    assert capfd.readouterr().err == "a warning of ours\n"
+
+
 def test_several_rows_are_blamed(worker: IsolatedWorker) -> None:
     """Of several bad rows, the first and the last among them, each gets its own verdict."""
     receipt = worker.run({"rows": 5, "deeds": {"0": "abort", "2": "spin", "4": "abort"}})

@@ -3,6 +3,7 @@
 import collections
 import itertools
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +35,13 @@ def eat() -> None:
         held.append(bytearray(64 * 1024 * 1024))
 
 
-DEEDS = {"abort": abort, "spin": spin, "sleep": sleep, "eat": eat}
+def grumble() -> None:
+    """What a C library does, and what Python does."""
+    os.write(2, b"a library grumbles")
+    print("a warning of ours", file=sys.stderr)
+
+
+DEEDS = {"abort": abort, "spin": spin, "sleep": sleep, "eat": eat, "grumble": grumble}
 
 
 def note(folder: str, name: str) -> int:
