@@ -6,7 +6,7 @@ DEMO   ?= demo
 BIN    := .venv/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: install corpus test check bench chaos system clean
+.PHONY: install corpus test check train bench chaos system clean
 
 # what the demo needs, a CLIP scorer included; `install` adds every extra and the development tools
 .venv/base: pyproject.toml constraints.txt
@@ -45,6 +45,14 @@ check: install
 test: check
 	@$(BIN)/pytest
 
+# trains the bundled model on a corpus of drawn scenes; figures in OUT/train/metrics.json
+train: RECIPE = recipes/scenes.yaml
+train: OUT = scenes
+train: install
+	@$(BIN)/vlcorpus build $(RECIPE) --out $(OUT)
+	@$(BIN)/vlcorpus train $(OUT) --out $(OUT)
+	@$(BIN)/vlcorpus eval $(OUT)/train/stage2 $(OUT) --out $(OUT)/train
+
 chaos: install
 	@$(BIN)/python -m tests.chaos
 
@@ -52,11 +60,13 @@ bench: install
 	@$(BIN)/python -m benchmarks.measure
 	@$(BIN)/python -m benchmarks.engines
 	@$(BIN)/python -m benchmarks.dedup
+	@$(BIN)/python -m benchmarks.clip
+	@$(BIN)/python -m benchmarks.synth pages
 
 # nothing that `make corpus` and `make test` cannot do without
 system:
-	@if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq fonts-noto-cjk fonts-dejavu; \
-	else echo "as root: apt-get install fonts-noto-cjk fonts-dejavu"; fi
+	@if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq chromium fontconfig fonts-noto-cjk fonts-wqy-zenhei fonts-dejavu fonts-liberation; \
+	else echo "as root: apt-get install chromium fontconfig fonts-noto-cjk fonts-wqy-zenhei fonts-dejavu fonts-liberation"; fi
 
 clean:
-	@rm -rf $(OUT) $(DEMO)
+	@rm -rf $(OUT) $(DEMO) scenes

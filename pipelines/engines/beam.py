@@ -5,6 +5,7 @@ driver picks them up while the pipeline runs: a killed run keeps what was finish
 """
 
 import json
+import logging
 import tempfile
 import threading
 import uuid
@@ -20,6 +21,9 @@ from pipelines.engines.step import Done, Json, Limits, Resources, Step
 from pipelines.files import join
 from pipelines.layout import Layout
 from schemas.errors import InputError
+
+# Beam tells everybody of Google's client libraries, which nothing here needs
+logging.getLogger().addFilter(lambda record: "apitools not found" not in record.getMessage())
 
 try:
     import apache_beam as beam
