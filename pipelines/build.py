@@ -376,6 +376,11 @@ class Build:
                     f"max_quarantine {limit:g}; see `error` in {join(self.layout.work, 'signals', source.id)}, "
                     "then mend the source or raise --max-quarantine"
                 )
+            if rows and sum(receipt["missing_images"] for receipt in receipts) == rows:
+                raise InputError(
+                    f"source {source.id}: none of the pictures that its {rows:,} records name is in "
+                    f"{source.images or source.path[0]}; give the folder of its pictures (images: …)"
+                )
             if (
                 rows > bad
                 and source.captions == "required"

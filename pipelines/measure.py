@@ -41,7 +41,7 @@ def measure_fingerprint(
     settings["signals"]["language"]["model"] = language_model
     own = source.model_dump(mode="json", include={"id", "kind", "columns", "format", "licence"})
     made_with = [(f.__name__, f.VERSION, versions(f.LIBRARIES)) for f in FILTERS]
-    return fingerprint("measure", 1, settings, own, made_with, identity, verdicts)
+    return fingerprint("measure", 2, settings, own, made_with, identity, verdicts)
 
 
 class Measure:
@@ -226,6 +226,7 @@ class Counts:
         self.bytes = 0
         self.captions = 0
         self.errors: dict[str, int] = {}
+        self.missing = 0
         self.bad: str | None = None
         self.verdicts: dict[str, str] = {}
 
@@ -234,6 +235,7 @@ class Counts:
         self.rows += table.num_rows
         self.bytes += pc.sum(table["byte_size"]).as_py() or 0
         self.captions += table.num_rows - table["caption_raw"].null_count
+        self.missing += table["refusal"].to_pylist().count("missing_image")
         for error in table["error"].drop_null().to_pylist():
             self.errors[error] = self.errors.get(error, 0) + 1
 
@@ -244,6 +246,7 @@ class Counts:
             "bytes": self.bytes,
             "captions": self.captions,
             "errors": dict(sorted(self.errors.items())),
+            "missing_images": self.missing,
             "bad": self.bad,
             "blamed": self.verdicts,
         }

@@ -224,6 +224,13 @@ class Recipe(Settings):
         if twice:
             raise ValueError(f"two sources have the id {twice[0]!r}; ids must differ")
         for source in self.sources:
+            own = source.rules.phash
+            if own and "phash" in source.rules.model_fields_set and own != self.rules.phash:
+                raise ValueError(
+                    f"source {source.id!r} has a phash distance of its own, but duplicates are found over all sources: "
+                    "set rules.phash for the recipe, or switch it off for the source"
+                )
+        for source in self.sources:
             if self.rules_of(source).clip and self.clip is None and source.clip_score is None:
                 raise ValueError(
                     f"the clip rule of source {source.id!r} has nothing to go by: add a `clip` block with a scorer, "

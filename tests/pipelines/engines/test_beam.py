@@ -1,5 +1,7 @@
 """The Beam engine, in memory and with processes of its own."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +23,13 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BeamEngin
     made.open(Layout(str(tmp_path / "corpus")))
     yield made
     made.close()
+
+
+def test_it_says_nothing_at_the_start() -> None:
+    """Beam's warning of Google's client libraries, which nobody asked for, does not reach the terminal."""
+    script = "import pipelines.engines.beam, apache_beam.io.gcp.internal.clients.bigquery"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "apitools" not in done.stderr
 
 
 def test_map_and_shuffle(engine: BeamEngine, tmp_path: Path) -> None:
