@@ -111,21 +111,35 @@ def _compare(values: U64, ends: npt.NDArray[np.int64], earlier: U64, distance: i
 def _flood(values: U64, distance: int) -> Iterator[Edges]:
     """Edges that connect what is near, found by flooding: a value reached once is not sought again.
 
-    So a dense bucket costs little more than reading it, and a sparse one half a comparison of all with
-    all, in tiles of bounded size.
+    So a dense bucket costs little more than reading it, and a sparse one a comparison of all with all, in
+    tiles of bounded size. One root at a time: what two floods reach would be told to one of them only.
     """
     rest = values
-    front = rest[:0]
+    roots = 0  # so many, the first of the rest, are known to have a neighbour
     while len(rest):
-        if not len(front):
-            front, rest = rest[:SEEDS], rest[SEEDS:]
-            above = np.triu(distances(front[:, None], front) <= distance, 1)
-            left, right = np.nonzero(above)
-            yield front[left], front[right]
-        tile = front[: max(1, TILE // max(1, len(rest)))]
-        front = front[len(tile) :]
-        near = distances(tile[:, None], rest) <= distance
-        hit = near.any(axis=0)
-        if hit.any():
-            yield tile[near[:, hit].argmax(axis=0)], rest[hit]
-            front, rest = np.concatenate([front, rest[hit]]), rest[~hit]
+        if not roots:
+            batch, others = rest[:SEEDS], rest[SEEDS:]
+            batch = batch[_has_neighbour(batch, rest, distance)]
+            rest, roots = np.concatenate([batch, others]), len(batch)
+            continue
+        front, rest, roots = rest[:1], rest[1:], roots - 1
+        while len(front) and len(rest):
+            tile = front[: max(1, TILE // len(rest))]
+            front = front[len(tile) :]
+            near = distances(tile[:, None], rest) <= distance
+            hit: npt.NDArray[np.bool_] = np.any(near, axis=0)
+            if hit.any():
+                yield tile[near[:, hit].argmax(axis=0)], rest[hit]
+                front, rest = np.concatenate([front, rest[hit]]), rest[~hit]
+                roots -= int(np.count_nonzero(hit[:roots]))
+
+
+def _has_neighbour(batch: U64, values: U64, distance: int) -> npt.NDArray[np.bool_]:
+    """Which of `batch` are near another of `values`, of which they are part."""
+    counts = np.zeros(len(batch), np.int64)
+    step = max(1, TILE // max(1, len(batch)))
+    for start in range(0, len(values), step):
+        near = distances(batch[:, None], values[start : start + step]) <= distance
+        counts += np.count_nonzero(near, axis=1)
+    found: npt.NDArray[np.bool_] = counts > 1
+    return found

@@ -81,7 +81,7 @@ def test_every_near_pair_is_told_once_where_no_bucket_is_crowded(values: U64, di
 
 
 @pytest.mark.parametrize(("huge", "farthest"), [(1 << 17, 8), (4, 2)])
-@settings(max_examples=60)
+@settings(max_examples=200)
 @given(values=crowds(), data=st.data())
 def test_crowded_buckets_connect_what_is_near(
     huge: int, farthest: int, values: U64, data: st.DataObject
@@ -97,6 +97,15 @@ def test_crowded_buckets_connect_what_is_near(
     near = every_pair(values, distance)
     assert set(pairs) <= near
     assert groups(pairs) == groups(near)
+
+
+def test_a_value_between_two_roots_joins_both() -> None:
+    """In a crowded bucket a value near two others that are not near each other connects them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hamming, "CROWDED", 2)
+        for last in (0, 2, 8, 32):
+            values = np.array([v for v in (0, 2, 8, 32) if v != last] + [last], np.uint64)
+            assert groups(told(near_edges(values, 1))) == {frozenset({0, 2, 8, 32})}
 
 
 def test_a_ball_of_near_values_gives_edges_in_proportion_to_its_values() -> None:
