@@ -6,7 +6,7 @@ DEMO   ?= demo
 BIN    := .venv/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: install corpus test check train bench chaos system clean
+.PHONY: install corpus test check train judge bench chaos system clean
 
 # what the demo needs, a CLIP scorer included; `install` adds every extra and the development tools
 .venv/base: pyproject.toml constraints.txt
@@ -53,6 +53,16 @@ train: install
 	@$(BIN)/vlcorpus train $(OUT) --out $(OUT)
 	@$(BIN)/vlcorpus eval $(OUT)/train/stage2 $(OUT) --out $(OUT)/train
 
+# what the rules are worth: the same small model taught on the demo crawl as it is, and on what demo.yaml keeps
+judge: install
+	@$(BIN)/vlcorpus synth crawl --out demo --n 2000
+	@$(BIN)/vlcorpus build recipes/judge/raw.yaml --out judgement/raw
+	@$(BIN)/vlcorpus build recipes/demo.yaml --out judgement/curated
+	@$(BIN)/vlcorpus synth crawl --out heldout --n 1000 --seed 2
+	@$(BIN)/vlcorpus build recipes/judge/heldout.yaml --out judgement/heldout
+	@$(BIN)/vlcorpus judge judgement/raw judgement/curated --held-out judgement/heldout \
+		--preset recipes/judge/model.yaml --stage language,2 --seeds 3 --limit 200 --out judgement
+
 chaos: install
 	@$(BIN)/python -m tests.chaos
 
@@ -69,4 +79,4 @@ system:
 	else echo "as root: apt-get install chromium fontconfig fonts-noto-cjk fonts-wqy-zenhei fonts-dejavu fonts-liberation"; fi
 
 clean:
-	@rm -rf $(OUT) $(DEMO) scenes
+	@rm -rf $(OUT) $(DEMO) scenes heldout judgement

@@ -4,24 +4,38 @@
 
 Without decoding, both give each sample's record and its pictures' bytes, in one process; ours shuffled. With
 decoding, the loader's packed batches from `workers` processes stand against as many processes that do
-nothing but decode and resize the same bytes. webdataset is asked only where it is installed.
+nothing but decode and resize the same bytes: with plain Pillow, as one would write it by hand, and with the
+loader's own function. Each stretch of the loader lies between stretches of those; the medians of the ratios
+are given. webdataset is asked only where it is installed. Last, how full sequences are, once through the corpus.
 """
 
 import argparse
+import io
 import multiprocessing
+import statistics
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
+import torch
+from PIL import Image
 
 from model import shards
 from model import tokenizer as tokenizers
+from model.batch import PADDING, Batch
+from model.encode import encode
 from model.loader import Feed, Loader
 from model.order import Deal, Draws, StratumOrder
+from model.packing import Member, fill, pack
 from model.pictures import square
 from model.shards import Reader, Stratum
 from model.store import Store
+
+_STRETCHES: Final = 3
 
 
 def raw_rows(store: Store, strata: tuple[Stratum, ...], count: int) -> Iterator[int]:
@@ -52,19 +66,28 @@ def webdataset_rate(tars: list[str], count: int) -> float | None:
     return rate_of((row for _, row in zip(range(count), data, strict=False)), count)
 
 
-def _decode(pictures: list[bytes], side: int, start: object, done: object) -> None:
-    start.wait()  # type: ignore[attr-defined]
+def plain(data: bytes, side: int) -> object:
+    """The picture as a square by Pillow alone."""
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC))
+
+
+def _decode(how: Callable[[bytes, int], object], pictures: list[bytes], side: int, ends: Any) -> None:
+    start, done = ends
+    torch.set_num_threads(1)
+    how(pictures[0], side)
+    start.wait()
     for data in pictures:
-        square(data, side)
-    done.put(len(pictures))  # type: ignore[attr-defined]
+        how(data, side)
+    done.put(len(pictures))
 
 
-def bare_rate(pictures: list[bytes], side: int, workers: int) -> float:
+def bare_rate(how: Callable[[bytes, int], object], pictures: list[bytes], side: int, workers: int) -> float:
     """Pictures a second that `workers` processes decode and resize when that is all they do."""
     context = multiprocessing.get_context("forkserver")
     start, done = context.Barrier(workers + 1), context.Queue()
     shares = [pictures[at::workers] for at in range(workers)]
-    processes = [context.Process(target=_decode, args=(one, side, start, done)) for one in shares]
+    processes = [context.Process(target=_decode, args=(how, one, side, (start, done))) for one in shares]
     for process in processes:
         process.start()
     start.wait()
@@ -76,15 +99,53 @@ def bare_rate(pictures: list[bytes], side: int, workers: int) -> float:
     return float(total / seconds)
 
 
-def loader_rate(feed: Feed, tokenizer: tokenizers.TagTokenizer, workers: int, count: int) -> float:
-    """Pictures a second in packed batches, once every worker has given its first."""
-    batches = iter(Loader(feed, tokenizer, workers=workers))
-    for _ in range(4 * workers):
+def loader_rate(batches: Iterator[Batch], workers: int, count: int) -> float:
+    """Pictures a second in packed batches, those apart that were made in advance."""
+    for _ in range(5 * workers):
         next(batches)
     start, shown = time.perf_counter(), 0
     while shown < count:
         shown += len(next(batches).pixels)
     return shown / (time.perf_counter() - start)
+
+
+def decoding(feed: Feed, tokenizer: tokenizers.TagTokenizer, workers: int, count: int) -> None:
+    """Prints the loader's speed with decoding against that of bare loops, stretch by stretch."""
+    reader = Reader(feed.store)
+    places = [(shard, row) for one in feed.strata for shard in one.shards for row in range(shard.rows)]
+    pictures = [data for place in places[:count] for data in reader.row(*place).pictures]
+    pictures = (pictures * (count // max(len(pictures), 1) + 1))[:count]
+    batches = iter(Loader(feed, tokenizer, workers=workers))
+    found = []
+    for _ in range(_STRETCHES):
+        bare = bare_rate(plain, pictures, feed.side, workers)
+        loaded = loader_rate(batches, workers, count)
+        own = bare_rate(square, pictures, feed.side, workers)
+        found.append((bare, loaded, own))
+    bare, loaded, own = (statistics.median(one) for one in zip(*found, strict=True))
+    print(f"with decoding to {feed.side} px, {workers} processes: {loaded:,.0f} pictures/s")
+    for name, at, rate in (("Pillow alone", 0, bare), ("the loader's own decoding alone", 2, own)):
+        ratio = statistics.median(one[1] / one[at] for one in found)
+        print(f"  {name}: {rate:,.0f}; the loader reaches {ratio:.2f} of it")
+
+
+def packing(feed: Feed, tokenizer: tokenizers.TagTokenizer) -> None:
+    """Prints, task by task, how full the loader's sequences are, and how full when all is packed at once."""
+    own: dict[str, list[int]] = defaultdict(list)
+    for batch in Loader(replace(feed, endless=False, side=32), tokenizer):
+        for task, groups in zip(batch.tasks, batch.groups, strict=True):
+            own[task].append(int((groups != PADDING).sum()))
+    members = []
+    for sample in shards.samples(feed.store, feed.strata):
+        encoded = encode(sample, tokenizer, feed.queries, feed.style)
+        if len(encoded) <= feed.length and any(encoded.loss[1:]):
+            members.append(Member(encoded, tuple(sample.images[at].sha256 for at in encoded.images)))
+    for task, bins in pack(members, feed.length).items():
+        streamed, whole = sum(own[task]) / (feed.length * len(own[task])), fill(bins, feed.length)
+        print(
+            f"packing {task} to {feed.length} tokens: {streamed:.2%} are no padding, {whole:.2%} when all is "
+            f"packed at once: {streamed / whole:.3f} of it ({len(own[task])} and {len(bins)} sequences)"
+        )
 
 
 def main() -> None:
@@ -109,18 +170,8 @@ def main() -> None:
     texts = (sample.text for sample in shards.samples(store, strata, 500))
     tokenizer = tokenizers.train(texts, 1000, 0)
     feed = Feed(store, strata, length=2048, micro=2, side=given.side, queries=256, pool=256)
-    reader = Reader(store)
-    places = [(shard, row) for one in strata for shard in one.shards for row in range(shard.rows)][
-        : given.decoded
-    ]
-    pictures = [data for place in places for data in reader.row(*place).pictures]
-    pictures = (pictures * (given.decoded // max(len(pictures), 1) + 1))[: given.decoded]
-    bare = bare_rate(pictures, given.side, given.workers)
-    loaded = loader_rate(feed, tokenizer, given.workers, given.decoded)
-    print(
-        f"with decoding to {given.side} px, {given.workers} processes: {loaded:,.0f} pictures/s, "
-        f"bare {bare:,.0f}: {loaded / bare:.2f} of it"
-    )
+    decoding(feed, tokenizer, given.workers, given.decoded)
+    packing(feed, tokenizer)
 
 
 if __name__ == "__main__":

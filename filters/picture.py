@@ -67,6 +67,13 @@ class Pictures:
         value = orientation(data, name)
         return self._turned(data, name, value) if self._is_turned(value) else data
 
+    def decoded(self, data: bytes) -> Image.Image:
+        """The picture that `stored` gives, decoded. Raises RowError as `measure` does."""
+        stored = self.stored(data)
+        _, name = self._admitted(stored)
+        with decoding(stored, name, self.settings.max_pixels):
+            return decode(stored, name, self.settings.max_pixels)
+
     def _admitted(self, data: bytes | None) -> tuple[bytes, str]:
         if data is None:
             raise RowError("no_image")

@@ -107,6 +107,13 @@ def orientation(signals: Table, settings: blocks.Orientation, languages: Sequenc
     return _true(pc.greater(_column(signals, "orientation"), 1))
 
 
+def text_area(signals: Table, settings: blocks.TextArea, languages: Sequence[str]) -> Any:
+    """Fails where much of the picture is text, and that text holds much of the caption."""
+    heavy = _true(pc.greater(_column(signals, "text_area"), settings.max))
+    said = _true(pc.greater_equal(_column(signals, "text_repeats"), settings.repeats))
+    return pc.and_(heavy, said)
+
+
 RULES: Final[dict[str, Rule]] = {
     "no_caption": no_caption,
     "special_tag": special_tag,
@@ -119,6 +126,7 @@ RULES: Final[dict[str, Rule]] = {
     "min_side": min_side,
     "blank": blank,
     "orientation": orientation,
+    "text_area": text_area,
     # clip comes here, then repeat, exact, pixels, phash: they are judged where their inputs are
 }
 """Every rule over a row's own signals, in rule order: the order of RuleSettings' fields."""

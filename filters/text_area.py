@@ -10,18 +10,66 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from schemas.sample import Quad
+from schemas.signals import TextSettings
 
-VERSION: Final = 1
-LIBRARIES: Final = ("numpy",)
-
+_LONGEST: Final = 1600
+"""Pixels of the longer side that are read; more only costs time."""
+_DECIMALS: Final = 4
 _RING: Final = 0.35
 _WORD: Final = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff]|[^\W_\u2e80-\u9fff\uf900-\ufaff]+")
+
+
+class Line(Protocol):
+    """A line of text that was found: what it says, where, and how far that is trusted, 0 to 1."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def quad(self) -> Quad: ...
+    @property
+    def score(self) -> float: ...
+
+
+class Reader(Protocol):
+    """Whatever finds text in a (height, width, 3) RGB picture."""
+
+    def read(self, pixels: npt.NDArray[np.uint8]) -> Sequence[Line]: ...
+
+
+class TextArea:
+    """The columns `text_area` and `text_repeats` of `schemas.row.SIGNALS`, one picture at a time."""
+
+    VERSION: Final = 1
+    LIBRARIES: Final = ("numpy", "pillow")
+
+    def __init__(self, settings: TextSettings, reader: Reader) -> None:
+        self._least = settings.min_score
+        self._reader = reader
+
+    def measure(self, image: Image.Image) -> tuple[float, list[str]]:
+        """(the share of the area that text covers, 0 to 1, and the texts); the picture may be made smaller."""
+        pixels, found = self._read(image)
+        share = text_share([line.quad for line in found], pixels.shape[1], pixels.shape[0])
+        return round(share, _DECIMALS), [line.text for line in found]
+
+    def hidden(self, image: Image.Image) -> npt.NDArray[np.uint8]:
+        """(height, width, 3): the picture, made smaller where it is large, with its text painted over."""
+        pixels, found = self._read(image)
+        return masked(pixels, [line.quad for line in found])
+
+    def _read(self, image: Image.Image) -> tuple[npt.NDArray[np.uint8], list[Line]]:
+        if image.mode not in ("L", "RGB"):
+            image = image.convert("RGB")  # a palette's colours cannot be mixed
+        image.thumbnail((_LONGEST, _LONGEST), Image.Resampling.BICUBIC)
+        pixels = np.asarray(image.convert("RGB"))
+        return pixels, [line for line in self._reader.read(pixels) if line.score >= self._least]
 
 
 def text_mask(quads: Sequence[Quad], width: int, height: int) -> npt.NDArray[np.bool_]:

@@ -5,6 +5,7 @@ from typing import Any, Final
 SHOWN: Final = (
     "special_tag", "pattern", "caption_chars", "caption_words", "caption_han", "scripts", "emoji", "language",
     "language_score", "aspect_ratio", "width", "height", "grey_range", "grey_std", "orientation",
+    "text_area", "text_repeats",
 )  # fmt: skip
 """The signals that `why` may speak of."""
 
@@ -32,5 +33,8 @@ def why(rule: str, signals: dict[str, Any], settings: Any = None) -> str | None:
             return f"grey_std {signals['grey_std']:.2f}, grey_range {signals['grey_range']}"
         case "orientation":
             return f"orientation {signals['orientation']}"
+        case "text_area":
+            share = f"text_area {signals['text_area']:.2f}" + (f" > {limit.max:g}" if limit else "")
+            return f"{share}, with {signals['text_repeats']:.2f} of the caption"
         case _:
             return None

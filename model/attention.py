@@ -1,5 +1,7 @@
 """Multi-head attention with one fused projection, by PyTorch's scaled dot product kernels."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -30,9 +32,27 @@ class Attention(nn.Module):
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         q, k, v = (_heads(one, self.heads) for one in (query, key, value))
-        mixed = functional.scaled_dot_product_attention(q, k, v)  # (B, H, N, D/H)
+        with full_precision(q):
+            # (B, H, N, D/H)
+            mixed = functional.scaled_dot_product_attention(exact(q), exact(k), exact(v))
         out: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
         return out
+
+
+def full_precision(like: Tensor) -> AbstractContextManager[object]:
+    """Where attention on a CPU does not heed autocast: its backward pass in bf16 is many times slower there."""
+    if _halved(like):
+        return torch.autocast("cpu", enabled=False)
+    return nullcontext()
+
+
+def exact(part: Tensor) -> Tensor:
+    """The part in float32 where `full_precision` holds, else as it is."""
+    return part.float() if part.device.type == "cpu" and part.dtype == torch.bfloat16 else part
+
+
+def _halved(like: Tensor) -> bool:
+    return like.device.type == "cpu" and torch.is_autocast_enabled("cpu")
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:

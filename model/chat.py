@@ -2,7 +2,7 @@
 
 import io
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TextIO
@@ -106,12 +106,24 @@ def chat(
     for path in pictures:
         _show(talk, path)
     print(HELP, file=to)
-    for line in sys.stdin if lines is None else lines:
+    for line in _typed(to) if lines is None else lines:
         text = line.strip()
         if text == "/quit":
             return
         if text:
             print(_reply(talk, text, out), file=to, flush=True)
+
+
+def _typed(to: TextIO) -> Iterator[str]:
+    """Lines from the terminal, each asked for by a sign where a person types them."""
+    asks = sys.stdin.isatty()
+    while True:
+        if asks:
+            print("> ", end="", file=to, flush=True)
+        line = sys.stdin.readline()
+        if not line:
+            return
+        yield line
 
 
 def _reply(talk: Chat, text: str, out: Path) -> str:

@@ -89,10 +89,12 @@ class _Row:
     def _write(self, member: Member, start: int, stop: int, head: int, part: int) -> None:
         one = member.encoded
         here = slice(self._at, self._at + stop - start)
-        self.ids[here] = one.ids[start:stop]
-        following = np.array((*one.ids[start + 1 : stop + 1], IGNORE), np.int64)[: stop - start]
-        taught = np.array((*one.loss[start + 1 : stop + 1], False), np.bool_)[: stop - start]
-        self.targets[here] = np.where(taught, following, IGNORE)
+        ids = np.array(one.ids, np.int64)
+        self.ids[here] = ids[start:stop]
+        # the targets are the ids one place on; the last token has none
+        told = ids[start + 1 : stop + 1]
+        taught = np.array(one.loss[start + 1 : stop + 1], np.bool_)
+        self.targets[self._at : self._at + len(told)] = np.where(taught, told, IGNORE)
         self.groups[here] = self._group
         self.parts[here] = part
         if self._isolate:

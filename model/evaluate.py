@@ -15,9 +15,10 @@ import numpy as np
 import torch
 
 from model import parallel, predictions, saved, shards
-from model.encode import encode_pieces, prompt_pieces
+from model.choice import choice, choices
+from model.encode import encode, encode_pieces, prompt_pieces
 from model.generate import Prompt, generate
-from model.loader import KNOWN_TASKS, Feed, Loader
+from model.loader import KNOWN_TASKS, Feed, Loader, require_known
 from model.metrics_file import merge_metrics
 from model.order import generator
 from model.pictures import PictureError, square
@@ -33,7 +34,10 @@ from schemas.sample import Sample
 
 @dataclass(frozen=True, slots=True)
 class EvalConfig:
-    """What is evaluated: the model, the shards, at most `limit` samples a task, chosen by `seed`."""
+    """What is evaluated: the model, the shards, at most `limit` samples a task, chosen by `seed`.
+
+    `choose`: of captions also, which of four pictures each is of.
+    """
 
     model: Path
     shards: str
@@ -46,6 +50,7 @@ class EvalConfig:
     style: Style = STAGE2
     seed: int = 0
     chance: bool = True
+    choose: bool = False
     device: str = "auto"
     threads: int | None = None
     storage_options: Mapping[str, Any] = field(default_factory=dict)
@@ -69,6 +74,7 @@ def evaluate(config: EvalConfig) -> dict[str, Any]:
     model, tokenizer = saved.from_pretrained(config.model)
     model.to(device)
     store = Store(config.shards, config.storage_options)
+    require_known(store, shards.find(store, config.split))
     strata = shards.find(store, config.split, config.tasks)
     side = config.side or saved.side_of(config.model, model.config)
     figures: dict[str, Any] = {}
@@ -77,6 +83,8 @@ def evaluate(config: EvalConfig) -> dict[str, Any]:
     for task in sorted(questions):
         figures[task], told = _task(config, model, tokenizer, questions[task], known)
         kept += told
+    if config.choose and "caption" in questions:
+        figures["caption"]["choice"] = choice(_choices(config, model, tokenizer, questions["caption"]))
     for task, loss in losses(model, tokenizer, Feed(**_feed(config, store, strata, model, side))).items():
         figures.setdefault(task, {})["loss"] = loss
         if task == "text":
@@ -181,6 +189,25 @@ def _task(
         for question, one, other in zip(questions, plain, blind, strict=True)
     ]
     return figures, kept
+
+
+def _choices(
+    config: EvalConfig, model: QwenVL, tokenizer: TagTokenizer, questions: Sequence[Question]
+) -> list[bool]:
+    """For each caption, whether the model tells its picture from three others."""
+    room = model.config.language.context
+    encoded = [
+        (one, encode(one.sample, tokenizer, model.config.adapter.queries, config.style)) for one in questions
+    ]
+    fits = [(one, found) for one, found in encoded if len(one.pictures) == 1 and len(found) <= room]
+    return choices(
+        model,
+        [found for _, found in fits],
+        [one.pictures[0] for one, _ in fits],
+        [one.sample.images[0].sha256 for one, _ in fits],
+        tokenizer.end,
+        config.batch,
+    )
 
 
 def _figures(

@@ -3,32 +3,54 @@
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, Final
 
+from model import saved, shards
+from model import tokenizer as tokenizers
+from model.config import preset_document
 from model.evaluate import EvalConfig, evaluate
 from model.metrics_file import merge_metrics
+from model.store import Store
 from model.train import TrainConfig, run
-from schemas.errors import RecipeError
+from schemas.errors import InputError, RecipeError
 
 HEADLINES: Final = {
-    "caption": "f1",
-    "vqa": "accuracy",
-    "referring": "acc@0.5",
-    "grounding": "f1",
-    "grounded_caption": "accuracy",
-    "ocr": "anls",
+    "caption": ("f1", "choice"),
+    "vqa": ("accuracy",),
+    "referring": ("acc@0.5",),
+    "grounding": ("f1",),
+    "grounded_caption": ("accuracy",),
+    "ocr": ("anls",),
 }
-"""The figure of each task that counts; all are 0 to 1, higher is better."""
+"""The figures of each task that count; all are 0 to 1, higher is better."""
+
+MEAN: Final = "mean"
+"""The held-out mean: over tasks, of the mean of each one's headline figures. The verdict goes by it."""
+
+_WORDS: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One corpus: the mean headline of each seed's model, and of those the mean and the deviation."""
+    """One figure of one corpus: of each seed's model, and of those the mean and the deviation."""
 
     scores: tuple[float, ...]
-    mean: float
-    deviation: float
+
+    @property
+    def mean(self) -> float:
+        """Over seeds."""
+        return statistics.fmean(self.scores)
+
+    @property
+    def deviation(self) -> float:
+        """The sample deviation over seeds."""
+        return statistics.stdev(self.scores)
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in the judgement."""
+        return {"scores": list(self.scores), "mean": self.mean, "deviation": self.deviation}
 
 
 def judge(
@@ -36,46 +58,104 @@ def judge(
 ) -> dict[str, Any]:
     """Trains on both corpora with each seed, evaluates all models on `held_out`, and says which is better.
 
-    Everything but the corpus is the first config's. Results, and all models, lie in the first's `out`;
-    `better` is None where the means differ by no more than twice the larger deviation.
+    Everything but the corpus is the first config's, and one tokenizer, learned from both, serves all. Results,
+    and all models, lie in the first's `out`; `better` is None where the means differ by no more than twice the
+    larger deviation. `figures` has the same of each figure, `tokens` what each model was trained on.
     """
     if len(set(seeds)) < 2:
         raise RecipeError(
             "a judgement needs at least two different seeds, or there is no spread to hold it against"
         )
-    found = {
-        name: _judged([_score(first, corpus, name, held_out, seed) for seed in seeds])
-        for name, corpus in (("a", first.corpus), ("b", second.corpus))
-    }
-    gap = found["b"].mean - found["a"].mean
-    spread = max(one.deviation for one in found.values())
-    better = None if abs(gap) <= 2 * spread else "b" if gap > 0 else "a"
-    result: dict[str, Any] = {
-        name: {"scores": list(one.scores), "mean": one.mean, "deviation": one.deviation}
-        for name, one in found.items()
-    }
-    result |= {"gap": gap, "better": better, "seeds": list(seeds)}
+    first = replace(first, init=_tokenizer(first, second.corpus))
+    runs: dict[str, list[dict[str, float]]] = {"a": [], "b": []}
+    tokens: dict[str, list[int]] = {"a": [], "b": []}
+    # by turns, so that a machine's mood falls on both
+    for seed in seeds:
+        for name, corpus in (("a", first.corpus), ("b", second.corpus)):
+            figures, seen = _trained(first, corpus, name, held_out, seed)
+            runs[name].append(figures)
+            tokens[name].append(seen)
+    compared = {figure: _compared(figure, runs) for figure in runs["a"][0]}
+    overall = compared.pop(MEAN)
+    result = overall | {"figures": compared, "tokens": tokens, "seeds": list(seeds)}
     merge_metrics(first.out / "judgement.json", {"judgement": result})
     return result
+
+
+def held_out_of(first: TrainConfig, second: TrainConfig) -> str:
+    """The corpus whose eval samples both are asked where none is named: the first's own, or the second's."""
+    for config in (first, second):
+        try:
+            shards.find(Store(config.corpus, config.storage_options), "eval")
+        except InputError:
+            continue
+        return config.corpus
+    raise InputError("neither corpus has eval samples (a source with role: eval): name one with --held-out")
 
 
 def headline(figures: Mapping[str, Any]) -> float:
     """The mean over tasks of their headline figures."""
     values = [
-        figures[task][name]["value"] for task, name in HEADLINES.items() if name in figures.get(task, {})
+        statistics.fmean(figures[task][name]["value"] for name in names if name in figures[task])
+        for task, names in HEADLINES.items()
+        if any(name in figures.get(task, {}) for name in names)
     ]
     if not values:
         raise RecipeError("the held-out shards have no task that a judgement counts")
     return statistics.fmean(values)
 
 
-def _score(config: TrainConfig, corpus: str, name: str, held_out: EvalConfig, seed: int) -> float:
+def _tokenizer(config: TrainConfig, other: str) -> dict[str, str]:
+    """What models start from, with one tokenizer for both corpora, so that they are the same model."""
+    if "tokenizer" in config.init or "model" in config.init:
+        return dict(config.init)
+    folder = config.out / "tokenizer"
+    if not folder.is_dir():
+        numbers = preset_document(config.preset).get("tokenizer", {})
+        both = [_texts(config, corpus) for corpus in (config.corpus, other)]
+        texts = (text for text in chain.from_iterable(zip_longest(*both)) if text is not None)
+        trained = tokenizers.train(texts, int(numbers["base"]), int(numbers["extras"]))
+        scratch = folder.with_name(".tokenizer.tmp")
+        scratch.mkdir(parents=True, exist_ok=True)
+        trained.save(scratch)
+        saved.replace_folder(scratch, folder)
+    return {**config.init, "tokenizer": str(folder)}
+
+
+def _texts(config: TrainConfig, corpus: str) -> list[str]:
+    store = Store(corpus, config.storage_options)
+    strata = shards.find(store, config.split)
+    each = max(_WORDS // (2 * len(strata)), 1)
+    return [sample.text for sample in shards.samples(store, strata, each)]
+
+
+def _trained(
+    config: TrainConfig, corpus: str, name: str, held_out: EvalConfig, seed: int
+) -> tuple[dict[str, float], int]:
+    """The figures of one model, and how many tokens it was trained on."""
     out = config.out / f"{name}-{seed}"
     own = replace(config, corpus=corpus, out=out, seed=seed)
-    last = list(run(own))[-1]
-    model: Path = own.folder / last
-    return headline(evaluate(replace(held_out, model=model, out=out / "train", chance=False)))
+    stages = run(own)
+    model: Path = own.folder / list(stages)[-1]
+    asked = replace(held_out, model=model, out=out / "train", chance=False, choose=True)
+    figures = evaluate(asked)
+    found = {MEAN: headline(figures)}
+    for task, told in figures.items():
+        for figure in (*HEADLINES.get(task, ()), "loss"):
+            if figure in told:
+                value = told[figure]
+                found[f"{task}.{figure}"] = value["value"] if isinstance(value, Mapping) else value
+    tokens = sum(one.get("tokens_per_s", 0) * one.get("seconds", 0) for one in stages.values())
+    return found, round(tokens)
 
 
-def _judged(scores: Sequence[float]) -> Judged:
-    return Judged(tuple(scores), statistics.fmean(scores), statistics.stdev(scores))
+def _compared(figure: str, runs: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, Any]:
+    """Both corpora's scores, and which is better by more than twice the larger deviation, if one is."""
+    a, b = (Judged(tuple(one[figure] for one in runs[name])) for name in ("a", "b"))
+    gap = b.mean - a.mean
+    spread = max(a.deviation, b.deviation)
+    better = None
+    if abs(gap) > 2 * spread:
+        # of losses the lower is better
+        better = "b" if (gap > 0) != figure.endswith(".loss") else "a"
+    return {"a": a.to_json(), "b": b.to_json(), "gap": gap, "better": better}

@@ -20,11 +20,12 @@ from model.collate import Collator
 from model.encode import encode
 from model.order import Deal, Draws, StratumOrder, generator
 from model.packing import Bin, Group, Member, pack, parted
+from model.parcel import Parcel, opened, wrapped
 from model.pictures import PictureError, square
 from model.shards import Reader, Stratum
 from model.store import Store
 from model.tokenizer import TagTokenizer
-from schemas.errors import InputError
+from schemas.errors import InputError, VlcorpusError
 from schemas.markup import STAGE2, MarkupError, Style
 
 KNOWN_TASKS: Final = (
@@ -35,6 +36,16 @@ WAITS: Final = 4
 """Rounds that a sample may be kept back for a fuller sequence."""
 
 _DROPS_AFTER: Final = 500
+
+
+def require_known(store: Store, strata: Sequence[Stratum]) -> None:
+    """InputError where shards are of a task that the model has no template for."""
+    unknown = sorted({one.task for one in strata} - set(KNOWN_TASKS))
+    if unknown:
+        raise InputError(
+            f"{store.root} holds shards of task {', '.join(unknown)}, which the model has no template for "
+            f"(it has {', '.join(KNOWN_TASKS)}): move them out of the corpus"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +77,7 @@ class Feed:
     max_drop: float = 0.5
 
     def __post_init__(self) -> None:
-        unknown = sorted({one.task for one in self.strata} - set(KNOWN_TASKS))
-        if unknown:
-            raise InputError(
-                f"{self.store.root} holds shards of task {', '.join(unknown)}, which the model has no template "
-                f"for; leave them out with tasks: [{', '.join(KNOWN_TASKS)}]"
-            )
+        require_known(self.store, self.strata)
 
     def weights(self) -> NDArray[np.float64] | None:
         """The weight of each stratum; None where each epoch shall hold every sample once.
@@ -126,13 +132,13 @@ class PackedStream:
         self._emitted = 0
         self.drops: Counter[str] = Counter()
         self._seen = 0
-        self._start = self._snapshot()
+        self.start = self._snapshot()
 
     def __iter__(self) -> Iterator[Batch]:
         draws = iter(self._deal)
         queue: deque[Bin[Group]] = deque()
         while True:
-            self._start, skip = self._snapshot(), self._emitted
+            self.start, skip = self._snapshot(), self._emitted
             ended = self._fill(draws)
             waiting = {one.member.encoded.key + one.member.encoded.task: one for one in self._pool}
             queue = deque(self._round_of_bins(ended))
@@ -149,7 +155,11 @@ class PackedStream:
 
     def state(self) -> dict[str, Any]:
         """What brings back the batch after the last one handed out, as JSON values."""
-        return {**self._start, "emitted": self._emitted, "dropped": dict(self.drops)}
+        return {**self.start, **self.since()}
+
+    def since(self) -> dict[str, Any]:
+        """The part of the state that changes with each batch; `start`, the rest, changes with each round."""
+        return {"emitted": self._emitted, "dropped": dict(self.drops)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on as the stream whose `state` this is would have."""
@@ -159,7 +169,7 @@ class PackedStream:
         self._pool = []
         for stratum, ordinal, age in state["pool"]:
             self._pool += [replace(one, age=age) for one in self._waiting(stratum, ordinal)]
-        self._start = self._snapshot()
+        self.start = self._snapshot()
 
     def _snapshot(self) -> dict[str, Any]:
         pool = [[one.stratum, one.ordinal, one.age] for one in self._pool]
@@ -259,7 +269,14 @@ def _take(queue: deque[Bin[Group]], count: int) -> list[Bin[Group]]:
     return [queue.popleft() for _ in range(min(count, len(queue)))]
 
 
-class _Share(IterableDataset[tuple[int, Batch, dict[str, Any]]]):
+_Sent = tuple[int, Batch | Parcel | VlcorpusError, dict[str, Any] | None, dict[str, Any]]
+"""Whose batch it is, the batch, the state at the start of its round where that is new, and what came since.
+
+A mistake in the data comes in the batch's place: as an exception it would bring a worker's traceback along.
+"""
+
+
+class _Share(IterableDataset[_Sent]):
     """What a worker of the loader runs: its stream, each batch with the state after it."""
 
     def __init__(
@@ -268,7 +285,7 @@ class _Share(IterableDataset[tuple[int, Batch, dict[str, Any]]]):
         self._feed, self._tokenizer, self._rank, self._world = feed, tokenizer, rank, world
         self._state = state
 
-    def __iter__(self) -> Iterator[tuple[int, Batch, dict[str, Any]]]:
+    def __iter__(self) -> Iterator[_Sent]:
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         if info:
@@ -280,8 +297,18 @@ class _Share(IterableDataset[tuple[int, Batch, dict[str, Any]]]):
         before = self._state["workers"].get(str(own))
         if before:
             stream.restore(before)
-        for batch in stream:
-            yield own, batch, stream.state()
+        known = None
+        try:
+            for batch in stream:
+                start = None if stream.start is known else stream.start
+                known = stream.start
+                yield own, wrapped(batch) if info else batch, start, stream.since()
+        except VlcorpusError as error:
+            yield own, error, stream.start, stream.since()
+
+
+def _as_it_is(sent: Any) -> Any:
+    return sent
 
 
 class Loader:
@@ -307,13 +334,16 @@ class Loader:
             batch_size=None,
             num_workers=self._workers,
             prefetch_factor=4 if many else None,
+            collate_fn=_as_it_is,
             # a fork of a process with threads, as torch and pyarrow make it, may hang
             multiprocessing_context="forkserver" if many else None,
         )
-        for own, batch, state in loader:
-            self._states[str(own)] = state
+        for own, sent, start, since in loader:
+            if isinstance(sent, VlcorpusError):
+                raise sent
+            self._states[str(own)] = {**(start or self._states[str(own)]), **since}
             self._turn = (own + 1) % max(self._workers, 1)
-            yield batch
+            yield opened(sent) if isinstance(sent, Parcel) else sent
 
     @property
     def drops(self) -> Counter[str]:

@@ -30,6 +30,13 @@ def device_of(wanted: str, local_rank: int = 0) -> torch.device:
     return torch.device("cuda", local_rank) if wanted == "cuda" else torch.device("cpu")
 
 
+def halves(precision: str, device: torch.device) -> bool:
+    """Whether autocast to bf16 is meant: `auto` says so on GPUs, and on CPUs with matrix units for it (AMX)."""
+    if precision != "auto":
+        return precision == "bf16"
+    return device.type == "cuda" or bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+
+
 @contextmanager
 def process_group(rank: int, world: int, device: torch.device) -> Iterator[None]:
     """Within it, ranks can speak; a group that the caller (torchrun, Ray Train) opened stays open."""

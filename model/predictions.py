@@ -3,7 +3,7 @@
 import base64
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from model.draw import thumbnail
 from model.tasks import Answered, Known, asked, told, true_boxes
+from schemas.sample import Phrase
 
 SCHEMA: Final = pa.schema(
     [
@@ -77,7 +78,7 @@ def write_page(predictions: Sequence[Prediction], figures: Mapping[str, Any], pa
     by_task: dict[str, list[Prediction]] = defaultdict(list)
     for one in predictions:
         by_task[one.answered.sample.task].append(one)
-    parts = [_HEAD, f"<pre>{escape(json.dumps(figures, indent=2, sort_keys=True))}</pre>"]
+    parts = [_HEAD, *_table(figures)]
     for task, found in sorted(by_task.items()):
         parts.append(f"<h2>{escape(task)}</h2><div class=cards>")
         parts += [_card(one) for one in found[:_SHOWN]]
@@ -87,15 +88,52 @@ def write_page(predictions: Sequence[Prediction], figures: Mapping[str, Any], pa
 
 _HEAD: Final = """<!doctype html><meta charset="utf-8"><title>Predictions</title>
 <style>body{font:14px sans-serif;margin:2em}.cards{display:flex;flex-wrap:wrap;gap:1em}
-.card{width:250px;overflow-wrap:anywhere}img{max-width:100%}b{color:#555}</style><h1>Predictions</h1>"""
+.card{width:250px;overflow-wrap:anywhere}img{width:100%}b{color:#555}
+table{border-collapse:collapse}td,th{padding:.25em .9em;border-bottom:1px solid #ddd;text-align:right}
+td:first-child,th:first-child{text-align:left}small{color:#777}</style><h1>Predictions</h1>
+<p>What the model answered is drawn in colour over what is true, in white. <em>Chance</em> is the same model's
+figure with each picture exchanged for another sample's.</p>"""
+
+
+def _table(figures: Mapping[str, Any]) -> Iterator[str]:
+    """The figures as a table: value, chance, and the value by number of objects."""
+    numbers = sorted({number for part in figures.values() for number in part.get("by_objects", {})}, key=int)
+    heads = ["figure", "value", "chance", "n", *(f"{number} objects" for number in numbers)]
+    yield f"<table><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr>"
+    for task, part in sorted(figures.items()):
+        for name, one in sorted(part.items()):
+            if name == "by_objects":
+                continue
+            cells = [f"{task} {name}"]
+            if isinstance(one, Mapping):
+                cells += [_number(one["value"]), _number(one["chance"]), str(one["n"])]
+                cells += [_by_number(part, number, name) for number in numbers]
+            else:
+                cells += [_number(one), "", "", *("" for _ in numbers)]
+            yield f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+    yield "</table>"
+
+
+def _by_number(part: Mapping[str, Any], number: str, name: str) -> str:
+    one = part.get("by_objects", {}).get(number, {}).get(name)
+    return f"{_number(one['value'])} <small>n {one['n']}</small>" if one else ""
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _card(one: Prediction) -> str:
     row = one.row()
-    picture = thumbnail(one.stored, one.answered.phrases)
+    true = [
+        segment
+        for turn in one.answered.sample.turns
+        for segment in turn.segments
+        if isinstance(segment, Phrase)
+    ]
+    picture = thumbnail(one.stored, one.answered.phrases, true)
     source = base64.b64encode(picture).decode()
     image = f'<img alt="" src="data:image/jpeg;base64,{source}">' if picture else ""
-    told_of = "".join(
-        f"<br><b>{name}</b> {escape(str(row[name])[:300])}" for name in ("asked", "answer", "truth")
-    )
+    shown = [(name, str(row[name])) for name in ("asked", "answer", "truth")]
+    told_of = "".join(f"<br><b>{name}</b> {escape(text[:300])}" for name, text in shown if text)
     return f"<div class=card>{image}{told_of}</div>"

@@ -6,15 +6,21 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import AttentionInterface, AttentionMaskInterface, Qwen2Config, Qwen2ForCausalLM
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 from model.adapter import Adapter
+from model.attention import exact, full_precision
 from model.batch import IGNORE, Batch, attention_mask
 from model.config import CLIP_MEAN, CLIP_STD, LanguageConfig, ModelConfig
 from model.vision import VisionTransformer
 
 PARTS: Final = ("vision", "adapter", "language")
 """The names of the model's three parts, each a module of its own."""
+
+ATTENTION: Final = "vlcorpus"
+"""The name under which transformers knows the language model's attention."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +126,28 @@ def language_config(config: LanguageConfig) -> Any:
         tie_word_embeddings=False,
         use_cache=False,
     )
-    made._attn_implementation = "sdpa"
+    made._attn_implementation = ATTENTION
     return made
+
+
+def _attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """transformers' own scaled dot product attention, in the precision of `model.attention`."""
+    with full_precision(query):
+        mixed, _ = sdpa_attention_forward(
+            module, exact(query), exact(key), exact(value), attention_mask, **options
+        )
+    return mixed.to(value.dtype), None
+
+
+AttentionInterface.register(ATTENTION, _attend)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 
 def build(config: ModelConfig, seed: int = 0) -> QwenVL:

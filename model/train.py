@@ -20,7 +20,7 @@ from model import checkpoint, convert, flops, journal, optim, parallel, saved, s
 from model import tokenizer as tokenizers
 from model.batch import Batch
 from model.config import ModelConfig, preset, preset_document
-from model.loader import Feed, Loader
+from model.loader import Feed, Loader, require_known
 from model.metrics_file import merge_metrics
 from model.qwen_vl import QwenVL, build
 from model.stages import STAGES, StageConfig, set_trained, stage_config
@@ -78,6 +78,8 @@ def run(config: TrainConfig, rank: int = 0, world: int = 1, local_rank: int | No
         torch.cuda.set_device(device)
     if config.threads:
         torch.set_num_threads(config.threads)
+    store = Store(config.corpus, config.storage_options)
+    require_known(store, shards.find(store, config.split))
     with parallel.process_group(rank, world, device):
         place = _Place(config, rank, world, device)
         tokenizer = _tokenizer(place)
@@ -235,8 +237,7 @@ class _Trainer:
                 layer.compile()
         self.optimiser = optim.optimizer(self.model, stage, fused=place.device.type == "cuda")
         self.identity = {"model": asdict(place.model), "stage": asdict(stage), "seed": place.config.seed}
-        wants_bf16 = place.device.type == "cuda" and place.config.precision == "auto"
-        self.half = wants_bf16 or place.config.precision == "bf16"
+        self.half = parallel.halves(place.config.precision, place.device)
         self.lost: list[float] = []
 
     def _feed(self) -> Feed:
@@ -285,6 +286,9 @@ class _Trainer:
             log.close()
         if finished:
             self._save()
+        left_out = ", ".join(f"{count} {reason}" for reason, count in sorted(self.loader.drops.items()))
+        if left_out:
+            self._say(f"{self.stage.title} left out samples: {left_out}")
         return self._metrics(finished, meter)
 
     def _resume(self) -> int:

@@ -25,15 +25,17 @@ from pipelines.receipts import Receipts, Task
 from pipelines.render import WORKER as RENDER
 from pipelines.render import plan_rendered
 from pipelines.score import WORKER as SCORE
-from pipelines.score import score_fingerprint
+from pipelines.score_marks import check_scorers, score_fingerprint
 from pipelines.select import select
 from pipelines.shard import WORKER as SHARD
 from pipelines.shard import Planned, plan, shard_fingerprint, strata
 from pipelines.verdicts import Verdicts
 from schemas.errors import InputError
-from schemas.recipe import Recipe, Source
+from schemas.recipe import Recipe
 
 PHASES = ("measure", "dedup", "score", "select", "ground", "compose", "shard", "card")
+BY_SHARD = ("rendered", "signals", "drafts", "clusters", "scores", "decisions", "grounded", "samples")
+"""Folders of work/ with a file for each input shard."""
 
 Name = tuple[str, str]
 """(source, shard)"""
@@ -53,8 +55,11 @@ class Build:
 
     def run(self, until: str = "card") -> Results:
         """All phases up to `until`."""
+        phases = PHASES[: PHASES.index(until) + 1]
+        if "score" in phases:
+            check_scorers(self.recipe)
         self.discover()
-        for phase in PHASES[: PHASES.index(until) + 1]:
+        for phase in phases:
             getattr(self, phase)()
         return self.results
 
@@ -67,7 +72,6 @@ class Build:
                     self.shards[(source.id, shard.shard)] = shard
                 continue
             if source.kind == "rendered":
-                self._render(source)
                 continue
             found = discover(source.id, source.path, source.kind, source.storage_options)
             if not found.shards:
@@ -81,18 +85,23 @@ class Build:
                     f"source {source.id}: {len(found.ignored)} other files are ignored: {shown}"
                 )
             self.shards |= {(source.id, shard.shard): shard for shard in found.shards}
+        self._render()
+        # of equal pictures the one of the first source is kept
+        rank = {source.id: number for number, source in enumerate(self.recipe.sources)}
+        self.shards = dict(sorted(self.shards.items(), key=lambda item: rank[item[0][0]]))
 
-    def _render(self, source: Source) -> None:
-        """The raw shards of a rendered source, made where they are not there yet."""
-        planned = plan_rendered(self.recipe, source)
-        tasks = [Task(f"{source.id}/{one.shard}", one.fingerprint, one.body) for one in planned]
+    def _render(self) -> None:
+        """The raw shards of all rendered sources, made where they are not there yet."""
+        sources = [source for source in self.recipe.sources if source.kind == "rendered"]
+        planned = [(source.id, one) for source in sources for one in plan_rendered(self.recipe, source)]
+        if not planned:
+            return
+        tasks = [Task(f"{source}/{one.shard}", one.fingerprint, one.body) for source, one in planned]
         receipts = self._phase("render", self._step("render", RENDER), tasks)
-        for one, receipt in zip(planned, receipts, strict=True):
-            path = self.layout.rendered(source.id, one.shard)
+        for (source, one), receipt in zip(planned, receipts, strict=True):
+            path = self.layout.rendered(source, one.shard)
             size = self.layout.store.info(path).size
-            self.shards[(source.id, one.shard)] = InputShard(
-                source.id, one.shard, path, "rendered", "tar", size
-            )
+            self.shards[(source, one.shard)] = InputShard(source, one.shard, path, "rendered", "tar", size)
             self.results.made_with |= set(receipt["made_with"])
 
     def measure(self) -> None:
@@ -271,7 +280,7 @@ class Build:
             for key in (*unseen, "ground", "chat"):
                 source.pop(key)
         scores = sorted([*name, mark] for name, mark in self.results.score_marks.items())
-        mark = fingerprint("select", 1, settings, self.results.dedup_mark, scores)
+        mark = fingerprint("select", 2, settings, self.results.dedup_mark, scores)
 
         def work(done: Callable[[Json], None]) -> Json:
             receipts = self._decide(write)
@@ -398,15 +407,18 @@ class Build:
 
     def _remove_strangers(self, receipts: Receipts, tasks: Sequence[Task]) -> None:
         """Remove what is left of shards that are no longer in the sources; a file may have no receipt."""
+        rendered = Receipts(self.layout, "render")
+        for name in rendered.strangers(tasks):
+            rendered.forget(name)
         for name in receipts.strangers(tasks):
             Receipts(self.layout, "ground").forget(name)
             Receipts(self.layout, "compose").forget(name)
             receipts.forget(name)
         store = self.layout.store
-        for kind in ("signals", "clusters", "scores", "decisions", "grounded", "samples"):
+        for kind in BY_SHARD:
             folder = join(self.layout.work, kind)
             for info in store.list_files(folder) if store.is_folder(folder) else ():
-                if _name(info.name.removesuffix(".parquet")) not in self.shards:
+                if _name(info.name.rpartition(".")[0]) not in self.shards:
                     store.remove(info.path)
 
     def _identity(self, shard: InputShard) -> str:

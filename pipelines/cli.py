@@ -205,11 +205,16 @@ def train(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N")] = "auto",
     workers: Annotated[int, typer.Option(min=0, help="loader processes")] = 0,
+    init: Annotated[
+        list[str] | None,
+        typer.Option(help="PART=PATH: weights that vision, language or the whole model starts from; or none"),
+    ] = None,
 ) -> None:
     """Train the bundled model on a corpus, through the paper's three stages."""
     from pipelines import training
 
-    training.train(training.Training(corpus, out, stage, preset, steps, seed, device, workers))
+    asked = training.Training(corpus, out, stage, preset, steps, seed, device, workers, tuple(init or ()))
+    training.train(asked)
 
 
 @app.command("eval")
@@ -231,8 +236,12 @@ def evaluate(
 def judge(
     a: Annotated[str, typer.Argument(metavar="RECIPE_A", help="a corpus, or the recipe that made it")],
     b: Annotated[str, typer.Argument(metavar="RECIPE_B", help="the other")],
-    held_out: Annotated[str, typer.Option(help="a corpus with eval samples, which both are asked")],
+    held_out: Annotated[
+        str | None,
+        typer.Option(help="a corpus whose eval samples both are asked; default: A's own, or B's"),
+    ] = None,
     out: Annotated[Path, typer.Option(help="folder for models and judgement.json")] = Path("judgement"),
+    stage: Annotated[str, typer.Option(help="all, or language, 1, 2, 3, separated by commas")] = "all",
     preset: Annotated[str, typer.Option(help="tiny, small, base or a YAML file")] = "tiny",
     steps: Annotated[int | None, typer.Option(min=1, help="optimiser steps of every stage")] = None,
     seeds: Annotated[int, typer.Option(min=2, help="models a corpus")] = 3,
@@ -242,7 +251,7 @@ def judge(
     """Judge two corpora by training the same small model on each."""
     from pipelines import training
 
-    first = training.Training(a, out, "all", preset, steps, 0, device, 0)
+    first = training.Training(a, out, stage, preset, steps, 0, device, 0)
     training.judge(first, b, held_out, seeds, limit)
 
 
@@ -285,7 +294,14 @@ def synth_ocr(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     direction: Annotated[str, typer.Option(help="auto, ltr, rtl or vertical")] = "auto",
     fonts: Annotated[str | None, typer.Option(help="a folder of fonts; default: the system's")] = None,
-    text: Annotated[list[str] | None, typer.Option(help="text files to set; default: our own words")] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(help="text files, or shards with captions; default: our own words")
+    ] = None,
+    pictures: Annotated[
+        list[str] | None, typer.Option(help="pictures, folders or shards to lie behind; default: our own")
+    ] = None,
+    level: Annotated[str, typer.Option(help="what has a quad: line, word or character")] = "line",
+    scene_text: Annotated[bool, typer.Option("--scene-text", help="words on pictures, not pages")] = False,
     readback: Annotated[float, typer.Option(help="share of the pages that an OCR reads back, 0-1")] = 0.0,
     engine: Engines = EngineName.local,
     workers: Workers = None,
@@ -293,8 +309,18 @@ def synth_ocr(
     as_json: Json = False,
 ) -> None:
     """Make pages of text with true quads: N a language, one sample a page."""
-    given = {"direction": direction, "fonts": fonts, "texts": text, "readback": readback}
-    recipe = recipes.for_pages(_extra(out, language or ["en,zh"], None, None, None), n, setting, seed, given)
+    given = {
+        "count": n,
+        "setting": setting,
+        "direction": direction,
+        "fonts": fonts,
+        "texts": text,
+        "pictures": pictures,
+        "level": level,
+        "readback": readback,
+    }
+    extra = _extra(out, language or ["en,zh"], None, None, None)
+    recipe = recipes.for_pages({**extra, "seed": seed}, given, "scene_text" if scene_text else "ocr")
     runs.run(recipe, "card", Options(engine, workers, address, None, as_json, _runner_options))
 
 

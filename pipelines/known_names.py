@@ -24,6 +24,7 @@ def unknown_names(recipe: Recipe) -> Iterator[tuple[Where, str]]:
             yield from _languages(("sources", number, "languages"), source.languages or ())
     if recipe.clip is not None:
         yield from _languages(("clip", "scorers"), recipe.clip.scorers.keys() - {DEFAULT})
+        yield from _unused(recipe, recipe.clip.scorers.keys() - {DEFAULT})
     patterns = {**recipe.signals.caption.patterns, REPEATED: ""}.keys()
     yield from _rules((), recipe.rules, patterns)
     for number, source in enumerate(recipe.sources):
@@ -34,6 +35,20 @@ def _languages(where: Where, codes: Iterable[str]) -> Iterator[tuple[Where, str]
     for code in sorted(codes):
         if base(code) not in SCRIPTS_OF:
             yield where, f"{code!r} is no language that is known; use ISO 639-1 codes such as en or zh"
+
+
+def _unused(recipe: Recipe, codes: Iterable[str]) -> Iterator[tuple[Where, str]]:
+    """A scorer for a language that every source drops is a mistake, in it or in the languages."""
+    kept = [recipe.languages_of(source) for source in recipe.sources]
+    if not all(kept):  # a source keeps every language
+        return
+    known = {base(code) for languages in kept for code in languages}
+    for code in sorted(codes):
+        if base(code) in SCRIPTS_OF and base(code) not in known:
+            yield (
+                ("clip", "scorers", code),
+                f"a scorer for {code!r}, but no source keeps that language ({', '.join(sorted(known))} are kept)",
+            )
 
 
 def _rules(where: Where, rules: RuleSettings, patterns: Iterable[str]) -> Iterator[tuple[Where, str]]:

@@ -11,7 +11,8 @@ from pipelines.card import card
 from pipelines.engines.step import Json
 from pipelines.fingerprints import versions
 from pipelines.layout import Layout
-from pipelines.measure import FILTERS
+from pipelines.measure import filters_of
+from pipelines.picture_text import LIBRARIES
 from pipelines.verdicts import Verdicts
 from schemas.manifest import (
     OTHERS,
@@ -104,7 +105,10 @@ def _manifest(recipe: Recipe, results: Results, outputs: dict[str, Output]) -> M
         ),
         fonts=tuple(sorted(results.made_with)),
         scorers=sorted({name for receipt in results.scored.values() for name in receipt["scorers"]}),
-        thresholds={source.id: _thresholds(recipe, source.id) for source in recipe.sources},
+        thresholds={
+            source.id: _thresholds(recipe, source.id, _cuts(results.decided, source.id))
+            for source in recipe.sources
+        },
         funnel=found,
         samples=_samples(results.composed),
         verdicts=tuple(
@@ -122,9 +126,16 @@ def _manifest(recipe: Recipe, results: Results, outputs: dict[str, Output]) -> M
     )
 
 
+def _readers(recipe: Recipe) -> tuple[str, ...]:
+    """The libraries of the OCR that looks for text in pictures."""
+    return LIBRARIES[recipe.signals.text.reader] if recipe.signals.text else ()
+
+
 def _versions(recipe: Recipe) -> dict[str, str]:
     """The libraries that can change the data, and the language model by its digest."""
-    libraries = versions(["pyarrow", *(library for one in FILTERS for library in one.LIBRARIES)])
+    libraries = versions(
+        ["pyarrow", *(library for one in filters_of(recipe) for library in one.LIBRARIES), *_readers(recipe)]
+    )
     return {**libraries, "language model": model_digest(recipe.signals.language)}
 
 
@@ -136,9 +147,18 @@ def _detectors(results: Results) -> dict[str, str]:
     return {name: ", ".join(sorted(ids)) for name, ids in sorted(found.items()) if ids}
 
 
-def _thresholds(recipe: Recipe, source_id: str) -> dict[str, Any]:
+def _cuts(decided: dict[Name, Json], source_id: str) -> dict[str, float]:
+    """The least score that stays by each `keep` threshold of a source, by language; equal in all its receipts."""
+    return next((receipt["cuts"] for (owner, _), receipt in decided.items() if owner == source_id), {})
+
+
+def _thresholds(recipe: Recipe, source_id: str, cuts: dict[str, float]) -> dict[str, Any]:
+    """The source's settings, and beside every share that is kept the score at which it was reached."""
     source = recipe.source(source_id)
     rules = recipe.rules_of(source).model_dump(mode="json")
+    for language, score in cuts.items():
+        limit = rules["clip"]["languages"][language] if language else rules["clip"]
+        limit["least_score"] = score
     languages = list(recipe.languages_of(source))
     return {**rules, "languages": languages, "captions": recipe.captions}
 

@@ -13,11 +13,13 @@ from filters.caption import Captions
 from filters.language import Language
 from filters.picture import Pictures
 from filters.scripts import Scripts
+from filters.text_area import TextArea, repeats
 from pipelines.annotations import Annotations, write_drafts
 from pipelines.engines.step import IDLE, SEVERAL, At, Json
 from pipelines.fingerprints import fingerprint, versions
 from pipelines.layout import Layout
 from pipelines.parquet import write_tables
+from pipelines.picture_text import reader_marks, text_area
 from pipelines.readers import InputShard, read
 from pipelines.rendered import RENDERED, rendered_drafts, told
 from schemas.errors import RowError, ShardError
@@ -30,7 +32,12 @@ BATCH = 1024
 
 WORKER = "pipelines.measure:Measure"
 
-FILTERS = (Captions, Scripts, Language, Pictures)
+FILTERS = (Captions, Scripts, Language, Pictures, TextArea)
+
+
+def filters_of(recipe: Recipe) -> tuple[Any, ...]:
+    """The filters that a recipe runs: text in pictures is dear, and looked for on request only."""
+    return tuple(one for one in FILTERS if one is not TextArea or recipe.signals.text)
 
 
 def measure_fingerprint(
@@ -40,8 +47,10 @@ def measure_fingerprint(
     settings = recipe.model_dump(mode="json", include={"signals", "read", "sample"})
     settings["signals"]["language"]["model"] = language_model
     own = source.model_dump(mode="json", include={"id", "kind", "columns", "format", "licence"})
-    made_with = [(f.__name__, f.VERSION, versions(f.LIBRARIES)) for f in FILTERS]
-    return fingerprint("measure", 2, settings, own, made_with, identity, verdicts)
+    made_with = [(f.__name__, f.VERSION, versions(f.LIBRARIES)) for f in filters_of(recipe)]
+    if text := recipe.signals.text:
+        settings["signals"]["text"]["models"] = reader_marks(text.reader, text.models)
+    return fingerprint("measure", 3, settings, own, made_with, identity, verdicts)
 
 
 class Measure:
@@ -164,6 +173,8 @@ class Measure:
                 raise row.error
             if shard.kind != "text":
                 self._signals.picture(row.image, record)
+            if shard.kind not in ("text", "rendered"):
+                self._signals.text(row.image, record)
         except RowError as error:
             record["error"], record["error_message"] = error.kind, error.message
         record["key"] = key or self._key(shard, row, record.get("original_sha256"))
@@ -188,12 +199,24 @@ class Signals:
         self._scripts = Scripts()
         self._language = Language(settings.language)
         self.pictures = Pictures(settings.picture)
+        self._settings = settings
+        self._text: TextArea | None = None
 
     def picture(self, image: bytes | None, record: Json) -> None:
         """Add the picture's signals to the record; RowError where it cannot be measured."""
         columns, thumbnail = self.pictures.measure(image)
         record.update(columns)
         record["thumbnail"] = thumbnail
+
+    def text(self, image: bytes | None, record: Json) -> None:
+        """Add the texts in the picture and their share of it, where the recipe asks; RowError as `picture`."""
+        settings = self._settings.text
+        if not settings or image is None:
+            return
+        if self._text is None:
+            self._text = text_area(settings)
+        share, record["texts"] = self._text.measure(self.pictures.decoded(image))
+        record["text_area"] = share
 
     def table(self, records: list[Json]) -> pa.Table:
         """The records as rows of SIGNALS, with the caption's signals and the perceptual hashes."""
@@ -203,6 +226,13 @@ class Signals:
         columns |= self._scripts.measure(columns["caption"])
         columns |= self._language.measure(columns["caption"], columns["scripts"])
         columns["caption_raw"] = raw
+        columns["text_repeats"] = pa.array(
+            [
+                repeats(caption or "", record["texts"]) if "texts" in record else None
+                for caption, record in zip(columns["caption"].to_pylist(), records, strict=True)
+            ],
+            pa.float64(),
+        )
         columns["phash"] = self._hashes(records)
         arrays = [
             columns[field.name].cast(field.type)

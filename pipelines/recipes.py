@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from filters.clip.source import LOCAL
 from pipelines.files import absolute
 from pipelines.known_names import unknown_names
+from schemas.clip import ScorerSettings
 from schemas.errors import RecipeError
-from schemas.recipe import Recipe, Source
+from schemas.recipe import Recipe, RenderSettings, Source
 from schemas.recipe_file import MAX_BYTES, parse
 
 
@@ -34,18 +36,17 @@ def for_inputs(inputs: Sequence[str], kind: str, extra: dict[str, Any] | None = 
     return from_file(str(default_path()), {**(extra or {}), "sources": [source]})
 
 
-def for_pages(extra: dict[str, Any], count: int, setting: str, seed: int, more: dict[str, Any]) -> Recipe:
-    """A recipe of one source that makes `count` pages of text a language."""
-    render = {"count": count, "setting": setting, **{key: value for key, value in more.items() if value}}
+def for_pages(extra: dict[str, Any], render: dict[str, Any], form: str = "ocr") -> Recipe:
+    """A recipe of one source that makes pages of text, or scenes with words (`form` scene_text)."""
     source = {
         "id": "pages",
         "kind": "rendered",
-        "format": "ocr",
-        "origin": "pages of text, drawn by vlcorpus synth ocr",
+        "format": form,
+        "origin": "text with its places, drawn by vlcorpus synth ocr",
         "licence": "CC0-1.0",
-        "render": render,
+        "render": {name: value for name, value in render.items() if value},
     }
-    record = {"name": "ocr", "seed": seed, "tasks": ["ocr"], "sources": [source], **extra}
+    record = {"name": "ocr", "tasks": ["ocr"], "sources": [source], **extra}
     return parse(json.dumps(record), "vlcorpus synth ocr", check=unknown_names)
 
 
@@ -53,14 +54,39 @@ def rooted(recipe: Recipe) -> Recipe:
     """The recipe with the local paths of its input from the root: a worker may run in another folder."""
 
     def of(source: Source) -> Source:
-        paths = {
+        paths: dict[str, Any] = {
             "path": tuple(absolute(path) for path in source.path),
             "files": {part: absolute(path) for part, path in source.files.items()},
             "images": None if source.images is None else absolute(source.images),
         }
+        if source.kind == "rendered":
+            paths["render"] = _rooted_render(source.render)
         return source.model_copy(update={name: path for name, path in paths.items() if getattr(source, name)})
 
-    return recipe.model_copy(update={"sources": tuple(of(source) for source in recipe.sources)})
+    changes: dict[str, Any] = {"sources": tuple(of(source) for source in recipe.sources)}
+    if recipe.clip is not None:
+        scorers = {code: _rooted_scorer(one) for code, one in recipe.clip.scorers.items()}
+        changes["clip"] = recipe.clip.model_copy(update={"scorers": scorers})
+    return recipe.model_copy(update=changes)
+
+
+def _rooted_scorer(scorer: ScorerSettings) -> ScorerSettings:
+    folder = scorer.model.removeprefix(LOCAL)
+    if folder != scorer.model:
+        return scorer.model_copy(update={"model": f"{LOCAL}{absolute(folder)}"})
+    if scorer.pretrained is not None and Path(scorer.pretrained).is_file():
+        return scorer.model_copy(update={"pretrained": absolute(scorer.pretrained)})
+    return scorer
+
+
+def _rooted_render(render: RenderSettings) -> RenderSettings:
+    paths: dict[str, Any] = {
+        "fonts": None if render.fonts is None else absolute(render.fonts),
+        "models": None if render.models is None else absolute(render.models),
+        "texts": tuple(absolute(path) for path in render.texts),
+        "pictures": tuple(absolute(path) for path in render.pictures),
+    }
+    return render.model_copy(update={name: path for name, path in paths.items() if path})
 
 
 def default_path() -> Path:

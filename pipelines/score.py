@@ -5,9 +5,9 @@ Rows that have a score from an earlier run keep it; only those that came back to
 
 import json
 import math
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -15,44 +15,23 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from PIL import Image
 
 from filters.picture import Pictures
+from filters.text_area import TextArea
+from pipelines.ahead import Ahead, Pixels
 from pipelines.engines.step import IDLE, SEVERAL, At, Json
-from pipelines.fingerprints import fingerprint, versions
 from pipelines.parquet import write_tables
+from pipelines.picture_text import text_area
 from pipelines.readers import InputShard, fetch
+from pipelines.score_marks import validity
 from pipelines.select.candidates import Judge, Judged
 from pipelines.select.cuts import groups, histogram
 from schemas.clip import ScorerSettings, choose
 from schemas.errors import InputError
-from schemas.recipe import Recipe, Source
 from schemas.row import SCORES
 
 WORKER = "pipelines.score:Score"
-
-LIBRARIES = ("numpy", "open_clip_torch", "pillow", "torch")
-
-AHEAD = 4
-"""Batches that decode threads may be ahead of the device."""
-
-Pixels = npt.NDArray[np.uint8]
-
-
-def score_fingerprint(recipe: Recipe, source: Source, signals: str) -> str:
-    """What the scores of one shard, and the counts in its receipt, depend on."""
-    rules = recipe.rules_of(source).model_dump(mode="json")
-    for later in ("repeat", "exact", "pixels", "phash"):
-        rules.pop(later)
-    settings = [rules, recipe.languages_of(source), source.captions, _validity(recipe, source, signals)]
-    return fingerprint("score", 1, settings)
-
-
-def _validity(recipe: Recipe, source: Source, signals: str) -> str:
-    """What a single row's score depends on: while it is the same, scores of earlier runs hold."""
-    if source.clip_score is not None:
-        return fingerprint("given", source.clip_score, signals)
-    clip = recipe.clip.model_dump(mode="json") if recipe.clip else None
-    return fingerprint("scored", clip, versions(LIBRARIES), signals)
 
 
 class Score:
@@ -63,6 +42,8 @@ class Score:
         self._recipe = self._judge.recipe
         self._pictures = Pictures(self._recipe.signals.picture)
         self._scorers: dict[str, Any] = {}
+        self._text: TextArea | None = None
+        self._reading = Lock()
 
     def run(self, task: Json, at: At) -> Json:
         """Writes the shard's scores; the receipt counts them by threshold and bin."""
@@ -70,7 +51,7 @@ class Score:
         judged = self._judge.shard(task)
         rows = np.flatnonzero(judged.candidate)
         path = self._judge.layout.scores(task["source"], task["shard"])
-        mark = _validity(self._recipe, judged.source, task["signals"])
+        mark = validity(self._recipe, judged.source, task["signals"])
         old = self._old(path, mark)
         known = pc.is_in(judged.signals["member"].combine_chunks(), value_set=old["member"].combine_chunks())
         fresh = rows[~known.to_numpy(zero_copy_only=False)[rows]]
@@ -114,23 +95,27 @@ class Score:
         return SCORES
 
     def _fresh(self, judged: Judged, rows: npt.NDArray[np.int64], task: Json, at: At) -> pa.Table:
-        """The scores of rows that have none."""
+        """The scores of rows that have none; languages that share a scorer go through it together."""
         if judged.source.clip_score is not None:
             return self._given(judged, rows, judged.source.clip_score)
         pictured = rows[judged.signals["sha256"].is_valid().to_numpy()[rows]]
+        languages = judged.languages[pictured]
+        chosen = {code: self._chosen(judged.source.id, code) for code in sorted(set(languages.tolist()))}
         tables = [self._schema().empty_table()]
-        scorers = self._recipe.clip.scorers if self._recipe.clip else {}
-        languages = judged.languages
-        for language in sorted(set(languages[pictured].tolist())):
-            settings = choose(scorers, language)
-            if settings is None:
-                raise InputError(
-                    f"source {judged.source.id}: no scorer for captions in {language or 'no language'}; "
-                    "add clip.scorers.default"
-                )
-            mine = pictured[languages[pictured] == language]
+        for name, settings in {one.model_dump_json(): one for one in chosen.values()}.items():
+            codes = [code for code, one in chosen.items() if one.model_dump_json() == name]
+            mine = pictured[np.isin(languages, np.array(codes, object))]
             tables.append(self._scored(judged, mine, self._scorer(settings), task, at))
         return pa.concat_tables(tables)
+
+    def _chosen(self, source: str, language: str) -> ScorerSettings:
+        settings = choose(self._recipe.clip.scorers if self._recipe.clip else {}, language)
+        if settings is None:
+            raise InputError(
+                f"source {source}: no scorer for captions in {language or 'no language'}; "
+                "add clip.scorers.default"
+            )
+        return settings
 
     def _given(self, judged: Judged, rows: npt.NDArray[np.int64], name: str) -> pa.Table:
         """Scores that came with the data, from the field `name` of `extra`."""
@@ -151,13 +136,16 @@ class Score:
     ) -> pa.Table:
         """The scores of rows of one scorer: equal captions and equal pictures are encoded once."""
         captions = judged.signals["caption"].combine_chunks().take(pa.array(rows)).to_pylist()
-        tokens, cut = scorer.tokenize(captions)
+        with ThreadPoolExecutor(1) as beside:
+            # splitting into tokens is slow where it is Python's: it runs while pictures are encoded
+            split = beside.submit(_tokens, scorer, captions)
+            images = self._images(judged, rows, scorer, task, at)
+            tokens, cut = split.result()
         texts = scorer.encode_texts(tokens)
-        digests = judged.signals["pixels"].combine_chunks().take(pa.array(rows)).to_pylist()
-        images = self._images(judged, rows, digests, scorer, task, at)
         names = [f"{judged.source.id}/{task['shard']}/{member}" for member in _members(judged, rows)]
         scores = scorer.score(images, texts, names)
-        table = self._table(judged, rows, scores, scorer.id, cut)
+        masked = self._recipe.clip is not None and self._recipe.clip.mask_text
+        table = self._table(judged, rows, scores, f"{scorer.id} (text masked)" if masked else scorer.id, cut)
         for name, vectors in (("image_embedding", images), ("text_embedding", texts)):
             if name in self._schema().names:
                 column = pa.array(list(vectors.astype(np.float16)), pa.list_(pa.float16()))
@@ -165,62 +153,62 @@ class Score:
         return table
 
     def _images(
-        self,
-        judged: Judged,
-        rows: npt.NDArray[np.int64],
-        digests: Sequence[str],
-        scorer: Any,
-        task: Json,
-        at: At,
+        self, judged: Judged, rows: npt.NDArray[np.int64], scorer: Any, task: Json, at: At
     ) -> npt.NDArray[np.float32]:
         """The vectors of the rows' pictures; decode threads are kept ahead of the device."""
+        digests = judged.signals["pixels"].combine_chunks().take(pa.array(rows)).to_pylist()
+        members = _members(judged, rows)
+        offsets = judged.signals["offset"].to_pylist()
         first: dict[str, int] = {}
         for place, digest in enumerate(digests):
             first.setdefault(digest, place)
-        members = _members(judged, rows)
-        offsets = judged.signals["offset"].to_pylist()
-        wanted = [(members[place], offsets[rows[place]]) for place in first.values()]
+        wanted = sorted(
+            ((members[place], offsets[rows[place]]) for place in first.values()), key=lambda one: one[1] or 0
+        )
+        row_of: dict[str, int] = {}
+        vectors = list(scorer.encode_batches(self._pixels(judged, wanted, scorer, task, at, row_of)))
         digest_of = {members[place]: digest for digest, place in first.items()}
-        vectors: dict[str, npt.NDArray[np.float32]] = {}
-        for names, pixels in self._batches(judged.source, task, wanted, scorer):
-            at(SEVERAL)
-            vectors.update(
-                zip((digest_of[name] for name in names), scorer.encode_images(pixels), strict=True)
-            )
-        lost = sorted(digest_of[member] for member, _ in wanted if digest_of[member] not in vectors)
-        if lost:
+        found_at = {digest_of[member]: row for member, row in row_of.items()}
+        if found_at.keys() != first.keys():
             raise InputError(
                 f"source {judged.source.id}: pictures of {task['shard']} are gone; measure it again"
             )
-        return np.stack([vectors[digest] for digest in digests]) if digests else np.zeros((0, 1), np.float32)
+        return np.concatenate(vectors)[[found_at[digest] for digest in digests]]
 
-    def _batches(
-        self, source: Source, task: Json, wanted: list[tuple[str, int | None]], scorer: Any
-    ) -> Iterator[tuple[list[str], Pixels]]:
-        """(members, pixels) of as many pictures as the scorer takes at once."""
+    def _pixels(
+        self,
+        judged: Judged,
+        wanted: Sequence[tuple[str, int | None]],
+        scorer: Any,
+        task: Json,
+        at: At,
+        row_of: dict[str, int],
+    ) -> Iterator[Pixels]:
+        """The pictures wanted in batches of what the scorer takes at once; `row_of` is told where each is."""
         shard = InputShard.from_json(task["input"])
-        wanted = sorted(wanted, key=lambda one: one[1] or 0)
+        source = judged.source
         threads = self._recipe.clip.decode_threads if self._recipe.clip else 1
         pictures = fetch(shard, source.columns, wanted, source.storage_options, self._recipe.read)
-        with ThreadPoolExecutor(threads) as pool:
-            waiting: deque[tuple[str, Future[Pixels]]] = deque()
-            ready: list[tuple[str, Pixels]] = []
-            for member, data in pictures:
-                waiting.append((member, pool.submit(self._pixels, data, scorer)))
-                if len(waiting) >= AHEAD * scorer.batch_size:
-                    ready.append(_taken(waiting))
-                if len(ready) == scorer.batch_size:
-                    yield _stacked(ready)
-                    ready = []
-            while waiting:
-                ready.append(_taken(waiting))
-                if len(ready) == scorer.batch_size or not waiting:
-                    yield _stacked(ready)
-                    ready = []
 
-    def _pixels(self, data: bytes, scorer: Any) -> Pixels:
-        pixels: Pixels = scorer.preprocess(self._pictures.stored(data))
-        return pixels
+        def decode(data: bytes) -> Pixels:
+            pixels: Pixels = scorer.preprocess(self._shown(data))
+            return pixels
+
+        with Ahead(pictures, decode, threads, scorer.batch_size) as ahead:
+            for members, pixels in ahead.batches():
+                at(SEVERAL)
+                row_of |= {member: len(row_of) + number for number, member in enumerate(members)}
+                yield pixels
+
+    def _shown(self, data: bytes) -> bytes | Image.Image:
+        """What the scorer is shown of a picture: its bytes as stored, or the picture without its text."""
+        settings = self._recipe.signals.text
+        if not settings or self._recipe.clip is None or not self._recipe.clip.mask_text:
+            return self._pictures.stored(data)
+        with self._reading:  # readers serve one thread
+            if self._text is None:
+                self._text = text_area(settings)
+            return Image.fromarray(self._text.hidden(self._pictures.decoded(data)))
 
     def _table(
         self,
@@ -254,13 +242,12 @@ def _members(judged: Judged, rows: npt.NDArray[np.int64]) -> list[str]:
     return list(judged.signals["member"].combine_chunks().take(pa.array(rows)).to_pylist())
 
 
-def _taken(waiting: "deque[tuple[str, Future[Pixels]]]") -> tuple[str, Pixels]:
-    member, future = waiting.popleft()
-    return member, future.result()
-
-
-def _stacked(ready: list[tuple[str, Pixels]]) -> tuple[list[str], Pixels]:
-    return [member for member, _ in ready], np.stack([pixels for _, pixels in ready])
+def _tokens(scorer: Any, captions: list[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """What the scorer makes of the captions, each of which is split once."""
+    place: dict[str, int] = {}
+    rows = [place.setdefault(caption, len(place)) for caption in captions]
+    tokens, cut = scorer.tokenize(list(place))
+    return tokens[rows], cut[rows]
 
 
 def _number(value: object) -> float:

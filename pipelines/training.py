@@ -23,6 +23,7 @@ class Training:
     seed: int
     device: str
     workers: int
+    init: tuple[str, ...] = ()
 
 
 def train(asked: Training) -> None:
@@ -38,16 +39,26 @@ def train(asked: Training) -> None:
         print(f"trained: {config.folder} (metrics.json has the figures of each stage)")
 
 
-def judge(first: Training, second: str, held_out: str, seeds: int, limit: int) -> None:
+def judge(first: Training, second: str, held_out: str | None, seeds: int, limit: int) -> None:
     """Train on two corpora alike, answer the same held-out samples, and print which corpus taught more."""
     with _torch():
         from model.evaluate import EvalConfig
+        from model.judge import held_out_of
         from model.judge import judge as compare
     config = _config(first)
     other = replace(config, corpus=corpus_of(second))
-    samples = EvalConfig(config.folder, corpus_of(held_out), config.folder, limit=limit, device=first.device)
+    asked = corpus_of(held_out) if held_out else held_out_of(config, other)
+    samples = EvalConfig(config.folder, asked, config.folder, limit=limit, device=first.device)
     result = compare(config, other, samples, range(seeds))
-    print(json.dumps(result, indent=1, sort_keys=True))
+    names = {"a": config.corpus, "b": other.corpus}
+    print(f"held out: {asked}; {seeds} models each; mean and deviation over seeds")
+    for figure, one in [*sorted(result["figures"].items()), ("held-out mean", result)]:
+        shown = ", ".join(
+            f"{name} {one[at]['mean']:.4f} ± {one[at]['deviation']:.4f}" for at, name in names.items()
+        )
+        better = names.get(one["better"], "neither")
+        print(f"  {figure}: {shown}; better by more than twice the larger deviation: {better}")
+    print(f"judgement: {config.out / 'judgement.json'}")
 
 
 def _config(asked: Training) -> Any:
@@ -68,8 +79,27 @@ def _config(asked: Training) -> Any:
         steps=asked.steps,
         device=asked.device,
         workers=asked.workers,
+        init=_init(asked),
     )
     return config if stages else replace(config, stages=stages_for(config))
+
+
+def _init(asked: Training) -> dict[str, str]:
+    """Where each part starts: as asked for (`none`: at random), else as the preset has it.
+
+    `embedded` is the image tower of the CLIP that comes with the package.
+    """
+    from filters.clip.source import FOLDER
+    from model.config import preset_document
+
+    if asked.init == ("none",):
+        return {}
+    pairs = [one.partition("=") for one in asked.init]
+    wrong = [part + sign + value for part, sign, value in pairs if not (part and value)]
+    if wrong:
+        raise InputError(f"--init takes PART=PATH or none, not {wrong[0]!r}: for example vision=embedded")
+    given = {part: value for part, _, value in pairs} or preset_document(asked.preset).get("init", {})
+    return {part: str(FOLDER) if value == "embedded" else str(value) for part, value in given.items()}
 
 
 def evaluate(model: Path, shards: str, out: Path, split: str, limit: int, device: str) -> None:

@@ -64,6 +64,9 @@ class ClipSettings(Settings):
         description="ISO 639-1 code -> scorer; `default` for every other language",
     )
     decode_threads: int = Field(1, ge=1, le=256, description="threads that decode pictures for one scorer")
+    mask_text: bool = Field(
+        False, description="score pictures with their text painted over (T-MARS); needs signals.text"
+    )
     embeddings: bool = Field(False, description="keep both vectors of a pair as float16, for later use")
 
 

@@ -49,14 +49,15 @@ Format = Literal[
     "pages",
     "pdf",
     "refcoco",
+    "scene_text",
     "scenes",
     "textvqa",
     "vgqa",
     "visual_genome",
     "vqav2",
 ]
-RENDERED = ("html", "ocr", "pdf", "scenes")
-MADE = ("ocr", "scenes")
+RENDERED = ("html", "ocr", "pdf", "scene_text", "scenes")
+MADE = ("ocr", "scene_text", "scenes")
 """Formats of kind rendered; of these, those that are made from nothing."""
 
 Keep = Literal["one_per_language", "longest", "all"]
@@ -76,18 +77,48 @@ Name = Annotated[str, AfterValidator(_name)]
 Path = Annotated[str, Field(min_length=1)]
 
 
+Shape = Literal[
+    "circle", "square", "triangle", "star", "heart", "cross", "ring", "diamond", "crescent", "hexagon"
+]
+Colour = Literal[
+    "red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "grey"
+]
+Size = Literal["small", "medium", "large"]
+
+
 class RenderSettings(Settings):
     """How pages are made or rendered, for sources of kind `rendered`."""
 
-    count: int = Field(0, ge=0, description="ocr: pages a language; scenes: pictures")
+    count: int = Field(0, ge=0, description="ocr, scene_text: pages a language; scenes: pictures")
     setting: Literal["default", "mild"] = Field(
         "default", description="ocr: SynthDoG's parameters, or milder ones"
     )
     side: int = Field(160, ge=32, le=2048, description="scenes: pixels of the longer side")
+    shapes: tuple[Shape, ...] = Field((), description="scenes: the shapes that are drawn; default: all ten")
+    colours: tuple[Colour, ...] = Field((), description="scenes: their colours; default: all eleven")
+    sizes: tuple[Size, ...] = Field((), description="scenes: their sizes; default: small, medium, large")
+    objects: tuple[Annotated[int, Field(ge=1, le=4)], ...] = Field(
+        (), description="scenes: how many objects a picture may hold; default: 1, 2, 3, 4"
+    )
     direction: Literal["auto", "ltr", "rtl", "vertical"] = "auto"
-    fonts: str | None = Field(None, description="ocr: a folder of fonts; default: those of the system")
-    texts: tuple[str, ...] = Field((), description="ocr: text files to set; default: the project's own words")
+    fonts: Path | None = Field(
+        None, description="ocr, scene_text: a folder of fonts; default: those of the system"
+    )
+    texts: tuple[Path, ...] = Field(
+        (),
+        description="ocr, scene_text: text files or shards with captions; default: the project's own words",
+    )
+    pictures: tuple[Path, ...] = Field(
+        (),
+        description="ocr, scene_text: pictures or shards to lie behind the text; default: drawn, photographs",
+    )
+    level: Literal["line", "word", "character"] = Field(
+        "line", description="what has a quad of its own; characters: ocr and scene_text only"
+    )
+    whole_text: bool = Field(False, description="also a question for all the text of a page")
     readback: Fraction = Field(0.0, description="share of the pages that an OCR reads back")
+    reader: Literal["rapidocr", "paddleocr"] = Field("rapidocr", description="the OCR that reads them back")
+    models: Path | None = Field(None, description="paddleocr: a folder with det/ and rec/; default: its own")
     max_error: Fraction = Field(
         0.15, description="pages read back with a larger character error rate are dropped"
     )
@@ -135,6 +166,8 @@ class Source(Settings):
             raise ValueError("path is missing")
         if self.format in MADE and not self.render.count:
             raise ValueError("render.count is missing: how many to make")
+        if self.render.level == "character" and self.format not in ("ocr", "scene_text"):
+            raise ValueError("render.level: character is for format: ocr or scene_text; documents tell words")
         if not annotated and (self.files or self.images):
             raise ValueError("files and images are for kind: annotations")
         if self.ground is not None and self.kind in ("annotations", "rendered", "text"):
@@ -230,11 +263,17 @@ class Recipe(Settings):
                     f"source {source.id!r} has a phash distance of its own, but duplicates are found over all sources: "
                     "set rules.phash for the recipe, or switch it off for the source"
                 )
+        if self.clip is not None and self.clip.mask_text and not self.signals.text:
+            raise ValueError("clip.mask_text needs to know how text is found: add signals: {text: on}")
         for source in self.sources:
             if self.rules_of(source).clip and self.clip is None and source.clip_score is None:
                 raise ValueError(
                     f"the clip rule of source {source.id!r} has nothing to go by: add a `clip` block with a scorer, "
                     "or name the source's own score (clip_score: similarity)"
+                )
+            if self.rules_of(source).text_area and not self.signals.text:
+                raise ValueError(
+                    f"the text_area rule of source {source.id!r} has nothing to go by: add signals: {{text: on}}"
                 )
             length = self.rules_of(source).caption_length
             if length and length.min_chars > length.max_chars:
@@ -308,9 +347,12 @@ _NOT_DATA: Any = {
             "max_quarantine": True,
             # named in the manifest by what its weights are, wherever they lie
             "ground": {"detector": {"model"}, "pipelines": True},
+            "render": {"fonts": True, "texts": True, "pictures": True, "models": True},
         }
     },
-    "signals": {"language": {"model": True}},
+    # the manifest names every scorer by what its weights are
+    "clip": {"decode_threads": True, "scorers": {"__all__": {"model", "pretrained", "threads"}}},
+    "signals": {"language": {"model": True}, "text": {"models"}},
 }
 
 

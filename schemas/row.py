@@ -87,6 +87,9 @@ SIGNALS: Final = pa.schema(
         ("pixels", pa.string()),
         ("grey_range", pa.int16()),
         ("grey_std", pa.float32()),
+        # filters/text_area.py, where the recipe asks for it: shares of the picture, and of the caption's words
+        ("text_area", pa.float64()),
+        ("text_repeats", pa.float64()),
         # of pages that an OCR read back: edits a character
         ("error_rate", pa.float32()),
         # where the bytes are, and what kept the row from being measured

@@ -4,11 +4,11 @@ A rule decides over signals that are measured already, so a change here measures
 `off` switches a rule off; `no_caption` and `repeat` are always on.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from schemas.signals import Settings
+from schemas.signals import Settings, switch
 
 Off = Literal[False]
 
@@ -95,6 +95,15 @@ class Orientation(Settings):
     """Drops pictures with an EXIF turn; for signals.picture.orientation: drop."""
 
 
+class TextArea(Settings):
+    """Drops text-heavy pictures whose caption repeats their text; needs signals.text."""
+
+    max: float = Field(0.2, ge=0, le=1, description="so much of the picture's area may be text")
+    repeats: float = Field(
+        0.5, ge=0, le=1, description="share of the caption's words that the text must hold for a drop; 0: any"
+    )
+
+
 class ClipLimit(Settings):
     """A threshold on the CLIP score: a value, or the share that stays."""
 
@@ -159,33 +168,23 @@ class Phash(Settings):
     )
 
 
-def _switch(block: type[Settings]) -> BeforeValidator:
-    """Reads `off` as False and `on` as the block's defaults; what is wrong inside is told at its own key."""
-
-    def read(value: Any) -> Any:
-        if value is False:
-            return False
-        return block.model_validate({} if value is True else value)
-
-    return BeforeValidator(read)
-
-
 class RuleSettings(Settings):
     """The recipe's `rules` block, in rule order."""
 
     no_caption: NoCaption = NoCaption()
-    special_tag: Annotated[SpecialTag | Off, _switch(SpecialTag)] = SpecialTag()
-    pattern: Annotated[Pattern | Off, _switch(Pattern)] = Pattern()
-    caption_length: Annotated[CaptionLength | Off, _switch(CaptionLength)] = CaptionLength()
-    script: Annotated[Script | Off, _switch(Script)] = Script()
-    emoji: Annotated[Emoji | Off, _switch(Emoji)] = Emoji()
-    language: Annotated[LanguageRule | Off, _switch(LanguageRule)] = LanguageRule()
-    aspect_ratio: Annotated[AspectRatio | Off, _switch(AspectRatio)] = AspectRatio()
-    min_side: Annotated[MinSide | Off, _switch(MinSide)] = MinSide()
-    blank: Annotated[Blank | Off, _switch(Blank)] = Blank()
-    orientation: Annotated[Orientation | Off, _switch(Orientation)] = False
-    clip: Annotated[Clip | Off, _switch(Clip)] = False
+    special_tag: Annotated[SpecialTag | Off, switch(SpecialTag)] = SpecialTag()
+    pattern: Annotated[Pattern | Off, switch(Pattern)] = Pattern()
+    caption_length: Annotated[CaptionLength | Off, switch(CaptionLength)] = CaptionLength()
+    script: Annotated[Script | Off, switch(Script)] = Script()
+    emoji: Annotated[Emoji | Off, switch(Emoji)] = Emoji()
+    language: Annotated[LanguageRule | Off, switch(LanguageRule)] = LanguageRule()
+    aspect_ratio: Annotated[AspectRatio | Off, switch(AspectRatio)] = AspectRatio()
+    min_side: Annotated[MinSide | Off, switch(MinSide)] = MinSide()
+    blank: Annotated[Blank | Off, switch(Blank)] = Blank()
+    orientation: Annotated[Orientation | Off, switch(Orientation)] = False
+    text_area: Annotated[TextArea | Off, switch(TextArea)] = False
+    clip: Annotated[Clip | Off, switch(Clip)] = False
     repeat: Repeat = Repeat()
-    exact: Annotated[Exact | Off, _switch(Exact)] = Exact()
-    pixels: Annotated[Pixels | Off, _switch(Pixels)] = Pixels()
-    phash: Annotated[Phash | Off, _switch(Phash)] = Phash()
+    exact: Annotated[Exact | Off, switch(Exact)] = Exact()
+    pixels: Annotated[Pixels | Off, switch(Pixels)] = Pixels()
+    phash: Annotated[Phash | Off, switch(Phash)] = Phash()

@@ -1,10 +1,10 @@
 """Settings of what is measured; a change of any of them measures again."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from schemas.patterns import FRAGMENTS, PATTERNS, SPECIAL_TAGS
 
@@ -101,9 +101,37 @@ class PictureSettings(Settings):
     )
 
 
+class TextSettings(Settings):
+    """Text in pictures, found by an OCR (filters/text_area.py): about a second of CPU a picture."""
+
+    reader: Literal["rapidocr", "paddleocr"] = Field(
+        "rapidocr", description="PP-OCR in ONNX, with its models in the wheel; or PaddleOCR itself"
+    )
+    models: str | None = Field(
+        None,
+        min_length=1,
+        description="paddleocr: a folder with det/ and rec/, as it exports models; default: it downloads its own",
+    )
+    min_score: float = Field(0.5, ge=0, le=1, description="lines that the OCR trusts less do not count")
+
+
+def switch(block: type[Settings]) -> BeforeValidator:
+    """Reads `off` as False and `on` as the block's defaults; what is wrong inside is told at its own key."""
+
+    def read(value: Any) -> Any:
+        if value is False:
+            return False
+        return block.model_validate({} if value is True else value)
+
+    return BeforeValidator(read)
+
+
 class SignalSettings(Settings):
     """The recipe's `signals` block."""
 
     caption: CaptionSettings = CaptionSettings()
     language: LanguageSettings = LanguageSettings()
     picture: PictureSettings = PictureSettings()
+    text: Annotated[TextSettings | Literal[False], switch(TextSettings)] = Field(
+        False, description="how much of a picture is text; dear, so off"
+    )

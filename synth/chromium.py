@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,8 +39,25 @@ FLAGS: Final = (
 )
 _START_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.2
-_PATIENCE: Final = 4
+_PATIENCE: Final = 8
 """Seconds by the clock for each second of processor time that a document may take."""
+_GRACE: Final = 10.0
+"""Seconds in which whoever waits for a browser that has ended should have heard of it."""
+
+_KEPT: Final = """
+exec 3<&0
+profile=$1
+shift
+"$@" 3<&- &
+browser=$!
+{ cat > /dev/null; kill -KILL $browser; } <&3 3<&- &
+wait $browser
+sleep 0.2
+rm -rf -- "$profile"
+kill -KILL 0
+"""
+"""Runs the browser until it ends, or until our end of a pipe closes, as it does when we are killed: then
+neither a process nor a profile stays behind."""
 
 
 def find(executable: str | None = None) -> str:
@@ -51,15 +68,26 @@ def find(executable: str | None = None) -> str:
     return found
 
 
+def version(executable: str) -> str:
+    """What the browser calls itself: its pictures depend on it. InputError where it does not run."""
+    try:
+        told = subprocess.run(
+            [executable, "--version"], capture_output=True, text=True, timeout=_START_SECONDS, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise InputError(f"{executable} does not run: try it by hand with --version") from error
+    return told.stdout.strip()
+
+
 class Chromium:
     """A running browser; `browser` is playwright's handle on it."""
 
     def __init__(self, playwright: Any, executable: str) -> None:
         self._profile = tempfile.TemporaryDirectory(prefix="vlcorpus-chromium-", ignore_cleanup_errors=True)
-        command = [executable, *FLAGS, f"--user-data-dir={self._profile.name}", "about:blank"]
+        kept = ["sh", "-c", _KEPT, "sh", self._profile.name]
         self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
+            [*kept, executable, *FLAGS, f"--user-data-dir={self._profile.name}", "about:blank"],
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -80,6 +108,8 @@ class Chromium:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         self._profile.cleanup()
 
     def megabytes(self) -> float:
@@ -101,21 +131,24 @@ class Chromium:
                     yield fields
 
     @contextlib.contextmanager
-    def deadline(self, seconds: float) -> Iterator[threading.Event]:
+    def deadline(self, seconds: float, give_up: Callable[[], None]) -> Iterator[threading.Event]:
         """Kills the browser if the block takes more of its processor time, or far more by the clock.
 
         The event says that this happened. A busy machine slows a document down and does not doom it.
+        `give_up` is called where the block does not end although the browser has.
         """
         late, done = threading.Event(), threading.Event()
         start, until = self.cpu_seconds(), time.monotonic() + _PATIENCE * seconds
 
         def watch() -> None:
-            while not done.wait(_POLL_SECONDS):
+            while not done.wait(_POLL_SECONDS) and self._process.poll() is None:
                 if time.monotonic() > until or self.cpu_seconds() - start > seconds:
                     late.set()
                     with contextlib.suppress(ProcessLookupError):
                         os.killpg(self._process.pid, signal.SIGKILL)
-                    return
+                    break
+            if not done.wait(_GRACE):
+                give_up()
 
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()

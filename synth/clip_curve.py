@@ -16,14 +16,14 @@ HEIGHT: Final = 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 24, 28
 _INK: Final = (40, 40, 44)
 _GRID: Final = (224, 224, 228)
-_LINE: Final = (35, 85, 215)
+_LINES: Final = (("pictures", (35, 85, 215)), ("regions", (200, 60, 40)))
 
 
-def draw(points: Sequence[tuple[int, float, float]]) -> Image.Image:
-    """The losses of (step, CPU seconds, loss) over the steps; axes begin at 0."""
+def draw(points: Sequence[tuple[int, float, float, float]]) -> Image.Image:
+    """The losses of (step, CPU seconds, over pictures, over regions) over the steps; axes begin at 0."""
     image = Image.new("RGB", (WIDTH, HEIGHT), "white")
     pen, font = ImageDraw.Draw(image), ImageFont.load_default()
-    last, top = points[-1][0], int(max(loss for _, _, loss in points)) + 1
+    last, top = points[-1][0], int(max(max(point[2:]) for point in points)) + 1
 
     def place(step: float, loss: float) -> tuple[float, float]:
         x = _LEFT + step / last * (WIDTH - _LEFT - _RIGHT)
@@ -35,15 +35,16 @@ def draw(points: Sequence[tuple[int, float, float]]) -> Image.Image:
     for share in range(5):
         step = last * share // 4
         pen.text((place(step, 0)[0], HEIGHT - _BOTTOM + 6), f"{step:,}", fill=_INK, font=font, anchor="mt")
-    pen.text((_LEFT, 6), "loss a picture, mean of 25 steps", fill=_INK, font=font)
-    pen.line([place(step, loss) for step, _, loss in points], fill=_LINE, width=2)
+    for number, (name, colour) in enumerate(_LINES):
+        pen.text((_LEFT + 220 * number, 6), f"loss over {name}, mean of 25 steps", fill=colour, font=font)
+        pen.line([place(point[0], point[2 + number]) for point in points], fill=colour, width=2)
     return image
 
 
 def main(arguments: Sequence[str]) -> None:
     """The command line."""
     record = json.loads(Path(arguments[0]).read_text())
-    draw([(step, seconds, loss) for step, seconds, loss in record["curve"]]).save(arguments[1], optimize=True)
+    draw([tuple(point) for point in record["curve"]]).save(arguments[1], optimize=True)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ HTML_RULES: Final = tuple(rule for rule in PDF_RULES if rule != "latin_extended"
 
 _LATIN_EXTENDED: Final = re.compile("[\u0100-\u024f]")
 _PRIVATE_USE: Final = re.compile("[\ue000-\uf8ff\U000f0000-\U000ffffd\U00100000-\U0010fffd]")
+_UNREADABLE: Final = re.compile("\ufffd")
 _LIGATURES: Final = {0xFB00: "ff", 0xFB01: "fi", 0xFB02: "fl", 0xFB03: "ffi", 0xFB04: "ffl", 0xFB05: "st"}
 _UNSEEN: Final = dict.fromkeys(
     [*range(0x20), 0x7F, *range(0x80, 0xA0), 0xAD, *range(0x200B, 0x2010), 0x2060, 0xFEFF]
@@ -73,23 +74,56 @@ class DocumentRules:
     max_error: float = 0.15
 
 
-def judge(page: DocumentPage, rules: DocumentRules, agreement: Agreement | None = None) -> tuple[str, ...]:
-    """The rules that the page fails, in order; none means it is kept.
+def judge(page: DocumentPage, rules: DocumentRules, agreement: Agreement | None = None) -> dict[str, str]:
+    """The rules that the page fails, in order, each with its figure in words; none means it is kept.
 
     `mismatch` is judged only where the page was read back (`agreement`).
     """
     text = page.text
-    count = sum(not char.isspace() for char in text)
-    failed = {
-        "too_small": min(page.width, page.height) < rules.min_side,
-        "few_characters": count < rules.min_characters,
-        "many_characters": count > rules.max_characters,
-        "latin_extended": _LATIN_EXTENDED.search(text) is not None,
-        "private_use": _PRIVATE_USE.search(text) is not None,
-        "unreadable_text": "\ufffd" in text,
-        "mismatch": agreement is not None and agreement.error_rate > rules.max_error,
+    found = {
+        "too_small": _side(page, rules),
+        "few_characters": _few(text, rules),
+        "many_characters": _many(text, rules),
+        "latin_extended": _counted(_LATIN_EXTENDED, text, "of Latin Extended"),
+        "private_use": _counted(_PRIVATE_USE, text, "for private use"),
+        "unreadable_text": _counted(_UNREADABLE, text, "without a meaning"),
+        "mismatch": mismatch(agreement, rules.max_error),
     }
-    return tuple(name for name in rules.names if failed[name])
+    return {name: found[name] for name in rules.names if found[name]}
+
+
+def mismatch(agreement: Agreement | None, limit: float) -> str:
+    """The figure of a page whose text its picture does not bear out; empty where it does."""
+    if agreement is None or agreement.error_rate <= limit:
+        return ""
+    return f"character error rate {agreement.error_rate:.3f}, more than {limit:g}"
+
+
+def _side(page: DocumentPage, rules: DocumentRules) -> str:
+    side = min(page.width, page.height)
+    return f"{side} pixels, fewer than {rules.min_side}" if side < rules.min_side else ""
+
+
+def _few(text: str, rules: DocumentRules) -> str:
+    count = _shown(text)
+    return f"{count} characters, fewer than {rules.min_characters}" if count < rules.min_characters else ""
+
+
+def _many(text: str, rules: DocumentRules) -> str:
+    count = _shown(text)
+    return f"{count} characters, more than {rules.max_characters}" if count > rules.max_characters else ""
+
+
+def _shown(text: str) -> int:
+    return sum(not char.isspace() for char in text)
+
+
+def _counted(pattern: re.Pattern[str], text: str, what: str) -> str:
+    found = pattern.findall(text)
+    if not found:
+        return ""
+    s = "" if len(found) == 1 else "s"
+    return f"{len(found)} character{s} {what}, the first U+{ord(found[0]):04X}"
 
 
 def as_drawn(text: str) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from schemas.sample import Quad
 from synth.documents import as_drawn
-from synth.readback import quad_of
+from synth.readers import quad_of
 from synth.regions import TextLine, TextWord, joined
 
 _FINE: Final = 64

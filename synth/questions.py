@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from synth.captions import groups, phrase, singles
-from synth.scenes import COLOURS, Scene, relation
+from synth.scenes import COLOURS, Kit, Scene, relation
 from synth.shapes import SHAPES
 from synth.words import LANGUAGES, Noun
 
@@ -110,7 +110,7 @@ def _where(scene: Scene, language: str, rng: random.Random) -> Iterator[Asked]:
 def _exists(scene: Scene, language: str, rng: random.Random) -> Iterator[Asked]:
     there = {(item.shape, item.colour) for item in scene.objects}
     shape, colour = rng.choice(sorted(there))
-    absent = [pair for pair in _near(shape, colour) if pair not in there]
+    absent = [pair for pair in _near(shape, colour, scene.kit) if pair not in there]
     for (kind, paint), answer in (((shape, colour), 0), (rng.choice(absent), 1)):
         name = LANGUAGES[language].noun(Noun(kind, paint, 0))
         article = "an" if name[0] in "aeiou" else "a"
@@ -118,10 +118,10 @@ def _exists(scene: Scene, language: str, rng: random.Random) -> Iterator[Asked]:
         yield Asked("exists", asked[language], _THERE[language][answer])
 
 
-def _near(shape: str, colour: str) -> list[tuple[str, str]]:
+def _near(shape: str, colour: str, kit: Kit) -> list[tuple[str, str]]:
     """What differs from an object in shape or in colour, not in both."""
-    return [(shape, other) for other in COLOURS if other != colour] + [
-        (other, colour) for other in SHAPES if other != shape
+    return [(shape, other) for other in kit.colours if other != colour] + [
+        (other, colour) for other in kit.shapes if other != shape
     ]
 
 

@@ -1,105 +1,37 @@
-"""Reading pages back: a seam for OCR engines, and how far what is read agrees with what is known."""
+"""Reading pages back: how far what an OCR reads agrees with what is known."""
 
 import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.errors import InputError
 from schemas.sample import Quad
+from synth.readers import Found, TextReader
 
-Pixels = NDArray[np.uint8]
 _SAME: Final = str.maketrans("‘’‚′“”„″–—―−‐‑·•・｀", "''''\"\"\"\"------...`")
 _COVERED: Final = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A line that was read: its text, its quad in pixels, and the reader's trust in it, 0 to 1."""
-
-    text: str
-    quad: Quad
-    score: float
-
-
-class TextReader(Protocol):
-    """Whatever reads a picture; `alphabet` holds the characters it can write, empty where not known."""
-
-    alphabet: frozenset[str]
-
-    def read(self, pixels: Pixels) -> list[Found]:
-        """The lines found on a (height, width, 3) RGB picture."""
-        ...
-
-
-class RapidReader:
-    """PP-OCR in ONNX; its models come inside rapidocr's wheel, nothing is downloaded."""
-
-    def __init__(self, threads: int = 1, longest: int = 1600) -> None:
-        try:
-            from rapidocr import RapidOCR
-        except ImportError as error:
-            raise InputError("reading back needs rapidocr: pip install rapidocr onnxruntime") from error
-        engine = "EngineConfig.onnxruntime"
-        parameters = {
-            "Global.log_level": "error",
-            "Global.max_side_len": longest,
-            f"{engine}.intra_op_num_threads": threads,
-            f"{engine}.inter_op_num_threads": 1,
-        }
-        self._engine: Any = RapidOCR(params=parameters)
-        # the recogniser, and with it its alphabet, is loaded by the first reading
-        self._engine(np.full((48, 320, 3), 255, np.uint8), use_det=False, use_cls=False)
-        recogniser: Any = self._engine.text_rec
-        self.alphabet = frozenset(recogniser.postprocess_op.character)
-
-    def read(self, pixels: Pixels) -> list[Found]:
-        """The lines found on a (height, width, 3) RGB picture."""
-        answer: Any = self._engine(
-            np.ascontiguousarray(pixels[..., ::-1]), use_det=True, use_cls=False, use_rec=True
-        )
-        if answer.boxes is None or answer.txts is None:
-            return []
-        rows = zip(answer.txts, answer.boxes.tolist(), answer.scores, strict=True)
-        return [Found(str(text), quad_of(box), float(score)) for text, box, score in rows]
-
-
-class PaddleReader:
-    """The same models through PaddleOCR itself (an extra: `pip install paddleocr paddlepaddle`)."""
-
-    alphabet: frozenset[str] = frozenset()
-
-    def __init__(self, language: str = "ch") -> None:
-        try:
-            from paddleocr import PaddleOCR  # type: ignore[import-not-found,unused-ignore]
-        except ImportError as error:
-            raise InputError("this reader needs PaddleOCR: pip install paddleocr paddlepaddle") from error
-        switches = ("use_doc_orientation_classify", "use_doc_unwarping", "use_textline_orientation")
-        self._engine = PaddleOCR(lang=language, **dict.fromkeys(switches, False))
-
-    def read(self, pixels: Pixels) -> list[Found]:
-        """The lines found on a (height, width, 3) RGB picture."""
-        answers: Any = self._engine.predict(np.ascontiguousarray(pixels[..., ::-1]))
-        found = []
-        for answer in answers:
-            rows = zip(answer["rec_texts"], answer["rec_polys"], answer["rec_scores"], strict=True)
-            found += [Found(str(text), quad_of(np.asarray(box).tolist()), float(s)) for text, box, s in rows]
-        return found
-
-
-READERS: Final = {"rapidocr": RapidReader, "paddleocr": PaddleReader}
-"""The readers by the names that a recipe gives them."""
+_SURE: Final = 0.9
 
 
 def can_read(reader: TextReader, text: str) -> bool:
     """Whether at least nine in ten characters of `text` are in the reader's alphabet."""
     seen = plain(text)
     return not reader.alphabet or sum(char in reader.alphabet for char in seen) >= 0.9 * len(seen)
+
+
+def is_judge(reader: TextReader, text: str, found: Sequence[Found]) -> bool:
+    """Whether what was read on a page tells anything of its `text`.
+
+    It does where the reader can write the text; and where it is sure of at least half as many characters
+    as that has, for then the page shows a script that the reader knows, whatever is said to be on it.
+    """
+    sure = sum(len(plain(one.text)) for one in found if one.score >= _SURE)
+    return can_read(reader, text) or sure >= 0.5 * len(plain(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,12 +107,6 @@ def edits(first: str, second: str) -> int:
         up, down = up << 1 | 1, down << 1
         plus, minus = (down | ~(diagonal | up)) & whole, up & diagonal
     return distance
-
-
-def quad_of(points: Sequence[Sequence[float]]) -> Quad:
-    """Four points as a quad."""
-    a, b, c, d = ((float(x), float(y)) for x, y in points)
-    return a, b, c, d
 
 
 def _overlaps(truth: list[Any], found: list[Any]) -> NDArray[np.float64]:

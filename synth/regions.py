@@ -32,9 +32,10 @@ def joined(words: Sequence[str]) -> str:
     """The words with single spaces between them, save between two characters of Han, kana and the like."""
     text = ""
     for word in words:
-        text += (" " if text and not (_is_wide(text[-1]) and _is_wide(word[:1])) else "") + word
+        text += (" " if text and not (is_wide(text[-1]) and is_wide(word[:1])) else "") + word
     return text
 
 
-def _is_wide(char: str) -> bool:
+def is_wide(char: str) -> bool:
+    """Whether the character is Han, kana or the like, which are set without spaces between words."""
     return "\u2e80" <= char <= "\ua4cf" or "\uf900" <= char <= "\ufaff" or "\uff00" <= char <= "\uff60"

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from schemas.errors import InputError
 from synth import photos
 from synth.page import effects, fonts, paper, typeset
 from synth.page.draw import Block, Box, Colour, Corners
@@ -19,7 +20,7 @@ from synth.page.layout import Cell
 from synth.page.maker import Page, encoded
 from synth.page.truth import told
 from synth.seeds import generator
-from synth.text import RIGHT_TO_LEFT, Reader, builtin
+from synth.text import Reader, builtin
 
 _SIDE: Final = (480, 1024)
 _SIZES: Final = (22, 90)
@@ -88,33 +89,43 @@ def _sign(rng: random.Random, short: int) -> Sign:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class SceneSettings:
+    """What is asked for; `direction` auto is rtl for the languages that are, else ltr."""
+
+    seed: int
+    language: str
+    direction: str = "auto"
+    characters: bool = False
+
+
 class SceneMaker:
-    """Makes pictures with words in one language, `picture(index)` a function of seed and index alone.
+    """Makes pictures with words in one language, `page(index)` a function of the settings and index alone.
 
     `pictures` are encoded pictures; without any, crops of scikit-image's photographs serve.
-    Raises InputError where no text or no font serves the language.
+    Raises InputError where no text or no font serves the language, or for text set vertically.
     """
 
     def __init__(
         self,
-        seed: int,
-        language: str,
+        settings: SceneSettings,
         passages: Sequence[str] = (),
         pictures: Sequence[bytes] = (),
         found: fonts.Fonts | None = None,
     ) -> None:
-        self.language = language
-        self._seed = seed
-        self._passages = passages or builtin(language)
+        self.settings = settings
+        self._passages = passages or builtin(settings.language)
         self._pictures = pictures
-        self._direction = "rtl" if language in RIGHT_TO_LEFT else "ltr"
-        typeset.check(self._direction)
+        self._direction = typeset.direction(settings.direction, settings.language)
+        if self._direction == "vertical":
+            raise InputError("words in scenes are set along a line: direction vertical is for pages")
         sample = fonts.sample(self._passages)
-        self.faces = (found or fonts.find()).for_text(sample, language)
+        self.faces = (found or fonts.find()).for_text(sample, settings.language)
 
-    def picture(self, index: int) -> Page:
+    def page(self, index: int) -> Page:
         """The picture of this index; a text that finds no free place is left out."""
-        drawn = draw(generator(self._seed, f"scene text {self.language}", index))
+        language = self.settings.language
+        drawn = draw(generator(self.settings.seed, f"scene text {language}", index))
         pixels = self._ground(drawn)
         reader = Reader(self._passages, generator(drawn.text, "scene text words"))
         free = np.ones(pixels.shape[:2], np.bool_)
@@ -141,7 +152,7 @@ class SceneMaker:
         }
         image = encoded(pixels, drawn.quality)
         kept = sorted(lines, key=lambda line: (line.quad[0][1], line.quad[0][0]))
-        return Page(image, drawn.width, drawn.height, tuple(kept), self.language, record)
+        return Page(image, drawn.width, drawn.height, tuple(kept), language, record)
 
     def _ground(self, drawn: Scene) -> effects.Pixels:
         size = drawn.width, drawn.height
@@ -155,7 +166,7 @@ class SceneMaker:
         high = round(sign.size * 1.25)
         cell = Cell(high / 4, high / 8, min(sign.size * sign.length, 0.7 * width), high, "left")
         blocks = (Block(sign.face, (Box(cell, 1.0, (0, 0, 0)),)),) * _WORDS_TRIED
-        setter = typeset.Setter(self.faces, self._direction)
+        setter = typeset.Setter(self.faces, self._direction, self.settings.characters)
         line = next(setter.lines(blocks, reader), None)
         if line is None:
             return None, (0, 0)

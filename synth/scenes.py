@@ -57,6 +57,25 @@ class Object:
 
 
 @dataclass(frozen=True, slots=True)
+class Kit:
+    """What scenes are drawn from; fewer shapes and colours make an easier world."""
+
+    shapes: tuple[str, ...] = SHAPES
+    colours: tuple[str, ...] = tuple(COLOURS)
+    sizes: tuple[str, ...] = tuple(SIZES)
+    counts: tuple[int, ...] = (1, 2, 3, 4)
+
+    @property
+    def weights(self) -> list[int]:
+        """How often each of `counts` is drawn."""
+        return [_COUNT_WEIGHTS[count] for count in self.counts]
+
+
+_COUNT_WEIGHTS: Final = {1: 22, 2: 30, 3: 28, 4: 20}
+ALL: Final = Kit()
+
+
+@dataclass(frozen=True, slots=True)
 class Scene:
     """A picture before it is drawn; `width` and `height` in shorter sides (one of them is 1)."""
 
@@ -64,6 +83,7 @@ class Scene:
     height: float
     background: Background
     objects: tuple[Object, ...]
+    kit: Kit = ALL
 
     def frame(self, longer: int) -> tuple[int, int]:
         """(width, height) in pixels of the scene with its longer side `longer` pixels long."""
@@ -97,9 +117,9 @@ def _place(
     return None
 
 
-def _kinds(rng: random.Random, count: int) -> list[tuple[str, str]]:
+def _kinds(rng: random.Random, count: int, kit: Kit) -> list[tuple[str, str]]:
     """(shape, colour) of each object; some scenes repeat one kind, so that there is what to count."""
-    kinds = [(rng.choice(SHAPES), rng.choice(tuple(COLOURS))) for _ in range(count)]
+    kinds = [(rng.choice(kit.shapes), rng.choice(kit.colours)) for _ in range(count)]
     if count > 1 and rng.random() < 0.35:
         alike = rng.randint(2, count)
         kinds[:alike] = [kinds[0]] * alike
@@ -109,10 +129,10 @@ def _kinds(rng: random.Random, count: int) -> list[tuple[str, str]]:
     return kinds
 
 
-def draw(rng: random.Random, aspect: float | None = None, count: int | None = None) -> Scene:
-    """A scene of `count` objects (1-4 when None), `aspect` = width / height (web-like when None).
+def draw(rng: random.Random, aspect: float | None = None, count: int | None = None, kit: Kit = ALL) -> Scene:
+    """A scene of `count` objects (the kit's when None), `aspect` = width / height (web-like when None).
 
-    No two objects overlap, and each lies within the picture.
+    No two objects overlap, and each lies within the picture; one that finds no room is smaller, or left out.
     """
     if aspect is None:
         aspect = rng.choice(
@@ -120,8 +140,8 @@ def draw(rng: random.Random, aspect: float | None = None, count: int | None = No
         ) * rng.uniform(0.95, 1.1)
     room = (aspect, 1.0) if aspect >= 1 else (1.0, 1 / aspect)
     objects: list[Object] = []
-    for shape, colour in _kinds(rng, count or rng.choices((1, 2, 3, 4), (22, 30, 28, 20))[0]):
-        place = _place(rng, rng.choice(tuple(SIZES)), room, objects)
+    for shape, colour in _kinds(rng, count or rng.choices(kit.counts, kit.weights)[0], kit):
+        place = _place(rng, rng.choice(kit.sizes), room, objects)
         if place is None:
             break
         size, x, y, side = place
@@ -129,7 +149,7 @@ def draw(rng: random.Random, aspect: float | None = None, count: int | None = No
         angle = rng.uniform(-turn, turn)
         objects.append(Object(shape, colour, size, _paint(rng, colour), x, y, side, angle))
     ground = backgrounds.draw(rng, tuple(o.rgb for o in objects))
-    return Scene(room[0], room[1], ground, tuple(objects))
+    return Scene(room[0], room[1], ground, tuple(objects), kit)
 
 
 def _corner(scene: Scene, item: Object, size: tuple[int, int]) -> tuple[int, int, int]:

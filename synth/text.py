@@ -1,6 +1,5 @@
-"""Text for pages: where it comes from, how it is cleaned, and the stream that pages read from."""
+"""Text for pages: how it is cleaned, and the stream that pages read from."""
 
-import codecs
 import random
 import re
 import unicodedata
@@ -21,41 +20,6 @@ _WIDE: Final = re.compile(rf"[{_HAN}]")
 _SLOT: Final = re.compile(r"\{(n|year|price|clock|code)\}")
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})
 _LONGEST: Final = 100_000
-_BOMS: Final = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-_ENCODINGS: Final = {
-    "zh": ("gb18030", "big5"),
-    "ja": ("cp932", "euc_jp"),
-    "ko": ("cp949",),
-    "ru": ("cp1251",),
-}
-
-
-def decode(data: bytes, language: str) -> str:
-    """The text of a file: by its byte order mark, as UTF-8, or in the old encodings of its language.
-
-    Raises InputError where none of these reads it to the end.
-    """
-    for mark, name in _BOMS:
-        if data.startswith(mark):
-            return _decoded(data, (name,), language)
-    return _decoded(data, ("utf-8", *_ENCODINGS.get(language, ("cp1252",))), language)
-
-
-def _decoded(data: bytes, names: tuple[str, ...], language: str) -> str:
-    for name in names:
-        try:
-            text = data.decode(name)
-        except UnicodeDecodeError:
-            continue
-        if "\x00" not in text:
-            return text
-    raise InputError(f"a text of language {language} is in none of the encodings {', '.join(names)}")
 
 
 def clean(text: str) -> str:

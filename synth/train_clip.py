@@ -1,13 +1,14 @@
 """Trains the embedded scorer: a small CLIP of drawn scenes, in English and Chinese.
 
-    python -m synth.train_clip --out FOLDER [--seed 0] [--steps 2000] [--threads 1] [--device cpu]
+    python -m synth.train_clip --out FOLDER [--seed 0] [--steps 3600] [--threads 1] [--device cpu]
 
 writes a folder that open_clip loads as `local-dir:FOLDER` (open_clip_config.json,
 open_clip_model.safetensors) with its tokenizer's merges, and `training.json`: what the run was given,
 its loss curve, and how it does on held-out pictures (with --report alone, for a folder that is there).
 Every picture is drawn for its one step, half of a batch being near misses of
-the other half. The loss is SigLIP's (arXiv 2303.15343), a decision on every pair of picture and
-caption by itself: it makes cosines comparable between captions, which a threshold needs.
+the other half. The loss over pictures is SigLIP's (arXiv 2303.15343), a decision on every pair of picture and
+caption by itself: it makes cosines comparable between captions, which a threshold needs. Beside it, patches
+are aligned with the phrases of what they show (synth/clip_regions.py).
 """
 
 import argparse
@@ -15,7 +16,8 @@ import io
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -26,15 +28,19 @@ import torch
 from open_clip.tokenizer import SimpleTokenizer
 from PIL import Image
 from safetensors.torch import save_file
+from torch import nn
 from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
 
-from synth import clip_pairs, clip_report, clip_tokens
+from synth import clip_pairs, clip_regions, clip_report, clip_tokens
 from synth.seeds import generator
 
 LANGUAGES: Final = ("en", "zh")
 MERGES_FILE: Final = "merges.txt.gz"
 CONTEXT: Final = 56
-SIDE: Final = 64
+SIDE: Final = 96
+PATCH: Final = 8
+GRID: Final = SIDE // PATCH
 
 PREPROCESS: Final[dict[str, Any]] = {
     "size": SIDE,
@@ -45,9 +51,12 @@ PREPROCESS: Final[dict[str, Any]] = {
     "resize_mode": "squash",
 }
 
-VISIONS: Final[dict[str, dict[str, Any]]] = {
-    "vit": {"image_size": SIDE, "patch_size": 8, "width": 128, "head_width": 32, "layers": 4},
-    "resnet": {"image_size": SIDE, "layers": [1, 1, 1, 1], "width": 16, "head_width": 64},
+VISION: Final[dict[str, Any]] = {
+    "image_size": SIDE,
+    "patch_size": PATCH,
+    "width": 128,
+    "head_width": 32,
+    "layers": 4,
 }
 
 
@@ -60,10 +69,9 @@ class Plan:
     """
 
     seed: int = 0
-    steps: int = 2000
-    batch: int = 128
-    rate: float = 1.5e-3
-    vision: str = "resnet"
+    steps: int = 3600
+    batch: int = 64
+    rate: float = 1.0e-3
     threads: int = 1
     device: str = "cpu"
     captions: int = 1500
@@ -73,20 +81,23 @@ class Plan:
     skip: int = 0
 
 
+Point = tuple[int, float, float, float]
+
+
 @dataclass(slots=True)
 class Curve:
-    """(step, CPU seconds, mean loss since the last point)."""
+    """(step, CPU seconds, mean losses since the last point: over pictures, over regions)."""
 
-    points: list[tuple[int, float, float]] = field(default_factory=list)
+    points: list[Point] = field(default_factory=list)
 
 
-def model_config(vocabulary: int, vision: str) -> dict[str, Any]:
+def model_config(vocabulary: int) -> dict[str, Any]:
     """The model's part of open_clip_config.json."""
     return {
         "embed_dim": 128,
         "custom_text": True,
         "init_logit_bias": -6.0,
-        "vision_cfg": VISIONS[vision],
+        "vision_cfg": VISION,
         "text_cfg": {
             "context_length": CONTEXT,
             "vocab_size": vocabulary,
@@ -116,7 +127,7 @@ def batch_items(plan: Plan, step: int) -> list[clip_pairs.Item]:
     ]
 
 
-def pixels(items: list[clip_pairs.Item], longer: int = 128) -> torch.Tensor:
+def pixels(items: list[clip_pairs.Item], longer: int = 160) -> torch.Tensor:
     """(N, 3, SIDE, SIDE) in -1 to 1, as open_clip's transform makes them of the items' pictures."""
     parts = [
         np.asarray(clip_pairs.render(item, longer).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
@@ -134,30 +145,34 @@ def loss_of(
     return -(functional.logsigmoid(truth * logits) * truth.abs()).sum() / len(image)
 
 
-def _trim(model: torch.nn.Module, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Tokens without the columns that are padding in every row: attention is causal, so nothing changes."""
-    length = int((tokens != 0).sum(1).max())
-    model.text.attn_mask = mask[:length, :length].contiguous()  # type: ignore[union-attr]
-    return tokens[:, :length]
-
-
 def train(plan: Plan, out: Path) -> Curve:
     """Trains, and writes the folder; the loss curve."""
     torch.set_num_threads(plan.threads)
     torch.manual_seed(plan.seed)
     out.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer(out, plan)
-    config = {"model_cfg": model_config(tokenizer.vocab_size, plan.vision), "preprocess_cfg": PREPROCESS}
+    config = {"model_cfg": model_config(tokenizer.vocab_size), "preprocess_cfg": PREPROCESS}
     (out / "open_clip_config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
     model = open_clip.create_model(f"local-dir:{plan.start or out}", load_weights=bool(plan.start))
-    model = model.to(plan.device)
-    model = model.to(memory_format=torch.channels_last)
     curve = _steps(model, tokenizer, plan)
     state = {name: value.detach().half().contiguous().cpu() for name, value in model.state_dict().items()}
     save_file(state, out / "open_clip_model.safetensors")
-    record = {"plan": {name: getattr(plan, name) for name in Plan.__slots__}, "curve": curve.points}
+    record = recorded(plan, curve.points)
     (out / "training.json").write_text(json.dumps(record, indent=1) + "\n")
     return curve
+
+
+def recorded(plan: Plan, points: Sequence[Point]) -> dict[str, Any]:
+    """The plans that made a folder, the first first, and their curve; a folder gone on from brings its own."""
+    plans: list[dict[str, Any]] = []
+    curve: list[Any] = []
+    if plan.start:
+        before = json.loads((Path(plan.start) / "training.json").read_text())
+        plans, curve = before["plans"], before["curve"]
+    step, seconds = curve[-1][:2] if curve else (0, 0.0)
+    own = {name: getattr(plan, name) for name in Plan.__slots__ if name != "start"}
+    moved = [(point[0] + step, round(point[1] + seconds, 1), *point[2:]) for point in points]
+    return {"plans": [*plans, own], "curve": [*curve, *moved]}
 
 
 def _tokenizer(out: Path, plan: Plan) -> SimpleTokenizer:
@@ -168,37 +183,105 @@ def _tokenizer(out: Path, plan: Plan) -> SimpleTokenizer:
     return SimpleTokenizer(bpe_path=str(out / MERGES_FILE), context_length=CONTEXT)
 
 
+class _Drawn(Dataset[tuple[list[clip_pairs.Item], torch.Tensor]]):
+    """The items of each step and their pixels, for a process that draws while another learns."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def __len__(self) -> int:
+        return self._plan.steps
+
+    def __getitem__(self, step: int) -> tuple[list[clip_pairs.Item], torch.Tensor]:
+        items = batch_items(self._plan, step)
+        return items, pixels(items)
+
+
+@contextmanager
+def _float_attention() -> Iterator[None]:
+    """Attention in float32 whatever autocast says: its backward pass in bf16 is many times slower on CPUs."""
+    usual = functional.scaled_dot_product_attention
+
+    def attend(query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
+        with torch.autocast(query.device.type, enabled=False):
+            return usual(query.float(), key.float(), value.float(), *args, **kwargs)
+
+    functional.scaled_dot_product_attention = attend
+    try:
+        yield
+    finally:
+        functional.scaled_dot_product_attention = usual
+
+
+class _Learner(nn.Module):
+    """The model, and what the loss over regions has of its own: a scale, and the logit of nothing."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+        self.region_scale = nn.Parameter(torch.tensor(math.log(10.0)))
+        self.nothing = nn.Parameter(torch.zeros(()))
+        # patches beside the pooled vector; open_clip asks the tower alone for them
+        model.visual.output_tokens = True
+        self._mask = model.text.attn_mask
+
+    def see(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Unit vectors of pictures (N, D) and of their patches (N, P, D)."""
+        pooled, tokens = self.model.visual(images)
+        patches = tokens @ self.model.visual.proj
+        return functional.normalize(pooled.float(), dim=-1), functional.normalize(patches.float(), dim=-1)
+
+    def read(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Unit vectors of texts (N, D)."""
+        # attention is causal: columns that are padding in every row change nothing
+        length = int((tokens != 0).sum(1).max())
+        self.model.text.attn_mask = self._mask[:length, :length].to(tokens.device)
+        found: torch.Tensor = self.model.encode_text(tokens[:, :length], normalize=True)
+        self.model.text.attn_mask = self._mask
+        return found.float()
+
+    def loss(self, items: list[clip_pairs.Item], images: torch.Tensor, tokens: torch.Tensor, kinds: torch.Tensor,
+             half: str) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+        """The loss over pictures and captions, and that over patches and phrases (`kinds`: (L, K, T) tokens)."""
+        with torch.autocast(half, torch.bfloat16):
+            pooled, patches = self.see(images)
+            texts = self.read(tokens)
+            names = [self.read(one) for one in kinds]
+        truth = torch.from_numpy(clip_pairs.truth(items, items)).float().to(images.device)
+        whole = loss_of(pooled, texts, truth, self.model.logit_scale, self.model.logit_bias)
+        shown = torch.from_numpy(clip_regions.labels(items, GRID)).to(images.device)
+        parts = [clip_regions.loss_of(patches, one, shown, self.region_scale, self.nothing) for one in names]
+        return whole, torch.stack(parts).mean()
+
+
 def _steps(model: Any, tokenizer: SimpleTokenizer, plan: Plan) -> Curve:
-    decay = [value for value in model.parameters() if value.ndim >= 2]
-    plain = [value for value in model.parameters() if value.ndim < 2]
+    learner = _Learner(model).to(plan.device).train()
+    decay = [value for value in learner.parameters() if value.ndim >= 2]
+    plain = [value for value in learner.parameters() if value.ndim < 2]
     groups = [{"params": decay, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=plan.rate, betas=(0.9, 0.98))
-    mask, curve, losses = model.text.attn_mask, Curve(), list[float]()
+    kinds = torch.stack([tokenizer(clip_regions.phrases(language)) for language in LANGUAGES]).to(plan.device)
+    curve, losses = Curve(), list[tuple[float, float]]()
     start = time.process_time()
-    model.train()
-    for step in range(plan.steps):
+    drawn = DataLoader(_Drawn(plan), batch_size=None, num_workers=1, prefetch_factor=8)
+    for step, (items, images) in enumerate(drawn):
         for group in optimiser.param_groups:
             group["lr"] = plan.rate * _schedule(step, plan.steps)
-        items = batch_items(plan, step)
-        truth = torch.from_numpy(clip_pairs.truth(items, items)).float().to(plan.device)
-        tokens = _trim(model, tokenizer([item.text for item in items]), mask.cpu()).to(plan.device)
-        model.text.attn_mask = model.text.attn_mask.to(plan.device)
-        with torch.autocast(plan.device, torch.bfloat16):
-            image = model.encode_image(pixels(items).to(plan.device), normalize=True)
-            text = model.encode_text(tokens, normalize=True)
-        loss = loss_of(image.float(), text.float(), truth, model.logit_scale, model.logit_bias)
+        tokens = tokenizer([item.text for item in items]).to(plan.device)
+        with _float_attention() if plan.device == "cpu" else nullcontext():
+            whole, parts = learner.loss(items, images.to(plan.device), tokens, kinds, plan.device)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        (whole + parts).backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
         optimiser.step()
-        losses.append(loss.item())
+        losses.append((whole.item(), parts.item()))
         if (step + 1) % 25 == 0 or step + 1 == plan.steps:
-            curve.points.append(
-                (step + 1, round(time.process_time() - start, 1), round(float(np.mean(losses)), 4))
-            )
+            seconds = round(time.process_time() - start, 1)
+            over_pictures, over_regions = (round(float(one), 4) for one in np.mean(losses, axis=0))
+            curve.points.append((step + 1, seconds, over_pictures, over_regions))
             print(*curve.points[-1], flush=True)
             losses.clear()
-    model.text.attn_mask = mask
+    model.visual.output_tokens = False
     return curve
 
 
@@ -245,10 +328,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True)
-    for name, value in (("seed", 0), ("steps", 2000), ("batch", 128), ("threads", 1)):
+    for name, value in (("seed", 0), ("steps", 3600), ("batch", 64), ("threads", 1)):
         parser.add_argument(f"--{name}", type=int, default=value)
-    parser.add_argument("--rate", type=float, default=1.5e-3)
-    parser.add_argument("--vision", choices=sorted(VISIONS), default="resnet")
+    parser.add_argument("--rate", type=float, default=1.0e-3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--near", type=float, default=0.6)
     parser.add_argument("--edits", type=lambda names: tuple(names.split(",")), default=clip_pairs.EDITS)

@@ -7,8 +7,9 @@ name that resolves to nothing. A browser serves many documents and is replaced w
 
 import base64
 import mimetypes
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -21,6 +22,8 @@ from PIL import Image
 from schemas.errors import InputError, RowError
 from synth.chromium import Chromium, find
 from synth.documents import DocumentPage, PageFailure
+from synth.driver import Driver
+from synth.page import fonts
 from synth.web_text import Spot, breaks, lines, spots
 
 _HOST: Final = "page.invalid"
@@ -53,7 +56,8 @@ class WebRenderer:
     def __init__(self, limits: WebLimits | None = None, executable: str | None = None) -> None:
         self.limits = limits or WebLimits()
         self._executable = find(executable)
-        self._playwright: Any = None
+        self._drawable = installed()
+        self._driver: Driver | None = None
         self._chromium: Chromium | None = None
 
     def __enter__(self) -> Self:
@@ -67,9 +71,9 @@ class WebRenderer:
     def close(self) -> None:
         """Ends the browser."""
         self._drop()
-        if self._playwright is not None:
-            self._playwright.stop()
-            self._playwright = None
+        if self._driver is not None:
+            self._driver.stop()
+            self._driver = None
 
     def pages(self, html: bytes, folder: Path | None = None) -> Iterator[DocumentPage | PageFailure]:
         """The pages of `html`, from the top; its pictures and styles come from `folder`, or not at all.
@@ -81,15 +85,15 @@ class WebRenderer:
             raise RowError("empty", "the document has no bytes")
         if len(html) > self.limits.max_bytes:
             raise RowError("too_large", f"{len(html)} bytes, more than {self.limits.max_bytes}")
-        chromium = self._started()
+        driver, chromium = self._started()
         from playwright.sync_api import Error
 
-        with chromium.deadline(self.limits.seconds) as late:
+        with chromium.deadline(self.limits.seconds, driver.kill) as late:
             try:
                 # all of them at once: what is done with a page is not the document's time
                 pages = list(self._shown(chromium.browser, html, folder))
             except Error as error:
-                self._drop()
+                self.close()
                 if late.is_set():
                     message = f"the browser took longer than {self.limits.seconds:g} s"
                     raise RowError("deadline", message) from error
@@ -139,7 +143,7 @@ class WebRenderer:
         above, below = span
         with Image.open(BytesIO(shot)) as image:
             part = image.convert("RGB").crop((0, above, image.width, below))
-        told, left_out = lines(words, above, np.asarray(part.convert("L")))
+        told, left_out = lines(words, above, np.asarray(part.convert("L")), self._drawable)
         left_out["hidden"] = left
         out = BytesIO()
         part.save(out, "JPEG", quality=self.limits.quality)
@@ -147,23 +151,36 @@ class WebRenderer:
             number, out.getvalue(), part.width, part.height, tuple(told), dict(sorted((+left_out).items()))
         )
 
-    def _started(self) -> Chromium:
-        if self._chromium is not None and self._chromium.alive:
-            return self._chromium
-        try:
-            from playwright.sync_api import sync_playwright
-        except ImportError as error:
-            raise InputError("rendering HTML needs playwright: pip install playwright") from error
+    def _started(self) -> tuple[Driver, Chromium]:
+        if self._driver is not None and self._chromium is not None and self._chromium.alive:
+            return self._driver, self._chromium
         self._drop()
-        if self._playwright is None:
-            self._playwright = sync_playwright().start()
-        self._chromium = Chromium(self._playwright, self._executable)
-        return self._chromium
+        if self._driver is None:
+            self._driver = Driver()
+        self._chromium = Chromium(self._driver.playwright, self._executable)
+        return self._driver, self._chromium
 
     def _drop(self) -> None:
         if self._chromium is not None:
             self._chromium.kill()
             self._chromium = None
+
+
+def installed() -> Callable[[str], bool]:
+    """Whether some font of the system has a character; where none is found, as if they had all.
+
+    In place of what no font has a browser draws a box. A font that a page brings along is not asked.
+    """
+    try:
+        faces = fonts.find().faces
+    except InputError:
+        return lambda char: True
+
+    @cache
+    def drawable(char: str) -> bool:
+        return any(face.share((char,)) for face in faces)
+
+    return drawable
 
 
 def _shot(session: Any) -> bytes:

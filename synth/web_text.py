@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from synth.regions import TextLine, TextWord
 
 _FLAT: Final = 12
 _GAP: Final = 1.2
+_CROSSED: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +52,17 @@ def breaks(words: Sequence[Spot], above: int, below: int, *, last: bool) -> int:
     return cut if cut > above + (below - above) // 2 else below
 
 
-def lines(words: Sequence[Spot], above: int, grey: NDArray[np.uint8]) -> tuple[list[TextLine], Counter[str]]:
+def lines(
+    words: Sequence[Spot], above: int, grey: NDArray[np.uint8], drawable: Callable[[str], bool]
+) -> tuple[list[TextLine], Counter[str]]:
     """The lines of a page that begins at `above` in the viewport, and how many words it lacks and why.
 
-    `grey` is the page; a word that crosses its edge or of which it shows nothing is left out.
+    `grey` is the page, `drawable` says whether a font has a character. A word is left out that crosses the
+    page's edge, of which it shows nothing, or boxes only, or that lies on another.
     """
     height, width = grey.shape
     left_out: Counter[str] = Counter()
-    kept: list[Spot] = []
+    shown: list[Spot] = []
     for word in words:
         if word.bottom <= above or word.top >= above + height:
             continue
@@ -69,8 +73,33 @@ def lines(words: Sequence[Spot], above: int, grey: NDArray[np.uint8]) -> tuple[l
         elif _is_flat(word, above, grey):
             left_out["invisible"] += 1
         else:
+            shown.append(word)
+    crossed = _crossed(shown, above, (height, width))
+    kept: list[Spot] = []
+    for word, lies in zip(shown, crossed, strict=True):
+        if lies:
+            left_out["overlapping"] += 1
+        elif not all(drawable(char) for char in as_drawn(word.text)):
+            left_out["without_font"] += 1
+        else:
             kept.append(word)
     return [_line(row, above) for row in _rows(kept)], left_out
+
+
+def _crossed(words: Sequence[Spot], above: int, size: tuple[int, int]) -> list[bool]:
+    """Which words have others across their middle; lines that are set tight share their edges only."""
+    covers = np.zeros(size, np.uint8)
+    cores = []
+    for word in words:
+        rise, inset = 0.2 * (word.bottom - word.top), 1 + 0.1 * (word.right - word.left)
+        inset = min(inset, 3.0)
+        top, bottom = round(word.top - above + rise), round(word.bottom - above - rise)
+        left, right = max(round(word.left + inset), 0), round(word.right - inset)
+        core = covers[top : max(bottom, top + 1), left : max(right, left + 1)]
+        np.minimum(core, 1, out=core)
+        core += 1
+        cores.append(core)
+    return [core.size > 0 and float((core > 1).mean()) > _CROSSED for core in cores]
 
 
 def _rows(words: Sequence[Spot]) -> list[list[Spot]]:

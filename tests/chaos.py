@@ -23,11 +23,16 @@ from pathlib import Path
 
 from tests.pipelines.crawls import build, demo, environment, funnel, litter, manifest, vlcorpus
 
-PHASES = ("measure", "dedup", "select", "compose", "shard", "card")
+PHASES = ("measure", "dedup", "score", "select", "compose", "shard", "card")
+
+LONGEST = {"measure": 1.5, "score": 8.0}
+"""Seconds into a phase at which the latest kill comes, where 0.4 would not reach its work: a scorer loads first."""
 
 RECIPE = """
 languages: [en, zh]
 sources: [{{id: web, path: {shards}, columns: img2dataset, max_quarantine: 0.5}}]
+clip: {{scorers: {{default: {{model: embedded}}}}}}
+rules: {{clip: {{keep: 0.9}}}}
 shards: {{samples: 20, group: 2}}
 splits: {{val: 0.2}}
 """
@@ -75,7 +80,7 @@ class Chaos:
         """Start a build, do the deed at the drawn moment; the phase must have begun, or it counts as none."""
         phase = self.hand.choice(PHASES)
         deed = self.hand.choice(["driver", "driver", "group", "worker"])
-        delay = self.hand.random() ** 2 * (1.5 if phase == "measure" else 0.4)
+        delay = self.hand.random() ** 2 * LONGEST.get(phase, 0.4)
         self._spoil(corpus, phase)
         command = [
             sys.executable,

@@ -1,6 +1,5 @@
 """Models by name: open_clip's architectures, tags and checkpoints, with one sentence for what is wrong."""
 
-import difflib
 import hashlib
 import json
 import logging
@@ -15,25 +14,16 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.request import getproxies
 
 from filters.clip.preprocess import Preprocess
-from schemas.clip import EMBEDDED, ScorerSettings
+from filters.clip.source import HOST, LOCAL, MERGES, Source, libraries, line, source_of
+from schemas.clip import ScorerSettings
 from schemas.errors import ModelError
 
 if TYPE_CHECKING:
     import torch
 
-FOLDER: Final = Path(__file__).parent.parent / "embedded"
-"""The scorer that comes with the package."""
-
-MERGES: Final = "merges.txt.gz"
-"""A folder's own byte-pair merges, where its text tower was not trained with OpenAI's."""
-
-_HUB: Final = "hf-hub:"
-_HOST: Final = "huggingface.co"
 _ABSENT: Final = ("HF Hub", "Hugging Face Hub", "huggingface.co", "Failed to download", "offline mode")
 """Words of open_clip, transformers and the hub's client for what could not be fetched."""
 
-_LOCAL: Final = "local-dir:"
-_WEIGHTS: Final = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".npz")
 _LOADING: Final = (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
 """What open_clip lets through when a configuration or a checkpoint is not what it expects."""
 
@@ -51,30 +41,6 @@ class Loaded:
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """What open_clip is asked for, and the name under which scores are published (never a path)."""
-
-    model: str
-    pretrained: str | None
-    name: str
-    host: str | None = None
-    quick_gelu: bool = False
-
-
-def libraries() -> Any:
-    """The module open_clip; ModelError says what to install where it does not import."""
-    try:
-        import open_clip
-    except (ImportError, RuntimeError, OSError) as error:
-        # a CPU torch beside a CUDA torchvision fails with a RuntimeError
-        raise ModelError(
-            "CLIP scores need matching torch and torchvision, open_clip_torch and safetensors "
-            f"(pip install torch torchvision open_clip_torch safetensors): {_line(error)}"
-        ) from error
-    return open_clip
-
-
 def load(settings: ScorerSettings) -> Loaded:
     """The model that the settings name, in evaluation mode.
 
@@ -82,7 +48,7 @@ def load(settings: ScorerSettings) -> Loaded:
     truncated or of another architecture, a hub that does not answer.
     """
     open_clip = libraries()
-    source = _source(settings, open_clip)
+    source = source_of(settings)
     with _quiet(), _offline_unless_reachable(source.host):
         model = _model(open_clip, source)
         tokenizer = _tokenizer(open_clip, source)
@@ -95,49 +61,7 @@ def load(settings: ScorerSettings) -> Loaded:
     return Loaded(model, tokenizer, Preprocess.of(config, settings.draft), f"{source.name}@{digest}{drafted}")
 
 
-def _source(settings: ScorerSettings, open_clip: Any) -> _Source:
-    if EMBEDDED in (settings.model, settings.pretrained):
-        return _Source(f"{_LOCAL}{FOLDER}", None, EMBEDDED)
-    if settings.model.startswith(_HUB):
-        return _Source(settings.model, None, settings.model, _HOST)
-    if settings.model.startswith(_LOCAL):
-        folder = Path(settings.model.removeprefix(_LOCAL))
-        if not (folder / "open_clip_config.json").is_file():
-            raise ModelError(
-                f"{folder} holds no open_clip_config.json: it is no folder of an open_clip model"
-            )
-        return _Source(settings.model, None, "local")
-    return _named(settings.model, settings.pretrained or "", open_clip)
-
-
-def _named(model: str, pretrained: str, open_clip: Any) -> _Source:
-    """An architecture of open_clip with a tag or a checkpoint."""
-    known = open_clip.list_models()
-    if model not in known:
-        raise ModelError(f"open_clip knows no model {model!r}; {_near(model, known)}")
-    tags = open_clip.list_pretrained_tags_by_model(model)
-    text = open_clip.get_model_config(model)["text_cfg"]
-    # a text tower of transformers has its configuration and its tokenizer on the hub
-    host = _HOST if text.get("hf_model_name") or text.get("hf_tokenizer_name") else None
-    if pretrained in tags:
-        config = open_clip.get_pretrained_cfg(model, pretrained)
-        url = str(config.get("url") or "")
-        host = url.split("/")[2] if "://" in url and not config.get("hf_hub") else _HOST
-        return _Source(model, pretrained, f"{model}/{pretrained}", host, bool(config.get("quick_gelu")))
-    if Path(pretrained).is_file():
-        return _Source(model, pretrained, model, host)
-    if pretrained.endswith(_WEIGHTS) or "/" in pretrained:
-        raise ModelError(f"no weights at {pretrained}: give the path of a checkpoint, or a tag of {model}")
-    raise ModelError(f"open_clip has no weights {pretrained!r} for {model}; {_near(pretrained, tags)}")
-
-
-def _near(name: str, known: list[str]) -> str:
-    lower = {one.lower(): one for one in known}
-    near = [lower[one] for one in difflib.get_close_matches(name.lower(), lower, 5, 0.5)]
-    return f"near ones are {', '.join(near)}" if near else f"it has {', '.join(known[:12]) or 'none'}"
-
-
-def _model(open_clip: Any, source: _Source) -> "torch.nn.Module":
+def _model(open_clip: Any, source: Source) -> "torch.nn.Module":
     import torch
     from safetensors import SafetensorError
 
@@ -151,7 +75,7 @@ def _model(open_clip: Any, source: _Source) -> "torch.nn.Module":
             weights_only=True,
         )
     except ImportError as error:
-        raise ModelError(f"{source.name} needs another library: {_line(error)}") from error
+        raise ModelError(f"{source.name} needs another library: {line(error)}") from error
     except (SafetensorError, pickle.UnpicklingError, EOFError, StopIteration) as error:
         raise ModelError(_unreadable(source, error)) from error
     except _LOADING as error:
@@ -160,28 +84,28 @@ def _model(open_clip: Any, source: _Source) -> "torch.nn.Module":
     return model
 
 
-def _unreadable(source: _Source, error: Exception) -> str:
-    where = source.pretrained or source.model.removeprefix(_LOCAL)
+def _unreadable(source: Source, error: Exception) -> str:
+    where = source.pretrained or source.model.removeprefix(LOCAL)
     return (
         f"the weights at {where} cannot be read (truncated, or no plain tensors; "
-        f"pickled code is never run): {_line(error)}"
+        f"pickled code is never run): {line(error)}"
     )
 
 
-def _sentence(open_clip: Any, source: _Source, error: Exception) -> str:
+def _sentence(open_clip: Any, source: Source, error: Exception) -> str:
     """What went wrong while open_clip made a model, told from the words that it used."""
     text = str(error)
     if "loading state_dict" in text:
-        return f"the weights for {source.name} are of another architecture: {_line(error, skip=1)}"
+        return f"the weights for {source.name} are of another architecture: {line(error, skip=1)}"
     if any(word in text for word in _ABSENT):
         return (
-            f"{source.name} cannot be fetched ({source.host or _HOST} does not answer, or has no such "
-            f"model) and is not in the local cache: {_line(error)}"
+            f"{source.name} cannot be fetched ({source.host or HOST} does not answer, or has no such "
+            f"model) and is not in the local cache: {line(error)}"
         )
     if "Required pretrained weights" in text:
-        return f"{source.model.removeprefix(_LOCAL)} holds no weights"
+        return f"{source.model.removeprefix(LOCAL)} holds no weights"
     if source.pretrained is not None and _is_checkpoint(open_clip, source.pretrained):
-        return f"the weights for {source.name} are of another architecture: {_line(error)}"
+        return f"the weights for {source.name} are of another architecture: {line(error)}"
     return _unreadable(source, error)
 
 
@@ -196,16 +120,16 @@ def _is_checkpoint(open_clip: Any, path: str) -> bool:
     return all(isinstance(value, torch.Tensor) for value in state.values())
 
 
-def _tokenizer(open_clip: Any, source: _Source) -> Any:
-    merges = Path(source.model.removeprefix(_LOCAL)) / MERGES
+def _tokenizer(open_clip: Any, source: Source) -> Any:
+    merges = Path(source.model.removeprefix(LOCAL)) / MERGES
     try:
-        if source.model.startswith(_LOCAL) and merges.is_file():
+        if source.model.startswith(LOCAL) and merges.is_file():
             config = json.loads((merges.parent / "open_clip_config.json").read_text(encoding="utf-8"))
             length = config["model_cfg"]["text_cfg"]["context_length"]
             return open_clip.tokenizer.SimpleTokenizer(bpe_path=str(merges), context_length=length)
         return open_clip.get_tokenizer(source.model)
     except (OSError, ValueError, ImportError, LookupError, RuntimeError) as error:
-        raise ModelError(f"the tokenizer of {source.name} cannot be loaded: {_line(error)}") from error
+        raise ModelError(f"the tokenizer of {source.name} cannot be loaded: {line(error)}") from error
 
 
 def _digest(model: "torch.nn.Module", tokenizer: Any, config: dict[str, Any]) -> str:
@@ -258,9 +182,3 @@ def _answers(host: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def _line(error: BaseException, skip: int = 0) -> str:
-    """The first line of an error that says something, cut short."""
-    lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
-    return (lines[min(skip, len(lines) - 1)] if lines else type(error).__name__)[:200]

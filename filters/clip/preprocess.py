@@ -1,9 +1,10 @@
 """A picture as the pixels that a CLIP reads, by the arithmetic of open_clip's own transform.
 
-open_clip resizes the whole picture, cuts out the middle, and turns it into floats, all on the CPU.
-Here only what the cut keeps is resized, and bytes stay bytes until they are on the device. Pixels
-differ from open_clip's by a step or two. With `draft` a JPEG that is far too large is decoded at a
-half, a quarter or an eighth, which moves cosines; docs/clip.md has the measurements.
+open_clip resizes the whole picture, cuts out the middle, and turns it into floats, all on the CPU. Here
+colour pictures are resized by torch (filters/clip/resample.py), of others Pillow makes only what the cut
+keeps, and bytes stay bytes until they are on the device. Pixels differ from open_clip's by a step or
+two. With `draft` a JPEG that is far too large is decoded at a half, a quarter or an eighth, which moves
+cosines; docs/clip.md has the measurements.
 """
 
 import io
@@ -11,15 +12,14 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, JpegImagePlugin
 
+from filters.clip.resample import Pixels, is_fast, resampled
 from filters.header import sniff
 from filters.limits import check_header, check_size
 from filters.pixels import DECODERS
 from schemas.errors import RowError
 
-Pixels = npt.NDArray[np.uint8]
 Frame = tuple[tuple[int, int], tuple[float, float]]
 
 _DRAFT: Final = 2
@@ -101,14 +101,20 @@ class Preprocess:
             return (self.width, longer) if width <= height else (longer, self.height)
         ratios = height / self.height, width / self.width
         ratio = max(ratios) if self.resize_mode == "longest" else min(ratios)
-        return round(width / ratio), round(height / ratio)
+        return max(1, round(width / ratio)), max(1, round(height / ratio))
 
     def _pixels(self, image: Image.Image, frame: Frame) -> Pixels:
-        size, _ = frame
+        size, source = frame
         left, right = _cut(size[0], self.width)
         top, bottom = _cut(size[1], self.height)
         # what of the resized picture lies within the cut, and a margin where there is more
         x1, x2, y1, y2 = max(0, left), min(size[0], right), max(0, top), min(size[1], bottom)
+        if source == image.size and is_fast(image, size, (self.width, self.height)):
+            whole = resampled(image, size, self.interpolation)[y1:y2, x1:x2]
+            if whole.shape[:2] == (self.height, self.width):
+                return np.ascontiguousarray(whole)
+            part = Image.fromarray(whole)
+            return np.asarray(_padded(part, (self.width, self.height), (x1 - left, y1 - top), self.fill))
         first = max(0, x1 - _MARGIN), max(0, y1 - _MARGIN)
         part = self._resize(image, frame, (*first, min(size[0], x2 + _MARGIN), min(size[1], y2 + _MARGIN)))
         part = part.crop((x1 - first[0], y1 - first[1], x2 - first[0], y2 - first[1]))

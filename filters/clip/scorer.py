@@ -1,7 +1,7 @@
 """A CLIP that scores pictures against captions, in batches of one size."""
 
 import logging
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -9,15 +9,15 @@ import numpy.typing as npt
 from PIL import Image
 
 from filters.clip import tokens as clip_tokens
+from filters.clip.flight import Runway, Vectors
 from filters.clip.load import Loaded, load
-from filters.clip.preprocess import Pixels
+from filters.clip.resample import Pixels
 from schemas.clip import ScorerSettings
 from schemas.errors import ModelError
 
 if TYPE_CHECKING:
     import torch
 
-Vectors = npt.NDArray[np.float32]
 Scores = npt.NDArray[np.float32]
 
 DECIMALS: Final = 5
@@ -54,8 +54,10 @@ class Scorer:
         self._transform = loaded.preprocess
         self._tokenizer = loaded.tokenizer
         self._model: Any = _placed(loaded, self.device)
-        self._mean = torch.tensor(loaded.preprocess.mean, device=self.device).view(1, 3, 1, 1)
-        self._std = torch.tensor(loaded.preprocess.std, device=self.device).view(1, 3, 1, 1)
+        mean, std = (torch.tensor(one) for one in (loaded.preprocess.mean, loaded.preprocess.std))
+        # for a whole line of pixels: twice as fast on a CPU as by channel
+        self._scale = (1 / (255 * std)).repeat(loaded.preprocess.width).to(self.device)
+        self._shift = (-mean / std).repeat(loaded.preprocess.width).to(self.device)
         self._image: Forward = self._image_forward
         self._text: Forward = self._text_forward
         if settings.compile:
@@ -93,6 +95,14 @@ class Scorer:
         rows = images[first] if isinstance(images, np.ndarray) else np.stack([images[row] for row in first])
         return self._encode(self._image, rows)[inverse]
 
+    def encode_batches(self, batches: Iterable[Pixels]) -> Iterator[Vectors]:
+        """`encode_images` of each batch that comes, in order, but for digests; batches hold a row at least.
+
+        What comes next is begun before the last is waited for, so that a GPU never stands still while pixels
+        are gathered. Batches of `batch_size` rows, the last one smaller, waste nothing.
+        """
+        return self._runway(self._image).vectors(batches)
+
     def encode_texts(self, tokens: clip_tokens.Tokens) -> Vectors:
         """(N, D) float32 unit vectors of what `tokenize` gave; equal captions are encoded once."""
         if len(tokens) == 0:
@@ -124,7 +134,8 @@ class Scorer:
 
     def _image_forward(self, pixels: "torch.Tensor") -> "torch.Tensor":
         # (N, H, W, 3) as bytes to (N, 3, H, W) in channels-last order, normalised as open_clip does
-        scaled = pixels.permute(0, 3, 1, 2).float().div(255).sub(self._mean).div(self._std)
+        scaled = pixels.flatten(2).float().mul_(self._scale).add_(self._shift)
+        scaled = scaled.view(pixels.shape).permute(0, 3, 1, 2)
         features: torch.Tensor = self._model.encode_image(scaled, normalize=False)
         return _unit(features)
 
@@ -133,27 +144,13 @@ class Scorer:
         return _unit(features)
 
     def _encode(self, forward: Forward, rows: npt.NDArray[Any]) -> Vectors:
-        """(N, D) for N rows of input. On a GPU one batch is computed while the next is on its way."""
-        import torch
+        """(N, D) for N rows of input, N above 0."""
+        size = self.batch_size
+        parts = (rows[at : at + size] for at in range(0, len(rows), size))
+        return np.concatenate(list(self._runway(forward).vectors(parts)))
 
-        done: list[Vectors] = []
-        waiting: list[tuple[torch.Tensor, int]] = []
-        at = 0
-        with torch.inference_mode():
-            while at < len(rows):
-                part = rows[at : at + self.batch_size]
-                try:
-                    vectors = self._launch(forward, part)
-                except torch.OutOfMemoryError as error:
-                    done += [_collected(*one) for one in waiting]
-                    waiting.clear()
-                    self._halve(error)
-                    continue
-                waiting.append((vectors, len(part)))
-                at += len(part)
-                if len(waiting) > 1:
-                    done.append(_collected(*waiting.pop(0)))
-        return np.concatenate(done + [_collected(*one) for one in waiting])
+    def _runway(self, forward: Forward) -> Runway:
+        return Runway(lambda: self.batch_size, lambda part: self._launch(forward, part), self._halve)
 
     def _launch(self, forward: Forward, part: npt.NDArray[Any]) -> "torch.Tensor":
         """The vectors of one padded batch, still on the device."""
@@ -166,7 +163,8 @@ class Scorer:
         if self.device.type == "cuda":
             batch = batch.pin_memory()
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
-        with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
+        # not around a generator: the mode is the thread's, and would stay on for whoever asks for the next
+        with torch.inference_mode(), torch.autocast(self.device.type, dtype, enabled=dtype is not None):
             return forward(batch.to(self.device, non_blocking=True))
 
     def _halve(self, error: Exception) -> None:
@@ -183,12 +181,6 @@ class Scorer:
         )  # fmt: skip
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-
-
-def _collected(vectors: "torch.Tensor", rows: int) -> Vectors:
-    """The first `rows` vectors, in the memory of the process."""
-    found: Vectors = vectors[:rows].float().cpu().numpy()
-    return found
 
 
 def _unit(features: "torch.Tensor") -> "torch.Tensor":

@@ -141,6 +141,16 @@ def best_first(columns: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.int64]
     return np.lexsort((columns["row"], columns["key_lo"], columns["key_hi"], -columns["score"]))
 
 
+def reached(cuts: Mapping[str, Json], source: str) -> dict[str, float]:
+    """language -> the least score that stays, of a source's `keep` thresholds; "" for those without their own."""
+    named = {name.partition(SEPARATOR): cut["score"] for name, cut in sorted(cuts.items())}
+    return {
+        language: round(score, 5)
+        for (owner, _, language), score in named.items()
+        if owner == source and score is not None
+    }
+
+
 def fails(judged: Judged, recipe: Recipe, cuts: Mapping[str, Json]) -> npt.NDArray[np.bool_]:
     """Which candidates fail the clip rule; `cuts` holds those of the groups with `keep`."""
     clip = recipe.rules_of(judged.source).clip

@@ -16,7 +16,7 @@ from pipelines.engines.step import At, Json
 from pipelines.parquet import write_tables
 from pipelines.select.candidates import Judge, Judged
 from pipelines.select.contest import losses
-from pipelines.select.cuts import fails
+from pipelines.select.cuts import fails, reached
 from schemas.row import DECISIONS, ROW
 
 
@@ -40,7 +40,8 @@ class Decide:
         if self._write:
             path = self._judge.layout.decisions(task["source"], task["shard"])
             write_tables(self._judge.layout, path, DECISIONS, [table])
-        return funnel(table) | {"kept_digest": kept_digest(table)}
+        cuts = reached(self._cuts, judged.source.id)
+        return funnel(table) | {"kept_digest": kept_digest(table), "cuts": cuts}
 
     def _with_others(self, judged: Judged, unfit: npt.NDArray[np.bool_], lost: Columns) -> pa.Array:
         """The failed rules with `clip`, and with those on duplicates from the kind on at which a row lost.

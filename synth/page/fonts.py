@@ -4,6 +4,8 @@ import hashlib
 import shutil
 import struct
 import subprocess
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -22,6 +24,8 @@ _MAX_FACES: Final = 64
 _MAX_BYTES: Final = 100 << 20
 _THINNEST: Final = 300
 _COVERED: Final = 0.97
+_DRAWN: Final = 0.8
+_TRIED: Final = 200
 _SAMPLE: Final = 20_000
 _PROBE: Final = 24
 _BROKEN: Final = (
@@ -37,11 +41,22 @@ _BROKEN: Final = (
 """What Pillow and fontTools raise for a damaged font."""
 _OTHER_STANDARDS: Final = ("CJK JP", "CJK KR", "CJK TC", "CJK HK")
 """Collections hold one set of glyphs under five standards; the mainland's face stands for all."""
-_HINT: Final = {
-    "zh": "apt-get install fonts-noto-cjk fonts-wqy-zenhei",
-    "ar": "apt-get install fonts-dejavu",
-    "en": "apt-get install fonts-dejavu fonts-liberation",
+_EAST: Final = "apt-get install fonts-noto-cjk fonts-wqy-zenhei"
+_USUAL: Final = "apt-get install fonts-dejavu fonts-liberation"
+_REMEDIES: Final = {
+    "Latin": _USUAL,
+    "Greek": _USUAL,
+    "Cyrillic": _USUAL,
+    "Arabic": "apt-get install fonts-dejavu",
+    **dict.fromkeys(("Han", "Hiragana", "Katakana", "Hangul", "Bopomofo"), _EAST),
 }
+_ANY: Final = "apt-get install fonts-noto-core"
+_SHARED: Final = 5
+"""So many letters of one shape are the box for missing ones; Latin, Greek and Cyrillic share up to three."""
+
+
+Shape = tuple[tuple[int, int], bytes]
+"""A glyph's size in pixels and its grey levels."""
 
 
 def shaping() -> str:
@@ -68,6 +83,7 @@ class Face:
         self._index = index
         self._characters = characters
         self._drawn: dict[str, bool] = {}
+        self._boxes: set[Shape] = set()
         self._sizes: dict[int, ImageFont.FreeTypeFont] = {}
 
     def sized(self, size: int) -> ImageFont.FreeTypeFont:
@@ -86,6 +102,19 @@ class Face:
         """The share of `characters` in the face's character map."""
         return sum(ord(char) in self._characters for char in characters) / max(len(characters), 1)
 
+    def drawn(self, characters: Sequence[str]) -> float:
+        """The share of `characters` that have shapes of their own.
+
+        A shape that many letters have is a box by another name: it covers nothing from now on.
+        """
+        letters = [char for char in characters if char.isalpha() and self.covers(char)]
+        shapes = Counter(_shape(self.sized(_PROBE).getmask(char)) for char in letters)
+        boxes = {shape for shape, count in shapes.items() if count >= _SHARED}
+        if boxes:
+            self._boxes |= boxes
+            self._drawn.clear()
+        return sum(self.covers(char) for char in characters) / max(len(characters), 1)
+
     def _covers(self, char: str) -> bool:
         known = self._drawn.get(char)
         if known is None:
@@ -97,11 +126,12 @@ class Face:
         """A map may promise a character and draw nothing, or the box that stands for what is missing."""
         font = self.sized(_PROBE)
         try:
-            box = font.getmask(char).getbbox()
+            mask = font.getmask(char)
+            box = mask.getbbox()
             missing = font.getmask("\uffff").getbbox()
         except OSError:
             return False
-        if box is None:
+        if box is None or _shape(mask) in self._boxes:
             return False
         # hinting draws one outline in two ways, so what comes near the missing box is compared by outline
         near = missing is not None and max(abs(a - b) for a, b in zip(box, missing, strict=True)) <= 1
@@ -123,6 +153,10 @@ class Face:
         return font.getGlyphSet(), font.getBestCmap()
 
 
+def _shape(mask: Any) -> Shape:
+    return mask.size, bytes(mask)
+
+
 @dataclass(frozen=True, slots=True)
 class Fonts:
     """The faces found, in an order that no path decides, and the files that were of no use."""
@@ -133,10 +167,17 @@ class Fonts:
     def for_text(self, sample: str, language: str) -> tuple[Face, ...]:
         """The faces that can write `sample`; InputError with a remedy where there is none."""
         characters = sorted(set(sample) - {" "})
-        fit = tuple(face for face in self.faces if face.share(characters) >= _COVERED)
+        some = characters[:: max(1, len(characters) // _TRIED)]
+        fit = tuple(
+            face for face in self.faces if face.share(characters) >= _COVERED and face.drawn(some) >= _DRAWN
+        )
         if not fit:
-            remedy = _HINT.get(language, "name a folder of fonts that has one")
-            raise InputError(f"none of {len(self.faces)} fonts can write language {language}: {remedy}")
+            script = _script(characters)
+            remedy = _REMEDIES.get(script, _ANY)
+            raise InputError(
+                f"none of {len(self.faces)} fonts can write {script}, the script of language {language}: {remedy}, "
+                "or name a folder with a font that can"
+            )
         return fit
 
 
@@ -153,7 +194,7 @@ def find(folder: Path | None = None) -> Fonts:
         if reason:
             refused.append((file.name, reason))
     if not faces:
-        raise InputError(f"no font was found in {folder or 'the system'}: {_HINT['en']}")
+        raise InputError(f"no font was found in {folder or 'the system'}: {_USUAL}")
     ordered = sorted(faces.items(), key=lambda item: (item[0].name, item[0].digest, item[0].face))
     return Fonts(tuple(face for _, face in ordered), tuple(refused))
 
@@ -212,6 +253,13 @@ def _face(path: Path, index: int, digest: str) -> Face | None:
         return None
     ImageFont.truetype(path, _PROBE, index=index).getmask("a")
     return Face(path, index, Identity(str(name), str(version), digest, index), frozenset(characters))
+
+
+def _script(characters: Iterable[str]) -> str:
+    """The script of most letters, by the first word of their Unicode names."""
+    found = Counter(unicodedata.name(char, "").partition(" ")[0] for char in characters if char.isalpha())
+    first = max(sorted(found), key=lambda name: found[name], default="these signs")
+    return "Han" if first == "CJK" else first.capitalize()
 
 
 def sample(passages: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from synth.page.truth import told
 from synth.page.typeset import Line
 from synth.regions import TextLine
 from synth.seeds import generator
-from synth.text import RIGHT_TO_LEFT, Reader, builtin
+from synth.text import Reader, builtin
 
 cv2.setNumThreads(1)
 
@@ -74,10 +74,7 @@ class PageMaker:
         self._ranges = ranges(settings.setting)
         self._passages = passages or builtin(settings.language)
         self._pictures = pictures
-        self._direction = settings.direction
-        if self._direction == "auto":
-            self._direction = "rtl" if settings.language in RIGHT_TO_LEFT else "ltr"
-        typeset.check(self._direction)
+        self._direction = typeset.direction(settings.direction, settings.language)
         found = found or fonts.find(settings.fonts)
         self.faces = found.for_text(fonts.sample(self._passages), settings.language)
 

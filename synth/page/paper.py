@@ -1,6 +1,7 @@
 """What lies behind the text: sheets of paper, and the background the sheet lies on."""
 
 import random
+import struct
 from collections.abc import Sequence
 from io import BytesIO
 from typing import Final
@@ -16,6 +17,19 @@ from synth.seeds import generator
 _LAYERS: Final = ((5, 0.35), (40, 0.25), (300, 0.4))
 _SHRINK: Final = 4
 _MAX_PIXELS: Final = 50_000_000
+_FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+_BROKEN: Final = (
+    UnidentifiedImageError,
+    Image.DecompressionBombError,
+    OSError,
+    ValueError,
+    SyntaxError,
+    LookupError,
+    ArithmeticError,
+    TypeError,
+    struct.error,
+)
+"""What Pillow's decoders raise for damaged pictures."""
 
 
 def sheet(width: int, height: int, alpha: float, seed: int) -> Pixels:
@@ -56,12 +70,12 @@ def _drawn(size: tuple[int, int], seed: int) -> Pixels:
 def _picture(data: bytes, size: tuple[int, int], seed: int) -> Pixels | None:
     """A crop of the picture at random, in the page's shape; None where it is no picture."""
     try:
-        with Image.open(BytesIO(data)) as image:
+        with Image.open(BytesIO(data), formats=_FORMATS) as image:
             if image.width * image.height > _MAX_PIXELS:
                 return None
             image.draft("RGB", size)
             colour = image.convert("RGB")
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except _BROKEN:
         return None
     scale = min(colour.width / size[0], colour.height / size[1])
     wide, high = max(1, int(size[0] * scale)), max(1, int(size[1] * scale))

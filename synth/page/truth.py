@@ -1,6 +1,6 @@
 """What is told of the lines that were set: their texts, and their quads once carried onto the page."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -23,10 +23,10 @@ Carry = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 def told(line: Line, carry: Carry, page: tuple[int, int]) -> tuple[Line, TextLine | None]:
     """(the line without the words that lie off the page, what is told of the rest; None where nothing is left)."""
     pad = PAD + _PAD_EM * line.size
-    quads = [_quad(word.bounds, pad, carry, page) for word in line.words]
+    quads = _quads([word.bounds for word in line.words], pad, carry, page)
     kept = [(word, quad) for word, quad in zip(line.words, quads, strict=True) if quad is not None]
     line = replace(line, words=tuple(word for word, _ in kept))
-    quad = _quad(line.bounds, pad, carry, page) if kept else None
+    quad = _quads([line.bounds], pad, carry, page)[0] if kept else None
     if quad is None:
         return replace(line, words=()), None
     words = tuple(
@@ -38,16 +38,26 @@ def told(line: Line, carry: Carry, page: tuple[int, int]) -> tuple[Line, TextLin
 def _characters(
     characters: tuple[tuple[str, Bounds], ...], carry: Carry, page: tuple[int, int]
 ) -> tuple[TextRegion, ...]:
-    quads = [(text, _quad(bounds, PAD, carry, page)) for text, bounds in characters]
-    return tuple(TextRegion(text, quad) for text, quad in quads if quad is not None)
+    quads = _quads([bounds for _, bounds in characters], PAD, carry, page)
+    return tuple(
+        TextRegion(text, quad) for (text, _), quad in zip(characters, quads, strict=True) if quad is not None
+    )
 
 
-def _quad(bounds: Bounds, pad: float, carry: Carry, page: tuple[int, int]) -> Quad | None:
-    """The corners of `bounds` and `pad` pixels more, on the page; None where more than the pad lies off it."""
-    x1, y1, x2, y2 = bounds[0] - pad, bounds[1] - pad, bounds[2] + pad, bounds[3] + pad
-    corners = carry(np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], np.float64))
+def _quads(bounds: Sequence[Bounds], pad: float, carry: Carry, page: tuple[int, int]) -> list[Quad | None]:
+    """The corners of each of `bounds` and `pad` pixels more, on the page; None where more than the pad lies
+    off it. All corners are carried at once."""
+    if not bounds:
+        return []
+    x1, y1, x2, y2 = (np.array(bounds, np.float64) + np.array([-pad, -pad, pad, pad])).T
+    corners = carry(np.stack([x1, y1, x2, y1, x2, y2, x1, y2], axis=1).reshape(-1, 2))
     held = np.clip(corners, 0, page)
-    if np.abs(held - corners).max() > pad + _SLACK:
-        return None
-    a, b, c, d = ((round(x, 2), round(y, 2)) for x, y in held.tolist())
+    off = np.abs(held - corners).reshape(-1, 8).max(axis=1) > pad + _SLACK
+    return [
+        None if lost else _quad(four) for lost, four in zip(off, held.reshape(-1, 4, 2).tolist(), strict=True)
+    ]
+
+
+def _quad(corners: Sequence[Sequence[float]]) -> Quad:
+    a, b, c, d = ((round(x, 2), round(y, 2)) for x, y in corners)
     return a, b, c, d

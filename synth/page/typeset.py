@@ -16,7 +16,7 @@ from schemas.errors import InputError
 from synth.page.draw import Block, Box, Colour
 from synth.page.fonts import Face, shaping
 from synth.page.layout import Cell
-from synth.text import Reader
+from synth.text import RIGHT_TO_LEFT, Reader
 
 Bounds = tuple[float, float, float, float]
 """x1, y1, x2, y2 in pixels of the document."""
@@ -175,7 +175,7 @@ class Setter:
                 bounds = _ink(font, char, (x, pen), "mt", "ttb")
                 # a font may lack the upright form of a stop and draw nothing: then nothing is told
                 if bounds[2] > bounds[0]:
-                    pieces.append(Piece(char, x, pen, bounds))
+                    pieces.append(_within(Piece(char, x, pen, bounds), pen, size))
             if not pieces:
                 continue
             letters = tuple((piece.text, piece.bounds) for piece in pieces) if self.characters else ()
@@ -185,8 +185,25 @@ class Setter:
             end = match.end()
 
 
-def check(direction: str) -> None:
-    """Raises InputError for a direction that is unknown, or that this Pillow cannot set."""
+def _within(piece: Piece, top: int, size: int) -> Piece:
+    """The piece moved up or down into its square: some fonts have no sound measures for columns."""
+    x1, y1, x2, y2 = piece.bounds
+    lowest = max(top + size - (y2 - y1), top)
+    down = round(min(max(y1, top), lowest) - y1)
+    return Piece(piece.text, piece.x, piece.y + down, (x1, y1 + down, x2, y2 + down))
+
+
+def direction(asked: str, language: str) -> str:
+    """The direction of lines; `auto` is rtl for the languages that are written so, else ltr.
+
+    Raises InputError for a direction that is unknown, or that this Pillow cannot set.
+    """
+    found = ("rtl" if language in RIGHT_TO_LEFT else "ltr") if asked == "auto" else asked
+    _check(found)
+    return found
+
+
+def _check(direction: str) -> None:
     if direction not in DIRECTIONS:
         raise InputError(f"direction must be one of {', '.join(DIRECTIONS)}, not {direction!r}")
     if direction != "ltr" and shaping() != "raqm":

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from filters.clip import Scorer
-from filters.clip.load import FOLDER, MERGES
+from filters.clip.source import FOLDER, MERGES
 from schemas.clip import ScorerSettings
 from synth import clip_report, crawl
 

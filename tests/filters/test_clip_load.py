@@ -11,8 +11,8 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import save_file
 
-from filters.clip import load as loading
 from filters.clip.load import load
+from filters.clip.source import libraries
 from schemas.clip import ScorerSettings
 from schemas.errors import ModelError
 from tests.filters.clips import write_model
@@ -61,9 +61,7 @@ def test_truncated_weights_are_said_to_be(tiny: Path, tmp_path: Path, suffix: st
     whole = tiny / "open_clip_model.safetensors"
     if suffix == "pt":
         whole = tmp_path / "whole.pt"
-        torch.save(
-            loading.libraries().create_model("RN50", load_weights=False).visual.attnpool.state_dict(), whole
-        )
+        torch.save(libraries().create_model("RN50", load_weights=False).visual.attnpool.state_dict(), whole)
     cut = tmp_path / f"cut.{suffix}"
     cut.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * part)])
     assert "cannot be read" in refused(model="ViT-S-32", pretrained=str(cut))

@@ -62,6 +62,21 @@ def test_pixels_are_open_clips_to_two_steps(
     assert np.abs(pixels.astype(np.int64) - reference(image, ours)).max() <= 2
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("size", [(2400, 1900), (1, 3000), (3000, 7), (64, 64)])
+def test_pixels_of_odd_pictures_are_open_clips(mode: str, interpolation: str, size: tuple[int, int]) -> None:
+    """So they are for pictures that Pillow keeps in several blocks, for strips, and where nothing is resized."""
+    image = picture(*size, mode)
+    ours = Preprocess(64, 64, interpolation=interpolation)
+    pixels = ours(image)
+    assert pixels.shape == (64, 64, 3)
+    if max(size) < 40 * min(size):
+        assert np.abs(pixels.astype(np.int64) - reference(image, ours)).max() <= 2
+    # the picture's memory is only read
+    assert image.tobytes() == picture(*size, mode).tobytes()
+
+
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 def test_bytes_give_the_pixels_of_the_picture(interpolation: str) -> None:
     """Compressed bytes and the picture that they hold give equal pixels where nothing is decoded smaller."""

@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,47 @@ def test_out_of_memory_halves_the_batch_and_says_so(
     assert scorer.batch_size == 4
     assert "going on with 4" in caplog.text
     assert np.allclose(vectors, wanted, atol=1e-5)
+
+
+def test_batches_come_back_in_their_order(scorer: Scorer) -> None:
+    """A stream gives a batch's vectors once the next is begun, of batches of any size, bit for bit as one call."""
+    rows = pictures(70)
+    begun: list[int] = []
+
+    def batches() -> Iterator[np.ndarray]:
+        for at, end in ((0, 16), (16, 17), (17, 57), (57, 70)):
+            begun.append(end)
+            yield rows[at:end]
+
+    stream = scorer.encode_batches(batches())
+    first = next(stream)
+    assert begun == [16, 17]
+    # whoever takes the vectors may use torch as he likes in between
+    assert not torch.is_inference_mode_enabled()
+    assert np.array_equal(np.concatenate([first, *stream]), scorer.encode_images(rows))
+    assert list(scorer.encode_batches(iter(()))) == []
+
+
+def test_memory_that_runs_out_in_a_stream_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the third batch does not fit, it and those after it are encoded in halves, and none is lost or twice."""
+    scorer = Scorer(ScorerSettings(model=f"local-dir:{write_model(tmp_path)}", batch_size=32), "cpu")
+    rows = pictures(150)
+    wanted = scorer.encode_images(rows)
+    forward, calls = scorer._image, [0]
+
+    def small(batch: torch.Tensor) -> torch.Tensor:
+        calls[0] += 1
+        if calls[0] > 2 and len(batch) > 16:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(batch)
+
+    monkeypatch.setattr(scorer, "_image", small)
+    parts = list(scorer.encode_batches(rows[at : at + 32] for at in range(0, 150, 32)))
+    assert [len(part) for part in parts] == [32, 32, 32, 32, 22]
+    assert scorer.batch_size == 16
+    assert np.allclose(np.concatenate(parts), wanted, atol=1e-5)
 
 
 def test_a_model_that_does_not_fit_at_all_is_one_sentence(

@@ -100,6 +100,12 @@ def test_each_rule_fails_beyond_its_default_limit(change: dict[str, Any], rules:
         ({"language": "it", "language_score": 0.4}, {"language": {"min_score": 0.3}}, ["language"]),
         ({"orientation": 6}, {"orientation": True}, ["orientation"]),
         ({"aspect_ratio": 4}, {"aspect_ratio": {"max": 5}}, []),
+        ({"text_area": 0.5, "text_repeats": 0.9}, {}, []),
+        ({"text_area": 0.21, "text_repeats": 0.5}, {"text_area": True}, ["text_area"]),
+        ({"text_area": 0.2, "text_repeats": 0.5}, {"text_area": True}, []),
+        ({"text_area": 0.21, "text_repeats": 0.49}, {"text_area": True}, []),
+        ({"text_area": 0.11, "text_repeats": 0.0}, {"text_area": {"max": 0.1, "repeats": 0}}, ["text_area"]),
+        ({"text_repeats": 1.0}, {"text_area": {"max": 0}}, []),
     ],
 )
 def test_settings_move_or_lift_a_limit(
@@ -130,7 +136,7 @@ def test_what_was_not_measured_fails_nothing() -> None:
 
 def test_every_rule_answers_true_or_false_for_chunks_and_batches() -> None:
     """Never null, one answer a row, whatever holds the columns."""
-    rules = RuleSettings.model_validate({"orientation": True})
+    rules = RuleSettings.model_validate({"orientation": True, "text_area": True})
     chunks = pa.concat_tables([table({}, {"emoji": 1}), table({"width": None, "language": None})])
     for name, rule in RULES.items():
         answers = rule(chunks, getattr(rules, name), LANGUAGES).to_pylist()

@@ -1,12 +1,18 @@
 """How much of a picture is text, without asking who found it."""
 
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from filters.text_area import masked, repeats, text_mask, text_share
+from filters.text_area import TextArea, masked, repeats, text_mask, text_share
 from schemas.sample import Quad
+from schemas.signals import TextSettings
 
 
 def _quad(x: float, y: float, width: float, height: float) -> Quad:
@@ -65,3 +71,40 @@ def test_masking_a_picture_that_is_all_text_does_not_fail() -> None:
 def test_a_caption_that_repeats_the_text_is_found_out(caption: str, texts: list[str], share: float) -> None:
     """The share counts the caption's words, Han by character, each as often as it stands there."""
     assert repeats(caption, texts) == share
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A reader that gives what it is told, and keeps the sizes of what it was shown."""
+
+    lines: tuple[tuple[str, Quad, float], ...]
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+
+    def read(self, pixels: np.ndarray[Any, Any]) -> list[Any]:
+        self.sizes.append((pixels.shape[1], pixels.shape[0]))
+        return [SimpleNamespace(text=text, quad=quad, score=score) for text, quad, score in self.lines]
+
+
+def test_only_trusted_lines_count() -> None:
+    """A line below min_score is neither area nor text."""
+    reader = Planted((("SALE", _quad(0, 0, 50, 20), 0.9), ("shadow", _quad(0, 50, 100, 50), 0.3)))
+    image = Image.new("RGB", (100, 100), "white")
+    assert TextArea(TextSettings(), reader).measure(image) == (0.1, ["SALE"])
+    share, texts = TextArea(TextSettings(min_score=0.2), reader).measure(image)
+    assert (share, texts) == (0.6, ["SALE", "shadow"])
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "CMYK", "1"])
+def test_large_pictures_of_any_mode_are_read_smaller(mode: str) -> None:
+    """The reader sees RGB of at most 1600 pixels a side; the share is that of what it saw."""
+    reader = Planted((("all", _quad(0, 0, 1600, 400), 1.0),))
+    assert TextArea(TextSettings(), reader).measure(Image.new(mode, (3200, 1600)))[0] == 0.5
+    assert reader.sizes == [(1600, 800)]
+
+
+def test_hidden_text_is_gone_from_the_picture() -> None:
+    """`hidden` paints trusted lines over and leaves the rest."""
+    image = Image.new("RGB", (60, 40), (10, 200, 10))
+    image.paste((0, 0, 0), (10, 10, 30, 20))
+    reader = Planted((("word", _quad(10, 10, 20, 10), 1.0),))
+    assert (TextArea(TextSettings(), reader).hidden(image) == (10, 200, 10)).all()

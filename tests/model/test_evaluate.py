@@ -13,12 +13,14 @@ import torch
 from model import evaluate as evaluation
 from model import saved
 from model.encode import encode_pieces, prompt_pieces
-from model.evaluate import EvalConfig, Question, evaluate, exchanged
+from model.evaluate import EvalConfig, Question, _task, evaluate, exchanged
 from model.generate import Prompt
 from model.pictures import square
 from model.qwen_vl import QwenVL, build
+from model.tasks import Known
 from schemas.errors import InputError
 from schemas.markup import STAGE2
+from schemas.sample import Image, ImageRef, Phrase, Sample, Segment, Text, Turn
 from tests.model.corpora import TINY, corpus, item, items, tokenizer
 
 COUNTS = {
@@ -109,6 +111,61 @@ def test_perfect_answers(tmp_path: Path, model_folder: Path, monkeypatch: pytest
     assert figures["referring"]["acc@0.5"]["chance"] < 0.5
     assert figures["caption"]["f1"]["chance"] < 1.0
     assert figures["referring"]["by_objects"]["1"]["acc@0.5"]["n"] == 12
+
+
+def _counted(objects: int, number: int) -> list[Question]:
+    """A question on a picture of so many objects, and the sample that knows their boxes."""
+    picture = np.full((3, 16, 16), 10 * number + objects, np.uint8)
+    image = Image("PNG", 64, 48, f"{number:064x}")
+    boxes = [(5 * at, 2, 5 * at + 4, 9) for at in range(objects)]
+    phrases = tuple(Phrase(f"thing {at}", (box,), (), True) for at, box in enumerate(boxes))
+    turns: dict[str, tuple[Segment, ...]] = {
+        "vqa": (ImageRef(0), Text("How many?"), Text(str(objects), supervised=True)),
+        "grounding": (ImageRef(0), *phrases),
+    }
+    return [
+        Question(
+            sample := Sample(
+                f"{number:08x}-{task}-0", task, "eval", "en", "s", "", (image,), (Turn("document", told),)
+            ),
+            prompt_pieces(sample, STAGE2)[0],
+            (picture,),
+            b"",
+        )
+        for task, told in turns.items()
+    ]
+
+
+def test_by_objects(tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The headline is of pictures with more than one object, and each number of objects has its own figure;
+    chance is what the same model says to another picture."""
+    made = [_counted(objects, number) for number, objects in enumerate((1, 2, 3, 4, 2, 1))]
+    known = Known()
+    for pair in made:
+        for one in pair:
+            known.add(one.sample)
+    questions = [pair[0] for pair in made]
+    own = tokenizer()
+    # a model that counts rightly whatever picture it is shown, but for the one with three objects
+    says = {at % 10: str(at % 10 if at % 10 != 3 else 9) for at in (1, 2, 3, 4)}
+
+    def answers(model: QwenVL, prompts: list[Prompt], *rest: object) -> list[list[int]]:
+        return [own.encode(says[int(one.pictures[0].max()) % 10]) for one in prompts]
+
+    monkeypatch.setattr(evaluation, "generate", answers)
+    model, tokens = saved.from_pretrained(model_folder)
+    config = EvalConfig(model_folder, str(tmp_path), tmp_path, device="cpu")
+    figures, kept = _task(config, model, tokens, questions, known)
+    # shown instead are the pictures with 4, 2, 1, 1, 2, 3 objects
+    assert [one.exchanged for one in kept] == ["4", "2", "1", "1", "2", "9"]
+    assert figures["accuracy"] == {"value": 3 / 4, "chance": 2 / 4, "n": 4}
+    assert {number: one["accuracy"] for number, one in figures["by_objects"].items()} == {
+        "1": {"value": 1.0, "chance": 0.0, "n": 2},
+        "2": {"value": 1.0, "chance": 1.0, "n": 2},
+        "3": {"value": 0.0, "chance": 0.0, "n": 1},
+        "4": {"value": 1.0, "chance": 0.0, "n": 1},
+    }
+    assert [one.objects for one in kept] == [1, 2, 3, 4, 2, 1]
 
 
 def test_limit(tmp_path: Path, model_folder: Path) -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from model import judge as judging
 from model.evaluate import EvalConfig
-from model.judge import headline, judge
+from model.judge import headline, held_out_of, judge
 from model.train import TrainConfig
-from schemas.errors import RecipeError
+from schemas.errors import InputError, RecipeError
 from tests.model.corpora import corpus, preset_file
 
 
@@ -36,17 +36,52 @@ def test_equal_corpora(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("scores", "better"),
-    [([0.2, 0.3, 0.6, 0.7], "b"), ([0.6, 0.7, 0.2, 0.3], "a"), ([0.2, 0.5, 0.5, 0.6], None)],
+    [([0.2, 0.6, 0.3, 0.7], "b"), ([0.6, 0.2, 0.7, 0.3], "a"), ([0.2, 0.5, 0.5, 0.6], None)],
 )
 def test_better(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scores: list[float], better: str | None
 ) -> None:
-    """The better corpus beats the other by more than twice the larger deviation."""
+    """The better corpus beats the other by more than twice the larger deviation; a loss is better when lower."""
     given = iter(scores)
-    monkeypatch.setattr(judging, "run", lambda config: {"stage2": {}})
-    answer: Any = lambda config: {"vqa": {"accuracy": {"value": next(given)}}}  # noqa: E731
+    monkeypatch.setattr(judging, "run", lambda config: {"stage2": {"seconds": 2.0, "tokens_per_s": 50.0}})
+
+    def answer(config: EvalConfig) -> dict[str, Any]:
+        value = next(given)
+        return {"vqa": {"accuracy": {"value": value}, "loss": value}}
+
     monkeypatch.setattr(judging, "evaluate", answer)
-    assert judge(*_configs(tmp_path), seeds=[0, 1])["better"] == better
+    found = judge(*_configs(tmp_path), seeds=[0, 1])
+    assert found["better"] == found["figures"]["vqa.accuracy"]["better"] == better
+    assert found["figures"]["vqa.loss"]["better"] == {"a": "b", "b": "a", None: None}[better]
+    assert found["tokens"] == {"a": [100, 100], "b": [100, 100]}
+
+
+def test_headline() -> None:
+    """The held-out mean is over tasks, whatever number of figures each has."""
+    caption = {"f1": {"value": 0.2}, "choice": {"value": 0.6}, "cider": {"value": 9.0}, "loss": 5.0}
+    assert headline({"caption": caption, "vqa": {"accuracy": {"value": 0.8}}}) == pytest.approx(0.6)
+
+
+def test_one_tokenizer(tmp_path: Path) -> None:
+    """Both corpora's models count in the same tokens."""
+    first, second, held = _configs(tmp_path)
+    judge(first, second, held, seeds=[0, 1])
+    files = [
+        tmp_path / "out" / f"{name}-{seed}/train/stage2/tokenizer.json" for name in "ab" for seed in (0, 1)
+    ]
+    assert len({path.read_bytes() for path in files}) == 1
+    assert not (tmp_path / "out" / "a-0" / "train" / "tokenizer").exists()
+
+
+def test_held_out(tmp_path: Path) -> None:
+    """Where no held-out set is named it is the first corpus that has eval samples; without any, a sentence."""
+    first, second, _ = _configs(tmp_path)
+    with pytest.raises(InputError, match="--held-out"):
+        held_out_of(first, second)
+    corpus(tmp_path / "b", {"caption": 3}, split="eval")
+    assert held_out_of(first, second) == second.corpus
+    corpus(tmp_path / "a", {"caption": 3}, split="eval")
+    assert held_out_of(first, second) == first.corpus
 
 
 def test_one_seed(tmp_path: Path) -> None:

@@ -203,8 +203,10 @@ def test_image_out_of_range(tmp_path: Path) -> None:
     changed = [table["sample"][0].as_py(), line, table["sample"][2].as_py()]
     at = table.schema.get_field_index("sample")
     pq.write_table(table.set_column(at, "sample", [changed]), path)
-    with pytest.raises(InputError, match=r"00000\.parquet, row 1.*image 7"):
-        list(Loader(feed(tmp_path, endless=False), tokenizer()))
+    for workers in (0, 1):
+        with pytest.raises(InputError, match=r"00000\.parquet, row 1.*image 7") as caught:
+            list(Loader(feed(tmp_path, endless=False), tokenizer(), workers=workers))
+        assert "Traceback" not in str(caught.value)
 
 
 def _text(number: int, words: str) -> Item:

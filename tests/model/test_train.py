@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,9 @@ def test_all_stages(tmp_path: Path) -> None:
         assert tokenizer.size <= model.config.language.vocab
         records = journal.read(folder / journal.LOG)
         assert [one["step"] for one in records] == list(range(1, 9))
-        assert (folder / journal.CURVES).read_bytes().startswith(b"\x89PNG")
+        # the curves are drawn where matplotlib is installed
+        if find_spec("matplotlib"):
+            assert (folder / journal.CURVES).read_bytes().startswith(b"\x89PNG")
         assert metrics[title]["steps"] == 8
         assert {"tokens_per_s", "mfu", "wait"} <= records[0].keys()
     first, second = (saved.from_pretrained(made.folder / title)[0] for title in ("language", "stage1"))
@@ -103,7 +106,7 @@ def test_killed_and_resumed(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while len(losses(cut)) < 7 and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)

@@ -1,15 +1,23 @@
 """Rendered sources: drawn scenes, pages of text, PDF documents, through all phases."""
 
+import re
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.readback import ReadBack
 from schemas.errors import InputError, VlcorpusError
 from schemas.recipe import Recipe
 from schemas.sample import Phrase, Sample
+from synth.documents import DocumentPage
+from synth.readers import Found
+from synth.regions import TextLine
 from tests.pipelines.building import build, rows
+from tests.synth.made_pdf import SHIFTED, Sheet, pdf, text
 
 
 def scenes(count: int, **more: Any) -> dict[str, Any]:
@@ -24,26 +32,9 @@ def samples(out: Path) -> list[Sample]:
     return [Sample.from_json(line) for path in paths for line in pq.read_table(path)["sample"].to_pylist()]
 
 
-def pdf(*pages: str) -> bytes:
+def papers(*texts: str, **more: str) -> bytes:
     """A PDF with a line of Helvetica on each page."""
-    objects = [b"<< /Type /Catalog /Pages 2 0 R >>"]
-    kids = " ".join(f"{3 + 2 * number} 0 R" for number in range(len(pages)))
-    objects.append(f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>".encode())
-    font = "<< /Font << /F1 << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >> >>"
-    for number, text in enumerate(pages):
-        content = f"BT /F1 24 Tf 72 700 Td ({text}) Tj ET".encode()
-        contents = f"/Contents {4 + 2 * number} 0 R"
-        page = f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Resources {font} {contents} >>"
-        objects.append(page.encode())
-        objects.append(b"<< /Length %d >>\nstream\n%s\nendstream" % (len(content), content))
-    body, places = b"%PDF-1.4\n", []
-    for number, one in enumerate(objects, 1):
-        places.append(len(body))
-        body += b"%d 0 obj\n%s\nendobj\n" % (number, one)
-    table = b"".join(b"%010d 00000 n \n" % place for place in places)
-    head = b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1)
-    trailer = b"trailer << /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, len(body))
-    return body + head + table + trailer
+    return pdf([Sheet(text(one, 20, 120)) for one in texts], **more)
 
 
 def test_a_scene_feeds_every_task(tmp_path: Path) -> None:
@@ -115,25 +106,168 @@ def test_pages_of_a_pdf_are_rows_with_reasons(tmp_path: Path) -> None:
     pytest.importorskip("pypdfium2", reason="PDF needs pypdfium2")
     folder = tmp_path / "in"
     folder.mkdir()
-    (folder / "good.pdf").write_bytes(pdf("A line of words that can be read", "few"))
+    (folder / "good.pdf").write_bytes(papers("A line of words that can be read", "few"))
     (folder / "bad.pdf").write_bytes(b"this is no PDF at all")
     source = {"id": "papers", "kind": "rendered", "format": "pdf", "path": str(folder), "max_quarantine": 1}
     build({"sources": [source]}, tmp_path / "out")
-    told = {row["member"]: (row["decision"], row["reason"]) for row in rows(tmp_path / "out", "decisions")}
-    assert told["good-p00001"] == ("kept", None) or told.get("good-p00000") == ("kept", None)
-    assert ("dropped", "few_characters") in told.values()
-    assert [value for name, value in told.items() if name.startswith("bad")] == [
-        ("quarantined", "undecodable")
-    ]
+    assert outcomes(tmp_path / "out") == {
+        "good-p00000": ("kept", None, None),
+        "good-p00001": ("dropped", "few_characters", "few_characters: 3 characters, fewer than 10"),
+        "bad": ("quarantined", "undecodable", "not a PDF, or damaged beyond repair"),
+    }
     assert "A line of words" in samples(tmp_path / "out")[0].text
 
 
-def test_a_folder_without_documents_is_one_sentence(tmp_path: Path) -> None:
-    """An empty folder names the source and what was looked for."""
-    (tmp_path / "in").mkdir()
-    source = {"id": "papers", "kind": "rendered", "format": "pdf", "path": str(tmp_path / "in")}
-    with pytest.raises(InputError, match="source papers: no pdf documents in"):
-        build({"sources": [source]}, tmp_path / "out")
+def outcomes(out: Path) -> dict[str, tuple[str, str | None, str | None]]:
+    """Decision, reason and detail of each page."""
+    found = rows(out, "decisions")
+    return {row["member"]: (row["decision"], row["reason"], row["detail"]) for row in found}
+
+
+def test_a_page_that_does_not_show_its_text_is_dropped(tmp_path: Path) -> None:
+    """Read back, a PDF whose fonts say other letters than they draw is a mismatch with its figure."""
+    pytest.importorskip("pypdfium2", reason="PDF needs pypdfium2")
+    pytest.importorskip("rapidocr", reason="reading back needs rapidocr")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    line = "A line of words that can be read"
+    (folder / "true.pdf").write_bytes(papers(line))
+    (folder / "false.pdf").write_bytes(papers(line, to_unicode=SHIFTED))
+    source = {"id": "papers", "kind": "rendered", "format": "pdf", "path": str(folder)}
+    build({"sources": [{**source, "render": {"readback": 1}}]}, tmp_path / "out")
+    told = outcomes(tmp_path / "out")
+    assert told["true-p00000"] == ("kept", None, None)
+    decision, reason, detail = told["false-p00000"]
+    assert (decision, reason) == ("dropped", "mismatch")
+    assert detail is not None
+    assert re.fullmatch(r"mismatch: character error rate [01]\.\d{3}, more than 0\.15", detail)
+    rates = {row["member"]: row["error_rate"] for row in rows(tmp_path / "out", "signals")}
+    assert rates["true-p00000"] < 0.05
+    assert rates["false-p00000"] > 0.5
+
+
+def test_words_and_the_whole_text_where_asked_for(tmp_path: Path) -> None:
+    """`level: word` gives a quad a word, `whole_text` a question for all of it beside."""
+    pytest.importorskip("pypdfium2", reason="PDF needs pypdfium2")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "one.pdf").write_bytes(papers("four words stand here"))
+    render = {"level": "word", "whole_text": True}
+    source = {"id": "papers", "kind": "rendered", "format": "pdf", "path": str(folder), "render": render}
+    build({"sources": [source]}, tmp_path / "out")
+    made = {one.task: one for one in samples(tmp_path / "out")}
+    phrases = [one.phrase for one in made["ocr"].turns[0].segments if isinstance(one, Phrase)]
+    assert phrases == ["four", "words", "stand", "here"]
+    assert "four words stand here" in made["vqa"].text
+
+
+def test_names_that_would_fall_together_stay_apart(tmp_path: Path) -> None:
+    """Documents whose names differ in a dot, a suffix or beyond any tar's patience are rows of their own."""
+    pytest.importorskip("pypdfium2", reason="PDF needs pypdfium2")
+    folder = tmp_path / "in"
+    names = [
+        "a.b.pdf",
+        "a_b.pdf",
+        "a/b.pdf",
+        "a__b.pdf",
+        f"{'long name ' * 20}.pdf",
+        f"{'漢字' * 40}.pdf",
+        ".pdf",
+    ]
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(papers(f"document number {number}"))
+    source = {"id": "papers", "kind": "rendered", "format": "pdf", "path": str(folder)}
+    build({"sources": [source]}, tmp_path / "out")
+    texts = sorted(one.text.split("document")[1].strip()[:8] for one in samples(tmp_path / "out"))
+    assert texts == [f"number {number}" for number in range(len(names))]
+
+
+def test_what_lies_beside_a_page_counts(tmp_path: Path) -> None:
+    """A changed style sheet renders its page anew, and only then is there anything to do."""
+    folder = tmp_path / "in"
+    for name in ("one", "two"):
+        (folder / name).mkdir(parents=True)
+        sheet = '<link rel="stylesheet" href="style.css">'
+        (folder / name / "page.html").write_text(
+            f"{sheet}<p>words that can be read</p><p class=more>and more</p>"
+        )
+        (folder / name / "style.css").write_text("p { font: 20px sans-serif }")
+    source = {"id": "web", "kind": "rendered", "format": "html", "path": str(folder)}
+    build_html({"sources": [source]}, tmp_path / "out")
+    (folder / "one" / "style.css").write_text(".more { display: none }")
+    _, heard = build({"sources": [source]}, tmp_path / "out")
+    assert heard.ran["render"] == 1
+    told = {one.text.count("and more") for one in samples(tmp_path / "out")}
+    assert told == {0, 1}
+    _, heard = build({"sources": [source]}, tmp_path / "out")
+    assert heard.ran["render"] == 0
+
+
+def build_html(recipe: dict[str, Any], out: Path) -> None:
+    """Build a recipe with HTML in it; skips where there is no browser."""
+    pytest.importorskip("playwright", reason="HTML needs playwright")
+    try:
+        build(recipe, out)
+    except InputError as error:
+        if "Chromium" in str(error):
+            pytest.skip(str(error))
+        raise
+
+
+def test_nothing_stays_of_shards_that_are_gone(tmp_path: Path) -> None:
+    """With fewer pages, or without its source, a rendered shard's tar, tables and receipts are removed."""
+    pytest.importorskip("pypdfium2", reason="PDF needs pypdfium2")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(9):
+        (folder / f"{number}.pdf").write_bytes(papers(f"document number {number}"))
+    source = {"id": "papers", "kind": "rendered", "format": "pdf", "path": str(folder)}
+    recipe = scenes(2)
+    both = {**recipe, "sources": [source, *recipe["sources"]]}
+    out = tmp_path / "out"
+    build(both, out)
+    assert {path.name for path in (out / "work" / "rendered" / "papers").iterdir()} == {
+        "pdf-00000.tar",
+        "pdf-00001.tar",
+    }
+    (folder / "8.pdf").unlink()
+    build(both, out)
+    assert [path.name for path in (out / "work" / "rendered" / "papers").iterdir()] == ["pdf-00000.tar"]
+    assert not [path for path in (out / "work").rglob("*") if "pdf-00001" in path.name]
+    build(recipe, out)
+    assert not [path for path in (out / "work").rglob("*") if "pdf-0000" in path.name]
+
+
+@pytest.mark.parametrize(
+    ("words", "seen", "sure", "rate"),
+    [
+        ("안녕하세요 여러분", "ol", 0.95, None),
+        ("안녕하세요 여러분", "scribbles", 0.6, None),
+        ("안녕하세요 여러분", "good day", 0.95, 1.0),
+        ("good day", "good day", 0.95, 0.0),
+        ("good day", "", 0.0, 1.0),
+    ],
+)
+def test_a_reader_judges_pages_in_its_own_script(
+    words: str, seen: str, sure: float, rate: float | None
+) -> None:
+    """A page in characters that the reader cannot write is not judged by what it makes of them; one that
+    shows other letters than it tells, which the reader knows well, is."""
+    pytest.importorskip("cv2", reason="pages need opencv")
+    quad = ((1.0, 1.0), (50.0, 1.0), (50.0, 15.0), (1.0, 15.0))
+
+    class Latin:
+        alphabet = frozenset("abcdefghijklmnopqrstuvwxyz ")
+
+        def read(self, pixels: Any) -> list[Found]:
+            return [Found(seen, quad, sure)] if seen else []
+
+    out = BytesIO()
+    PIL.Image.new("RGB", (60, 20), "white").save(out, "JPEG")
+    page = DocumentPage(0, out.getvalue(), 60, 20, (TextLine(words, quad),), {})
+    agreement = ReadBack(0, Latin()).agreement(page)
+    assert (None if agreement is None else agreement.error_rate) == rate
 
 
 @pytest.mark.parametrize(

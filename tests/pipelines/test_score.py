@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,8 +13,9 @@ from hypothesis import strategies as st
 from pipelines.select.cuts import histogram, places
 from schemas.errors import InputError
 from schemas.recipe import Recipe
+from tests.filters.clips import write_model
 from tests.pipelines.building import build, rows, table
-from tests.pipelines.raw import scored
+from tests.pipelines.raw import caption, scored, shard
 
 
 def recipe(path: Path, clip: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -97,8 +100,6 @@ def test_the_score_goes_into_the_index(tmp_path: Path) -> None:
     path = scored(tmp_path / "in" / "a.parquet", [0.4])
     build(recipe(path, {"min": 0.1}), tmp_path / "out")
     index = next((tmp_path / "out" / "shards").rglob("*.parquet"))
-    import pyarrow.parquet as pq
-
     assert pq.read_table(index)["clip_score"].to_pylist() == [pytest.approx(0.4)]
 
 
@@ -134,3 +135,100 @@ def test_an_unscored_source_has_no_phase_score(tmp_path: Path) -> None:
     _, heard = build(given_recipe, tmp_path / "out")
     assert "score" not in heard.phases
     assert table(tmp_path / "out", "signals").num_rows == 1
+
+
+@pytest.mark.parametrize(
+    ("columns", "name"),
+    [
+        ("coyo", "clip_similarity_vitb32"),
+        ("datacomp", "clip_b32_similarity_score"),
+        ("laion", "similarity"),
+    ],
+)
+def test_metadata_alone_goes_through_the_clip_rule(columns: str, name: str, tmp_path: Path) -> None:
+    """Metadata without pictures (kind: text), as COYO, DataComp and LAION publish it, keeps its best share."""
+    captions = {"coyo": "text", "datacomp": "text", "laion": "TEXT"}
+    records = [{captions[columns]: caption(n), "url": f"https://x.org/{n}", name: n / 20} for n in range(20)]
+    (tmp_path / "in").mkdir()
+    pq.write_table(pa.Table.from_pylist(records), tmp_path / "in" / "part.parquet")
+    source = {
+        "id": "web",
+        "path": str(tmp_path / "in"),
+        "kind": "text",
+        "columns": columns,
+        "clip_score": name,
+    }
+    build({"languages": ["en"], "sources": [source], "rules": {"clip": {"keep": 0.14}}}, tmp_path / "out")
+    assert kept(tmp_path / "out") == {"17", "18", "19"}
+    found = rows(tmp_path / "out", "scores")
+    assert {row["scorer"] for row in found} == {f"given:{name}"}
+    assert [row["clip_score"] for row in found] == pytest.approx([n / 20 for n in range(20)])
+
+
+def embedded(tmp_path: Path, **clip: Any) -> dict[str, Any]:
+    """A recipe of five pairs, two of them alike, in two languages that one scorer judges."""
+    said = {1: caption(0), 3: "花园里有一朵红色的花和一棵树"}
+    path = shard(tmp_path / "in" / "a.tar", range(5), said)
+    shard(tmp_path / "in" / "b.tar", range(1), said)
+    settings = {"scorers": {"default": {"model": "embedded"}}, **clip}
+    return {
+        "languages": ["en", "zh"],
+        "sources": [{"id": "web", "path": str(path.parent)}],
+        "clip": settings,
+        "rules": {"clip": {"min": -1}},
+    }
+
+
+def test_embeddings_are_kept_beside_the_scores(tmp_path: Path) -> None:
+    """With embeddings: true both vectors stand in work/scores as float16, and their cosine is the score."""
+    build(embedded(tmp_path, embeddings=True), tmp_path / "out")
+    found = table(tmp_path / "out", "scores")
+    assert found.schema.field("image_embedding").type == pa.list_(pa.float16())
+    images, texts = (
+        np.array(found[f"{name}_embedding"].to_pylist(), np.float32) for name in ("image", "text")
+    )
+    assert len(images) == 6
+    assert np.allclose((images * texts).sum(1), found["clip_score"].to_numpy(), atol=2e-3)
+    build(embedded(tmp_path), tmp_path / "plain")
+    assert table(tmp_path / "plain", "scores")["clip_score"].equals(found["clip_score"])
+    assert "image_embedding" not in table(tmp_path / "plain", "scores").schema.names
+
+
+def test_how_scores_are_made_does_not_move_them(tmp_path: Path) -> None:
+    """Decode threads, and languages with equal scorers of their own, change no score."""
+    build(embedded(tmp_path), tmp_path / "one")
+    alike = {"scorers": {code: {"model": "embedded"} for code in ("en", "zh")}, "decode_threads": 3}
+    build(embedded(tmp_path, **alike), tmp_path / "two")
+    assert table(tmp_path / "one", "scores").equals(table(tmp_path / "two", "scores"))
+
+
+def test_other_weights_at_the_same_place_score_again(tmp_path: Path) -> None:
+    """Scores hold while the weights do, wherever they lie; weights that changed in place score every row anew."""
+    model = write_model(tmp_path / "model")
+    wanted = embedded(tmp_path, scorers={"default": {"model": f"local-dir:{model}"}})
+    results, _ = build(wanted, tmp_path / "out")
+    assert sum(receipt["scored"] for receipt in results.scored.values()) == 6
+    before = table(tmp_path / "out", "scores")
+    moved = model.rename(tmp_path / "moved")
+    wanted["clip"]["scorers"]["default"]["model"] = f"local-dir:{moved}"
+    _, heard = build(wanted, tmp_path / "out")
+    assert heard.ran["score"] == 0
+    write_model(moved, seed=1)
+    results, heard = build(wanted, tmp_path / "out")
+    assert heard.ran["measure"] == 0
+    assert sum(receipt["scored"] for receipt in results.scored.values()) == 6
+    after = table(tmp_path / "out", "scores")
+    assert set(before["scorer"].to_pylist()).isdisjoint(after["scorer"].to_pylist())
+    assert not before["clip_score"].equals(after["clip_score"])
+
+
+def test_the_digest_of_a_recipe_is_not_of_the_scorers_place() -> None:
+    """Where weights lie, and how many threads decode, is no part of what determines the data."""
+
+    def digest(**clip: Any) -> str:
+        source = {"id": "web", "path": "x"}
+        return Recipe.model_validate({"sources": [source], "clip": clip}).digest()
+
+    here, there = ({"default": {"model": "ViT-B-32", "pretrained": path}} for path in ("a/w.pt", "b/w.pt"))
+    assert digest(scorers=here) == digest(scorers=there, decode_threads=4)
+    assert digest(scorers=here) != digest(scorers={"default": {**here["default"], "precision": "bf16"}})

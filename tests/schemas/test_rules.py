@@ -9,7 +9,7 @@ from schemas.rules import Clip, Emoji, RuleSettings
 
 ORDER = [
     "no_caption", "special_tag", "pattern", "caption_length", "script", "emoji", "language", "aspect_ratio",
-    "min_side", "blank", "orientation", "clip", "repeat", "exact", "pixels", "phash",
+    "min_side", "blank", "orientation", "text_area", "clip", "repeat", "exact", "pixels", "phash",
 ]  # fmt: skip
 
 

@@ -19,13 +19,21 @@ def text(words: str, x: float, y: float, size: float = 14, mode: int = 0) -> str
     return f"BT /F1 {size} Tf {mode} Tr {x} {y} Td ({words}) Tj ET\n"
 
 
-def pdf(sheets: Sequence[Sheet]) -> bytes:
-    """A whole PDF of these pages."""
+SHIFTED = """/CIDInit /ProcSet findresource begin 12 dict begin begincmap /CMapName /Shifted def
+1 begincodespacerange <00> <ff> endcodespacerange
+2 beginbfrange <41> <59> <0042> <61> <79> <0062> endbfrange
+endcmap CMapName currentdict /CMap defineresource pop end end"""
+"""A ToUnicode map by which each letter is said to be the next one: what is shown is not what is told."""
+
+
+def pdf(sheets: Sequence[Sheet], to_unicode: str = "") -> bytes:
+    """A whole PDF of these pages; `to_unicode` is the font's map from what is drawn to what is told."""
     kids = " ".join(f"{4 + 2 * at} 0 R" for at in range(len(sheets)))
     objects = [
         "<< /Type /Catalog /Pages 2 0 R >>",
         f"<< /Type /Pages /Kids [{kids}] /Count {len(sheets)} >>",
-        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>",
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding "
+        f"{f'/ToUnicode {4 + 2 * len(sheets)} 0 R' if to_unicode else ''} >>",
     ]
     for at, sheet in enumerate(sheets):
         box = f"/MediaBox [0 0 {sheet.width} {sheet.height}]"
@@ -34,6 +42,8 @@ def pdf(sheets: Sequence[Sheet]) -> bytes:
             f"/Resources << /Font << /F1 3 0 R >> >> {sheet.extra} >>"
         )
         objects.append(f"<< /Length {len(sheet.content)} >>\nstream\n{sheet.content}\nendstream")
+    if to_unicode:
+        objects.append(f"<< /Length {len(to_unicode)} >>\nstream\n{to_unicode}\nendstream")
     out = bytearray(b"%PDF-1.4\n")
     places = []
     for number, body in enumerate(objects, 1):

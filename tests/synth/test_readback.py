@@ -12,7 +12,8 @@ from PIL import Image
 from schemas.errors import InputError
 from schemas.sample import Quad
 from synth.page.maker import PageMaker, PageSettings
-from synth.readback import READERS, Agreement, Found, RapidReader, agree, can_read, edits, plain
+from synth.readback import Agreement, agree, can_read, edits, plain
+from synth.readers import Found, RapidReader
 
 
 def _quad(x: float, y: float, width: float, height: float = 20) -> Quad:
@@ -68,13 +69,6 @@ def test_a_box_elsewhere_or_far_too_large_does_not_cover() -> None:
 def test_kinds_of_quotes_and_spaces_do_not_matter() -> None:
     """Typesetters' quotes, full-width forms, dashes and leaders compare as their plain kin."""
     assert plain("“Ａ — b”……… ９") == plain('"A - b". 9')
-
-
-def test_an_unknown_engine_has_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without PaddleOCR the reader says what to install."""
-    monkeypatch.setitem(__import__("sys").modules, "paddleocr", None)
-    with pytest.raises(InputError, match="pip install paddleocr"):
-        READERS["paddleocr"]()
 
 
 def test_a_mild_page_is_read_back(tmp_path: Path) -> None:

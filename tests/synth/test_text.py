@@ -1,4 +1,4 @@
-"""Text comes in any encoding and is read without end."""
+"""Text is cleaned, parted and read without end."""
 
 import pytest
 from hypothesis import given
@@ -6,30 +6,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import InputError
 from synth.seeds import generator
-from synth.text import Reader, builtin, clean, decode, passages, tokens
-
-
-@pytest.mark.parametrize(
-    ("language", "encoding"),
-    [
-        ("zh", "utf-8"),
-        ("zh", "utf-8-sig"),
-        ("zh", "utf-16"),
-        ("zh", "utf-32"),
-        ("zh", "gb18030"),
-        ("fr", "cp1252"),
-    ],
-)
-def test_files_in_other_encodings_are_read(language: str, encoding: str) -> None:
-    """By mark, as UTF-8, or in the language's own old encoding, the text comes out as it was written."""
-    text = "汉字，文本。" if language == "zh" else "déjà vu, œuvre"
-    assert decode(text.encode(encoding), language) == text
-
-
-def test_bytes_in_no_encoding_are_one_clear_sentence() -> None:
-    """What reads as nothing is an error that names the encodings tried."""
-    with pytest.raises(InputError, match="utf-8, gb18030, big5"):
-        decode(b"\xff\x00\xff\xff\x80", "zh")
+from synth.text import Reader, builtin, clean, passages, tokens
 
 
 @given(st.text())

@@ -1,12 +1,22 @@
 """An HTML page is told by what a browser shows, and reaches nothing beyond its folder."""
 
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
 from schemas.errors import InputError, RowError
+from synth import chromium
 from synth.documents import DocumentPage, PageFailure
 from synth.web import WebLimits, WebRenderer
 
@@ -67,6 +77,23 @@ def test_what_is_not_shown_is_not_told(browser: WebRenderer, hidden: str) -> Non
     """Hidden, see-through, clipped and covered text is in no line; what stands around it is."""
     (page,) = _pages(browser, f"<p>before it</p>{hidden}<p>after it</p>")
     assert [line.text for line in page.lines] == ["before it", "after it"]
+
+
+def test_words_across_each_other_are_not_told(browser: WebRenderer) -> None:
+    """Where two texts lie on one place neither can be read; tight lines and superscripts stay."""
+    across = '<p style="position:absolute;top:60px;left:20px">thoughtlessness</p>'
+    across += '<p style="position:absolute;top:63px;left:110px">thoughtfulness</p>'
+    tight = '<p style="margin-top:90px;line-height:0.95;width:80px">set tight in lines</p>'
+    (page,) = _pages(browser, f"<p>before it</p>{across}{tight}<p>x<sup>2</sup> and H<sub>2</sub>O</p>")
+    assert "".join(page.text.split()) == "beforeitsettightinlinesx2andH2O"
+    assert page.left_out["overlapping"] == 2
+
+
+def test_characters_without_a_font_are_not_told(browser: WebRenderer) -> None:
+    """A word that the browser draws as boxes, for want of a font, is no text of the page."""
+    (page,) = _pages(browser, "<p>before \U0001e2c0\U0001e2c1 after</p>")
+    assert page.text == "before after"
+    assert page.left_out["without_font"] == 1
 
 
 def test_a_long_document_is_cut_between_lines(browser: WebRenderer) -> None:
@@ -148,6 +175,163 @@ def test_a_document_that_takes_too_long_is_given_up(browser: WebRenderer) -> Non
     assert caught.value.kind == "deadline"
     (page,) = _pages(browser, "<p>next document</p>")
     assert page.text == "next document"
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.02, 0.05, 0.08])
+def test_a_browser_killed_while_it_opens_a_page(browser: WebRenderer, delay: float) -> None:
+    """Whenever Chromium is killed, the document is a row error or was through, and the next one is served."""
+    _pages(browser, "<p>warm</p>")
+    assert browser._chromium is not None
+    killed = threading.Timer(delay, os.killpg, (browser._chromium._process.pid, signal.SIGKILL))
+    killed.start()
+    start = time.monotonic()
+    with contextlib.suppress(RowError):
+        list(browser.pages(b"<p>doomed</p>"))
+    killed.join()
+    assert time.monotonic() - start < 25
+    (page,) = _pages(browser, "<p>next document</p>")
+    assert page.text == "next document"
+
+
+def test_a_driver_that_hangs_is_ended(browser: WebRenderer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where playwright's process no longer passes anything on, it goes after its browser, and both come anew."""
+    monkeypatch.setattr(chromium, "_GRACE", 1.0)
+    _pages(browser, "<p>warm</p>")
+    assert browser._driver is not None
+    for process in browser._driver._processes:
+        os.kill(process, signal.SIGSTOP)
+    patient = browser.limits
+    browser.limits = replace(patient, seconds=0.5)
+    try:
+        with pytest.raises(RowError) as caught:
+            list(browser.pages(b"<p>doomed</p>"))
+    finally:
+        browser.limits = patient
+    assert caught.value.kind == "deadline"
+    (page,) = _pages(browser, "<p>next document</p>")
+    assert page.text == "next document"
+
+
+RENDER_AND_WAIT = """
+import sys, time
+from synth.web import WebRenderer
+renderer = WebRenderer()
+list(renderer.pages(b"<p>words</p>"))
+print(renderer._chromium._process.pid, renderer._chromium._profile.name, flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_killed_process_leaves_no_browser_behind(browser: WebRenderer) -> None:
+    """SIGKILL of the process that renders ends its Chromium too, and its profile is removed."""
+    process = subprocess.Popen([sys.executable, "-c", RENDER_AND_WAIT], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    leader, profile = process.stdout.readline().split()
+    assert _session(int(leader))
+    process.kill()
+    process.communicate()
+    until = time.monotonic() + 20
+    while time.monotonic() < until and (_session(int(leader)) or Path(profile).exists()):
+        time.sleep(0.1)
+    assert not _session(int(leader))
+    assert not Path(profile).exists()
+
+
+def _session(leader: int) -> list[str]:
+    """The processes of a session."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, IndexError):
+            if int((folder / "stat").read_text().rpartition(")")[2].split()[3]) == leader:
+                found.append(folder.name)
+    return found
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, list[str]]]:
+    """The address of an HTTP server on loopback, and the paths that it was asked for."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=listening.serve_forever)
+    thread.start()
+    yield f"127.0.0.1:{listening.server_port}", asked
+    listening.shutdown()
+    thread.join()
+    listening.server_close()
+
+
+def test_no_request_reaches_the_network(browser: WebRenderer, server: tuple[str, list[str]]) -> None:
+    """A server on loopback hears nothing of a page that names it in every way a page can."""
+    address, asked = server
+    with urlopen(f"http://{address}/alive"):
+        assert asked == ["/alive"]
+    at = f"http://{address}/"
+    tags = (
+        f'<img src="{at}1"><img srcset="{at}2 2x"><link rel="stylesheet" href="{at}3"><script src="{at}4"></script>'
+        f'<iframe src="{at}5"></iframe><object data="{at}6"></object><embed src="{at}7"><video src="{at}8"></video>'
+        f'<style>@import "{at}9"; @font-face {{ font-family: x; src: url({at}10) }} p {{ font-family: x; '
+        f'background: url({at}11) }}</style><link rel="preload" as="image" href="{at}12">'
+        f'<link rel="prefetch" href="{at}13"><link rel="preconnect" href="{at}"><link rel="dns-prefetch" href="{at}">'
+        f'<link rel="icon" href="{at}14"><meta http-equiv="refresh" content="0;url={at}15">'
+        f"<script>fetch('{at}16'); new WebSocket('ws://{address}/17')</script>"
+        f'<audio autoplay src="{at}18"></audio><input type="image" src="{at}19"><body background="{at}20">'
+        f'<svg><image href="{at}21"/><use href="{at}22#x"/></svg><link rel="manifest" href="{at}23">'
+    )
+    assert "still here" in _pages(browser, f"<p>still here</p>{tags}")[0].text
+    assert asked == ["/alive"]
+
+
+def test_a_frame_shows_no_file_of_the_machine(browser: WebRenderer) -> None:
+    """A frame on /etc/passwd is as empty to the eye as one on nothing, in text and picture alike."""
+    known = Path("/etc/passwd").read_text().split(":")[0]
+    frame = '<p>before</p><iframe width="500" height="200" src="{}"></iframe>'
+    (trapped,) = _pages(browser, frame.format("file:///etc/passwd"))
+    (empty,) = _pages(browser, frame.format("about:blank"))
+    assert known not in trapped.text
+    assert trapped == empty
+
+
+def test_scripts_do_not_run(browser: WebRenderer) -> None:
+    """A page that a script would make longer at each scroll stays as it was written; so do its handlers."""
+    more = "document.body.insertAdjacentHTML('beforeend', '<p>more</p>'.repeat(100))"
+    body = (
+        f"<p>all there is</p><script>onscroll = onload = () => {{ {more} }}; setInterval(onscroll, 1)</script>"
+        f'<img src="nothing.png" onerror="{more}" onload="{more}"><svg onload="{more}"></svg>'
+    )
+    (page,) = _pages(browser, body)
+    assert page.text == "all there is"
+
+
+def test_fifty_megabytes_are_refused_at_once() -> None:
+    """By the usual limits a file of 50 MB is no document; no browser is started for it."""
+    try:
+        renderer = WebRenderer()
+    except InputError as error:
+        pytest.skip(str(error))
+    with renderer, pytest.raises(RowError) as caught:
+        list(renderer.pages(b"<p>words</p>" * (50_000_000 // 12)))
+    assert caught.value.kind == "too_large"
+    assert renderer._chromium is None
+
+
+@pytest.mark.parametrize(
+    "target", ["/", "#", "?again", "index.html", "http://page.invalid/", "data:text/html,gone"]
+)
+def test_endless_refreshes_go_nowhere(browser: WebRenderer, tmp_path: Path, target: str) -> None:
+    """A page that sends the browser to itself again and again is told once, as it stands."""
+    (tmp_path / "index.html").write_text("<p>another</p>")
+    refresh = f'<meta http-equiv="refresh" content="0;url={target}">'
+    (page,) = _pages(browser, f"{refresh}<p>still here</p>", tmp_path)
+    assert page.text == "still here"
 
 
 def test_a_machine_without_chromium_has_a_remedy() -> None:

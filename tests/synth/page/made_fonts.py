@@ -19,15 +19,25 @@ def glyph(points: tuple[tuple[int, int], ...] = ()) -> Any:
     return pen.glyph()
 
 
-def font(path: Path, *, name: str = "Test", weight: int = 400, blank: str = "", tofu: str = "") -> Path:
-    """A font of the letters a to z and space; `blank` letters show nothing, `tofu` ones the missing box."""
+def font(
+    path: Path,
+    *,
+    name: str = "Test",
+    version: str = "1.5",
+    weight: int = 400,
+    blank: str = "",
+    tofu: str = "",
+    alike: str = "",
+) -> Path:
+    """A font of the letters a to z and space; `blank` letters show nothing, `tofu` ones the missing box,
+    `alike` ones another box."""
     letters = "abcdefghijklmnopqrstuvwxyz"
     missing = glyph(((50, 0), (50, 800), (450, 800), (450, 0)))
     shapes = {
         letter: glyph(((100, 0), (100 + 9 * at, 700), (400, 700 - 11 * at), (350, 0)))
         for at, letter in enumerate(letters)
     }
-    shapes |= dict.fromkeys(blank, glyph()) | dict.fromkeys(tofu, missing)
+    shapes |= dict.fromkeys(blank, glyph()) | dict.fromkeys(tofu, missing) | dict.fromkeys(alike, glyph(BOX))
     glyphs = {".notdef": missing, "space": glyph(), **shapes}
     builder = FontBuilder(1000, isTTF=True)
     builder.setupGlyphOrder(list(glyphs))
@@ -35,7 +45,8 @@ def font(path: Path, *, name: str = "Test", weight: int = 400, blank: str = "", 
     builder.setupGlyf(glyphs)
     builder.setupHorizontalMetrics(dict.fromkeys(glyphs, (500, 0)))
     builder.setupHorizontalHeader(ascent=800, descent=-200)
-    builder.setupNameTable({"familyName": name, "styleName": "Regular", "fullName": name, "version": "1.5"})
+    names = {"familyName": name, "styleName": "Regular", "fullName": name, "version": version}
+    builder.setupNameTable(names)
     builder.setupOS2(usWeightClass=weight)
     builder.setupPost()
     builder.save(path)

@@ -68,5 +68,31 @@ def test_no_font_for_a_script_is_one_clear_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no folder"):
         fonts.find(tmp_path / "missing")
     font(tmp_path / "latin.ttf")
-    with pytest.raises(InputError, match=r"zh.*fonts-noto-cjk"):
-        fonts.find(tmp_path).for_text("清晨六点", "zh")
+    for text, language, said in (
+        ("清晨六点", "zh", "write Han, the script of language zh: apt-get install fonts-noto-cjk"),
+        ("Χαίρετε", "el", "write Greek, the script of language el: apt-get install fonts-dejavu"),
+        ("สวัสดี", "th", "write Thai, the script of language th: apt-get install fonts-noto-core"),
+    ):
+        with pytest.raises(InputError, match=said):
+            fonts.find(tmp_path).for_text(text, language)
+
+
+def test_a_font_of_boxes_is_no_font(tmp_path: Path) -> None:
+    """A font whose letters are all empty, all the box for missing ones, or all one shape writes nothing."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    for name in ("blank", "tofu", "alike"):
+        (tmp_path / name).mkdir()
+    font(tmp_path / "blank" / "liar.ttf", blank=letters)
+    font(tmp_path / "tofu" / "liar.ttf", tofu=letters)
+    font(tmp_path / "alike" / "liar.ttf", alike=letters)
+    for name in ("blank", "tofu", "alike"):
+        with pytest.raises(InputError, match="none of 1 fonts can write Latin"):
+            fonts.find(tmp_path / name).for_text("the quick brown fox jumps", "en")
+
+
+def test_letters_that_share_a_shape_are_not_drawn(tmp_path: Path) -> None:
+    """Where some letters are one box that is not the font's own, those are not covered, the others are."""
+    font(tmp_path / "liar.ttf", alike="vwxyz")
+    (face,) = fonts.find(tmp_path).for_text("abcdefghijklmnopqrstuvwxyz", "en")
+    assert face.covers("quick")
+    assert not any(face.covers(letter) for letter in "vwxyz")

@@ -198,3 +198,15 @@ def test_vertical_lines_are_columns_from_the_right(system: fonts.Fonts) -> None:
         (left, top), _, (right, bottom), _ = line.quad
         assert bottom - top > right - left
     assert long[0].quad[0][0] > long[-1].quad[0][0]
+
+
+def test_only_pictures_lie_behind(make: Make) -> None:
+    """What Pillow would hand to another program (EPS), and damaged pictures, leave the drawn background."""
+    maker = make()
+    plain = maker.page(1)
+    for data in (
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        b"\x89PNG\r\n\x1a\n" + bytes(40),
+        b"BM" + bytes(60),
+    ):
+        assert PageMaker(maker.settings, LATIN, [data]).page(1) == plain

@@ -1,0 +1,42 @@
+"""Pages read back by an OCR: a share of them, drawn by name, so that every engine reads the same ones."""
+
+import hashlib
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pipelines.picture_text import models_of
+
+
+class ReadBack:
+    """Reads pages of one recipe with `reader`, or with those named, each loaded with the first page it reads."""
+
+    def __init__(self, seed: int, reader: Any = None) -> None:
+        self._seed = seed
+        self._reader = reader
+        self._loaded: dict[tuple[str, str | None], Any] = {}
+
+    def is_drawn(self, source: str, member: str, share: float) -> bool:
+        """Whether the page of that name is among the share."""
+        name = f"{self._seed}:readback:{source}:{member}"
+        drawn = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8)
+        return int.from_bytes(drawn.digest(), "little") < share * 2**64
+
+    def agreement(self, page: Any, name: str = "rapidocr", models: str | None = None) -> Any:
+        """How far what is read agrees with what the page tells (synth.readback.Agreement).
+
+        None for a page in a script that the reader does not have: it is no judge of it.
+        """
+        from synth.readback import agree, is_judge
+        from synth.readers import open_reader
+
+        reader = self._reader or self._loaded.get((name, models))
+        if reader is None:
+            reader = self._loaded[(name, models)] = open_reader(name, models_of(models))
+        pixels = np.asarray(Image.open(BytesIO(page.image)).convert("RGB"))
+        found = reader.read(pixels)
+        if not is_judge(reader, page.text, found):
+            return None
+        return agree([(line.text, line.quad) for line in page.lines], found)
