@@ -18,8 +18,12 @@ Show = Callable[[Member, int], NDArray[np.uint8] | None]
 class Collator:
     """Fills the rows of one batch; pictures are decoded here, once for all samples that share them."""
 
-    def __init__(self, length: int, side: int, padding: int, isolate: bool = True) -> None:
+    def __init__(
+        self, length: int, side: int, padding: int, isolate: bool = True, blind: bool = False
+    ) -> None:
         self.length, self.side, self.padding, self.isolate = length, side, padding, isolate
+        # pictures keep their places in the text, but nothing is shown there
+        self.blind = blind
 
     def batch(self, bins: Sequence[Bin[Group]], show: Show, fixed: bool = True) -> Batch:
         """The bins as rows of `length` tokens, or of the longest bin's where not `fixed`."""
@@ -31,6 +35,8 @@ class Collator:
         for number, (row, one) in enumerate(zip(rows, bins, strict=True)):
             for group in one.contents:
                 for member, place, start in row.add(group):
+                    if self.blind:
+                        continue
                     picture = show(member, place)
                     if picture is None:
                         picture = np.zeros((3, self.side, self.side), np.uint8)

@@ -29,16 +29,12 @@ class Encoded:
         return len(self.ids)
 
 
-def encode(
-    sample: Sample, tokenizer: TagTokenizer, queries: int, style: Style, blind: bool = False
-) -> Encoded:
-    """The tokens of `sample` as `style` words it; `blind` leaves the pictures out.
+def encode(sample: Sample, tokenizer: TagTokenizer, queries: int, style: Style) -> Encoded:
+    """The tokens of `sample` as `style` words it.
 
     MarkupError where the sample does not fit its task's template.
     """
     pieces = render(sample, style).pieces
-    if blind:
-        pieces = tuple(piece for piece in pieces if piece.kind != "image")
     return encode_pieces(pieces, tokenizer, queries, key=sample.key, task=sample.task)
 
 

@@ -126,7 +126,7 @@ class PackedStream:
         rows = np.array([one.rows for one in feed.strata], np.int64)
         draws = Draws(rows, feed.weights(), feed.seed, feed.endless)
         self._deal = Deal(draws, consumer, consumers)
-        self._collator = Collator(feed.length, feed.side, tokenizer.end, feed.isolate)
+        self._collator = Collator(feed.length, feed.side, tokenizer.end, feed.isolate, feed.blind)
         self._pool: list[_Waiting] = []
         self._round = 0
         self._emitted = 0
@@ -202,7 +202,7 @@ class PackedStream:
                 f"{shard.path}, row {number}: {len(row.pictures)} pictures, not {len(sample.images)}"
             )
         try:
-            encoded = encode(sample, self._tokenizer, self.feed.queries, self.feed.style, self.feed.blind)
+            encoded = encode(sample, self._tokenizer, self.feed.queries, self.feed.style)
         except MarkupError as error:
             return self._drop("markup", f"{shard.path}, row {number}, {sample.key}: {error}")
         if len(encoded) > self.feed.length:

@@ -77,7 +77,7 @@ def _shape(scene: Scene, language: str, rng: random.Random) -> Iterator[Asked]:
     for item in scene.objects:
         if colours.count(item.colour) == 1:
             colour, shape = _COLOURS[language][item.colour], _SHAPES[language][item.shape]
-            asked = {"en": f"What shape is the {colour} object?", "zh": f"{colour}的物体是什么形状？"}
+            asked = {"en": f"What shape is the {colour} object?", "zh": f"{colour}物体是什么形状？"}
             yield Asked("shape", asked[language], shape)
 
 
