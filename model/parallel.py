@@ -31,10 +31,8 @@ def device_of(wanted: str, local_rank: int = 0) -> torch.device:
 
 
 def halves(precision: str, device: torch.device) -> bool:
-    """Whether autocast to bf16 is meant: `auto` says so on GPUs, and on CPUs with matrix units for it (AMX)."""
-    if precision != "auto":
-        return precision == "bf16"
-    return device.type == "cuda" or bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+    """Whether autocast to bf16 is meant: `auto` means it on GPUs alone."""
+    return precision == "bf16" or (precision == "auto" and device.type == "cuda")
 
 
 @contextmanager

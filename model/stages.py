@@ -12,9 +12,13 @@ from model.qwen_vl import PARTS, QwenVL
 from schemas.errors import RecipeError
 from schemas.markup import STAGE1, STAGE2, Style
 
-Stage = Literal["language", "1", "2", "3"]
 STAGES: Final = ("1", "2", "3")
-"""The paper's stages; `language` is one before them, for a language model that starts from nothing."""
+"""The paper's stages."""
+
+FIRST: Final = ("language", "sight")
+"""Stages before them, for a language model that starts from nothing: words, then easy pictures."""
+
+ORDER: Final = (*FIRST, *STAGES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +68,19 @@ class StageConfig:
     @property
     def title(self) -> str:
         """The name of the stage's folder and of its part of metrics.json."""
-        return self.name if self.name == "language" else f"stage{self.name}"
+        return title(self.name)
+
+
+def title(name: str) -> str:
+    """The name of a stage's folder and of its part of metrics.json."""
+    return name if name in FIRST else f"stage{name}"
 
 
 _PAPER: Final[dict[str, dict[str, Any]]] = {
     # all words of the corpus, unseen: a language model that knows nothing cannot be spoken to by pictures
     "language": {"trains": ("language",), "tasks": KNOWN_TASKS, "blind": True},
+    # plain questions on plain pictures, which cannot be answered unseen: where all begins at once, none begins
+    "sight": {"trains": PARTS, "tasks": ("vqa", "grounded_caption")},
     "1": {"trains": ("vision", "adapter"), "tasks": ("caption",), "style": STAGE1},
     "2": {"trains": PARTS, "tasks": tuple(task for task in KNOWN_TASKS if task != "chat")},
     "3": {"trains": ("adapter", "language"), "tasks": ("chat",)},

@@ -10,25 +10,27 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from model import checkpoint, convert, flops, journal, optim, parallel, saved, shards
+from model import checkpoint, convert, flops, journal, optim, parallel, saved, shards, start
 from model import tokenizer as tokenizers
 from model.batch import Batch
 from model.config import ModelConfig, preset, preset_document
 from model.loader import Feed, Loader, require_known
 from model.metrics_file import merge_metrics
 from model.qwen_vl import QwenVL, build
-from model.stages import STAGES, StageConfig, set_trained, stage_config
+from model.stages import ORDER, STAGES, StageConfig, set_trained, stage_config, title
 from model.store import Store
 from model.tokenizer import TagTokenizer
 from schemas.errors import InputError, RecipeError, VlcorpusError
 
 _VOCABULARY_SAMPLES = 20_000
+
+Say = Callable[[str], None]
 
 
 class LossError(VlcorpusError):
@@ -37,7 +39,7 @@ class LossError(VlcorpusError):
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """A training run. `stages`: any of language, 1, 2, 3, in this order.
+    """A training run. `stages`: any of language, sight, 1, 2, 3, in this order.
 
     `init`: where to start instead of at random: `vision` (an open_clip checkpoint), `language` (a Hugging
     Face folder), `model` (a folder of ours, or Qwen-VL's published one), `tokenizer` (a folder of ours, or
@@ -92,13 +94,18 @@ def run(config: TrainConfig, rank: int = 0, world: int = 1, local_rank: int | No
 
 
 def stages_for(config: TrainConfig) -> tuple[str, ...]:
-    """The stages that `all` stands for: the paper's that the corpus has samples for, and before them `language`
-    where the language model would start at random.
+    """The stages that `all` stands for: the paper's that the corpus has samples for, and before them, where the
+    language model would start at random, `language`, and `sight` where the corpus holds what it reads.
     """
     store = Store(config.corpus, config.storage_options)
-    there = {one.task for one in shards.find(store, config.split)}
+    strata = shards.find(store, config.split)
+    there = {one.task for one in strata}
     fitting = [name for name in STAGES if there & set(_stage_config(config, name).tasks)]
-    first = [] if {"language", "model"} & config.init.keys() else ["language"]
+    first: list[str] = []
+    if not {"language", "model"} & config.init.keys():
+        easy = preset_document(config.preset).get("stages", {}).get("sight", {}).get("mixture", {})
+        holds = easy and easy.keys() <= {one.name for one in strata}
+        first = ["language", "sight"] if holds else ["language"]
     return (*first, *fitting)
 
 
@@ -189,23 +196,43 @@ def _stage(place: _Place, stage: StageConfig, tokenizer: TagTokenizer) -> dict[s
     return metrics
 
 
-def _start(place: _Place, stage: StageConfig, say: Callable[[str], None]) -> QwenVL:
+def _start(place: _Place, stage: StageConfig, feed: Feed, tokenizer: TagTokenizer, say: Say) -> QwenVL:
     """The model that a stage starts from: the stage before it, else what `init` names, else at random."""
-    order = ("language", *STAGES)
-    for earlier in reversed(order[: order.index(stage.name)]):
-        title = earlier if earlier == "language" else f"stage{earlier}"
-        folder = place.config.folder / title
-        if (folder / "config.json").is_file():
-            model = build(place.model, place.config.seed)
-            saved.load_weights(model, saved.read_weights(folder / saved.WEIGHTS), str(folder))
-            say(f"{stage.title} starts from {folder}")
-            return model
     model = build(place.model, place.config.seed)
-    for part, path in sorted(place.config.init.items()):
-        if part != "tokenizer":
-            convert.load_part(model, part, Path(path))
-            say(f"{stage.title} starts with {part} from {path}")
+    earlier = [one for one in ORDER[: ORDER.index(stage.name)] if _is_done(place, one)]
+    if earlier:
+        folder = place.config.folder / title(earlier[-1])
+        saved.load_weights(model, saved.read_weights(folder / saved.WEIGHTS), str(folder))
+        say(f"{stage.title} starts from {folder}")
+    else:
+        for part, path in sorted(place.config.init.items()):
+            if part != "tokenizer":
+                convert.load_part(model, part, Path(path))
+                say(f"{stage.title} starts with {part} from {path}")
+    sees_first = not stage.blind and not set(earlier) - {"language"}
+    if sees_first and "vision" in place.config.init and "model" not in place.config.init:
+        _adapt(model, Path(place.config.init["vision"]), feed, tokenizer)
     return model
+
+
+def _is_done(place: _Place, name: str) -> bool:
+    return (place.config.folder / title(name) / "config.json").is_file()
+
+
+def _adapt(model: QwenVL, clip: Path, feed: Feed, tokenizer: TagTokenizer) -> None:
+    """The adapter's first weights beside the encoder of a CLIP, the same on every rank."""
+    projection = start.shared_space(clip)
+    if projection is None:
+        return
+    start.align(model.adapter, projection)
+    pixels: list[torch.Tensor] = []
+    for batch in Loader(replace(feed, endless=False), tokenizer):
+        pixels.append(batch.pixels)
+        if sum(map(len, pixels)) >= start.PICTURES:
+            break
+    if pixels:
+        words: Any = model.language.get_input_embeddings().weight
+        start.centre(model, torch.cat(pixels)[: start.PICTURES], words[tokenizer.pad])
 
 
 class _Trainer:
@@ -226,8 +253,9 @@ class _Trainer:
                 f"context {shape.language.context} and patch {shape.vision.patch}"
             )
         self.accumulate = stage.batch // per_step
-        self.loader = Loader(self._feed(), tokenizer, place.rank, place.world, place.config.workers)
-        self.model = _start(place, stage, self._say).to(place.device).train()
+        feed = self._feed()
+        self.loader = Loader(feed, tokenizer, place.rank, place.world, place.config.workers)
+        self.model = _start(place, stage, feed, tokenizer, self._say).to(place.device).train()
         set_trained(self.model, stage.trains)
         if place.config.recompute:
             self.model.checkpoint_activations()

@@ -62,14 +62,13 @@ def judge(first: Training, second: str, held_out: str | None, seeds: int, limit:
 
 
 def _config(asked: Training) -> Any:
-    from model.stages import STAGES
+    from model.stages import ORDER
     from model.train import TrainConfig, stages_for
 
-    names = ("language", *STAGES)
     stages = () if asked.stage == "all" else tuple(asked.stage.split(","))
-    unknown = [name for name in stages if name not in names]
+    unknown = [name for name in stages if name not in ORDER]
     if unknown:
-        raise InputError(f"there is no stage {unknown[0]!r}: give all, or of {', '.join(names)}")
+        raise InputError(f"there is no stage {unknown[0]!r}: give all, or of {', '.join(ORDER)}")
     config = TrainConfig(
         corpus=corpus_of(asked.corpus),
         out=asked.out,
