@@ -1,6 +1,7 @@
 """The commands train, eval and chat: from the command line to the bundled model."""
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -34,9 +35,13 @@ def train(asked: Training) -> None:
     config = _config(asked)
     # torchrun starts this command once a rank
     rank, world, local_rank = ranks()
+    began = time.perf_counter()
     run(config, rank, world, local_rank)
     if rank == 0:
-        print(f"trained: {config.folder} (metrics.json has the figures of each stage)")
+        minutes, seconds = divmod(round(time.perf_counter() - began), 60)
+        print(
+            f"trained in {minutes} min {seconds} s: {config.folder} (metrics.json has the figures of each stage)"
+        )
 
 
 def judge(first: Training, second: str, held_out: str | None, seeds: int, limit: int) -> None:

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 WIDTH: Final = 560
 HEIGHT: Final = 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 24, 28
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 24, 24, 28
 _INK: Final = (40, 40, 44)
 _GRID: Final = (224, 224, 228)
 _LINES: Final = (("pictures", (35, 85, 215)), ("regions", (200, 60, 40)))

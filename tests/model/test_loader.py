@@ -149,12 +149,16 @@ def test_several_questions_share_a_picture(tmp_path: Path) -> None:
 
 
 def test_blind(tmp_path: Path) -> None:
-    """A blind feed has the words and no picture."""
+    """A blind feed has the words as they stand beside pictures, and shows none."""
     corpus(tmp_path, {"caption": 20})
-    for batch in Loader(feed(tmp_path, endless=False, blind=True), tokenizer()):
-        assert len(batch.pixels) == 0
-        assert batch.supervised > 0
-        assert not (batch.input_ids == tokenizer().pad).any()
+    seeing = list(Loader(feed(tmp_path, endless=False), tokenizer()))
+    unseeing = list(Loader(feed(tmp_path, endless=False, blind=True), tokenizer()))
+    for batch, other in zip(seeing, unseeing, strict=True):
+        assert len(batch.pixels) == len(batch.places) > 0
+        assert len(other.pixels) == len(other.places) == 0
+        assert other.supervised > 0
+        assert (batch.input_ids == other.input_ids).all()
+        assert (batch.targets == other.targets).all()
 
 
 def test_loss_where_the_sample_says(tmp_path: Path) -> None:
