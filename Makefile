@@ -65,6 +65,7 @@ judge: install
 
 chaos: install
 	@$(BIN)/python -m tests.chaos
+	@$(BIN)/pytest -m long
 
 bench: install
 	@$(BIN)/python -m benchmarks.measure

@@ -109,7 +109,9 @@ def check(corpus: Path, wanted: Path) -> None:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way", ["two_workers", *(pytest.param(way, marks=pytest.mark.long) for way in ("ray", "beam"))]
+)
 def test_every_engine(recipe: Path, one_worker: Path, tmp_path: Path, way: str) -> None:
     """Two local workers, Ray and Beam write what one local worker wrote; a second run renders nothing."""
     if way in ("ray", "beam"):
@@ -120,6 +122,7 @@ def test_every_engine(recipe: Path, one_worker: Path, tmp_path: Path, way: str) 
     assert ran(tmp_path / way)["render"] == 0
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_killed_while_it_renders(recipe: Path, one_worker: Path, tmp_path: Path) -> None:
     """After kills of the driver, its group and a worker within phase render the corpus is the same."""
