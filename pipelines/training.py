@@ -89,7 +89,7 @@ def _config(asked: Training) -> Any:
 
 
 def _init(asked: Training) -> dict[str, str]:
-    """Where each part starts: as asked for (`none`: at random), else as the preset has it.
+    """Where each part starts: as asked for (`none`: all at random), else as the preset has it.
 
     `embedded` is the image tower of the CLIP that comes with the package.
     """
@@ -102,7 +102,9 @@ def _init(asked: Training) -> dict[str, str]:
     wrong = [part + sign + value for part, sign, value in pairs if not (part and value)]
     if wrong:
         raise InputError(f"--init takes PART=PATH or none, not {wrong[0]!r}: for example vision=embedded")
-    given = {part: value for part, _, value in pairs} or preset_document(asked.preset).get("init", {})
+    given = {part: value for part, _, value in pairs}
+    if "model" not in given:  # a whole model brings its own parts
+        given = {**preset_document(asked.preset).get("init", {}), **given}
     return {part: str(FOLDER) if value == "embedded" else str(value) for part, value in given.items()}
 
 

@@ -108,7 +108,7 @@ class Chaos:
                 break
         if begun:
             time.sleep(delay)
-            self._kill(process, deed)
+            kill(process, deed, self.hand)
             self.kills[f"{deed} in {phase}"] += 1
         else:
             self.fruitless += 1
@@ -125,17 +125,17 @@ class Chaos:
                 if self.hand.random() < 0.7:
                     receipt.unlink()
 
-    def _kill(self, process: "subprocess.Popen[str]", deed: str) -> None:
+
+def kill(process: "subprocess.Popen[str]", deed: str, hand: random.Random) -> None:
+    """SIGKILL to the driver, to its whole group, or to one of its isolated workers."""
+    # it may have ended meanwhile
+    with suppress(ProcessLookupError):
         if deed == "group":
             os.killpg(process.pid, signal.SIGKILL)
         elif deed == "driver":
             process.kill()
-        else:
-            children = workers_below(process.pid)
-            # it may have ended meanwhile
-            with suppress(ProcessLookupError):
-                if children:
-                    os.kill(self.hand.choice(children), signal.SIGKILL)
+        elif children := workers_below(process.pid):
+            os.kill(hand.choice(children), signal.SIGKILL)
 
 
 def workers_below(pid: int) -> list[int]:

@@ -1,8 +1,6 @@
 """Pages that are made, and pages of documents: the same bytes on every engine, and after any kill."""
 
-import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -14,7 +12,7 @@ import yaml
 from PIL import Image
 
 from schemas.errors import InputError
-from tests.chaos import workers_below
+from tests.chaos import kill
 from tests.pipelines.crawls import build, decisions, environment, litter, manifest, ran, vlcorpus
 from tests.synth.made_pdf import SHIFTED, Sheet, pdf, text
 
@@ -131,7 +129,7 @@ def test_killed_while_it_renders(recipe: Path, one_worker: Path, tmp_path: Path)
     before = _browsers()
     hits = 0
     for deed in ("group", "driver", "worker", "group"):
-        hits += _disturbed(recipe, corpus, deed, 1 + 3 * hand.random())
+        hits += _disturbed(recipe, corpus, deed, hand)
     assert hits >= 3
     build(recipe, "--out", corpus, "--workers", "2")
     check(corpus, one_worker)
@@ -141,7 +139,7 @@ def test_killed_while_it_renders(recipe: Path, one_worker: Path, tmp_path: Path)
     assert not _browsers() - before, "a browser outlived the worker that used it"
 
 
-def _disturbed(recipe: Path, corpus: Path, deed: str, delay: float) -> bool:
+def _disturbed(recipe: Path, corpus: Path, deed: str, hand: random.Random) -> bool:
     """Start a build and do the deed some seconds into its rendering; whether it came in time."""
     command = [
         sys.executable,
@@ -166,25 +164,14 @@ def _disturbed(recipe: Path, corpus: Path, deed: str, delay: float) -> bool:
     hit = False
     for line in process.stderr:
         if line.startswith("render: "):
-            time.sleep(delay)
+            time.sleep(1 + 3 * hand.random())
             hit = process.poll() is None and not list((corpus / "work" / "signals").rglob("*.parquet"))
-            _kill(process, deed)
+            kill(process, deed, hand)
             break
     process.communicate(timeout=600)
     if deed == "worker":
         assert process.returncode == 0
     return hit
-
-
-def _kill(process: "subprocess.Popen[str]", deed: str) -> None:
-    with suppress(ProcessLookupError):
-        if deed == "group":
-            os.killpg(process.pid, signal.SIGKILL)
-        elif deed == "driver":
-            process.kill()
-        else:
-            for worker in workers_below(process.pid)[:1]:
-                os.kill(worker, signal.SIGKILL)
 
 
 def _browsers() -> set[str]:
