@@ -32,7 +32,7 @@ def bare(config: TrainConfig, name: str, device: torch.device, tokenizer: tokeni
     strata = shards.find(store, "train", stage.tasks)
     feed = Feed(
         store, strata, length=stage.length, micro=stage.micro, side=stage.side, queries=shape.adapter.queries,
-        fixed=config.compile, style=stage.style, blind=stage.blind,
+        fixed=config.compile, style=stage.style, blind=stage.pictures == "told",
     )  # fmt: skip
     per_step = stage.batch // stage.micro
     batches = iter(Loader(feed, tokenizer))

@@ -17,7 +17,8 @@ class Batch:
 
     `targets[b, t]` is the token to be told at t, already shifted. Samples of one picture share a `group`;
     its `part` 0 is what they have in common and k its k-th sample. `places[p]` is the row and the first
-    token of picture p's span. `plain`: attention is causal alone, no sample is kept from another.
+    token of picture p's span, `names[p]` its SHA-256; there are no `pixels` where pictures are not shown.
+    `plain`: attention is causal alone, no sample is kept from another.
     """
 
     input_ids: Tensor  # (B, T) int64
@@ -30,6 +31,7 @@ class Batch:
     plain: bool
     keys: tuple[tuple[str, ...], ...]
     tasks: tuple[str, ...]
+    names: tuple[str, ...] = ()
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on `device`."""

@@ -32,9 +32,12 @@ class Collator:
         rows = [_Row(length, self.padding, self.isolate) for _ in bins]
         pictures: list[NDArray[np.uint8]] = []
         places: list[tuple[int, int]] = []
+        names: list[str] = []
         for number, (row, one) in enumerate(zip(rows, bins, strict=True)):
             for group in one.contents:
                 for member, place, start in row.add(group):
+                    places.append((number, start))
+                    names.append(member.pictures[place] if place < len(member.pictures) else "")
                     if self.blind:
                         continue
                     picture = show(member, place)
@@ -42,7 +45,6 @@ class Collator:
                         picture = np.zeros((3, self.side, self.side), np.uint8)
                         row.silence()
                     pictures.append(picture)
-                    places.append((number, start))
         empty = np.zeros((0, 3, self.side, self.side), np.uint8)
         return Batch(
             input_ids=_stacked([row.ids for row in rows]),
@@ -55,6 +57,7 @@ class Collator:
             plain=not self.isolate or all(len(row.keys) <= 1 for row in rows),
             keys=tuple(tuple(row.keys) for row in rows),
             tasks=tuple(one.contents[0].members[0].encoded.task for one in bins),
+            names=tuple(names),
         )
 
 

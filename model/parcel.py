@@ -23,6 +23,7 @@ class Parcel:
     plain: bool
     keys: tuple[tuple[str, ...], ...]
     tasks: tuple[str, ...]
+    names: tuple[str, ...]
 
 
 def wrapped(batch: Batch) -> Parcel:
@@ -36,7 +37,7 @@ def wrapped(batch: Batch) -> Parcel:
     for one, start in zip(tensors, starts, strict=True):
         flat = one.contiguous().view(-1).view(torch.uint8)
         block[start : start + len(flat)] = flat
-    return Parcel(block, shapes, batch.plain, batch.keys, batch.tasks)
+    return Parcel(block, shapes, batch.plain, batch.keys, batch.tasks, batch.names)
 
 
 def opened(parcel: Parcel) -> Batch:
@@ -46,7 +47,7 @@ def opened(parcel: Parcel) -> Batch:
     for name, start, (kind, shape) in zip(_TENSORS, starts, parcel.shapes, strict=True):
         size = kind.itemsize * torch.Size(shape).numel()
         tensors[name] = parcel.block[start : start + size].view(kind).view(shape)
-    return Batch(**tensors, plain=parcel.plain, keys=parcel.keys, tasks=parcel.tasks)
+    return Batch(**tensors, plain=parcel.plain, keys=parcel.keys, tasks=parcel.tasks, names=parcel.names)
 
 
 def _starts(shapes: _Shapes) -> tuple[list[int], int]:

@@ -14,6 +14,7 @@ from model.adapter import Adapter
 from model.attention import exact, full_precision
 from model.batch import IGNORE, Batch, attention_mask
 from model.config import CLIP_MEAN, CLIP_STD, LanguageConfig, ModelConfig
+from model.told import Teller
 from model.vision import VisionTransformer
 
 PARTS: Final = ("vision", "adapter", "language")
@@ -60,24 +61,38 @@ class QwenVL(nn.Module):
         tokens: Tensor = self.adapter(self.vision(normal))
         return tokens
 
-    def embed(self, input_ids: Tensor, pixels: Tensor, places: Tensor) -> Tensor:
-        """(B, T, hidden): the tokens' embeddings, with each picture's tokens at its place (row, start)."""
+    def embed(self, input_ids: Tensor, pixels: Tensor, places: Tensor, told: Tensor | None = None) -> Tensor:
+        """(B, T, hidden): the tokens' embeddings, with each picture's tokens at its place (row, start).
+
+        `told`, (P, queries, hidden), stands there instead of what is seen.
+        """
         words: Tensor = self.language.get_input_embeddings()(input_ids)
-        if len(pixels) == 0:
-            if not self.always_sees:
-                return words
+        if len(pixels) == 0 and self.always_sees:
             side = self.config.sides[0]
-            return words + 0 * self.see(pixels.new_zeros(1, 3, side, side)).sum()
-        seen = self.see(pixels)
+            words = words + 0 * self.see(pixels.new_zeros(1, 3, side, side)).sum()
+        if told is None and len(pixels) == 0:
+            return words
+        seen = self.see(pixels) if told is None else told
         length = input_ids.shape[1]
         offsets = torch.arange(seen.shape[1], device=places.device)
         flat = (places[:, :1] * length + places[:, 1:] + offsets).flatten()
         mixed = words.flatten(0, 1).index_copy(0, flat, seen.flatten(0, 1).to(words.dtype))
         return mixed.view_as(words)
 
-    def forward(self, batch: Batch) -> RowLosses:
-        """The losses of a batch; the head sees the supervised tokens alone."""
-        hidden = self.hidden(batch)
+    def forward(self, batch: Batch, teller: Teller | None = None, match: bool = False) -> RowLosses:
+        """The losses of a batch; the head sees the supervised tokens alone.
+
+        With a `teller`, pictures are told and not seen; with `match` too, they are seen, and the loss is how far
+        that is from what would be told, a count a picture (`_matched`).
+        """
+        told = None
+        if teller is not None:
+            words: Any = self.language.get_input_embeddings().weight
+            told = teller.tell(batch.names, words)
+            if match:
+                known = torch.tensor([name in teller for name in batch.names], device=told.device)
+                return self._matched(batch, told.detach(), known)
+        hidden = self.hidden(batch, told)
         taught = batch.targets != IGNORE
         logits = self.language.lm_head(hidden[taught])
         each = functional.cross_entropy(
@@ -87,9 +102,18 @@ class QwenVL(nn.Module):
         sums = torch.zeros(len(hidden), dtype=each.dtype, device=each.device).index_add(0, rows, each)
         return RowLosses(sums, taught.sum(1))
 
-    def hidden(self, batch: Batch) -> Tensor:
+    def _matched(self, batch: Batch, told: Tensor, known: Tensor) -> RowLosses:
+        """Squared distance of what is seen from what is told, in the variance of what is told; 1 says nothing."""
+        rows = batch.places[:, 0]
+        counts = torch.bincount(rows[known], minlength=len(batch.input_ids))
+        seen = self.see(batch.pixels).to(_at_least_float32(told))
+        apart = (told - told.mean((0, 1))).square().mean().clamp(min=1e-12)
+        each = (seen - told).square().mean((1, 2)) / apart * known
+        return RowLosses(each.new_zeros(len(counts)).index_add(0, rows, each), counts)
+
+    def hidden(self, batch: Batch, told: Tensor | None = None) -> Tensor:
         """The language model's last states, (B, T, hidden)."""
-        embedded = self.embed(batch.input_ids, batch.pixels, batch.places)
+        embedded = self.embed(batch.input_ids, batch.pixels, batch.places, told)
         mask = None if batch.plain else attention_mask(batch.groups, batch.parts)
         out = self.language.model(
             inputs_embeds=embedded,

@@ -15,8 +15,9 @@ from schemas.markup import STAGE1, STAGE2, Style
 STAGES: Final = ("1", "2", "3")
 """The paper's stages."""
 
-FIRST: Final = ("language", "sight")
-"""Stages before them, for a language model that starts from nothing: words, then easy pictures."""
+FIRST: Final = ("primer", "language", "sight")
+"""Stages before them, for a language model that starts from nothing: plain pictures told in words, all pictures
+told in words, and to see what was told (model/told.py)."""
 
 ORDER: Final = (*FIRST, *STAGES)
 
@@ -27,6 +28,7 @@ class StageConfig:
 
     `side`: pictures' side in pixels; `length`: tokens of a sequence; `rate` and `floor`: highest and last
     learning rate; `trains`: the parts that learn; `tasks`: those that are read; `mixture`: their weights.
+    `pictures` are shown, told in words, or shown to learn from what would have been told.
     """
 
     name: str
@@ -42,7 +44,7 @@ class StageConfig:
     tasks: tuple[str, ...]
     mixture: Mapping[str, float] = field(default_factory=dict)
     style: Style = STAGE2
-    blind: bool = False
+    pictures: Literal["shown", "told", "matched"] = "shown"
     isolate: bool = True
     pack: bool = True
     share: bool = True
@@ -59,6 +61,10 @@ class StageConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise RecipeError(f"stage {self.name}: {name} must be a whole number above 0, not {value!r}")
+        if self.pictures not in ("shown", "told", "matched"):
+            raise RecipeError(
+                f"stage {self.name}: pictures must be shown, told or matched, not {self.pictures!r}"
+            )
         unknown = sorted(set(self.trains) - set(PARTS)) + sorted(set(self.tasks) - set(KNOWN_TASKS))
         if unknown or not self.trains or not self.tasks:
             raise RecipeError(f"stage {self.name}: trains and tasks hold {unknown or 'nothing'}")
@@ -77,10 +83,11 @@ def title(name: str) -> str:
 
 
 _PAPER: Final[dict[str, dict[str, Any]]] = {
-    # all words of the corpus, unseen: a language model that knows nothing cannot be spoken to by pictures
-    "language": {"trains": ("language",), "tasks": KNOWN_TASKS, "blind": True},
-    # plain questions on plain pictures, which cannot be answered unseen: where all begins at once, none begins
-    "sight": {"trains": PARTS, "tasks": ("vqa", "grounded_caption")},
+    # few tasks on plain pictures first: where all begins at once, none begins for long
+    "primer": {"trains": ("language",), "tasks": ("vqa", "referring"), "pictures": "told"},
+    # a language model that knows nothing cannot be spoken to by pictures
+    "language": {"trains": ("language",), "tasks": KNOWN_TASKS, "pictures": "told"},
+    "sight": {"trains": ("vision", "adapter"), "tasks": ("caption",), "pictures": "matched"},
     "1": {"trains": ("vision", "adapter"), "tasks": ("caption",), "style": STAGE1},
     "2": {"trains": PARTS, "tasks": tuple(task for task in KNOWN_TASKS if task != "chat")},
     "3": {"trains": ("adapter", "language"), "tasks": ("chat",)},

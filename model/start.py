@@ -1,14 +1,15 @@
-"""How an adapter starts beside a vision encoder that comes from a CLIP.
+"""First weights: of a language model from nothing, and of an adapter beside a vision encoder from a CLIP.
 
 An adapter with random weights hands every picture on as almost the same tokens: its queries look everywhere at
 once, and what patches of all pictures have in common outweighs what tells them apart. A small language model has
 learnt not to look before the adapter has learnt to show. So where a CLIP is given, each query starts by looking at
 its own part of the picture, shows it in the space that the CLIP shares between pictures and words, and what all
-pictures have in common is taken off. These are first weights alone: the architecture is the paper's.
+pictures have in common is taken off. Where pictures have been told in words (model/told.py), it starts as near to
+those words as a linear map comes. These are first weights alone: the architecture is the paper's.
 """
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -20,6 +21,9 @@ from model.tensors import tensors
 PICTURES: Final = 200
 """Pictures over which what they have in common is taken."""
 
+MATCHED: Final = 1000
+"""Pictures on which tokens are brought near to words."""
+
 _FREQUENCIES: Final = 8
 """Of each sine and cosine: those whose wave is short enough to tell neighbours apart."""
 
@@ -30,6 +34,54 @@ _SHARPNESS_AT: Final = 40
 _SIZE: Final = 0.3
 # directions with less than this share of the largest one's variance are noise: not blown up to its size
 _NOISE: Final = 0.01
+# of the least squares, in the variance of what is fitted
+_SMALL: Final = 1e-3
+
+
+# of the language model's first weights: words, matrices, matrices that write to the stream, values handed through
+_WORDS: Final = 0.1
+_MATRIX: Final = 0.05
+_WRITES: Final = 0.0175
+_THROUGH: Final = 0.3
+# of the pairs of a head that rotary positions turn, the first ones turn too fast to tell what is alike
+_FAST: Final = 6 / 16
+
+
+@torch.no_grad()
+def copying(model: QwenVL, seed: int) -> None:
+    """Lets attention look for what is alike, hand on what it finds, and the head say what the stream holds.
+
+    Mimetic initialisation (arXiv 2305.09828): what trained models' attention comes to look like. A question's
+    words find the places that say the same and take over what else stands there after far fewer steps.
+    """
+    random = torch.Generator().manual_seed(seed + 1)
+    language: Any = model.language
+    for name, weight in language.named_parameters():
+        if weight.ndim == 2:
+            writes = name.endswith(("o_proj.weight", "down_proj.weight"))
+            size = _WORDS if "embed" in name else _WRITES if writes else _MATRIX
+            weight.normal_(0, size, generator=random)
+    hidden, heads = model.config.language.hidden, model.config.language.heads
+    each = hidden // heads
+    half = each // 2
+    slow = range(round(half * _FAST), half)
+    for layer in language.model.layers:
+        own = layer.self_attn
+        for head in range(heads):
+            alike = _turned(hidden, random)[: 2 * len(slow)]
+            rows = [head * each + at + side for side in (0, half) for at in slow]
+            own.q_proj.weight[rows] = alike
+            own.k_proj.weight[rows] = alike
+        through = _turned(hidden, random)
+        own.v_proj.weight.copy_(through)
+        own.o_proj.weight.copy_(_THROUGH * through.T)
+    language.lm_head.weight.copy_(language.get_input_embeddings().weight)
+
+
+def _turned(size: int, random: torch.Generator) -> Tensor:
+    """A random rotation, (size, size)."""
+    found: Tensor = torch.linalg.qr(torch.randn(size, size, generator=random))[0]
+    return found
 
 
 def shared_space(path: Path) -> Tensor | None:
@@ -71,22 +123,40 @@ def align(adapter: Adapter, projection: Tensor) -> None:
 
 
 @torch.no_grad()
-def centre(model: QwenVL, pixels: Tensor, nothing: Tensor) -> None:
+def centre(model: QwenVL, pixels: Tensor, nothing: Tensor, told: tuple[Tensor, Tensor] | None = None) -> None:
     """Takes off what the pictures `pixels`, (P, 3, S, S), have in common, and evens out the rest.
 
     Needs an adapter that `align` made. Tokens are whitened, and stand about `nothing`, (hidden,): the embedding
-    that fills a picture's place where none is shown, which the language model knows.
+    that fills a picture's place where none is shown, which the language model knows. `told`: pictures, and what
+    words say of them, (K, queries, hidden), which tokens are brought as near to as a linear map does.
     """
     adapter = model.adapter
     adapter.ln_post.weight.fill_(1.0)
     adapter.ln_post.bias.zero_()
-    adapter.proj.weight.copy_(torch.eye(len(nothing)))
-    tokens = torch.cat([model.see(some) for some in torch.split(pixels, 50)]).flatten(0, 1).double()
-    mean = tokens.mean(0)
-    apart = tokens - mean
+    normed = _normed(model, pixels)
+    common = normed.mean(0)
+    # what all share is known by this direction alone: the rest must not hang on it, or a small change of it,
+    # as training brings, would be blown up with the rest
+    along = common / common.square().sum()
+    apart = (normed - common) - torch.outer((normed - common) @ along, common)
     values, vectors = torch.linalg.eigh(apart.T @ apart / len(apart))
     sizes = (values.clamp(min=0) + _NOISE * values.max()) ** -0.5
-    whiten = _SIZE * vectors @ torch.diag(sizes) @ vectors.T
-    adapter.proj.weight.copy_(whiten)
-    # the norm's bias stands before the projection
-    adapter.ln_post.bias.copy_(torch.linalg.solve(whiten, nothing.double()) - mean)
+    off = torch.eye(len(common), dtype=torch.float64) - torch.outer(along, common)
+    whiten = _SIZE * off @ vectors @ torch.diag(sizes) @ vectors.T  # of rows
+    aim = nothing.double()
+    if told is not None:
+        tokens = _normed(model, told[0]) @ whiten
+        wanted = told[1].flatten(0, 1).double()
+        aim = wanted.mean(0)
+        tokens = tokens - tokens.mean(0)
+        weight = _SMALL * len(tokens) * tokens.var()
+        gram = tokens.T @ tokens + weight * torch.eye(len(aim), dtype=torch.float64)
+        whiten = whiten @ torch.linalg.solve(gram, tokens.T @ (wanted - aim))
+    adapter.proj.weight.copy_((whiten + torch.outer(along, aim)).T)
+
+
+def _normed(model: QwenVL, pixels: Tensor) -> Tensor:
+    """(P * queries, hidden), float64: what the adapter's last projection is given."""
+    projection = model.adapter.proj.weight
+    projection.copy_(torch.eye(len(projection)))
+    return torch.cat([model.see(some) for some in torch.split(pixels, 50)]).flatten(0, 1).double()

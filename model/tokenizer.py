@@ -31,6 +31,8 @@ PATTERN: Final = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
+_HAN: Final = r"\p{Han}"
+
 _FILE: Final = "tokenizer.json"
 _LAYOUT: Final = "tokenizer_layout.json"
 
@@ -118,8 +120,15 @@ def load(path: Path) -> TagTokenizer:
 
 
 def train(texts: Iterable[str], base: int, extras: int = EXTRAS) -> TagTokenizer:
-    """A tokenizer of at most `base` BPE tokens learned from `texts`; the same texts give the same one."""
+    """A tokenizer of at most `base` BPE tokens learned from `texts`; the same texts give the same one.
+
+    Han characters stand alone: their words have no bounds, and a small corpus says the same sentences so
+    often that whole ones would become one token, with nothing in common with the words they are made of.
+    """
     bpe = _library(models.BPE())
+    usual = bpe.pre_tokenizer
+    alone = pre_tokenizers.Split(Regex(_HAN), behavior="isolated")
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([alone, *_split()])
     trainer = trainers.BpeTrainer(
         vocab_size=base,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
@@ -127,17 +136,25 @@ def train(texts: Iterable[str], base: int, extras: int = EXTRAS) -> TagTokenizer
         special_tokens=[],
     )
     bpe.train_from_iterator(texts, trainer)
+    # no merge crosses a character now, so the usual split gives the same tokens
+    bpe.pre_tokenizer = usual
     return TagTokenizer(bpe, bpe.get_vocab_size(), extras)
 
 
 def _library(model: models.BPE) -> Tokenizer:
     bpe = Tokenizer(model)
     bpe.normalizer = normalizers.NFC()
-    split = pre_tokenizers.Split(Regex(PATTERN), behavior="isolated")
-    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    bpe.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(_split())
     bpe.decoder = decoders.ByteLevel()
     return bpe
+
+
+def _split() -> list[pre_tokenizers.PreTokenizer]:
+    """The published split, then bytes."""
+    return [
+        pre_tokenizers.Split(Regex(PATTERN), behavior="isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+    ]
 
 
 def _alphabet() -> dict[int, str]:

@@ -9,7 +9,7 @@ import json
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,13 @@ from model.qwen_vl import QwenVL, build
 from model.stages import ORDER, STAGES, StageConfig, set_trained, stage_config, title
 from model.store import Store
 from model.tokenizer import TagTokenizer
+from model.told import SAMPLES, Teller, regions
 from schemas.errors import InputError, RecipeError, VlcorpusError
 
 _VOCABULARY_SAMPLES = 20_000
+
+# the tasks that say what lies where in a picture
+_TELLING = ("grounding", "referring", "grounded_caption")
 
 Say = Callable[[str], None]
 
@@ -39,7 +43,7 @@ class LossError(VlcorpusError):
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """A training run. `stages`: any of language, sight, 1, 2, 3, in this order.
+    """A training run. `stages`: any of primer, language, sight, 1, 2, 3, in this order.
 
     `init`: where to start instead of at random: `vision` (an open_clip checkpoint), `language` (a Hugging
     Face folder), `model` (a folder of ours, or Qwen-VL's published one), `tokenizer` (a folder of ours, or
@@ -95,7 +99,8 @@ def run(config: TrainConfig, rank: int = 0, world: int = 1, local_rank: int | No
 
 def stages_for(config: TrainConfig) -> tuple[str, ...]:
     """The stages that `all` stands for: the paper's that the corpus has samples for, and before them, where the
-    language model would start at random, `language`, and `sight` where the corpus holds what it reads.
+    language model would start at random, `language`, and what else the preset has of `FIRST`: `primer` where the
+    corpus holds what it reads, `sight` where pictures can be told.
     """
     store = Store(config.corpus, config.storage_options)
     strata = shards.find(store, config.split)
@@ -103,9 +108,18 @@ def stages_for(config: TrainConfig) -> tuple[str, ...]:
     fitting = [name for name in STAGES if there & set(_stage_config(config, name).tasks)]
     first: list[str] = []
     if not {"language", "model"} & config.init.keys():
-        easy = preset_document(config.preset).get("stages", {}).get("sight", {}).get("mixture", {})
-        holds = easy and easy.keys() <= {one.name for one in strata}
-        first = ["language", "sight"] if holds else ["language"]
+        numbers = preset_document(config.preset).get("stages", {})
+        plain = numbers.get("primer", {}).get("mixture", {})
+        names = {one.name for one in strata} | there
+        first = [
+            name
+            for name, wanted in (
+                ("primer", bool(plain) and plain.keys() <= names),
+                ("language", True),
+                ("sight", "sight" in numbers and bool(there & set(_TELLING))),
+            )
+            if wanted
+        ]
     return (*first, *fitting)
 
 
@@ -196,7 +210,9 @@ def _stage(place: _Place, stage: StageConfig, tokenizer: TagTokenizer) -> dict[s
     return metrics
 
 
-def _start(place: _Place, stage: StageConfig, feed: Feed, tokenizer: TagTokenizer, say: Say) -> QwenVL:
+def _start(
+    place: _Place, stage: StageConfig, feed: Feed, tokenizer: TagTokenizer, teller: Teller | None, say: Say
+) -> QwenVL:
     """The model that a stage starts from: the stage before it, else what `init` names, else at random."""
     model = build(place.model, place.config.seed)
     earlier = [one for one in ORDER[: ORDER.index(stage.name)] if _is_done(place, one)]
@@ -205,13 +221,15 @@ def _start(place: _Place, stage: StageConfig, feed: Feed, tokenizer: TagTokenize
         saved.load_weights(model, saved.read_weights(folder / saved.WEIGHTS), str(folder))
         say(f"{stage.title} starts from {folder}")
     else:
+        if not {"language", "model"} & place.config.init.keys():
+            start.copying(model, place.config.seed)
         for part, path in sorted(place.config.init.items()):
             if part != "tokenizer":
                 convert.load_part(model, part, Path(path))
                 say(f"{stage.title} starts with {part} from {path}")
-    sees_first = not stage.blind and not set(earlier) - {"language"}
+    sees_first = stage.pictures != "told" and not set(earlier) - {"primer", "language"}
     if sees_first and "vision" in place.config.init and "model" not in place.config.init:
-        _adapt(model, Path(place.config.init["vision"]), feed, tokenizer)
+        _adapt(model, Path(place.config.init["vision"]), feed, tokenizer, teller)
     return model
 
 
@@ -219,20 +237,41 @@ def _is_done(place: _Place, name: str) -> bool:
     return (place.config.folder / title(name) / "config.json").is_file()
 
 
-def _adapt(model: QwenVL, clip: Path, feed: Feed, tokenizer: TagTokenizer) -> None:
+def _teller(place: _Place, stage: StageConfig, tokenizer: TagTokenizer) -> Teller | None:
+    """What tells the corpus's pictures, where the stage needs it."""
+    if stage.pictures == "shown":
+        return None
+    strata = shards.find(place.store, place.config.split)
+    telling = tuple(one for one in strata if one.task in _TELLING)
+    each = max(SAMPLES // max(len(telling), 1), 1)
+    known = regions(shards.samples(place.store, telling, each)) if telling else {}
+    shape = place.model
+    return Teller(known, tokenizer, shape.adapter.queries, shape.language.hidden)
+
+
+def _adapt(model: QwenVL, clip: Path, feed: Feed, tokenizer: TagTokenizer, teller: Teller | None) -> None:
     """The adapter's first weights beside the encoder of a CLIP, the same on every rank."""
     projection = start.shared_space(clip)
     if projection is None:
         return
     start.align(model.adapter, projection)
-    pixels: list[torch.Tensor] = []
+    wanted = start.MATCHED if teller else start.PICTURES
+    taken: list[torch.Tensor] = []
+    names: list[str] = []
     for batch in Loader(replace(feed, endless=False), tokenizer):
-        pixels.append(batch.pixels)
-        if sum(map(len, pixels)) >= start.PICTURES:
+        taken.append(batch.pixels)
+        names += batch.names
+        if len(names) >= wanted:
             break
-    if pixels:
-        words: Any = model.language.get_input_embeddings().weight
-        start.centre(model, torch.cat(pixels)[: start.PICTURES], words[tokenizer.pad])
+    if not names:
+        return
+    pixels = torch.cat(taken)[:wanted]
+    words: Any = model.language.get_input_embeddings().weight
+    known = [at for at, name in enumerate(names[:wanted]) if teller and name in teller]
+    told = None
+    if teller and known:
+        told = pixels[known], teller.tell([names[at] for at in known], words.detach())
+    start.centre(model, pixels[: start.PICTURES], words[tokenizer.pad].detach(), told)
 
 
 class _Trainer:
@@ -255,7 +294,8 @@ class _Trainer:
         self.accumulate = stage.batch // per_step
         feed = self._feed()
         self.loader = Loader(feed, tokenizer, place.rank, place.world, place.config.workers)
-        self.model = _start(place, stage, feed, tokenizer, self._say).to(place.device).train()
+        self.teller = _teller(place, stage, tokenizer)
+        self.model = _start(place, stage, feed, tokenizer, self.teller, self._say).to(place.device).train()
         set_trained(self.model, stage.trains)
         if place.config.recompute:
             self.model.checkpoint_activations()
@@ -270,25 +310,34 @@ class _Trainer:
 
     def _feed(self) -> Feed:
         stage, place = self.stage, self.place
+        strata = shards.find(place.store, place.config.split, stage.tasks)
         return Feed(
             store=place.store,
-            strata=shards.find(place.store, place.config.split, stage.tasks),
+            strata=strata,
             length=stage.length,
             micro=stage.micro,
             unit=stage.batch // place.world,
             side=stage.side,
             queries=place.model.adapter.queries,
             seed=place.config.seed,
-            mixture=stage.mixture,
+            mixture=self._mixture(strata),
             style=stage.style,
             isolate=stage.isolate,
             pack=stage.pack,
             share=stage.share,
-            blind=stage.blind,
+            blind=stage.pictures == "told",
             fixed=place.config.compile,
             pool=stage.pool,
             too_long=stage.too_long,
         )
+
+    def _mixture(self, strata: Sequence[shards.Stratum]) -> Mapping[str, float]:
+        """The weights asked for; of a preset's own, those of what this corpus holds."""
+        given = self.stage.mixture
+        if "mixture" in self.place.config.overrides.get(self.stage.name, {}):
+            return given
+        names = {one.name for one in strata} | {one.task for one in strata}
+        return {name: weight for name, weight in given.items() if name in names}
 
     def train(self) -> dict[str, Any]:
         """Trains to the stage's last step, from the newest checkpoint on; gives the stage's metrics."""
@@ -335,7 +384,8 @@ class _Trainer:
         meter.start()
         micros = [meter.waited(batches) for _ in range(self.accumulate)]
         world, device = self.place.world, self.place.device
-        taught = max(parallel.total([float(sum(one.supervised for one in micros))], world, device)[0], 1.0)
+        own = sum(map(self._counted, micros))
+        taught = max(parallel.total([float(own)], world, device)[0], 1.0)
         tasks: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         for micro in micros:
             self._backward(micro, world / taught, tasks)
@@ -361,10 +411,16 @@ class _Trainer:
             ),
         }
 
+    def _counted(self, micro: Batch) -> int:
+        """What the loss is the mean over: supervised tokens, or pictures."""
+        if self.stage.pictures == "matched":
+            return sum(name in self.teller for name in micro.names) if self.teller else 0
+        return micro.supervised
+
     def _backward(self, micro: Batch, scale: float, tasks: dict[str, list[float]]) -> None:
         device = self.place.device
         with torch.autocast(device.type, torch.bfloat16, enabled=self.half):
-            losses = self.model(micro.to(device))
+            losses = self.model(micro.to(device), self.teller, self.stage.pictures == "matched")
         # FSDP takes the mean over ranks, so the sum over ranks must be asked for
         (losses.sums.sum() * scale).backward()
         rows = zip(micro.tasks, losses.sums.tolist(), losses.counts.tolist(), strict=True)

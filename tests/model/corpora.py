@@ -141,7 +141,8 @@ def preset_file(folder: Path) -> str:
         "model": model,
         "tokenizer": {"base": 340, "extras": 0},
         "stages": {
-            name: {**stage, "side": 32 if name in "23" else 16} for name in ("language", "1", "2", "3")
+            name: {**stage, "side": 32 if name in "23" else 16}
+            for name in ("primer", "language", "sight", "1", "2", "3")
         },
     }
     path = folder / "test.yaml"

@@ -155,7 +155,9 @@ def test_blind(tmp_path: Path) -> None:
     unseeing = list(Loader(feed(tmp_path, endless=False, blind=True), tokenizer()))
     for batch, other in zip(seeing, unseeing, strict=True):
         assert len(batch.pixels) == len(batch.places) > 0
-        assert len(other.pixels) == len(other.places) == 0
+        assert len(other.pixels) == 0
+        assert (other.places == batch.places).all()
+        assert other.names == batch.names
         assert other.supervised > 0
         assert (batch.input_ids == other.input_ids).all()
         assert (batch.targets == other.targets).all()

@@ -26,11 +26,13 @@ def test_round_trip(pictures: int) -> None:
         plain=False,
         keys=(("a", "b"), ("c",)),
         tasks=("vqa", "text"),
+        names=("x", "y", "z")[:pictures],
     )
     parcel = wrapped(batch)
     assert parcel.block.untyped_storage().is_shared()
     found = opened(parcel)
     assert (found.plain, found.keys, found.tasks) == (batch.plain, batch.keys, batch.tasks)
+    assert found.names == batch.names
     for name in ("input_ids", "targets", "positions", "groups", "parts", "pixels", "places"):
         mine, other = getattr(found, name), getattr(batch, name)
         assert mine.dtype == other.dtype

@@ -5,14 +5,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from model import optim
+from model import optim, shards
 from model.loader import Loader
 from model.qwen_vl import PARTS, build
 from model.stages import set_trained, stage_config
+from model.store import Store
+from model.told import Teller, regions
 from tests.model.corpora import TASKS, TINY, corpus, preset_file, tokenizer
 from tests.model.test_loader import feed
 
 LEARNS = {"1": {"vision", "adapter"}, "2": set(PARTS), "3": {"adapter", "language"}, "language": {"language"}}
+LEARNS |= {"primer": {"language"}, "sight": {"vision", "adapter"}}
 
 
 @pytest.mark.parametrize("name", LEARNS)
@@ -27,9 +30,12 @@ def test_freezing(tmp_path: Path, name: str) -> None:
     assert len(learning) == sum(one.requires_grad for one in model.parameters())
     before = {key: one.clone() for key, one in model.state_dict().items()}
     optimiser = optim.optimizer(model, stage)
-    batches = iter(Loader(feed(tmp_path, blind=stage.blind), tokenizer()))
+    batches = iter(Loader(feed(tmp_path, blind=stage.pictures == "told"), tokenizer()))
+    store = Store(str(tmp_path))
+    known = regions(shards.samples(store, shards.find(store, "train")))
+    teller = None if stage.pictures == "shown" else Teller(known, tokenizer(), 4, 16)
     for _ in range(3):
-        model(next(batches)).mean.backward()
+        model(next(batches), teller, stage.pictures == "matched").mean.backward()
         optim.clip_gradients(model, stage.clip)
         optimiser.step()
         optimiser.zero_grad()

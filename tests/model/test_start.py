@@ -49,3 +49,58 @@ def test_centred_tokens_stand_about_the_empty_place_and_tell_pictures_apart() ->
         return float(tokens.mean((0, 1)).square().sum() / tokens.square().sum(-1).mean())
 
     assert common(after) < 0.2 * common(before)
+
+
+def test_tokens_are_brought_near_to_what_is_told() -> None:
+    """What a linear map of the tokens can tell is told; a small change of the encoder moves it a little."""
+    model, pixels = _model(), _pixels(120)
+    nothing = torch.zeros(160)
+    start.centre(model, pixels, nothing)
+    with torch.inference_mode():
+        tokens = model.see(pixels)
+    random = torch.Generator().manual_seed(6)
+    wanted = tokens @ torch.randn(160, 160, generator=random) / 160**0.5 + torch.randn(160, generator=random)
+    start.centre(model, pixels, nothing, (pixels, wanted))
+    with torch.inference_mode():
+        found = model.see(pixels)
+    spread = (wanted - wanted.mean((0, 1))).square().mean()
+    assert torch.allclose(found.mean((0, 1)), wanted.mean((0, 1)), atol=1e-3)
+    assert (found - wanted).square().mean() < 0.1 * spread
+    with torch.inference_mode():
+        model.vision.blocks[-1].c_proj.bias.add_(1e-3)  # as large as a step of the optimiser
+        moved = model.see(pixels)
+    assert (moved - found).square().mean() < 0.1 * spread
+
+
+def test_a_copying_model_says_what_it_finds_again() -> None:
+    """From its first weights on, a word that comes again makes the word that stood with it likelier."""
+    model = build(preset("tiny"), 0).eval()
+    plain = build(preset("tiny"), 0).eval()
+    start.copying(model, 0)
+
+    def likelier(one: QwenVL) -> float:
+        random = torch.Generator().manual_seed(7)
+        gains = []
+        for _ in range(20):
+            a, b, c, d = torch.randint(10, 600, (4,), generator=random).tolist()
+            words = one.language.get_input_embeddings().weight
+            # two places that say two words each, then one of the first place's words alone
+            told = torch.stack([words[a] + words[b], words[c] + words[d], words[a]])[None]
+            with torch.inference_mode():
+                out = one.language(inputs_embeds=told).logits[0, -1]
+            gains.append(float(out[b] - out[d]))
+        return sum(gain > 0 for gain in gains) / len(gains)
+
+    assert likelier(model) >= 0.9
+    assert likelier(plain) < 0.9
+
+
+def test_copying_is_the_same_for_the_same_seed() -> None:
+    """First weights hang on the seed alone."""
+    first, second, other = (build(preset("tiny"), 0) for _ in range(3))
+    start.copying(first, 3)
+    start.copying(second, 3)
+    start.copying(other, 4)
+    for (name, one), (_, same) in zip(first.named_parameters(), second.named_parameters(), strict=True):
+        assert torch.equal(one, same), name
+    assert not torch.equal(first.language.lm_head.weight, other.language.lm_head.weight)

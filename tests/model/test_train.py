@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from model import journal, saved
 from model.train import LossError, TrainConfig, run, stages_for
-from schemas.errors import RecipeError
+from schemas.errors import InputError, RecipeError
 from tests.model.corpora import corpus, preset_file
 
 COUNTS = {"caption": 40, "vqa": 45, "referring": 30, "text": 30, "chat": 20}
@@ -37,9 +38,9 @@ def losses(made: TrainConfig, stage: str = "stage2") -> list[tuple[int, float]]:
 
 def test_all_stages(tmp_path: Path) -> None:
     """All stages run one after the other, each from the one before, and leave models, logs and curves."""
-    made = config(tmp_path, stages=("language", "1", "2", "3"))
+    made = config(tmp_path, stages=("primer", "language", "sight", "1", "2", "3"))
     found = run(made)
-    assert list(found) == ["language", "stage1", "stage2", "stage3"]
+    assert list(found) == ["primer", "language", "sight", "stage1", "stage2", "stage3"]
     metrics = json.loads((made.folder / "metrics.json").read_text())
     for title in found:
         folder = made.folder / title
@@ -63,12 +64,36 @@ def test_all_stages(tmp_path: Path) -> None:
 
 
 def test_stages_for(tmp_path: Path) -> None:
-    """`all` stands for the stages that the corpus can feed, after `language` where that part starts at random."""
+    """`all` stands for the stages that the corpus can feed, after `language` where that part starts at random;
+    `sight` needs pictures that can be told, `primer` what its mixture names."""
     made = config(tmp_path)
-    assert stages_for(made) == ("language", "1", "2", "3")
+    assert stages_for(made) == ("language", "sight", "1", "2", "3")
     assert stages_for(replace(made, init={"language": "x"})) == ("1", "2", "3")
     other = corpus(tmp_path / "text", {"text": 4})
     assert stages_for(replace(made, corpus=str(other))) == ("language", "2")
+    document = yaml.safe_load(Path(made.preset).read_text())
+    document["stages"]["primer"]["mixture"] = {"vqa/s": 1, "referring/s": 1}
+    primed = tmp_path / "primed.yaml"
+    primed.write_text(yaml.safe_dump(document))
+    assert stages_for(replace(made, preset=str(primed)))[0] == "primer"
+    document["stages"]["primer"]["mixture"] = {"vqa/elsewhere": 1}
+    primed.write_text(yaml.safe_dump(document))
+    assert stages_for(replace(made, preset=str(primed)))[0] == "language"
+
+
+def test_a_presets_mixture_leaves_out_what_the_corpus_lacks(tmp_path: Path) -> None:
+    """A preset may name sources that only some corpora hold; a mixture of one's own must fit."""
+    made = config(tmp_path, stages=("2",), steps=2)
+    document = yaml.safe_load(Path(made.preset).read_text())
+    document["stages"]["2"]["mixture"] = {"vqa": 1, "caption/elsewhere": 5}
+    mixed = tmp_path / "mixed.yaml"
+    mixed.write_text(yaml.safe_dump(document))
+    run(replace(made, preset=str(mixed)))
+    assert {task for one in journal.read(made.folder / "stage2" / journal.LOG) for task in one["tasks"]} == {
+        "vqa"
+    }
+    with pytest.raises(InputError, match="elsewhere"):
+        run(replace(made, out=tmp_path / "own", overrides={"2": {"mixture": {"caption/elsewhere": 1}}}))
 
 
 def test_learns(tmp_path: Path) -> None:

@@ -1,0 +1,116 @@
+"""Pictures told in words."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model import shards, told
+from model.loader import Loader
+from model.qwen_vl import build
+from model.store import Store
+from tests.model.corpora import TINY, corpus, items, tokenizer
+from tests.model.test_loader import feed
+
+SIDE = st.integers(1, 8)
+
+
+@st.composite
+def boxes(draw: st.DrawFn) -> tuple[float, float, float, float]:
+    """A box within the picture."""
+    x, y = (sorted(draw(st.tuples(st.floats(0, 1), st.floats(0, 1)))) for _ in range(2))
+    return x[0], y[0], x[1], y[1]
+
+
+@given(boxes(), SIDE)
+def test_shares_are_those_of_a_fine_grid(box: tuple[float, float, float, float], side: int) -> None:
+    """All shares together are the box's area, and none is below 0 or above 1."""
+    shares = told.covered(box, side)
+    assert shares.shape == (side * side,)
+    assert bool((shares >= 0).all())
+    assert bool((shares <= 1 + 1e-5).all())
+    area = (box[2] - box[0]) * (box[3] - box[1])
+    assert shares.sum().item() / side**2 == pytest.approx(area, abs=1e-5)
+
+
+def test_a_box_covers_its_places() -> None:
+    """Rows come first: a box in the upper right covers the upper right."""
+    shares = told.covered((0.5, 0.0, 1.0, 0.25), 2)
+    assert torch.allclose(shares, torch.tensor([0.0, 0.5, 0.0, 0.0]))
+
+
+def test_regions(tmp_path: Path) -> None:
+    """What lies where is known from grounded samples, in shares of the picture; captions and pages tell nothing."""
+    corpus(tmp_path, {"referring": 3, "caption": 5, "ocr": 3})
+    store = Store(str(tmp_path))
+    found = told.regions(shards.samples(store, shards.find(store, "train")))
+    assert len(found) == 3
+    sample = items("referring", 1)[0].sample
+    ((phrase, box),) = found[sample.images[0].sha256]
+    assert phrase == "red circle"
+    assert box == pytest.approx((4 / 64, 4 / 48, 20 / 64, 20 / 48))
+
+
+def test_the_words_stand_where_the_box_is() -> None:
+    """A place holds the pad, its own mark, and the words of what covers it, each by how much it covers."""
+    own = tokenizer()
+    words = torch.randn(own.size, 16, generator=torch.Generator().manual_seed(1))
+    teller = told.Teller({"a": [("red circle", (0.0, 0.0, 0.5, 0.25))]}, own, 4, 16)
+    assert "a" in teller
+    assert "b" not in teller
+    known, unknown = teller.tell(["a", "b"], words)
+    said = words[torch.tensor(own.encode(" red circle"))].sum(0)
+    difference = known - unknown
+    assert torch.allclose(difference[0], said * 0.5, atol=1e-5)
+    assert torch.allclose(difference[1:], torch.zeros(3, 16), atol=1e-6)
+    marks = unknown - words[own.pad]
+    assert len({tuple(np.round(mark.tolist(), 4)) for mark in marks}) == 4
+
+
+def test_told_pictures_change_the_loss_and_teach_the_words(tmp_path: Path) -> None:
+    """What is told counts: another telling has another loss, and embeddings of what is told get gradients."""
+    corpus(tmp_path, {"vqa": 12, "referring": 4})
+    store = Store(str(tmp_path))
+    known = told.regions(shards.samples(store, shards.find(store, "train")))
+    batch = next(iter(Loader(feed(tmp_path, blind=True), tokenizer())))
+    assert len(batch.pixels) == 0
+    assert len(batch.names) == len(batch.places) > 0
+    model = build(TINY, 0)
+    teller = told.Teller(known, tokenizer(), 4, 16)
+    nothing = told.Teller({}, tokenizer(), 4, 16)
+    assert model(batch, teller).mean.item() != model(batch, nothing).mean.item()
+    model(batch, teller).mean.backward()
+    assert model.vision.conv1.weight.grad is None
+
+
+def test_what_is_seen_is_brought_near_to_what_is_told(tmp_path: Path) -> None:
+    """The loss of a matched batch is a mean over pictures, has no gradient for words, and falls when it is followed."""
+    corpus(tmp_path, {"referring": 8, "caption": 8})
+    store = Store(str(tmp_path))
+    known = told.regions(shards.samples(store, shards.find(store, "train")))
+    teller = told.Teller(known, tokenizer(), 4, 16)
+    model = build(TINY, 0)
+    batch = next(iter(Loader(feed(tmp_path), tokenizer())))
+    optimiser = torch.optim.Adam([*model.vision.parameters(), *model.adapter.parameters()], lr=3e-3)
+    first = None
+    for _ in range(60):
+        losses = model(batch, teller, match=True)
+        assert int(losses.counts.sum()) == sum(name in teller for name in batch.names)
+        first = losses.mean.item() if first is None else first
+        losses.mean.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    assert losses.mean.item() < 0.5 * first
+    assert all(one.grad is None for one in model.language.parameters())
+
+
+def test_pictures_that_cannot_be_told_teach_no_match(tmp_path: Path) -> None:
+    """Nothing is known of a picture: it counts for nothing."""
+    corpus(tmp_path, {"caption": 8})
+    batch = next(iter(Loader(feed(tmp_path), tokenizer())))
+    losses = build(TINY, 0)(batch, told.Teller({}, tokenizer(), 4, 16), match=True)
+    assert losses.mean.item() == 0.0
+    assert int(losses.counts.sum()) == 0
