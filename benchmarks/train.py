@@ -21,7 +21,7 @@ from model.loader import Feed, Loader
 from model.qwen_vl import build
 from model.stages import set_trained, stage_config
 from model.store import Store
-from model.train import TrainConfig, run
+from model.train import TrainConfig, mixture_of, run
 
 
 def bare(config: TrainConfig, name: str, device: torch.device, tokenizer: tokenizers.TagTokenizer) -> float:
@@ -33,6 +33,7 @@ def bare(config: TrainConfig, name: str, device: torch.device, tokenizer: tokeni
     feed = Feed(
         store, strata, length=stage.length, micro=stage.micro, side=stage.side, queries=shape.adapter.queries,
         fixed=config.compile, style=stage.style, blind=stage.pictures == "told",
+        mixture=mixture_of(config, stage, strata), unit=stage.batch,
     )  # fmt: skip
     per_step = stage.batch // stage.micro
     batches = iter(Loader(feed, tokenizer))

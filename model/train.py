@@ -123,6 +123,16 @@ def stages_for(config: TrainConfig) -> tuple[str, ...]:
     return (*first, *fitting)
 
 
+def mixture_of(
+    config: TrainConfig, stage: StageConfig, strata: Sequence[shards.Stratum]
+) -> Mapping[str, float]:
+    """The weights asked for; of a preset's own, those of what this corpus holds."""
+    if "mixture" in config.overrides.get(stage.name, {}):
+        return stage.mixture
+    names = {one.name for one in strata} | {one.task for one in strata}
+    return {name: weight for name, weight in stage.mixture.items() if name in names}
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     """The run as one rank sees it."""
@@ -320,7 +330,7 @@ class _Trainer:
             side=stage.side,
             queries=place.model.adapter.queries,
             seed=place.config.seed,
-            mixture=self._mixture(strata),
+            mixture=mixture_of(place.config, stage, strata),
             style=stage.style,
             isolate=stage.isolate,
             pack=stage.pack,
@@ -330,14 +340,6 @@ class _Trainer:
             pool=stage.pool,
             too_long=stage.too_long,
         )
-
-    def _mixture(self, strata: Sequence[shards.Stratum]) -> Mapping[str, float]:
-        """The weights asked for; of a preset's own, those of what this corpus holds."""
-        given = self.stage.mixture
-        if "mixture" in self.place.config.overrides.get(self.stage.name, {}):
-            return given
-        names = {one.name for one in strata} | {one.task for one in strata}
-        return {name: weight for name, weight in given.items() if name in names}
 
     def train(self) -> dict[str, Any]:
         """Trains to the stage's last step, from the newest checkpoint on; gives the stage's metrics."""
