@@ -19,9 +19,10 @@ from model import tokenizer as tokenizers
 from model.config import preset
 from model.loader import Feed, Loader
 from model.qwen_vl import build
+from model.settings import TrainConfig, mixture_of
 from model.stages import set_trained, stage_config
 from model.store import Store
-from model.train import TrainConfig, mixture_of, run
+from model.train import run
 
 
 def bare(config: TrainConfig, name: str, device: torch.device, tokenizer: tokenizers.TagTokenizer) -> float:
@@ -43,7 +44,7 @@ def bare(config: TrainConfig, name: str, device: torch.device, tokenizer: tokeni
     if config.compile:
         for layer in (*model.vision.blocks, *model.language.model.layers):
             layer.compile()
-    optimiser = optim.optimizer(model, stage, fused=device.type == "cuda")
+    optimiser = optim.optimisers(model, stage, fused=device.type == "cuda")
     seconds = []
     for step in ready:
         start = time.perf_counter()

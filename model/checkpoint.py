@@ -21,6 +21,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
+from model.optim import Optimisers
 from model.qwen_vl import QwenVL
 from model.saved import WEIGHTS, read_weights, replace_folder
 from schemas.errors import RecipeError
@@ -47,7 +48,7 @@ def model_state(model: QwenVL, world: int) -> dict[str, Any]:
 def write(
     folder: Path,
     model: QwenVL,
-    optimiser: torch.optim.Optimizer,
+    optimisers: Optimisers,
     state: dict[str, Any],
     *,
     rank: int,
@@ -56,7 +57,7 @@ def write(
     """Writes checkpoint `state["step"]` below `folder` and drops the oldest; every rank must call it."""
     options = StateDictOptions(full_state_dict=world > 1, cpu_offload=world > 1)
     weights = model_state(model, world)
-    moments = get_optimizer_state_dict(model, optimiser, options=options)
+    moments = get_optimizer_state_dict(model, optimisers.members, options=options)
     if rank != 0:
         return
     final = folder / f"{state['step']:08d}"
@@ -90,13 +91,13 @@ def latest(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
     return None
 
 
-def restore(checkpoint: Checkpoint, model: QwenVL, optimiser: torch.optim.Optimizer, world: int) -> None:
-    """Gives model and optimiser what the checkpoint holds; every rank must call it."""
+def restore(checkpoint: Checkpoint, model: QwenVL, optimisers: Optimisers, world: int) -> None:
+    """Gives model and optimisers what the checkpoint holds; every rank must call it."""
     weights: dict[str, Any] = dict(read_weights(checkpoint.folder / WEIGHTS))
     moments = torch.load(checkpoint.folder / OPTIMIZER, map_location="cpu", weights_only=True)
     options = StateDictOptions(full_state_dict=world > 1)
     set_model_state_dict(model, weights, options=options)
-    set_optimizer_state_dict(model, optimiser, moments, options=options)
+    set_optimizer_state_dict(model, optimisers.members, moments, options=options)
 
 
 def require_same(checkpoint: Checkpoint, identity: dict[str, Any]) -> None:

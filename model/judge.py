@@ -12,8 +12,9 @@ from model import tokenizer as tokenizers
 from model.config import preset_document
 from model.evaluate import EvalConfig, evaluate
 from model.metrics_file import merge_metrics
+from model.settings import TrainConfig
 from model.store import Store
-from model.train import TrainConfig, run
+from model.train import run
 from schemas.errors import InputError, RecipeError
 
 HEADLINES: Final = {

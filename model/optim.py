@@ -1,14 +1,19 @@
-"""The optimiser: AdamW with rates that fall from the vision encoder's last layer to its first."""
+"""The optimisers: AdamW with rates that fall from the vision encoder's last layer to its first, and Muon."""
 
 import math
+import re
 from collections import defaultdict
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from model.qwen_vl import PARTS, QwenVL
 from model.stages import StageConfig
+
+# two dimensions, but rows that are looked up or learnt one by one: no map from a space to another
+_OUTER: Final = re.compile(r"positions$|query$|embed_tokens|lm_head")
 
 
 def rate_scale(name: str, layers: int, decay: float) -> float:
@@ -20,18 +25,59 @@ def rate_scale(name: str, layers: int, decay: float) -> float:
     return float(decay**above)
 
 
-def optimizer(model: QwenVL, stage: StageConfig, fused: bool = False) -> torch.optim.AdamW:
-    """AdamW over what learns; norms and biases do not decay. Each group has its `scale` of the rate."""
-    groups: dict[tuple[float, bool], list[nn.Parameter]] = defaultdict(list)
+class Optimisers:
+    """What moves the parameters that learn: AdamW, and where the stage says so Muon for the inner matrices."""
+
+    def __init__(self, members: Sequence[torch.optim.Optimizer]) -> None:
+        self.members = tuple(members)
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups of all members; each has its `scale` of the stage's rate."""
+        return [group for member in self.members for group in member.param_groups]
+
+    def set_rate(self, value: float) -> None:
+        """Gives each group its share of the learning rate."""
+        for group in self.param_groups:
+            group["lr"] = value * group["scale"]
+
+    def step(self) -> None:
+        """Moves the parameters along their gradients."""
+        for member in self.members:
+            member.step()
+
+    def zero_grad(self) -> None:
+        """Forgets the gradients."""
+        for member in self.members:
+            member.zero_grad(set_to_none=True)
+
+
+def optimisers(model: QwenVL, stage: StageConfig, fused: bool = False) -> Optimisers:
+    """The optimisers over what learns; norms and biases do not decay.
+
+    With `stage.muon` the inner matrices take steps of equal size in all directions (Muon, arXiv 2502.16982: its
+    rates are of AdamW's size); embeddings, head, positions and queries, and all that is no matrix, take AdamW's.
+    """
+    groups: dict[tuple[float, bool, bool], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             scale = rate_scale(name, model.config.vision.layers, stage.layer_decay)
-            groups[scale, parameter.ndim > 1].append(parameter)
-    listed: list[dict[str, Any]] = [
-        {"params": found, "scale": scale, "weight_decay": stage.weight_decay if decays else 0.0}
-        for (scale, decays), found in groups.items()
-    ]
-    return torch.optim.AdamW(listed, lr=stage.rate, betas=stage.betas, eps=stage.eps, fused=fused)
+            inner = stage.muon > 0 and parameter.ndim == 2 and not _OUTER.search(name)
+            groups[scale, parameter.ndim > 1, inner].append(parameter)
+    plain: list[dict[str, Any]] = []
+    matrices: list[dict[str, Any]] = []
+    for (scale, decays, inner), found in groups.items():
+        group = {"params": found, "weight_decay": stage.weight_decay if decays else 0.0}
+        if inner:
+            matrices.append({**group, "scale": scale * stage.muon / stage.rate})
+        else:
+            plain.append({**group, "scale": scale})
+    members: list[torch.optim.Optimizer] = []
+    if plain:
+        members.append(torch.optim.AdamW(plain, lr=stage.rate, betas=stage.betas, eps=stage.eps, fused=fused))
+    if matrices:
+        members.append(torch.optim.Muon(matrices, lr=stage.muon, adjust_lr_fn="match_rms_adamw"))
+    return Optimisers(members)
 
 
 def rate(stage: StageConfig, step: int) -> float:
@@ -41,12 +87,6 @@ def rate(stage: StageConfig, step: int) -> float:
     span = max(stage.steps - stage.warmup - 1, 1)
     done = min((step - stage.warmup) / span, 1.0)
     return stage.floor + (stage.rate - stage.floor) * (1 + math.cos(math.pi * done)) / 2
-
-
-def set_rate(optimiser: torch.optim.Optimizer, value: float) -> None:
-    """Gives each group its share of the learning rate."""
-    for group in optimiser.param_groups:
-        group["lr"] = value * group["scale"]
 
 
 def clip_gradients(model: QwenVL, limit: float) -> dict[str, float]:

@@ -27,7 +27,8 @@ class StageConfig:
     """One stage. `batch` counts sequences over all ranks, `micro` those of one forward pass.
 
     `side`: pictures' side in pixels; `length`: tokens of a sequence; `rate` and `floor`: highest and last
-    learning rate; `trains`: the parts that learn; `tasks`: those that are read; `mixture`: their weights.
+    learning rate; `muon`: the highest rate of the inner matrices where Muon moves them (0: AdamW does);
+    `trains`: the parts that learn; `tasks`: those that are read; `mixture`: their weights.
     `pictures` are shown, told in words, or shown to learn from what would have been told.
     """
 
@@ -44,6 +45,7 @@ class StageConfig:
     tasks: tuple[str, ...]
     mixture: Mapping[str, float] = field(default_factory=dict)
     style: Style = STAGE2
+    muon: float = 0.0
     pictures: Literal["shown", "told", "matched"] = "shown"
     isolate: bool = True
     pack: bool = True
@@ -68,8 +70,10 @@ class StageConfig:
         unknown = sorted(set(self.trains) - set(PARTS)) + sorted(set(self.tasks) - set(KNOWN_TASKS))
         if unknown or not self.trains or not self.tasks:
             raise RecipeError(f"stage {self.name}: trains and tasks hold {unknown or 'nothing'}")
-        if not self.rate > 0 or not 0 <= self.floor <= self.rate or self.warmup < 0:
-            raise RecipeError(f"stage {self.name}: floor must lie between 0 and rate, warmup not below 0")
+        if not self.rate > 0 or not 0 <= self.floor <= self.rate or self.warmup < 0 or not self.muon >= 0:
+            raise RecipeError(
+                f"stage {self.name}: floor must lie between 0 and rate, warmup and muon not below 0"
+            )
 
     @property
     def title(self) -> str:

@@ -4,8 +4,8 @@ An adapter with random weights hands every picture on as almost the same tokens:
 once, and what patches of all pictures have in common outweighs what tells them apart. A small language model has
 learnt not to look before the adapter has learnt to show. So where a CLIP is given, each query starts by looking at
 its own part of the picture, shows it in the space that the CLIP shares between pictures and words, and what all
-pictures have in common is taken off. Where pictures have been told in words (model/told.py), it starts as near to
-those words as a linear map comes. These are first weights alone: the architecture is the paper's.
+pictures have in common is taken off. Where pictures have been told in words (model/told.py), a linear map
+brings it near to those words. These are first weights alone: the architecture is the paper's.
 """
 
 from pathlib import Path
@@ -34,8 +34,10 @@ _SHARPNESS_AT: Final = 40
 _SIZE: Final = 0.3
 # directions with less than this share of the largest one's variance are noise: not blown up to its size
 _NOISE: Final = 0.01
-# of the least squares, in the variance of what is fitted
-_SMALL: Final = 1e-3
+# the same, and the penalty of the least squares in the variance of what is fitted, where tokens are brought near to
+# words: a nearer fit would blow up whatever the first steps change
+_NOISE_FIT: Final = 0.1
+_PENALTY_FIT: Final = 0.3
 
 
 # of the language model's first weights: words, matrices, matrices that write to the stream, values handed through
@@ -128,7 +130,7 @@ def centre(model: QwenVL, pixels: Tensor, nothing: Tensor, told: tuple[Tensor, T
 
     Needs an adapter that `align` made. Tokens are whitened, and stand about `nothing`, (hidden,): the embedding
     that fills a picture's place where none is shown, which the language model knows. `told`: pictures, and what
-    words say of them, (K, queries, hidden), which tokens are brought as near to as a linear map does.
+    words say of them, (K, queries, hidden), which tokens are brought near to by a linear map.
     """
     adapter = model.adapter
     adapter.ln_post.weight.fill_(1.0)
@@ -140,7 +142,8 @@ def centre(model: QwenVL, pixels: Tensor, nothing: Tensor, told: tuple[Tensor, T
     along = common / common.square().sum()
     apart = (normed - common) - torch.outer((normed - common) @ along, common)
     values, vectors = torch.linalg.eigh(apart.T @ apart / len(apart))
-    sizes = (values.clamp(min=0) + _NOISE * values.max()) ** -0.5
+    noise = _NOISE if told is None else _NOISE_FIT
+    sizes = (values.clamp(min=0) + noise * values.max()) ** -0.5
     off = torch.eye(len(common), dtype=torch.float64) - torch.outer(along, common)
     whiten = _SIZE * off @ vectors @ torch.diag(sizes) @ vectors.T  # of rows
     aim = nothing.double()
@@ -149,7 +152,7 @@ def centre(model: QwenVL, pixels: Tensor, nothing: Tensor, told: tuple[Tensor, T
         wanted = told[1].flatten(0, 1).double()
         aim = wanted.mean(0)
         tokens = tokens - tokens.mean(0)
-        weight = _SMALL * len(tokens) * tokens.var()
+        weight = _PENALTY_FIT * len(tokens) * tokens.var()
         gram = tokens.T @ tokens + weight * torch.eye(len(aim), dtype=torch.float64)
         whiten = whiten @ torch.linalg.solve(gram, tokens.T @ (wanted - aim))
     adapter.proj.weight.copy_((whiten + torch.outer(along, aim)).T)

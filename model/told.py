@@ -3,8 +3,9 @@
 A language model that starts from nothing has much to learn before a picture is of use to it: to find, in what is
 shown, what a question names, and to turn where it lies into a box. It learns that far sooner when what is shown is
 clear, so it is first told each picture (stages `primer` and `language`): at a place stand the embeddings of the
-words of the phrases whose boxes lie there, each weighted by how much of the place its box covers. Then the vision
-encoder and the adapter learn to show what would have been told (stage `sight`). All it takes are grounded phrases.
+words of the phrases whose boxes lie there, each weighted by how much of the place its box covers, and where the
+box that covers most of it begins and ends. Then the vision encoder and the adapter learn to show what would have been
+told (stage `sight`). All it takes are grounded phrases.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,8 +23,17 @@ from schemas.sample import Phrase, Sample
 PLACE: Final = 0.1
 """How large the mark of its row and column is that each place bears, in the size of words (model/start.py)."""
 
+EDGE: Final = 0.1
+"""How large what tells one edge of a box is, in the size of words."""
+
+STEPS: Final = 10
+"""An edge is told by how near it is to each of the picture's tenths: the two next to it share one."""
+
 SAMPLES: Final = 200_000
 """Grounded samples that are taken note of; pictures beyond them are not told."""
+
+TELLING: Final = ("grounding", "referring", "grounded_caption")
+"""The tasks whose samples say what lies where in a picture."""
 
 Region = tuple[str, tuple[float, float, float, float]]
 """A phrase and one of its boxes, in shares of the picture's width and height."""
@@ -57,12 +67,23 @@ def covered(box: tuple[float, float, float, float], side: int) -> Tensor:
     return (down[:, None] * across).flatten()
 
 
+def edges(boxes: Tensor) -> Tensor:
+    """(R, 4 * (STEPS + 1)): for each edge of the boxes, (R, 4), in shares, how near it is to each tenth; linear."""
+    apart = boxes[:, :, None] - torch.arange(STEPS + 1) / STEPS
+    return (1 - apart.abs() * STEPS).clamp(min=0).flatten(1)
+
+
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """The tokens of a picture's words, (K,), and how much of each place they cover, (K, queries)."""
+    """The tokens of a picture's words, (K,), and how much of each place they cover, (K, queries); its boxes, (R, 4),
+    and for each place which of them covers most of it and how firmly that is told, (queries,) both.
+    """
 
     tokens: Tensor
     shares: Tensor
+    boxes: Tensor
+    owner: Tensor
+    firm: Tensor
 
 
 class Teller:
@@ -77,37 +98,59 @@ class Teller:
     ) -> None:
         self._known, self._tokenizer, self._side = known, tokenizer, isqrt(queries)
         self._memory: dict[str, _Told] = {}
-        lines = torch.from_numpy(generator("places").standard_normal((2, self._side, hidden))).float()
+        random = generator("places")
+        lines = torch.from_numpy(random.standard_normal((2, self._side, hidden))).float()
         marks = (lines[0][:, None] + lines[1]) / 2**0.5
         self._marks = PLACE * marks.reshape(queries, hidden)
+        self._edges = EDGE * torch.from_numpy(random.standard_normal((4 * (STEPS + 1), hidden))).float()
 
     def __contains__(self, picture: str) -> bool:
         return picture in self._known
 
     def tell(self, pictures: Sequence[str], words: Tensor) -> Tensor:
         """(P, queries, hidden): what stands at the places of `pictures`; `words` are all tokens' embeddings."""
-        marks = self._marks.to(words)
-        told = (words[self._tokenizer.pad] + marks).expand(len(pictures), -1, -1)
+        told = (words[self._tokenizer.pad] + self._marks.to(words)).expand(len(pictures), -1, -1)
         parts = [self._told(picture) for picture in pictures]
-        tokens = torch.cat([part.tokens for part in parts]) if parts else torch.zeros(0, dtype=torch.int64)
-        if len(tokens) == 0:
+        counts = torch.tensor([len(part.tokens) for part in parts], dtype=torch.int64)
+        if not int(counts.sum()):
             return told
+        at = torch.repeat_interleave(torch.arange(len(parts)), counts).to(words.device)
+        tokens = torch.cat([part.tokens for part in parts]).to(words.device)
         shares = torch.cat([part.shares for part in parts]).to(words)
-        owners = torch.repeat_interleave(
-            torch.arange(len(parts)), torch.tensor([len(part.tokens) for part in parts])
-        )
-        said = shares[:, :, None] * words[tokens.to(words.device)][:, None]
-        return told.index_add(0, owners.to(words.device), said)
+        return told.index_add(0, at, shares[:, :, None] * words[tokens][:, None]) + self._bounds(parts, words)
+
+    def _bounds(self, parts: Sequence[_Told], words: Tensor) -> Tensor:
+        """(P, queries, hidden): at each place the edges of the box that covers most of it."""
+        before = 0
+        owners: list[Tensor] = []
+        for part in parts:
+            owners.append(part.owner + before)
+            before += len(part.boxes)
+        boxes = edges(torch.cat([part.boxes for part in parts])) @ self._edges
+        firm = torch.stack([part.firm for part in parts])
+        # a picture of which nothing is known has no box of its own: it is told another's not at all
+        told = firm[:, :, None] * boxes[torch.stack(owners).clamp(max=before - 1)]
+        return told.to(words)
 
     def _told(self, picture: str) -> _Told:
         found = self._memory.get(picture)
         if found is None:
             tokens: list[int] = []
             shares: list[Tensor] = [torch.zeros(0, self._side**2)]
-            for phrase, box in self._known.get(picture, ()):
+            known = self._known.get(picture, ())
+            for phrase, box in known:
                 # as within a sentence: where words are parted by spaces, one stands before them
                 own = self._tokenizer.encode(f" {phrase}" if phrase[:1].isascii() else phrase)
                 tokens += own
                 shares.append(covered(box, self._side).expand(len(own), -1))
-            found = self._memory[picture] = _Told(torch.tensor(tokens, dtype=torch.int64), torch.cat(shares))
+            each = torch.stack([torch.zeros(self._side**2), *(covered(box, self._side) for _, box in known)])
+            most, owner = each.max(0)
+            found = self._memory[picture] = _Told(
+                torch.tensor(tokens, dtype=torch.int64),
+                torch.cat(shares),
+                torch.tensor([box for _, box in known], dtype=torch.float32).reshape(-1, 4),
+                (owner - 1).clamp(min=0),
+                # what covers half of a place is told as firmly as what covers all of it
+                (2 * most).clamp(max=1),
+            )
         return found

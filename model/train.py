@@ -9,77 +9,31 @@ import json
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import torch
 
-from model import checkpoint, convert, flops, journal, optim, parallel, saved, shards, start
-from model import tokenizer as tokenizers
+from model import checkpoint, flops, journal, optim, origin, parallel, saved, shards
 from model.batch import Batch
-from model.config import ModelConfig, preset, preset_document
 from model.loader import Feed, Loader, require_known
 from model.metrics_file import merge_metrics
-from model.qwen_vl import QwenVL, build
-from model.stages import ORDER, STAGES, StageConfig, set_trained, stage_config, title
+from model.settings import Place, TrainConfig, check, mixture_of, stage_settings
+from model.stages import StageConfig, set_trained
 from model.store import Store
 from model.tokenizer import TagTokenizer
-from model.told import SAMPLES, Teller, regions
 from schemas.errors import InputError, RecipeError, VlcorpusError
-
-_VOCABULARY_SAMPLES = 20_000
-
-# the tasks that say what lies where in a picture
-_TELLING = ("grounding", "referring", "grounded_caption")
-
-Say = Callable[[str], None]
 
 
 class LossError(VlcorpusError):
     """The loss is no number any more; the text names the samples of the batch."""
 
 
-@dataclass(frozen=True, slots=True)
-class TrainConfig:
-    """A training run. `stages`: any of primer, language, sight, 1, 2, 3, in this order.
-
-    `init`: where to start instead of at random: `vision` (an open_clip checkpoint), `language` (a Hugging
-    Face folder), `model` (a folder of ours, or Qwen-VL's published one), `tokenizer` (a folder of ours, or
-    Qwen's tiktoken file). `overrides`: fields of a stage by the stage's name. `steps`: for every stage.
-    """
-
-    corpus: str
-    out: Path
-    stages: tuple[str, ...] = STAGES
-    preset: str = "tiny"
-    seed: int = 0
-    init: Mapping[str, str] = field(default_factory=dict)
-    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    steps: int | None = None
-    storage_options: Mapping[str, Any] = field(default_factory=dict)
-    device: str = "auto"
-    precision: str = "auto"
-    workers: int = 0
-    threads: int | None = None
-    checkpoint_every: int = 200
-    log_every: int = 1
-    compile: bool = False
-    recompute: bool = False
-    split: str = "train"
-    stop_after: int | None = None
-
-    @property
-    def folder(self) -> Path:
-        """Where everything is written."""
-        return self.out / "train"
-
-
 def run(config: TrainConfig, rank: int = 0, world: int = 1, local_rank: int | None = None) -> dict[str, Any]:
     """Trains every stage that is not done yet and gives each stage's metrics; every rank calls it alike."""
     device = parallel.device_of(config.device, rank if local_rank is None else local_rank)
-    _check(config)
+    check(config)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if config.threads:
@@ -87,125 +41,17 @@ def run(config: TrainConfig, rank: int = 0, world: int = 1, local_rank: int | No
     store = Store(config.corpus, config.storage_options)
     require_known(store, shards.find(store, config.split))
     with parallel.process_group(rank, world, device):
-        place = _Place(config, rank, world, device)
-        tokenizer = _tokenizer(place)
+        place = Place(config, rank, world, device)
+        tokenizer = origin.tokenizer_of(place)
         found: dict[str, Any] = {}
-        for stage in [_stage_config(config, name) for name in config.stages]:
+        for stage in [stage_settings(config, name) for name in config.stages]:
             found[stage.title] = _stage(place, stage, tokenizer)
             if not found[stage.title]["finished"]:
                 break
         return found
 
 
-def stages_for(config: TrainConfig) -> tuple[str, ...]:
-    """The stages that `all` stands for: the paper's that the corpus has samples for, and before them, where the
-    language model would start at random, `language`, and what else the preset has of `FIRST`: `primer` where the
-    corpus holds what it reads, `sight` where pictures can be told.
-    """
-    store = Store(config.corpus, config.storage_options)
-    strata = shards.find(store, config.split)
-    there = {one.task for one in strata}
-    fitting = [name for name in STAGES if there & set(_stage_config(config, name).tasks)]
-    first: list[str] = []
-    if not {"language", "model"} & config.init.keys():
-        numbers = preset_document(config.preset).get("stages", {})
-        plain = numbers.get("primer", {}).get("mixture", {})
-        names = {one.name for one in strata} | there
-        first = [
-            name
-            for name, wanted in (
-                ("primer", bool(plain) and plain.keys() <= names),
-                ("language", True),
-                ("sight", "sight" in numbers and bool(there & set(_TELLING))),
-            )
-            if wanted
-        ]
-    return (*first, *fitting)
-
-
-def mixture_of(
-    config: TrainConfig, stage: StageConfig, strata: Sequence[shards.Stratum]
-) -> Mapping[str, float]:
-    """The weights asked for; of a preset's own, those of what this corpus holds."""
-    if "mixture" in config.overrides.get(stage.name, {}):
-        return stage.mixture
-    names = {one.name for one in strata} | {one.task for one in strata}
-    return {name: weight for name, weight in stage.mixture.items() if name in names}
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """The run as one rank sees it."""
-
-    config: TrainConfig
-    rank: int
-    world: int
-    device: torch.device
-
-    @property
-    def store(self) -> Store:
-        return Store(self.config.corpus, self.config.storage_options)
-
-    @property
-    def model(self) -> ModelConfig:
-        return preset(self.config.preset)
-
-
-def _check(config: TrainConfig) -> None:
-    unknown = sorted(set(config.init) - {"vision", "language", "model", "tokenizer"})
-    if unknown:
-        raise RecipeError(f"init: unknown {', '.join(unknown)}; there is vision, language, model, tokenizer")
-    if not config.stages:
-        raise RecipeError("no stage is asked for")
-    if config.precision not in ("auto", "bf16", "fp32"):
-        raise RecipeError(f"there is no precision {config.precision!r}: choose auto, bf16 or fp32")
-
-
-def _stage_config(config: TrainConfig, name: str) -> StageConfig:
-    given = dict(config.overrides.get(name, {}))
-    if config.steps is not None:
-        given["steps"] = config.steps
-    return stage_config(config.preset, name, given)
-
-
-def _tokenizer(place: _Place) -> TagTokenizer:
-    """The tokenizer of this run: given, left by an earlier stage, or learned from the corpus's words."""
-    given = place.config.init.get("tokenizer")
-    if (
-        given is None
-        and "model" in place.config.init
-        and (Path(place.config.init["model"]) / "tokenizer.json").is_file()
-    ):
-        given = place.config.init["model"]
-    if given is not None:
-        found = tokenizers.load(Path(given))
-    else:
-        folder = place.config.folder / "tokenizer"
-        if place.rank == 0 and not folder.is_dir():
-            _train_tokenizer(place, folder)
-        parallel.barrier(place.world)
-        found = tokenizers.load(folder)
-    if found.size > place.model.language.vocab:
-        raise RecipeError(
-            f"the tokenizer has {found.size} tokens, but preset {place.config.preset} has room for "
-            f"{place.model.language.vocab}"
-        )
-    return found
-
-
-def _train_tokenizer(place: _Place, folder: Path) -> None:
-    numbers = preset_document(place.config.preset).get("tokenizer", {})
-    strata = shards.find(place.store, place.config.split)
-    each = max(_VOCABULARY_SAMPLES // len(strata), 1)
-    texts = (sample.text for sample in shards.samples(place.store, strata, each))
-    trained = tokenizers.train(texts, int(numbers["base"]), int(numbers["extras"]))
-    scratch = folder.with_name(".tokenizer.tmp")
-    scratch.mkdir(parents=True, exist_ok=True)
-    trained.save(scratch)
-    saved.replace_folder(scratch, folder)
-
-
-def _stage(place: _Place, stage: StageConfig, tokenizer: TagTokenizer) -> dict[str, Any]:
+def _stage(place: Place, stage: StageConfig, tokenizer: TagTokenizer) -> dict[str, Any]:
     folder = place.config.folder / stage.title
     metrics_path = place.config.folder / "metrics.json"
     if (folder / "config.json").is_file() and metrics_path.is_file():
@@ -220,74 +66,10 @@ def _stage(place: _Place, stage: StageConfig, tokenizer: TagTokenizer) -> dict[s
     return metrics
 
 
-def _start(
-    place: _Place, stage: StageConfig, feed: Feed, tokenizer: TagTokenizer, teller: Teller | None, say: Say
-) -> QwenVL:
-    """The model that a stage starts from: the stage before it, else what `init` names, else at random."""
-    model = build(place.model, place.config.seed)
-    earlier = [one for one in ORDER[: ORDER.index(stage.name)] if _is_done(place, one)]
-    if earlier:
-        folder = place.config.folder / title(earlier[-1])
-        saved.load_weights(model, saved.read_weights(folder / saved.WEIGHTS), str(folder))
-        say(f"{stage.title} starts from {folder}")
-    else:
-        if not {"language", "model"} & place.config.init.keys():
-            start.copying(model, place.config.seed)
-        for part, path in sorted(place.config.init.items()):
-            if part != "tokenizer":
-                convert.load_part(model, part, Path(path))
-                say(f"{stage.title} starts with {part} from {path}")
-    sees_first = stage.pictures != "told" and not set(earlier) - {"primer", "language"}
-    if sees_first and "vision" in place.config.init and "model" not in place.config.init:
-        _adapt(model, Path(place.config.init["vision"]), feed, tokenizer, teller)
-    return model
-
-
-def _is_done(place: _Place, name: str) -> bool:
-    return (place.config.folder / title(name) / "config.json").is_file()
-
-
-def _teller(place: _Place, stage: StageConfig, tokenizer: TagTokenizer) -> Teller | None:
-    """What tells the corpus's pictures, where the stage needs it."""
-    if stage.pictures == "shown":
-        return None
-    strata = shards.find(place.store, place.config.split)
-    telling = tuple(one for one in strata if one.task in _TELLING)
-    each = max(SAMPLES // max(len(telling), 1), 1)
-    known = regions(shards.samples(place.store, telling, each)) if telling else {}
-    shape = place.model
-    return Teller(known, tokenizer, shape.adapter.queries, shape.language.hidden)
-
-
-def _adapt(model: QwenVL, clip: Path, feed: Feed, tokenizer: TagTokenizer, teller: Teller | None) -> None:
-    """The adapter's first weights beside the encoder of a CLIP, the same on every rank."""
-    projection = start.shared_space(clip)
-    if projection is None:
-        return
-    start.align(model.adapter, projection)
-    wanted = start.MATCHED if teller else start.PICTURES
-    taken: list[torch.Tensor] = []
-    names: list[str] = []
-    for batch in Loader(replace(feed, endless=False), tokenizer):
-        taken.append(batch.pixels)
-        names += batch.names
-        if len(names) >= wanted:
-            break
-    if not names:
-        return
-    pixels = torch.cat(taken)[:wanted]
-    words: Any = model.language.get_input_embeddings().weight
-    known = [at for at, name in enumerate(names[:wanted]) if teller and name in teller]
-    told = None
-    if teller and known:
-        told = pixels[known], teller.tell([names[at] for at in known], words.detach())
-    start.centre(model, pixels[: start.PICTURES], words[tokenizer.pad].detach(), told)
-
-
 class _Trainer:
     """One stage on one rank."""
 
-    def __init__(self, place: _Place, stage: StageConfig, tokenizer: TagTokenizer) -> None:
+    def __init__(self, place: Place, stage: StageConfig, tokenizer: TagTokenizer) -> None:
         self.place, self.stage, self.tokenizer = place, stage, tokenizer
         self.folder = place.config.folder / stage.title
         per_step = stage.micro * place.world
@@ -304,8 +86,10 @@ class _Trainer:
         self.accumulate = stage.batch // per_step
         feed = self._feed()
         self.loader = Loader(feed, tokenizer, place.rank, place.world, place.config.workers)
-        self.teller = _teller(place, stage, tokenizer)
-        self.model = _start(place, stage, feed, tokenizer, self.teller, self._say).to(place.device).train()
+        self.teller = origin.teller_of(place, stage, tokenizer)
+        self.model = (
+            origin.model_of(place, stage, feed, tokenizer, self.teller, self._say).to(place.device).train()
+        )
         set_trained(self.model, stage.trains)
         if place.config.recompute:
             self.model.checkpoint_activations()
@@ -313,7 +97,7 @@ class _Trainer:
         if place.config.compile:
             for layer in (*self.model.vision.blocks, *self.model.language.model.layers):
                 layer.compile()
-        self.optimiser = optim.optimizer(self.model, stage, fused=place.device.type == "cuda")
+        self.optimisers = optim.optimisers(self.model, stage, fused=place.device.type == "cuda")
         self.identity = {"model": asdict(place.model), "stage": asdict(stage), "seed": place.config.seed}
         self.half = parallel.halves(place.config.precision, place.device)
         self.lost: list[float] = []
@@ -375,7 +159,7 @@ class _Trainer:
         if found is None:
             return 0
         checkpoint.require_same(found, self.identity)
-        checkpoint.restore(found, self.model, self.optimiser, self.place.world)
+        checkpoint.restore(found, self.model, self.optimisers, self.place.world)
         self.loader.load_state_dict(found.state["loaders"][self.place.rank])
         self.lost = list(found.state["losses"])
         self._say(f"{self.stage.title} goes on after step {found.state['step']}")
@@ -392,12 +176,12 @@ class _Trainer:
         for micro in micros:
             self._backward(micro, world / taught, tasks)
         value = optim.rate(self.stage, step)
-        optim.set_rate(self.optimiser, value)
+        self.optimisers.set_rate(value)
         loss = parallel.total([sum(sums for sums, _ in tasks.values())], world, device)[0] / taught
         self._require_number(loss, step, micros)
         norms = optim.clip_gradients(self.model, self.stage.clip)
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimisers.step()
+        self.optimisers.zero_grad()
         self.lost.append(loss)
         flops.synchronise(device)
         work = sum(flops.batch_flops(self.place.model, self.stage, micro) for micro in micros)
@@ -446,7 +230,7 @@ class _Trainer:
         loaders = parallel.gathered(self.loader.state_dict(), world)
         state = {"step": step, "loaders": loaders, "losses": self.lost, "identity": self.identity}
         folder = self.folder / "checkpoints"
-        checkpoint.write(folder, self.model, self.optimiser, state, rank=self.place.rank, world=world)
+        checkpoint.write(folder, self.model, self.optimisers, state, rank=self.place.rank, world=world)
         parallel.barrier(world)
 
     def _save(self) -> None:

@@ -67,8 +67,8 @@ def judge(first: Training, second: str, held_out: str | None, seeds: int, limit:
 
 
 def _config(asked: Training) -> Any:
+    from model.settings import TrainConfig, stages_for
     from model.stages import ORDER
-    from model.train import TrainConfig, stages_for
 
     stages = () if asked.stage == "all" else tuple(asked.stage.split(","))
     unknown = [name for name in stages if name not in ORDER]

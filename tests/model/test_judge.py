@@ -9,7 +9,7 @@ import pytest
 from model import judge as judging
 from model.evaluate import EvalConfig
 from model.judge import headline, held_out_of, judge
-from model.train import TrainConfig
+from model.settings import TrainConfig
 from schemas.errors import InputError, RecipeError
 from tests.model.corpora import corpus, preset_file
 

@@ -29,7 +29,7 @@ def test_freezing(tmp_path: Path, name: str) -> None:
         assert all(one.requires_grad == (part in LEARNS[name]) for one in getattr(model, part).parameters())
     assert len(learning) == sum(one.requires_grad for one in model.parameters())
     before = {key: one.clone() for key, one in model.state_dict().items()}
-    optimiser = optim.optimizer(model, stage)
+    optimiser = optim.optimisers(model, stage)
     batches = iter(Loader(feed(tmp_path, blind=stage.pictures == "told"), tokenizer()))
     store = Store(str(tmp_path))
     known = regions(shards.samples(store, shards.find(store, "train")))
@@ -79,11 +79,38 @@ def test_groups() -> None:
     """Every parameter that learns is in one group; norms and biases do not decay."""
     model = build(TINY)
     learning = set_trained(model, PARTS)
-    optimiser = optim.optimizer(model, stage_config("tiny", "2"))
+    optimiser = optim.optimisers(model, stage_config("tiny", "2"))
     grouped = [one for group in optimiser.param_groups for one in group["params"]]
     assert sorted(map(id, grouped)) == sorted(map(id, learning))
     for group in optimiser.param_groups:
         assert all((one.ndim > 1) == (group["weight_decay"] > 0) for one in group["params"])
+
+
+def test_muon_moves_the_inner_matrices_alone() -> None:
+    """Of what learns it takes each map from a space to another once, at its own rate; the schedule is the stage's."""
+    model = build(TINY)
+    learning = set_trained(model, PARTS)
+    stage = stage_config("tiny", "2", {"muon": 3e-3, "rate": 1e-3, "layer_decay": 1.0})
+    found = optim.optimisers(model, stage)
+    grouped = [one for group in found.param_groups for one in group["params"]]
+    assert sorted(map(id, grouped)) == sorted(map(id, learning))
+    muon = {id(one) for group in found.members[1].param_groups for one in group["params"]}
+    names = {name for name, one in model.named_parameters() if id(one) in muon}
+    assert {"adapter.proj.weight", "adapter.attn.in_proj.weight", "vision.blocks.0.c_fc.weight"} <= names
+    assert "language.model.layers.0.self_attn.q_proj.weight" in names
+    outer = {
+        "vision.positions",
+        "adapter.query",
+        "language.model.embed_tokens.weight",
+        "language.lm_head.weight",
+    }
+    assert not names & outer
+    found.set_rate(5e-4)
+    assert {group["lr"] for group in found.members[0].param_groups} == {5e-4}
+    assert [group["lr"] for group in found.members[1].param_groups] == [pytest.approx(1.5e-3)] * len(
+        found.members[1].param_groups
+    )
+    assert len(optim.optimisers(model, stage_config("tiny", "2", {"muon": 0.0})).members) == 1
 
 
 def test_clipping() -> None:

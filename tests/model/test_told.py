@@ -64,10 +64,36 @@ def test_the_words_stand_where_the_box_is() -> None:
     known, unknown = teller.tell(["a", "b"], words)
     said = words[torch.tensor(own.encode(" red circle"))].sum(0)
     difference = known - unknown
-    assert torch.allclose(difference[0], said * 0.5, atol=1e-5)
+    # the box covers half of the first place: its edges are told in full there, and nowhere else
+    bounds = told.edges(torch.tensor([[0.0, 0.0, 0.5, 0.25]])) @ teller._edges
+    assert torch.allclose(difference[0], said * 0.5 + bounds[0], atol=1e-5)
     assert torch.allclose(difference[1:], torch.zeros(3, 16), atol=1e-6)
     marks = unknown - words[own.pad]
     assert len({tuple(np.round(mark.tolist(), 4)) for mark in marks}) == 4
+
+
+@given(boxes())
+def test_edges_can_be_read_again(box: tuple[float, float, float, float]) -> None:
+    """The tenths, weighed by what is told of an edge, give the edge."""
+    told_edges = told.edges(torch.tensor([box])).reshape(4, told.STEPS + 1)
+    assert torch.allclose(told_edges.sum(1), torch.ones(4), atol=1e-5)
+    tenths = torch.arange(told.STEPS + 1) / told.STEPS
+    assert (told_edges @ tenths).tolist() == pytest.approx(box, abs=1e-5)
+
+
+def test_each_place_tells_the_box_that_covers_most_of_it() -> None:
+    """Of two boxes over a place the larger share wins; a place's telling hangs on its picture alone."""
+    own = tokenizer()
+    words = torch.zeros(own.size, 16)
+    left, right = (0.0, 0.0, 0.7, 1.0), (0.7, 0.0, 1.0, 1.0)
+    teller = told.Teller({"a": [("red", left), ("blue", right)], "b": [("red", right)]}, own, 4, 16)
+    first, none, second = teller.tell(["a", "-", "b"], words)
+    bounds = told.edges(torch.tensor([left, right])) @ teller._edges
+    assert torch.allclose(first[0] - none[0], bounds[0], atol=1e-5)
+    assert torch.allclose(first[1] - none[1], bounds[1], atol=1e-5)
+    assert torch.allclose(second[0], none[0], atol=1e-6)
+    assert torch.allclose(second[1] - none[1], bounds[1], atol=1e-5)
+    assert torch.equal(teller.tell(["b"], words)[0], second)
 
 
 def test_told_pictures_change_the_loss_and_teach_the_words(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import torch
 import yaml
 
 from model import journal, saved
-from model.train import LossError, TrainConfig, run, stages_for
+from model.settings import TrainConfig, stages_for
+from model.train import LossError, run
 from schemas.errors import InputError, RecipeError
 from tests.model.corpora import corpus, preset_file
 
@@ -124,7 +125,7 @@ def test_killed_and_resumed(tmp_path: Path) -> None:
     run(whole)
     cut = config(tmp_path, "cut", steps=30)
     code = (
-        "from pathlib import Path; from model.train import TrainConfig, run; "
+        "from pathlib import Path; from model.settings import TrainConfig; from model.train import run; "
         f"run(TrainConfig({cut.corpus!r}, Path({str(cut.out)!r}), ('2',), {cut.preset!r}, device='cpu', threads=1, "
         "checkpoint_every=3, steps=30))"
     )
@@ -243,7 +244,8 @@ RANKS = """
 import sys
 from pathlib import Path
 import torch
-from model.train import TrainConfig, run
+from model.settings import TrainConfig
+from model.train import run
 rank = int(sys.argv[1])
 stop = int(sys.argv[3]) or None
 run(TrainConfig({corpus!r}, Path(sys.argv[2]), ('2',), {preset!r}, device='cpu', threads=1, checkpoint_every=3,

@@ -1,0 +1,124 @@
+"""What a stage of a training run starts from: its tokenizer, what tells pictures, and the weights."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model import convert, parallel, saved, shards, start
+from model import tokenizer as tokenizers
+from model.config import preset_document
+from model.loader import Feed, Loader
+from model.qwen_vl import QwenVL, build
+from model.settings import Place
+from model.stages import ORDER, StageConfig, title
+from model.tokenizer import TagTokenizer
+from model.told import SAMPLES, TELLING, Teller, regions
+from schemas.errors import RecipeError
+
+_VOCABULARY_SAMPLES = 20_000
+
+Say = Callable[[str], None]
+
+
+def tokenizer_of(place: Place) -> TagTokenizer:
+    """The tokenizer of this run: given, left by an earlier stage, or learned from the corpus's words."""
+    given = place.config.init.get("tokenizer")
+    if (
+        given is None
+        and "model" in place.config.init
+        and (Path(place.config.init["model"]) / "tokenizer.json").is_file()
+    ):
+        given = place.config.init["model"]
+    if given is not None:
+        found = tokenizers.load(Path(given))
+    else:
+        folder = place.config.folder / "tokenizer"
+        if place.rank == 0 and not folder.is_dir():
+            _train_tokenizer(place, folder)
+        parallel.barrier(place.world)
+        found = tokenizers.load(folder)
+    if found.size > place.model.language.vocab:
+        raise RecipeError(
+            f"the tokenizer has {found.size} tokens, but preset {place.config.preset} has room for "
+            f"{place.model.language.vocab}"
+        )
+    return found
+
+
+def _train_tokenizer(place: Place, folder: Path) -> None:
+    numbers = preset_document(place.config.preset).get("tokenizer", {})
+    strata = shards.find(place.store, place.config.split)
+    each = max(_VOCABULARY_SAMPLES // len(strata), 1)
+    texts = (sample.text for sample in shards.samples(place.store, strata, each))
+    trained = tokenizers.train(texts, int(numbers["base"]), int(numbers["extras"]))
+    scratch = folder.with_name(".tokenizer.tmp")
+    scratch.mkdir(parents=True, exist_ok=True)
+    trained.save(scratch)
+    saved.replace_folder(scratch, folder)
+
+
+def teller_of(place: Place, stage: StageConfig, tokenizer: TagTokenizer) -> Teller | None:
+    """What tells the corpus's pictures, where the stage needs it."""
+    if stage.pictures == "shown":
+        return None
+    strata = shards.find(place.store, place.config.split)
+    telling = tuple(one for one in strata if one.task in TELLING)
+    each = max(SAMPLES // max(len(telling), 1), 1)
+    known = regions(shards.samples(place.store, telling, each)) if telling else {}
+    shape = place.model
+    return Teller(known, tokenizer, shape.adapter.queries, shape.language.hidden)
+
+
+def model_of(
+    place: Place, stage: StageConfig, feed: Feed, tokenizer: TagTokenizer, teller: Teller | None, say: Say
+) -> QwenVL:
+    """The model that a stage starts from: the stage before it, else what `init` names, else at random."""
+    model = build(place.model, place.config.seed)
+    earlier = [one for one in ORDER[: ORDER.index(stage.name)] if _is_done(place, one)]
+    if earlier:
+        folder = place.config.folder / title(earlier[-1])
+        saved.load_weights(model, saved.read_weights(folder / saved.WEIGHTS), str(folder))
+        say(f"{stage.title} starts from {folder}")
+    else:
+        if not {"language", "model"} & place.config.init.keys():
+            start.copying(model, place.config.seed)
+        for part, path in sorted(place.config.init.items()):
+            if part != "tokenizer":
+                convert.load_part(model, part, Path(path))
+                say(f"{stage.title} starts with {part} from {path}")
+    sees_first = stage.pictures != "told" and not set(earlier) - {"primer", "language"}
+    if sees_first and "vision" in place.config.init and "model" not in place.config.init:
+        _adapt(model, Path(place.config.init["vision"]), feed, tokenizer, teller)
+    return model
+
+
+def _is_done(place: Place, name: str) -> bool:
+    return (place.config.folder / title(name) / "config.json").is_file()
+
+
+def _adapt(model: QwenVL, clip: Path, feed: Feed, tokenizer: TagTokenizer, teller: Teller | None) -> None:
+    """The adapter's first weights beside the encoder of a CLIP, the same on every rank."""
+    projection = start.shared_space(clip)
+    if projection is None:
+        return
+    start.align(model.adapter, projection)
+    wanted = start.MATCHED if teller else start.PICTURES
+    taken: list[torch.Tensor] = []
+    names: list[str] = []
+    for batch in Loader(replace(feed, endless=False), tokenizer):
+        taken.append(batch.pixels)
+        names += batch.names
+        if len(names) >= wanted:
+            break
+    if not names:
+        return
+    pixels = torch.cat(taken)[:wanted]
+    words: Any = model.language.get_input_embeddings().weight
+    known = [at for at, name in enumerate(names[:wanted]) if teller and name in teller]
+    told = None
+    if teller and known:
+        told = pixels[known], teller.tell([names[at] for at in known], words.detach())
+    start.centre(model, pixels[: start.PICTURES], words[tokenizer.pad].detach(), told)

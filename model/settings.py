@@ -1,0 +1,125 @@
+"""The settings of a training run, and what follows from them and the corpus: its stages, their mixtures."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model import shards
+from model.config import ModelConfig, preset, preset_document
+from model.stages import STAGES, StageConfig, stage_config
+from model.store import Store
+from model.told import TELLING
+from schemas.errors import RecipeError
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """A training run. `stages`: any of primer, language, sight, 1, 2, 3, in this order.
+
+    `init`: where to start instead of at random: `vision` (an open_clip checkpoint), `language` (a Hugging
+    Face folder), `model` (a folder of ours, or Qwen-VL's published one), `tokenizer` (a folder of ours, or
+    Qwen's tiktoken file). `overrides`: fields of a stage by the stage's name. `steps`: for every stage.
+    """
+
+    corpus: str
+    out: Path
+    stages: tuple[str, ...] = STAGES
+    preset: str = "tiny"
+    seed: int = 0
+    init: Mapping[str, str] = field(default_factory=dict)
+    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    steps: int | None = None
+    storage_options: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "auto"
+    precision: str = "auto"
+    workers: int = 0
+    threads: int | None = None
+    checkpoint_every: int = 200
+    log_every: int = 1
+    compile: bool = False
+    recompute: bool = False
+    split: str = "train"
+    stop_after: int | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where everything is written."""
+        return self.out / "train"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The run as one rank sees it."""
+
+    config: TrainConfig
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def store(self) -> Store:
+        """The corpus."""
+        return Store(self.config.corpus, self.config.storage_options)
+
+    @property
+    def model(self) -> ModelConfig:
+        """The preset's shape."""
+        return preset(self.config.preset)
+
+
+def check(config: TrainConfig) -> None:
+    """RecipeError where settings name what there is not."""
+    unknown = sorted(set(config.init) - {"vision", "language", "model", "tokenizer"})
+    if unknown:
+        raise RecipeError(f"init: unknown {', '.join(unknown)}; there is vision, language, model, tokenizer")
+    if not config.stages:
+        raise RecipeError("no stage is asked for")
+    if config.precision not in ("auto", "bf16", "fp32"):
+        raise RecipeError(f"there is no precision {config.precision!r}: choose auto, bf16 or fp32")
+
+
+def stage_settings(config: TrainConfig, name: str) -> StageConfig:
+    """Stage `name` as this run trains it; RecipeError as `stage_config`."""
+    given = dict(config.overrides.get(name, {}))
+    if config.steps is not None:
+        given["steps"] = config.steps
+    return stage_config(config.preset, name, given)
+
+
+def stages_for(config: TrainConfig) -> tuple[str, ...]:
+    """The stages that `all` stands for: the paper's that the corpus has samples for, and before them, where the
+    language model would start at random, `language`, and what else the preset has of `FIRST`: `primer` where the
+    corpus holds what it reads, `sight` where pictures can be told.
+    """
+    store = Store(config.corpus, config.storage_options)
+    strata = shards.find(store, config.split)
+    there = {one.task for one in strata}
+    fitting = [name for name in STAGES if there & set(stage_settings(config, name).tasks)]
+    first: list[str] = []
+    if not {"language", "model"} & config.init.keys():
+        numbers = preset_document(config.preset).get("stages", {})
+        plain = numbers.get("primer", {}).get("mixture", {})
+        names = {one.name for one in strata} | there
+        first = [
+            name
+            for name, wanted in (
+                ("primer", bool(plain) and plain.keys() <= names),
+                ("language", True),
+                ("sight", "sight" in numbers and bool(there & set(TELLING))),
+            )
+            if wanted
+        ]
+    return (*first, *fitting)
+
+
+def mixture_of(
+    config: TrainConfig, stage: StageConfig, strata: Sequence[shards.Stratum]
+) -> Mapping[str, float]:
+    """The weights asked for; of a preset's own, those of what this corpus holds."""
+    if "mixture" in config.overrides.get(stage.name, {}):
+        return stage.mixture
+    names = {one.name for one in strata} | {one.task for one in strata}
+    return {name: weight for name, weight in stage.mixture.items() if name in names}
