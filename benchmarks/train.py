@@ -20,7 +20,7 @@ from model.config import preset
 from model.loader import Feed, Loader
 from model.qwen_vl import build
 from model.settings import TrainConfig, mixture_of
-from model.stages import set_trained, stage_config
+from model.stages import STAGES, set_trained, stage_config, title
 from model.store import Store
 from model.train import run
 
@@ -33,7 +33,7 @@ def bare(config: TrainConfig, name: str, device: torch.device, tokenizer: tokeni
     strata = shards.find(store, "train", stage.tasks)
     feed = Feed(
         store, strata, length=stage.length, micro=stage.micro, side=stage.side, queries=shape.adapter.queries,
-        fixed=config.compile, style=stage.style, blind=stage.pictures == "told",
+        fixed=config.compile, style=stage.style,
         mixture=mixture_of(config, stage, strata), unit=stage.batch,
     )  # fmt: skip
     per_step = stage.batch // stage.micro
@@ -67,7 +67,7 @@ def main() -> None:
     )
     parser.add_argument("corpus")
     parser.add_argument("--preset", default="tiny")
-    parser.add_argument("--stage", default="2")
+    parser.add_argument("--stage", default="2", choices=STAGES)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--batch", type=int, help="sequences a step")
     parser.add_argument("--workers", type=int, default=1)
@@ -84,7 +84,7 @@ def main() -> None:
             compile=given.compile, checkpoint_every=10**9,
         )  # fmt: skip
         (metrics,) = run(config).values()
-        folder = config.folder / ("language" if given.stage == "language" else f"stage{given.stage}")
+        folder = config.folder / title(given.stage)
         lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()][2:]
         seconds = bare(config, given.stage, device, tokenizers.load(folder))
     mean = {

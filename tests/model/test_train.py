@@ -248,8 +248,8 @@ from model.settings import TrainConfig
 from model.train import run
 rank = int(sys.argv[1])
 stop = int(sys.argv[3]) or None
-run(TrainConfig({corpus!r}, Path(sys.argv[2]), ('2',), {preset!r}, device='cpu', threads=1, checkpoint_every=3,
-    stop_after=stop, steps=5), rank, 2)
+run(TrainConfig({corpus!r}, Path(sys.argv[2]), {stages!r}, {preset!r}, device='cpu', threads=1, checkpoint_every=3,
+    stop_after=stop, steps=5, overrides={overrides!r}), rank, 2)
 """
 
 
@@ -265,7 +265,9 @@ def _two_ranks(made: TrainConfig, out: Path, stop: int) -> None:
         "MASTER_PORT": str(port),
         "GLOO_SOCKET_IFNAME": "lo",
     }
-    code = RANKS.format(corpus=made.corpus, preset=made.preset)
+    code = RANKS.format(
+        corpus=made.corpus, preset=made.preset, stages=made.stages, overrides=dict(made.overrides)
+    )
     ranks = [
         subprocess.Popen(
             [sys.executable, "-c", code, str(rank), str(out), str(stop)],
@@ -293,3 +295,17 @@ def test_two_ranks(tmp_path: Path) -> None:
     model, _ = saved.from_pretrained(whole.folder / "stage2")
     assert all(torch.isfinite(one).all() for one in model.parameters())
     assert losses(whole)[-1][1] < losses(whole)[0][1]
+
+
+@pytest.mark.slow
+def test_two_ranks_tell_pictures(tmp_path: Path) -> None:
+    """Two sharded ranks are told pictures and learn to show them, with Muon, and resume with the same losses."""
+    moved = {"muon": 1e-2}
+    made = config(tmp_path, stages=("language", "sight"), overrides={"language": moved, "sight": moved})
+    _two_ranks(made, tmp_path / "whole", 0)
+    _two_ranks(made, tmp_path / "cut", 4)
+    _two_ranks(made, tmp_path / "cut", 0)
+    for stage in ("language", "sight"):
+        whole, cut = (losses(config(tmp_path, name), stage) for name in ("whole", "cut"))
+        assert [step for step, _ in whole] == list(range(1, 6))
+        assert cut == whole
