@@ -226,6 +226,7 @@ def test_wrong_settings(tmp_path: Path) -> None:
         ({"precision": "int4"}, "int4"),
         ({"overrides": {"2": {"length": 257}}}, "context 256"),
         ({"overrides": {"2": {"side": 20}}}, "patch 8"),
+        ({"overrides": {"2": {"muon": -1.0}}}, "muon not below 0"),
         ({"stages": ("4",)}, "no stage '4'"),
     ):
         with pytest.raises(RecipeError, match=words):
