@@ -137,14 +137,16 @@ class Teller:
         if found is None:
             tokens: list[int] = []
             shares: list[Tensor] = [torch.zeros(0, self._side**2)]
+            # before all boxes one that covers nothing: where no box lies there is an owner too
+            each: list[Tensor] = [torch.zeros(self._side**2)]
             known = self._known.get(picture, ())
             for phrase, box in known:
                 # as within a sentence: where words are parted by spaces, one stands before them
                 own = self._tokenizer.encode(f" {phrase}" if phrase[:1].isascii() else phrase)
                 tokens += own
-                shares.append(covered(box, self._side).expand(len(own), -1))
-            each = torch.stack([torch.zeros(self._side**2), *(covered(box, self._side) for _, box in known)])
-            most, owner = each.max(0)
+                each.append(covered(box, self._side))
+                shares.append(each[-1].expand(len(own), -1))
+            most, owner = torch.stack(each).max(0)
             found = self._memory[picture] = _Told(
                 torch.tensor(tokens, dtype=torch.int64),
                 torch.cat(shares),

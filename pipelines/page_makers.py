@@ -15,15 +15,18 @@ def page_maker(recipe: Recipe, source: Source, language: str) -> Any:
     from synth.page import fonts
     from synth.page.maker import PageMaker, PageSettings
     from synth.scene_text import SceneMaker, SceneSettings
+    from synth.seeds import generator
 
+    # of its own for each source: pages of one that is held out must not be those of one that is trained on
+    seed = generator(recipe.seed, f"pages {source.id}").getrandbits(32)
     render = source.render
     store = Store(source.storage_options or None, source.id)
     found = fonts.find(Path(local_path(render.fonts)) if render.fonts else None)
     given = texts(store, render.texts, language), pictures(store, render.pictures), found
     characters = render.level == "character"
     if source.format == "scene_text":
-        return SceneMaker(SceneSettings(recipe.seed, language, render.direction, characters), *given)
-    settings = PageSettings(recipe.seed, language, render.setting, render.direction, characters)
+        return SceneMaker(SceneSettings(seed, language, render.direction, characters), *given)
+    settings = PageSettings(seed, language, render.setting, render.direction, characters)
     return PageMaker(settings, *given)
 
 

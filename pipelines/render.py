@@ -97,7 +97,7 @@ def _page_ranges(recipe: Recipe, source: Source, common: list[Any]) -> Iterator[
                 "start": start,
                 "stop": stop,
             }
-            yield Planned(shard, fingerprint("render", 2, common, language, start, stop, faces, given), body)
+            yield Planned(shard, fingerprint("render", 3, common, language, start, stop, faces, given), body)
 
 
 def _scene_ranges(recipe: Recipe, source: Source, common: list[Any]) -> Iterator[Planned]:

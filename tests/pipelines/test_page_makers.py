@@ -85,6 +85,7 @@ def test_every_quad_is_inside_its_picture(
 def test_scenes_lie_on_the_given_pictures(given: dict[str, Any], tmp_path: Path) -> None:
     """Behind the words is one of the pictures, red or blue, and a picture more is another corpus."""
     out = tmp_path / "out"
+    given["count"] = 12  # of few, none might lie on the picture that is added
     build(recipe("scene_text", given), out)
     corners = []
     with tarfile.open(next((out / "shards").rglob("*.tar"))) as tar:
@@ -127,6 +128,20 @@ def test_another_version_of_a_font_is_another_corpus(given: dict[str, Any], tmp_
     assert "2.0 (" in after["fonts"][0]
     assert after != before
     assert after["fonts"][0].partition("(")[2] != name.partition("(")[2]
+
+
+def test_each_source_has_pages_of_its_own(given: dict[str, Any], tmp_path: Path) -> None:
+    """Two sources of equal settings, one of them held out, share no page."""
+    made = recipe("scene_text", given)
+    (source,) = made["sources"]
+    made["sources"] = [source, {**source, "id": "heldout", "role": "eval"}]
+    build(made, tmp_path / "out")
+    found = samples(tmp_path / "out")
+    pictures = {
+        one: {each.images[0].sha256 for each in found if each.source == one} for one in ("made", "heldout")
+    }
+    assert all(pictures.values())
+    assert not pictures["made"] & pictures["heldout"]
 
 
 def test_more_pages_leave_the_first_ones_alone(given: dict[str, Any], tmp_path: Path) -> None:
