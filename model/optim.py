@@ -9,6 +9,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from model.muon import Muon
 from model.qwen_vl import PARTS, QwenVL
 from model.stages import StageConfig
 
@@ -76,7 +77,7 @@ def optimisers(model: QwenVL, stage: StageConfig, fused: bool = False) -> Optimi
     if plain:
         members.append(torch.optim.AdamW(plain, lr=stage.rate, betas=stage.betas, eps=stage.eps, fused=fused))
     if matrices:
-        members.append(torch.optim.Muon(matrices, lr=stage.muon, adjust_lr_fn="match_rms_adamw"))
+        members.append(Muon(matrices, lr=stage.muon))
     return Optimisers(members)
 
 

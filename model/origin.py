@@ -84,12 +84,12 @@ def model_of(
         say(f"{stage.title} starts from {folder}")
     else:
         if not {"language", "model"} & place.config.init.keys():
-            start.copying(model, place.config.seed)
+            start.copying(model, tokenizer, place.config.seed)
         for part, path in sorted(place.config.init.items()):
             if part != "tokenizer":
                 convert.load_part(model, part, Path(path))
                 say(f"{stage.title} starts with {part} from {path}")
-    sees_first = stage.pictures != "told" and not set(earlier) - {"primer", "language"}
+    sees_first = stage.pictures != "told" and not set(earlier) - {"language"}
     if sees_first and "vision" in place.config.init and "model" not in place.config.init:
         _adapt(model, Path(place.config.init["vision"]), feed, tokenizer, teller)
     return model

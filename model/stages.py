@@ -15,9 +15,9 @@ from schemas.markup import STAGE1, STAGE2, Style
 STAGES: Final = ("1", "2", "3")
 """The paper's stages."""
 
-FIRST: Final = ("primer", "language", "sight")
-"""Stages before them, for a language model that starts from nothing: plain pictures told in words, all pictures
-told in words, and to see what was told (model/told.py)."""
+FIRST: Final = ("language", "sight")
+"""Stages before them, for a language model that starts from nothing: pictures told in words, and to see what was told
+(model/told.py)."""
 
 ORDER: Final = (*FIRST, *STAGES)
 
@@ -87,8 +87,6 @@ def title(name: str) -> str:
 
 
 _PAPER: Final[dict[str, dict[str, Any]]] = {
-    # few tasks on plain pictures first: where all begins at once, none begins for long
-    "primer": {"trains": ("language",), "tasks": ("vqa", "referring"), "pictures": "told"},
     # a language model that knows nothing cannot be spoken to by pictures
     "language": {"trains": ("language",), "tasks": KNOWN_TASKS, "pictures": "told"},
     "sight": {"trains": ("vision", "adapter"), "tasks": ("caption",), "pictures": "matched"},

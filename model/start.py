@@ -17,6 +17,7 @@ from torch import Tensor
 from model.adapter import Adapter
 from model.qwen_vl import QwenVL
 from model.tensors import tensors
+from model.tokenizer import TagTokenizer
 
 PICTURES: Final = 200
 """Pictures over which what they have in common is taken."""
@@ -45,16 +46,23 @@ _WORDS: Final = 0.1
 _MATRIX: Final = 0.05
 _WRITES: Final = 0.0175
 _THROUGH: Final = 0.3
+# how much a word with a space before it has of the same word without
+_TWIN: Final = 0.9
+# queries and keys of what is alike, in the size of a rotation; and how much any word looks at pictures' places: enough
+# that a word finds itself in a picture rather than in the sentence that it stands in
+_SHARP: Final = 1.5
+_LOOK: Final = 2.4
 # of the pairs of a head that rotary positions turn, the first ones turn too fast to tell what is alike
 _FAST: Final = 6 / 16
 
 
 @torch.no_grad()
-def copying(model: QwenVL, seed: int) -> None:
-    """Lets attention look for what is alike, hand on what it finds, and the head say what the stream holds.
+def copying(model: QwenVL, tokenizer: TagTokenizer, seed: int) -> None:
+    """Lets attention look for what is alike in pictures, hand on what it finds, and the head say what the stream holds.
 
     Mimetic initialisation (arXiv 2305.09828): what trained models' attention comes to look like. A question's
-    words find the places that say the same and take over what else stands there after far fewer steps.
+    words find the places that say the same and take over what else stands there after far fewer steps. A word
+    is at first much the same whether a space stands before it or not: sentences have the one, phrases the other.
     """
     random = torch.Generator().manual_seed(seed + 1)
     language: Any = model.language
@@ -66,18 +74,31 @@ def copying(model: QwenVL, seed: int) -> None:
     hidden, heads = model.config.language.hidden, model.config.language.heads
     each = hidden // heads
     half = each // 2
-    slow = range(round(half * _FAST), half)
+    # the slowest pair is for the places' own mark
+    slow = range(round(half * _FAST), half - 1)
+    words = language.get_input_embeddings().weight
+    place = words[tokenizer.pad] / words[tokenizer.pad].norm()
     for layer in language.model.layers:
         own = layer.self_attn
+        own.q_proj.bias.zero_()
+        own.k_proj.bias.zero_()
         for head in range(heads):
-            alike = _turned(hidden, random)[: 2 * len(slow)]
+            alike = _SHARP * _turned(hidden, random)[: 2 * len(slow)]
             rows = [head * each + at + side for side in (0, half) for at in slow]
             own.q_proj.weight[rows] = alike
             own.k_proj.weight[rows] = alike
+            mark = [head * each + half - 1, head * each + 2 * half - 1]
+            own.q_proj.weight[mark] = 0
+            own.k_proj.weight[mark] = 0
+            own.k_proj.weight[mark[0]] = place
+            own.q_proj.bias[mark[0]] = _LOOK
         through = _turned(hidden, random)
         own.v_proj.weight.copy_(through)
         own.o_proj.weight.copy_(_THROUGH * through.T)
-    language.lm_head.weight.copy_(language.get_input_embeddings().weight)
+    if tokenizer.twins:
+        plain, spaced = torch.tensor(tokenizer.twins).T
+        words[spaced] = _TWIN * words[plain] + (1 - _TWIN**2) ** 0.5 * words[spaced]
+    language.lm_head.weight.copy_(words)
 
 
 def _turned(size: int, random: torch.Generator) -> Tensor:

@@ -100,6 +100,14 @@ class TagTokenizer:
                 run = []
             yield self._names.get(number, "")
 
+    @cached_property
+    def twins(self) -> tuple[tuple[int, int], ...]:
+        """The ids of each word and of the same word with a space before it, where both are tokens."""
+        words = self.bpe.get_vocab()
+        space = _CHARACTERS[ord(" ")]
+        found = ((words.get(word.removeprefix(space)), at) for word, at in words.items() if word[0] == space)
+        return tuple(sorted((plain, spaced) for plain, spaced in found if plain is not None))
+
     def save(self, folder: Path) -> None:
         """Writes tokenizer.json, which the tokenizers library reads, and the layout above it."""
         layout = {"base": self.base, "extras": self.extras}

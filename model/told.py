@@ -2,12 +2,14 @@
 
 A language model that starts from nothing has much to learn before a picture is of use to it: to find, in what is
 shown, what a question names, and to turn where it lies into a box. It learns that far sooner when what is shown is
-clear, so it is first told each picture (stages `primer` and `language`): at a place stand the embeddings of the
-words of the phrases whose boxes lie there, each weighted by how much of the place its box covers, and where the
-box that covers most of it begins and ends. Then the vision encoder and the adapter learn to show what would have been
-told (stage `sight`). All it takes are grounded phrases.
+clear, so it is first told each picture (stage `language`): at a place stand the embeddings of the words of the
+phrases whose boxes lie there, each weighted by how rare it is and how much of the place its box covers, and where
+the box that covers most of it begins and ends. Then the vision encoder and the adapter learn to show what would have
+been told (stage `sight`). All it takes are grounded phrases.
 """
 
+import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isqrt
@@ -22,6 +24,9 @@ from schemas.sample import Phrase, Sample
 
 PLACE: Final = 0.1
 """How large the mark of its row and column is that each place bears, in the size of words (model/start.py)."""
+
+WORDS: Final = 2.0
+"""How loudly words are told, on the average over all that is said."""
 
 EDGE: Final = 0.1
 """How large what tells one edge of a box is, in the size of words."""
@@ -73,6 +78,21 @@ def edges(boxes: Tensor) -> Tensor:
     return (1 - apart.abs() * STEPS).clamp(min=0).flatten(1)
 
 
+def rarity(phrases: Iterable[Sequence[int]]) -> dict[int, float]:
+    """How loudly each token is told: by the logarithm of how rare the phrases with it are, 1 over all that is said.
+
+    What is said of nearly everything ("a", "的") tells nothing apart.
+    """
+    counts: Counter[int] = Counter()
+    total = 0
+    for phrase in phrases:
+        counts.update(set(phrase))
+        total += 1
+    loud = {token: math.log((total + 1) / count) for token, count in counts.items()}
+    mean = sum(loud[token] * count for token, count in counts.items()) / max(counts.total(), 1)
+    return {token: value / mean for token, value in loud.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class _Told:
     """The tokens of a picture's words, (K,), and how much of each place they cover, (K, queries); its boxes, (R, 4),
@@ -98,6 +118,8 @@ class Teller:
     ) -> None:
         self._known, self._tokenizer, self._side = known, tokenizer, isqrt(queries)
         self._memory: dict[str, _Told] = {}
+        self._spelled: dict[str, tuple[int, ...]] = {}
+        self._weights = rarity(self._words(phrase) for regions in known.values() for phrase, _ in regions)
         random = generator("places")
         lines = torch.from_numpy(random.standard_normal((2, self._side, hidden))).float()
         marks = (lines[0][:, None] + lines[1]) / 2**0.5
@@ -132,6 +154,14 @@ class Teller:
         told = firm[:, :, None] * boxes[torch.stack(owners).clamp(max=before - 1)]
         return told.to(words)
 
+    def _words(self, phrase: str) -> tuple[int, ...]:
+        found = self._spelled.get(phrase)
+        if found is None:
+            # as within a sentence: where words are parted by spaces, one stands before them
+            text = f" {phrase}" if phrase[:1].isascii() else phrase
+            found = self._spelled[phrase] = tuple(self._tokenizer.encode(text))
+        return found
+
     def _told(self, picture: str) -> _Told:
         found = self._memory.get(picture)
         if found is None:
@@ -141,11 +171,12 @@ class Teller:
             each: list[Tensor] = [torch.zeros(self._side**2)]
             known = self._known.get(picture, ())
             for phrase, box in known:
-                # as within a sentence: where words are parted by spaces, one stands before them
-                own = self._tokenizer.encode(f" {phrase}" if phrase[:1].isascii() else phrase)
+                own = self._words(phrase)
                 tokens += own
                 each.append(covered(box, self._side))
-                shares.append(each[-1].expand(len(own), -1))
+                shares.append(
+                    WORDS * torch.tensor([self._weights[token] for token in own])[:, None] * each[-1]
+                )
             most, owner = torch.stack(each).max(0)
             found = self._memory[picture] = _Told(
                 torch.tensor(tokens, dtype=torch.int64),

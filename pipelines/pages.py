@@ -111,7 +111,7 @@ class Render:
         size = scene.frame(source.render.side)
         image = encode(render(scene, size), "JPEG", 90)
         parameters = json.dumps({"objects": len(scene.objects)})
-        told = _told(views(scene, size, language, rng))
+        told = _told(views(scene, size, language, rng, source.render.regions))
         return member, image, {"samples": told, "language": language, "parameters": parameters}
 
     def _rendered(self, source: Source, path: str, member: str) -> Iterator[Shown]:

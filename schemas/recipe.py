@@ -100,6 +100,12 @@ class RenderSettings(Settings):
     objects: tuple[Annotated[int, Field(ge=1, le=4)], ...] = Field(
         (), description="scenes: how many objects a picture may hold; default: 1, 2, 3, 4"
     )
+    regions: int = Field(
+        2,
+        ge=1,
+        le=4,
+        description="scenes: of how many objects a picture's samples ask where they are, at most",
+    )
     direction: Literal["auto", "ltr", "rtl", "vertical"] = "auto"
     fonts: Path | None = Field(
         None, description="ocr, scene_text: a folder of fonts; default: those of the system"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from schemas.markup.grid import Size, box_cells, quad_cells
+from schemas.markup.grid import Size, box_cells, nearest, quad_cells
 from schemas.markup.normal import is_default_system, merged
 from schemas.markup.pieces import Piece, Rendered, assemble
 from schemas.markup.problems import MarkupError
@@ -19,7 +19,7 @@ def render(sample: Sample, style: Style = STAGE2, names: Sequence[str] | None = 
     Between <img> and </img> stands the picture's number in the sample, or its name of `names`.
     MarkupError where the sample does not fit its task's template, or a box has no extent or no picture.
     """
-    writer = _Writer([(one.width, one.height) for one in sample.images], names)
+    writer = _Writer([(one.width, one.height) for one in sample.images], names, style.coarse)
     form = style.form
     if form == "auto":
         form = "document" if [turn.role for turn in sample.turns] == ["document"] else "chat"
@@ -36,6 +36,7 @@ def render(sample: Sample, style: Style = STAGE2, names: Sequence[str] | None = 
 class _Writer:
     sizes: Sequence[Size]
     names: Sequence[str] | None
+    coarse: int
     shown: int = -1
 
     def document(self, segments: Sequence[Segment], task: str, cue: str) -> Iterator[Piece]:
@@ -113,10 +114,12 @@ class _Writer:
     def regions(self, phrase: Phrase, loss: bool) -> Iterator[Piece]:
         if (phrase.boxes or phrase.quads) and self.shown < 0:
             raise MarkupError(f"the regions of {phrase.phrase!r} stand before any picture")
+        # what is asked stays exact: it is not for the model to say
+        coarse = self.coarse if loss else 1
         for box in phrase.boxes:
-            yield from _coordinates("box", _box_text(box, self.sizes[self.shown]), loss)
+            yield from _coordinates("box", _box_text(box, self.sizes[self.shown], coarse), loss)
         for quad in phrase.quads:
-            yield from _coordinates("quad", _quad_text(quad, self.sizes[self.shown]), loss)
+            yield from _coordinates("quad", _quad_text(quad, self.sizes[self.shown], coarse), loss)
 
 
 def _lends_space(text: Text, after: Segment | None) -> bool:
@@ -137,12 +140,12 @@ def _coordinates(tag: str, text: str, loss: bool) -> Iterator[Piece]:
     yield Piece(f"</{tag}>", "tag", loss)
 
 
-def _box_text(box: Box, size: Size) -> str:
+def _box_text(box: Box, size: Size, coarse: int) -> str:
     if not (box[0] < box[2] and box[1] < box[3]):
         raise MarkupError(f"the box {list(box)} is not top left, bottom right with an extent")
-    x1, y1, x2, y2 = box_cells(box, size)
+    x1, y1, x2, y2 = (nearest(cell, coarse) for cell in box_cells(box, size))
     return f"({x1},{y1}),({x2},{y2})"
 
 
-def _quad_text(quad: Quad, size: Size) -> str:
-    return ",".join(f"({x},{y})" for x, y in quad_cells(quad, size))
+def _quad_text(quad: Quad, size: Size, coarse: int) -> str:
+    return ",".join(f"({nearest(x, coarse)},{nearest(y, coarse)})" for x, y in quad_cells(quad, size))

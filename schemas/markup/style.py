@@ -56,6 +56,8 @@ class Style:
     """How samples are worded. An empty prompt is left out, with the space that would follow it.
 
     `form`: `auto` writes a sample of one document turn by its task's template and any other as ChatML.
+    `coarse`: coordinates that are taught are written as the nearest multiple of this, for who is to learn first
+    what a box is of, and then where exactly it ends; 1 is the format's own.
     """
 
     caption: str = "Generate the caption in {language}:"
@@ -64,6 +66,7 @@ class Style:
     answer: str = " Answer:"
     system: str = "You are a helpful assistant."
     form: Literal["auto", "document", "chat"] = "auto"
+    coarse: int = 1
 
     def cue(self, task: str, language: str) -> str:
         """The words of the task's template that stand before what is taught."""

@@ -5,6 +5,7 @@ import torch
 from model import start
 from model.config import preset
 from model.qwen_vl import QwenVL, build
+from tests.model.corpora import tokenizer
 
 
 def _model() -> QwenVL:
@@ -78,7 +79,7 @@ def test_a_copying_model_says_what_it_finds_again() -> None:
     """From its first weights on, a word that comes again makes the word that stood with it likelier."""
     model = build(preset("tiny"), 0).eval()
     plain = build(preset("tiny"), 0).eval()
-    start.copying(model, 0)
+    start.copying(model, tokenizer(), 0)
 
     def likelier(one: QwenVL) -> float:
         random = torch.Generator().manual_seed(7)
@@ -87,7 +88,8 @@ def test_a_copying_model_says_what_it_finds_again() -> None:
             a, b, c, d = torch.randint(10, 600, (4,), generator=random).tolist()
             words = one.language.get_input_embeddings().weight
             # two places that say two words each, then one of the first place's words alone
-            told = torch.stack([words[a] + words[b], words[c] + words[d], words[a]])[None]
+            pad = words[tokenizer().pad]
+            told = torch.stack([pad + words[a] + words[b], pad + words[c] + words[d], words[a]])[None]
             with torch.inference_mode():
                 out = one.language(inputs_embeds=told).logits[0, -1]
             gains.append(float(out[b] - out[d]))
@@ -100,9 +102,22 @@ def test_a_copying_model_says_what_it_finds_again() -> None:
 def test_copying_is_the_same_for_the_same_seed() -> None:
     """First weights hang on the seed alone."""
     first, second, other = (build(preset("tiny"), 0) for _ in range(3))
-    start.copying(first, 3)
-    start.copying(second, 3)
-    start.copying(other, 4)
+    start.copying(first, tokenizer(), 3)
+    start.copying(second, tokenizer(), 3)
+    start.copying(other, tokenizer(), 4)
     for (name, one), (_, same) in zip(first.named_parameters(), second.named_parameters(), strict=True):
         assert torch.equal(one, same), name
     assert not torch.equal(first.language.lm_head.weight, other.language.lm_head.weight)
+
+
+def test_a_word_is_much_the_same_with_a_space_before_it() -> None:
+    """At first: the two are nearer to each other than to any other word, but not the same."""
+    model = build(preset("tiny"), 0)
+    start.copying(model, tokenizer(), 0)
+    words = torch.nn.functional.normalize(model.language.get_input_embeddings().weight.detach())
+    assert tokenizer().twins
+    for plain, spaced in tokenizer().twins:
+        alike = words @ words[spaced]
+        alike[spaced] = -1
+        assert int(alike.argmax()) == plain
+        assert 0.8 < float(alike[plain]) < 0.97

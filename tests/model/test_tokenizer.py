@@ -65,6 +65,20 @@ def test_picture_span() -> None:
     assert ids == [own.ids["<img>"], *[own.pad] * 256, own.ids["</img>"]]
 
 
+def test_twins() -> None:
+    """The pairs are the tokens that differ by the space before them, and all of those."""
+    own = tokenizer()
+    texts = {at: own.bpe.decode([at]) for at in range(own.base)}
+    assert own.twins
+    for plain, spaced in own.twins:
+        assert texts[spaced] == " " + texts[plain]
+    by_text = {text: at for at, text in texts.items()}
+    wanted = {
+        at for text, at in by_text.items() if text[:1] == " " and text[1:].isalpha() and text[1:] in by_text
+    }
+    assert wanted <= {spaced for _, spaced in own.twins}
+
+
 def test_training_repeats() -> None:
     """The same texts give the same tokenizer."""
     texts = [one.sample.text for task in TASKS for one in items(task, 36)]

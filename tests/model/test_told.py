@@ -1,5 +1,7 @@
 """Pictures told in words."""
 
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -66,10 +68,23 @@ def test_the_words_stand_where_the_box_is() -> None:
     difference = known - unknown
     # the box covers half of the first place: its edges are told in full there, and nowhere else
     bounds = told.edges(torch.tensor([[0.0, 0.0, 0.5, 0.25]])) @ teller._edges
-    assert torch.allclose(difference[0], said * 0.5 + bounds[0], atol=1e-5)
+    assert torch.allclose(difference[0], said * 0.5 * told.WORDS + bounds[0], atol=1e-5)
     assert torch.allclose(difference[1:], torch.zeros(3, 16), atol=1e-6)
     marks = unknown - words[own.pad]
     assert len({tuple(np.round(mark.tolist(), 4)) for mark in marks}) == 4
+
+
+@given(st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=4), min_size=1, max_size=30))
+def test_rare_words_are_told_louder(phrases: list[list[int]]) -> None:
+    """No word is louder than a rarer one, none is silent, and over all that is said the mean is 1."""
+    loud = told.rarity(phrases)
+    counts = Counter(token for phrase in phrases for token in set(phrase))
+    assert loud.keys() == counts.keys()
+    assert all(value > 0 for value in loud.values())
+    ranked = sorted(counts, key=counts.__getitem__)
+    assert all(loud[one] >= loud[other] - 1e-12 for one, other in pairwise(ranked))
+    said = [loud[token] for phrase in phrases for token in set(phrase)]
+    assert sum(said) / len(said) == pytest.approx(1)
 
 
 @given(boxes())

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.markup import dequantise, quantise
-from schemas.markup.grid import cells_box
+from schemas.markup.grid import cells_box, nearest
 
 
 @settings(deadline=None)
@@ -57,3 +57,13 @@ def test_a_box_read_from_cells_has_an_extent(a: int, b: int, size: int) -> None:
     x1, y1, x2, y2 = cells_box((low, low, high, high), (size, size))
     assert x1 < x2 or size < 20
     assert (x1, x2) == (y1, y2)
+
+
+@given(st.integers(0, 999), st.integers(1, 500))
+def test_a_coarse_cell_is_the_nearest_multiple(cell: int, step: int) -> None:
+    """Or the last cell, where that multiple lies beyond it; a step of one changes nothing."""
+    found = nearest(cell, step)
+    assert 0 <= found <= 999
+    assert found == 999 or (found % step == 0 and abs(found - cell) <= step / 2)
+    assert found < 999 or cell + step / 2 >= 999
+    assert nearest(cell, 1) == cell

@@ -97,6 +97,16 @@ def test_styles_change_the_words() -> None:
         assert parse(made.text, [(9, 9)], loss=made.loss, task="caption", style=style).turns == one.turns
 
 
+def test_coordinates_may_be_coarse() -> None:
+    """Boxes and quads alike where they are taught, and nothing but their numbers changes."""
+    coarse = Style(coarse=100)
+    assert marked(CASES["referring"][0], coarse).endswith("[[<box>(100,100),(300,500)</box><|endoftext|>]]")
+    assert marked(CASES["grounded_caption"][0], coarse) == marked(CASES["grounded_caption"][0])
+    box = document("referring", ImageRef(0), Phrase("dog", ((140, 70, 960, 499),), supervised=True))
+    assert "<box>(100,100),(999,999)</box>" in marked(box, coarse)
+    assert "(0,0),(200,0),(200,100),(0,100)" in marked(CASES["ocr"][0], coarse)
+
+
 def test_pictures_may_be_named() -> None:
     """The name of a picture's file stands between its tags where names are given, and is read back."""
     one = CASES["caption"][0]
