@@ -1,8 +1,8 @@
 """Muon: steps of equal size in all directions of a matrix (arXiv 2502.16982).
 
-torch.optim.Muon works in bf16 whatever it is given, and on one matrix after the other. A processor that does not multiply
-in bf16 itself takes several times as long for that as for all the rest of a step of a small model. Here a device
-computes in what it is fast in, and matrices of one shape go together.
+torch.optim.Muon works in bf16 whatever it is given, and on one matrix after the other. A processor that does not
+multiply in bf16 itself takes several times as long for that as for all the rest of a step of a small model. Here a
+device computes in what it is fast in, and matrices of one shape go together.
 """
 
 from collections import defaultdict

@@ -89,7 +89,7 @@ def model_of(
             if part != "tokenizer":
                 convert.load_part(model, part, Path(path))
                 say(f"{stage.title} starts with {part} from {path}")
-    sees_first = stage.pictures != "told" and not set(earlier) - {"language"}
+    sees_first = stage.pictures != "told" and not set(earlier) - {"primer", "language"}
     if sees_first and "vision" in place.config.init and "model" not in place.config.init:
         _adapt(model, Path(place.config.init["vision"]), feed, tokenizer, teller)
     return model

@@ -17,7 +17,7 @@ from schemas.errors import RecipeError
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """A training run. `stages`: any of language, sight, 1, 2, 3, in this order.
+    """A training run. `stages`: any of primer, language, sight, 1, 2, 3, in this order.
 
     `init`: where to start instead of at random: `vision` (an open_clip checkpoint), `language` (a Hugging
     Face folder), `model` (a folder of ours, or Qwen-VL's published one), `tokenizer` (a folder of ours, or
@@ -91,15 +91,28 @@ def stage_settings(config: TrainConfig, name: str) -> StageConfig:
 
 def stages_for(config: TrainConfig) -> tuple[str, ...]:
     """The stages that `all` stands for: the paper's that the corpus has samples for, and before them, where the
-    language model would start at random, `language`, and `sight` where the preset has it and pictures can be told.
+    language model would start at random, `language`, and what else the preset has of `FIRST`: `primer` where the
+    corpus holds what it reads, `sight` where pictures can be told.
     """
     store = Store(config.corpus, config.storage_options)
-    there = {one.task for one in shards.find(store, config.split)}
+    strata = shards.find(store, config.split)
+    there = {one.task for one in strata}
     fitting = [name for name in STAGES if there & set(stage_settings(config, name).tasks)]
-    if {"language", "model"} & config.init.keys():
-        return tuple(fitting)
-    sight = "sight" in preset_document(config.preset).get("stages", {}) and there & set(TELLING)
-    return ("language", *(("sight",) if sight else ()), *fitting)
+    first: list[str] = []
+    if not {"language", "model"} & config.init.keys():
+        numbers = preset_document(config.preset).get("stages", {})
+        plain = numbers.get("primer", {}).get("mixture", {})
+        names = {one.name for one in strata} | there
+        first = [
+            name
+            for name, wanted in (
+                ("primer", bool(plain) and plain.keys() <= names),
+                ("language", True),
+                ("sight", "sight" in numbers and bool(there & set(TELLING))),
+            )
+            if wanted
+        ]
+    return (*first, *fitting)
 
 
 def mixture_of(

@@ -15,9 +15,9 @@ from schemas.markup import STAGE1, STAGE2, Style
 STAGES: Final = ("1", "2", "3")
 """The paper's stages."""
 
-FIRST: Final = ("language", "sight")
-"""Stages before them, for a language model that starts from nothing: pictures told in words, and to see what was told
-(model/told.py)."""
+FIRST: Final = ("primer", "language", "sight")
+"""Stages before them, for a language model that starts from nothing: pictures told in words, few tasks first and then
+all, and to see what was told (model/told.py)."""
 
 ORDER: Final = (*FIRST, *STAGES)
 
@@ -75,6 +75,12 @@ class StageConfig:
                 f"stage {self.name}: floor must lie between 0 and rate, warmup and muon not below 0"
             )
 
+        coarse = self.style.coarse
+        if not isinstance(coarse, int) or not 1 <= coarse <= 500:
+            raise RecipeError(
+                f"stage {self.name}: style's coarse must be a whole number from 1 to 500, not {coarse!r}"
+            )
+
     @property
     def title(self) -> str:
         """The name of the stage's folder and of its part of metrics.json."""
@@ -87,6 +93,12 @@ def title(name: str) -> str:
 
 
 _PAPER: Final[dict[str, dict[str, Any]]] = {
+    # few tasks first: where all begin at once, each begins late
+    "primer": {
+        "trains": ("language",),
+        "tasks": ("vqa", "referring", "grounded_caption"),
+        "pictures": "told",
+    },
     # a language model that knows nothing cannot be spoken to by pictures
     "language": {"trains": ("language",), "tasks": KNOWN_TASKS, "pictures": "told"},
     "sight": {"trains": ("vision", "adapter"), "tasks": ("caption",), "pictures": "matched"},
@@ -115,6 +127,12 @@ def stage_config(preset: str, name: str, overrides: Mapping[str, Any] | None = N
             values[listed] = tuple(values[listed])
     style = values.get("style")
     if isinstance(style, Mapping):
+        wordings = {one.name for one in fields(Style)}
+        if not style.keys() <= wordings:
+            raise RecipeError(
+                f"stage {name}: style has no {', '.join(sorted(style.keys() - wordings))}; there is "
+                f"{', '.join(sorted(wordings))}"
+            )
         values["style"] = replace(STAGE2, **style)
     return StageConfig(name=name, **values)
 

@@ -2,10 +2,10 @@
 
 A language model that starts from nothing has much to learn before a picture is of use to it: to find, in what is
 shown, what a question names, and to turn where it lies into a box. It learns that far sooner when what is shown is
-clear, so it is first told each picture (stage `language`): at a place stand the embeddings of the words of the
-phrases whose boxes lie there, each weighted by how rare it is and how much of the place its box covers, and where
-the box that covers most of it begins and ends. Then the vision encoder and the adapter learn to show what would have
-been told (stage `sight`). All it takes are grounded phrases.
+clear, so it is first told each picture (stages `primer` and `language`): at a place stand the embeddings of the words
+of the phrases whose boxes lie there, each weighted by how rare it is and how much of the place its box covers, and
+where the box that covers most of it begins and ends. Then the vision encoder and the adapter learn to show what would
+have been told (stage `sight`). All it takes are grounded phrases.
 """
 
 import math
@@ -28,7 +28,7 @@ PLACE: Final = 0.1
 WORDS: Final = 2.0
 """How loudly words are told, on the average over all that is said."""
 
-EDGE: Final = 0.1
+EDGE: Final = 0.2
 """How large what tells one edge of a box is, in the size of words."""
 
 STEPS: Final = 10

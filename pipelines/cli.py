@@ -199,7 +199,9 @@ def status(folder: Annotated[str, typer.Argument(help="folder of a corpus")], as
 def train(
     corpus: Annotated[str, typer.Argument(metavar="RECIPE|DIR", help="a corpus, or the recipe that made it")],
     out: Annotated[Path, typer.Option(help="everything goes below OUT/train")] = Path("."),
-    stage: Annotated[str, typer.Option(help="all, or language, sight, 1, 2, 3, separated by commas")] = "all",
+    stage: Annotated[
+        str, typer.Option(help="all, or primer, language, sight, 1, 2, 3, separated by commas")
+    ] = "all",
     preset: Annotated[str, typer.Option(help="tiny, small, base, qwen-vl-7b, or a YAML file")] = "tiny",
     steps: Annotated[int | None, typer.Option(min=1, help="optimiser steps of every stage")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -241,7 +243,9 @@ def judge(
         typer.Option(help="a corpus whose eval samples both are asked; default: A's own, or B's"),
     ] = None,
     out: Annotated[Path, typer.Option(help="folder for models and judgement.json")] = Path("judgement"),
-    stage: Annotated[str, typer.Option(help="all, or language, sight, 1, 2, 3, separated by commas")] = "all",
+    stage: Annotated[
+        str, typer.Option(help="all, or primer, language, sight, 1, 2, 3, separated by commas")
+    ] = "all",
     preset: Annotated[str, typer.Option(help="tiny, small, base or a YAML file")] = "tiny",
     steps: Annotated[int | None, typer.Option(min=1, help="optimiser steps of every stage")] = None,
     seeds: Annotated[int, typer.Option(min=2, help="models a corpus")] = 3,

@@ -142,7 +142,7 @@ def preset_file(folder: Path) -> str:
         "tokenizer": {"base": 340, "extras": 0},
         "stages": {
             name: {**stage, "side": 32 if name in "23" else 16}
-            for name in ("language", "sight", "1", "2", "3")
+            for name in ("primer", "language", "sight", "1", "2", "3")
         },
     }
     path = folder / "test.yaml"

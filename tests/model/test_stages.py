@@ -15,7 +15,7 @@ from tests.model.corpora import TASKS, TINY, corpus, preset_file, tokenizer
 from tests.model.test_loader import feed
 
 LEARNS = {"1": {"vision", "adapter"}, "2": set(PARTS), "3": {"adapter", "language"}, "language": {"language"}}
-LEARNS |= {"sight": {"vision", "adapter"}}
+LEARNS |= {"primer": {"language"}, "sight": {"vision", "adapter"}}
 
 
 @pytest.mark.parametrize("name", LEARNS)

@@ -39,9 +39,9 @@ def losses(made: TrainConfig, stage: str = "stage2") -> list[tuple[int, float]]:
 
 def test_all_stages(tmp_path: Path) -> None:
     """All stages run one after the other, each from the one before, and leave models, logs and curves."""
-    made = config(tmp_path, stages=("language", "sight", "1", "2", "3"))
+    made = config(tmp_path, stages=("primer", "language", "sight", "1", "2", "3"))
     found = run(made)
-    assert list(found) == ["language", "sight", "stage1", "stage2", "stage3"]
+    assert list(found) == ["primer", "language", "sight", "stage1", "stage2", "stage3"]
     metrics = json.loads((made.folder / "metrics.json").read_text())
     for title in found:
         folder = made.folder / title
@@ -66,12 +66,20 @@ def test_all_stages(tmp_path: Path) -> None:
 
 def test_stages_for(tmp_path: Path) -> None:
     """`all` stands for the stages that the corpus can feed, after `language` where that part starts at random;
-    `sight` needs pictures that can be told."""
+    `sight` needs pictures that can be told, `primer` what its mixture names."""
     made = config(tmp_path)
     assert stages_for(made) == ("language", "sight", "1", "2", "3")
     assert stages_for(replace(made, init={"language": "x"})) == ("1", "2", "3")
     other = corpus(tmp_path / "text", {"text": 4})
     assert stages_for(replace(made, corpus=str(other))) == ("language", "2")
+    document = yaml.safe_load(Path(made.preset).read_text())
+    document["stages"]["primer"]["mixture"] = {"vqa/s": 1, "referring/s": 1}
+    primed = tmp_path / "primed.yaml"
+    primed.write_text(yaml.safe_dump(document))
+    assert stages_for(replace(made, preset=str(primed)))[0] == "primer"
+    document["stages"]["primer"]["mixture"] = {"vqa/elsewhere": 1}
+    primed.write_text(yaml.safe_dump(document))
+    assert stages_for(replace(made, preset=str(primed)))[0] == "language"
 
 
 def test_a_presets_mixture_leaves_out_what_the_corpus_lacks(tmp_path: Path) -> None:
@@ -219,6 +227,11 @@ def test_wrong_settings(tmp_path: Path) -> None:
         ({"overrides": {"2": {"length": 257}}}, "context 256"),
         ({"overrides": {"2": {"side": 20}}}, "patch 8"),
         ({"overrides": {"2": {"muon": -1.0}}}, "muon not below 0"),
+        (
+            {"overrides": {"2": {"style": {"coarse": 0}}}},
+            "coarse must be a whole number from 1 to 500, not 0",
+        ),
+        ({"overrides": {"2": {"style": {"course": 10}}}}, "style has no course; there is"),
         ({"stages": ("4",)}, "no stage '4'"),
     ):
         with pytest.raises(RecipeError, match=words):
