@@ -60,10 +60,8 @@ def _train_tokenizer(place: Place, folder: Path) -> None:
     saved.replace_folder(scratch, folder)
 
 
-def teller_of(place: Place, stage: StageConfig, tokenizer: TagTokenizer) -> Teller | None:
-    """What tells the corpus's pictures, where the stage needs it."""
-    if stage.pictures == "shown":
-        return None
+def teller_of(place: Place, tokenizer: TagTokenizer) -> Teller:
+    """What tells the corpus's pictures; reads all samples that say what lies where."""
     strata = shards.find(place.store, place.config.split)
     telling = tuple(one for one in strata if one.task in TELLING)
     each = max(SAMPLES // max(len(telling), 1), 1)

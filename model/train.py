@@ -9,8 +9,9 @@ import json
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import cache
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from model.settings import Place, TrainConfig, check, mixture_of, stage_settings
 from model.stages import StageConfig, set_trained
 from model.store import Store
 from model.tokenizer import TagTokenizer
+from model.told import Teller
 from schemas.errors import InputError, RecipeError, VlcorpusError
 
 
@@ -43,22 +45,26 @@ def run(config: TrainConfig, rank: int = 0, world: int = 1, local_rank: int | No
     with parallel.process_group(rank, world, device):
         place = Place(config, rank, world, device)
         tokenizer = origin.tokenizer_of(place)
+        # the same for all stages, and read only where one that is not done yet needs it
+        tell = cache(lambda: origin.teller_of(place, tokenizer))
         found: dict[str, Any] = {}
         for stage in [stage_settings(config, name) for name in config.stages]:
-            found[stage.title] = _stage(place, stage, tokenizer)
+            found[stage.title] = _stage(place, stage, tokenizer, tell)
             if not found[stage.title]["finished"]:
                 break
         return found
 
 
-def _stage(place: Place, stage: StageConfig, tokenizer: TagTokenizer) -> dict[str, Any]:
+def _stage(
+    place: Place, stage: StageConfig, tokenizer: TagTokenizer, tell: Callable[[], Teller]
+) -> dict[str, Any]:
     folder = place.config.folder / stage.title
     metrics_path = place.config.folder / "metrics.json"
     if (folder / "config.json").is_file() and metrics_path.is_file():
         done = json.loads(metrics_path.read_text("utf-8")).get(stage.title)
         if isinstance(done, dict):
             return done
-    trainer = _Trainer(place, stage, tokenizer)
+    trainer = _Trainer(place, stage, tokenizer, None if stage.pictures == "shown" else tell())
     metrics = trainer.train()
     if place.rank == 0 and metrics.get("finished"):
         merge_metrics(metrics_path, {stage.title: metrics})
@@ -69,8 +75,10 @@ def _stage(place: Place, stage: StageConfig, tokenizer: TagTokenizer) -> dict[st
 class _Trainer:
     """One stage on one rank."""
 
-    def __init__(self, place: Place, stage: StageConfig, tokenizer: TagTokenizer) -> None:
-        self.place, self.stage, self.tokenizer = place, stage, tokenizer
+    def __init__(
+        self, place: Place, stage: StageConfig, tokenizer: TagTokenizer, teller: Teller | None
+    ) -> None:
+        self.place, self.stage, self.tokenizer, self.teller = place, stage, tokenizer, teller
         self.folder = place.config.folder / stage.title
         per_step = stage.micro * place.world
         if stage.batch % per_step:
@@ -86,7 +94,6 @@ class _Trainer:
         self.accumulate = stage.batch // per_step
         feed = self._feed()
         self.loader = Loader(feed, tokenizer, place.rank, place.world, place.config.workers)
-        self.teller = origin.teller_of(place, stage, tokenizer)
         self.model = (
             origin.model_of(place, stage, feed, tokenizer, self.teller, self._say).to(place.device).train()
         )
