@@ -91,7 +91,7 @@ class QwenVL(nn.Module):
             told = teller.tell(batch.names, words)
             if match:
                 known = torch.tensor([name in teller for name in batch.names], device=told.device)
-                return self._matched(batch, told.detach(), known)
+                return self._matched(batch, teller, told.detach(), known)
         hidden = self.hidden(batch, told)
         taught = batch.targets != IGNORE
         logits = self.language.lm_head(hidden[taught])
@@ -102,13 +102,13 @@ class QwenVL(nn.Module):
         sums = torch.zeros(len(hidden), dtype=each.dtype, device=each.device).index_add(0, rows, each)
         return RowLosses(sums, taught.sum(1))
 
-    def _matched(self, batch: Batch, told: Tensor, known: Tensor) -> RowLosses:
+    def _matched(self, batch: Batch, teller: Teller, told: Tensor, known: Tensor) -> RowLosses:
         """Squared distance of what is seen from what is told, in the variance of what is told; 1 says nothing."""
         rows = batch.places[:, 0]
         counts = torch.bincount(rows[known], minlength=len(batch.input_ids))
         seen = self.see(batch.pixels).to(_at_least_float32(told))
-        apart = (told - told.mean((0, 1))).square().mean().clamp(min=1e-12)
-        each = (seen - told).square().mean((1, 2)) / apart * known
+        apart = teller.apart(told - told.mean((0, 1))).mean().clamp(min=1e-12)
+        each = teller.apart(seen - told).mean(1) / apart * known
         return RowLosses(each.new_zeros(len(counts)).index_add(0, rows, each), counts)
 
     def hidden(self, batch: Batch, told: Tensor | None = None) -> Tensor:

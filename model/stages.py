@@ -96,7 +96,7 @@ _PAPER: Final[dict[str, dict[str, Any]]] = {
     # few tasks first: where all begin at once, each begins late
     "primer": {
         "trains": ("language",),
-        "tasks": ("vqa", "referring", "grounded_caption"),
+        "tasks": ("vqa", "referring"),
         "pictures": "told",
     },
     # a language model that knows nothing cannot be spoken to by pictures

@@ -28,8 +28,12 @@ PLACE: Final = 0.1
 WORDS: Final = 2.0
 """How loudly words are told, on the average over all that is said."""
 
-EDGE: Final = 0.2
+EDGE: Final = 0.1
 """How large what tells one edge of a box is, in the size of words."""
+
+EDGES_COUNT: Final = 6.0
+"""How much more than the rest an error in what tells edges counts, where pictures are to be seen as they are told:
+words that are loud are found sooner, but edges that are quiet would be seen last."""
 
 STEPS: Final = 10
 """An edge is told by how near it is to each of the picture's tenths: the two next to it share one."""
@@ -125,6 +129,7 @@ class Teller:
         marks = (lines[0][:, None] + lines[1]) / 2**0.5
         self._marks = PLACE * marks.reshape(queries, hidden)
         self._edges = EDGE * torch.from_numpy(random.standard_normal((4 * (STEPS + 1), hidden))).float()
+        self._span = torch.linalg.qr(self._edges.T)[0]
 
     def __contains__(self, picture: str) -> bool:
         return picture in self._known
@@ -140,6 +145,13 @@ class Teller:
         tokens = torch.cat([part.tokens for part in parts]).to(words.device)
         shares = torch.cat([part.shares for part in parts]).to(words)
         return told.index_add(0, at, shares[:, :, None] * words[tokens][:, None]) + self._bounds(parts, words)
+
+    def apart(self, difference: Tensor) -> Tensor:
+        """(...) of (..., hidden): how far what is seen lies from what is told, squared; what tells edges counts more."""
+        along = difference @ self._span.to(difference)
+        return (difference.square().sum(-1) + (EDGES_COUNT - 1) * along.square().sum(-1)) / difference.shape[
+            -1
+        ]
 
     def _bounds(self, parts: Sequence[_Told], words: Tensor) -> Tensor:
         """(P, queries, hidden): at each place the edges of the box that covers most of it."""

@@ -87,6 +87,18 @@ def test_rare_words_are_told_louder(phrases: list[list[int]]) -> None:
     assert sum(said) / len(said) == pytest.approx(1)
 
 
+def test_what_tells_edges_counts_more() -> None:
+    """A mistake in an edge weighs EDGES_COUNT times one of equal size that no edge has part in."""
+    teller = told.Teller({}, tokenizer(), 4, 160)
+    edge = teller._edges[7]
+    other = torch.randn(160, generator=torch.Generator().manual_seed(2))
+    other = other - torch.linalg.lstsq(teller._edges.T, other[:, None]).solution.T[0] @ teller._edges
+    other = other * edge.norm() / other.norm()
+    apart = teller.apart(torch.stack([edge, other]))
+    assert apart[1].item() == pytest.approx(other.square().mean().item(), rel=1e-3)
+    assert apart[0].item() == pytest.approx(told.EDGES_COUNT * apart[1].item(), rel=1e-3)
+
+
 @given(boxes())
 def test_edges_can_be_read_again(box: tuple[float, float, float, float]) -> None:
     """The tenths, weighed by what is told of an edge, give the edge."""
