@@ -147,7 +147,7 @@ class Teller:
         return told.index_add(0, at, shares[:, :, None] * words[tokens][:, None]) + self._bounds(parts, words)
 
     def apart(self, difference: Tensor) -> Tensor:
-        """(...) of (..., hidden): how far what is seen lies from what is told, squared; what tells edges counts more."""
+        """(...) of (..., hidden): how far what is seen lies from what is told, squared; edges count more."""
         along = difference @ self._span.to(difference)
         return (difference.square().sum(-1) + (EDGES_COUNT - 1) * along.square().sum(-1)) / difference.shape[
             -1
