@@ -40,8 +40,8 @@ class Muon(torch.optim.Optimizer):
         super().__init__(groups, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
-        """Moves each matrix that has a gradient by 0.2 sqrt(its longer side) of the rate; `closure` is not called."""
+    def step(self, closure: None = None) -> None:  # type: ignore[override] # the trainer has no closure
+        """Moves each matrix that has a gradient by 0.2 sqrt(its longer side) of the rate."""
         for group in self.param_groups:
             alike: dict[Any, list[Tensor]] = defaultdict(list)
             for matrix in group["params"]:
