@@ -149,9 +149,9 @@ class Teller:
     def apart(self, difference: Tensor) -> Tensor:
         """(...) of (..., hidden): how far what is seen lies from what is told, squared; edges count more."""
         along = difference @ self._span.to(difference)
-        return (difference.square().sum(-1) + (EDGES_COUNT - 1) * along.square().sum(-1)) / difference.shape[
-            -1
-        ]
+        total = difference.square().sum(-1) + (EDGES_COUNT - 1) * along.square().sum(-1)
+        found: Tensor = total / difference.shape[-1]
+        return found
 
     def _bounds(self, parts: Sequence[_Told], words: Tensor) -> Tensor:
         """(P, queries, hidden): at each place the edges of the box that covers most of it."""
