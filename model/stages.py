@@ -94,11 +94,7 @@ def title(name: str) -> str:
 
 _PAPER: Final[dict[str, dict[str, Any]]] = {
     # few tasks first: where all begin at once, each begins late
-    "primer": {
-        "trains": ("language",),
-        "tasks": ("vqa", "referring"),
-        "pictures": "told",
-    },
+    "primer": {"trains": ("language",), "tasks": ("vqa", "referring"), "pictures": "told"},
     # a language model that knows nothing cannot be spoken to by pictures
     "language": {"trains": ("language",), "tasks": KNOWN_TASKS, "pictures": "told"},
     "sight": {"trains": ("vision", "adapter"), "tasks": ("caption",), "pictures": "matched"},

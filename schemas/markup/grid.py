@@ -42,9 +42,9 @@ def quad_cells(quad: Quad, size: Size) -> list[tuple[int, int]]:
     return [(quantise(x, width), quantise(y, height)) for x, y in quad]
 
 
-def nearest(cell: int, step: int, grid: int = GRID) -> int:
+def nearest(cell: int, step: int) -> int:
     """The multiple of `step` that is nearest to a cell, of two as near the larger one; clamped as `quantise`."""
-    return min((cell + step // 2) // step * step, grid - 1)
+    return min((cell + step // 2) // step * step, GRID - 1)
 
 
 def cells_box(cells: Sequence[int], size: Size) -> Box:

@@ -1,6 +1,7 @@
 """Muon: steps of equal size in all directions."""
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -8,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.muon import Muon, orthogonal
+
+Make = Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer]
 
 
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 1000), st.floats(1e-3, 1e3))
@@ -24,10 +27,10 @@ def test_singular_values_are_near_one(rows: int, columns: int, seed: int, size: 
     assert 0.6 < float(inner.diagonal().min()) <= float(inner.diagonal().max()) < 1.3
 
 
-def _steps(make: object, shapes: list[tuple[int, int]]) -> list[torch.Tensor]:
+def _steps(make: Make, shapes: list[tuple[int, int]]) -> list[torch.Tensor]:
     random = torch.Generator().manual_seed(3)
     matrices = [torch.nn.Parameter(torch.randn(shape, generator=random)) for shape in shapes]
-    optimiser = make(matrices)  # type: ignore[operator]
+    optimiser = make(matrices)
     for _ in range(3):
         for matrix in matrices:
             matrix.grad = torch.randn(matrix.shape, generator=random)
