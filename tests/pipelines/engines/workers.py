@@ -32,7 +32,7 @@ def sleep() -> None:
 def eat() -> None:
     held = []
     while True:
-        held.append(bytearray(64 * 1024 * 1024))
+        held.append(bytes(64 * 1024 * 1024))  # zeros that the kernel need not lay out: no processor time
 
 
 def grumble() -> None:
