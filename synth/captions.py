@@ -26,6 +26,15 @@ def groups(scene: Scene) -> list[Noun]:
     return [Noun(shape, colour, count) for (shape, colour), count in counts.items()]
 
 
+def across(scene: Scene) -> list[Noun]:
+    """The same from left to right, by the leftmost of each: the order in which captions name them."""
+    left: dict[tuple[str, str], float] = {}
+    for item in scene.objects:
+        kind = (item.shape, item.colour)
+        left[kind] = min(item.x, left.get(kind, item.x))
+    return sorted(groups(scene), key=lambda said: left[said.shape, said.colour])
+
+
 def singles(scene: Scene) -> list[Object]:
     """The objects that no other of the scene shares both shape and colour with."""
     once = {(said.shape, said.colour) for said in groups(scene) if said.count == 1}
@@ -41,8 +50,7 @@ def _sized(rng: random.Random, said: Noun, scene: Scene) -> Noun:
 
 
 def _listed(scene: Scene, language: Language, rng: random.Random) -> str:
-    said = [_sized(rng, noun, scene) for noun in groups(scene)]
-    rng.shuffle(said)
+    said = [_sized(rng, noun, scene) for noun in across(scene)]
     things = language.join([language.noun(noun) for noun in said])
     way = rng.random()
     if len(said) > 1 and way < 0.2:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from schemas.sample import Box, ImageRef, Phrase, Segment, Text, Turn
-from synth.captions import caption, groups, phrase, singles
+from synth.captions import across, caption, phrase, singles
 from synth.questions import ASKED, Asked, questions
 from synth.scenes import Object, Scene, boxes
 from synth.words import LANGUAGES, Noun
@@ -73,10 +73,9 @@ def _document(task: str, language: str, *segments: Segment) -> View:
 
 
 def _grounded(scene: Scene, places: dict[Object, Box], language: str, rng: random.Random) -> list[Segment]:
-    """A caption that lists what there is, each group of like objects a phrase with their boxes."""
+    """A caption that lists what there is from left to right, each group of like objects a phrase with their boxes."""
     words = LANGUAGES[language]
-    said = groups(scene)
-    rng.shuffle(said)
+    said = across(scene)
     frame = rng.choice(words.lists)
     marks = [f"\x00{number}\x00" for number in range(len(said))]
     text = frame.format(things=words.join(marks))

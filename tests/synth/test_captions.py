@@ -49,6 +49,22 @@ def test_english_captions_say_what_is_there(seed: int) -> None:
 
 
 @given(st.integers(0, 10_000))
+@settings(max_examples=300, deadline=None)
+def test_lists_go_from_left_to_right(seed: int) -> None:
+    """What a caption lists comes by the leftmost object of each kind."""
+    scene = _drawn(seed)
+    text = captions.caption(scene, "en", generator(seed, "words"))
+    if not re.search(r" (left|right|above|below|beneath|top|bottom|under) ?", text):
+        assert [_left(scene, shape, colour) for _, _, colour, shape in PHRASE.findall(text)] == sorted(
+            {_left(scene, item.shape, item.colour) for item in scene.objects}
+        )
+
+
+def _left(scene: Scene, shape: str, colour: str) -> float:
+    return min(item.x for item in scene.objects if (item.shape, item.colour) == (shape, colour))
+
+
+@given(st.integers(0, 10_000))
 @settings(max_examples=200, deadline=None)
 def test_relations_that_are_said_hold(seed: int) -> None:
     """`A to the left of B` is said only where it is so in the picture, and `above` likewise."""
