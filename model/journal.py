@@ -2,12 +2,15 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 LOG: Final = "log.jsonl"
 CURVES: Final = "curves.png"
+
+POINTS: Final = 100
+"""Points of a drawn curve, at most."""
 
 
 class Journal:
@@ -89,6 +92,13 @@ def line_of(record: Mapping[str, Any], steps: int, title: str) -> str:
     )
 
 
+def evened(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """At most `POINTS` points: means over as many neighbours each, so that curves of single steps can be told apart."""
+    size = -(-len(points) // POINTS)
+    chunks = [points[at : at + size] for at in range(0, len(points), max(size, 1))]
+    return [(sum(x for x, _ in one) / len(one), sum(y for _, y in one) / len(one)) for one in chunks]
+
+
 def draw_curves(records: list[dict[str, Any]], path: Path, title: str) -> None:
     """Draws losses and gradient norms over the steps into a PNG; nothing where matplotlib is missing."""
     try:
@@ -101,7 +111,7 @@ def draw_curves(records: list[dict[str, Any]], path: Path, title: str) -> None:
     for axes, name in ((left, "tasks"), (right, "gradient")):
         for key in sorted({key for record in records for key in record[name]}):
             points = [(record["step"], record[name][key]) for record in records if key in record[name]]
-            axes.plot(*zip(*points, strict=True), label=key, linewidth=0.9)
+            axes.plot(*zip(*evened(points), strict=True), label=key, linewidth=1.2)
         axes.set(xlabel="step", yscale="log", title={"tasks": "loss", "gradient": "gradient norm"}[name])
         if records:
             axes.legend(fontsize="small")
