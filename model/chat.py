@@ -100,6 +100,7 @@ def chat(
 ) -> None:
     """Talks on the terminal (or with `lines`) until the input ends; boxes in an answer are drawn to `out`."""
     to = to or sys.stdout
+    _require_drawable(out)
     model, tokenizer = saved.from_pretrained(folder)
     model.to(parallel.device_of(device))
     talk = Chat(model, tokenizer, side or saved.side_of(folder, model.config))
@@ -114,6 +115,15 @@ def chat(
             print(_reply(talk, text, out), file=to, flush=True)
 
 
+def _require_drawable(out: Path) -> None:
+    """InputError where boxes could not be drawn to `out`: better said before the talk than in it."""
+    kinds = Image.registered_extensions()
+    if kinds.get(out.suffix.lower()) not in Image.SAVE:
+        raise InputError(f"{out} is the name of no kind of picture: name a .png or .jpg")
+    if not out.parent.is_dir():
+        raise InputError(f"{out.parent} is no folder: make it, or name another file for the boxes")
+
+
 def _typed(to: TextIO) -> Iterator[str]:
     """Lines from the terminal, each asked for by a sign where a person types them."""
     asks = sys.stdin.isatty()
@@ -123,7 +133,8 @@ def _typed(to: TextIO) -> Iterator[str]:
         line = sys.stdin.readline()
         if not line:
             return
-        yield line
+        # a byte that is no UTF-8 comes as a lone surrogate, which no tokenizer takes
+        yield line.encode("utf-8", "replace").decode("utf-8")
 
 
 def _reply(talk: Chat, text: str, out: Path) -> str:
@@ -143,14 +154,17 @@ def _reply(talk: Chat, text: str, out: Path) -> str:
     picture = talk.picture()
     if picture is None:
         return answer
-    picture.save(out)
+    try:
+        picture.save(out)
+    except OSError as error:
+        return f"{answer}\nerror: {out} cannot be written: {error}"
     return f"{answer}\n({len(talk.regions)} regions drawn to {out})"
 
 
 def _show(talk: Chat, path: Path) -> None:
-    if not path.is_file() or path.stat().st_size > _FILE_BYTES:
-        raise InputError(f"{path} is no picture file of at most {_FILE_BYTES >> 20} MiB")
     try:
+        if not path.is_file() or path.stat().st_size > _FILE_BYTES:
+            raise InputError(f"{path} is no picture file of at most {_FILE_BYTES >> 20} MiB")
         talk.show(path.read_bytes())
     except (PictureError, OSError) as error:
         raise InputError(f"{path} cannot be read as a picture: {error}") from error

@@ -61,7 +61,7 @@ def _train_tokenizer(place: Place, folder: Path) -> None:
 
 
 def teller_of(place: Place, tokenizer: TagTokenizer) -> Teller:
-    """What tells the corpus's pictures; reads all samples that say what lies where."""
+    """What tells the corpus's pictures; reads the samples that say what lies where, `SAMPLES` in all at most."""
     strata = shards.find(place.store, place.config.split)
     telling = tuple(one for one in strata if one.task in TELLING)
     each = max(SAMPLES // max(len(telling), 1), 1)

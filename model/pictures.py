@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch.nn import functional
 
 PIXELS: Final = 178_956_970
@@ -36,6 +36,8 @@ def square(data: bytes, side: int) -> NDArray[np.uint8]:
                 # a JPEG is decoded at the smallest eighths that leave twice the side: several times faster
                 image.draft(image.mode, (2 * side, 2 * side))
                 return resized(image, side)
+        except UnidentifiedImageError as error:
+            raise PictureError("it is of no known format") from error
         # Pillow raises whatever its decoders meet: this is the row's boundary
         except (
             OSError,

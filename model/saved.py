@@ -59,7 +59,13 @@ def from_pretrained(folder: Path) -> tuple[QwenVL, TagTokenizer]:
 def side_of(folder: Path, config: ModelConfig) -> int:
     """The side in pixels of the pictures that a saved model learned from last."""
     path = folder / PICTURES
-    side = json.loads(path.read_text("utf-8")).get("side") if path.is_file() else None
+    if not path.is_file():
+        return config.sides[0]
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+    side = document.get("side") if isinstance(document, dict) else None
     return side if side in config.sides else config.sides[0]
 
 

@@ -67,6 +67,11 @@ class StageConfig:
             raise RecipeError(
                 f"stage {self.name}: pictures must be shown, told or matched, not {self.pictures!r}"
             )
+        for name in ("rate", "floor", "muon", "warmup"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                # YAML takes 1e-3 for a word
+                raise RecipeError(f"stage {self.name}: {name} must be a number (1.0e-3), not {value!r}")
         unknown = sorted(set(self.trains) - set(PARTS)) + sorted(set(self.tasks) - set(KNOWN_TASKS))
         if unknown or not self.trains or not self.tasks:
             raise RecipeError(f"stage {self.name}: trains and tasks hold {unknown or 'nothing'}")
@@ -76,7 +81,7 @@ class StageConfig:
             )
 
         coarse = self.style.coarse
-        if not isinstance(coarse, int) or not 1 <= coarse <= 500:
+        if isinstance(coarse, bool) or not isinstance(coarse, int) or not 1 <= coarse <= 500:
             raise RecipeError(
                 f"stage {self.name}: style's coarse must be a whole number from 1 to 500, not {coarse!r}"
             )
@@ -121,16 +126,37 @@ def stage_config(preset: str, name: str, overrides: Mapping[str, Any] | None = N
     for listed in ("trains", "tasks", "betas"):
         if listed in values:
             values[listed] = tuple(values[listed])
-    style = values.get("style")
-    if isinstance(style, Mapping):
-        wordings = {one.name for one in fields(Style)}
-        if not style.keys() <= wordings:
-            raise RecipeError(
-                f"stage {name}: style has no {', '.join(sorted(style.keys() - wordings))}; there is "
-                f"{', '.join(sorted(wordings))}"
-            )
-        values["style"] = replace(STAGE2, **style)
+    if "style" in values:
+        values["style"] = _style(name, values["style"])
     return StageConfig(name=name, **values)
+
+
+def _style(name: str, given: Any) -> Style:
+    """The style that a preset spells, over stage 2's; RecipeError names what is none."""
+    if isinstance(given, Style):
+        return given
+    if not isinstance(given, Mapping):
+        raise RecipeError(f"stage {name}: style must hold names and values, not {given!r}")
+    wordings = {one.name for one in fields(Style)}
+    unknown = sorted(str(one) for one in given if one not in wordings)
+    if unknown:
+        raise RecipeError(
+            f"stage {name}: style has no {', '.join(unknown)}; there is {', '.join(sorted(wordings))}"
+        )
+    for wording, value in given.items():
+        if wording != "coarse" and not isinstance(value, str):
+            raise RecipeError(f"stage {name}: style's {wording} must be words, not {value!r}")
+    made = replace(STAGE2, **given)
+    if made.form not in ("auto", "document", "chat"):
+        raise RecipeError(f"stage {name}: style's form must be auto, document or chat, not {made.form!r}")
+    for task in ("caption", "grounding"):
+        try:
+            made.cue(task, "en")
+        except (KeyError, IndexError, ValueError) as error:
+            raise RecipeError(
+                f"stage {name}: style's {task} may name {{language}} and no other field: {getattr(made, task)!r}"
+            ) from error
+    return made
 
 
 def set_trained(model: QwenVL, trains: tuple[str, ...]) -> list[nn.Parameter]:

@@ -123,8 +123,12 @@ def load(path: Path) -> TagTokenizer:
     layout_path, file = path / _LAYOUT, path / _FILE
     if not layout_path.is_file() or not file.is_file():
         raise RecipeError(f"{path} holds no tokenizer: {_FILE} and {_LAYOUT} are needed")
-    layout = json.loads(layout_path.read_text("utf-8"))
-    return TagTokenizer(Tokenizer.from_file(str(file)), int(layout["base"]), int(layout["extras"]))
+    try:
+        layout = json.loads(layout_path.read_text("utf-8"))
+        return TagTokenizer(Tokenizer.from_file(str(file)), int(layout["base"]), int(layout["extras"]))
+    # the tokenizers library raises nothing narrower
+    except Exception as error:
+        raise RecipeError(f"{path} holds a damaged tokenizer: {error}") from error
 
 
 def train(texts: Iterable[str], base: int, extras: int = EXTRAS) -> TagTokenizer:

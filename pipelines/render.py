@@ -106,4 +106,4 @@ def _scene_ranges(recipe: Recipe, source: Source, common: list[Any]) -> Iterator
         stop = min(start + SCENES_A_TASK, source.render.count)
         shard = f"scenes-{start // SCENES_A_TASK:05d}"
         body: Json = {"source": source.id, "shard": shard, "language": "scene", "start": start, "stop": stop}
-        yield Planned(shard, fingerprint("render", 1, common, languages, start, stop), body)
+        yield Planned(shard, fingerprint("render", 2, common, languages, start, stop), body)

@@ -111,7 +111,11 @@ def _exists(scene: Scene, language: str, rng: random.Random) -> Iterator[Asked]:
     there = {(item.shape, item.colour) for item in scene.objects}
     shape, colour = rng.choice(sorted(there))
     absent = [pair for pair in _near(shape, colour, scene.kit) if pair not in there]
-    for (kind, paint), answer in (((shape, colour), 0), (rng.choice(absent), 1)):
+    asked_of = [((shape, colour), 0)]
+    # in a world of few kinds a scene may hold every near miss
+    if absent:
+        asked_of.append((rng.choice(absent), 1))
+    for (kind, paint), answer in asked_of:
         name = LANGUAGES[language].noun(Noun(kind, paint, 0))
         article = "an" if name[0] in "aeiou" else "a"
         asked = {"en": f"Is there {article} {name}?", "zh": f"图中有{name}吗？"}

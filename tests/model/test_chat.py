@@ -11,6 +11,7 @@ from model import saved
 from model.chat import Chat, chat
 from model.generate import Prompt
 from model.qwen_vl import build
+from schemas.errors import InputError, RecipeError
 from tests.model.corpora import TINY, picture, tokenizer
 
 
@@ -99,3 +100,30 @@ def test_too_long(folder: Path) -> None:
     said = io.StringIO()
     chat(folder / "model", [], folder / "a.png", device="cpu", lines=["word " * 400, "/reset", "hi"], to=said)
     assert "start anew with /reset" in said.getvalue()
+
+
+@pytest.mark.parametrize("name", ["answer.txt", "nowhere/answer.png"])
+def test_boxes_have_somewhere_to_go(folder: Path, name: str) -> None:
+    """A file that no picture can be drawn to is refused before the talk."""
+    with pytest.raises(InputError, match=r"for the boxes|name a \.png"):
+        chat(folder / "model", out=folder / name, lines=[])
+
+
+def test_a_name_that_is_none(folder: Path) -> None:
+    """A name too long for the system, or a file that is no picture, is a sentence; the talk goes on."""
+    (folder / "text.png").write_text("no picture")
+    said = io.StringIO()
+    lines = [f"/image {'x' * 300}.png", f"/image {folder / 'text.png'}", "/reset"]
+    chat(folder / "model", out=folder / "answer.png", lines=lines, to=said)
+    _, long, text, last = said.getvalue().splitlines()
+    assert long.startswith("error: ")
+    assert text.endswith("cannot be read as a picture: it is of no known format")
+    assert last == "forgotten"
+
+
+@pytest.mark.parametrize("name", ["pictures.json", "tokenizer.json", "tokenizer_layout.json"])
+def test_a_damaged_model_is_a_sentence(folder: Path, name: str) -> None:
+    """What a saved model's small files hold is not taken on trust."""
+    (folder / "model" / name).write_text("{")
+    with pytest.raises((InputError, RecipeError), match="damaged"):
+        chat(folder / "model", out=folder / "answer.png", lines=[])

@@ -1,5 +1,6 @@
 """What learns in each stage, how fast."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from model.qwen_vl import PARTS, build
 from model.stages import set_trained, stage_config
 from model.store import Store
 from model.told import Teller, regions
+from schemas.errors import RecipeError
 from tests.model.corpora import TASKS, TINY, corpus, preset_file, tokenizer
 from tests.model.test_loader import feed
 
@@ -123,3 +125,23 @@ def test_clipping() -> None:
     assert float(after) == pytest.approx(0.5, rel=1e-4)
     parts = sum(norms[part] ** 2 for part in PARTS)
     assert norms["total"] ** 2 == pytest.approx(parts, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"rate": "1e-3"}, "rate must be a number"),
+        ({"muon": None}, "muon must be a number"),
+        ({"style": None}, "style must hold"),
+        ({"style": 10}, "style must hold"),
+        ({"style": {1: 2}}, "style has no 1"),
+        ({"style": {"form": "foo"}}, "form must be"),
+        ({"style": {"caption": 3}}, "caption must be words"),
+        ({"style": {"caption": "Say in {lang}:"}}, "may name {language}"),
+        ({"style": {"coarse": True}}, "coarse must be"),
+    ],
+)
+def test_mistakes_in_a_stage_are_sentences(given: dict[str, object], said: str) -> None:
+    """A preset is written by hand: what is of another kind is named, and nothing breaks later."""
+    with pytest.raises(RecipeError, match=re.escape(said)):
+        stage_config("tiny", "2", given)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from synth.captions import phrase, singles
 from synth.questions import ASKED, KINDS, Asked, questions
-from synth.scenes import COLOURS, Object, Scene, draw, relation
+from synth.scenes import COLOURS, Kit, Object, Scene, draw, relation
 from synth.seeds import generator
 from synth.shapes import SHAPES
 
@@ -131,3 +131,17 @@ def test_yes_and_no_are_as_frequent() -> None:
         if asked.kind == "exists"
     )
     assert 0.4 < answers["yes"] / answers.total() < 0.6
+
+
+@given(st.integers(0, 10_000), st.sampled_from(ASKED))
+@settings(max_examples=100, deadline=None)
+def test_small_worlds_have_questions_too(seed: int, language: str) -> None:
+    """Where a scene holds every kind there is, nothing is left to ask in vain for."""
+    scene = draw(generator(seed, "test"), kit=Kit(shapes=("circle", "star"), colours=("red",)))
+    asked = questions(scene, language, generator(seed, "words"), most=5)
+    assert asked
+    held = {(item.shape, item.colour) for item in scene.objects}
+    if len(held) == 2:
+        assert all(
+            one.answer != {"en": "no", "zh": "没有"}[language] for one in asked if one.kind == "exists"
+        )
