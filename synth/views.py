@@ -6,7 +6,7 @@ from typing import Final
 
 from schemas.sample import Box, ImageRef, Phrase, Segment, Text, Turn
 from synth.captions import across, caption, phrase, singles
-from synth.questions import ASKED, Asked, questions
+from synth.questions import ASKED, questions
 from synth.scenes import Object, Scene, boxes
 from synth.words import LANGUAGES, Noun
 
@@ -47,25 +47,25 @@ def views(
 
 
 def dialogue(scene: Scene, size: tuple[int, int], language: str, rng: random.Random) -> View:
-    """Several questions on one picture in turn, the last on where an object is, where one can be told apart."""
-    rounds = questions(scene, language, rng, most=3)
-    turns: list[Turn] = []
-    for number, asked in enumerate(rounds):
-        shown: tuple[Segment, ...] = (SHOWN,) if number == 0 else ()
-        turns += [_asks(shown, asked), Turn("assistant", (Text(asked.answer, True),))]
+    """Several questions on one picture in turn, one on where an object is if words can tell one apart."""
+    rounds: list[tuple[str, Segment]] = [
+        (asked.question, Text(asked.answer, True)) for asked in questions(scene, language, rng, most=3)
+    ]
     alone = singles(scene)
     if alone:
         item = rng.choice(alone)
         places = dict(zip(scene.objects, boxes(scene, size), strict=True))
         name = phrase(item, language)
         where = {"en": f"Where is the {name}?", "zh": f"{name}在哪里？"}[language]
-        turns.append(Turn("user", (Text(where),)))
-        turns.append(Turn("assistant", (Phrase(name, boxes=(places[item],), supervised=True),)))
+        # anywhere among the others: a model must not learn that the first question is never where
+        rounds.insert(
+            rng.randint(0, len(rounds)), (where, Phrase(name, boxes=(places[item],), supervised=True))
+        )
+    turns: list[Turn] = []
+    for number, (question, answer) in enumerate(rounds):
+        shown: tuple[Segment, ...] = (SHOWN,) if number == 0 else ()
+        turns += [Turn("user", (*shown, Text(question))), Turn("assistant", (answer,))]
     return View("chat", language, tuple(turns))
-
-
-def _asks(shown: tuple[Segment, ...], asked: Asked) -> Turn:
-    return Turn("user", (*shown, Text(asked.question)))
 
 
 def _document(task: str, language: str, *segments: Segment) -> View:

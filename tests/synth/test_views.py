@@ -9,7 +9,7 @@ from synth.captions import phrase, singles
 from synth.questions import ASKED
 from synth.scenes import boxes, draw
 from synth.seeds import generator
-from synth.views import View, views
+from synth.views import SHOWN, View, dialogue, views
 
 TASKS = {"caption", "grounding", "referring", "grounded_caption", "vqa", "chat"}
 CASES = given(st.integers(0, 20_000), st.sampled_from(ASKED))
@@ -103,3 +103,18 @@ def test_another_language_is_refused() -> None:
     """Languages without questions are named, not guessed at."""
     with pytest.raises(ValueError, match="asked about in en, zh"):
         made(1, "de")
+
+
+def test_a_dialogue_may_begin_with_where() -> None:
+    """Where an object is may be asked at any turn: in a tenth of the dialogues or more it comes first, or last."""
+    first = last = 0
+    for seed in range(200):
+        scene = draw(generator(seed, "test"))
+        turns = dialogue(scene, scene.frame(128), "en", generator(seed, "words")).turns
+        where = [at for at in range(1, len(turns), 2) if isinstance(turns[at].segments[0], Phrase)]
+        first += where == [1]
+        last += where == [len(turns) - 1]
+        assert SHOWN in turns[0].segments
+        assert not any(SHOWN in turn.segments for turn in turns[1:])
+    assert first >= 20
+    assert last >= 20
