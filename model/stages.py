@@ -152,7 +152,7 @@ def _style(name: str, given: Any) -> Style:
     for task in ("caption", "grounding"):
         try:
             made.cue(task, "en")
-        except (KeyError, IndexError, ValueError) as error:
+        except (KeyError, IndexError, AttributeError, ValueError) as error:
             raise RecipeError(
                 f"stage {name}: style's {task} may name {{language}} and no other field: {getattr(made, task)!r}"
             ) from error

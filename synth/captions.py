@@ -94,7 +94,7 @@ def caption(scene: Scene, language: str, rng: random.Random) -> str:
         if SHORTEST <= len(text) <= LONGEST:
             break
         text = None
-    return text or words.join([words.noun(noun) for noun in groups(scene)])[:LONGEST]
+    return text or words.join([words.noun(noun) for noun in across(scene)])[:LONGEST]
 
 
 def photo_caption(shown: Crop | Pair, language: str, rng: random.Random) -> str:

@@ -138,6 +138,7 @@ def test_clipping() -> None:
         ({"style": {"form": "foo"}}, "form must be"),
         ({"style": {"caption": 3}}, "caption must be words"),
         ({"style": {"caption": "Say in {lang}:"}}, "may name {language}"),
+        ({"style": {"caption": "In {language.code}:"}}, "may name {language}"),
         ({"style": {"coarse": True}}, "coarse must be"),
     ],
 )

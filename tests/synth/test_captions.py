@@ -54,7 +54,7 @@ def test_lists_go_from_left_to_right(seed: int) -> None:
     """What a caption lists comes by the leftmost object of each kind."""
     scene = _drawn(seed)
     text = captions.caption(scene, "en", generator(seed, "words"))
-    if not re.search(r" (left|right|above|below|beneath|top|bottom|under) ?", text):
+    if not re.search(r" (left|right|above|below|beneath|top|bottom|under) ", text):
         assert [_left(scene, shape, colour) for _, _, colour, shape in PHRASE.findall(text)] == sorted(
             {_left(scene, item.shape, item.colour) for item in scene.objects}
         )
