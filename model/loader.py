@@ -1,12 +1,12 @@
 """From shards to packed batches: exact, shuffled, weighted, shared by ranks and workers, resumable.
 
-A worker keeps a pool of encoded samples. Each round it fills the pool from its share of the draws, packs it,
-and hands out all but each task's emptiest sequences, whose samples wait for the next round.
-Its state is where the round began, and how many batches it has handed out since.
+A worker keeps a pool of encoded samples. Each round it packs the pool and hands out all but each task's emptiest
+sequences, whose samples wait for the next round; with each batch it draws a part of what the next round needs, so
+that no batch waits for a whole pool. Its state is where the round began, and how many batches it has handed out since.
 """
 
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
@@ -131,27 +131,34 @@ class PackedStream:
         self._round = 0
         self._emitted = 0
         self.drops: Counter[str] = Counter()
+        self._dropped: Mapping[str, int] = {}
         self._seen = 0
-        self.start = self._snapshot()
+        self.start = self._snapshot(0)
 
     def __iter__(self) -> Iterator[Batch]:
         draws = iter(self._deal)
-        queue: deque[Bin[Group]] = deque()
         while True:
-            self.start, skip = self._snapshot(), self._emitted
-            ended = self._fill(draws)
-            waiting = {one.member.encoded.key + one.member.encoded.task: one for one in self._pool}
+            ended = self._fill(draws, self.feed.pool)
+            waiting = {id(one.member): one for one in self._pool}
             queue = deque(self._round_of_bins(ended))
-            for _ in range(skip):
-                _take(queue, self.feed.micro)
-            self._emitted = skip
+            # where the next round begins: before the first of its draws
+            following = self._snapshot(self._round + 1)
+            kept, batches = len(self._pool), -(-len(queue) // self.feed.micro)
+            skip, self._emitted = self._emitted, 0
             while queue:
                 bins = _take(queue, self.feed.micro)
                 self._emitted += 1
-                yield self._collated(bins, waiting)
+                self._fill(draws, kept + (self.feed.pool - kept) * self._emitted // batches)
+                if self._emitted > skip:
+                    yield self._collated(bins, waiting)
+                elif self._emitted == skip:
+                    # with the pictures that could not be decoded in the batches skipped
+                    self.drops = Counter(self._dropped)
+                for member in _members(bins):
+                    del waiting[id(member)]
             if ended:
                 return
-            self._round, self._emitted = self._round + 1, 0
+            self.start, self._emitted, self._round = following, 0, self._round + 1
 
     def state(self) -> dict[str, Any]:
         """What brings back the batch after the last one handed out, as JSON values."""
@@ -165,25 +172,25 @@ class PackedStream:
         """Go on as the stream whose `state` this is would have."""
         self._deal.restore(state["deal"])
         self._round, self._emitted, self._seen = state["round"], state["emitted"], state["seen"]
-        self.drops = Counter(state["drops"])
+        self.drops, self._dropped = Counter(state["drops"]), state["dropped"]
         self._pool = []
         for stratum, ordinal, age in state["pool"]:
             self._pool += [replace(one, age=age) for one in self._waiting(stratum, ordinal)]
-        self.start = self._snapshot()
+        self.start = self._snapshot(self._round)
 
-    def _snapshot(self) -> dict[str, Any]:
+    def _snapshot(self, round_: int) -> dict[str, Any]:
         pool = [[one.stratum, one.ordinal, one.age] for one in self._pool]
         return {
             "deal": self._deal.state(),
             "pool": pool,
-            "round": self._round,
+            "round": round_,
             "drops": dict(self.drops),
             "seen": self._seen,
         }
 
-    def _fill(self, draws: Iterator[tuple[int, int]]) -> bool:
-        """Fills the pool; true where a finite order has ended."""
-        while len(self._pool) < self.feed.pool:
+    def _fill(self, draws: Iterator[tuple[int, int]], size: int) -> bool:
+        """Fills the pool up to `size` samples; true where a finite order has ended."""
+        while len(self._pool) < size:
             drawn = next(draws, None)
             if drawn is None:
                 return True
@@ -244,7 +251,7 @@ class PackedStream:
             )
             rest = len(ready) % whole
             ready, kept = ready[: len(ready) - rest], kept + ready[len(ready) - rest :]
-        stay = {id(member) for one in kept for group in one.contents for member in group.members}
+        stay = {id(member) for member in _members(kept)}
         self._pool = [replace(one, age=one.age + 1) for one in self._pool if id(one.member) in stay]
         if self.feed.endless:
             order = generator(self.feed.seed, "bins", self._deal.consumer, self._round).permutation(
@@ -253,9 +260,9 @@ class PackedStream:
             ready = [ready[at] for at in order]
         return ready
 
-    def _collated(self, bins: Sequence[Bin[Group]], waiting: Mapping[str, _Waiting]) -> Batch:
+    def _collated(self, bins: Sequence[Bin[Group]], waiting: Mapping[int, _Waiting]) -> Batch:
         def show(member: Member, place: int) -> NDArray[np.uint8] | None:
-            one = waiting[member.encoded.key + member.encoded.task]
+            one = waiting[id(member)]
             try:
                 return square(one.pictures[member.encoded.images[place]], self.feed.side)
             except PictureError:
@@ -263,6 +270,10 @@ class PackedStream:
                 return None
 
         return self._collator.batch(bins, show, self.feed.fixed)
+
+
+def _members(bins: Iterable[Bin[Group]]) -> Iterator[Member]:
+    return (member for one in bins for group in one.contents for member in group.members)
 
 
 def _take(queue: deque[Bin[Group]], count: int) -> list[Bin[Group]]:

@@ -1,5 +1,6 @@
 """From shards to batches."""
 
+import hashlib
 import json
 from collections import Counter
 from dataclasses import replace
@@ -11,7 +12,7 @@ import torch
 
 from model import shards
 from model.batch import IGNORE, Batch
-from model.loader import Feed, Loader
+from model.loader import Feed, Loader, PackedStream
 from model.store import Store
 from pipelines.writers.columns import Item
 from schemas.errors import InputError
@@ -240,14 +241,16 @@ def test_unfit_sample(tmp_path: Path) -> None:
     assert loader.drops == {"markup": 1}
 
 
+def _broken(whole: Item) -> Item:
+    data = whole.images[0][:40]
+    image = replace(whole.sample.images[0], sha256=hashlib.sha256(data).hexdigest())
+    return Item(replace(whole.sample, images=(image,)), (data,))
+
+
 def test_broken_picture(tmp_path: Path) -> None:
     """A picture that cannot be decoded teaches nothing, is counted, and stops nobody else."""
-    import hashlib
-
-    good, bad = item("caption", 1), item("caption", 0)
-    data = bad.images[0][:40]
-    image = replace(bad.sample.images[0], sha256=hashlib.sha256(data).hexdigest())
-    write(tmp_path, [Item(replace(bad.sample, images=(image,)), (data,)), good])
+    good = item("caption", 1)
+    write(tmp_path, [_broken(item("caption", 0)), good])
     loader = Loader(feed(tmp_path, endless=False, length=48), tokenizer())
     batches = list(loader)
     alone = tmp_path / "alone"
@@ -255,6 +258,41 @@ def test_broken_picture(tmp_path: Path) -> None:
     (only,) = Loader(feed(alone, endless=False), tokenizer())
     assert sum(batch.supervised for batch in batches) == only.supervised
     assert loader.drops == {"picture": 1}
+
+
+def test_broken_pictures_are_counted_on(tmp_path: Path) -> None:
+    """A loader restored after any batch goes on counting the pictures that it could not decode."""
+    made = [item("caption", at) for at in range(40)]
+    write(tmp_path, [_broken(one) if at % 5 == 0 else one for at, one in enumerate(made)])
+    given = feed(tmp_path, pool=16)
+    loader = Loader(given, tokenizer())
+    states, counts = [], []
+    for _, _ in zip(range(12), loader, strict=False):
+        states.append(json.dumps(loader.state_dict()))
+        counts.append(loader.drops["picture"])
+    assert counts[-1] > counts[3] > 0
+    for at, state in enumerate(states[:-1]):
+        again = Loader(given, tokenizer())
+        again.load_state_dict(json.loads(state))
+        some(again, 1)
+        assert again.drops["picture"] == counts[at + 1]
+
+
+def test_no_batch_waits_for_a_whole_pool(tmp_path: Path) -> None:
+    """After the first batch, the samples that a round needs are read a few with each batch of the round before."""
+    corpus(tmp_path, {"text": 300})
+    stream = PackedStream(feed(tmp_path, pool=64, micro=1), tokenizer(), 0, 1)
+    read: list[int] = []
+    row = stream._reader.row
+    stream._reader.row = lambda shard, number: (read.append(number), row(shard, number))[1]  # type: ignore[method-assign]
+    before, most = 0, 0
+    for count, _ in enumerate(stream):
+        most = max(most, len(read) - before) if count else most
+        before = len(read)
+        if count == 60:
+            break
+    assert len(read) > 3 * 64
+    assert 0 < most <= 8
 
 
 def test_nothing_usable(tmp_path: Path) -> None:
