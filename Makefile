@@ -42,8 +42,9 @@ check: install
 	@$(BIN)/lint-imports
 
 # VLCORPUS_TEST_DATA names a folder of real data; tests that need it skip without it (tests/README.md)
+# Python is started many hundred times: compiled modules are kept, whatever the environment asks for
 test: check
-	@$(BIN)/pytest
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
 
 # trains the bundled model on a corpus of drawn scenes; figures in OUT/train/metrics.json
 train: RECIPE = recipes/scenes.yaml

@@ -10,8 +10,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from filters.hamming import U64, Edges, distances
 
@@ -23,6 +21,10 @@ MOST_EDGES: Final = 4_000_000
 
 def components(left: U64, right: U64) -> Edges:
     """(values, roots): every value that has an edge, ascending, and the smallest value of its component."""
+    # here, since they would be a tenth of what every command takes to start
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     values, ends = np.unique(np.concatenate([left, right]), return_inverse=True)
     edges = (np.ones(len(left), np.int8), (ends[: len(left)], ends[len(left) :]))
     _, labels = connected_components(coo_array(edges, shape=(len(values), len(values))), directed=False)

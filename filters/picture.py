@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from filters import phash
 from filters.contrast import contrast
 from filters.header import sniff
 from filters.lanczos import Grey, thumbnail
@@ -30,7 +29,12 @@ class Pictures:
     LIBRARIES: Final = ("numpy", "pillow", "scipy", "xxhash")
 
     def __init__(self, settings: PictureSettings) -> None:
+        # here, since scipy would be a fifth of what every command takes to start; but before any row
+        # whose time is limited
+        from filters.phash import phash
+
         self.settings = settings
+        self._phash = phash
 
     def measure(self, data: bytes | None) -> tuple[dict[str, Scalar], Grey]:
         """(all picture columns but `phash`, the (32, 32) uint8 thumbnail that `finish` makes it from).
@@ -56,7 +60,7 @@ class Pictures:
 
     def finish(self, thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
         """The column `phash` for (N, 32, 32) thumbnails."""
-        return phash.phash(thumbnails)
+        return self._phash(thumbnails)
 
     def stored(self, data: bytes) -> bytes:
         """The bytes that go into a shard: `data` itself, or turned upright where the recipe bakes.
