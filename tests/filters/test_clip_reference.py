@@ -43,7 +43,7 @@ def told(name: str, differences: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "number"), [("ViT-B-32", 16), pytest.param("ViT-L-14", 6, marks=pytest.mark.slow)]
+    ("name", "number"), [("ViT-B-32", 16), pytest.param("ViT-L-14", 6, marks=pytest.mark.long)]
 )
 def test_cosines_are_open_clips(name: str, number: int, test_data: Path) -> None:
     """On real pairs every cosine is within 1e-3 of open_clip's own, in fp32."""

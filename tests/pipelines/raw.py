@@ -4,6 +4,7 @@ import io
 import json
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -62,3 +63,22 @@ def scored(path: Path, scores: list[float | None], captions: list[str] | None = 
     ]
     pq.write_table(pa.Table.from_pylist(rows), path)
     return path
+
+
+OFF = {"exact": False, "pixels": False, "phash": False}
+"""Rules that see likeness; without them nothing but the clip rule drops one of these rows."""
+
+
+def tied(folder: Path, name: str, counts: tuple[int, ...], first: int) -> dict[str, Any]:
+    """A source of shards of so many rows, every third Chinese, whose scores fall on few values: most are ties."""
+    for shard, count in enumerate(counts):
+        values: list[float | None] = [((first + 7 * row) % 5) / 10 + 0.1 for row in range(count)]
+        scored(folder / name / f"{shard}.parquet", values, [_flowers(first + row) for row in range(count)])
+        first += count
+    return {"id": name, "path": str(folder / name), "columns": "laion", "clip_score": "similarity"}
+
+
+def _flowers(number: int) -> str:
+    if number % 3 == 0:
+        return f"花园里有{'一二三四五六七八九十'[number // 3 % 10]}朵红色的花和一棵树还有小鸟{number}"
+    return f"A photograph of {number + 2} red flowers in the garden of an old house"

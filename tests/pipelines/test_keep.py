@@ -1,4 +1,4 @@
-"""`keep: f` of the clip rule: that share stays, to within a row, by the same rows on every engine."""
+"""`keep: f` of the clip rule: that share stays, to within a row (on every engine: engines/test_same_bytes.py)."""
 
 import json
 from collections.abc import Mapping
@@ -6,43 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from tests.pipelines import crawls
 from tests.pipelines.building import build, rows
-from tests.pipelines.raw import scored
-
-OFF = {"exact": False, "pixels": False, "phash": False}
-"""Nothing but the clip rule drops a row."""
-
-WAYS: dict[str, tuple[str, ...]] = {
-    "local": ("--workers", "2"),
-    "beam": ("--engine", "beam", "--workers", "2"),
-    "ray": ("--engine", "ray", "--workers", "2"),
-}
-
-
-def caption(number: int) -> str:
-    """Every third is Chinese."""
-    if number % 3 == 0:
-        return f"花园里有{'一二三四五六七八九十'[number // 3 % 10]}朵红色的花和一棵树还有小鸟{number}"
-    return f"A photograph of {number + 2} red flowers in the garden of an old house"
-
-
-def source(folder: Path, name: str, counts: tuple[int, ...], first: int) -> dict[str, Any]:
-    """Shards of so many rows whose scores fall on few values, so that most are ties."""
-    for shard, count in enumerate(counts):
-        values: list[float | None] = [((first + 7 * row) % 5) / 10 + 0.1 for row in range(count)]
-        captions = [caption(first + row) for row in range(count)]
-        scored(folder / name / f"{shard}.parquet", values, captions)
-        first += count
-    return {"id": name, "path": str(folder / name), "columns": "laion", "clip_score": "similarity"}
+from tests.pipelines.raw import OFF, tied
 
 
 def recipe(folder: Path, clip: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     """Source `one` has a block of its own, `two` goes by the recipe's."""
-    one = source(folder, "one", (17, 6), 0) | {"rules": {"clip": own}}
-    two = source(folder, "two", (13, 1, 9), 100)
+    one = tied(folder, "one", (17, 6), 0) | {"rules": {"clip": own}}
+    two = tied(folder, "two", (13, 1, 9), 100)
     return {"languages": ["en", "zh"], "sources": [one, two], "rules": {"clip": clip, **OFF}}
 
 
@@ -116,22 +88,3 @@ def test_the_card_tells_at_which_score_a_share_was_reached(tmp_path: Path) -> No
     assert (
         f"least\\_score {told['two']['clip']['least_score']}" in (tmp_path / "out" / "README.md").read_text()
     )
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_every_engine_keeps_the_same_rows(tmp_path: Path) -> None:
-    """Local, Beam and Ray end in one manifest, whose rows are those expected."""
-    pytest.importorskip("ray", reason="needs the extra ray")
-    clip, own = {"keep": 0.3, "languages": {"zh": {"keep": 0.5}}}, {"keep": 0.62}
-    path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump(recipe(tmp_path / "in", clip, own)))
-    manifests = set()
-    for name, options in WAYS.items():
-        crawls.build(path, "--out", tmp_path / name, *options)
-        assert kept(tmp_path / name) == expected(tmp_path / name, {"one": own, "two": clip})
-        manifests.add(crawls.manifest(tmp_path / name))
-    assert len(manifests) == 1

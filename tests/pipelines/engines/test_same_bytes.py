@@ -1,6 +1,7 @@
 """The same corpus on every engine, with any number of workers, wherever it lies: the same bytes."""
 
 import io
+import json
 import shutil
 import tarfile
 from pathlib import Path
@@ -12,9 +13,22 @@ import yaml
 from pipelines.files import Store
 from tests.pipelines.corpora import picture
 from tests.pipelines.crawls import build, decisions, demo, funnel, litter, manifest, real, vlcorpus
+from tests.pipelines.raw import OFF, tied
 
-BEAM = ("--engine", "beam", "--workers", "2")
 PROCESSES = ("--", "--direct_running_mode=multi_processing", "--direct_num_workers=2")
+WAYS: dict[str, tuple[str, ...]] = {
+    "local": ("--workers", "4"),
+    "ray_one_node": ("--engine", "ray", "--workers", "2"),
+    "ray_three_nodes": ("--engine", "ray", "--address", "{cluster}"),
+    "beam_in_memory": ("--engine", "beam", "--workers", "2"),
+    "beam_processes": ("--engine", "beam", "--workers", "2", *PROCESSES),
+}
+
+
+def usual(*ways: str) -> list[Any]:
+    """All ways; those not named take `make chaos`."""
+    return [way if way in ways else pytest.param(way, marks=pytest.mark.long) for way in WAYS]
+
 
 pytestmark = [
     pytest.mark.slow,
@@ -26,9 +40,13 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
-    """Two sources: the demo crawl and, where there is real data, more than a thousand real pairs."""
+    """The demo crawl, rows that stay by their share, and, where there is real data, more than a thousand real pairs."""
     folder = tmp_path_factory.mktemp("input")
-    sources = [{"id": "demo", "path": str(demo(folder / "demo", 300, 60)), "columns": "img2dataset"}]
+    shares = {"keep": 0.6, "languages": {"zh": {"keep": 0.5}}}
+    sources = [
+        {"id": "demo", "path": str(demo(folder / "demo", 300, 60)), "columns": "img2dataset"},
+        tied(folder, "shares", (17, 6, 13), 0) | {"rules": {"clip": shares, **OFF}},
+    ]
     try:
         data = request.getfixturevalue("test_data")
     except pytest.skip.Exception:
@@ -56,7 +74,9 @@ def one_worker(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     build(recipe, "--out", corpus, "--workers", "1")
     assert len(list(corpus.glob("shards/*/*/*/*.tar"))) > 4
     counts = funnel(corpus)
-    assert counts["rows"] == counts["kept"] + counts["dropped"] + counts["quarantined"] >= 300
+    assert counts["rows"] == counts["kept"] + counts["dropped"] + counts["quarantined"] >= 336
+    shares = json.loads(manifest(corpus))["funnel"]["shares"]
+    assert (shares["rows"], shares["kept"]) == (36, 20)
     assert vlcorpus("verify", corpus).returncode == 0
     return corpus
 
@@ -70,19 +90,17 @@ def check(corpus: Path, wanted: Path) -> None:
     assert decisions(corpus) == decisions(wanted)
 
 
-@pytest.mark.timeout(1200)
-def test_every_engine(recipe: Path, one_worker: Path, tmp_path: Path, ray_cluster: Any) -> None:
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("way", usual("local", "ray_three_nodes", "beam_processes"))
+def test_every_engine(
+    recipe: Path, one_worker: Path, tmp_path: Path, way: str, request: pytest.FixtureRequest
+) -> None:
     """Local with four workers, Ray on one node and on three, Beam in memory and in processes agree."""
-    ways: dict[str, tuple[str, ...]] = {
-        "local": ("--workers", "4"),
-        "ray_one_node": ("--engine", "ray", "--workers", "2"),
-        "ray_three_nodes": ("--engine", "ray", "--address", ray_cluster.address),
-        "beam_in_memory": BEAM,
-        "beam_processes": (*BEAM, *PROCESSES),
-    }
-    for name, options in ways.items():
-        build(recipe, "--out", tmp_path / name, *options)
-        check(tmp_path / name, one_worker)
+    options = WAYS[way]
+    if "{cluster}" in options:
+        options = (*options[:-1], request.getfixturevalue("ray_cluster").address)
+    build(recipe, "--out", tmp_path / way, *options)
+    check(tmp_path / way, one_worker)
 
 
 def test_another_folder_and_order(recipe: Path, one_worker: Path, tmp_path: Path) -> None:
@@ -147,32 +165,41 @@ def poisoned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
     return folder / "recipe.yaml", {"000003", "000017", "000000"}
 
 
+@pytest.fixture(scope="module")
+def one_worker_poisoned(poisoned: tuple[Path, set[str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The corpus that all others are held against."""
+    corpus = tmp_path_factory.mktemp("poisoned") / "one"
+    build(poisoned[0], "--out", corpus, "--workers", "1", poisoned=True)
+    return corpus
+
+
 @pytest.mark.timeout(900)
-def test_poison(poisoned: tuple[Path, set[str]], tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", usual("local", "ray_one_node", "beam_in_memory"))
+def test_poison(
+    poisoned: tuple[Path, set[str]],
+    one_worker_poisoned: Path,
+    tmp_path: Path,
+    way: str,
+    request: pytest.FixtureRequest,
+) -> None:
     """Exactly the rows that abort, spin and eat memory are quarantined, on all engines, in equal manifests."""
     recipe, members = poisoned
-    ways: dict[str, tuple[str, ...]] = {
-        "local": ("--workers", "2"),
-        "ray": ("--engine", "ray", "--workers", "2"),
-        "beam": BEAM,
-        "beam_processes": (*BEAM, *PROCESSES),
+    options = WAYS[way]
+    if "{cluster}" in options:
+        options = (*options[:-1], request.getfixturevalue("ray_cluster").address)
+    corpus = tmp_path / way
+    build(recipe, "--out", corpus, *options, poisoned=True)
+    bad = {
+        (d["shard"], d["member"]): d["reason"] for d in decisions(corpus) if d["decision"] == "quarantined"
     }
-    for name, options in ways.items():
-        corpus = tmp_path / name
-        build(recipe, "--out", corpus, *options, poisoned=True)
-        bad = {
-            (d["shard"], d["member"]): d["reason"]
-            for d in decisions(corpus)
-            if d["decision"] == "quarantined"
-        }
-        assert bad == {
-            ("00000", "000003"): "crash",
-            ("00000", "000017"): "deadline",
-            ("00001", "000000"): "out_of_memory",
-        }
-        assert {member for _, member in bad} == members
-        assert funnel(corpus)["quarantined"] == 3
-        check(corpus, tmp_path / "local")
+    assert bad == {
+        ("00000", "000003"): "crash",
+        ("00000", "000017"): "deadline",
+        ("00001", "000000"): "out_of_memory",
+    }
+    assert {member for _, member in bad} == members
+    assert funnel(corpus)["quarantined"] == 3
+    check(corpus, one_worker_poisoned)
 
 
 def test_verdicts_are_replayed(poisoned: tuple[Path, set[str]], tmp_path: Path) -> None:
