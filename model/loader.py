@@ -144,14 +144,14 @@ class PackedStream:
             # where the next round begins: before the first of its draws
             following = self._snapshot(self._round + 1)
             kept, batches = len(self._pool), -(-len(queue) // self.feed.micro)
-            skip, self._emitted = self._emitted, 0
-            while queue:
+            skip = self._emitted
+            for number in range(1, batches + 1):
                 bins = _take(queue, self.feed.micro)
-                self._emitted += 1
-                self._fill(draws, kept + (self.feed.pool - kept) * self._emitted // batches)
-                if self._emitted > skip:
-                    yield self._collated(bins, waiting)
-                elif self._emitted == skip:
+                self._fill(draws, kept + (self.feed.pool - kept) * number // batches)
+                if number > skip:
+                    batch, self._emitted = self._collated(bins, waiting), number
+                    yield batch
+                elif number == skip:
                     # with the pictures that could not be decoded in the batches skipped
                     self.drops = Counter(self._dropped)
                 for member in _members(bins):
