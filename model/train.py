@@ -93,7 +93,7 @@ class _Trainer:
             )
         self.accumulate = stage.batch // per_step
         feed = self._feed()
-        self.loader = Loader(feed, tokenizer, place.rank, place.world, place.config.workers)
+        self.loader = Loader(feed, tokenizer, place.rank, place.world, place.workers)
         self.model = (
             origin.model_of(place, stage, feed, tokenizer, self.teller, self._say).to(place.device).train()
         )

@@ -206,7 +206,9 @@ def train(
     steps: Annotated[int | None, typer.Option(min=1, help="optimiser steps of every stage")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N")] = "auto",
-    workers: Annotated[int, typer.Option(min=0, help="loader processes")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="loader processes; default: 4 beside a GPU, none on a CPU")
+    ] = None,
     init: Annotated[
         list[str] | None,
         typer.Option(help="PART=PATH: weights that vision, language or the whole model starts from; or none"),
@@ -255,7 +257,7 @@ def judge(
     """Judge two corpora by training the same small model on each."""
     from pipelines import training
 
-    first = training.Training(a, out, stage, preset, steps, 0, device, 0)
+    first = training.Training(a, out, stage, preset, steps, 0, device, None)
     training.judge(first, b, held_out, seeds, limit)
 
 

@@ -23,7 +23,7 @@ class Training:
     steps: int | None
     seed: int
     device: str
-    workers: int
+    workers: int | None
     init: tuple[str, ...] = ()
 
 

@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from model import journal, saved
-from model.settings import TrainConfig, stages_for
+from model.settings import Place, TrainConfig, stages_for
 from model.train import LossError, run
 from schemas.errors import InputError, RecipeError
 from tests.model.corpora import corpus, preset_file
@@ -95,6 +95,14 @@ def test_a_presets_mixture_leaves_out_what_the_corpus_lacks(tmp_path: Path) -> N
     }
     with pytest.raises(InputError, match="elsewhere"):
         run(replace(made, out=tmp_path / "own", overrides={"2": {"mixture": {"caption/elsewhere": 1}}}))
+
+
+def test_workers(tmp_path: Path) -> None:
+    """Loader processes are as many as asked for; else a number for the device, whatever the host."""
+    made = config(tmp_path)
+    cpu, gpu = (torch.device(name) for name in ("cpu", "cuda:0"))
+    assert [Place(made, 0, 1, device).workers for device in (cpu, gpu)] == [0, 4]
+    assert [Place(replace(made, workers=2), 0, 1, device).workers for device in (cpu, gpu)] == [2, 2]
 
 
 def test_learns(tmp_path: Path) -> None:
