@@ -110,7 +110,8 @@ def test_another_folder_and_order(recipe: Path, one_worker: Path, tmp_path: Path
         moved = tmp_path / "moved" / source["id"]
         shutil.copytree(source["path"], moved)
         # by name, last first; what lies beside a tar still belongs to it
-        source["path"] = sorted((str(path) for path in moved.glob("*.tar")), reverse=True)
+        shards = list(moved.glob("*.tar")) or moved.glob("*.parquet")
+        source["path"] = sorted(map(str, shards), reverse=True)
     shuffled = tmp_path / "shuffled.yaml"
     shuffled.write_text(yaml.safe_dump(record))
     corpus = tmp_path / "corpus"
