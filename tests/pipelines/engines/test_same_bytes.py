@@ -175,7 +175,7 @@ def one_worker_poisoned(poisoned: tuple[Path, set[str]], tmp_path_factory: pytes
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("way", usual("local", "ray_one_node", "beam_in_memory"))
+@pytest.mark.parametrize("way", usual("local", "beam_in_memory"))
 def test_poison(
     poisoned: tuple[Path, set[str]],
     one_worker_poisoned: Path,
