@@ -26,7 +26,8 @@ class TrainConfig:
     `init`: where to start instead of at random: `vision` (an open_clip checkpoint), `language` (a Hugging
     Face folder), `model` (a folder of ours, or Qwen-VL's published one), `tokenizer` (a folder of ours, or
     Qwen's tiktoken file). `overrides`: fields of a stage by the stage's name. `steps`: for every stage.
-    `workers`: loader processes of a rank; None: four beside a GPU, none on a CPU, whose cores the model needs.
+    `workers`: loader processes of a rank; None: four beside a GPU, none on a CPU, whose cores the model needs. A script
+    that has any needs the usual guard, `if __name__ == "__main__"`.
     """
 
     corpus: str

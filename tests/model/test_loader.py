@@ -278,13 +278,18 @@ def test_broken_pictures_are_counted_on(tmp_path: Path) -> None:
         assert again.drops["picture"] == counts[at + 1]
 
 
-def test_no_batch_waits_for_a_whole_pool(tmp_path: Path) -> None:
+def test_no_batch_waits_for_a_whole_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the first batch, the samples that a round needs are read a few with each batch of the round before."""
     corpus(tmp_path, {"text": 300})
-    stream = PackedStream(feed(tmp_path, pool=64, micro=1), tokenizer(), 0, 1)
     read: list[int] = []
-    row = stream._reader.row
-    stream._reader.row = lambda shard, number: (read.append(number), row(shard, number))[1]  # type: ignore[method-assign]
+    row = shards.Reader.row
+
+    def counted(self: shards.Reader, shard: shards.Shard, number: int) -> shards.Row:
+        read.append(number)
+        return row(self, shard, number)
+
+    monkeypatch.setattr(shards.Reader, "row", counted)
+    stream = PackedStream(feed(tmp_path, pool=64, micro=1), tokenizer(), 0, 1)
     before, most = 0, 0
     for count, _ in enumerate(stream):
         most = max(most, len(read) - before) if count else most
