@@ -17,6 +17,7 @@ from rich.console import Console
 
 from pipelines.build import Build
 from pipelines.claim import claimed
+from pipelines.engines.inline import InlineEngine
 from pipelines.engines.local import LocalEngine, default_workers
 from pipelines.engines.step import Engine
 from pipelines.files import absolute, join
@@ -33,6 +34,7 @@ from schemas.recipe import Recipe
 class EngineName(StrEnum):
     """The engines by name."""
 
+    inline = "inline"
     local = "local"
     ray = "ray"
     beam = "beam"
@@ -94,6 +96,8 @@ def engine_for(options: Options, recipe: Recipe, reporter: Reporter) -> Iterator
     workers = options.workers or default_workers()
     engine: Engine
     match options.engine:
+        case EngineName.inline:
+            engine = InlineEngine(rows=reporter.rows)
         case EngineName.local:
             engine = LocalEngine(workers, rows=reporter.rows)
         case EngineName.ray:

@@ -11,7 +11,9 @@ import pyarrow.parquet as pq
 
 from pipelines.build import Build
 from pipelines.claim import claimed
+from pipelines.engines.inline import InlineEngine
 from pipelines.engines.local import LocalEngine
+from pipelines.engines.step import Engine
 from pipelines.layout import Layout
 from pipelines.manifest import Results
 from pipelines.verdicts import Verdicts
@@ -46,17 +48,17 @@ class Heard:
 
 
 @contextlib.contextmanager
-def engine(workers: int = 1) -> Iterator[LocalEngine]:
-    """A local engine that is closed at the end."""
-    made = LocalEngine(workers)
+def engine(workers: int = 0) -> Iterator[Engine]:
+    """The inline engine, or a local one with so many workers; closed at the end."""
+    made = LocalEngine(workers) if workers else InlineEngine()
     try:
         yield made
     finally:
         made.close()
 
 
-def build(recipe: dict[str, Any], out: Path, until: str = "card", workers: int = 1) -> tuple[Results, Heard]:
-    """Run a recipe on local workers; its results and what was reported."""
+def build(recipe: dict[str, Any], out: Path, until: str = "card", workers: int = 0) -> tuple[Results, Heard]:
+    """Runs a recipe inline, or on local workers; its results and what was reported."""
     heard = Heard()
     layout = Layout(str(out), "test")
     with claimed(layout), engine(workers) as made:

@@ -1,0 +1,101 @@
+"""The inline engine: the same workers in the caller's own process, without child processes.
+
+For notebooks, debuggers and tests. It has no isolation: a row that crashes the process, hangs or eats memory does
+so here, and no limit of `resources` holds. Verdicts of earlier runs are honoured; new ones are never made.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.engines.step import IDLE, Done, Json, Step, load_worker
+from pipelines.layout import Layout
+from schemas.errors import VlcorpusError
+
+Rows = Callable[[int], None]
+
+
+class InlineEngine:
+    """Runs steps in the caller's process and thread, task by task; `rows` hears how many rows were begun."""
+
+    def __init__(self, rows: Rows | None = None) -> None:
+        self._rows = rows
+        self._worker: Any = None
+        self._loaded: Step | None = None
+
+    def open(self, layout: Layout) -> None:
+        """Needs no preparation: the caller's process sees the corpus's folder."""
+
+    def map(self, step: Step, tasks: Sequence[Json], done: Done | None = None) -> list[Json]:
+        """Returns the receipts in the order of the tasks; calls `done` after each."""
+        receipts = []
+        for index, task in enumerate(tasks):
+            asked = {**task, "verdicts": task.get("verdicts", {}), "careful": False}
+            with _Task(step, task, self._rows) as row:
+                receipt = self._loaded_worker(step).run(_plain(asked), row)
+            receipts.append(_plain({**receipt, "verdicts": asked["verdicts"]}))
+            if done:
+                done(index, receipts[-1])
+        return receipts
+
+    def shuffle(self, step: Step, tasks: Sequence[Json], partitions: int) -> list[Json]:
+        """Returns the receipts of the partitions that hold rows, in partition order."""
+        pieces: dict[int, list[pa.Table]] = {}
+        for task in tasks:
+            with _Task(step, task, self._rows) as row:
+                _gather(self._loaded_worker(step).split(_plain(task), row), pieces)
+        receipts = []
+        for partition in sorted(pieces):
+            with _Task(step, {"partition": partition}, self._rows):
+                table = pa.concat_tables(pieces.pop(partition))
+                receipts.append(_plain(self._loaded_worker(step).reduce(partition, table)))
+        return receipts
+
+    def close(self) -> None:
+        """Lets the worker go, with the models and browsers that it holds."""
+        self._worker = self._loaded = None
+
+    def _loaded_worker(self, step: Step) -> Any:
+        """Returns the step's worker, which is kept while the step stays the same."""
+        if self._loaded != step:
+            self.close()
+            self._worker, self._loaded = load_worker(step), step
+        return self._worker
+
+
+class _Task:
+    """One task at hand: counts the rows begun, and names task and row in a programmer's error."""
+
+    def __init__(self, step: Step, task: Json, rows: Rows | None) -> None:
+        self._step, self._task, self._rows = step, task, rows
+        self._row = IDLE
+        self._begun = 0
+
+    def __call__(self, row: int) -> None:
+        self._row = row
+        self._begun += row >= 0
+
+    def __enter__(self) -> "_Task":
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self._rows and self._begun:
+            self._rows(self._begun)
+        if isinstance(error, Exception) and not isinstance(error, VlcorpusError):
+            task = self._task.get("shard") or self._task.get("partition") or "a task"
+            row = f", row {self._row} (from 0)" if self._row >= 0 else ""
+            error.add_note(f"in phase {self._step.name}, {task}{row}")
+
+
+def _gather(found: Iterable[tuple[int, pa.Table]], pieces: dict[int, list[pa.Table]]) -> None:
+    for partition, table in found:
+        if table.num_rows:
+            pieces.setdefault(partition, []).append(table)
+
+
+def _plain(record: Json) -> Json:
+    """Returns what JSON makes of a record, as it passes between processes on the other engines."""
+    plain: Json = json.loads(json.dumps(record))
+    return plain
