@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from pipelines import recipes, runs
+from pipelines.progress import reporter_for
 from pipelines.runs import EngineName, Options
 from pipelines.store_failures import remedy, why
 from schemas.errors import OutputError, RecipeError, VlcorpusError
@@ -58,7 +59,9 @@ def build(
 ) -> None:
     """Build a corpus: every phase that is not done yet."""
     recipe = _recipe(inputs, kind, _extra(out, language, sample, max_quarantine, max_bad_shards))
-    runs.run(recipe, "card", Options(engine, workers, address, verdicts, as_json, _runner_options))
+    runs.run(
+        recipe, "card", Options(engine, workers, address, verdicts, _runner_options), reporter_for(as_json)
+    )
 
 
 def _phase(name: str, summary: str) -> None:
@@ -74,7 +77,9 @@ def _phase(name: str, summary: str) -> None:
         as_json: Json = False,
     ) -> None:
         loaded = _recipe([recipe], "auto", _extra(out, None, None, None, None))
-        runs.run(loaded, name, Options(engine, workers, address, verdicts, as_json, _runner_options))
+        runs.run(
+            loaded, name, Options(engine, workers, address, verdicts, _runner_options), reporter_for(as_json)
+        )
 
     app.command(name, help=summary)(command)
 
@@ -101,8 +106,8 @@ def select(
 ) -> None:
     """Decide which rows are kept, from the signals that are there."""
     loaded = _recipe([recipe], "auto", _extra(out, language, None, None, None))
-    options = Options(engine, workers, address, None, as_json, _runner_options)
-    runs.run(loaded, "select", options, dry=dry_run)
+    options = Options(engine, workers, address, None, _runner_options)
+    runs.run(loaded, "select", options, reporter_for(as_json), dry_run)
 
 
 @app.command()
@@ -327,7 +332,7 @@ def synth_ocr(
     }
     extra = _extra(out, language or ["en,zh"], None, None, None)
     recipe = recipes.for_pages({**extra, "seed": seed}, given, "scene_text" if scene_text else "ocr")
-    runs.run(recipe, "card", Options(engine, workers, address, None, as_json, _runner_options))
+    runs.run(recipe, "card", Options(engine, workers, address, None, _runner_options), reporter_for(as_json))
 
 
 @synth_app.command("score")

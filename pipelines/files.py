@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from glob import glob
@@ -183,6 +183,16 @@ class Store:
         """`data` as the file `final`, atomically."""
         with self.write_atomic(final, tmp_dir) as path:
             path.write_bytes(data)
+
+    def arrow(self, paths: Sequence[str]) -> tuple[Any, list[str]]:
+        """Returns Arrow's file system for files of one kind of store, and their paths as it writes them."""
+        from pyarrow import fs as arrow
+
+        if is_local(paths[0]):
+            return arrow.LocalFileSystem(), [os.path.abspath(local_path(path)) for path in paths]
+        with self.reading(paths[0]):
+            fs = self._fs(paths[0])[0]
+        return arrow.PyFileSystem(arrow.FSSpecHandler(fs)), [str(fs._strip_protocol(path)) for path in paths]
 
     def remove(self, path: str) -> None:
         """Take the file away; no failure if it is not there."""

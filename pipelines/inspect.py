@@ -29,8 +29,10 @@ _BYTES: Final = ReadLimits().image_bytes
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
-def samples(path: str, n: int = 10, storage_options: Mapping[str, Any] | None = None) -> Iterator[Shown]:
-    """The first `n` samples of the shard at `path`, in its order.
+def samples(
+    path: str, n: int | None = 10, storage_options: Mapping[str, Any] | None = None
+) -> Iterator[Shown]:
+    """The first `n` samples of the shard at `path` (None: all), in its order.
 
     `path` may be a tar, its index, or a Parquet file; one that is not ours is read as a raw shard by
     the usual column names. InputError where it cannot be read; ShardError after the last sound row.

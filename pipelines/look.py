@@ -43,7 +43,7 @@ def write(samples: list[Shown], page: Path | None, picture: Path | None) -> None
 
 
 def _whole(path: str) -> Iterator[Shown]:
-    for one in inspect.samples(path, 1 << 30):
+    for one in inspect.samples(path, None):
         if one.sample is not None:
             yield Shown(one.sample, one.pictures)
 

@@ -3,10 +3,14 @@
 import json
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any, Protocol, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from pipelines.report import print_end
+from schemas.manifest import Funnel
 
 
 class Reporter(Protocol):
@@ -27,8 +31,29 @@ class Reporter(Protocol):
     def say(self, sentence: str) -> None:
         """Something a person should know."""
 
+    def finish(self, funnels: Mapping[str, Funnel], out: str, complete: bool) -> None:
+        """The run has ended: what became of every source's rows; `complete` if the corpus is whole."""
+
     def close(self) -> None:
         """Nothing more will come."""
+
+
+class Silent:
+    """Says nothing."""
+
+    def begin(self, phase: str, tasks: int, done: int) -> None: ...
+
+    def rows(self, count: int) -> None: ...
+
+    def task(self, receipt: dict[str, Any]) -> None: ...
+
+    def end(self) -> None: ...
+
+    def say(self, sentence: str) -> None: ...
+
+    def finish(self, funnels: Mapping[str, Funnel], out: str, complete: bool) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class Meter:
@@ -102,6 +127,9 @@ class Live:
     def say(self, sentence: str) -> None:
         self._progress.console.print(sentence, highlight=False)
 
+    def finish(self, funnels: Mapping[str, Funnel], out: str, complete: bool) -> None:
+        print_end(funnels, out, complete)
+
     def _show(self) -> None:
         if self._bar is not None:
             self._progress.update(self._bar, completed=self._meter.done, figures=self._meter.text())
@@ -140,6 +168,15 @@ class Lines:
     def say(self, sentence: str) -> None:
         self._line("say", sentence)
 
+    def finish(self, funnels: Mapping[str, Funnel], out: str, complete: bool) -> None:
+        if not self._json:
+            print_end(funnels, out, complete)
+            return
+        record = {source: funnel.model_dump(mode="json") for source, funnel in funnels.items()}
+        print(
+            json.dumps({"event": "funnel", "out": out, "funnel": record}, ensure_ascii=False), file=self._out
+        )
+
     def _text(self) -> str:
         return f"{self._meter.phase}: {self._meter.done}/{self._meter.tasks}  {self._meter.text()}".rstrip()
 
@@ -154,3 +191,11 @@ class Lines:
             facts = {"event": event, "phase": meter.phase, "tasks": meter.tasks, "done": meter.done}
             text = json.dumps({**facts, "rows": meter.rows, "text": text}, ensure_ascii=False)
         print(text, file=self._out, flush=True)
+
+
+def reporter_for(as_json: bool = False) -> Reporter:
+    """Returns bars on a terminal or in a notebook, lines elsewhere, JSON lines where asked for."""
+    if as_json:
+        return Lines(sys.stdout, as_json=True)
+    console = Console(stderr=True)
+    return Live(console) if console.is_terminal or console.is_jupyter else Lines()

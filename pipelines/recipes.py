@@ -1,7 +1,8 @@
 """Where recipes come from: a file, or the defaults with inputs from the command line."""
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,33 @@ from pipelines.known_names import unknown_names
 from schemas.clip import ScorerSettings
 from schemas.errors import RecipeError
 from schemas.recipe import Recipe, RenderSettings, Source
-from schemas.recipe_file import MAX_BYTES, parse
+from schemas.recipe_file import MAX_BYTES, from_record, parse
+
+Given = str | Path | Mapping[str, Any] | Recipe | Sequence[str | Path]
+"""What stands for a recipe: a YAML file, a mapping, a recipe, or inputs that the default recipe reads."""
+
+
+def load(given: Given, extra: dict[str, Any] | None = None, kind: str = "auto") -> Recipe:
+    """Returns the recipe that `given` stands for; `extra` are top-level keys that stand above its own.
+
+    `kind` is that of inputs. Raises RecipeError where the recipe is wrong.
+    """
+    if isinstance(given, Recipe):
+        return from_record(given.to_json(), "the recipe", extra, unknown_names) if extra else given
+    if isinstance(given, Mapping):
+        return from_record(_plain(given), "the recipe", extra, unknown_names)
+    inputs = [os.fspath(one) for one in ([given] if isinstance(given, str | Path) else given)]
+    if len(inputs) == 1 and inputs[0].endswith((".yaml", ".yml")):
+        return from_file(inputs[0], extra)
+    return for_inputs(inputs, kind, extra)
+
+
+def _plain(record: Mapping[str, Any]) -> Any:
+    """Returns the mapping as JSON has it: paths as text, tuples as lists."""
+    try:
+        return json.loads(json.dumps(dict(record), default=os.fspath))
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"the recipe holds a value that JSON does not know: {error}") from error
 
 
 def from_file(path: str, extra: dict[str, Any] | None = None) -> Recipe:

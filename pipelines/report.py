@@ -36,5 +36,14 @@ def print_funnels(console: Console, funnels: Mapping[str, Funnel]) -> None:
         console.print(funnel_table(source, funnel))
 
 
+def print_end(funnels: Mapping[str, Funnel], out: str, complete: bool) -> None:
+    """Prints what became of the rows and, where the corpus is whole, where it is and how to check it."""
+    console = Console()
+    print_funnels(console, funnels)
+    if complete:
+        console.print(f"corpus: {out} (README.md says what is in it)", highlight=False, soft_wrap=True)
+        console.print(f"check:  vlcorpus verify {out}", highlight=False, soft_wrap=True)
+
+
 def _percent(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f}" if whole else "-"

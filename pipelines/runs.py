@@ -1,19 +1,16 @@
-"""One run from the command line: engine, progress, folder, phases, and what a person sees at the end."""
+"""One run of a recipe: engine, progress, folder, phases, and what a person sees at the end."""
 
 import datetime
 import json
 import platform
-import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
 
 from pipelines.build import Build
 from pipelines.claim import claimed
@@ -23,11 +20,11 @@ from pipelines.engines.step import Engine
 from pipelines.files import absolute, join
 from pipelines.layout import Layout
 from pipelines.manifest import funnels
-from pipelines.progress import Lines, Live, Reporter
+from pipelines.progress import Reporter
 from pipelines.recipes import rooted
-from pipelines.report import print_funnels
 from pipelines.verdicts import Verdicts
 from schemas.errors import InputError
+from schemas.manifest import Funnel
 from schemas.recipe import Recipe
 
 
@@ -40,6 +37,14 @@ class EngineName(StrEnum):
     beam = "beam"
 
 
+def engine_name(name: str) -> EngineName:
+    """Returns the engine of that name; InputError where there is none."""
+    try:
+        return EngineName(name)
+    except ValueError as error:
+        raise InputError(f"there is no engine {name!r}: give {', '.join(EngineName)}") from error
+
+
 @dataclass(frozen=True)
 class Options:
     """How a run is made; nothing of it changes the data."""
@@ -48,17 +53,19 @@ class Options:
     workers: int | None = None
     address: str | None = None
     verdicts: str | None = None
-    as_json: bool = False
     runner: list[str] = field(default_factory=list)
 
 
-def run(recipe: Recipe, until: str, options: Options, dry: bool = False) -> None:
-    """Run the phases up to `until`, then print the funnel; raises where input shards were damaged."""
+def run(recipe: Recipe, until: str, options: Options, reporter: Reporter, dry: bool = False) -> Layout:
+    """Runs the phases up to `until` and reports the funnel; returns where the corpus lies.
+
+    `dry` decides without writing decisions. Raises InputError, after the funnel, where more input shards were
+    damaged than the recipe tolerates.
+    """
     _check(options)
     recipe = rooted(recipe)
     layout = Layout(absolute(recipe.out), uuid.uuid4().hex[:12], dict(recipe.storage_options))
     verdicts = _verdicts(options)
-    reporter = reporter_for(options)
     started = time.time()
     with claimed(layout), Logged(reporter, layout) as logged, engine_for(options, recipe, logged) as engine:
         engine.open(layout)
@@ -68,8 +75,10 @@ def run(recipe: Recipe, until: str, options: Options, dry: bool = False) -> None
         logged.close()
         if until == "card" and not dry:
             _write_run(layout, options, started)
-    _tell(recipe, decided, layout, options, until)
+    if decided:
+        reporter.finish(funnels(recipe, decided), layout.out, until == "card")
     _raise_for_bad_shards(work)
+    return layout
 
 
 def _check(options: Options) -> None:
@@ -80,14 +89,6 @@ def _check(options: Options) -> None:
         raise InputError(
             f"what follows -- ({options.runner[0]} …) is for a Beam runner: give --engine beam with it"
         )
-
-
-def reporter_for(options: Options) -> Reporter:
-    """Bars on a terminal, lines elsewhere, JSON where asked for."""
-    if options.as_json:
-        return Lines(sys.stdout, as_json=True)
-    console = Console(stderr=True)
-    return Live(console) if console.is_terminal else Lines()
 
 
 @contextmanager
@@ -153,6 +154,9 @@ class Logged:
         self._event("say", message=sentence)
         self._reporter.say(sentence)
 
+    def finish(self, funnels: Mapping[str, Funnel], out: str, complete: bool) -> None:
+        self._reporter.finish(funnels, out, complete)
+
     def close(self) -> None:
         """Leave the terminal as it was."""
         self._reporter.close()
@@ -186,21 +190,6 @@ def _write_run(layout: Layout, options: Options, started: float) -> None:
     }
     body = json.dumps(facts, indent=1, sort_keys=True).encode() + b"\n"
     layout.store.write_bytes(layout.at("run.json"), body, layout.tmp)
-
-
-def _tell(recipe: Recipe, decided: dict[Any, Any], layout: Layout, options: Options, until: str) -> None:
-    if not decided:
-        return
-    found = funnels(recipe, decided)
-    if options.as_json:
-        record = {source: funnel.model_dump(mode="json") for source, funnel in found.items()}
-        print(json.dumps({"event": "funnel", "out": layout.out, "funnel": record}, ensure_ascii=False))
-        return
-    console = Console()
-    print_funnels(console, found)
-    if until == "card":
-        console.print(f"corpus: {layout.out} (README.md says what is in it)", highlight=False, soft_wrap=True)
-        console.print(f"check:  vlcorpus verify {layout.out}", highlight=False, soft_wrap=True)
 
 
 def _raise_for_bad_shards(work: Build) -> None:

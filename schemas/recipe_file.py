@@ -1,7 +1,7 @@
 """Reads a recipe from YAML: strict, limited, and with a line number for whatever is wrong."""
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, get_args
 
 import yaml
@@ -61,7 +61,21 @@ def parse(
         raise RecipeError(f"{name}: not valid YAML: {str(error).splitlines()[0]}") from error
     except RecursionError as error:
         raise RecipeError(f"{name}: nested too deeply to be a recipe") from error
-    if not isinstance(record, dict):
+    return from_record(record, name, extra, check, root)
+
+
+def from_record(
+    record: Any,
+    name: str,
+    extra: dict[str, Any] | None = None,
+    check: Check = lambda recipe: (),
+    root: yaml.Node | None = None,
+) -> Recipe:
+    """Returns the recipe that a mapping holds; `extra` are top-level keys that stand above its own.
+
+    `root` is the YAML that the mapping was read from, for line numbers. Raises RecipeError as `parse` does.
+    """
+    if not isinstance(record, Mapping):
         raise RecipeError(f"{name}: a recipe is a map of keys to values, this is a {type(record).__name__}")
     given = frozenset(extra or ())
     try:

@@ -5,10 +5,12 @@ so here, and no limit of `resources` holds. Verdicts of earlier runs are honoure
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
+from threadpoolctl import threadpool_limits
 
 from pipelines.engines.step import IDLE, Done, Json, Step, load_worker
 from pipelines.layout import Layout
@@ -31,38 +33,46 @@ class InlineEngine:
     def map(self, step: Step, tasks: Sequence[Json], done: Done | None = None) -> list[Json]:
         """Returns the receipts in the order of the tasks; calls `done` after each."""
         receipts = []
-        for index, task in enumerate(tasks):
-            asked = {**task, "verdicts": task.get("verdicts", {}), "careful": False}
-            with _Task(step, task, self._rows) as row:
-                receipt = self._loaded_worker(step).run(_plain(asked), row)
-            receipts.append(_plain({**receipt, "verdicts": asked["verdicts"]}))
-            if done:
-                done(index, receipts[-1])
+        with self._loaded_worker(step) as worker:
+            for index, task in enumerate(tasks):
+                asked = {**task, "verdicts": task.get("verdicts", {}), "careful": False}
+                with _Task(step, task, self._rows) as row:
+                    receipt = worker.run(_plain(asked), row)
+                receipts.append(_plain({**receipt, "verdicts": asked["verdicts"]}))
+                if done:
+                    done(index, receipts[-1])
         return receipts
 
     def shuffle(self, step: Step, tasks: Sequence[Json], partitions: int) -> list[Json]:
         """Returns the receipts of the partitions that hold rows, in partition order."""
         pieces: dict[int, list[pa.Table]] = {}
-        for task in tasks:
-            with _Task(step, task, self._rows) as row:
-                _gather(self._loaded_worker(step).split(_plain(task), row), pieces)
         receipts = []
-        for partition in sorted(pieces):
-            with _Task(step, {"partition": partition}, self._rows):
-                table = pa.concat_tables(pieces.pop(partition))
-                receipts.append(_plain(self._loaded_worker(step).reduce(partition, table)))
+        with self._loaded_worker(step) as worker:
+            for task in tasks:
+                with _Task(step, task, self._rows) as row:
+                    _gather(worker.split(_plain(task), row), pieces)
+            for partition in sorted(pieces):
+                with _Task(step, {"partition": partition}, self._rows):
+                    table = pa.concat_tables(pieces.pop(partition))
+                    receipts.append(_plain(worker.reduce(partition, table)))
         return receipts
 
     def close(self) -> None:
         """Lets the worker go, with the models and browsers that it holds."""
         self._worker = self._loaded = None
 
-    def _loaded_worker(self, step: Step) -> Any:
-        """Returns the step's worker, which is kept while the step stays the same."""
+    @contextmanager
+    def _loaded_worker(self, step: Step) -> Iterator[Any]:
+        """The step's worker, which is kept while the step stays the same.
+
+        Libraries get the step's number of threads: with more than one, BLAS takes twice the time of the hashes'
+        small matrices.
+        """
         if self._loaded != step:
             self.close()
             self._worker, self._loaded = load_worker(step), step
-        return self._worker
+        with threadpool_limits(step.limits.threads):
+            yield self._worker
 
 
 class _Task:

@@ -39,6 +39,8 @@ class Heard:
     def say(self, sentence: str) -> None:
         self.said.append(sentence)
 
+    def finish(self, *facts: object) -> None: ...
+
     def close(self) -> None: ...
 
     @property

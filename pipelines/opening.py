@@ -1,0 +1,76 @@
+"""A corpus that is there, opened to be read: its manifest, its tables below work/, its shards."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.dataset as pads
+
+from pipelines.files import Store, join
+from pipelines.verify import read_manifest
+from schemas.errors import InputError
+from schemas.manifest import Manifest
+from schemas.row import CLUSTERS, DECISIONS, SCORES, SIGNALS
+
+TABLES: Final[Mapping[str, pa.Schema]] = {
+    "decisions": DECISIONS,
+    "signals": SIGNALS,
+    "clusters": CLUSTERS,
+    "scores": SCORES,
+}
+"""Tables below work/ with a file for each input shard."""
+
+Wanted = tuple[str | None, str | None, str | None]
+"""(split, group, source); None: any."""
+
+
+def open_manifest(folder: str, options: Mapping[str, Any] | None = None) -> Manifest:
+    """Returns the manifest of the corpus in `folder`; InputError says what is there instead of a corpus."""
+    store = Store(options)
+    if not store.is_folder(folder):
+        raise InputError(f"there is no folder {folder}: build a corpus there, or give the folder of one")
+    if store.exists(join(folder, "manifest.json")):
+        return read_manifest(store, folder)
+    if store.is_folder(join(folder, "work", "receipts")):
+        raise InputError(
+            f"{folder} holds a corpus that is not finished: run the command that builds it again to go on"
+        )
+    raise InputError(f"{folder} holds no corpus: it has no manifest.json")
+
+
+def tables(folder: str, options: Mapping[str, Any] | None = None) -> dict[str, pads.Dataset]:
+    """Returns the tables below work/ by name, read lazily; one that no phase wrote is empty.
+
+    Raises InputError where work/ was removed.
+    """
+    store = Store(options)
+    work = join(folder, "work")
+    if not store.is_folder(join(work, "decisions")):
+        raise InputError(
+            f"{work} was removed: the corpus is whole without it, but decisions and signals are gone; build it "
+            "again to have them"
+        )
+    return {name: _dataset(store, join(work, name), schema) for name, schema in TABLES.items()}
+
+
+def shards(folder: str, manifest: Manifest, wanted: Wanted) -> Iterator[str]:
+    """Yields the paths of the shards of samples, in the manifest's order."""
+    for name in sorted(manifest.outputs):
+        stem, _, suffix = name.rpartition(".")
+        parts = name.split("/")
+        is_index = suffix == "parquet" and f"{stem}.tar" in manifest.outputs
+        if parts[0] != "shards" or is_index:
+            continue
+        if all(one in (None, part) for one, part in zip(wanted, parts[1:4], strict=True)):
+            yield join(folder, *parts)
+
+
+def _dataset(store: Store, folder: str, schema: pa.Schema) -> pads.Dataset:
+    """Returns the Parquet files below a folder as one table; a flipped bit in a page is an error."""
+    paths = [info.path for info in store.list_files(folder)] if store.is_folder(folder) else []
+    if not paths:
+        return pads.dataset(schema.empty_table())
+    filesystem, inner = store.arrow(paths)
+    checked = pads.ParquetFragmentScanOptions(page_checksum_verification=True)
+    form = pads.ParquetFileFormat(default_fragment_scan_options=checked)
+    return pads.dataset(inner, schema=schema, format=form, filesystem=filesystem)
