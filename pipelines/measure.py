@@ -137,7 +137,11 @@ class Measure:
                 return
             # one of an earlier run goes by member: the shard may have been written anew since
             verdict = found.get(str(number)) or known.get(row.member)
-            record = self._record(shard, row, verdict)
+            try:
+                record = self._record(shard, row, verdict)
+            except Exception as error:
+                error.add_note(f"while row {shard.source}/{shard.shard}/{row.member} was measured")
+                raise
             if record is not None and rendered:
                 drafts += rendered_drafts(source, record, row)
             if record is not None:

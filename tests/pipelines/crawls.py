@@ -23,12 +23,17 @@ def demo(folder: Path, n: int, per_shard: int, seed: int = 1) -> Path:
     return folder / "shards"
 
 
-def real(folder: Path, test_data: Path, *options: str) -> Path | None:
-    """Shards with planted defects made of real pairs, where the tool that makes them lies beside the data."""
+def real(folder: Path, test_data: Path, lines: int, *options: str) -> Path | None:
+    """Shards with planted defects made of the first lines of the real pairs, where the tool that makes them is."""
     tool = test_data.parent / "tools" / "make_crawl.py"
     if not tool.exists():
         return None
-    pairs = test_data / "pairs" / "pairs.jsonl"
+    whole = test_data / "pairs" / "pairs.jsonl"
+    chosen = [json.loads(line) for line in whole.read_text("utf-8").splitlines()[:lines]]
+    pairs = folder.with_suffix(".jsonl")
+    pairs.write_text(
+        "".join(json.dumps({**one, "file": str(whole.parent / one["file"])}) + "\n" for one in chosen)
+    )
     command = [sys.executable, str(tool), str(pairs), str(folder), *options]
     subprocess.run(command, check=True, capture_output=True)
     return folder

@@ -22,7 +22,8 @@ def misbehave(deed: str) -> None:
         collections.deque(itertools.repeat(0), maxlen=0)
     held = []
     while True:
-        held.append(bytearray(64 * 1024 * 1024))
+        # zeros that the kernel need not lay out: on a loaded machine too the limit of memory comes before the deadline
+        held.append(bytes(64 * 1024 * 1024))
 
 
 def poison(module: Any) -> None:
