@@ -118,9 +118,9 @@ def _limit(root: yaml.Node | None, name: str) -> None:
 
 
 def _place(where: Path, root: yaml.Node | None, name: str, given: frozenset[str]) -> str:
-    """Where a key was written: a file and its line, or the command line."""
+    """Where a key was written: a file and its line, or the options given beside it."""
     if where and where[0] in given:
-        return "the command line"
+        return "the options"
     line = _line(root, where)
     return f"{name}:{line}" if line else name
 

@@ -116,10 +116,10 @@ def test_names_that_are_known(tmp_path: Path) -> None:
 
 
 def test_what_the_command_line_says_is_not_blamed_on_the_file() -> None:
-    """A wrong option is told as the command line's, without the recipe's name or line."""
+    """A wrong option is named as an option, without the recipe's name or line."""
     with pytest.raises(RecipeError) as caught:
         parse(SMALL + "sample: 0.5\n", "r.yaml", {"sample": 2.0})
-    assert str(caught.value).startswith("the command line: sample: ")
+    assert str(caught.value).startswith("the options: sample: ")
 
 
 def test_several_mistakes() -> None:
