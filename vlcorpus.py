@@ -55,7 +55,7 @@ def build(
     from pipelines.progress import Silent, reporter_for
 
     extra = {**settings, "out": os.fspath(out)} if out is not None else settings
-    options = engine if isinstance(engine, runs.Options) else runs.Options(runs.engine_name(engine), workers)
+    options = engine if isinstance(engine, runs.Options) else runs.Options(engine, workers)
     reporter = progress if not isinstance(progress, bool) else reporter_for() if progress else Silent()
     layout = runs.run(recipes.load(recipe, extra), "card", options, reporter)
     return Corpus.open(layout.out, layout.options)

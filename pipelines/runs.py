@@ -37,23 +37,19 @@ class EngineName(StrEnum):
     beam = "beam"
 
 
-def engine_name(name: str) -> EngineName:
-    """Returns the engine of that name; InputError where there is none."""
-    try:
-        return EngineName(name)
-    except ValueError as error:
-        raise InputError(f"there is no engine {name!r}: give {', '.join(EngineName)}") from error
-
-
 @dataclass(frozen=True)
 class Options:
-    """How a run is made; nothing of it changes the data."""
+    """How a run is made; nothing of it changes the data. InputError where there is no engine of that name."""
 
-    engine: EngineName = EngineName.local
+    engine: str = EngineName.local
     workers: int | None = None
     address: str | None = None
     verdicts: str | None = None
     runner: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.engine not in list(EngineName):
+            raise InputError(f"there is no engine {self.engine!r}: give {', '.join(EngineName)}")
 
 
 def run(recipe: Recipe, until: str, options: Options, reporter: Reporter, dry: bool = False) -> Layout:
@@ -83,9 +79,9 @@ def run(recipe: Recipe, until: str, options: Options, reporter: Reporter, dry: b
 
 def _check(options: Options) -> None:
     """InputError where an option belongs to an engine that is not asked for."""
-    if options.address is not None and options.engine is not EngineName.ray:
+    if options.address is not None and options.engine != EngineName.ray:
         raise InputError("--address names a Ray cluster: give --engine ray with it")
-    if options.runner and options.engine is not EngineName.beam:
+    if options.runner and options.engine != EngineName.beam:
         raise InputError(
             f"what follows -- ({options.runner[0]} …) is for a Beam runner: give --engine beam with it"
         )
@@ -183,7 +179,7 @@ def _write_run(layout: Layout, options: Options, started: float) -> None:
     facts = {
         "started": datetime.datetime.fromtimestamp(started, datetime.UTC).isoformat(timespec="seconds"),
         "seconds": round(time.time() - started, 3),
-        "engine": options.engine.value,
+        "engine": str(options.engine),
         "workers": options.workers or default_workers(),
         "host": platform.node(),
         "python": platform.python_version(),
