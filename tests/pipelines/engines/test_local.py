@@ -15,19 +15,23 @@ from tests.pipelines.engines.contract import step
 from tests.pipelines.engines.test_isolation import is_alive
 
 
-@pytest.fixture(params=[1, 3])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalEngine]:
-    made = LocalEngine(request.param)
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[LocalEngine]:
+    made = LocalEngine(2)
     made.open(Layout(str(tmp_path / "corpus")))
     yield made
     made.close()
 
 
-def test_map_and_shuffle(engine: LocalEngine, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 3])
+def test_map_and_shuffle(workers: int, tmp_path: Path) -> None:
     """Receipts come in the order of tasks and partitions; nothing of a shuffle is left on disk."""
+    engine = LocalEngine(workers)
+    engine.open(Layout(str(tmp_path / "corpus")))
     contract.maps_in_order(engine)
     contract.shuffles(engine)
     contract.shuffles_nothing(engine)
+    engine.close()
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 

@@ -11,9 +11,10 @@ import pytest
 import yaml
 from PIL import Image
 
+import vlcorpus
 from schemas.errors import InputError
 from tests.chaos import kill
-from tests.pipelines.crawls import build, decisions, environment, litter, manifest, ran, vlcorpus
+from tests.pipelines.crawls import build, decisions, environment, litter, manifest, ran
 from tests.synth.made_pdf import SHIFTED, Sheet, pdf, text
 
 pytestmark = [
@@ -85,10 +86,10 @@ def _write_site(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def one_worker(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def inline(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The corpus that all others are held against."""
-    corpus = tmp_path_factory.mktemp("corpus") / "one"
-    build(recipe, "--out", corpus, "--workers", "1")
+    corpus = tmp_path_factory.mktemp("corpus") / "inline"
+    vlcorpus.build(recipe, corpus, "inline", progress=False)
     found = decisions(corpus)
     kept = {row["source"] for row in found if row["decision"] == "kept"}
     assert kept == {"pages", "papers", "site"}
@@ -101,8 +102,7 @@ def check(corpus: Path, wanted: Path) -> None:
     """Equal manifests and decisions; the files are what the manifest says, and nothing is left over."""
     assert manifest(corpus) == manifest(wanted)
     assert decisions(corpus) == decisions(wanted)
-    done = vlcorpus("verify", corpus)
-    assert done.returncode == 0, done.stdout
+    assert vlcorpus.Corpus.open(corpus).verify() == []
     assert litter(corpus) == []
 
 
@@ -110,19 +110,19 @@ def check(corpus: Path, wanted: Path) -> None:
 @pytest.mark.parametrize(
     "way", ["two_workers", *(pytest.param(way, marks=pytest.mark.long) for way in ("ray", "beam"))]
 )
-def test_every_engine(recipe: Path, one_worker: Path, tmp_path: Path, way: str) -> None:
-    """Two local workers, Ray and Beam write what one local worker wrote; a second run renders nothing."""
+def test_every_engine(recipe: Path, inline: Path, tmp_path: Path, way: str) -> None:
+    """Two local workers, Ray and Beam write what inline wrote; a second run, on another engine, renders nothing."""
     if way in ("ray", "beam"):
         pytest.importorskip({"ray": "ray", "beam": "apache_beam"}[way], reason=f"needs the extra {way}")
     build(recipe, "--out", tmp_path / way, *WAYS[way])
-    check(tmp_path / way, one_worker)
-    build(recipe, "--out", tmp_path / way)
+    check(tmp_path / way, inline)
+    vlcorpus.build(recipe, tmp_path / way, "inline", progress=False)
     assert ran(tmp_path / way)["render"] == 0
 
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_killed_while_it_renders(recipe: Path, one_worker: Path, tmp_path: Path) -> None:
+def test_killed_while_it_renders(recipe: Path, inline: Path, tmp_path: Path) -> None:
     """After kills of the driver, its group and a worker within phase render the corpus is the same."""
     hand = random.Random(5)
     corpus = tmp_path / "killed"
@@ -132,7 +132,7 @@ def test_killed_while_it_renders(recipe: Path, one_worker: Path, tmp_path: Path)
         hits += _disturbed(recipe, corpus, deed, hand)
     assert hits >= 3
     build(recipe, "--out", corpus, "--workers", "2")
-    check(corpus, one_worker)
+    check(corpus, inline)
     until = time.monotonic() + 30
     while time.monotonic() < until and _browsers() - before:
         time.sleep(0.2)
