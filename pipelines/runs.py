@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from pipelines.build import Build
 from pipelines.claim import claimed
 from pipelines.engines.inline import InlineEngine
 from pipelines.engines.local import LocalEngine, default_workers
+from pipelines.engines.names import EngineName
 from pipelines.engines.step import Engine
 from pipelines.files import absolute, join
 from pipelines.layout import Layout
@@ -29,15 +29,6 @@ from pipelines.report import print_funnels
 from pipelines.verdicts import Verdicts
 from schemas.errors import InputError
 from schemas.recipe import Recipe
-
-
-class EngineName(StrEnum):
-    """The engines by name."""
-
-    inline = "inline"
-    local = "local"
-    ray = "ray"
-    beam = "beam"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,108 @@
+"""The commands that build a corpus: all phases, one phase, or a dry run of the decisions."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipelines.cli.options import (
+    Address,
+    BadShards,
+    Engines,
+    Inputs,
+    Json,
+    Kind,
+    Languages,
+    Out,
+    Quarantine,
+    RecipePath,
+    Sample,
+    VerdictFile,
+    Workers,
+    recipe_keys,
+    runner_options,
+)
+from pipelines.engines.names import EngineName
+
+if TYPE_CHECKING:
+    from schemas.recipe import Recipe
+
+app = typer.Typer()
+
+
+@app.command()
+def build(
+    inputs: Inputs,
+    out: Out = None,
+    language: Languages = None,
+    engine: Engines = EngineName.local,
+    workers: Workers = None,
+    sample: Sample = None,
+    max_quarantine: Quarantine = None,
+    max_bad_shards: BadShards = None,
+    kind: Kind = "auto",
+    address: Address = None,
+    verdicts: VerdictFile = None,
+    as_json: Json = False,
+) -> None:
+    """Build a corpus: every phase that is not done yet."""
+    from pipelines import runs
+
+    recipe = _recipe(inputs, kind, recipe_keys(out, language, sample, max_quarantine, max_bad_shards))
+    runs.run(recipe, "card", runs.Options(engine, workers, address, verdicts, as_json, runner_options))
+
+
+def _phase(name: str, summary: str) -> None:
+    """Make a command of one phase; the phases before it run where they are not done."""
+
+    def command(
+        recipe: RecipePath,
+        out: Out = None,
+        engine: Engines = EngineName.local,
+        workers: Workers = None,
+        address: Address = None,
+        verdicts: VerdictFile = None,
+        as_json: Json = False,
+    ) -> None:
+        from pipelines import runs
+
+        loaded = _recipe([recipe], "auto", recipe_keys(out, None))
+        runs.run(loaded, name, runs.Options(engine, workers, address, verdicts, as_json, runner_options))
+
+    app.command(name, help=summary)(command)
+
+
+_phase("measure", "Measure every signal of every row; earlier results are kept.")
+_phase("dedup", "Find the duplicates among all measured rows.")
+_phase("score", "Score the pairs that reach the clip rule.")
+_phase("ground", "Find what the captions of kept pairs name, in sources that ask for it.")
+_phase("compose", "Compose the samples of the kept rows.")
+_phase("shard", "Write the output shards.")
+_phase("card", "Write the manifest and the dataset card.")
+
+
+@app.command()
+def select(
+    recipe: RecipePath,
+    out: Out = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be kept; write nothing")] = False,
+    language: Languages = None,
+    engine: Engines = EngineName.local,
+    workers: Workers = None,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """Decide which rows are kept, from the signals that are there."""
+    from pipelines import runs
+
+    loaded = _recipe([recipe], "auto", recipe_keys(out, language))
+    options = runs.Options(engine, workers, address, None, as_json, runner_options)
+    runs.run(loaded, "select", options, dry=dry_run)
+
+
+def _recipe(inputs: list[str], kind: str, extra: dict[str, Any]) -> "Recipe":
+    """Returns the recipe in a YAML file, or the default one over inputs."""
+    from pipelines import recipes
+
+    if len(inputs) == 1 and inputs[0].endswith((".yaml", ".yml")):
+        return recipes.from_file(inputs[0], extra)
+    return recipes.for_inputs(inputs, kind, extra)
