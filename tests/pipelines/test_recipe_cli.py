@@ -208,13 +208,13 @@ def test_a_wrong_runner(crawl: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("engine", ["ray", "beam"])
 def test_an_engine_without_its_package(crawl: Path, tmp_path: Path, engine: str) -> None:
-    """An engine whose package is not installed says which extra to install."""
-    package = {"ray": "ray", "beam": "apache_beam"}[engine]
+    """An engine whose package is not installed says how to install it: in a checkout, and by the package's name."""
+    package, named = {"ray": ("ray", "'ray[data]'"), "beam": ("apache_beam", "apache-beam")}[engine]
     hide = f"import sys\nsys.modules[{package!r}] = None\nfrom pipelines.cli import main\nmain()"
     command = [sys.executable, "-c", hide, "build", str(crawl / "shards"), "--out", str(tmp_path / "out")]
     done = subprocess.run([*command, "--engine", engine], capture_output=True, text=True, env=environment())
     assert done.returncode == 1
-    assert f"vlcorpus[{engine}]" in done.stderr
+    assert f"run `make install` in the checkout, or pip install {named}" in done.stderr
     assert "Traceback" not in done.stderr
 
 
