@@ -191,9 +191,9 @@ def _loaded(settings: DetectorSettings) -> tuple[Any, Any, str]:
     except (*_LOADING, _damaged()) as error:
         raise ModelError(_sentence(settings.model, local, offline, error)) from error
     if report["missing_keys"]:
-        missing = sorted(report["missing_keys"])
+        absent = sorted(report["missing_keys"])
         raise ModelError(
-            f"the weights of {settings.model} lack {len(missing)} tensors, {missing[0]} first: "
+            f"the weights of {settings.model} lack {len(absent)} tensors, {absent[0]} first: "
             "they are of another architecture"
         )
     return model, processor, "local" if local else settings.model

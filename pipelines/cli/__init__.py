@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli import build, completion, corpus, model, options, synth
+from pipelines.cli import build, completion, corpus, init, model, options, synth
 from pipelines.cli.group import Group
 from schemas.errors import VlcorpusError
 
@@ -20,6 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(init.app)
 app.add_typer(build.app)
 app.add_typer(corpus.app)
 app.add_typer(model.app)
