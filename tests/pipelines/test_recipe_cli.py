@@ -54,34 +54,6 @@ def bad(*arguments: str | Path, code: int = 1) -> str:
     return done.stderr
 
 
-def test_help() -> None:
-    """Help lists the commands, and each has help of its own."""
-    done = vlcorpus("--help")
-    assert done.returncode == 0
-    for name in (
-        "build",
-        "measure",
-        "dedup",
-        "select",
-        "compose",
-        "shard",
-        "card",
-        "verify",
-        "status",
-        "diff",
-    ):
-        assert name in done.stdout
-    assert vlcorpus("build", "--help").returncode == 0
-
-
-def test_starts_without_what_only_workers_need() -> None:
-    """The command imports none of the libraries that take long to load and that only some phases need."""
-    heavy = ("scipy", "torch", "open_clip", "transformers", "ray", "apache_beam", "cv2", "matplotlib")
-    code = f"import sys, pipelines.cli; print(*[name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
-    assert (done.stdout.strip(), done.returncode) == ("", 0), done.stderr
-
-
 @pytest.mark.parametrize(
     "arguments",
     [("nonsense",), ("build",), ("build", "x", "--engine", "spark"), ("build", "x", "--workers", "0")],
