@@ -5,6 +5,8 @@ OUT    ?= corpus
 DEMO   ?= demo
 BIN    := .venv/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# pip's warnings help only where it fails
+PIPLOG := > .venv/pip.log 2>&1 || { cat .venv/pip.log; exit 1; }
 
 .PHONY: install corpus test check train judge bench chaos system clean
 
@@ -13,13 +15,13 @@ PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint co
 	@command -v $(PYTHON) > /dev/null || { echo "needs Python 3.11: set PYTHON=/path/to/python3.11"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing into .venv"
-	@$(PIP) --upgrade pip
-	@$(PIP) --editable '.[clip]'
+	@$(PIP) --upgrade pip $(PIPLOG)
+	@$(PIP) --editable '.[clip]' $(PIPLOG)
 	@touch $@
 
 .venv/full: .venv/base
 	@echo "installing every extra and the development tools into .venv"
-	@$(PIP) --editable '.[all,dev]'
+	@$(PIP) --editable '.[all,dev]' $(PIPLOG)
 	@touch $@
 
 install: .venv/full

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from filters.chunks import ABSTRACT, ABSTRACT_CHINESE, Chunk, Chunker, RuleChunker
-from schemas.errors import ModelError
+from schemas.errors import ModelError, missing
 from schemas.ground import GroundSettings
 
 _NOUNS: Final = ("NOUN", "PROPN")
@@ -153,7 +153,8 @@ def _spacy(settings: GroundSettings, language: str) -> Any:
     try:
         spacy = importlib.import_module("spacy")
     except ImportError as error:
-        raise ModelError("chunker spacy needs spaCy: pip install spacy, or say chunker: rules") from error
+        sentence = missing("chunker spacy", "spacy", ours=False)
+        raise ModelError(f"{sentence}; or say chunker: rules") from error
     try:
         pipeline = spacy.load(name)
     except (OSError, ValueError, ImportError) as error:

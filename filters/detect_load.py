@@ -15,7 +15,7 @@ from urllib.request import getproxies
 import numpy as np
 
 from filters.detect import Detector, Found, Pixels, limited, tidied
-from schemas.errors import ModelError
+from schemas.errors import ModelError, missing
 from schemas.ground import COLOURS, DetectorSettings
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _loaded(settings: DetectorSettings) -> tuple[Any, Any, str]:
         transformers: Any = importlib.import_module("transformers")
     except (ImportError, RuntimeError, OSError) as error:
         raise ModelError(
-            f"grounding needs torch, torchvision and transformers (pip install 'vlcorpus[ground]'): {_line(error)}"
+            f"{missing('grounding', 'torch', 'torchvision', 'transformers')} ({_line(error)})"
         ) from error
     local = os.path.isdir(settings.model)
     if not local and (settings.model.startswith((".", "/", "~")) or settings.model.count("/") != 1):
@@ -191,9 +191,9 @@ def _loaded(settings: DetectorSettings) -> tuple[Any, Any, str]:
     except (*_LOADING, _damaged()) as error:
         raise ModelError(_sentence(settings.model, local, offline, error)) from error
     if report["missing_keys"]:
-        missing = sorted(report["missing_keys"])
+        absent = sorted(report["missing_keys"])
         raise ModelError(
-            f"the weights of {settings.model} lack {len(missing)} tensors, {missing[0]} first: "
+            f"the weights of {settings.model} lack {len(absent)} tensors, {absent[0]} first: "
             "they are of another architecture"
         )
     return model, processor, "local" if local else settings.model

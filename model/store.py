@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pyarrow.parquet as pq
 
-from schemas.errors import InputError
+from schemas.errors import InputError, missing
 
 _OPEN_FILES: Final = 64
 
@@ -86,10 +86,10 @@ class Store:
 
                 self._remote, _ = fsspec.core.url_to_fs(self.root, **self.options)
             except ImportError as error:
-                raise InputError(
-                    f"{self.root} needs a package that is not installed ({error.name}): "
-                    "pip install 'vlcorpus[s3]' or copy the shards here"
-                ) from error
+                # fsspec's own sentence stands in for the import that failed
+                failed = error.__cause__ if isinstance(error.__cause__, ImportError) else error
+                sentence = missing(self.root, failed.name or "fsspec")
+                raise InputError(f"{sentence}; or copy the shards here") from error
         return self._remote
 
 

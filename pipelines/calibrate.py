@@ -17,7 +17,7 @@ from filters.rules import dedup_language
 from pipelines.files import join
 from pipelines.layout import Layout
 from pipelines.parquet import read_table
-from schemas.errors import InputError
+from schemas.errors import InputError, missing
 from schemas.manifest import load
 
 SHARES = (0.95, 0.9, 0.7, 0.5, 0.3, 0.14)
@@ -132,7 +132,7 @@ def plot(found: Sequence[Curve], out: Path) -> None:
         matplotlib.use("Agg")
         from matplotlib import pyplot
     except ImportError as error:
-        raise InputError("a plot needs matplotlib: pip install 'vlcorpus[clip]'") from error
+        raise InputError(missing("a plot", "matplotlib")) from error
     sources = sorted({curve.source for curve in found})
     across = min(2, len(sources))
     down = -(-len(sources) // across)

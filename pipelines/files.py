@@ -22,7 +22,7 @@ import fsspec
 
 from pipelines.paths import FileInfo, absolute, is_local, join, local_path, prefix_of, protocol_of, walk
 from pipelines.store_failures import foreign, remedy, shown, why
-from schemas.errors import InputError, OutputError
+from schemas.errors import InputError, OutputError, missing
 
 __all__ = ["MIB", "FileInfo", "Store", "absolute", "is_local", "join", "local_path"]
 
@@ -277,9 +277,7 @@ class Store:
                 fs.connect()  # else wrong options show only later, as a TypeError anywhere
         except ImportError as error:
             driver = _DRIVERS.get(protocol, protocol)
-            raise InputError(
-                f"{path}: {protocol}:// needs the package {driver}; pip install {driver}"
-            ) from error
+            raise InputError(missing(path, driver)) from error
         except (TypeError, ValueError) as error:  # its text may repeat the options
             raise InputError(
                 f"{path}: storage_options do not suit {protocol}://; see fsspec's page on it"

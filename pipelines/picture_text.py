@@ -8,7 +8,7 @@ from filters.text_area import TextArea
 from pipelines.files import Store, local_path
 from pipelines.fingerprints import versions
 from pipelines.page_files import files
-from schemas.errors import InputError
+from schemas.errors import InputError, missing
 from schemas.signals import TextSettings
 
 LIBRARIES: Final = {"rapidocr": ("onnxruntime", "rapidocr"), "paddleocr": ("paddleocr", "paddlepaddle")}
@@ -35,9 +35,8 @@ def reader_marks(reader: str, models: str | None) -> list[Any]:
     try:
         found: list[Any] = [versions(LIBRARIES[reader])]
     except importlib.metadata.PackageNotFoundError as error:
-        raise InputError(
-            f"reading text with {reader} needs the package {error.name}: pip install {' '.join(LIBRARIES[reader])}"
-        ) from error
+        ours = reader == "rapidocr"
+        raise InputError(missing(f"reading text with {reader}", *LIBRARIES[reader], ours=ours)) from error
     store = Store()
     held = files(store, models) if models else ()
     return [*found, *(f"{info.name} {store.identity(info.path)}" for info in held)]

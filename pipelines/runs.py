@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from pipelines.build import Build
 from pipelines.claim import claimed
 from pipelines.engines.inline import InlineEngine
 from pipelines.engines.local import LocalEngine, default_workers
+from pipelines.engines.names import EngineName
 from pipelines.engines.step import Engine
 from pipelines.files import absolute, join
 from pipelines.layout import Layout
@@ -26,15 +26,6 @@ from pipelines.verdicts import Verdicts
 from schemas.errors import InputError
 from schemas.manifest import Funnel
 from schemas.recipe import Recipe
-
-
-class EngineName(StrEnum):
-    """The engines by name."""
-
-    inline = "inline"
-    local = "local"
-    ray = "ray"
-    beam = "beam"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import recipes
-from schemas.errors import InputError
+from schemas.errors import InputError, missing
 
 
 @dataclass(frozen=True)
@@ -137,4 +137,4 @@ def _torch() -> Iterator[None]:
     except ImportError as error:
         if error.name and error.name.partition(".")[0] in ("model", "schemas"):
             raise
-        raise InputError(f"training needs the package {error.name}: pip install 'vlcorpus[train]'") from error
+        raise InputError(missing("training", error.name or "torch")) from error

@@ -12,6 +12,7 @@
 Anything else that is raised is a mistake in the program and propagates with its traceback.
 """
 
+import shlex
 from typing import Final
 
 ROW_ERRORS: Final = {
@@ -57,6 +58,16 @@ class ModelError(VlcorpusError):
 
 class VerifyError(VlcorpusError):
     """A corpus does not match its manifest."""
+
+
+def missing(what: str, *packages: str, ours: bool = True) -> str:
+    """Returns the sentence that says which packages `what` needs, and how to install them.
+
+    `ours`: they are among the project's extras, which `make install` installs.
+    """
+    names = ", ".join(package.partition("[")[0] for package in packages)
+    make = "run `make install` in the checkout, or " if ours else ""
+    return f"{what} needs {names}: {make}pip install {shlex.join(packages)}"
 
 
 class RowError(Exception):

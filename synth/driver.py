@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from schemas.errors import InputError
+from schemas.errors import InputError, missing
 
 
 class Driver:
@@ -17,7 +17,7 @@ class Driver:
         try:
             from playwright.sync_api import sync_playwright
         except ImportError as error:
-            raise InputError("rendering HTML needs playwright: pip install playwright") from error
+            raise InputError(missing("rendering HTML", "playwright")) from error
         # asyncio would tell of each driver that was killed while something waited for its answer
         logging.getLogger("asyncio").addHandler(logging.NullHandler())
         before = children()

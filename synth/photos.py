@@ -14,6 +14,8 @@ from typing import Final
 
 from PIL import Image
 
+from schemas.errors import InputError, missing
+
 Region = tuple[float, float, float, float]
 
 
@@ -58,12 +60,10 @@ class Crop:
 
 @lru_cache(maxsize=1)
 def folder() -> Path:
-    """The folder of scikit-image's photographs. Raises FileNotFoundError where it is not installed."""
+    """The folder of scikit-image's photographs. Raises InputError where it is not installed."""
     spec = importlib.util.find_spec("skimage")
     if spec is None or not spec.submodule_search_locations:
-        raise FileNotFoundError(
-            "the demo crawl needs the photographs of scikit-image: pip install scikit-image"
-        )
+        raise InputError(missing("the demo crawl", "scikit-image"))
     return Path(next(iter(spec.submodule_search_locations))) / "data"
 
 

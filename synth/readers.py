@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from schemas.errors import InputError
+from schemas.errors import InputError, missing
 from schemas.sample import Quad
 
 Pixels = NDArray[np.uint8]
@@ -41,7 +41,7 @@ class RapidReader:
         try:
             from rapidocr import RapidOCR
         except ImportError as error:
-            raise InputError("reading text needs rapidocr: pip install rapidocr onnxruntime") from error
+            raise InputError(missing("reading text", "rapidocr", "onnxruntime")) from error
         engine = "EngineConfig.onnxruntime"
         parameters = {
             "Global.log_level": "error",
@@ -78,7 +78,7 @@ class PaddleReader:
         try:
             from paddleocr import PaddleOCR  # type: ignore[import-not-found,unused-ignore]
         except ImportError as error:
-            raise InputError("this reader needs PaddleOCR: pip install paddleocr paddlepaddle") from error
+            raise InputError(missing("this reader", "paddleocr", "paddlepaddle", ours=False)) from error
         switches = ("use_doc_orientation_classify", "use_doc_unwarping", "use_textline_orientation")
         options: dict[str, Any] = dict.fromkeys(switches, False)
         self.alphabet: frozenset[str] = frozenset()

@@ -20,7 +20,7 @@ from pipelines.engines.isolation import IsolatedWorker, Rows
 from pipelines.engines.step import Done, Json, Limits, Resources, Step
 from pipelines.files import join
 from pipelines.layout import Layout
-from schemas.errors import InputError
+from schemas.errors import InputError, missing
 
 # Beam tells everybody of Google's client libraries, which nothing here needs
 logging.getLogger().addFilter(lambda record: "apitools not found" not in record.getMessage())
@@ -31,10 +31,8 @@ try:
     from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
     from apache_beam.runners import create_runner
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-except ImportError as missing:
-    raise InputError(
-        "the beam engine needs the package apache-beam: pip install 'vlcorpus[beam]'"
-    ) from missing
+except ImportError as error:
+    raise InputError(missing("the beam engine", "apache-beam")) from error
 
 POLL = 0.5
 """Seconds between looks for receipts."""

@@ -22,15 +22,15 @@ from pipelines.engines.step import Done, Json, Limits, Resources, Step
 from pipelines.engines.wire import WorkerDied
 from pipelines.files import is_local, join
 from pipelines.layout import Layout
-from schemas.errors import InputError
+from schemas.errors import InputError, missing
 
 try:
     import ray
     from ray.data import ActorPoolStrategy, DataContext
     from ray.exceptions import RayError, RayTaskError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-except ImportError as missing:
-    raise InputError("the ray engine needs the package ray: pip install 'vlcorpus[ray]'") from missing
+except ImportError as error:
+    raise InputError(missing("the ray engine", "ray[data]")) from error
 
 PATIENCE = 15.0
 """Seconds within which a cluster has to answer."""

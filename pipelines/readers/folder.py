@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Final
 
 from pipelines.files import FileInfo, Store, join
+from pipelines.readers import text
 from pipelines.readers.lines import Record
 from pipelines.readers.names import Unique
 from pipelines.readers.records import IMAGE_SUFFIXES, Fields, fields_of, parse_json
@@ -67,6 +68,25 @@ def fetch(
             return
     if left:
         raise _changed(shard, min(left))
+
+
+def head(shard: InputShard, store: Store, limits: ReadLimits, rows: int) -> list[dict[str, object]]:
+    """Returns the first records as stored; for pictures with sidecars the fields of these."""
+    if shard.format != "files":
+        return text.head(shard, store, limits, rows)
+    return [_beside(beside, store, limits) for _, _, beside in islice(_pictures(shard, store), rows)]
+
+
+def _beside(beside: dict[str, FileInfo], store: Store, limits: ReadLimits) -> dict[str, object]:
+    """The content of a picture's sidecars, by suffix, and by name the fields of the record."""
+    found: dict[str, object] = {}
+    for suffix, info in beside.items():
+        try:
+            data = _bytes(info.path, store, limits.record_bytes, "sidecar")
+            found.update(parse_json(data, limits.record_bytes) if suffix == "json" else {suffix: data})
+        except RowError:  # a row that will be quarantined has no columns to show
+            continue
+    return found
 
 
 def _changed(shard: InputShard, member: str) -> ShardError:

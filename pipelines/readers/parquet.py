@@ -1,5 +1,6 @@
 """Rows of a Parquet file, streamed by record batches of bounded size; a row's member is its number."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -56,6 +57,27 @@ def fetch(
             if here:
                 yield from _fetch_group(shard, file, store, (group, first, image), here, limits)
             first += rows
+
+
+def head(shard: InputShard, store: Store, limits: ReadLimits, rows: int) -> list[dict[str, object]]:
+    """Returns the first rows as stored, text as bytes; of columns that share a name, which nobody can read, none."""
+    with _opened(shard, store, limits) as (file, schema):
+        times = Counter(schema.names)
+        names = [name for name in schema.names if times[name] == 1]
+        for _, batch in _batches(shard, file, store, names, 0):
+            first = batch.slice(0, rows)
+            values = [_stored(column) for column in first.columns]
+            return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
+    return []
+
+
+def _stored(array: Any) -> list[Any]:
+    """A column's values, or the name of its type where Python has no such value (a nanosecond, a bad text)."""
+    flat = _plain(array)
+    try:
+        return list((array if flat.null_count == len(flat) else flat).to_pylist())
+    except (pa.ArrowException, ValueError, OverflowError):
+        return [str(array.type)] * len(array)
 
 
 def _fetch_group(

@@ -55,6 +55,19 @@ def fetch(
     yield from pictures
 
 
+def head(
+    shard: InputShard,
+    rows: int,
+    storage_options: Mapping[str, Any] | None = None,
+    limits: ReadLimits = _LIMITS,
+) -> list[dict[str, object]]:
+    """Returns the first rows with all that is stored of them, by column: what a recipe can name."""
+    found: list[dict[str, object]] = _reader(shard).head(
+        shard, Store(storage_options, shard.source), limits, rows
+    )
+    return found
+
+
 def identity(shard: InputShard, storage_options: Mapping[str, Any] | None = None) -> str:
     """What changes when anything that `read` reads does: of one file, or of all files of a folder."""
     store = Store(storage_options, shard.source)

@@ -35,6 +35,14 @@ def read(
             yield RawRow(str(number), None, fields.caption, fields.url, None, fields.extra, fields.error)
 
 
+def head(shard: InputShard, store: Store, limits: ReadLimits, rows: int) -> list[dict[str, object]]:
+    """Returns the first records as stored; a line of plain text is a record of one field without a name."""
+    if shard.format == "txt":
+        return [{"": line} for line in islice(lines(shard, store, limits), rows) if line is not None]
+    found = (record for _, record in records(shard, Columns(), store, limits, ()))
+    return list(islice((record for record in found if isinstance(record, dict)), rows))
+
+
 def records(
     shard: InputShard, columns: Columns, store: Store, limits: ReadLimits, needed: tuple[Part, ...]
 ) -> Iterator[tuple[int, Record]]:

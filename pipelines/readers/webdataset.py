@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import BinaryIO, Final
 
 from pipelines.files import MIB, Store
@@ -28,6 +29,8 @@ Rank = tuple[int, int, str]
 Wanted = Sequence[tuple[str, int | None]]
 
 _FREE: Final = 256 * MIB  # gzip may unpack to this much, whatever its ratio
+_START: Final = 4096  # bytes of a member that `head` gives
+_MEMBERS: Final = 32  # of one sample, at most, that `head` looks at
 
 
 @dataclass(slots=True, eq=False)
@@ -89,6 +92,33 @@ def fetch(
             if not found or not found.usable or found.size > limits.image_bytes:
                 raise _changed(shard, member)
             yield member, _bytes(file, found)
+
+
+def head(shard: InputShard, store: Store, limits: ReadLimits, rows: int) -> list[dict[str, object]]:
+    """Returns the first samples as stored: by suffix the start of each member, by name the record's fields."""
+    found: dict[str, dict[str, object]] = {}
+    with _readable(shard, store, limits) as file:
+        try:
+            for member in islice(members(file, limits), rows * _MEMBERS):
+                key, suffix = split_name(member.name)
+                if len(found) == rows and key not in found:
+                    break
+                if key and member.usable:
+                    found.setdefault(key, {}).update(_stored(file, member, suffix, limits))
+        except Damage as error:
+            if not found:  # else what was read before the damage counts
+                raise ShardError(f"{shard} {error}; write it again or leave it out") from error
+    return list(found.values())
+
+
+def _stored(file: BinaryIO, member: Member, suffix: str, limits: ReadLimits) -> dict[str, object]:
+    if suffix != "json":
+        file.seek(member.offset)
+        return {suffix: file.read(min(member.size, _START))}
+    try:
+        return parse_json(_content(file, member, limits.record_bytes, "record") or b"", limits.record_bytes)
+    except RowError:  # a row that will be quarantined has no columns to show
+        return {}
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -212,6 +242,17 @@ def _at(file: BinaryIO, offset: int, limits: ReadLimits) -> bytes | None:
 
 def _changed(shard: InputShard, member: str) -> ShardError:
     return ShardError(f"{shard} no longer holds the picture of {member!r}: it changed; measure it again")
+
+
+@contextmanager
+def _readable(shard: InputShard, store: Store, limits: ReadLimits) -> Iterator[BinaryIO]:
+    """The tar as a file; what is not compressed is read where it lies, for its start."""
+    with store.open(shard.path) as file, store.reading(shard.path):
+        if file.read(2) != b"\x1f\x8b":
+            yield file
+            return
+    with _opened(shard, store, limits) as (unpacked, _, _):
+        yield unpacked
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,13 @@ def sentence(model: object, monkeypatch: pytest.MonkeyPatch) -> str:
     assert "\n" not in said
     assert len(said) < 400
     return said
+
+
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without transformers the sentence says how to install what detectors need."""
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    remedy = "run `make install` in the checkout, or pip install torch torchvision transformers"
+    assert f"grounding needs torch, torchvision, transformers: {remedy}" in sentence("a/b", monkeypatch)
 
 
 def test_what_cannot_be_loaded_is_one_sentence(

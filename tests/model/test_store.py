@@ -1,6 +1,7 @@
 """Shards on an object store."""
 
 import pickle
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,12 @@ def test_travels(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(store)).read(str(path), 0, 1) == b"0"
     store.close()
     assert store.read(str(path), 9, 1) == b"9"
+
+
+def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards on a store whose package is not installed: the package, and what to do."""
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    with pytest.raises(
+        InputError, match=r"gs://bucket/a needs gcsfs: run `make install`.*or copy the shards"
+    ):
+        Store("gs://bucket/a").files()

@@ -221,5 +221,8 @@ def test_s3_failures_are_sentences_without_secrets(
 def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store whose package is not installed says what to install."""
     monkeypatch.setitem(sys.modules, "gcsfs", None)
-    with pytest.raises(InputError, match="pip install gcsfs"):
+    with pytest.raises(
+        InputError,
+        match="gs://bucket/a needs gcsfs: run `make install` in the checkout, or pip install gcsfs",
+    ):
         Store().open("gs://bucket/a")

@@ -76,7 +76,9 @@ def test_what_a_reader_depends_on_is_marked(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "two" / "det" / "inference.pdiparams").write_bytes(b"others!")
     assert reader_marks("paddleocr", str(tmp_path / "two")) != first
     monkeypatch.setitem(LIBRARIES, "paddleocr", ("no-such-package",))
-    with pytest.raises(InputError, match="reading text with paddleocr needs the package no-such-package"):
+    with pytest.raises(
+        InputError, match="reading text with paddleocr needs no-such-package: pip install no-such-package"
+    ):
         reader_marks("paddleocr", None)
 
 

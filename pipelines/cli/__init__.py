@@ -1,0 +1,63 @@
+"""The command `vlcorpus`: at import only what its help needs; each command imports what it runs."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from pipelines.cli import build, completion, corpus, init, model, options, synth
+from pipelines.cli.group import Group
+from schemas.errors import VlcorpusError
+
+INTERRUPTED = 130
+"""The exit code that typer makes of Ctrl-C."""
+
+app = typer.Typer(
+    cls=Group,
+    help="Clean image-text corpora by Qwen-VL's recipe: the same bytes on one machine, on Ray and on Beam.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(init.app)
+app.add_typer(build.app)
+app.add_typer(corpus.app)
+app.add_typer(model.app)
+app.add_typer(completion.app)
+app.add_typer(synth.app, name="synth")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"vlcorpus {version('vlcorpus')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None: ...
+
+
+def main() -> None:
+    """Run the command; a user's mistake is one sentence and exit code 1, never a traceback."""
+    completion.prepare()
+    arguments = sys.argv[1:]
+    at = arguments.index("--") if "--" in arguments else len(arguments)
+    # what follows is the Beam runner's business
+    options.runner_options[:] = arguments[at + 1 :]
+    try:
+        app(args=arguments[:at], prog_name="vlcorpus")
+    except VlcorpusError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            print("stopped; run the same command again to go on", file=sys.stderr)
+        raise

@@ -1,0 +1,109 @@
+"""The commands that look at a corpus, or at one of its shards."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.options import Corpus, Json, Samples
+
+app = typer.Typer()
+
+
+@app.command()
+def verify(folder: Corpus) -> None:
+    """Recompute every digest and every sum; exit 1 and say what differs."""
+    import vlcorpus
+
+    problems = vlcorpus.Corpus.open(folder).verify()
+    for problem in problems:
+        print(problem)
+    if problems:
+        raise typer.Exit(1)
+    print(f"{folder}: every file is what its manifest says, and the funnel adds up")
+
+
+@app.command()
+def inspect(
+    shard: Annotated[str, typer.Argument(help="a shard: tar or Parquet")],
+    n: Samples = 10,
+    html: Annotated[Path | None, typer.Option(help="write a page with images here")] = None,
+) -> None:
+    """Show the samples of a shard."""
+    from rich.console import Console
+
+    from pipelines import inspect as inspection
+
+    if html is None:
+        inspection.show(shard, n, Console())
+    else:
+        inspection.html(shard, n, str(html))
+        print(f"wrote {html}")
+
+
+@app.command()
+def view(
+    what: Annotated[str, typer.Argument(metavar="SHARD|KEY", help="a shard, or the start of a sample's key")],
+    out: Annotated[Path, typer.Option(help="write the page here")] = Path("view.html"),
+    png: Annotated[Path | None, typer.Option(help="write an image here too")] = None,
+    n: Samples = 10,
+    corpus: Annotated[str, typer.Option(help="where a key is looked up")] = "corpus",
+) -> None:
+    """Draw samples: boxes and quads on their images, dialogues as bubbles, taught text marked."""
+    from pipelines import look
+
+    samples = look.found(what, corpus, n)
+    look.write(samples, out, png)
+    print(f"{len(samples)} samples in {out}" + (f" and {png}" if png else ""))
+
+
+@app.command()
+def diff(
+    a: Corpus,
+    b: Annotated[str, typer.Argument(help="folder of another")],
+    n: Annotated[int, typer.Option("--n", "-n", min=0, help="examples of each change")] = 5,
+) -> None:
+    """Show how two corpora differ: thresholds, decisions, keys."""
+    from rich.console import Console
+
+    from pipelines.diff import diff as difference
+    from pipelines.diff import show
+
+    show(difference(a, b, n), Console())
+
+
+@app.command()
+def calibrate(
+    folder: Annotated[str, typer.Argument(help="folder of a corpus with CLIP scores")],
+    plot: Annotated[Path | None, typer.Option(help="draw the curves here (.png or .svg)")] = None,
+) -> None:
+    """Show which CLIP thresholds keep which share, by source and language."""
+    from rich.console import Console
+
+    from pipelines import calibrate as calibration
+
+    found = calibration.curves(folder)
+    calibration.show(found, Console())
+    if plot is not None:
+        calibration.plot(found, plot)
+        print(f"wrote {plot}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of recipes, for editors."""
+    from schemas.recipe import Recipe
+
+    print(json.dumps(Recipe.model_json_schema(), indent=2, ensure_ascii=False))
+
+
+@app.command()
+def status(folder: Corpus, as_json: Json = False) -> None:
+    """Show what is done, running, failed; rows; why rows are in quarantine."""
+    from rich.console import Console
+
+    from pipelines import status as state
+
+    found = state.read(folder)
+    print(json.dumps(found.to_json(), ensure_ascii=False)) if as_json else state.show(found, Console())

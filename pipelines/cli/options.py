@@ -1,0 +1,80 @@
+"""Arguments and options that several commands share."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from pipelines.engines.names import EngineName
+from schemas.errors import RecipeError
+
+runner_options: list[str] = []
+"""What follows `--` on the command line: options of a Beam runner."""
+
+
+def among(*names: str) -> Callable[[str], list[str]]:
+    """Returns what completes a word to one of `names`."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in names if name.startswith(incomplete)]
+
+    return complete
+
+
+KINDS = ("auto", "webdataset", "parquet", "folder", "text")
+PRESETS = ("tiny", "small", "base", "qwen-vl-7b")
+DEVICES = ("auto", "cpu", "cuda")
+STAGES = ("all", "primer", "language", "sight", "1", "2", "3")
+
+Inputs = Annotated[list[str], typer.Argument(help="a recipe (.yaml), or tars, folders, Parquet files, globs")]
+RecipePath = Annotated[str, typer.Argument(help="a recipe (.yaml)")]
+Out = Annotated[
+    str | None, typer.Option(help="folder of the corpus, local or s3://; default: the recipe's `out`")
+]
+Languages = Annotated[list[str] | None, typer.Option("--language", help="keep these: en,zh or repeated")]
+Engines = Annotated[EngineName, typer.Option(help="what runs the work")]
+Workers = Annotated[int | None, typer.Option(min=1, help="worker processes; default: one a core")]
+Sample = Annotated[float | None, typer.Option(help="share of the keys that takes part, 0-1")]
+Quarantine = Annotated[float | None, typer.Option(help="largest share of a source's rows in quarantine")]
+BadShards = Annotated[int | None, typer.Option(help="damaged input shards that are tolerated")]
+Json = Annotated[bool, typer.Option("--json", help="JSON lines for machines")]
+Address = Annotated[str | None, typer.Option(help="address of a Ray cluster; default: one in this process")]
+VerdictFile = Annotated[str | None, typer.Option("--verdicts", help="replay the verdicts of this file")]
+Kind = Annotated[
+    str, typer.Option(help="auto, webdataset, parquet, folder or text", autocompletion=among(*KINDS))
+]
+Corpus = Annotated[str, typer.Argument(help="folder of a corpus")]
+Samples = Annotated[int, typer.Option("--n", "-n", min=1, help="how many samples")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N", autocompletion=among(*DEVICES))]
+Stage = Annotated[
+    str,
+    typer.Option(
+        help="all, or primer, language, sight, 1, 2, 3, separated by commas", autocompletion=among(*STAGES)
+    ),
+]
+Preset = Annotated[
+    str,
+    typer.Option(help="tiny, small, base, qwen-vl-7b, or a YAML file", autocompletion=among(*PRESETS)),
+]
+Steps = Annotated[int | None, typer.Option(min=1, help="optimiser steps of every stage")]
+
+
+def recipe_keys(
+    out: str | None,
+    language: list[str] | None,
+    sample: float | None = None,
+    max_quarantine: float | None = None,
+    max_bad_shards: int | None = None,
+) -> dict[str, Any]:
+    """Returns the options that stand for keys of the recipe, where they are given."""
+    languages = [code.strip() for given in language or [] for code in given.split(",") if code.strip()]
+    if language and not languages:
+        raise RecipeError("--language names no language; give ISO 639-1 codes such as en,zh, or leave it out")
+    given = {
+        "out": out,
+        "languages": languages or None,
+        "sample": sample,
+        "max_quarantine": max_quarantine,
+        "max_bad_shards": max_bad_shards,
+    }
+    return {key: value for key, value in given.items() if value is not None}

@@ -1,0 +1,27 @@
+"""`vlcorpus init`: a first recipe from what some paths hold."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipelines.files import Store, is_local
+from pipelines.init.recipe import recipe
+from pipelines.init.survey import Survey, survey
+from pipelines.known_names import unknown_names
+from schemas.errors import OutputError
+from schemas.recipe_file import parse
+
+
+def write(paths: Sequence[str], out: str, force: bool = False) -> list[Survey]:
+    """Writes a commented recipe over the paths and returns what it found there.
+
+    Raises InputError where a path holds nothing to read, OutputError where `out` exists or cannot be written.
+    """
+    if not is_local(out):
+        raise OutputError(f"{out}: a recipe is a file of this machine; give --out a local path")
+    if Path(out).exists() and not force:
+        raise OutputError(f"{out} exists: give --force to replace it, or --out with another name")
+    found = survey(paths)
+    text = recipe(found)
+    parse(text, out, check=unknown_names)
+    Store().write_bytes(out, text.encode(), Path(out).parent)
+    return found

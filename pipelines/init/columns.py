@@ -1,0 +1,172 @@
+"""Which columns of a source hold the image, the caption and the URL: a guess, with its reason."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pipelines.readers import InputShard
+from pipelines.readers.folder import FILE_NAMES
+from pipelines.readers.records import IMAGE_SUFFIXES
+from schemas.columns import GUESSES, READY, Part
+
+Values = dict[str, list[object]]
+"""The values of each column in the rows looked at, without those that are null."""
+
+HINTS: Final = ("caption", "alt", "description", "text", "title", "prompt")
+"""Parts of a name that speak of captions, the plainest first."""
+
+KNOWN_EXTRAS: Final = tuple(dict.fromkeys(name for ready in READY.values() for name in ready["extra"]))
+
+_SIGNATURES: Final = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG": "PNG",
+    b"RIFF": "WebP",
+    b"GIF8": "GIF",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+}
+_SHORTEST: Final = 8
+"""Characters on average, below which a column of an unknown name is no caption."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """The columns that stand for a part of the row, in order of preference, and why."""
+
+    names: tuple[str, ...]
+    why: str
+
+
+Guesses = dict[Part, Guess]
+
+
+def values_of(rows: Iterable[Mapping[str, object]]) -> Values:
+    """Returns the rows' values by column, in the order in which columns appear."""
+    found: Values = {}
+    for row in rows:
+        for name, value in row.items():
+            held = found.setdefault(name, [])
+            if value is not None:
+                held.append(value)
+    return found
+
+
+def guess(shard: InputShard, values: Values) -> Guesses:
+    """Returns a guess for each part that some column can stand for; each column stands for one part."""
+    if shard.format == "txt":
+        return {}
+    found: Guesses = {}
+    left = dict(values)
+    parts: dict[Part, Callable[[InputShard, Values], Guess | None]] = {
+        "image": _image,
+        "url": _url,
+        "caption": _caption,
+        "extra": _extra,
+    }
+    for part, choose in parts.items():
+        chosen = choose(shard, left)
+        if chosen is not None:
+            found[part] = chosen
+            left = {name: held for name, held in left.items() if name not in chosen.names}
+    return found
+
+
+def image_format(value: object) -> str | None:
+    """Returns the format of the image whose bytes a cell holds; None where it holds none."""
+    if isinstance(value, Mapping):
+        value = value.get("bytes")
+    if isinstance(value, list) and len(value) == 1:
+        return image_format(value[0])
+    if isinstance(value, list) and all(isinstance(one, int) for one in value[:8]):
+        value = bytes(one & 255 for one in value[:8])
+    if not isinstance(value, bytes):
+        return None
+    return next((name for start, name in _SIGNATURES.items() if value.startswith(start)), None)
+
+
+def text_of(value: object) -> str | None:
+    """Returns a value as text; None where it is none."""
+    if isinstance(value, bytes):
+        try:
+            value = value.decode()
+        except UnicodeDecodeError:
+            return None
+    return value if isinstance(value, str) else None
+
+
+def _image(shard: InputShard, values: Values) -> Guess | None:
+    if shard.kind == "text" or shard.format == "files":
+        return None
+    if shard.format == "tar":
+        named = tuple(name for name in values if name.rpartition(".")[2] in IMAGE_SUFFIXES)
+        if named:
+            return Guess(named, "members with the suffix of an image")
+    if shard.format in ("tar", "parquet"):
+        return _first(values, GUESSES["image"], _holds_images, "it holds the bytes of images")
+    usual = (*GUESSES["image"], *FILE_NAMES)
+    return _first(values, usual, _holds_paths, "it holds paths of images")
+
+
+def _first(
+    values: Values, usual: Sequence[str], fits: Callable[[list[object]], bool], why: str
+) -> Guess | None:
+    """The first column that fits, those with a usual name before others."""
+    order = [*(name for name in usual if name in values), *values]
+    return next((Guess((name,), why) for name in order if fits(values[name])), None)
+
+
+def _holds_images(held: list[object]) -> bool:
+    return any(image_format(value) for value in held)
+
+
+def _holds_paths(held: list[object]) -> bool:
+    texts = [text_of(value[0] if isinstance(value, list) and len(value) == 1 else value) for value in held]
+    return bool(texts) and all(
+        text and text.rpartition(".")[2].lower() in IMAGE_SUFFIXES and "://" not in text for text in texts
+    )
+
+
+def _holds_urls(held: list[object]) -> bool:
+    texts = [text_of(value) for value in held]
+    return bool(texts) and all(text and text.startswith(("http://", "https://")) for text in texts)
+
+
+def _holds_text(held: list[object]) -> bool:
+    return bool(held) and all(text_of(value) is not None for value in held)
+
+
+def _url(shard: InputShard, values: Values) -> Guess | None:
+    usual = tuple(name for name in GUESSES["url"] if name in values)
+    if usual:
+        return Guess(usual, "a usual name")
+    named = [name for name, held in values.items() if "url" in name.lower() and _holds_urls(held)]
+    return Guess((named[0],), "its name, and it holds addresses") if named else None
+
+
+def _caption(shard: InputShard, values: Values) -> Guess | None:
+    texts = [
+        name
+        for name, held in values.items()
+        if _holds_text(held) and not _holds_urls(held) and not _holds_paths(held)
+    ]
+    if usual := tuple(name for name in GUESSES["caption"] if name in texts):
+        return Guess(usual, "a usual name")
+    free = [name for name in texts if name not in KNOWN_EXTRAS]
+    for hint in HINTS:
+        for name in free:
+            if hint in name.lower():
+                return Guess((name,), f"text, and its name has {hint!r} in it")
+    longest = max(free, key=lambda name: _mean_length(values[name]), default=None)
+    if longest is None or _mean_length(values[longest]) < _SHORTEST:
+        return None
+    return Guess((longest,), "the longest text")
+
+
+def _mean_length(held: list[object]) -> float:
+    return sum(len(text_of(value) or "") for value in held) / len(held)
+
+
+def _extra(shard: InputShard, values: Values) -> Guess | None:
+    names = tuple(name for name in KNOWN_EXTRAS if name in values)
+    return Guess(names, "fields of published datasets, which are kept beside the row") if names else None

@@ -1,0 +1,182 @@
+"""A commented recipe as text. What comes from the data is quoted, so that it can be nothing but itself."""
+
+import re
+import reprlib
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import yaml
+
+from pipelines.init.columns import Guess, image_format, text_of, values_of
+from pipelines.init.languages import languages
+from pipelines.init.survey import Survey
+from schemas.columns import Part
+from schemas.recipe import Recipe
+from schemas.rules import RuleSettings
+
+_WIDTH: Final = 60
+_NAME: Final = 30
+_MANY: Final = 5
+_SCORES: Final = ("similarity", "clip")
+
+_HEAD: Final = """\
+# A recipe for `vlcorpus build`, made by `vlcorpus init` from what it found. All keys: docs/recipe.md.
+#
+# For you to decide:
+# - languages: which captions are kept
+# - of each source: whether the columns are the right ones; its licence and origin, which stand in the card;
+#   role: eval if it is an evaluation set; its rank (of equal images the first source's is kept)
+# - rules: the thresholds; `vlcorpus select RECIPE --dry-run` says what another one would keep
+#
+# Local paths are relative to the folder where vlcorpus runs.
+"""
+
+
+def recipe(found: Sequence[Survey]) -> str:
+    """Returns the recipe over these sources, with what was found as comments."""
+    lines = ["name: corpus", "out: corpus  # folder of the corpus, local or s3://", "", *_languages(found)]
+    lines += ["", "sources:"]
+    for one in found:
+        lines += _source(one)
+    return _HEAD + "\n".join([*lines, "", *_rest()]) + "\n"
+
+
+def scalar(value: object) -> str:
+    """Returns a value as YAML that is read back as the same value, on one line wherever it stands."""
+    plain = "".join(value).isprintable() if isinstance(value, list) else str(value).isprintable()
+    text: str = yaml.safe_dump(
+        [value],
+        default_flow_style=True,
+        default_style=None if plain else '"',
+        allow_unicode=plain,
+        width=2**31,
+    )
+    return text.strip()[1:-1]
+
+
+def shown(text: str, width: int = _WIDTH) -> str:
+    """Returns text fit for a comment: one line, cut short, characters that do not print written out."""
+    cut = text[: width + 1]
+    plain = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in cut)
+    return plain if len(plain) <= width else f"{plain[:width]}…"
+
+
+def example(values: Sequence[object]) -> str:
+    """Returns the first value of a column as a comment shows it; addresses without what may hold a key."""
+    if not values:
+        return "(empty in these rows)"
+    value = values[0]
+    if form := image_format(value):
+        return f"(a {form} image)"
+    text = text_of(value)
+    if text is not None:
+        return f'"{shown(_public(text[: 4 * _WIDTH]))}"'
+    if isinstance(value, bytes):
+        return "(bytes)"
+    return shown(_public(reprlib.repr(value)))
+
+
+def _public(text: str) -> str:
+    """The text, its addresses without user and query."""
+    return re.sub(r"(\w+://)(?:[^/\s@]*@)?([^\s?#]*)(?:[?#]\S*)?", r"\1\2", text)
+
+
+def _languages(found: Sequence[Survey]) -> Iterator[str]:
+    yield "# ISO 639-1 codes that are kept; [] keeps all."
+    captions = [caption for one in found for caption in one.captions()]
+    if captions and (counts := languages(captions)):
+        seen = ", ".join(f"{language} {count}" for language, count in counts.most_common())
+        codes = scalar([language for language, _ in counts.most_common()])
+        yield f"# Of {len(captions)} captions: {seen}. To keep these only: languages: {codes}"
+    yield "languages: []"
+
+
+def _source(one: Survey) -> Iterator[str]:
+    yield from (f"  # {line}" for line in _found(one))
+    yield f"  - id: {scalar(one.id)}"
+    yield from _paths(one.paths)
+    yield f"    kind: {one.kind}"
+    if one.annotations is not None:
+        yield f"    format: {one.annotations}"
+        yield f"    images: {scalar(one.images)}  # the folder that the file's names of images are below"
+    yield from _columns(one)
+    if one.kind == "text" and one.shards[0].kind == "parquet":
+        yield "    # no column holds images, so the text alone is read; images behind addresses are to be fetched first"
+    if one.kind not in ("annotations", "text") and not one.captions():
+        yield "    captions: none  # no caption was found; without this line the build stops"
+    yield "    licence: unknown"
+    yield '    origin: ""'
+
+
+def _paths(paths: Sequence[str]) -> Iterator[str]:
+    if len(paths) == 1:
+        yield f"    path: {scalar(paths[0])}"
+        return
+    yield "    path:"
+    yield from (f"      - {scalar(path)}" for path in paths)
+
+
+def _found(one: Survey) -> Iterator[str]:
+    """What was found at a source's paths: shards, files that are none, columns with an example."""
+    if one.shards:
+        size = sum(shard.size for shard in one.shards)
+        yield f"shards: {len(one.shards):,} ({one.shards[0].format}), {_size(size)}"
+    if one.ignored:
+        names = ", ".join(shown(name, _NAME) for name in one.ignored[:_MANY])
+        more = ", …" if len(one.ignored) > _MANY else ""
+        yield f"files that are not read: {len(one.ignored):,} ({names}{more})"
+    if one.looked_at is None:
+        return
+    yield f"looked at: rows 1 to {len(one.rows)} of {shown(one.looked_at.path, 2 * _WIDTH)}"
+    named = {name or "(a line)": values for name, values in values_of(one.rows).items()}
+    width = min(max((len(shown(name, _NAME)) for name in named), default=0), _NAME)
+    for name, values in named.items():
+        yield f"  {shown(name, _NAME):<{width}}  {example(values)}"
+
+
+def _columns(one: Survey) -> Iterator[str]:
+    if not one.guesses:
+        return
+    yield "    columns:"
+    parts: tuple[Part, ...] = ("image", "caption", "url", "extra")
+    for part in parts:
+        chosen = one.guesses.get(part)
+        if chosen is not None:
+            yield f"      {part}: {scalar(list(chosen.names))}  # {shown(chosen.why)}"
+        elif part == "image" and one.kind in ("webdataset", "parquet", "folder") and not _sidecars(one):
+            yield "      # image: none of the columns above holds images; name the one that does"
+    yield from _score(one.guesses.get("extra"))
+
+
+def _sidecars(one: Survey) -> bool:
+    return one.shards[0].format == "files"
+
+
+def _score(extra: Guess | None) -> Iterator[str]:
+    scores = [name for name in (extra.names if extra else ()) if any(part in name for part in _SCORES)]
+    if scores:
+        yield f"    # clip_score: {scalar(scores[0])}  # serves the clip rule instead of a scorer (docs/clip.md)"
+
+
+def _size(size: int) -> str:
+    value, units = float(size), ["bytes", "kB", "MB", "GB", "TB"]
+    while value >= 1000 and len(units) > 1:
+        value, units = value / 1000, units[1:]
+    return f"{value:,.0f} {units[0]}" if units[0] == "bytes" else f"{value:,.1f} {units[0]}"
+
+
+def _rest() -> Iterator[str]:
+    """The keys whose defaults a person may want to see, each as it would be written."""
+    fields = Recipe.model_fields
+    yield "# The defaults of what follows; remove the # in front of what you change."
+    yield "# rules:  # in the order in which they give a row its reason; `off` switches one off"
+    for name, settings in RuleSettings():
+        yield f"#   {name}: {_flow(settings.model_dump(exclude_none=True) if settings else False)}"
+    for name in ("captions", "sample", "max_quarantine", "max_bad_shards"):
+        yield f"# {name}: {_flow(fields[name].default)}"
+    yield f"# splits: {_flow(fields['splits'].default.model_dump())}"
+    yield f"# shards: {_flow(fields['shards'].default.model_dump())}"
+
+
+def _flow(value: Any) -> str:
+    return "off" if value is False else scalar(value)
