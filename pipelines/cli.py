@@ -379,10 +379,9 @@ _runner_options: list[str] = []
 def main() -> None:
     """Run the command; a user's mistake is one sentence and exit code 1, never a traceback."""
     arguments = sys.argv[1:]
-    if "--" in arguments:
-        # what follows is the Beam runner's business
-        at = arguments.index("--")
-        arguments, _runner_options[:] = arguments[:at], arguments[at + 1 :]
+    # what follows is the Beam runner's business
+    at = arguments.index("--") if "--" in arguments else len(arguments)
+    arguments, _runner_options[:] = arguments[:at], arguments[at + 1 :]
     try:
         app(args=arguments, prog_name="vlcorpus")
     except VlcorpusError as error:

@@ -140,8 +140,8 @@ class Lines:
 
     EVERY = 5.0
 
-    def __init__(self, out: TextIO = sys.stderr, as_json: bool = False) -> None:
-        self._out, self._json = out, as_json
+    def __init__(self, out: TextIO | None = None, as_json: bool = False) -> None:
+        self._out, self._json = out or sys.stderr, as_json
         self._meter = Meter("", 0, 0)
         self._last = 0.0
 
