@@ -10,14 +10,14 @@ from rich.console import Console
 
 from pipelines import status
 from schemas.errors import InputError
-from tests.pipelines.crawls import build, demo, vlcorpus
+from tests.pipelines.crawls import build_inline, demo, run_inline
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A corpus of three shards."""
     folder = tmp_path_factory.mktemp("status")
-    build(demo(folder / "demo", 180, 60), "--out", folder / "corpus", "--max-quarantine", "1")
+    build_inline(demo(folder / "demo", 180, 60), "--out", folder / "corpus", "--max-quarantine", "1")
     return folder / "corpus"
 
 
@@ -49,7 +49,7 @@ def test_a_failed_run(corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(
         yaml.safe_dump({"sources": [{"id": "input", "path": str(tmp_path / "no")}]})
     )
-    assert vlcorpus("build", tmp_path / "r.yaml", "--out", own).returncode == 1
+    assert run_inline("build", tmp_path / "r.yaml", "--out", own).returncode == 1
     shown = text(status.read(str(own)))
     assert "last run failed" in shown
     assert str(tmp_path / "no") in shown
