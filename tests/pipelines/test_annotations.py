@@ -135,12 +135,12 @@ def test_a_large_file_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_workers_change_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One worker and two write equal manifests over several parts."""
+    """The caller's process and two workers write equal manifests over several parts."""
     monkeypatch.setattr("pipelines.annotations.BYTES_A_TASK", 600)
     images = folder(tmp_path / "images", 7)
     told = recipe(lines(tmp_path / "a.jsonl", [line(n) for n in range(7)]), images)
     told["chat"] = {"localise": 1, "join": 2}
-    build(told, tmp_path / "one", workers=1)
+    build(told, tmp_path / "one")
     build(told, tmp_path / "two", workers=2)
     assert (tmp_path / "one" / "manifest.json").read_bytes() == (
         tmp_path / "two" / "manifest.json"
