@@ -318,8 +318,11 @@ def test_a_file_as_output(crawl: Path, tmp_path: Path) -> None:
         sentence_only(run_inline("build", crawl, "--out", out))
 
 
-def test_a_folder_in_use(recipe: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_folder_in_use(
+    recipe: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While one run holds the folder a second is refused with a sentence, and `status` says that it runs."""
+    monkeypatch.setattr("pipelines.claim.PATIENCE", 0.0)
     corpus = tmp_path / "corpus"
     (corpus / "work" / "receipts").mkdir(parents=True)
     held = os.open(corpus / "work", os.O_RDONLY)
@@ -329,6 +332,7 @@ def test_a_folder_in_use(recipe: Callable[..., Path], tmp_path: Path) -> None:
     assert "is in use by another run" in done.stderr
     assert json.loads(run_inline("status", corpus, "--json").stdout)["running"]
     os.close(held)
+    monkeypatch.undo()
     build_inline(recipe(), "--out", corpus)
     assert not json.loads(run_inline("status", corpus, "--json").stdout)["running"]
 
