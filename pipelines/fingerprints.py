@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 
@@ -15,4 +16,10 @@ def fingerprint(*parts: Any) -> str:
 
 def versions(libraries: Iterable[str]) -> dict[str, str]:
     """The installed versions of the named distributions, by name."""
-    return {name: importlib.metadata.version(name) for name in sorted(set(libraries))}
+    return {name: _version(name) for name in sorted(set(libraries))}
+
+
+@cache
+def _version(library: str) -> str:
+    """Returns the version of a distribution, which is parsed from its metadata once a process."""
+    return importlib.metadata.version(library)

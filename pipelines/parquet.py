@@ -44,5 +44,6 @@ def _regrouped(tables: Iterable[pa.Table]) -> Iterable[pa.Table]:
 def read_table(layout: Layout, path: str, columns: list[str] | None = None) -> pa.Table:
     """The file's table, or some of its columns."""
     with layout.store.open(path) as file:
-        table = pq.ParquetFile(file).read(columns=columns)
+        # a worker has a core to itself; handing a small file's columns to threads costs more than it gives
+        table = pq.ParquetFile(file).read(columns=columns, use_threads=False)
     return table

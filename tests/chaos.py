@@ -4,7 +4,8 @@
 
 Each round builds one corpus on one engine. At a moment drawn from the seed the driver, with or without
 its processes, or one worker's process is ended by SIGKILL; then the same command goes on. A moment is a
-phase and a delay within it, so that all phases are hit, the short ones too.
+phase and a delay within it, so that all phases are hit, the short ones too. `make test` kills at fixed
+moments instead: tests/pipelines/test_chaos.py.
 """
 
 import argparse
@@ -21,7 +22,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.pipelines.crawls import build, demo, environment, funnel, litter, manifest, vlcorpus
+from tests.pipelines.crawls import (
+    build,
+    build_inline,
+    demo,
+    environment,
+    funnel,
+    litter,
+    manifest,
+    run_inline,
+)
 
 PHASES = ("measure", "dedup", "score", "select", "compose", "shard", "card")
 
@@ -31,7 +41,7 @@ LONGEST = {"measure": 1.5, "score": 8.0}
 RECIPE = """
 languages: [en, zh]
 sources: [{{id: web, path: {shards}, columns: img2dataset, max_quarantine: 0.5}}]
-clip: {{scorers: {{default: {{model: embedded}}}}}}
+clip: {{scorers: {{default: {{model: embedded, batch_size: 16}}}}}}
 rules: {{clip: {{keep: 0.9}}}}
 shards: {{samples: 20, group: 2}}
 splits: {{val: 0.2}}
@@ -57,7 +67,7 @@ class Chaos:
         """Make the crawl, and the corpus that every other must equal."""
         shards = demo(self.folder / "crawl", n, per_shard)
         self.recipe.write_text(RECIPE.format(shards=shards))
-        build(self.recipe, "--out", self.folder / "calm", "--workers", "2")
+        build_inline(self.recipe, "--out", self.folder / "calm")
 
     def round(self, name: str, options: Sequence[str], kills: int) -> None:
         """Build one corpus with so many kills on the way, then let it end and compare."""
@@ -70,7 +80,7 @@ class Chaos:
     def check(self, corpus: Path) -> None:
         """AssertionError unless the corpus is what an undisturbed run makes, with nothing left over."""
         assert manifest(corpus) == manifest(self.folder / "calm"), f"{corpus}: another manifest"
-        done = vlcorpus("verify", corpus)
+        done = run_inline("verify", corpus)
         assert done.returncode == 0, done.stdout
         assert litter(corpus) == [], litter(corpus)
         counts = funnel(corpus)
@@ -82,24 +92,7 @@ class Chaos:
         deed = self.hand.choice(["driver", "driver", "group", "worker"])
         delay = self.hand.random() ** 2 * LONGEST.get(phase, 0.4)
         self._spoil(corpus, phase)
-        command = [
-            sys.executable,
-            "-m",
-            "pipelines",
-            "build",
-            str(self.recipe),
-            "--out",
-            str(corpus),
-            *options,
-        ]
-        process = subprocess.Popen(
-            command,
-            env=environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            text=True,
-        )
+        process = started("build", self.recipe, "--out", corpus, *options)
         assert process.stderr is not None
         begun = False
         for line in process.stderr:
@@ -124,6 +117,18 @@ class Chaos:
             for receipt in sorted(receipts.rglob("*.json")):
                 if self.hand.random() < 0.7:
                     receipt.unlink()
+
+
+def started(*arguments: str | Path) -> "subprocess.Popen[str]":
+    """Returns the command at work, the leader of a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipelines", *map(str, arguments)],
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    )
 
 
 def kill(process: "subprocess.Popen[str]", deed: str, hand: random.Random) -> None:
@@ -200,20 +205,14 @@ def main() -> None:
 
 def lost_node(chaos: Chaos) -> None:
     """A node of a Ray cluster is removed while it measures; the build ends well and equals the others."""
-    from tests.pipelines.engines.clusters import NODE, started
+    from tests.pipelines.engines import clusters
 
-    with started(nodes=2) as cluster:
-        lost = cluster.add_node(**NODE)
+    with clusters.started(nodes=2) as cluster:
+        lost = cluster.add_node(**clusters.NODE)
         cluster.wait_for_nodes()
         corpus = chaos.folder / "lost-node"
-        command = ["build", str(chaos.recipe), "--out", str(corpus), "--engine", "ray"]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pipelines", *command, "--address", cluster.address],
-            env=environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        options = ("--engine", "ray", "--address", cluster.address)
+        process = started("build", chaos.recipe, "--out", corpus, *options)
         signals = corpus / "work" / "signals"
         until = time.monotonic() + 300
         while process.poll() is None and not list(signals.rglob("*.parquet")) and time.monotonic() < until:

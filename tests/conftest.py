@@ -6,6 +6,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+# numpy and torch read these when they are imported: tests run on all cores at once (pytest-xdist), and threads of small
+# matrix products that wait for each other cost more than they give
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
 # a loaded machine is no reason to fail, and CI draws the same examples every time; elsewhere new ones
 settings.register_profile(
     "project", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ

@@ -1,17 +1,24 @@
 """Raw shards to build from, and builds of them as a user starts them."""
 
+import io
 import json
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pyarrow.parquet as pq
 
+from pipelines.cli import main
 from pipelines.engines.isolation import child_environment
 from pipelines.engines.step import Step
 from synth.crawl import write_crawl
+
+BUILDS = ("build", "measure", "dedup", "score", "select", "compose", "shard", "card")
+"""Commands that run phases, and so take an engine."""
 
 POISON = Path(__file__).parent / "poison"
 """A folder with a sitecustomize.py, which Python runs at every start where it is on PYTHONPATH."""
@@ -19,7 +26,7 @@ POISON = Path(__file__).parent / "poison"
 
 def demo(folder: Path, n: int, per_shard: int, seed: int = 1) -> Path:
     """The shards of a demo crawl."""
-    write_crawl(folder, n, seed, per_shard)
+    write_crawl(folder, n, seed, per_shard, workers=1)
     return folder / "shards"
 
 
@@ -61,6 +68,28 @@ def vlcorpus(
 def build(*arguments: str | Path, **more: Any) -> subprocess.CompletedProcess[str]:
     """`vlcorpus build`, which has to end well."""
     done = vlcorpus("build", *arguments, **more)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done
+
+
+def run_inline(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Runs the command in this process, phases on the inline engine; an unforeseen exception is raised."""
+    out, errors = io.StringIO(), io.StringIO()
+    command = ["vlcorpus", *map(str, arguments)]
+    if arguments[0] in BUILDS and "--engine" not in arguments:
+        command[2:2] = ["--engine", "inline"]
+    code: Any = 0
+    with redirect_stdout(out), redirect_stderr(errors), mock.patch.object(sys, "argv", command):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code or 0
+    return subprocess.CompletedProcess(command, code, out.getvalue(), errors.getvalue())
+
+
+def build_inline(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """`vlcorpus build` in this process, which has to end well."""
+    done = run_inline("build", *arguments)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done
 

@@ -11,7 +11,7 @@ from pipelines.verify import verify
 from schemas.errors import InputError
 from schemas.sample import Phrase, Sample
 from tests.pipelines.building import build, rows
-from tests.pipelines.crawls import vlcorpus
+from tests.pipelines.crawls import run_inline, vlcorpus
 from tests.pipelines.raw import picture
 from tests.pipelines.test_ground import samples
 
@@ -135,12 +135,12 @@ def test_a_large_file_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_workers_change_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One worker and two write equal manifests over several parts."""
+    """The caller's process and two workers write equal manifests over several parts."""
     monkeypatch.setattr("pipelines.annotations.BYTES_A_TASK", 600)
     images = folder(tmp_path / "images", 7)
     told = recipe(lines(tmp_path / "a.jsonl", [line(n) for n in range(7)]), images)
     told["chat"] = {"localise": 1, "join": 2}
-    build(told, tmp_path / "one", workers=1)
+    build(told, tmp_path / "one")
     build(told, tmp_path / "two", workers=2)
     assert (tmp_path / "one" / "manifest.json").read_bytes() == (
         tmp_path / "two" / "manifest.json"
@@ -210,7 +210,7 @@ def test_a_whole_file_with_garbage_at_its_end_is_a_damaged_shard(tmp_path: Path)
     (tmp_path / "captions.json").write_text(json.dumps(told) + "\n}")
     recipe_file = tmp_path / "r.yaml"
     recipe_file.write_text(json.dumps(recipe(tmp_path / "captions.json", images, "coco_captions")))
-    done = vlcorpus("build", recipe_file, "--out", tmp_path / "out", "--workers", "1")
+    done = run_inline("build", recipe_file, "--out", tmp_path / "out")
     assert done.returncode == 1
     assert "goes on after its JSON ends" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr

@@ -20,7 +20,7 @@ import yaml
 from PIL import Image
 
 from tests.pipelines.crawls import (
-    build,
+    build_inline,
     decisions,
     demo,
     environment,
@@ -28,7 +28,7 @@ from tests.pipelines.crawls import (
     litter,
     manifest,
     ran,
-    vlcorpus,
+    run_inline,
 )
 
 PHASES = ("measure", "dedup", "select", "compose", "shard", "card")
@@ -58,12 +58,12 @@ def recipe(crawl: Path, tmp_path: Path) -> Callable[..., Path]:
 def test_one_threshold(recipe: Callable[..., Path], tmp_path: Path) -> None:
     """A changed threshold runs select, compose, shard and card; changed back, the first bytes come."""
     corpus = tmp_path / "corpus"
-    build(recipe(), "--out", corpus)
+    build_inline(recipe(), "--out", corpus)
     first = manifest(corpus)
     assert ran(corpus)["measure"] == 4
     stamps = {path: path.stat().st_mtime_ns for path in (corpus / "work/signals").rglob("*.parquet")}
 
-    build(recipe(rules={"aspect_ratio": {"max": 1.4}}), "--out", corpus)
+    build_inline(recipe(rules={"aspect_ratio": {"max": 1.4}}), "--out", corpus)
     did = ran(corpus)
     assert (did["measure"], did["dedup"], did.get("score", 0)) == (0, 0, 0)
     assert did["select"] == 4
@@ -72,21 +72,21 @@ def test_one_threshold(recipe: Callable[..., Path], tmp_path: Path) -> None:
     assert did["card"] == 1
     assert manifest(corpus) != first
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps, "no signal was written again"
-    assert vlcorpus("verify", corpus).returncode == 0
+    assert run_inline("verify", corpus).returncode == 0
     assert litter(corpus) == []
 
-    build(recipe(), "--out", corpus)
+    build_inline(recipe(), "--out", corpus)
     assert ran(corpus)["measure"] == 0
     assert manifest(corpus) == first
-    assert vlcorpus("verify", corpus).returncode == 0
+    assert run_inline("verify", corpus).returncode == 0
 
 
 def test_nothing_to_do(recipe: Callable[..., Path], tmp_path: Path) -> None:
     """A second build of the same recipe runs the card alone and changes nothing."""
     corpus = tmp_path / "corpus"
-    build(recipe(), "--out", corpus)
+    build_inline(recipe(), "--out", corpus)
     before = manifest(corpus)
-    build(recipe(), "--out", corpus)
+    build_inline(recipe(), "--out", corpus)
     assert {phase for phase, count in ran(corpus).items() if count} == {"card"}
     assert manifest(corpus) == before
 
@@ -96,41 +96,41 @@ def test_input_shards_come_and_go(recipe: Callable[..., Path], crawl: Path, tmp_
     own = tmp_path / "own"
     shutil.copytree(crawl, own)
     corpus = tmp_path / "corpus"
-    build(recipe(own), "--out", corpus)
+    build_inline(recipe(own), "--out", corpus)
     first = manifest(corpus)
     (own / "00002.tar").rename(tmp_path / "away.tar")
-    build(recipe(own), "--out", corpus)
+    build_inline(recipe(own), "--out", corpus)
     assert ran(corpus)["measure"] == 0
     assert funnel(corpus)["rows"] == 75
     assert not list((corpus / "work").rglob("00002.parquet"))
-    assert vlcorpus("verify", corpus).returncode == 0
-    build(recipe(own), "--out", tmp_path / "fresh")
+    assert run_inline("verify", corpus).returncode == 0
+    build_inline(recipe(own), "--out", tmp_path / "fresh")
     assert manifest(corpus) == manifest(tmp_path / "fresh")
 
     (tmp_path / "away.tar").rename(own / "00002.tar")
-    build(recipe(own), "--out", corpus)
+    build_inline(recipe(own), "--out", corpus)
     assert ran(corpus)["measure"] == 1
     assert manifest(corpus) == first
-    assert vlcorpus("verify", corpus).returncode == 0
+    assert run_inline("verify", corpus).returncode == 0
 
 
 def test_a_shard_that_a_killed_run_left(recipe: Callable[..., Path], crawl: Path, tmp_path: Path) -> None:
     """Files of a shard without a receipt, as a kill may leave them, go when the shard has gone."""
     corpus = tmp_path / "corpus"
-    build(recipe(), "--out", corpus)
+    build_inline(recipe(), "--out", corpus)
     for kind in ("signals", "clusters", "decisions", "samples"):
         folder = corpus / "work" / kind / "web"
         shutil.copy(folder / "00000.parquet", folder / "00009.parquet")
-    build(recipe(), "--out", corpus)
+    build_inline(recipe(), "--out", corpus)
     assert not list((corpus / "work").rglob("00009.parquet"))
-    assert vlcorpus("verify", corpus).returncode == 0
+    assert run_inline("verify", corpus).returncode == 0
 
 
 def test_a_sample_is_a_subset(recipe: Callable[..., Path], tmp_path: Path) -> None:
     """A sample takes whole rows by their key: a smaller one is a subset of a larger, with the same keys."""
     keys = {}
     for share in ("0.3", "0.7", "1"):
-        build(recipe(), "--out", tmp_path / share, "--sample", share)
+        build_inline(recipe(), "--out", tmp_path / share, "--sample", share)
         keys[share] = {(row["member"], row["shard"], row["key"]) for row in decisions(tmp_path / share)}
     assert set() < keys["0.3"] < keys["0.7"] < keys["1"]
     assert 10 < len(keys["0.3"]) < 50
@@ -140,9 +140,9 @@ def test_a_sample_is_a_subset(recipe: Callable[..., Path], tmp_path: Path) -> No
 def test_languages(crawl: Path, tmp_path: Path) -> None:
     """--language replaces the recipe's languages, given at once or one by one; none keeps all."""
     common = ("--max-quarantine", "0.5")
-    build(crawl, "--out", tmp_path / "a", *common, "--language", "zh")
-    build(crawl, "--out", tmp_path / "b", *common, "--language", "en,zh")
-    build(crawl, "--out", tmp_path / "c", *common, "--language", "zh", "--language", "en")
+    build_inline(crawl, "--out", tmp_path / "a", *common, "--language", "zh")
+    build_inline(crawl, "--out", tmp_path / "b", *common, "--language", "en,zh")
+    build_inline(crawl, "--out", tmp_path / "c", *common, "--language", "zh", "--language", "en")
     kept = {
         name: {row["key"] for row in decisions(tmp_path / name) if row["decision"] == "kept"}
         for name in "abc"
@@ -156,12 +156,12 @@ def test_languages(crawl: Path, tmp_path: Path) -> None:
 def test_too_much_quarantine(recipe: Callable[..., Path], tmp_path: Path) -> None:
     """More bad rows than allowed stop the build with a sentence; raising the limit measures nothing again."""
     corpus = tmp_path / "corpus"
-    done = vlcorpus("build", recipe(source={"max_quarantine": 0.001}), "--out", corpus)
+    done = run_inline("build", recipe(source={"max_quarantine": 0.001}), "--out", corpus)
     sentence_only(done)
     assert "source web:" in done.stderr
     assert "raise --max-quarantine" in done.stderr
     assert not (corpus / "manifest.json").exists()
-    build(recipe(source={"max_quarantine": None}), "--out", corpus, "--max-quarantine", "1")
+    build_inline(recipe(source={"max_quarantine": None}), "--out", corpus, "--max-quarantine", "1")
     assert ran(corpus)["measure"] == 0
 
 
@@ -172,12 +172,12 @@ def test_no_caption_at_all(tmp_path: Path) -> None:
     with tarfile.open(pictures / "0.tar", "w") as tar:
         for number in range(3):
             add(tar, f"{number}.jpg", photo(number))
-    done = vlcorpus("build", pictures, "--out", tmp_path / "a")
+    done = run_inline("build", pictures, "--out", tmp_path / "a")
     sentence_only(done)
     assert "source input: not one of its 3 rows has a caption" in done.stderr
     record = {"sources": [{"id": "bare", "path": str(pictures), "captions": "none"}]}
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(record))
-    build(tmp_path / "r.yaml", "--out", tmp_path / "b")
+    build_inline(tmp_path / "r.yaml", "--out", tmp_path / "b")
     assert funnel(tmp_path / "b")["rows"] == 3
 
 
@@ -189,17 +189,17 @@ def test_damaged_shards(recipe: Callable[..., Path], crawl: Path, tmp_path: Path
     (own / "00001.tar").write_bytes(whole[: len(whole) // 2])
     (own / "00003.tar").write_bytes(random.Random(1).randbytes(5000))
     corpus = tmp_path / "corpus"
-    done = vlcorpus("build", recipe(own), "--out", corpus)
+    done = run_inline("build", recipe(own), "--out", corpus)
     assert done.returncode == 1
     assert "2 input shards are damaged" in done.stderr
     assert "web/00001" in done.stderr
     assert "web/00003" in done.stderr
     assert "Traceback" not in done.stderr
     assert 50 < funnel(corpus)["rows"] < 75
-    assert vlcorpus("verify", corpus).returncode == 0
-    again = vlcorpus("build", recipe(own), "--out", corpus)
+    assert run_inline("verify", corpus).returncode == 0
+    again = run_inline("build", recipe(own), "--out", corpus)
     assert again.returncode == 1
-    build(recipe(own), "--out", corpus, "--max-bad-shards", "2")
+    build_inline(recipe(own), "--out", corpus, "--max-bad-shards", "2")
     assert [one["shard"] for one in json.loads(manifest(corpus))["bad_shards"]] == ["00001", "00003"]
     assert str(own).encode() not in manifest(corpus)
 
@@ -209,7 +209,7 @@ def test_a_replaced_picture(recipe: Callable[..., Path], crawl: Path, tmp_path: 
     own = tmp_path / "own"
     shutil.copytree(crawl, own)
     corpus = tmp_path / "corpus"
-    done = vlcorpus("compose", recipe(own), "--out", corpus)
+    done = run_inline("compose", recipe(own), "--out", corpus)
     assert done.returncode == 0, done.stderr
     # same size, so that the run that goes on has to look at the bytes
     tar = own / "00001.tar"
@@ -217,9 +217,9 @@ def test_a_replaced_picture(recipe: Callable[..., Path], crawl: Path, tmp_path: 
     middle = len(data) // 2
     data[middle : middle + 50_000] = bytes(50_000)
     tar.write_bytes(bytes(data))
-    done = vlcorpus("build", recipe(own), "--out", corpus)
+    done = run_inline("build", recipe(own), "--out", corpus)
     if done.returncode == 0:
-        assert vlcorpus("verify", corpus).returncode == 0
+        assert run_inline("verify", corpus).returncode == 0
         assert ran(corpus)["measure"] == 1
     else:
         sentence_only(done)
@@ -243,14 +243,14 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
 def test_a_full_disk(recipe: Callable[..., Path], tmp_path: Path) -> None:
     """A disk that fills up stops the build with a sentence and nothing half-written; with room it goes on."""
     wanted = tmp_path / "wanted"
-    build(recipe(), "--out", wanted)
+    build_inline(recipe(), "--out", wanted)
     used = sum(path.stat().st_size for path in wanted.rglob("*") if path.is_file())
     stopped = 0
     with small_disk(tmp_path / "disk", f"{used * 2}"):
         corpus = tmp_path / "disk" / "corpus"
         for share in (0.02, 0.1, 0.3, 0.6, 0.9):
             fill(tmp_path / "disk", int(used * share))
-            done = vlcorpus("build", recipe(), "--out", corpus)
+            done = run_inline("build", recipe(), "--out", corpus)
             (tmp_path / "disk" / "ballast").unlink()
             if done.returncode:
                 stopped += 1
@@ -260,7 +260,7 @@ def test_a_full_disk(recipe: Callable[..., Path], tmp_path: Path) -> None:
                 for path in corpus.rglob("*.parquet"):
                     if "tmp" not in path.parts:
                         pq.ParquetFile(path).read()
-        build(recipe(), "--out", corpus)
+        build_inline(recipe(), "--out", corpus)
         assert manifest(corpus) == manifest(wanted)
         assert litter(corpus) == []
     assert stopped >= 3
@@ -274,11 +274,12 @@ def fill(folder: Path, leave: int) -> None:
 
 def test_a_limit_on_file_sizes(recipe: Callable[..., Path], tmp_path: Path) -> None:
     """A file that may not grow as large as it must is a sentence too."""
-    command = f"ulimit -f 40; exec {sys.executable} -m pipelines build {recipe()} --out {tmp_path / 'corpus'}"
+    options = f"--engine inline --out {tmp_path / 'corpus'}"
+    command = f"ulimit -f 40; exec {sys.executable} -m pipelines build {recipe()} {options}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment())
     sentence_only(done)
     assert "file too large" in done.stderr
-    build(recipe(), "--out", tmp_path / "corpus")
+    build_inline(recipe(), "--out", tmp_path / "corpus")
 
 
 @pytest.mark.parametrize(
@@ -290,7 +291,7 @@ def test_a_foreign_folder(crawl: Path, tmp_path: Path, names: list[str]) -> None
     for name in names:
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_text("{}")
-    done = vlcorpus("build", crawl, "--out", out)
+    done = run_inline("build", crawl, "--out", out)
     sentence_only(done)
     assert "holds files that are no corpus" in done.stderr
     assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()) == sorted(
@@ -301,11 +302,11 @@ def test_a_foreign_folder(crawl: Path, tmp_path: Path, names: list[str]) -> None
 def test_a_published_corpus_is_ours(recipe: Callable[..., Path], tmp_path: Path) -> None:
     """A corpus without its work folder may be built anew; what a person put beside it is removed, as is told."""
     corpus = tmp_path / "corpus"
-    build(recipe(), "--out", corpus)
+    build_inline(recipe(), "--out", corpus)
     before = manifest(corpus)
     shutil.rmtree(corpus / "work")
     (corpus / "shards" / "stray.tar").touch()
-    build(recipe(), "--out", corpus)
+    build_inline(recipe(), "--out", corpus)
     assert manifest(corpus) == before
     assert not (corpus / "shards" / "stray.tar").exists()
 
@@ -314,28 +315,33 @@ def test_a_file_as_output(crawl: Path, tmp_path: Path) -> None:
     """An output that is a file, or lies below one, is a sentence."""
     (tmp_path / "file").touch()
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
-        sentence_only(vlcorpus("build", crawl, "--out", out))
+        sentence_only(run_inline("build", crawl, "--out", out))
 
 
-def test_a_folder_in_use(recipe: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_folder_in_use(
+    recipe: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While one run holds the folder a second is refused with a sentence, and `status` says that it runs."""
+    monkeypatch.setattr("pipelines.claim.PATIENCE", 0.0)
     corpus = tmp_path / "corpus"
     (corpus / "work" / "receipts").mkdir(parents=True)
     held = os.open(corpus / "work", os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
-    done = vlcorpus("build", recipe(), "--out", corpus)
+    done = run_inline("build", recipe(), "--out", corpus)
     sentence_only(done)
     assert "is in use by another run" in done.stderr
-    assert json.loads(vlcorpus("status", corpus, "--json").stdout)["running"]
+    assert json.loads(run_inline("status", corpus, "--json").stdout)["running"]
     os.close(held)
-    build(recipe(), "--out", corpus)
-    assert not json.loads(vlcorpus("status", corpus, "--json").stdout)["running"]
+    monkeypatch.undo()
+    build_inline(recipe(), "--out", corpus)
+    assert not json.loads(run_inline("status", corpus, "--json").stdout)["running"]
 
 
 def test_two_runs_at_once(recipe: Callable[..., Path], tmp_path: Path) -> None:
     """Of two runs started together one ends well and the other is refused, or finds all done."""
     corpus = tmp_path / "corpus"
-    command = [sys.executable, "-m", "pipelines", "build", str(recipe()), "--out", str(corpus)]
+    options = ("--engine", "inline", "--out", str(corpus))
+    command = [sys.executable, "-m", "pipelines", "build", str(recipe()), *options]
     runs = [
         subprocess.Popen(
             command, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
@@ -346,23 +352,24 @@ def test_two_runs_at_once(recipe: Callable[..., Path], tmp_path: Path) -> None:
     assert 0 in [code for _, code in ends]
     for errors, code in ends:
         assert code == 0 or "is in use by another run" in errors
-    assert vlcorpus("verify", corpus).returncode == 0
-    build(recipe(), "--out", tmp_path / "alone")
+    assert run_inline("verify", corpus).returncode == 0
+    build_inline(recipe(), "--out", tmp_path / "alone")
     assert manifest(corpus) == manifest(tmp_path / "alone")
 
 
-def test_from_another_folder(crawl: Path, tmp_path: Path) -> None:
+def test_from_another_folder(crawl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Relative paths are those of the folder where the command runs, for input and output alike."""
     shutil.copytree(crawl, tmp_path / "in")
-    build("in", "--out", "out", "--max-quarantine", "1", cwd=tmp_path)
-    assert vlcorpus("verify", "out", cwd=tmp_path).returncode == 0
+    monkeypatch.chdir(tmp_path)
+    build_inline("in", "--out", "out", "--max-quarantine", "1")
+    assert run_inline("verify", "out").returncode == 0
     assert str(tmp_path).encode() not in manifest(tmp_path / "out")
 
 
 def test_no_path_or_host_in_the_output(recipe: Callable[..., Path], tmp_path: Path) -> None:
     """Neither the manifest, nor the card, nor any shard tells where or by whom it was made."""
     corpus = tmp_path / "corpus"
-    build(recipe(), "--out", corpus)
+    build_inline(recipe(), "--out", corpus)
     for path in corpus.rglob("*"):
         name = path.relative_to(corpus).as_posix()
         if path.is_file() and not name.startswith(("work/log", "run.json", "work/receipts")):

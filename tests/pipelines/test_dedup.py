@@ -31,9 +31,10 @@ class InProcess:
 
     def shuffle(self, step: Step, tasks: Sequence[Json], partitions: int) -> list[Json]:
         self.steps.append(step.worker.partition(":")[2])
+        worker = load_worker(step)
         pieces: dict[int, list[pa.Table]] = {}
         for task in self._random.sample(list(tasks), len(tasks)):
-            for partition, table in load_worker(step).split(task, lambda row: None):
+            for partition, table in worker.split(task, lambda row: None):
                 assert 0 <= partition < partitions
                 pieces.setdefault(partition, []).append(table)
         receipts = []
@@ -41,7 +42,7 @@ class InProcess:
             table = pa.concat_tables(pieces[partition])
             if table.num_rows:
                 table = table.take(self._random.sample(range(table.num_rows), table.num_rows))
-                receipts.append(load_worker(step).reduce(partition, table))
+                receipts.append(worker.reduce(partition, table))
         return receipts
 
 
@@ -181,7 +182,7 @@ def plan_for(work: Path, names: tuple[tuple[str, str], ...], **more: Any) -> Ded
     return DedupPlan(str(work), str(work / "tmp" / "dedup"), names, **more)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(rows=corpora(), distance=st.sampled_from([None, 0, 2, 4, 5, 8]), partitions=st.integers(1, 5))
 def test_memberships_are_those_of_the_definitions(
     folders: Iterator[Path], rows: list[Row], distance: int | None, partitions: int
@@ -196,7 +197,7 @@ def test_memberships_are_those_of_the_definitions(
     assert result["memberships"] == {kind: sum(m[2] == kind for m in members) for kind in KINDS}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     rows=corpora(),
     partitions=st.integers(1, 5),
@@ -218,7 +219,7 @@ def test_files_are_the_same_however_the_work_is_spread(
     assert read_clusters(other) == read_clusters(work)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     rows=st.lists(
         st.builds(

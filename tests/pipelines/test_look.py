@@ -13,7 +13,7 @@ from pipelines.look import found, write
 from schemas.errors import InputError
 from schemas.sample import Sample
 from tests.pipelines.building import build
-from tests.pipelines.crawls import vlcorpus
+from tests.pipelines.crawls import run_inline
 from tests.pipelines.test_annotations import folder, line, lines, recipe
 
 
@@ -81,7 +81,7 @@ def test_the_command_writes_page_and_picture(corpus: Path, tmp_path: Path) -> No
     """`vlcorpus view KEY --corpus DIR --out --png`: both files, and how many samples they show."""
     sample = first(corpus, "referring")
     page, picture = tmp_path / "page.html", tmp_path / "page.png"
-    done = vlcorpus("view", sample.key, "--corpus", corpus, "--out", page, "--png", picture)
+    done = run_inline("view", sample.key, "--corpus", corpus, "--out", page, "--png", picture)
     assert done.returncode == 0, done.stderr
     assert "1 samples" in done.stdout
     text = page.read_text(encoding="utf-8")
@@ -93,7 +93,7 @@ def test_the_command_writes_page_and_picture(corpus: Path, tmp_path: Path) -> No
 
 def test_the_command_says_what_is_missing(corpus: Path, tmp_path: Path) -> None:
     """A key that no sample has ends with exit code 1 and one line."""
-    done = vlcorpus("view", "0000aaaa", "--corpus", corpus, "--out", tmp_path / "x.html")
+    done = run_inline("view", "0000aaaa", "--corpus", corpus, "--out", tmp_path / "x.html")
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") <= 1

@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.pipelines.crawls import build, demo, environment, vlcorpus
-
-ENGINES = ("--engine", "local", "--workers", "1")
+from tests.pipelines.crawls import build_inline, demo, run_inline, vlcorpus
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +25,7 @@ def crawl(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def corpus(crawl: Path) -> Path:
     """The corpus of that crawl."""
     out = crawl.parent / "corpus"
-    build(crawl / "shards", "--out", out, "--max-quarantine", "1", *ENGINES)
+    build_inline(crawl / "shards", "--out", out, "--max-quarantine", "1")
     return out
 
 
@@ -45,8 +43,12 @@ def recipe(crawl: Path, tmp_path: Path) -> Callable[..., Path]:
 
 
 def bad(*arguments: str | Path, code: int = 1) -> str:
-    """What a wrong command says: on standard error, without a traceback, one error."""
-    done = vlcorpus(*arguments)
+    """Returns what a wrong command says on standard error: one error, without a traceback."""
+    return refused(run_inline(*arguments), code)
+
+
+def refused(done: "subprocess.CompletedProcess[str]", code: int = 1) -> str:
+    """Returns the one error on standard error of a command that ended with the code."""
     assert done.returncode == code, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr, done.stderr
     if code == 1:
@@ -67,22 +69,22 @@ def test_every_phase_is_a_command(recipe: Callable[..., Path], tmp_path: Path) -
     """Phases one by one lead to the corpus that `build` makes; each does what is not done yet."""
     path = recipe()
     for phase in ("measure", "dedup", "select", "compose", "shard", "card"):
-        done = vlcorpus(phase, path, *ENGINES)
+        done = run_inline(phase, path)
         assert done.returncode == 0, done.stderr
         assert (tmp_path / "made" / "manifest.json").exists() == (phase == "card")
-    build(path, "--out", tmp_path / "built", *ENGINES)
+    build_inline(path, "--out", tmp_path / "built")
     assert (tmp_path / "built/manifest.json").read_bytes() == (tmp_path / "made/manifest.json").read_bytes()
 
 
 def test_dry_run(recipe: Callable[..., Path], tmp_path: Path) -> None:
     """`select --dry-run` tells the funnel that a threshold would give, and leaves decisions and manifest alone."""
-    assert vlcorpus("build", recipe(), *ENGINES).returncode == 0
+    assert run_inline("build", recipe()).returncode == 0
     made = tmp_path / "made"
     before = {
         path: path.read_bytes() for path in made.rglob("*") if path.is_file() and "log" not in path.parts
     }
     strict = recipe(rules={"aspect_ratio": {"max": 1.01}})
-    done = vlcorpus("select", strict, "--dry-run", "--json", *ENGINES)
+    done = run_inline("select", strict, "--dry-run", "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])["funnel"]["web"]
     now = json.loads((made / "manifest.json").read_text())["funnel"]["web"]
@@ -96,7 +98,7 @@ def test_dry_run(recipe: Callable[..., Path], tmp_path: Path) -> None:
 
 def test_json_is_for_machines(recipe: Callable[..., Path]) -> None:
     """With --json every line of standard output is a JSON object, the funnel last."""
-    done = vlcorpus("build", recipe(), "--json", *ENGINES)
+    done = run_inline("build", recipe(), "--json")
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert {event["event"] for event in events} >= {"begin", "end", "funnel"}
     assert events[-1]["event"] == "funnel"
@@ -107,7 +109,7 @@ def test_json_is_for_machines(recipe: Callable[..., Path]) -> None:
 
 def test_a_person_sees_the_funnel(recipe: Callable[..., Path]) -> None:
     """Without a terminal there are plain lines on standard error, and the funnel on standard output."""
-    done = vlcorpus("build", recipe(), *ENGINES)
+    done = vlcorpus("build", recipe(), "--workers", "1")
     assert "measure: 2/2" in done.stderr
     assert "source web" in done.stdout
     assert "kept" in done.stdout
@@ -129,7 +131,7 @@ def test_a_person_sees_the_funnel(recipe: Callable[..., Path]) -> None:
 )
 def test_a_wrong_recipe(recipe: Callable[..., Path], changes: dict[str, object], sentence: str) -> None:
     """What is wrong with a recipe is told in one sentence before or as soon as it is met."""
-    assert sentence in bad("build", recipe(**changes), *ENGINES)
+    assert sentence in bad("build", recipe(**changes))
 
 
 def test_bad_inputs(tmp_path: Path, crawl: Path) -> None:
@@ -163,39 +165,38 @@ def test_options_of_other_engines(crawl: Path, tmp_path: Path) -> None:
 def test_no_cluster(crawl: Path, tmp_path: Path) -> None:
     """An address where no cluster answers is one sentence, at once."""
     pytest.importorskip("ray", reason="the Ray tests need the extra ray")
-    said = bad(
-        "build", crawl / "shards", "--out", tmp_path / "out", "--engine", "ray", "--address", "127.0.0.1:1"
-    )
+    wrong = ("--engine", "ray", "--address", "127.0.0.1:1")
+    said = refused(vlcorpus("build", crawl / "shards", "--out", tmp_path / "out", *wrong))
     assert "no Ray cluster answers at 127.0.0.1:1" in said
 
 
 def test_a_wrong_runner(crawl: Path, tmp_path: Path) -> None:
     """A Beam runner that does not exist is one sentence."""
     pytest.importorskip("apache_beam", reason="the Beam tests need the extra beam")
-    said = bad(
-        "build", crawl / "shards", "--out", tmp_path / "out", "--engine", "beam", "--", "--runner=Nobody"
-    )
+    wrong = ("--engine", "beam", "--", "--runner=Nobody")
+    said = refused(vlcorpus("build", crawl / "shards", "--out", tmp_path / "out", *wrong))
     assert "Nobody" in said
 
 
 @pytest.mark.parametrize("engine", ["ray", "beam"])
-def test_an_engine_without_its_package(crawl: Path, tmp_path: Path, engine: str) -> None:
+def test_an_engine_without_its_package(
+    crawl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
     """An engine whose package is not installed says how to install it: in a checkout, and by the package's name."""
     package, named = {"ray": ("ray", "'ray[data]'"), "beam": ("apache_beam", "apache-beam")}[engine]
-    hide = f"import sys\nsys.modules[{package!r}] = None\nfrom pipelines.cli import main\nmain()"
-    command = [sys.executable, "-c", hide, "build", str(crawl / "shards"), "--out", str(tmp_path / "out")]
-    done = subprocess.run([*command, "--engine", engine], capture_output=True, text=True, env=environment())
-    assert done.returncode == 1
-    assert f"run `make install` in the checkout, or pip install {named}" in done.stderr
-    assert "Traceback" not in done.stderr
+    monkeypatch.setitem(sys.modules, package, None)
+    for module in [name for name in sys.modules if name.startswith(f"pipelines.engines.{engine}")]:
+        monkeypatch.delitem(sys.modules, module)
+    said = bad("build", crawl / "shards", "--out", tmp_path / "out", "--engine", engine)
+    assert f"run `make install` in the checkout, or pip install {named}" in said
 
 
 def test_verify(corpus: Path, tmp_path: Path) -> None:
     """0 where all is well, 1 with what differs, and 1 with a sentence where there is no corpus."""
-    assert vlcorpus("verify", corpus).returncode == 0
+    assert run_inline("verify", corpus).returncode == 0
     stray = corpus / "stray.txt"
     stray.touch()
-    done = vlcorpus("verify", corpus)
+    done = run_inline("verify", corpus)
     stray.unlink()
     assert done.returncode == 1
     assert "stray.txt" in done.stdout
@@ -205,37 +206,37 @@ def test_verify(corpus: Path, tmp_path: Path) -> None:
 def test_inspect(corpus: Path, tmp_path: Path) -> None:
     """Samples of a shard as text, or as a page; what is no shard is a sentence."""
     shard = next(corpus.glob("shards/train/caption/*/00000.tar"))
-    assert vlcorpus("inspect", shard, "--n", "2").returncode == 0
+    assert run_inline("inspect", shard, "--n", "2").returncode == 0
     page = tmp_path / "page.html"
-    assert vlcorpus("inspect", shard, "--html", page).returncode == 0
+    assert run_inline("inspect", shard, "--html", page).returncode == 0
     assert page.read_text().lstrip().lower().startswith("<!doctype html>")
     bad("inspect", tmp_path / "no.tar")
     with tarfile.open(tmp_path / "other.tar", "w"):
         pass
-    vlcorpus("inspect", tmp_path / "other.tar")
+    run_inline("inspect", tmp_path / "other.tar")
 
 
 def test_diff(corpus: Path, tmp_path: Path) -> None:
     """Two corpora side by side; a folder that is none is a sentence."""
-    assert vlcorpus("diff", corpus, corpus).returncode == 0
+    assert run_inline("diff", corpus, corpus).returncode == 0
     bad("diff", corpus, tmp_path)
 
 
 def test_status(corpus: Path, tmp_path: Path) -> None:
     """The state of a corpus for people and machines; a folder that is none is a sentence."""
-    assert "state: finished" in vlcorpus("status", corpus).stdout
-    assert json.loads(vlcorpus("status", corpus, "--json").stdout)["finished"]
+    assert "state: finished" in run_inline("status", corpus).stdout
+    assert json.loads(run_inline("status", corpus, "--json").stdout)["finished"]
     assert "holds no corpus" in bad("status", tmp_path)
 
 
 def test_schema() -> None:
     """The recipe's JSON Schema."""
-    assert "sources" in json.loads(vlcorpus("schema").stdout)["properties"]
+    assert "sources" in json.loads(run_inline("schema").stdout)["properties"]
 
 
 def test_synth_crawl(tmp_path: Path) -> None:
     """Makes a crawl; an output that cannot be written is a sentence."""
-    assert vlcorpus("synth", "crawl", "--out", tmp_path / "crawl", "--n", "3").returncode == 0
+    assert run_inline("synth", "crawl", "--out", tmp_path / "crawl", "--n", "3").returncode == 0
     assert (tmp_path / "crawl" / "truth.jsonl").exists()
     (tmp_path / "file").touch()
     bad("synth", "crawl", "--out", tmp_path / "file" / "x", "--n", "3")
@@ -243,7 +244,7 @@ def test_synth_crawl(tmp_path: Path) -> None:
 
 def test_synth_score(crawl: Path, corpus: Path, tmp_path: Path) -> None:
     """Precision and recall against the truth; another folder is a sentence."""
-    done = vlcorpus("synth", "score", corpus, crawl)
+    done = run_inline("synth", "score", corpus, crawl)
     assert done.returncode == 0, done.stderr
     bad("synth", "score", corpus, tmp_path)
     bad("synth", "score", tmp_path, crawl)

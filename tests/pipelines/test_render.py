@@ -65,7 +65,7 @@ def test_every_box_of_a_scene_lies_in_its_picture(tmp_path: Path) -> None:
 
 
 def test_scenes_are_the_same_bytes_on_any_number_of_workers(tmp_path: Path) -> None:
-    """One worker and two write equal manifests, and a second run does nothing."""
+    """The caller's process and two workers write equal manifests, and a second run does nothing."""
     build(scenes(8), tmp_path / "one")
     build(scenes(8), tmp_path / "two", workers=2)
     first, second = ((tmp_path / name / "manifest.json").read_bytes() for name in ("one", "two"))

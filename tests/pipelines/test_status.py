@@ -10,14 +10,14 @@ from rich.console import Console
 
 from pipelines import status
 from schemas.errors import InputError
-from tests.pipelines.crawls import build, demo, vlcorpus
+from tests.pipelines.crawls import build_inline, demo, run_inline
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A corpus of three shards."""
     folder = tmp_path_factory.mktemp("status")
-    build(demo(folder / "demo", 180, 60), "--out", folder / "corpus", "--max-quarantine", "1")
+    build_inline(demo(folder / "demo", 60, 20), "--out", folder / "corpus", "--max-quarantine", "1")
     return folder / "corpus"
 
 
@@ -30,14 +30,14 @@ def text(found: status.Status) -> str:
 def test_a_finished_corpus(corpus: Path) -> None:
     """Tasks done by phase, rows, and why rows are in quarantine."""
     found = status.read(str(corpus))
-    assert (found.running, found.finished, found.rows) == (False, True, 180)
+    assert (found.running, found.finished, found.rows) == (False, True, 60)
     assert found.tasks["measure"] == 3
     assert found.tasks["select"] == 1
     assert sum(found.quarantined.values()) > 0
     assert found.phase == "card"
     shown = text(found)
     assert "state: finished" in shown
-    assert "rows measured: 180" in shown
+    assert "rows measured: 60" in shown
     for error, count in found.quarantined.items():
         assert f"quarantined: {error}: {count}" in shown
 
@@ -49,7 +49,7 @@ def test_a_failed_run(corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(
         yaml.safe_dump({"sources": [{"id": "input", "path": str(tmp_path / "no")}]})
     )
-    assert vlcorpus("build", tmp_path / "r.yaml", "--out", own).returncode == 1
+    assert run_inline("build", tmp_path / "r.yaml", "--out", own).returncode == 1
     shown = text(status.read(str(own)))
     assert "last run failed" in shown
     assert str(tmp_path / "no") in shown

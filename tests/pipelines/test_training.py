@@ -1,8 +1,6 @@
 """Training from the command line: what goes wrong is one sentence and an exit code."""
 
 import json
-import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,28 +8,16 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipelines.cli import main
 from pipelines.writers.columns import Item
 from schemas.sample import Sample, Text, Turn
 from tests.model.corpora import corpus, item, items, preset_file, write
+from tests.pipelines.crawls import run_inline
 
-Run = Callable[..., tuple[int, str, str]]
 
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """The command `vlcorpus` with these words: exit code, what it wrote, what it complained of."""
-
-    def command(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["vlcorpus", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main()
-        code = left.value.code
-        out, err = capsys.readouterr()
-        return int(code or 0), out, err
-
-    return command
+def run(*words: object) -> tuple[int, str, str]:
+    """Returns exit code, output and complaints of the command `vlcorpus` with these words."""
+    done = run_inline(*map(str, words))
+    return done.returncode, done.stdout, done.stderr
 
 
 def _train(folder: Path, *more: object) -> tuple[object, ...]:
@@ -49,7 +35,7 @@ def _fails(found: tuple[int, str, str], *words: str) -> None:
     assert "Traceback" not in err
 
 
-def test_task_without_a_template(tmp_path: Path, run: Run) -> None:
+def test_task_without_a_template(tmp_path: Path) -> None:
     """Shards of an unknown task are refused by its name, even beside others that could be read."""
     for split in ("train", "eval"):
         made = item("caption", 0, split=split)
@@ -59,7 +45,7 @@ def test_task_without_a_template(tmp_path: Path, run: Run) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_image_out_of_range(tmp_path: Path, run: Run, workers: int) -> None:
+def test_image_out_of_range(tmp_path: Path, workers: int) -> None:
     """A record that points at a picture it has not is refused with shard and row."""
     path = write(tmp_path / "corpus", items("caption", 3))
     table = pq.read_table(path)
@@ -69,7 +55,7 @@ def test_image_out_of_range(tmp_path: Path, run: Run, workers: int) -> None:
     _fails(run(*_train(tmp_path, "--workers", workers)), "00000.parquet, row 0", "image 7")
 
 
-def test_too_long(tmp_path: Path, run: Run) -> None:
+def test_too_long(tmp_path: Path) -> None:
     """Samples longer than the context are left out, counted in metrics.json and told of."""
     made = []
     for at, words in enumerate(["short words", "long " * 300, "short too"]):
@@ -84,7 +70,7 @@ def test_too_long(tmp_path: Path, run: Run) -> None:
     assert "too_long" in out
 
 
-def test_checkpoint_of_another_preset(tmp_path: Path, run: Run) -> None:
+def test_checkpoint_of_another_preset(tmp_path: Path) -> None:
     """A run that finds another preset's checkpoint says so and leaves it."""
     corpus(tmp_path / "corpus", {"caption": 20})
     words = _train(tmp_path)
@@ -96,7 +82,7 @@ def test_checkpoint_of_another_preset(tmp_path: Path, run: Run) -> None:
     _fails(run(*words), "checkpoint of other settings", "model")
 
 
-def test_corrupt_checkpoint(tmp_path: Path, run: Run) -> None:
+def test_corrupt_checkpoint(tmp_path: Path) -> None:
     """A damaged checkpoint is named, and the run ends well from nothing where there is none before it."""
     corpus(tmp_path / "corpus", {"caption": 20})
     words = _train(tmp_path)
@@ -111,7 +97,7 @@ def test_corrupt_checkpoint(tmp_path: Path, run: Run) -> None:
     assert (folder / "config.json").is_file()
 
 
-def test_loss_is_no_number(tmp_path: Path, run: Run) -> None:
+def test_loss_is_no_number(tmp_path: Path) -> None:
     """A loss that is no number stops the run; the batch's keys are told and kept in a file."""
     corpus(tmp_path / "corpus", {"caption": 20})
     words = _train(tmp_path)
@@ -122,7 +108,7 @@ def test_loss_is_no_number(tmp_path: Path, run: Run) -> None:
     assert kept["keys"]
 
 
-def test_no_gpu(tmp_path: Path, run: Run) -> None:
+def test_no_gpu(tmp_path: Path) -> None:
     """A GPU that is asked for and is not there is a sentence, in every command that takes a device."""
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
@@ -149,7 +135,7 @@ def test_no_gpu(tmp_path: Path, run: Run) -> None:
         _fails(run(*words, "--device", "cuda"), "GPU")
 
 
-def test_unknown_names(tmp_path: Path, run: Run) -> None:
+def test_unknown_names(tmp_path: Path) -> None:
     """Presets, stages and folders that are not there are named."""
     corpus(tmp_path / "corpus", {"caption": 4})
     _fails(run("train", tmp_path / "corpus", "--preset", "huge", "--out", tmp_path), "huge", "tiny")

