@@ -19,19 +19,17 @@ from schemas.errors import InputError, RowError
 from synth import chromium
 from synth.documents import DocumentPage, PageFailure
 from synth.web import WebLimits, WebRenderer
+from tests import needs
 
-pytest.importorskip("playwright")
+needs.package("playwright")
 STYLE = "<style>body { margin: 20px; font: 20px sans-serif } p { margin: 10px 0 }</style>"
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[WebRenderer]:
     """One browser for all tests; skips where there is no Chromium."""
-    try:
-        renderer = WebRenderer(WebLimits(width=600, height=400, max_pages=6, max_bytes=2_000_000, seconds=30))
-    except InputError as error:
-        pytest.skip(str(error))
-    with renderer:
+    limits = WebLimits(width=600, height=400, max_pages=6, max_bytes=2_000_000, seconds=30)
+    with WebRenderer(limits, needs.chromium()) as renderer:
         yield renderer
 
 
@@ -313,10 +311,7 @@ def test_scripts_do_not_run(browser: WebRenderer) -> None:
 
 def test_fifty_megabytes_are_refused_at_once() -> None:
     """By the usual limits a file of 50 MB is no document; no browser is started for it."""
-    try:
-        renderer = WebRenderer()
-    except InputError as error:
-        pytest.skip(str(error))
+    renderer = WebRenderer(executable=needs.chromium())
     with renderer, pytest.raises(RowError) as caught:
         list(renderer.pages(b"<p>words</p>" * (50_000_000 // 12)))
     assert caught.value.kind == "too_large"
