@@ -46,7 +46,7 @@ check: install
 # VLCORPUS_TEST_DATA names a folder of real data; tests that need it skip without it (tests/README.md)
 # Python is started many hundred times: compiled modules are kept, whatever the environment asks for
 test: check
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto --dist loadgroup
 
 # trains the bundled model on a corpus of drawn scenes; figures in OUT/train/metrics.json
 train: RECIPE = recipes/scenes.yaml

@@ -1,6 +1,7 @@
 """How much arithmetic a step asks for, and how much the device can do."""
 
 import time
+from functools import cache
 from typing import Final
 
 import torch
@@ -65,7 +66,15 @@ def batch_flops(config: ModelConfig, stage: StageConfig, batch: Batch) -> float:
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype, seconds: float = 0.3) -> float:
-    """Floating-point operations a second that a dense matrix product reaches here, the best of several."""
+    """Returns the floating-point operations a second that a dense matrix product reaches here, the best of several.
+
+    Measured once a process, for as many threads as torch has.
+    """
+    return _measured_rate(device, dtype, seconds, torch.get_num_threads())
+
+
+@cache
+def _measured_rate(device: torch.device, dtype: torch.dtype, seconds: float, threads: int) -> float:
     size = 8192 if device.type == "cuda" else 1024
     a = torch.randn(size, size, device=device, dtype=dtype)
     best = 0.0

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,7 +57,7 @@ class TrainConfig:
         return self.out / "train"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Place:
     """The run as one rank sees it."""
 
@@ -70,9 +71,9 @@ class Place:
         """The corpus."""
         return Store(self.config.corpus, self.config.storage_options)
 
-    @property
+    @cached_property
     def model(self) -> ModelConfig:
-        """The preset's shape."""
+        """The preset's shape, read once: every step counts its arithmetic by it."""
         return preset(self.config.preset)
 
     @property

@@ -1,10 +1,18 @@
-"""Fixtures that every folder of tests shares."""
+"""Fixtures that every folder of tests shares, and how the tests are spread over the cores."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadGroupScheduling
+
+from tests import needs
+
+# every core has a test of its own already; and sums of floats are equal to the bit only on equally many threads
+os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 # numpy and torch read these when they are imported: tests run on all cores at once (pytest-xdist), and threads of small
 # matrix products that wait for each other cost more than they give
@@ -18,10 +26,40 @@ settings.register_profile(
 settings.load_profile("project")
 
 
+class ByFile(LoadGroupScheduling):
+    """Gives the tests of one file to one worker, since they share what the file made; those of a group likewise."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        group: str = super()._split_scope(nodeid)
+        return group.partition("::")[0]
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Returns the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, lest one core runs them while the others have nothing left to do."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says which rooms were not tested, and what to install."""
+    skipped: Sequence[pytest.TestReport | pytest.CollectReport] = terminalreporter.getreports("skipped")
+    for line in needs.untested((report.nodeid, report.longrepr[2]) for report in skipped):
+        terminalreporter.write_line(line, yellow=True)
+
+
 @pytest.fixture(scope="session")
 def test_data() -> Path:
     """The folder of real data that VLCORPUS_TEST_DATA names; skips where there is none."""
     folder = os.environ.get("VLCORPUS_TEST_DATA")
     if not folder or not Path(folder).is_dir():
-        pytest.skip("VLCORPUS_TEST_DATA names no folder of real data (see tests/README.md)")
+        needs.skip("real data")
     return Path(folder)

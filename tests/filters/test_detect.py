@@ -13,9 +13,10 @@ from filters.detect import Found, PlantedDetector, limited, tidied
 from filters.detect_colours import ColourDetector
 from schemas.errors import ModelError
 from schemas.ground import DetectorSettings
+from tests import needs
 
-torch = pytest.importorskip("torch", reason="detectors need torch")
-pytest.importorskip("transformers", reason="detectors need transformers")
+torch = needs.package("torch")
+needs.package("transformers")
 
 from filters.detect_load import Limited, ZeroShot, joined, load_detector  # noqa: E402
 from tests.filters.detectors import save  # noqa: E402

@@ -17,13 +17,14 @@ from model.attention import resample
 from model.config import ModelConfig
 from model.qwen_vl import QwenVL, build
 from schemas.errors import InputError, RecipeError
+from tests import needs
 from tests.model.corpora import TINY, tokenizer
 
 VISION, LANGUAGE = TINY.vision, TINY.language
 
 
 def _clip(layers: int = 2) -> Any:
-    open_clip = pytest.importorskip("open_clip", reason="the oracle is open_clip itself")
+    open_clip = needs.package("open_clip")
     torch.manual_seed(0)
     return open_clip.model.CLIP(
         embed_dim=8,

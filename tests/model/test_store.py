@@ -4,6 +4,7 @@ import pickle
 import sys
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from model import shards
@@ -17,7 +18,6 @@ from tests.model.test_loader import feed, same
 
 def test_remote_like_local(tmp_path: Path) -> None:
     """Shards behind a URL give the batches that they give on disk."""
-    fsspec = pytest.importorskip("fsspec")
     corpus(tmp_path, {"caption": 30, "text": 20})
     memory = fsspec.filesystem("memory")
     memory.put(str(tmp_path / "shards"), "/corpus/shards", recursive=True)

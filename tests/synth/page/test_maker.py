@@ -12,11 +12,11 @@ from PIL import Image
 
 from filters.text_area import text_mask
 from schemas.errors import InputError
-from synth.page import fonts
 from synth.page.draw import draw
 from synth.page.maker import Page, PageMaker, PageSettings
 from synth.page.ranges import DEFAULT
 from synth.seeds import generator
+from tests import needs
 from tests.synth.page.made_fonts import font
 
 LATIN = ("the quick brown fox jumps over the lazy dog and then sleeps in the sun until noon",)
@@ -35,20 +35,10 @@ def make(tmp_path: Path) -> Make:
     return maker
 
 
-@pytest.fixture(scope="module")
-def system() -> fonts.Fonts:
-    """The system's fonts; skips where there are none."""
-    try:
-        return fonts.find()
-    except InputError as error:
-        pytest.skip(str(error))
-
-
-def _maker(system: fonts.Fonts, language: str, direction: str = "auto") -> PageMaker:
-    try:
-        return PageMaker(PageSettings(1, language, direction=direction, characters=True), found=system)
-    except InputError as error:
-        pytest.skip(str(error))
+def _maker(language: str, direction: str = "auto") -> PageMaker:
+    """Returns a maker of pages with the system's fonts."""
+    found = needs.fonts(language)
+    return PageMaker(PageSettings(1, language, direction=direction, characters=True), found=found)
 
 
 def _dark_outside(page: Page, level: int) -> int:
@@ -173,25 +163,25 @@ def _is_red(page: Page) -> bool:
     return bool(((pixels[..., 0] - pixels[..., 1]) > 120).mean() > 0.05)
 
 
-def test_chinese_pages_are_set(system: fonts.Fonts) -> None:
+def test_chinese_pages_are_set() -> None:
     """Han text comes out as Han text, every character drawn by a font that has it."""
-    maker = _maker(system, "zh")
+    maker = _maker("zh")
     page = maker.page(0)
     assert sum("\u4e00" <= char <= "\u9fff" for char in page.text) > 20
     assert all(any(face.covers(char) for face in maker.faces) for char in page.text if char != "\n")
 
 
-def test_right_to_left_lines_begin_on_the_right(system: fonts.Fonts) -> None:
+def test_right_to_left_lines_begin_on_the_right() -> None:
     """The first word of an Arabic line stands to the right of its second."""
-    page = _maker(system, "ar").page(1)
+    page = _maker("ar").page(1)
     lines = [line for line in page.lines if len(line.words) > 1]
     assert lines
     assert all(line.words[0].quad[0][0] > line.words[1].quad[0][0] for line in lines)
 
 
-def test_vertical_lines_are_columns_from_the_right(system: fonts.Fonts) -> None:
+def test_vertical_lines_are_columns_from_the_right() -> None:
     """Set vertically, a line is higher than wide and the next one of its block stands to its left."""
-    page = _maker(system, "zh", "vertical").page(0)
+    page = _maker("zh", "vertical").page(0)
     long = [line for line in page.lines if len(line.text) > 3]
     assert long
     for line in long:

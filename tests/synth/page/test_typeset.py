@@ -11,6 +11,7 @@ from synth.page.draw import Block, Box
 from synth.page.layout import Cell
 from synth.seeds import generator
 from synth.text import Reader
+from tests import needs
 from tests.synth.page.made_fonts import font
 
 BLOCK = Block(0.0, (Box(Cell(20, 10, 300, 40, "left"), 1.0, (0, 0, 0)),))
@@ -40,11 +41,7 @@ def test_characters_follow_each_other(made: fonts.Face) -> None:
 @pytest.mark.skipif(fonts.shaping() != "raqm", reason="columns need raqm")
 def test_columns_keep_every_character_in_its_square() -> None:
     """Set vertically, each character, stops too, lies in a square of its own below the one before, in any font."""
-    try:
-        faces = fonts.find().for_text("清晨六点，船离开。", "zh")
-    except InputError as error:
-        pytest.skip(str(error))
-    for face in faces:
+    for face in needs.fonts("zh").for_text("清晨六点，船离开。", "zh"):
         line = _line(face, "清晨六点，第一班船离开。", "vertical")
         bounds = [place for word in line.words for _, place in word.characters]
         assert len(bounds) > 4
