@@ -139,19 +139,22 @@ def _block(graph: Graph, name: str, value: str, shape: tuple[int, int, int], pic
 
 
 def _patches(graph: Graph, config: dict[str, Any]) -> str:
-    """(N, patches, width): uint8 images, normalised, through the convolution that open_clip begins with."""
+    """(N, patches, width): uint8 images through the convolution that open_clip begins with.
+
+    Its kernel takes bytes: the normalisation of pixels goes into it, and into a bias.
+    """
     vision, preprocess = config["model_cfg"]["vision_cfg"], config["preprocess_cfg"]
     side, width = vision["patch_size"], vision["width"]
-    count = vision["image_size"] // side
+    count, size = vision["image_size"] // side, side * side * 3
     pixels = graph.shaped("pixels", -1, count, side, count, side, 3)
-    pixels = graph.shaped(graph.op("Transpose", pixels, perm=[0, 1, 3, 2, 4, 5]), -1, side * side, 3)
+    pixels = graph.shaped(graph.op("Transpose", pixels, perm=[0, 1, 3, 2, 4, 5]), -1, size)
     mean, deviation = (np.array(preprocess[name], np.float32) for name in ("mean", "std"))
-    pixels = graph.op("Cast", pixels, to=TensorProto.FLOAT)
-    pixels = graph.op("Mul", pixels, graph.constant(1 / (255 * deviation)))
-    pixels = graph.op("Sub", pixels, graph.constant(mean / deviation))
+    scale, shift = (np.tile(one, side * side)[:, None] for one in (1 / (255 * deviation), -mean / deviation))
     kernel = graph.op("Transpose", graph.weight("visual.conv1.weight"), perm=[2, 3, 1, 0])
-    size = side * side * 3
-    patches = graph.op("MatMul", graph.shaped(pixels, -1, size), graph.shaped(kernel, size, width))
+    kernel = graph.shaped(kernel, size, width)
+    bias = graph.op("MatMul", graph.constant(shift.T), kernel)
+    scaled = graph.op("Mul", kernel, graph.constant(scale))
+    patches = graph.op("Gemm", graph.op("Cast", pixels, to=TensorProto.FLOAT), scaled, bias)
     return graph.shaped(patches, -1, count * count, width)
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ from schemas.clip import EMBEDDED, ScorerSettings
 from schemas.errors import ModelError
 
 _FILES: Final = (CONFIG, WEIGHTS, MERGES, IMAGE, TEXT)
+
+_PART: Final = 16
+"""Rows computed at once: what lies between two layers stays in a core's cache (64 take 1.4 times as long)."""
 
 
 class EmbeddedTowers:
@@ -45,13 +48,18 @@ class EmbeddedTowers:
 
     def encode_images(self, pixels: Pixels) -> Landing:
         """See Towers; the batch has landed when this returns."""
-        vectors: Vectors = self._image.run(None, {"pixels": pixels})[0]
-        return lambda: vectors
+        return _landed(self._image, pixels)
 
     def encode_texts(self, tokens: Tokens) -> Landing:
         """See Towers; the batch has landed when this returns."""
-        vectors: Vectors = self._text.run(None, {"tokens": tokens})[0]
-        return lambda: vectors
+        return _landed(self._text, tokens)
+
+
+def _landed(session: onnxruntime.InferenceSession, rows: npt.NDArray[Any]) -> Landing:
+    name = session.get_inputs()[0].name
+    parts = (rows[at : at + _PART] for at in range(0, len(rows), _PART))
+    vectors: Vectors = np.concatenate([session.run(None, {name: part})[0] for part in parts])
+    return lambda: vectors
 
 
 def _digest() -> str:
