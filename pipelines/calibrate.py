@@ -132,7 +132,7 @@ def plot(found: Sequence[Curve], out: Path) -> None:
         matplotlib.use("Agg")
         from matplotlib import pyplot
     except ImportError as error:
-        raise InputError("a plot needs matplotlib: pip install 'vlcorpus[clip]'") from error
+        raise InputError("a plot needs matplotlib: run `make install`, or pip install matplotlib") from error
     sources = sorted({curve.source for curve in found})
     across = min(2, len(sources))
     down = -(-len(sources) // across)
