@@ -10,13 +10,13 @@ PIPLOG := > .venv/pip.log 2>&1 || { cat .venv/pip.log; exit 1; }
 
 .PHONY: install corpus test check train judge bench chaos system clean
 
-# what the demo needs, a CLIP scorer included; `install` adds every extra and the development tools
+# what the demo needs, its CLIP scorer included; `install` adds every extra and the development tools
 .venv/base: pyproject.toml constraints.txt
 	@command -v $(PYTHON) > /dev/null || { echo "needs Python 3.11: set PYTHON=/path/to/python3.11"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing into .venv"
 	@$(PIP) --upgrade pip $(PIPLOG)
-	@$(PIP) --editable '.[clip]' $(PIPLOG)
+	@$(PIP) --editable . $(PIPLOG)
 	@touch $@
 
 .venv/full: .venv/base
@@ -35,6 +35,7 @@ else
 	@$(BIN)/vlcorpus build $(RECIPE) --out $(OUT)
 endif
 	@$(BIN)/vlcorpus verify $(OUT)
+	@du -sm .venv | sed 's/\t.*/ MB in .venv/'
 	@echo "look at: $(OUT)/README.md, and $(BIN)/vlcorpus inspect \$$(ls $(OUT)/shards/train/caption/*/00000.tar | head -1) --html page.html"
 
 check: install

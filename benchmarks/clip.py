@@ -117,7 +117,7 @@ def plain(loaded: Loaded, transform: Any, data: Sequence[Pair], scorer: Scorer, 
     """What a user of open_clip writes."""
     model: Any = loaded.model
     device = next(model.parameters()).device
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(scorer.precision)
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(scorer.build["precision"])
     pairs = _Pairs(data, transform, loaded.tokenizer)
     loader = DataLoader(pairs, scorer.batch_size, num_workers=workers, pin_memory=device.type == "cuda")
     with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
@@ -151,11 +151,10 @@ def _best(runs: Sequence[Run]) -> Run:
 
 def measure(data: Sequence[Pair], settings: ScorerSettings, given: Any, folder: Path) -> Rates:
     """All three, `given.rounds` times in turn, after a batch of each to warm up; the best of each."""
-    loaded = load(settings)
-    # (c) has the same model, but as open_clip makes it: its own order of memory, no compilation
+    scorer = Scorer(settings, given.device)
+    # (c) has the same weights, but as open_clip runs them: by torch, its own order of memory, no compilation
     own = load(settings)
-    scorer = Scorer(settings, given.device, loaded)
-    model: Any = own.model.to(scorer.device)
+    model: Any = own.model.to("cpu" if scorer.build["device"] == "cpu" else "cuda")
     transform = open_clip.transform.image_transform_v2(
         open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg), is_train=False
     )

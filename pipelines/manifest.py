@@ -13,6 +13,7 @@ from pipelines.fingerprints import versions
 from pipelines.layout import Layout
 from pipelines.measure import filters_of
 from pipelines.picture_text import LIBRARIES
+from pipelines.score_marks import scorer_libraries
 from pipelines.verdicts import Verdicts
 from schemas.manifest import (
     OTHERS,
@@ -133,9 +134,8 @@ def _readers(recipe: Recipe) -> tuple[str, ...]:
 
 def _versions(recipe: Recipe) -> dict[str, str]:
     """The libraries that can change the data, and the language model by its digest."""
-    libraries = versions(
-        ["pyarrow", *(library for one in filters_of(recipe) for library in one.LIBRARIES), *_readers(recipe)]
-    )
+    measured = [library for one in filters_of(recipe) for library in one.LIBRARIES]
+    libraries = versions(["pyarrow", *measured, *_readers(recipe), *scorer_libraries(recipe)])
     return {**libraries, "language model": model_digest(recipe.signals.language)}
 
 

@@ -4,7 +4,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from filters.clip.source import files_of, source_of
+from filters.clip.source import files_of, libraries_of, source_of
 from filters.text_area import TextArea
 from pipelines.files import Store
 from pipelines.fingerprints import fingerprint, versions
@@ -12,14 +12,19 @@ from pipelines.picture_text import reader_marks
 from schemas.clip import ScorerSettings
 from schemas.recipe import Recipe, Source
 
-LIBRARIES = ("numpy", "open_clip_torch", "pillow", "torch")
-
 
 def check_scorers(recipe: Recipe) -> None:
     """ModelError where a scorer that will be asked is not there, told before anything is measured."""
     if recipe.clip is not None and any(source.clip_score is None for source in recipe.sources):
         for settings in recipe.clip.scorers.values():
             source_of(settings)
+
+
+def scorer_libraries(recipe: Recipe) -> list[str]:
+    """Returns the distributions that compute the scores of the recipe's scorers, none where scores are given."""
+    if recipe.clip is None or all(source.clip_score is not None for source in recipe.sources):
+        return []
+    return [library for settings in recipe.clip.scorers.values() for library in libraries_of(settings)]
 
 
 def score_fingerprint(recipe: Recipe, source: Source, signals: str) -> str:
@@ -38,7 +43,7 @@ def validity(recipe: Recipe, source: Source, signals: str) -> str:
     if recipe.clip is None:
         return fingerprint("scored", None, signals)
     scorers = {code: _scorer(settings) for code, settings in recipe.clip.scorers.items()}
-    return fingerprint("scored", scorers, recipe.clip.embeddings, _versions(), *_masked(recipe), signals)
+    return fingerprint("scored", scorers, recipe.clip.embeddings, *_masked(recipe), signals)
 
 
 def _masked(recipe: Recipe) -> list[Any]:
@@ -56,7 +61,8 @@ def _scorer(settings: ScorerSettings) -> list[Any]:
         mode="json", exclude={"threads"} | ({"model", "pretrained"} if files else set())
     )
     named = settings.model if settings.pretrained and files else ""
-    return [own, named, [f"{Path(file).name} {_identity(str(file), *_stamp(file))}" for file in files]]
+    held = [f"{Path(file).name} {_identity(str(file), *_stamp(file))}" for file in files]
+    return [own, named, held, _versions(libraries_of(settings))]
 
 
 def _stamp(file: Path) -> tuple[int, int]:
@@ -71,5 +77,6 @@ def _identity(path: str, size: int, changed: int) -> str:
 
 
 @functools.cache
-def _versions() -> dict[str, str]:
-    return versions(LIBRARIES)
+def _versions(libraries: tuple[str, ...]) -> dict[str, str]:
+    """Once a process: every shard asks."""
+    return versions(libraries)

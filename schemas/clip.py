@@ -52,6 +52,8 @@ class ScorerSettings(Settings):
             )
         if not named and weights not in (None, EMBEDDED):
             raise ValueError(f"model {self.model!r} brings its own weights: leave pretrained out")
+        if EMBEDDED in (self.model, weights) and (self.precision not in ("auto", "fp32") or self.compile):
+            raise ValueError("the embedded scorer runs in fp32 on a CPU: leave precision and compile out")
         return self
 
 

@@ -3,15 +3,12 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    import torch
-
-Vectors = npt.NDArray[np.float32]
+from filters.clip.towers import Landing, NoMemory, Vectors
 
 
 @dataclass
@@ -19,11 +16,11 @@ class Flight:
     """What became of one batch so far: parts that still are on the device, in order, after those fetched."""
 
     done: list[Vectors] = field(default_factory=list)
-    waiting: "list[tuple[torch.Tensor, int]]" = field(default_factory=list)
+    waiting: list[tuple[Landing, int]] = field(default_factory=list)
 
     def land(self) -> Vectors:
         """All vectors, in the memory of the process; waits for the device."""
-        self.done += [vectors[:rows].float().cpu().numpy() for vectors, rows in self.waiting]
+        self.done += [landing()[:rows] for landing, rows in self.waiting]
         self.waiting.clear()
         return np.concatenate(self.done)
 
@@ -34,8 +31,8 @@ class Runway:
     def __init__(
         self,
         size: Callable[[], int],
-        launch: "Callable[[npt.NDArray[Any]], torch.Tensor]",
-        halve: Callable[[Exception], None],
+        launch: Callable[[npt.NDArray[Any]], Landing],
+        halve: Callable[[NoMemory], None],
     ) -> None:
         self._size = size
         self._launch = launch
@@ -52,8 +49,6 @@ class Runway:
             yield self._flights.popleft().land()
 
     def _begin(self, batch: npt.NDArray[Any]) -> None:
-        import torch
-
         flight = Flight()
         self._flights.append(flight)
         at = 0
@@ -61,7 +56,7 @@ class Runway:
             part = batch[at : at + self._size()]
             try:
                 flight.waiting.append((self._launch(part), len(part)))
-            except torch.OutOfMemoryError as error:
+            except NoMemory as error:
                 failed = error
             else:
                 at += len(part)
@@ -69,5 +64,4 @@ class Runway:
             for other in self._flights:
                 if other.waiting:
                     other.done = [other.land()]
-            # outside of the handler and without its frames, which hold tensors of the device
-            self._halve(failed.with_traceback(None))
+            self._halve(failed)

@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.request import getproxies
 
 from filters.clip.preprocess import Preprocess
-from filters.clip.source import HOST, LOCAL, MERGES, Source, libraries, line, source_of
+from filters.clip.resample import resampled
+from filters.clip.source import (
+    CONFIG,
+    DRAFTED,
+    HOST,
+    LOCAL,
+    MERGES,
+    Source,
+    line,
+    open_clip_module,
+    source_of,
+)
 from schemas.clip import ScorerSettings
 from schemas.errors import ModelError
 
@@ -47,7 +58,7 @@ def load(settings: ScorerSettings) -> Loaded:
     Raises ModelError: an unknown architecture or tag (with near ones), weights that are missing,
     truncated or of another architecture, a hub that does not answer.
     """
-    open_clip = libraries()
+    open_clip = open_clip_module()
     source = source_of(settings)
     with _quiet(), _offline_unless_reachable(source.host):
         model = _model(open_clip, source)
@@ -56,9 +67,9 @@ def load(settings: ScorerSettings) -> Loaded:
     visual: Any = model.visual
     config: dict[str, Any] = dict(visual.preprocess_cfg)
     digest = _digest(model, tokenizer, config)
-    # drafted JPEGs give other scores: they have another id
-    drafted = "+draft" if settings.draft else ""
-    return Loaded(model, tokenizer, Preprocess.of(config, settings.draft), f"{source.name}@{digest}{drafted}")
+    drafted = DRAFTED if settings.draft else ""
+    preprocess = Preprocess.of(config, settings.draft, resampled)
+    return Loaded(model, tokenizer, preprocess, f"{source.name}@{digest}{drafted}")
 
 
 def _model(open_clip: Any, source: Source) -> "torch.nn.Module":
@@ -124,7 +135,7 @@ def _tokenizer(open_clip: Any, source: Source) -> Any:
     merges = Path(source.model.removeprefix(LOCAL)) / MERGES
     try:
         if source.model.startswith(LOCAL) and merges.is_file():
-            config = json.loads((merges.parent / "open_clip_config.json").read_text(encoding="utf-8"))
+            config = json.loads((merges.parent / CONFIG).read_text(encoding="utf-8"))
             length = config["model_cfg"]["text_cfg"]["context_length"]
             return open_clip.tokenizer.SimpleTokenizer(bpe_path=str(merges), context_length=length)
         return open_clip.get_tokenizer(source.model)

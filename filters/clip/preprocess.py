@@ -1,26 +1,28 @@
 """A picture as the pixels that a CLIP reads, by the arithmetic of open_clip's own transform.
 
-open_clip resizes the whole picture, cuts out the middle, and turns it into floats, all on the CPU. Here
-colour pictures are resized by torch (filters/clip/resample.py), of others Pillow makes only what the cut
-keeps, and bytes stay bytes until they are on the device. Pixels differ from open_clip's by a step or
-two. With `draft` a JPEG that is far too large is decoded at a half, a quarter or an eighth, which moves
+open_clip resizes the whole image, cuts out the middle, and turns it into floats, all on the CPU. Here
+Pillow makes only what the cut keeps, and bytes stay bytes until they are on the device. Where torch is at
+hand it may resize colour images instead (filters/clip/resample.py); pixels then differ from open_clip's by a
+step or two. With `draft` a JPEG that is far too large is decoded at a half, a quarter or an eighth, which moves
 cosines; docs/clip.md has the measurements.
 """
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import numpy as np
 from PIL import Image, JpegImagePlugin
 
-from filters.clip.resample import Pixels, is_fast, resampled
+from filters.clip.resample import Pixels, is_fast
 from filters.header import sniff
 from filters.limits import check_header, check_size
 from filters.pixels import DECODERS
 from schemas.errors import RowError
 
 Frame = tuple[tuple[int, int], tuple[float, float]]
+Resample = Callable[[Image.Image, tuple[int, int], str], Pixels]
 
 _DRAFT: Final = 2
 """With `draft` a JPEG is decoded smaller where so many times the side needed remains."""
@@ -34,7 +36,10 @@ _SMOOTH: Final = ("RGB", "L", "RGBA", "CMYK")
 
 @dataclass(frozen=True, slots=True)
 class Preprocess:
-    """open_clip's inference transform up to the pixels; `mean` and `std` are applied on the device."""
+    """open_clip's inference transform up to the pixels; `mean` and `std` are applied on the device.
+
+    `resample` makes an RGB or grey image of another size, (width, height), faster than Pillow does.
+    """
 
     height: int
     width: int
@@ -44,9 +49,12 @@ class Preprocess:
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     draft: bool = False
+    resample: Resample | None = None
 
     @classmethod
-    def of(cls, config: dict[str, Any], draft: bool = False) -> "Preprocess":
+    def of(
+        cls, config: dict[str, Any], draft: bool = False, resample: Resample | None = None
+    ) -> "Preprocess":
         """From the `preprocess_cfg` that open_clip attaches to a model."""
         size = config["size"]
         height, width = (size, size) if isinstance(size, int) else (size[0], size[-1])
@@ -59,6 +67,7 @@ class Preprocess:
             mean=_three(config["mean"]),
             std=_three(config["std"]),
             draft=draft,
+            resample=resample,
         )
 
     def __call__(self, image: Image.Image | bytes, max_pixels: int = 100_000_000) -> Pixels:
@@ -109,8 +118,9 @@ class Preprocess:
         top, bottom = _cut(size[1], self.height)
         # what of the resized picture lies within the cut, and a margin where there is more
         x1, x2, y1, y2 = max(0, left), min(size[0], right), max(0, top), min(size[1], bottom)
-        if source == image.size and is_fast(image, size, (self.width, self.height)):
-            whole = resampled(image, size, self.interpolation)[y1:y2, x1:x2]
+        whole_kept = source == image.size and is_fast(image, size, (self.width, self.height))
+        if self.resample is not None and whole_kept:
+            whole = self.resample(image, size, self.interpolation)[y1:y2, x1:x2]
             if whole.shape[:2] == (self.height, self.width):
                 return np.ascontiguousarray(whole)
             part = Image.fromarray(whole)

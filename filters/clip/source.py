@@ -1,6 +1,7 @@
 """What a scorer's settings name: an architecture with its weights, and where they would come from."""
 
 import difflib
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,12 +15,21 @@ FOLDER: Final = Path(__file__).parent.parent / "embedded"
 MERGES: Final = "merges.txt.gz"
 """A folder's own byte-pair merges, where its text tower was not trained with OpenAI's."""
 
+CONFIG: Final = "open_clip_config.json"
+WEIGHTS: Final = "open_clip_model.safetensors"
+IMAGE: Final = "image.onnx"
+TEXT: Final = "text.onnx"
+"""The towers of the embedded scorer as graphs over its checkpoint, written by tools/clip_onnx.py."""
+
 HUB: Final = "hf-hub:"
 HOST: Final = "huggingface.co"
 LOCAL: Final = "local-dir:"
 _WEIGHTS: Final = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".npz")
-_READ: Final = (*_WEIGHTS, ".json", ".txt", ".gz", ".model")
+_READ: Final = (*_WEIGHTS, ".json", ".onnx", ".txt", ".gz", ".model")
 """Files of a folder that decide what its model gives."""
+
+DRAFTED: Final = "+draft"
+"""Drafted JPEGs give other scores: ids of their scorers end so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,22 +43,34 @@ class Source:
     quick_gelu: bool = False
 
 
-def libraries() -> Any:
-    """The module open_clip; ModelError says what to install where it does not import."""
+def is_embedded(settings: ScorerSettings) -> bool:
+    """Returns whether the settings name the scorer of this package."""
+    return EMBEDDED in (settings.model, settings.pretrained)
+
+
+def libraries_of(settings: ScorerSettings) -> tuple[str, ...]:
+    """Returns the distributions whose version can move the scores."""
+    if is_embedded(settings):
+        return ("ftfy", "numpy", "onnxruntime", "pillow", "regex", "tokenizers")
+    return ("numpy", "open_clip_torch", "pillow", "torch")
+
+
+def open_clip_module() -> Any:
+    """Returns the module open_clip; ModelError says what to install where it does not import."""
     try:
         import open_clip
     except (ImportError, RuntimeError, OSError) as error:
         # a CPU torch beside a CUDA torchvision fails with a RuntimeError
         raise ModelError(
-            "CLIP scores need matching torch and torchvision, open_clip_torch and safetensors "
-            f"(pip install torch torchvision open_clip_torch safetensors): {line(error)}"
+            "CLIP scores by other models than `embedded` need open_clip with matching torch and torchvision: "
+            f"run `make install`, or pip install '.[clip]' in a checkout ({line(error)})"
         ) from error
     return open_clip
 
 
 def files_of(settings: ScorerSettings) -> list[Path]:
     """The local files that decide what the scorer gives, sorted; none for names of open_clip or a hub."""
-    if EMBEDDED in (settings.model, settings.pretrained):
+    if is_embedded(settings):
         folder = FOLDER
     elif settings.model.startswith(LOCAL):
         folder = Path(settings.model.removeprefix(LOCAL))
@@ -63,23 +85,23 @@ def source_of(settings: ScorerSettings) -> Source:
 
     Raises ModelError: an unknown architecture or tag (with near ones), weights or a folder that are missing.
     """
-    if EMBEDDED in (settings.model, settings.pretrained):
+    if is_embedded(settings):
         return Source(f"{LOCAL}{FOLDER}", None, EMBEDDED)
+    if importlib.util.find_spec("open_clip") is None:
+        open_clip_module()
     if settings.model.startswith(HUB):
         return Source(settings.model, None, settings.model, HOST)
     if settings.model.startswith(LOCAL):
         folder = Path(settings.model.removeprefix(LOCAL))
-        if not (folder / "open_clip_config.json").is_file():
-            raise ModelError(
-                f"{folder} holds no open_clip_config.json: it is no folder of an open_clip model"
-            )
+        if not (folder / CONFIG).is_file():
+            raise ModelError(f"{folder} holds no {CONFIG}: it is no folder of an open_clip model")
         return Source(settings.model, None, "local")
     return _named(settings.model, settings.pretrained or "")
 
 
 def _named(model: str, pretrained: str) -> Source:
     """An architecture of open_clip with a tag or a checkpoint."""
-    open_clip = libraries()
+    open_clip = open_clip_module()
     known = open_clip.list_models()
     if model not in known:
         raise ModelError(f"open_clip knows no model {model!r}; {_near(model, known)}")

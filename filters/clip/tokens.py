@@ -1,4 +1,4 @@
-"""Captions as a text tower's tokens, and which of them did not fit."""
+"""Captions as tokens of a tokenizer of open_clip, and which of them did not fit."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-Tokens = npt.NDArray[np.int64]
+from filters.clip.towers import Tokens
 
 _SLACK: Final = 8
 

@@ -1,5 +1,6 @@
-"""Small CLIPs with random weights, and pictures for them."""
+"""Small CLIPs with random weights, open_clip's own tokenizer of the embedded scorer, and images."""
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ import open_clip
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+
+from filters.clip.source import FOLDER, MERGES
 
 TINY: dict[str, Any] = {
     "embed_dim": 32,
@@ -26,6 +29,12 @@ def write_model(folder: Path, config: dict[str, Any] | None = None, seed: int = 
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
     save_file(state, folder / "open_clip_model.safetensors")
     return folder
+
+
+@functools.cache
+def embedded_tokenizer() -> open_clip.tokenizer.SimpleTokenizer:
+    """The embedded scorer's tokenizer as open_clip has it."""
+    return open_clip.tokenizer.SimpleTokenizer(bpe_path=str(FOLDER / MERGES), context_length=56)
 
 
 def pairs(test_data: Path, number: int) -> tuple[list[Image.Image], list[str], list[bytes]]:

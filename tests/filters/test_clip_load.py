@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from filters.clip.load import load
-from filters.clip.source import libraries
+from filters.clip.source import open_clip_module
 from schemas.clip import ScorerSettings
 from schemas.errors import ModelError
 from tests.filters.clips import write_model
@@ -61,7 +61,9 @@ def test_truncated_weights_are_said_to_be(tiny: Path, tmp_path: Path, suffix: st
     whole = tiny / "open_clip_model.safetensors"
     if suffix == "pt":
         whole = tmp_path / "whole.pt"
-        torch.save(libraries().create_model("RN50", load_weights=False).visual.attnpool.state_dict(), whole)
+        torch.save(
+            open_clip_module().create_model("RN50", load_weights=False).visual.attnpool.state_dict(), whole
+        )
     cut = tmp_path / f"cut.{suffix}"
     cut.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * part)])
     assert "cannot be read" in refused(model="ViT-S-32", pretrained=str(cut))
@@ -121,9 +123,10 @@ def test_without_a_network_it_fails_at_once(
 
 
 def test_a_missing_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without open_clip the sentence is the command that brings it."""
+    """Without open_clip the sentence is the command that brings it, for every way to name a model."""
     monkeypatch.setitem(sys.modules, "open_clip", None)
-    assert "pip install torch torchvision open_clip_torch safetensors" in refused()
+    for model in ({"model": "ViT-B-32", "pretrained": "openai"}, {"model": "hf-hub:a/b"}):
+        assert "run `make install`" in refused(**model)
 
 
 @pytest.mark.parametrize(

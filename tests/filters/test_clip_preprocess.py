@@ -10,6 +10,8 @@ from open_clip import transform
 from PIL import Image
 
 from filters.clip import Preprocess
+from filters.clip.preprocess import Resample
+from filters.clip.resample import resampled
 from schemas.errors import RowError
 
 
@@ -38,6 +40,7 @@ def reference(image: Image.Image, ours: Preprocess) -> np.ndarray:
 
 
 SIDES = st.integers(1, 400)
+RESAMPLES = (None, resampled)
 
 
 @settings(deadline=None, max_examples=60)
@@ -47,28 +50,41 @@ SIDES = st.integers(1, 400)
     st.sampled_from(["RGB", "L", "RGBA", "CMYK", "P", "LA", "1"]),
     st.sampled_from(["shortest", "longest", "squash"]),
     st.sampled_from([(32, 32), (48, 32), (32, 56)]),
+    st.sampled_from(RESAMPLES),
 )
 def test_pixels_are_open_clips_to_two_steps(
-    width: int, height: int, mode: str, resize_mode: str, size: tuple[int, int]
+    width: int, height: int, mode: str, resize_mode: str, size: tuple[int, int], resample: Resample | None
 ) -> None:
-    """For any size, mode and way of resizing every pixel is within two steps of open_clip's."""
+    """For any size, mode and way of resizing, by Pillow or by torch, every pixel is within two steps of open_clip's."""
     if max(width, height) > 40 * min(width, height):
         return
     image = picture(width, height, mode)
-    ours = Preprocess(size[0], size[1], resize_mode)
+    ours = Preprocess(size[0], size[1], resize_mode, resample=resample)
     pixels = ours(image)
     assert pixels.dtype == np.uint8
     assert pixels.shape == (*size, 3)
     assert np.abs(pixels.astype(np.int64) - reference(image, ours)).max() <= 2
 
 
+@settings(deadline=None, max_examples=40)
+@given(SIDES, SIDES, st.sampled_from(["RGB", "L", "RGBA", "CMYK", "P"]))
+def test_squashed_pixels_are_exactly_open_clips(width: int, height: int, mode: str) -> None:
+    """The way of the embedded scorer: the whole image made square by Pillow has open_clip's very pixels."""
+    image = picture(width, height, mode)
+    ours = Preprocess(96, 96, "squash")
+    assert np.array_equal(ours(image), reference(image, ours))
+
+
+@pytest.mark.parametrize("resample", RESAMPLES)
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 @pytest.mark.parametrize("size", [(2400, 1900), (1, 3000), (3000, 7), (64, 64)])
-def test_pixels_of_odd_pictures_are_open_clips(mode: str, interpolation: str, size: tuple[int, int]) -> None:
+def test_pixels_of_odd_pictures_are_open_clips(
+    mode: str, interpolation: str, size: tuple[int, int], resample: Resample | None
+) -> None:
     """So they are for pictures that Pillow keeps in several blocks, for strips, and where nothing is resized."""
     image = picture(*size, mode)
-    ours = Preprocess(64, 64, interpolation=interpolation)
+    ours = Preprocess(64, 64, interpolation=interpolation, resample=resample)
     pixels = ours(image)
     assert pixels.shape == (64, 64, 3)
     if max(size) < 40 * min(size):
@@ -82,7 +98,7 @@ def test_bytes_give_the_pixels_of_the_picture(interpolation: str) -> None:
     """Compressed bytes and the picture that they hold give equal pixels where nothing is decoded smaller."""
     out = io.BytesIO()
     picture(300, 200).save(out, "PNG")
-    ours = Preprocess(64, 64, interpolation=interpolation)
+    ours = Preprocess(64, 64, interpolation=interpolation, resample=resampled)
     assert np.array_equal(ours(out.getvalue()), ours(Image.open(io.BytesIO(out.getvalue()))))
 
 

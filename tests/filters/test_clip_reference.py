@@ -12,6 +12,8 @@ from PIL import Image
 
 from filters.clip import Preprocess, Scorer
 from filters.clip.load import Loaded
+from filters.clip.resample import resampled
+from filters.clip.torch_towers import TorchTowers
 from schemas.clip import ScorerSettings
 from tests.filters.clips import pairs, write_model
 
@@ -26,6 +28,12 @@ def reference(
         texts = model.encode_text(tokenizer(captions), normalize=True)
     cosines: np.ndarray = (torch.cat(pictures) * texts).sum(1).numpy()
     return cosines
+
+
+def towers(given: ScorerSettings, model: Any, tokenizer: Any) -> TorchTowers:
+    """Towers of a model that lies in memory, with the preprocessing of one that is loaded."""
+    preprocess = Preprocess.of(model.visual.preprocess_cfg, resample=resampled)
+    return TorchTowers(given, "cpu", Loaded(model, tokenizer, preprocess, "random"))
 
 
 def ours(scorer: Scorer, data: list[bytes], captions: list[str]) -> np.ndarray:
@@ -52,9 +60,9 @@ def test_cosines_are_open_clips(name: str, number: int, test_data: Path) -> None
     tokenizer = open_clip.get_tokenizer(name)
     images, captions, data = pairs(test_data, number)
     wanted = reference(model, images, captions, tokenizer, transform)
-    loaded = Loaded(model, tokenizer, Preprocess.of(model.visual.preprocess_cfg), "random")
     # weights of this size are not written to disk for a test: test_clip_load reads files
-    scorer = Scorer(ScorerSettings(model=name, pretrained="random", batch_size=4), "cpu", loaded)
+    given = ScorerSettings(model=name, pretrained="random", batch_size=4)
+    scorer = Scorer(given, towers=towers(given, model, tokenizer))
     told(name, ours(scorer, data, captions) - wanted)
 
 
@@ -139,8 +147,8 @@ def test_cosines_of_the_full_multilingual_model_are_open_clips(test_data: Path, 
         name, load_weights=False, pretrained_text=False
     )
     tokenizer = open_clip.get_tokenizer(name)
-    loaded = Loaded(model, tokenizer, Preprocess.of(model.visual.preprocess_cfg), "random")
-    scorer = Scorer(ScorerSettings(model=name, batch_size=4), "cpu", loaded)
+    given = ScorerSettings(model=name, batch_size=4)
+    scorer = Scorer(given, towers=towers(given, model, tokenizer))
     wanted = reference(model, images, captions, tokenizer, transform)
     told("xlm-roberta-base-ViT-B-32", ours(scorer, data, captions) - wanted)
 

@@ -1,0 +1,81 @@
+"""The scorer that comes with the package, run by onnxruntime on a CPU."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from filters.clip.byte_pairs import BytePairs
+from filters.clip.preprocess import Preprocess
+from filters.clip.resample import Pixels
+from filters.clip.source import CONFIG, DRAFTED, FOLDER, IMAGE, MERGES, TEXT, WEIGHTS
+from filters.clip.towers import Landing, Tokens, Vectors
+from schemas.clip import EMBEDDED, ScorerSettings
+from schemas.errors import ModelError
+
+_FILES: Final = (CONFIG, WEIGHTS, MERGES, IMAGE, TEXT)
+
+_PART: Final = 16
+"""Rows computed at once: what lies between two layers stays in a core's cache (64 take 1.4 times as long)."""
+
+
+class EmbeddedTowers:
+    """The towers of filters/embedded in fp32. Raises ModelError for a device other than a CPU."""
+
+    def __init__(self, settings: ScorerSettings, device: str) -> None:
+        if device not in ("auto", "cpu"):
+            raise ModelError(f"the embedded scorer runs on a CPU: ask for cpu or auto, not {device!r}")
+        config = json.loads((FOLDER / CONFIG).read_text(encoding="utf-8"))
+        self.id = f"{EMBEDDED}@{_digest()}{DRAFTED if settings.draft else ''}"
+        self.preprocess = Preprocess.of(config["preprocess_cfg"], settings.draft)
+        self._tokenizer = BytePairs(FOLDER / MERGES, config["model_cfg"]["text_cfg"]["context_length"])
+        self._image = _session(FOLDER / IMAGE, settings.threads)
+        self._text = _session(FOLDER / TEXT, settings.threads)
+
+    @property
+    def build(self) -> dict[str, str]:
+        """See Towers."""
+        return {"device": "cpu", "precision": "fp32", "onnxruntime": onnxruntime.__version__}
+
+    def tokenize(self, captions: Sequence[str]) -> tuple[Tokens, npt.NDArray[np.bool_]]:
+        """See Towers."""
+        return self._tokenizer(captions)
+
+    def encode_images(self, pixels: Pixels) -> Landing:
+        """See Towers; the batch has landed when this returns."""
+        return _landed(self._image, pixels)
+
+    def encode_texts(self, tokens: Tokens) -> Landing:
+        """See Towers; the batch has landed when this returns."""
+        return _landed(self._text, tokens)
+
+
+def _landed(session: onnxruntime.InferenceSession, rows: npt.NDArray[Any]) -> Landing:
+    name = session.get_inputs()[0].name
+    parts = (rows[at : at + _PART] for at in range(0, len(rows), _PART))
+    vectors: Vectors = np.concatenate([session.run(None, {name: part})[0] for part in parts])
+    return lambda: vectors
+
+
+def _digest() -> str:
+    """Returns 16 hex digits over all files that decide what the towers give."""
+    state = hashlib.blake2b(digest_size=8)
+    for name in _FILES:
+        data = (FOLDER / name).read_bytes()
+        state.update(f"{name} {len(data)}\n".encode())
+        state.update(data)
+    return state.hexdigest()
+
+
+def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # threads that wait for work take no CPU time from decoding, nor from other workers
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

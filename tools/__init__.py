@@ -1,0 +1,1 @@
+"""Makers of what comes with the package; not part of the wheel."""
