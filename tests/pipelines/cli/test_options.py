@@ -2,8 +2,9 @@
 
 from typing import get_args
 
+import pytest
+
 from model.config import PRESETS
-from model.stages import FIRST
 from pipelines.cli import options, synth
 from schemas.recipe import RenderSettings, Source
 
@@ -19,7 +20,14 @@ def test_offered_names_are_admitted() -> None:
     assert set(synth.DIRECTIONS) == choices(RenderSettings, "direction")
     assert set(synth.LEVELS) == choices(RenderSettings, "level")
     assert options.PRESETS == PRESETS
-    assert options.STAGES == ("all", *FIRST, "1", "2", "3")
+
+
+def test_offered_stages_are_trained() -> None:
+    """The stages are those of the trainer."""
+    pytest.importorskip("torch", reason="the trainer needs torch")
+    from model.stages import ORDER
+
+    assert list(options.STAGES) == ["all", *ORDER]
 
 
 def test_among() -> None:
