@@ -29,11 +29,17 @@ app.add_typer(synth.app, name="synth")
 
 
 def _print_version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version
+    if not wanted:
+        return
+    from importlib.metadata import PackageNotFoundError, version
 
+    try:
         print(f"vlcorpus {version('vlcorpus')}")
-        raise typer.Exit
+    except PackageNotFoundError as error:
+        raise VlcorpusError(
+            "vlcorpus runs from its folder and is not installed: run `make install`"
+        ) from error
+    raise typer.Exit
 
 
 @app.callback()

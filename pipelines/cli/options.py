@@ -25,6 +25,7 @@ KINDS = ("auto", "webdataset", "parquet", "folder", "text")
 PRESETS = ("tiny", "small", "base", "qwen-vl-7b")
 DEVICES = ("auto", "cpu", "cuda")
 STAGES = ("all", "primer", "language", "sight", "1", "2", "3")
+"""What TAB offers where a value is free or checked later: their own modules are slow to load."""
 
 Inputs = Annotated[list[str], typer.Argument(help="a recipe (.yaml), or tars, folders, Parquet files, globs")]
 RecipePath = Annotated[str, typer.Argument(help="a recipe (.yaml)")]

@@ -1,5 +1,6 @@
 """Which columns of a source hold the image, the caption and the URL: a guess, with its reason."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -17,15 +18,12 @@ HINTS: Final = ("caption", "alt", "description", "text", "title", "prompt")
 
 KNOWN_EXTRAS: Final = tuple(dict.fromkeys(name for ready in READY.values() for name in ready["extra"]))
 
-_SIGNATURES: Final = {
-    b"\xff\xd8\xff": "JPEG",
-    b"\x89PNG": "PNG",
-    b"RIFF": "WebP",
-    b"GIF8": "GIF",
-    b"BM": "BMP",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-}
+_SIGNATURE: Final = re.compile(
+    rb"(?P<JPEG>\xff\xd8\xff)|(?P<PNG>\x89PNG\r\n\x1a\n)|(?P<WebP>RIFF.{4}WEBP)|(?P<GIF>GIF8[79]a)"
+    rb"|(?P<BMP>BM.{4}\0{4})|(?P<TIFF>II\*\0|MM\0\*)",
+    re.DOTALL,
+)
+_LONGEST: Final = 16  # bytes of a signature
 _SHORTEST: Final = 8
 """Characters on average, below which a column of an unknown name is no caption."""
 
@@ -78,11 +76,10 @@ def image_format(value: object) -> str | None:
         value = value.get("bytes")
     if isinstance(value, list) and len(value) == 1:
         return image_format(value[0])
-    if isinstance(value, list) and all(isinstance(one, int) for one in value[:8]):
-        value = bytes(one & 255 for one in value[:8])
-    if not isinstance(value, bytes):
-        return None
-    return next((name for start, name in _SIGNATURES.items() if value.startswith(start)), None)
+    if isinstance(value, list) and all(isinstance(one, int) for one in value[:_LONGEST]):
+        value = bytes(one & 255 for one in value[:_LONGEST])
+    found = _SIGNATURE.match(value) if isinstance(value, bytes) else None
+    return found.lastgroup if found else None
 
 
 def text_of(value: object) -> str | None:

@@ -5,6 +5,7 @@ import reprlib
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+import pyarrow as pa
 import yaml
 
 from pipelines.init.columns import Guess, image_format, text_of, values_of
@@ -73,7 +74,7 @@ def example(values: Sequence[object]) -> str:
         return f'"{shown(_public(text[: 4 * _WIDTH]))}"'
     if isinstance(value, bytes):
         return "(bytes)"
-    return shown(_public(reprlib.repr(value)))
+    return shown(_public(reprlib.repr(value)) if not isinstance(value, pa.DataType) else f"({value})")
 
 
 def _public(text: str) -> str:
@@ -101,7 +102,7 @@ def _source(one: Survey) -> Iterator[str]:
         yield f"    images: {scalar(one.images)}  # the folder that the file's names of images are below"
     yield from _columns(one)
     if one.kind == "text" and one.shards[0].kind == "parquet":
-        yield "    # no column holds images, so the text alone is read; images behind addresses are to be fetched first"
+        yield "    # no column holds images, so the text alone is read; fetch images behind addresses first"
     if one.kind not in ("annotations", "text") and not one.captions():
         yield "    captions: none  # no caption was found; without this line the build stops"
     yield "    licence: unknown"
@@ -135,21 +136,17 @@ def _found(one: Survey) -> Iterator[str]:
 
 
 def _columns(one: Survey) -> Iterator[str]:
-    if not one.guesses:
-        return
-    yield "    columns:"
+    paired = one.kind in ("webdataset", "parquet", "folder") and one.shards[0].format != "files"
+    if paired and "image" not in one.guesses:
+        yield "    # none of the columns above holds images: name the one that does as `image` in `columns`"
+    if one.guesses:
+        yield "    columns:"
     parts: tuple[Part, ...] = ("image", "caption", "url", "extra")
     for part in parts:
         chosen = one.guesses.get(part)
         if chosen is not None:
             yield f"      {part}: {scalar(list(chosen.names))}  # {shown(chosen.why)}"
-        elif part == "image" and one.kind in ("webdataset", "parquet", "folder") and not _sidecars(one):
-            yield "      # image: none of the columns above holds images; name the one that does"
     yield from _score(one.guesses.get("extra"))
-
-
-def _sidecars(one: Survey) -> bool:
-    return one.shards[0].format == "files"
 
 
 def _score(extra: Guess | None) -> Iterator[str]:

@@ -60,24 +60,45 @@ def fetch(
 
 
 def head(shard: InputShard, store: Store, limits: ReadLimits, rows: int) -> list[dict[str, object]]:
-    """Returns the first rows as stored, text as bytes; of columns that share a name, which nobody can read, none."""
+    """Returns the first rows as stored, text as bytes; of columns that share a name, which nobody can read, none.
+
+    The type of a column stands for values that are too large, or that Python cannot have.
+    """
     with _opened(shard, store, limits) as (file, schema):
         times = Counter(schema.names)
         names = [name for name in schema.names if times[name] == 1]
-        for _, batch in _batches(shard, file, store, names, 0):
+        large = _too_large(file.metadata, names, limits)
+        types = {name: schema.field(name).type for name in large}
+        for _, batch in _batches(shard, file, store, [name for name in names if name not in large], 0):
             first = batch.slice(0, rows)
-            values = [_stored(column) for column in first.columns]
-            return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
+            values = {name: _stored(first.column(name)) for name in first.schema.names}
+            return [
+                {name: types.get(name) or values[name][row] for name in names}
+                for row in range(first.num_rows)
+            ]
     return []
 
 
+def _too_large(metadata: pq.FileMetaData, names: list[str], limits: ReadLimits) -> set[str]:
+    """The columns whose values are on average above the limit of an image, as the first row group says."""
+    if not metadata.num_row_groups:
+        return set()
+    group = metadata.row_group(0)
+    chunks = [group.column(number) for number in range(group.num_columns)]
+    large = [
+        f"{chunk.path_in_schema}."
+        for chunk in chunks
+        if chunk.total_uncompressed_size > limits.image_bytes * max(chunk.num_values, 1)
+    ]
+    return {name for name in names if any(path.startswith(f"{name}.") for path in large)}
+
+
 def _stored(array: Any) -> list[Any]:
-    """A column's values, or the name of its type where Python has no such value (a nanosecond, a bad text)."""
     flat = _plain(array)
     try:
         return list((array if flat.null_count == len(flat) else flat).to_pylist())
     except (pa.ArrowException, ValueError, OverflowError):
-        return [str(array.type)] * len(array)
+        return [array.type] * len(array)
 
 
 def _fetch_group(

@@ -4,7 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import pytest
@@ -87,9 +87,19 @@ def test_completes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not found & HEAVY
 
 
-def test_version() -> None:
-    """The version is that of the package."""
+def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The version is that of the package; folders that are not installed have none, which is a sentence."""
     assert vlcorpus("--version").stdout == f"vlcorpus {version('vlcorpus')}\n"
+
+    def unknown(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.version", unknown)
+    monkeypatch.setattr(sys, "argv", ["vlcorpus", "--version"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 1
+    assert "error: vlcorpus runs from its folder and is not installed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("words", "command", "context"), COMMANDS, ids=[words for words, *_ in COMMANDS])
