@@ -16,7 +16,7 @@ import regex  # type: ignore[import-untyped]
 
 from filters.arrow import Column, Rows, array, bools, pc, some
 from filters.mend import SUSPICIOUS, mend
-from filters.scripts import SCRIPTS, code_points, script_table
+from filters.scripts import SCRIPTS, code_points, every_character, script_table
 from schemas.signals import CaptionSettings
 
 PASSES: Final = 64
@@ -170,8 +170,7 @@ def _on_matching(texts: pa.StringArray, expression: str, change: Callable[[str],
 @cache
 def _word_table() -> npt.NDArray[np.uint8]:
     """A table from code point to what it is to a word: a part, a Han character, an apostrophe, no part."""
-    every = "".join(chr(i) for i in range(0x110000) if not 0xD800 <= i < 0xE000)
-    parts = "".join(regex.findall(r"[\p{L}\p{M}\p{N}]+", every))
+    parts = "".join(regex.findall(r"[\p{L}\p{M}\p{N}]+", every_character()))
     table = np.zeros(0x110000, np.uint8)
     table[np.frombuffer(parts.encode("utf-32-le"), np.uint32)] = _WORD
     table[script_table() == SCRIPTS.index("Han")] = _HAN

@@ -46,12 +46,17 @@ NO_SCRIPT: Final = 255
 SCRIPTS_TYPE: Final[Any] = pa.list_(pa.struct([("script", pa.string()), ("letters", pa.int32())]))
 
 
+def every_character() -> str:
+    """Returns all of Unicode in order; surrogates are no characters."""
+    points = np.arange(0x110000, dtype="<u4")
+    return points[(points < 0xD800) | (points >= 0xE000)].tobytes().decode("utf-32-le")
+
+
 @cache
 def script_table() -> npt.NDArray[np.uint8]:
     """A table from code point to the index of its letter's script in SCRIPTS, or to NO_SCRIPT."""
-    every = "".join(chr(i) for i in range(0x110000) if not 0xD800 <= i < 0xE000)
     # the ideographic zero is a letter-number to Unicode and a character like any other to a reader
-    letters = "".join(regex.findall(r"[\p{L}〇]+", every))
+    letters = "".join(regex.findall(r"[\p{L}〇]+", every_character()))
     letters = regex.sub(r"[\p{Script=Common}\p{Script=Inherited}]+", "", letters)
     table = np.full(0x110000, NO_SCRIPT, np.uint8)
     # the largest first, so that the many small scripts search a short rest
