@@ -1,5 +1,6 @@
 """What a task's result depends on, as one digest."""
 
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -15,4 +16,10 @@ def fingerprint(*parts: Any) -> str:
 
 def versions(libraries: Iterable[str]) -> dict[str, str]:
     """The installed versions of the named distributions, by name."""
-    return {name: importlib.metadata.version(name) for name in sorted(set(libraries))}
+    return {name: _version(name) for name in sorted(set(libraries))}
+
+
+@functools.cache
+def _version(library: str) -> str:
+    """Once a process: every task asks, and each answer is a file to find and to parse."""
+    return importlib.metadata.version(library)
