@@ -62,7 +62,7 @@ def _scorer(settings: ScorerSettings) -> list[Any]:
     )
     named = settings.model if settings.pretrained and files else ""
     held = [f"{Path(file).name} {_identity(str(file), *_stamp(file))}" for file in files]
-    return [own, named, held, _versions(libraries_of(settings))]
+    return [own, named, held, versions(libraries_of(settings))]
 
 
 def _stamp(file: Path) -> tuple[int, int]:
@@ -74,9 +74,3 @@ def _stamp(file: Path) -> tuple[int, int]:
 def _identity(path: str, size: int, changed: int) -> str:
     """Once a file and process, unless it changes: every shard asks."""
     return Store().identity(path)
-
-
-@functools.cache
-def _versions(libraries: tuple[str, ...]) -> dict[str, str]:
-    """Once a process: every shard asks."""
-    return versions(libraries)

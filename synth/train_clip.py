@@ -8,7 +8,8 @@ its loss curve, and how it does on held-out pictures (with --report alone, for a
 Every picture is drawn for its one step, half of a batch being near misses of
 the other half. The loss over pictures is SigLIP's (arXiv 2303.15343), a decision on every pair of picture and
 caption by itself: it makes cosines comparable between captions, which a threshold needs. Beside it, patches
-are aligned with the phrases of what they show (synth/clip_regions.py).
+are aligned with the phrases of what they show (synth/clip_regions.py). `python -m tools.clip_onnx FOLDER` then
+writes the graphs by which onnxruntime runs the folder's towers.
 """
 
 import argparse
