@@ -255,10 +255,9 @@ class ReduceFn(_Fn):
 
     def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator[int]:
         partition, streams = element
-        with tempfile.TemporaryDirectory(prefix="vlcorpus-") as folder:
-            with WARM.worker(self._step) as worker:
-                pieces = exchange.gather(partition, streams, str(Path(folder) / "partition.arrow"))
-                receipt = worker.reduce(partition, pieces)
+        with tempfile.TemporaryDirectory(prefix="vlcorpus-") as folder, WARM.worker(self._step) as worker:
+            pieces = exchange.gather(partition, streams, str(Path(folder) / "partition.arrow"))
+            receipt = worker.reduce(partition, pieces)
         Mail.post(self._address, partition, receipt)
         yield partition
 
