@@ -26,8 +26,6 @@ def connect(address: str | None, workers: int | None) -> None:
     """Joins the cluster at `address`, or makes one of `workers` CPUs here; raises InputError where Ray refuses."""
     # our own workers' processes; Ray's usage report would be a call to the outside
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # its core writes to our standard error whatever the level asked for
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     if address is None:
         # by name: a plain ray.init() looks for a running cluster, and hangs on what a killed one left
         refused = "Ray cannot start a cluster on this machine"

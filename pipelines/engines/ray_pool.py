@@ -48,16 +48,19 @@ class Pool:
     def __init__(self) -> None:
         self._resources = Resources()
         self._idle: list[Any] = []
-        self._starting: dict[Any, Any] = {}
+        self._starting: dict[Any, tuple[Any, int]] = {}
+        """By the reference that says a host is up: the host, and how many before it did not come up."""
         self._busy: dict[Any, tuple[Any, int]] = {}
-        self._failed_starts = 0
 
     def fit(self, resources: Resources, size: int) -> None:
         """Asks for hosts until there are `size`; those that have other resources end first."""
         if resources != self._resources:
             self.close()
             self._resources = resources
-        for _ in range(size - len(self._idle) - len(self._starting)):
+        # those of a node that was lost meanwhile do not answer, and so get no call
+        while self._idle:
+            self._await(self._idle.pop(), 0)
+        for _ in range(size - len(self._starting)):
             self._start()
 
     def share(self, text: str) -> Any:
@@ -98,11 +101,11 @@ class Pool:
 
     def close(self) -> None:
         """Ends every host."""
-        for host in (*self._idle, *self._starting.values()):
+        for host in (*self._idle, *(host for host, _ in self._starting.values())):
             ray.kill(host)
         self._idle, self._starting = [], {}
 
-    def _start(self) -> None:
+    def _start(self, failed: int = 0) -> None:
         wanted = self._resources
         actor = HOST.options(
             num_cpus=wanted.cpus,
@@ -111,8 +114,10 @@ class Pool:
             max_restarts=0,
             max_task_retries=0,
         )
-        host = actor.remote()
-        self._starting[host.ready.remote()] = host
+        self._await(actor.remote(), failed)
+
+    def _await(self, host: Any, failed: int) -> None:
+        self._starting[host.ready.remote()] = (host, failed)
 
     def _assign(self, left: "deque[int]", submit: Submit) -> None:
         while left and self._idle:
@@ -130,20 +135,18 @@ class Pool:
         return ready[0]
 
     def _welcome(self, ref: Any, phase: str) -> None:
-        """Takes in a host that is up, or asks for another one where it died on the way."""
-        host = self._starting.pop(ref)
+        """Takes in a host that is up, or asks for another one where it is gone."""
+        host, failed = self._starting.pop(ref)
         try:
             ray.get(ref)
         except LOST as error:
-            self._failed_starts += 1
-            if getattr(error, "actor_init_failed", False) or self._failed_starts > RETRIES:
+            if getattr(error, "actor_init_failed", False) or failed == RETRIES:
                 raise InputError(
                     f"phase {phase}: a worker cannot start on the Ray cluster ({_last_line(error)}): every node "
                     "needs the same versions of vlcorpus and its dependencies (docs/ray.md)"
                 ) from error
-            self._start()
+            self._start(failed + 1)
         else:
-            self._failed_starts = 0
             self._idle.append(host)
 
     def _collect(self, ref: Any) -> tuple[int, Json | None]:

@@ -1,6 +1,9 @@
 """The pool of Ray's hosts, and hosts that are lost."""
 
+import os
+import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +45,17 @@ def test_a_host_lost_in_a_shuffle(ray_engine: RayEngine, tmp_path: Path, verb: s
     lossy = step("LosesHost", verb=verb, notes=str(tmp_path), times=1)
     assert ray_engine.shuffle(lossy, TASKS, 7) == ray_engine.shuffle(step("Sums"), TASKS, 7)
     assert list(tmp_path.iterdir())
+
+
+def test_hosts_lost_between_steps(ray_engine: RayEngine) -> None:
+    """Where all hosts die between two steps, others take their place, more than a task may lose."""
+    half = replace(step("Pid"), resources=Resources(cpus=0.5))
+    before = {receipt["host"] for receipt in ray_engine.map(half, [{"seconds": 1}] * 6)}
+    assert len(before) > ray_pool.RETRIES
+    for host in before:
+        os.kill(host, signal.SIGKILL)
+    (receipt,) = ray_engine.map(half, [{}])
+    assert receipt["host"] not in before
 
 
 def test_a_task_that_loses_every_host(ray_engine: RayEngine, tmp_path: Path) -> None:

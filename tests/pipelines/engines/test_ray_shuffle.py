@@ -72,7 +72,9 @@ def test_lost_pieces(ray_engine: RayEngine, lost: list[Any], monkeypatch: pytest
     assert splits == [4, 2]
 
 
-def test_pieces_lost_for_ever(ray_engine: RayEngine, lost: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_lost_for_ever(
+    ray_engine: RayEngine, lost: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Pieces that are lost again and again end the run with a sentence."""
     splits = losing(monkeypatch, 99, lose_two(lost))
     with pytest.raises(WorkerDied, match=r"lost pieces of a shuffle 4 times over: see to its nodes"):
