@@ -1,204 +1,159 @@
-"""What the engines cost: start-up and rows per second, scaling, overhead and growth.
+"""The same builds on every engine, in one run: seconds by phase, ratios, and whether the targets are met.
 
-python -m benchmarks.engines [--rows 2000] [--shards 20] [--engines local,ray,beam] [--growth 1,4,16]
+    python -m benchmarks.engines [--demo 2000] [--small 20000] [--ways local,ray,ray_three_nodes]
+
+Every build is a command of its own, as a user types it, so its seconds hold the start and the end of the engine.
+Equal manifests are asserted.
 """
 
 import argparse
+import io
+import json
 import os
-import resource
+import random
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.inputs import pictures
-from pipelines.build import Build
-from pipelines.engines.isolation import IsolatedWorker
-from pipelines.engines.local import LocalEngine, default_workers
-from pipelines.engines.step import Engine, Step
-from pipelines.layout import Layout
-from pipelines.measure import WORKER, Measure
-from pipelines.progress import Lines
-from pipelines.readers import discover
-from pipelines.recipes import for_inputs
-from pipelines.verdicts import Verdicts
-from schemas.recipe import Recipe
+from PIL import Image
 
+from synth.crawl import write_crawl
+
+HOUSE = Path(__file__).parent.parent
 PHASES = ("measure", "dedup", "score", "select", "compose", "shard", "card")
+WAYS = {
+    "local": ("--workers", "2"),
+    "ray": ("--engine", "ray", "--workers", "2"),
+    "ray_three_nodes": ("--engine", "ray"),
+    "beam": ("--engine", "beam", "--workers", "2"),
+}
+
+SMALL = """
+sources: [{{id: small, path: {shards}}}]
+rules: {{min_side: off}}
+"""
 
 
 @dataclass(frozen=True)
 class Run:
-    """Seconds of one build, by phase."""
+    """Seconds of one command, whole and by phase, and the manifest that it wrote."""
 
-    rows: int
-    seconds: dict[str, float]
+    whole: float
+    phases: dict[str, float]
+    manifest: bytes
 
     @property
-    def whole(self) -> float:
-        return sum(self.seconds.values())
-
-    def rate(self, phase: str) -> float:
-        """Rows per second of a phase."""
-        return self.rows / self.seconds[phase]
+    def shuffles(self) -> float:
+        """Seconds of the two phases that shuffle."""
+        return self.phases["dedup"] + self.phases["select"]
 
 
-def build(recipe: Recipe, out: Path, engine: Engine) -> Run:
-    """Build once, phase by phase."""
-    layout = Layout(str(out))
-    engine.open(layout)
-    work = Build(recipe, layout, engine, Lines(), Verdicts())
-    work.discover()
-    seconds = {}
-    for phase in PHASES:
-        since = time.perf_counter()
-        getattr(work, phase)()
-        seconds[phase] = time.perf_counter() - since
-    return Run(sum(receipt["rows"] for receipt in work.results.measured.values()), seconds)
-
-
-def made(name: str, workers: int) -> Engine:
-    """An engine of that name on this machine."""
-    if name == "ray":
-        from pipelines.engines.ray import RayEngine
-
-        return RayEngine(workers, None)
-    if name == "beam":
-        from pipelines.engines.beam import BeamEngine
-
-        return BeamEngine(["--direct_running_mode=multi_processing"], workers)
-    return LocalEngine(workers)
-
-
-def engines(recipe: Recipe, folder: Path, names: Sequence[str], workers: int) -> None:
-    """Rows per second and start-up of each engine."""
-    print(f"{'engine':8s} {'start s':>8s} {'measure rows/s':>15s} {'whole rows/s':>13s} {'whole s':>8s}")
-    for name in names:
-        since = time.perf_counter()
-        engine = made(name, workers)
-        start = time.perf_counter() - since
-        run = build(recipe, folder / f"engine-{name}", engine)
-        engine.close()
-        print(
-            f"{name:8s} {start:8.1f} {run.rate('measure'):15.0f} {run.rows / run.whole:13.0f} {run.whole:8.1f}"
-        )
-
-
-def scaling(recipe: Recipe, folder: Path) -> None:
-    """Measure and the whole run with one worker and with two."""
-    runs = {}
-    for workers in (1, 2):
-        engine = LocalEngine(workers)
-        runs[workers] = build(recipe, folder / f"workers-{workers}", engine)
-        engine.close()
-    one, two = runs[1], runs[2]
-    print(f"measure 1 -> 2 workers: {one.seconds['measure'] / two.seconds['measure']:.2f} x", end="")
-    print(f" ({one.rate('measure'):.0f} -> {two.rate('measure'):.0f} rows/s)")
-    print(f"whole run 1 -> 2 workers: {one.whole / two.whole:.2f} x ({one.whole:.1f} s -> {two.whole:.1f} s)")
-
-
-def overhead(recipe: Recipe, folder: Path) -> None:
-    """The same shards by the worker's code in this process, and by the engine with one worker.
-
-    In turn, shard by shard, so that both meet the same other load of the machine.
-    """
-    layouts = [Layout(str(folder / name)) for name in ("bare", "engine")]
-    record = recipe.to_json()
-    setups = [{"recipe": record, "layout": asdict(layout)} for layout in layouts]
-    source = recipe.sources[0]
-    shards = discover(source.id, source.path, source.kind).shards
-    tasks = [{"input": shard.to_json(), "shard": shard.shard, "known": {}} for shard in shards]
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    bare = Measure(setups[0])
-    engine = LocalEngine(1)
-    engine.open(layouts[1])
-    step = Step("measure", WORKER, setups[1])
-    engine.map(step, tasks[:1])
-    bare.run(tasks[0], lambda row: None)
-    own = other = 0.0
-    for task in tasks:
-        since = time.perf_counter()
-        bare.run(task, lambda row: None)
-        own += time.perf_counter() - since
-        since = time.perf_counter()
-        engine.map(step, [task])
-        other += time.perf_counter() - since
-    engine.close()
-    print(
-        f"engine local, 1 worker, {len(tasks)} shards: {100 * (other / own - 1):+.1f} % over the worker's own time"
-    )
-
-
-def growth(folder: Path, rows: int, times: Sequence[int], per_shard: int) -> None:
-    """The same build with more and more rows, each in a process of its own for its peaks."""
-    print(f"{'rows':>8s} {'seconds':>8s} {'ms/row':>7s} {'driver MB':>10s} {'largest worker MB':>18s}")
-    for factor in times:
-        place = folder / f"x{factor}"
-        place.mkdir()
-        pictures(place, rows * factor, per_shard)
-        code = "from benchmarks.engines import grown; grown()"
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(place), str(folder / f"out-x{factor}")],
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode:
-            raise SystemExit(done.stderr[-2000:])
-        print(done.stdout.splitlines()[-1])
-
-
-def grown() -> None:
-    """In a process of its own: build and print one line of the table."""
-    place, out = sys.argv[1:3]
-    engine = LocalEngine(default_workers())
-    run = build(for_inputs([place], "webdataset", {"max_quarantine": 1.0}), Path(out), engine)
-    engine.close()
-    driver = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    # an upper bound: Linux counts in what the parent held when it started the child
-    worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(f"{run.rows:8d} {run.whole:8.1f} {1000 * run.whole / run.rows:7.2f} {driver:10.0f} {worker:18.0f}")
-
-
-def start_up(folder: Path) -> None:
-    """Seconds until a worker's child has loaded its filters and done an empty task."""
-    (folder / "empty").mkdir()
-    (folder / "empty" / "0.jsonl").touch()
-    recipe = for_inputs([str(folder / "empty")], "text", {"max_quarantine": 1.0})
-    layout = Layout(str(folder / "start"))
-    setup = {"recipe": recipe.to_json(), "layout": asdict(layout)}
-    worker = IsolatedWorker(Step("measure", WORKER, setup))
-    shard = discover("input", recipe.sources[0].path, "text").shards[0]
+def build(recipe: Path, out: Path, options: Sequence[str]) -> Run:
+    """Runs one build from the command line, in the recipe's folder."""
+    command = [sys.executable, "-m", "pipelines", "build", str(recipe), "--out", str(out), *options]
+    environment = {**os.environ, "PYTHONPATH": str(HOUSE)}
     since = time.perf_counter()
-    worker.run({"input": shard.to_json(), "shard": shard.shard, "known": {}})
-    print(f"a worker's child, from nothing to its first task: {time.perf_counter() - since:.2f} s")
-    worker.close()
+    done = subprocess.run(command, cwd=recipe.parent, env=environment, capture_output=True, text=True)
+    whole = time.perf_counter() - since
+    if done.returncode:
+        raise SystemExit(done.stderr[-2000:])
+    log = next((out / "work" / "log").glob("*.jsonl")).read_text().splitlines()
+    ends = [event for line in log if (event := json.loads(line))["event"] == "end"]
+    return Run(whole, {end["phase"]: end["seconds"] for end in ends}, (out / "manifest.json").read_bytes())
+
+
+@contextmanager
+def three_nodes() -> Iterator[str]:
+    """The address of a Ray cluster of three nodes on this machine, with one CPU each."""
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": 1, "object_store_memory": 200 * 1024 * 1024, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=node)
+    try:
+        for _ in range(2):
+            cluster.add_node(**node)
+        cluster.wait_for_nodes()
+        yield cluster.address
+    finally:
+        cluster.shutdown()
+
+
+def compared(title: str, recipe: Path, out: Path, ways: Sequence[str]) -> dict[str, Run]:
+    """Builds a recipe on each engine; prints and returns the runs."""
+    print(f"{title}\n{'':16s} {'whole s':>8s} {'x local':>8s}  " + " ".join(f"{one:>8s}" for one in PHASES))
+    runs: dict[str, Run] = {}
+    for way in ways:
+        if way == "ray_three_nodes":
+            with three_nodes() as address:
+                run = build(recipe, out / way, (*WAYS[way], "--address", address))
+        else:
+            run = build(recipe, out / way, WAYS[way])
+        runs[way] = run
+        assert run.manifest == runs[ways[0]].manifest, f"{way} built other bytes than {ways[0]}"
+        seconds = " ".join(f"{run.phases.get(phase, 0):8.1f}" for phase in PHASES)
+        print(f"{way:16s} {run.whole:8.1f} {run.whole / runs[ways[0]].whole:8.2f}  {seconds}", flush=True)
+    return runs
+
+
+def small_images(folder: Path, n: int, per_shard: int = 1000) -> None:
+    """Writes `n` small images with captions, none a duplicate of another, into tars."""
+    rng = random.Random(1)
+    for first in range(0, n, per_shard):
+        with tarfile.open(folder / f"{first // per_shard:05d}.tar", "w") as tar:
+            for number in range(first, min(first + per_shard, n)):
+                body = io.BytesIO()
+                noise = Image.frombytes("RGB", (12, 12), rng.randbytes(12 * 12 * 3))
+                noise.resize((224, 224), Image.Resampling.BICUBIC).save(body, "JPEG")
+                caption = f"a blurred pattern of many colours, number {number}"
+                for suffix, data in (("jpg", body.getvalue()), ("txt", caption.encode())):
+                    info = tarfile.TarInfo(f"{number:09d}.{suffix}")
+                    info.size = len(data)
+                    tar.addfile(info, io.BytesIO(data))
+
+
+def verdicts(demo: dict[str, Run], small: dict[str, Run]) -> None:
+    """Prints a line for each target that Ray on one node must reach."""
+    local, ray = demo["local"], demo["ray"]
+    targets = [
+        ("demo: seconds over local", ray.whole - local.whole, 15.0),
+        ("demo: seconds of dedup and select", ray.shuffles, 5.0),
+        ("small rows: times local", small["ray"].whole / small["local"].whole, 1.25),
+    ]
+    for name, found, limit in targets:
+        print(f"{'reached' if found <= limit else 'MISSED':8s} {name:36s} {found:6.2f} (at most {limit:g})")
 
 
 def main() -> None:
-    """Print the tables."""
+    """Prints the tables and the verdicts."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rows", type=int, default=2000)
-    parser.add_argument("--shards", type=int, default=20)
-    parser.add_argument("--engines", default="local,ray,beam")
-    parser.add_argument("--growth", default="1,4,16", help="factors of --rows / 4; empty: none")
+    parser.add_argument("--demo", type=int, default=2000, help="rows of the demo crawl")
+    parser.add_argument("--small", type=int, default=20_000, help="rows of the build of small images")
+    parser.add_argument("--ways", default="local,ray,ray_three_nodes", help=", ".join(WAYS))
     given = parser.parse_args()
+    ways = given.ways.split(",")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "in").mkdir()
-        print(pictures(folder / "in", given.rows, -(-given.rows // given.shards)))
-        print(f"{default_workers()} cores, load before {os.getloadavg()[0]:.1f}")
-        recipe = for_inputs([str(folder / "in")], "webdataset", {"max_quarantine": 1.0})
-        start_up(folder)
-        overhead(recipe, folder)
-        scaling(recipe, folder)
-        engines(recipe, folder, [one for one in given.engines.split(",") if one], default_workers())
-        factors = [int(one) for one in given.growth.split(",") if one]
-        growth(folder, given.rows // 4, factors, max(given.rows // 4 // 5, 1))
+        write_crawl(folder / "demo", given.demo, 1)
+        recipe = folder / "demo.yaml"
+        recipe.write_text((HOUSE / "recipes" / "demo.yaml").read_text())
+        (folder / "shards").mkdir()
+        small_images(folder / "shards", given.small)
+        (folder / "small.yaml").write_text(SMALL.format(shards=folder / "shards"))
+        print(f"{len(os.sched_getaffinity(0))} cores, load before {os.getloadavg()[0]:.1f}")
+        demo = compared(f"the demo, {given.demo:,} rows", recipe, folder / "demo-out", ways)
+        small = compared(f"small images, {given.small:,} rows", folder / "small.yaml", folder / "out", ways)
+        print(f"load after {os.getloadavg()[0]:.1f}")
+    if {"local", "ray"} <= set(ways):
+        verdicts(demo, small)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,9 @@ PHASES = ("measure", "dedup", "score", "select", "compose", "shard", "card")
 LONGEST = {"measure": 1.5, "score": 8.0}
 """Seconds into a phase at which the latest kill comes, where 0.4 would not reach its work: a scorer loads first."""
 
+VICTIMS = {"worker": b"pipelines.engines.child", "host": b"ray::Host"}
+"""What stands in the command line of the process that a deed kills: a worker's child, or its host on Ray."""
+
 RECIPE = """
 languages: [en, zh]
 sources: [{{id: web, path: {shards}, columns: img2dataset, max_quarantine: 0.5}}]
@@ -89,7 +92,8 @@ class Chaos:
     def _disturbed(self, corpus: Path, options: Sequence[str]) -> None:
         """Start a build, do the deed at the drawn moment; the phase must have begun, or it counts as none."""
         phase = self.hand.choice(PHASES)
-        deed = self.hand.choice(["driver", "driver", "group", "worker"])
+        hosts = ["host", "host"] if "ray" in options else []
+        deed = self.hand.choice(["driver", "driver", "group", "worker", *hosts])
         delay = self.hand.random() ** 2 * LONGEST.get(phase, 0.4)
         self._spoil(corpus, phase)
         process = started("build", self.recipe, "--out", corpus, *options)
@@ -107,8 +111,8 @@ class Chaos:
             self.fruitless += 1
         # what is left of it says nothing more that anybody wants to know
         process.communicate(timeout=900)
-        if begun and deed == "worker":
-            assert process.returncode == 0, "the death of a worker that no row is to blame for ended the run"
+        if begun and deed in VICTIMS:
+            assert process.returncode == 0, f"the death of a {deed} that no row is to blame for ended the run"
 
     def _spoil(self, corpus: Path, phase: str) -> None:
         """Sometimes forget that a phase is done, so that late and early phases are at work equally often."""
@@ -132,19 +136,19 @@ def started(*arguments: str | Path) -> "subprocess.Popen[str]":
 
 
 def kill(process: "subprocess.Popen[str]", deed: str, hand: random.Random) -> None:
-    """SIGKILL to the driver, to its whole group, or to one of its isolated workers."""
+    """SIGKILL to the driver, to its whole group, to one of its isolated workers or to a host of them."""
     # it may have ended meanwhile
     with suppress(ProcessLookupError):
         if deed == "group":
             os.killpg(process.pid, signal.SIGKILL)
         elif deed == "driver":
             process.kill()
-        elif children := workers_below(process.pid):
-            os.kill(hand.choice(children), signal.SIGKILL)
+        elif found := processes_below(process.pid, VICTIMS[deed]):
+            os.kill(hand.choice(found), signal.SIGKILL)
 
 
-def workers_below(pid: int) -> list[int]:
-    """The isolated children among all processes below one, by number."""
+def processes_below(pid: int, mark: bytes) -> list[int]:
+    """Returns the processes below one that have `mark` in their command line, by number."""
     parents: dict[int, int] = {}
     workers = []
     for entry in Path("/proc").iterdir():
@@ -156,7 +160,7 @@ def workers_below(pid: int) -> list[int]:
         except OSError:
             continue
         parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
-        if b"pipelines.engines.child" in command:
+        if mark in command:
             workers.append(int(entry.name))
     return sorted(worker for worker in workers if _is_below(worker, pid, parents))
 

@@ -10,6 +10,7 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 from pipelines.engines import exchange
 from pipelines.engines.failure import Carried, found_in
 from pipelines.engines.isolation import IsolatedWorker, Rows
-from pipelines.engines.step import Done, Json, Limits, Resources, Step
+from pipelines.engines.step import Done, Json, Step
 from pipelines.files import join
 from pipelines.layout import Layout
 from schemas.errors import InputError, missing
@@ -62,7 +63,7 @@ class BeamEngine:
                 pipeline
                 | "tasks" >> beam.Create(items)
                 | "spread" >> beam.Reshuffle()
-                | step.name >> beam.ParDo(MapFn(_dump(step), mail.address))
+                | step.name >> beam.ParDo(MapFn(step.to_text(), mail.address))
             )
 
         found = self._run(build, mail, done)
@@ -78,16 +79,17 @@ class BeamEngine:
                 pipeline
                 | "tasks" >> beam.Create(items)
                 | "spread" >> beam.Reshuffle()
-                | f"{step.name}: split" >> beam.ParDo(SplitFn(_dump(step)))
+                | f"{step.name}: split" >> beam.ParDo(SplitFn(step.to_text()))
                 | "by partition" >> beam.GroupByKey()
-                | f"{step.name}: reduce" >> beam.ParDo(ReduceFn(_dump(step), mail.address))
+                | f"{step.name}: reduce" >> beam.ParDo(ReduceFn(step.to_text(), mail.address))
             )
 
         found = self._run(build, mail, None)
         return [found[partition] for partition in sorted(found)]
 
     def close(self) -> None:
-        """Nothing outlives a pipeline."""
+        """Ends the children that were kept in this process."""
+        WARM.close()
 
     def _run(self, build: Any, mail: "Mail", done: Done | None) -> dict[int, Json]:
         """Run a pipeline in a thread; hand on receipts as they come."""
@@ -184,20 +186,43 @@ class Mail:
         self._layout.store.remove_folder(self._folder)
 
 
+class Warm:
+    """The isolated workers of this process that have nothing to do, kept from pipeline to pipeline."""
+
+    def __init__(self) -> None:
+        self._idle: list[IsolatedWorker] = []
+
+    @contextmanager
+    def worker(self, step: str) -> Iterator[IsolatedWorker]:
+        """Lends a worker that serves the step; what it raises can cross Beam."""
+        try:
+            worker = self._idle.pop()
+            worker.use(Step.from_text(step))
+        except IndexError:
+            worker = IsolatedWorker(Step.from_text(step))
+        try:
+            yield worker
+        except Exception as failure:  # noqa: BLE001 - raised again in the driver
+            raise Carried(failure) from None
+        finally:
+            self._idle.append(worker)
+
+    def close(self) -> None:
+        """Ends their children."""
+        while self._idle:
+            self._idle.pop().close()
+
+
+WARM = Warm()
+"""Those of this process; a runner that works in the driver's process shares them over all pipelines."""
+
+
 class _Fn(beam.DoFn):  # type: ignore[misc]  # Beam has no types
-    """Holds one isolated worker a process; what is pickled is text."""
+    """Holds its step as text, so that what is pickled is plain."""
 
     def __init__(self, step: str, address: str = "") -> None:
         self._step = step
         self._address = address
-
-    def setup(self) -> None:
-        record = json.loads(self._step)
-        limits, resources = Limits(**record.pop("limits")), Resources(**record.pop("resources"))
-        self._worker = IsolatedWorker(Step(**record, limits=limits, resources=resources))
-
-    def teardown(self) -> None:
-        self._worker.close()
 
 
 class MapFn(_Fn):
@@ -205,10 +230,8 @@ class MapFn(_Fn):
 
     def process(self, element: tuple[int, str]) -> Iterator[int]:
         index, task = element
-        try:
-            receipt = self._worker.run(json.loads(task))
-        except Exception as failure:  # noqa: BLE001 - raised again in the driver
-            raise Carried(failure) from None
+        with WARM.worker(self._step) as worker:
+            receipt = worker.run(json.loads(task))
         _count(receipt)
         Mail.post(self._address, index, receipt)
         yield index
@@ -219,10 +242,8 @@ class SplitFn(_Fn):
 
     def process(self, element: tuple[int, str]) -> Iterator[tuple[int, bytes]]:
         with tempfile.TemporaryDirectory(prefix="vlcorpus-") as folder:
-            try:
-                written = self._worker.split(json.loads(element[1]), str(Path(folder) / "pieces.arrow"))
-            except Exception as failure:  # noqa: BLE001 - raised again in the driver
-                raise Carried(failure) from None
+            with WARM.worker(self._step) as worker:
+                written = worker.split(json.loads(element[1]), str(Path(folder) / "pieces.arrow"))
             for partition, pieces in exchange.by_partition([written]).items():
                 yield partition, exchange.to_bytes(exchange.read(pieces))
 
@@ -232,19 +253,11 @@ class ReduceFn(_Fn):
 
     def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator[int]:
         partition, streams = element
-        with tempfile.TemporaryDirectory(prefix="vlcorpus-") as folder:
-            path = str(Path(folder) / "partition.arrow")
-            written = exchange.write(((partition, exchange.from_bytes(one)) for one in streams), path)
-            try:
-                receipt = self._worker.reduce(partition, [(path, written["batches"][str(partition)])])
-            except Exception as failure:  # noqa: BLE001 - raised again in the driver
-                raise Carried(failure) from None
+        with tempfile.TemporaryDirectory(prefix="vlcorpus-") as folder, WARM.worker(self._step) as worker:
+            pieces = exchange.gather(partition, streams, str(Path(folder) / "partition.arrow"))
+            receipt = worker.reduce(partition, pieces)
         Mail.post(self._address, partition, receipt)
         yield partition
-
-
-def _dump(step: Step) -> str:
-    return json.dumps(asdict(step))
 
 
 def _count(receipt: Json) -> None:

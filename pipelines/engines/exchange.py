@@ -77,6 +77,12 @@ def by_partition(written: Iterable[Json]) -> dict[int, list[tuple[str, list[int]
     return dict(sorted(pieces.items()))
 
 
+def gather(partition: int, streams: Iterable[bytes], path: str) -> list[tuple[str, list[int]]]:
+    """Writes the pieces of one partition, as `to_bytes` made them, to `path`; returns them for `read`."""
+    written = write(((partition, from_bytes(stream)) for stream in streams), path)
+    return by_partition([written]).get(partition, [])
+
+
 def to_bytes(table: pa.Table) -> bytes:
     """The table as an Arrow stream, apart from whatever file it was mapped from."""
     sink = pa.BufferOutputStream()

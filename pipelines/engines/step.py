@@ -5,8 +5,9 @@ same step travels to a local child, a Ray actor or a Beam bundle as text.
 """
 
 import importlib
+import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -68,6 +69,17 @@ class Step:
     setup: Json = field(default_factory=dict)
     limits: Limits = Limits()
     resources: Resources = Resources()
+
+    def to_text(self) -> str:
+        """Returns the step as JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_text(cls, text: str) -> "Step":
+        """Returns the step that `to_text` wrote."""
+        record = json.loads(text)
+        limits, resources = Limits(**record.pop("limits")), Resources(**record.pop("resources"))
+        return cls(**record, limits=limits, resources=resources)
 
 
 Done = Callable[[int, Json], None]

@@ -183,7 +183,7 @@ def test_an_engine_without_its_package(
     crawl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
 ) -> None:
     """An engine whose package is not installed says how to install it: in a checkout, and by the package's name."""
-    package, named = {"ray": ("ray", "'ray[data]'"), "beam": ("apache_beam", "apache-beam")}[engine]
+    package, named = {"ray": ("ray", "ray"), "beam": ("apache_beam", "apache-beam")}[engine]
     monkeypatch.setitem(sys.modules, package, None)
     for module in [name for name in sys.modules if name.startswith(f"pipelines.engines.{engine}")]:
         monkeypatch.delitem(sys.modules, module)

@@ -2,11 +2,14 @@
 
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.pipelines.engines.clusters import started
+
+if TYPE_CHECKING:
+    from pipelines.engines.ray import RayEngine
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +19,13 @@ def ray_cluster() -> Iterator[Any]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     with started(nodes=3) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="module")
+def ray_engine(ray_cluster: Any) -> Iterator["RayEngine"]:
+    """An engine on that cluster, for all tests of a module: its hosts hold all slots until the module ends."""
+    from pipelines.engines.ray import RayEngine
+
+    engine = RayEngine(None, ray_cluster.address)
+    yield engine
+    engine.close()

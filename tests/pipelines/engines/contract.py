@@ -9,7 +9,7 @@ from pipelines.engines.wire import WorkerDied, WorkerError
 from schemas.errors import InputError
 from tests.pipelines.engines.workers import NAME
 
-LIMITS = Limits(row_cpu_seconds=2.0, row_wall_seconds=120.0, memory_bytes=1_500_000_000)
+LIMITS = Limits(row_cpu_seconds=1.0, row_wall_seconds=120.0, memory_bytes=1_500_000_000)
 
 
 def step(worker: str, **setup: Any) -> Step:

@@ -3,6 +3,7 @@
 import collections
 import itertools
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -160,6 +161,33 @@ class Sums:
         return {"partition": partition, "sum": sum(numbers), "rows": len(numbers)}
 
 
+class LosesHost(Sums):
+    """Sums; its parent, a host of Ray, is killed in the middle of the verb that the setup names."""
+
+    def __init__(self, setup: Json) -> None:
+        super().__init__(setup)
+        self._verb, self._folder, self._times = setup["verb"], setup["notes"], setup["times"]
+
+    def run(self, task: Json, at: At) -> Json:
+        self._lose("map")
+        return super().run(task, at)
+
+    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
+        for number, piece in enumerate(super().split(task, at)):
+            if number == 1:
+                self._lose("split")
+            yield piece
+
+    def reduce(self, partition: int, table: pa.Table) -> Json:
+        self._lose("reduce")
+        return super().reduce(partition, table)
+
+    def _lose(self, verb: str) -> None:
+        if verb == self._verb and note(self._folder, verb) < self._times:
+            os.kill(os.getppid(), signal.SIGKILL)
+            sleep()
+
+
 class Pid:
     """Says who ran it; the first to come waits a moment, so that others get their share."""
 
@@ -169,7 +197,8 @@ class Pid:
 
     def run(self, task: Json, at: At) -> Json:
         time.sleep(task.get("seconds", 0))
-        return {"pid": os.getpid(), "before": next(self._made), "threads": os.environ["OMP_NUM_THREADS"]}
+        threads = os.environ["OMP_NUM_THREADS"]
+        return {"pid": os.getpid(), "host": os.getppid(), "before": next(self._made), "threads": threads}
 
 
 class Hold:

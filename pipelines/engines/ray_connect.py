@@ -1,0 +1,92 @@
+"""How the driver joins a Ray cluster, or makes one in this process; what Ray refuses is one sentence."""
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import InputError, missing
+
+try:
+    import ray
+except ImportError as error:
+    raise InputError(missing("the ray engine", "ray")) from error
+
+PATIENCE = 15.0
+"""Seconds within which a cluster has to answer."""
+
+SETTINGS = 4
+"""The number of HTTP/2's frame SETTINGS."""
+
+CURRENT = "/tmp/ray/ray_current_cluster"
+"""Where `ray start` notes its address; a head that was killed leaves it behind."""
+
+
+def connect(address: str | None, workers: int | None) -> None:
+    """Joins the cluster at `address`, or makes one of `workers` CPUs here; raises InputError where Ray refuses."""
+    # our own workers' processes; Ray's usage report would be a call to the outside
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address is None:
+        # by name: a plain ray.init() looks for a running cluster, and hangs on what a killed one left
+        refused = "Ray cannot start a cluster on this machine"
+        remedy = "free some memory or processor time, or leave out --engine ray"
+        _init(refused, remedy, address="local", num_cpus=workers, include_dashboard=False)
+        return
+    address = _current() if address == "auto" else address
+    _check(address)
+    refused = f"no Ray cluster can be joined at {address}"
+    remedy = "check that the cluster runs and has the same versions of Ray and Python as this process"
+    _init(refused, remedy, address=address)
+
+
+def disconnect() -> None:
+    """Leaves the cluster; one that was made here ends."""
+    ray.shutdown()
+
+
+def _init(refused: str, remedy: str, **asked: Any) -> None:
+    try:
+        ray.init(logging_level="error", log_to_driver=False, **asked)
+    # Ray raises plain Exception too, where its start takes too long
+    except Exception as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise InputError(f"{refused} ({reason}): {remedy}") from error
+
+
+def _current() -> str:
+    """Returns the address of the cluster of this process or machine, as Ray itself looks for it."""
+    try:
+        address = os.environ.get("RAY_ADDRESS") or Path(CURRENT).read_text().strip()
+    except OSError as error:
+        raise InputError(
+            "no Ray cluster runs on this machine: give --address host:port, or leave it out to make one here"
+        ) from error
+    return address
+
+
+def _check(address: str) -> None:
+    """Raises InputError unless a gRPC server listens at host:port; with any other Ray would wait for ever."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65_535:
+        raise InputError(
+            f"{address!r} is not an address of a Ray cluster: give host:port, ray://host:port or auto"
+        )
+    try:
+        with socket.create_connection((host, int(port)), PATIENCE) as connection:
+            # with TLS the greeting is another one
+            if os.environ.get("RAY_USE_TLS") in ("1", "true") or _greets(connection):
+                return
+        reason = f"nothing that speaks Ray's protocol listens at {host}:{port}"
+    except OSError as error:
+        reason = error.strerror or "no answer"
+    raise InputError(
+        f"no Ray cluster answers at {address} ({reason}): check the address, or leave --address out to use "
+        "this machine"
+    )
+
+
+def _greets(connection: socket.socket) -> bool:
+    """Returns whether the other side answers HTTP/2's preface and SETTINGS with SETTINGS of its own (RFC 9113)."""
+    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, SETTINGS, 0, 0, 0, 0, 0)))
+    header = connection.recv(9, socket.MSG_WAITALL)
+    return len(header) == 9 and header[3] == SETTINGS
