@@ -14,11 +14,6 @@ from tests import needs
 # every core has a test of its own already; and sums of floats are equal to the bit only on equally many threads
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
-# numpy and torch read these when they are imported: tests run on all cores at once (pytest-xdist), and threads of small
-# matrix products that wait for each other cost more than they give
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
-
 # a loaded machine is no reason to fail, and CI draws the same examples every time; elsewhere new ones
 settings.register_profile(
     "project", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ

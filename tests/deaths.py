@@ -7,6 +7,7 @@ the phase is written under its temporary name and about to get its own. So the m
 machine under any load.
 """
 
+import importlib
 import os
 import signal
 import sys
@@ -14,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filters.clip.source import libraries
 from pipelines import cli
 from pipelines.files import Store
 
@@ -28,6 +28,9 @@ WRITES = {
     "card": "/manifest.json",
 }
 """Phase -> what the paths of its files hold."""
+
+NEEDED = ("vlcorpus", "pipelines.runs", "pipelines.build", "filters.phash", "filters.clip.embedded")
+"""What a build imports sooner or later, imported once before the forks."""
 
 
 def die_in(phase: str) -> None:
@@ -50,7 +53,8 @@ def die_in(phase: str) -> None:
 def main() -> None:
     """Raises RuntimeError where a build ended in any other way."""
     recipe, out, *phases = sys.argv[1:]
-    libraries()
+    for module in NEEDED:
+        importlib.import_module(module)
     for phase in phases:
         child = os.fork()
         if child == 0:

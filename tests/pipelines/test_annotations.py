@@ -11,7 +11,7 @@ from pipelines.verify import verify
 from schemas.errors import InputError
 from schemas.sample import Phrase, Sample
 from tests.pipelines.building import build, rows
-from tests.pipelines.crawls import run_inline, vlcorpus
+from tests.pipelines.crawls import build_inline, run_inline, vlcorpus
 from tests.pipelines.raw import picture
 from tests.pipelines.test_ground import samples
 
@@ -268,8 +268,9 @@ def test_a_picture_that_kills_is_blamed_alone(tmp_path: Path) -> None:
     recipe_file.write_text(
         json.dumps(recipe(lines(tmp_path / "a.jsonl", [line(n) for n in range(4)]), images))
     )
-    done = vlcorpus("build", recipe_file, "--out", tmp_path / "out", "--workers", "1", poisoned=True)
+    done = vlcorpus("measure", recipe_file, "--out", tmp_path / "out", "--workers", "1", poisoned=True)
     assert done.returncode == 0, done.stderr
+    build_inline(recipe_file, "--out", tmp_path / "out")
     assert reasons(tmp_path / "out") == {"0": "kept", "1": "kept", "2": "crash", "3": "kept"}
 
 

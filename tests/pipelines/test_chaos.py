@@ -12,8 +12,6 @@ from tests.chaos import Chaos, kill, started, workers_below
 from tests.deaths import WRITES
 from tests.pipelines.crawls import build_inline, environment, litter, ran
 
-pytestmark = pytest.mark.xdist_group("clip")
-
 
 @pytest.fixture(scope="module")
 def chaos(tmp_path_factory: pytest.TempPathFactory) -> Chaos:
@@ -25,7 +23,6 @@ def chaos(tmp_path_factory: pytest.TempPathFactory) -> Chaos:
 
 def test_killed_in_every_phase_and_resumed(chaos: Chaos) -> None:
     """After a SIGKILL amid a write of each phase, one after the other, the corpus equals an undisturbed one."""
-    pytest.importorskip("open_clip", reason="the recipe has a phase score")
     corpus = chaos.folder / "killed"
     command = [sys.executable, "-m", "tests.deaths", str(chaos.recipe), str(corpus), *WRITES]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True)

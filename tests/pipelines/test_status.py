@@ -17,7 +17,7 @@ from tests.pipelines.crawls import build_inline, demo, run_inline
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A corpus of three shards."""
     folder = tmp_path_factory.mktemp("status")
-    build_inline(demo(folder / "demo", 60, 20), "--out", folder / "corpus", "--max-quarantine", "1")
+    build_inline(demo(folder / "demo", 100, 40), "--out", folder / "corpus", "--max-quarantine", "1")
     return folder / "corpus"
 
 
@@ -30,14 +30,14 @@ def text(found: status.Status) -> str:
 def test_a_finished_corpus(corpus: Path) -> None:
     """Tasks done by phase, rows, and why rows are in quarantine."""
     found = status.read(str(corpus))
-    assert (found.running, found.finished, found.rows) == (False, True, 60)
+    assert (found.running, found.finished, found.rows) == (False, True, 100)
     assert found.tasks["measure"] == 3
     assert found.tasks["select"] == 1
     assert sum(found.quarantined.values()) > 0
     assert found.phase == "card"
     shown = text(found)
     assert "state: finished" in shown
-    assert "rows measured: 60" in shown
+    assert "rows measured: 100" in shown
     for error, count in found.quarantined.items():
         assert f"quarantined: {error}: {count}" in shown
 
