@@ -3,9 +3,10 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
-import time
+from contextlib import ExitStack
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -127,25 +128,30 @@ def test_stopped_and_resumed(tmp_path: Path) -> None:
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
+KILLED = """
+import os, signal
+from pathlib import Path
+from model.journal import Journal
+from model.settings import TrainConfig
+from model.train import run
+noted = Journal.step
+def step(self, record):
+    noted(self, record)
+    if record["step"] == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+Journal.step = step
+run(TrainConfig({corpus!r}, Path({out!r}), ('2',), {preset!r}, device='cpu', threads=1, checkpoint_every=3))
+"""
+
+
 def test_killed_and_resumed(tmp_path: Path) -> None:
     """A process killed outright goes on from its checkpoint with the same losses."""
-    whole = config(tmp_path, "whole", steps=30)
+    whole, cut = config(tmp_path, "whole"), config(tmp_path, "cut")
     run(whole)
-    cut = config(tmp_path, "cut", steps=30)
-    code = (
-        "from pathlib import Path; from model.settings import TrainConfig; from model.train import run; "
-        f"run(TrainConfig({cut.corpus!r}, Path({str(cut.out)!r}), ('2',), {cut.preset!r}, device='cpu', threads=1, "
-        "checkpoint_every=3, steps=30))"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 300
-    while len(losses(cut)) < 7 and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert 7 <= len(losses(cut)) < 30
+    code = KILLED.format(corpus=cut.corpus, out=str(cut.out), preset=cut.preset)
+    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert [step for step, _ in losses(cut)] == list(range(1, 8))
     run(cut)
     assert losses(cut) == losses(whole)
 
@@ -255,36 +261,31 @@ def test_bf16(tmp_path: Path) -> None:
 
 
 RANKS = """
-import sys
+import os, sys
 from pathlib import Path
-import torch
 from model.settings import TrainConfig
 from model.train import run
-for out, stop in ("whole", None), ("cut", 4), ("cut", None):
-    run(TrainConfig({corpus!r}, Path(sys.argv[2]) / out, {stages!r}, {preset!r}, device='cpu', threads=1,
-        checkpoint_every=3, stop_after=stop, steps=5, overrides={overrides!r}), int(sys.argv[1]), 2)
+rank, folder, *ports = sys.argv[1:]
+for (out, stop), port in zip((("whole", None), ("cut", 4), ("cut", None)), ports, strict=True):
+    os.environ["MASTER_PORT"] = port
+    run(TrainConfig({corpus!r}, Path(folder) / out, {stages!r}, {preset!r}, device='cpu', threads=1,
+        checkpoint_every=3, stop_after=stop, steps=5, overrides={overrides!r}), int(rank), 2)
 """
 
 
 def _two_ranks(made: TrainConfig, folder: Path) -> None:
     """Trains in two processes below `folder`: `whole`, and `cut` after step 4 of a stage, then to the end."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {
-        **os.environ,
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "GLOO_SOCKET_IFNAME": "lo",
-    }
+    with ExitStack() as probes:
+        # a port for each run: where the first to come meets the store of the run before, both wait for ever
+        sockets = [probes.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+        ports = [str(one.getsockname()[1]) for one in sockets]
+    environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}
     code = RANKS.format(
         corpus=made.corpus, preset=made.preset, stages=made.stages, overrides=dict(made.overrides)
     )
     ranks = [
         subprocess.Popen(
-            [sys.executable, "-c", code, str(rank), str(folder)],
+            [sys.executable, "-c", code, str(rank), str(folder), *ports],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -292,7 +293,11 @@ def _two_ranks(made: TrainConfig, folder: Path) -> None:
         )
         for rank in range(2)
     ]
-    told = [one.communicate(timeout=240)[0] for one in ranks]
+    try:
+        told = [one.communicate()[0] for one in ranks]
+    finally:
+        for one in ranks:
+            one.kill()
     assert [one.returncode for one in ranks] == [0, 0], "\n".join(told)
 
 

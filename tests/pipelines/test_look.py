@@ -1,6 +1,5 @@
 """`vlcorpus view`: a shard or a key becomes a page that draws what the samples say."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from pipelines import inspect
 from pipelines.look import found, write
 from schemas.errors import InputError
 from schemas.sample import Sample
+from tests import needs
 from tests.pipelines.building import build
 from tests.pipelines.crawls import run_inline
 from tests.pipelines.test_annotations import folder, line, lines, recipe
@@ -102,9 +102,7 @@ def test_the_command_says_what_is_missing(corpus: Path, tmp_path: Path) -> None:
 
 def test_chromium_draws_boxes_over_the_picture(corpus: Path, tmp_path: Path) -> None:
     """The page in headless Chromium has picture and strokes in more than one vivid colour."""
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no Chromium on this machine")
+    browser = needs.chromium()
     write(found(str(shard(corpus, "grounding")), "nowhere", 1), tmp_path / "page.html", None)
     shot = tmp_path / "shot.png"
     command = [

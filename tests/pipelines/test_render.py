@@ -10,12 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.readback import ReadBack
-from schemas.errors import InputError, VlcorpusError
+from schemas.errors import VlcorpusError
 from schemas.recipe import Recipe
 from schemas.sample import Phrase, Sample
 from synth.documents import DocumentPage
 from synth.readers import Found
 from synth.regions import TextLine
+from tests import needs
 from tests.pipelines.building import build, rows
 from tests.synth.made_pdf import SHIFTED, Sheet, pdf, text
 
@@ -84,13 +85,11 @@ def test_more_scenes_leave_the_first_ones_alone(tmp_path: Path) -> None:
 
 def test_a_page_of_text_has_quads_within_it(tmp_path: Path) -> None:
     """One ocr sample a page; every line's quad lies in the picture; the manifest names the fonts."""
-    pytest.importorskip("cv2", reason="pages need opencv")
+    needs.package("cv2")
+    needs.fonts("en")
     source = {"id": "pages", "kind": "rendered", "format": "ocr", "render": {"count": 2, "setting": "mild"}}
     recipe = {"languages": ["en"], "sources": [source]}
-    try:
-        build(recipe, tmp_path / "out")
-    except InputError as error:
-        pytest.skip(f"no fonts here: {error}")
+    build(recipe, tmp_path / "out")
     made = samples(tmp_path / "out")
     assert [one.task for one in made] == ["ocr", "ocr"]
     for one in made:
@@ -103,7 +102,7 @@ def test_a_page_of_text_has_quads_within_it(tmp_path: Path) -> None:
 
 def test_pages_of_a_pdf_are_rows_with_reasons(tmp_path: Path) -> None:
     """A page with text is kept, one with next to none is dropped, and what is no PDF is quarantined."""
-    pytest.importorskip("pypdfium2", reason="PDF needs pypdfium2")
+    needs.package("pypdfium2")
     folder = tmp_path / "in"
     folder.mkdir()
     (folder / "good.pdf").write_bytes(papers("A line of words that can be read", "few"))
@@ -126,8 +125,8 @@ def outcomes(out: Path) -> dict[str, tuple[str, str | None, str | None]]:
 
 def test_a_page_that_does_not_show_its_text_is_dropped(tmp_path: Path) -> None:
     """Read back, a PDF whose fonts say other letters than they draw is a mismatch with its figure."""
-    pytest.importorskip("pypdfium2", reason="PDF needs pypdfium2")
-    pytest.importorskip("rapidocr", reason="reading back needs rapidocr")
+    needs.package("pypdfium2")
+    needs.package("rapidocr")
     folder = tmp_path / "in"
     folder.mkdir()
     line = "A line of words that can be read"
@@ -148,7 +147,7 @@ def test_a_page_that_does_not_show_its_text_is_dropped(tmp_path: Path) -> None:
 
 def test_words_and_the_whole_text_where_asked_for(tmp_path: Path) -> None:
     """`level: word` gives a quad a word, `whole_text` a question for all of it beside."""
-    pytest.importorskip("pypdfium2", reason="PDF needs pypdfium2")
+    needs.package("pypdfium2")
     folder = tmp_path / "in"
     folder.mkdir()
     (folder / "one.pdf").write_bytes(papers("four words stand here"))
@@ -163,7 +162,7 @@ def test_words_and_the_whole_text_where_asked_for(tmp_path: Path) -> None:
 
 def test_names_that_would_fall_together_stay_apart(tmp_path: Path) -> None:
     """Documents whose names differ in a dot, a suffix or beyond any tar's patience are rows of their own."""
-    pytest.importorskip("pypdfium2", reason="PDF needs pypdfium2")
+    needs.package("pypdfium2")
     folder = tmp_path / "in"
     names = [
         "a.b.pdf",
@@ -206,18 +205,14 @@ def test_what_lies_beside_a_page_counts(tmp_path: Path) -> None:
 
 def build_html(recipe: dict[str, Any], out: Path) -> None:
     """Build a recipe with HTML in it; skips where there is no browser."""
-    pytest.importorskip("playwright", reason="HTML needs playwright")
-    try:
-        build(recipe, out)
-    except InputError as error:
-        if "Chromium" in str(error):
-            pytest.skip(str(error))
-        raise
+    needs.package("playwright")
+    needs.chromium()
+    build(recipe, out)
 
 
 def test_nothing_stays_of_shards_that_are_gone(tmp_path: Path) -> None:
     """With fewer pages, or without its source, a rendered shard's tar, tables and receipts are removed."""
-    pytest.importorskip("pypdfium2", reason="PDF needs pypdfium2")
+    needs.package("pypdfium2")
     folder = tmp_path / "in"
     folder.mkdir()
     for number in range(9):
@@ -254,7 +249,7 @@ def test_a_reader_judges_pages_in_its_own_script(
 ) -> None:
     """A page in characters that the reader cannot write is not judged by what it makes of them; one that
     shows other letters than it tells, which the reader knows well, is."""
-    pytest.importorskip("cv2", reason="pages need opencv")
+    needs.package("cv2")
     quad = ((1.0, 1.0), (50.0, 1.0), (50.0, 15.0), (1.0, 15.0))
 
     class Latin:

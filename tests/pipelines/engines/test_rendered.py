@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 
 import vlcorpus
-from schemas.errors import InputError
+from tests import needs
 from tests.chaos import kill
 from tests.pipelines.crawls import build, decisions, environment, litter, manifest, ran
 from tests.synth.made_pdf import SHIFTED, Sheet, pdf, text
@@ -34,13 +34,8 @@ WAYS: dict[str, tuple[str, ...]] = {
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recipe of made pages, of PDFs in two shards, half of them read back, and of HTML with style and picture."""
     for library in ("pypdfium2", "playwright", "rapidocr", "cv2"):
-        pytest.importorskip(library, reason=f"rendered sources need {library}")
-    from synth.chromium import find
-
-    try:
-        find()
-    except InputError as error:
-        pytest.skip(str(error))
+        needs.package(library)
+    needs.chromium()
     folder = tmp_path_factory.mktemp("input")
     _write_papers(folder / "papers")
     _write_site(folder / "site")

@@ -1,6 +1,5 @@
 import io
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from pipelines.view import Shown, draw, drawing, view_html, view_png
 from pipelines.view.drawing import WIDTH, annotate, load_font
 from pipelines.view.scene import colour, scene, taught
 from schemas.sample import Image, ImageRef, Phrase, Sample, Segment, Text, Turn
+from tests import needs
 from tests.schemas.markup.strategies import sample, samples
 
 SIZE = (400, 200)
@@ -135,9 +135,7 @@ def test_the_png_holds_all_samples_or_says_how_many_not(
 
 def test_a_browser_shows_the_boxes_on_the_picture(tmp_path: Path) -> None:
     """In headless Chromium the outline lies where the box is, whatever the picture's EXIF tag says."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium here")
+    chromium = needs.chromium()
     buffer = io.BytesIO()
     exif = Pictures.Exif()
     exif[0x0112] = 6
