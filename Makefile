@@ -73,6 +73,7 @@ chaos: install
 
 bench: install
 	@$(BIN)/python -m benchmarks.measure
+	@$(BIN)/python -m benchmarks.local
 	@$(BIN)/python -m benchmarks.engines
 	@$(BIN)/python -m benchmarks.dedup
 	@$(BIN)/python -m benchmarks.clip

@@ -9,6 +9,8 @@ from schemas.errors import InputError, missing
 
 try:
     import ray
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]  # its stub is not whole
+    from ray.exceptions import RayError
 except ImportError as error:
     raise InputError(missing("the ray engine", "ray")) from error
 
@@ -65,7 +67,7 @@ def _current() -> str:
 
 
 def _check(address: str) -> None:
-    """Raises InputError unless a gRPC server listens at host:port; with any other Ray would wait for ever."""
+    """Raises InputError unless Ray answers at host:port; with anything else ray.init would wait for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit() or int(port) > 65_535:
         raise InputError(
@@ -74,15 +76,28 @@ def _check(address: str) -> None:
     try:
         with socket.create_connection((host, int(port)), PATIENCE) as connection:
             # with TLS the greeting is another one
-            if os.environ.get("RAY_USE_TLS") in ("1", "true") or _greets(connection):
+            secure = os.environ.get("RAY_USE_TLS") in ("1", "true")
+            if not secure and not _greets(connection):
+                reason = f"nothing that speaks Ray's protocol listens at {host}:{port}"
+            elif not address.startswith("ray://") and not _is_head(address):
+                reason = f"what listens at {host}:{port} is not the head of a cluster, whose port is 6379 by default"
+            else:
                 return
-        reason = f"nothing that speaks Ray's protocol listens at {host}:{port}"
     except OSError as error:
         reason = error.strerror or "no answer"
     raise InputError(
         f"no Ray cluster answers at {address} ({reason}): check the address, or leave --address out to use "
         "this machine"
     )
+
+
+def _is_head(address: str) -> bool:
+    """Returns whether the head of a cluster answers: Ray's other ports, for one, speak the same protocol."""
+    try:
+        GcsClient(address=address)
+    except RayError:
+        return False
+    return True
 
 
 def _greets(connection: socket.socket) -> bool:

@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,17 @@ def test_a_web_server_answers() -> None:
         with pytest.raises(InputError, match=rf"nothing that speaks Ray's protocol listens at {address}\)"):
             connect(address, None)
         os.wait()
+
+
+def test_another_port_of_the_protocol() -> None:
+    """A gRPC server that is not the head of a cluster is said to be none, for which Ray would wait for minutes."""
+    grpc = pytest.importorskip("grpc", reason="the server needs grpcio")
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with pytest.raises(InputError, match=rf"127.0.0.1:{port} is not the head of a cluster"):
+        connect(f"127.0.0.1:{port}", None)
+    server.stop(None)
 
 
 def test_the_address_that_a_killed_head_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,6 +61,7 @@ def answers(port: int) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("ray")
 def test_a_submitted_build(tmp_path: Path) -> None:
     """`ray job submit --working-dir .` with the documented entry point builds the bytes of a local build."""
     shards = demo(tmp_path / "demo", 40, 20)
