@@ -156,11 +156,16 @@ class Render:
             return None
         return self._readback.agreement(page, source.render.reader, source.render.models)
 
-    def __del__(self) -> None:
-        browser = getattr(self, "_browser", None)
+    def close(self) -> None:
+        """Ends the browser, where there is one; a document after that starts another."""
+        browser, self._browser = self._browser, None
         if browser is not None:
             with suppress(OSError):
                 browser.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_browser"):
+            self.close()
 
 
 def _facts(source: Source, page: Any, language: str, agreement: Any, failed: dict[str, str]) -> Json:

@@ -59,6 +59,9 @@ class InlineEngine:
 
     def close(self) -> None:
         """Lets the worker go, with the models and browsers that it holds."""
+        # not left to the collector: a process has one browser at a time, and its driver refers to those who called it
+        if hasattr(self._worker, "close"):
+            self._worker.close()
         self._worker = self._loaded = None
 
     @contextmanager
