@@ -49,6 +49,23 @@ def test_a_machine_without_chromium_and_data_is_told_what_to_install(said: list[
     assert "1 passed, 5 skipped" in closing
 
 
+DEADLY = """
+import os
+def test_before(): pass
+def test_deadly(): os.abort()
+def test_after(): pass
+"""
+
+
+def test_a_test_that_ends_its_worker_is_told_once(tmp_path: Path) -> None:
+    """A crash is one failure; the tests after it run in another worker."""
+    (tmp_path / "test_deadly.py").write_text(DEADLY)
+    words = ["-c", str(HOUSE / "pyproject.toml"), "-p", "tests.conftest", "-n", "1", "--dist", "loadgroup"]
+    command = [sys.executable, "-m", "pytest", *words, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=HOUSE)
+    assert "1 failed, 2 passed" in done.stdout.splitlines()[-1], done.stdout + done.stderr
+
+
 def test_the_tests_of_a_file_go_to_one_worker(said: list[str]) -> None:
     """What a file makes is made once: no two workers run tests of one file."""
     workers = defaultdict(set)
