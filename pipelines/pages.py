@@ -156,11 +156,15 @@ class Render:
             return None
         return self._readback.agreement(page, source.render.reader, source.render.models)
 
-    def __del__(self) -> None:
-        browser = getattr(self, "_browser", None)
+    def close(self) -> None:
+        """Ends the browser."""
+        browser, self._browser = getattr(self, "_browser", None), None
         if browser is not None:
             with suppress(OSError):
                 browser.close()
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def _facts(source: Source, page: Any, language: str, agreement: Any, failed: dict[str, str]) -> Json:

@@ -58,8 +58,14 @@ class InlineEngine:
         return receipts
 
     def close(self) -> None:
-        """Lets the worker go, with the models and browsers that it holds."""
+        """Lets the worker go, with the models and browsers that it holds.
+
+        A worker with something to end has a `close`: a thread has room for one browser, whenever garbage is collected.
+        """
+        release = getattr(self._worker, "close", None)
         self._worker = self._loaded = None
+        if release:
+            release()
 
     @contextmanager
     def _loaded_worker(self, step: Step) -> Iterator[Any]:

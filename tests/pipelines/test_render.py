@@ -1,6 +1,8 @@
 """Rendered sources: drawn scenes, pages of text, PDF documents, through all phases."""
 
+import gc
 import re
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -182,8 +184,17 @@ def test_names_that_would_fall_together_stay_apart(tmp_path: Path) -> None:
     assert texts == [f"number {number}" for number in range(len(names))]
 
 
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Without the garbage collector, as long as a test runs."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("uncollected")
 def test_what_lies_beside_a_page_counts(tmp_path: Path) -> None:
-    """A changed style sheet renders its page anew, and only then is there anything to do."""
+    """A changed style sheet renders its page anew, and only then is there anything to do; each build ends its browser."""
     folder = tmp_path / "in"
     for name in ("one", "two"):
         (folder / name).mkdir(parents=True)
