@@ -194,7 +194,7 @@ def uncollected() -> Iterator[None]:
 
 @pytest.mark.usefixtures("uncollected")
 def test_what_lies_beside_a_page_counts(tmp_path: Path) -> None:
-    """A changed style sheet renders its page anew, and only then is there anything to do; each build ends its browser."""
+    """A changed style sheet renders its page anew, and only then is there work; each build ends its browser."""
     folder = tmp_path / "in"
     for name in ("one", "two"):
         (folder / name).mkdir(parents=True)
