@@ -5,9 +5,11 @@ sequences, whose samples wait for the next round; with each batch it draws a par
 that no batch waits for a whole pool. Its state is where the round began, and how many batches it has handed out since.
 """
 
+import multiprocessing
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from multiprocessing.context import BaseContext
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -322,6 +324,16 @@ def _as_it_is(sent: Any) -> Any:
     return sent
 
 
+def _processes() -> BaseContext:
+    """Returns a context whose workers are forks of a process that has imported torch, once for all of them.
+
+    A fork of this process, in which torch and pyarrow have threads, may hang.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch"])
+    return context
+
+
 class Loader:
     """Batches of one rank, made by `workers` processes (0: in this one).
 
@@ -346,8 +358,7 @@ class Loader:
             num_workers=self._workers,
             prefetch_factor=4 if many else None,
             collate_fn=_as_it_is,
-            # a fork of a process with threads, as torch and pyarrow make it, may hang
-            multiprocessing_context="forkserver" if many else None,
+            multiprocessing_context=_processes() if many else None,
         )
         for own, sent, start, since in loader:
             if isinstance(sent, VlcorpusError):

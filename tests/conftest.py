@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadGroupScheduling
+from xdist.workermanage import WorkerController
 
 from tests import needs
 
@@ -27,6 +28,22 @@ class ByFile(LoadGroupScheduling):
     def _split_scope(self, nodeid: str) -> str:
         group: str = super()._split_scope(nodeid)
         return group.partition("::")[0]
+
+    def remove_node(self, node: WorkerController) -> str | None:
+        """Returns the test that ended its worker; it is not tried again, while the rest of its file is."""
+        begun = [
+            (tests, test)
+            for tests in self.assigned_work[node].values()
+            for test, done in tests.items()
+            if not done
+        ]
+        if not begun:
+            super().remove_node(node)
+            return None
+        tests, ended = begun[0]
+        tests[ended] = True
+        super().remove_node(node)
+        return ended
 
 
 def pytest_xdist_auto_num_workers() -> int:
