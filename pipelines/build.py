@@ -31,7 +31,7 @@ from pipelines.shard import WORKER as SHARD
 from pipelines.shard import Planned, plan, shard_fingerprint, strata
 from pipelines.verdicts import Verdicts
 from schemas.errors import InputError
-from schemas.recipe import Recipe
+from schemas.recipe import Recipe, Source
 
 PHASES = ("measure", "dedup", "score", "select", "ground", "compose", "shard", "card")
 BY_SHARD = ("rendered", "signals", "drafts", "clusters", "scores", "decisions", "grounded", "samples")
@@ -148,9 +148,10 @@ class Build:
         """Clusters over all sources."""
         phash = self.recipe.rules.phash
         distance = phash.distance if phash else None
-        mark = fingerprint(
-            "dedup", 1, distance, sorted([*name, mark] for name, mark in self.results.marks.items())
-        )
+        evaluation = self.recipe.evaluation
+        guard = [evaluation, self.recipe.eval_distance] if evaluation else []
+        marks = sorted([*name, mark] for name, mark in self.results.marks.items())
+        mark = fingerprint("dedup", 2, distance, guard, marks)
         rows = sum(receipt["rows"] for receipt in self.results.measured.values())
 
         def work(done: Callable[[Json], None]) -> Json:
@@ -161,6 +162,8 @@ class Build:
                     scratch=join(self.layout.exchange, "dedup"),
                     shards=tuple(self.shards),
                     distance=distance,
+                    evaluation=evaluation,
+                    eval_distance=self.recipe.eval_distance,
                     partitions=partitions_for(rows),
                     options=self.layout.options or None,
                     limits=self._limits(),
@@ -180,7 +183,11 @@ class Build:
                 signals = self.results.marks[name]
                 body = {"source": name[0], "shard": name[1], "number": 0, "signals": signals}
                 body["input"] = self.shards[name].to_json()
-                tasks.append(Task("/".join(name), score_fingerprint(self.recipe, source, signals), body))
+                mark = score_fingerprint(self.recipe, source, signals)
+                if self.recipe.evaluation:
+                    # which rows show an evaluation image, and so need no score, is known from dedup
+                    mark = fingerprint("guarded", mark, self.results.dedup_mark)
+                tasks.append(Task("/".join(name), mark, body))
         if not tasks:
             return
         results = self._phase("score", self._score_step(), tasks)
@@ -280,7 +287,7 @@ class Build:
             for key in (*unseen, "ground", "chat"):
                 source.pop(key)
         scores = sorted([*name, mark] for name, mark in self.results.score_marks.items())
-        mark = fingerprint("select", 2, settings, self.results.dedup_mark, scores)
+        mark = fingerprint("select", 3, settings, self.results.dedup_mark, scores)
 
         def work(done: Callable[[Json], None]) -> Json:
             receipts = self._decide(write)
@@ -378,6 +385,7 @@ class Build:
             receipts = [r for (owner, _), r in self.results.measured.items() if owner == source.id]
             rows = sum(receipt["rows"] for receipt in receipts)
             bad = sum(sum(receipt["errors"].values()) for receipt in receipts)
+            self._check_evaluation(source, rows, bad)
             limit = self.recipe.max_quarantine_of(source)
             if rows and bad / rows > limit:
                 raise InputError(
@@ -400,6 +408,18 @@ class Build:
                     f"source {source.id}: not one of its {rows:,} rows has a caption; name the caption's column "
                     "(columns: {caption: …}), or say captions: none"
                 )
+
+    def _check_evaluation(self, source: Source, rows: int, bad: int) -> None:
+        """InputError where an evaluation source was not read: its images would go into training unseen."""
+        if source.role != "eval":
+            return
+        damaged = [f"{'/'.join(name)}: {why}" for name, why in self.bad_shards() if name[0] == source.id]
+        if damaged or (rows == bad and self.recipe.sample == 1):
+            why = damaged[0] if damaged else f"none of its {rows:,} rows could be measured"
+            raise InputError(
+                f"source {source.id}: an evaluation source must be read whole, or its images stand in training: "
+                f"{why}; mend it, or take the source out of the recipe"
+            )
 
     def bad_shards(self) -> list[tuple[Name, str]]:
         """The damaged input shards, with what is wrong with each."""

@@ -86,14 +86,16 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
 
 
 def _rows(manifest: Manifest, source: Source, funnel: Funnel) -> list[Row]:
-    """The rules that are on, in their order, and then any that are counted and unknown here."""
+    """What evaluation sources took, the rules that are on, in their order, and any that are unknown here."""
     settings = manifest.thresholds.get(source.id, {})
     counts = {one.rule: one for one in funnel.rules}
     known = [
         rule for rule in RuleSettings.model_fields if rule in counts or settings.get(rule, False) is not False
     ]
+    others = [rule for rule in counts if rule not in RuleSettings.model_fields]
+    guards = [rule for rule in others if rule.startswith("eval:")]
     rows = []
-    for rule in [*known, *(rule for rule in counts if rule not in RuleSettings.model_fields)]:
+    for rule in dict.fromkeys([*guards, *known, *others]):
         one = counts.get(rule, RuleCount(rule=rule, dropped=0, failed=0))
         rows.append(
             Row(rule, PAPER.get(rule, "ours"), _settings(settings.get(rule)), one.dropped, one.failed)

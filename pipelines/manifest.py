@@ -8,6 +8,7 @@ from typing import Any
 
 from filters.language import model_digest
 from pipelines.card import card
+from pipelines.dedup.plan import EVAL
 from pipelines.engines.step import Json
 from pipelines.fingerprints import versions
 from pipelines.layout import Layout
@@ -83,9 +84,11 @@ def _funnel(receipts: Iterable[Json]) -> Funnel:
         reasons.update(receipt["reasons"])
         failed.update(receipt["failed"])
         errors.update(receipt["errors"])
+    others = sorted(failed.keys() - RuleSettings.model_fields.keys())
+    guards = [rule for rule in others if rule.startswith(f"{EVAL}:")]
     rules = [
         RuleCount(rule=rule, dropped=reasons[rule], failed=failed[rule])
-        for rule in [*RuleSettings.model_fields, *sorted(failed.keys() - RuleSettings.model_fields.keys())]
+        for rule in dict.fromkeys([*guards, *RuleSettings.model_fields, *others])
         if failed[rule]
     ]
     counts = {name: totals[name] for name in ("rows", "kept", "dropped", "quarantined")}
@@ -160,7 +163,10 @@ def _thresholds(recipe: Recipe, source_id: str, cuts: dict[str, float]) -> dict[
         limit = rules["clip"]["languages"][language] if language else rules["clip"]
         limit["least_score"] = score
     languages = list(recipe.languages_of(source))
-    return {**rules, "languages": languages, "captions": recipe.captions}
+    told = {**rules, "languages": languages, "captions": recipe.captions}
+    if any(recipe.evaluation.values()):
+        told["eval"] = {"distance": recipe.eval_distance}
+    return told
 
 
 def _samples(composed: dict[Name, Json]) -> tuple[SampleCount, ...]:

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 from schemas.clip import ClipSettings
 from schemas.columns import Columns, ReadLimits
 from schemas.ground import ChatSettings, GroundSettings
-from schemas.rules import RuleSettings
+from schemas.rules import Phash, RuleSettings
 from schemas.signals import Settings, SignalSettings
 
 Task = Literal[
@@ -321,6 +321,20 @@ class Recipe(Settings):
     def languages_of(self, source: Source) -> tuple[str, ...]:
         """The languages kept from a source."""
         return self.languages if source.languages is None else source.languages
+
+    @property
+    def evaluation(self) -> dict[str, bool]:
+        """The sources that may hold evaluation rows; False where the dataset's own splits say which."""
+        return {
+            source.id: source.role == "eval"
+            for source in self.sources
+            if source.role == "eval" or source.kind == "annotations"
+        }
+
+    @property
+    def eval_distance(self) -> int:
+        """How near a training image may not come to an evaluation image, whichever duplicate rules are on."""
+        return (self.rules.phash or Phash()).distance
 
     def chat_of(self, source: Source) -> ChatSettings:
         """Which dialogues are made of a source's samples."""
