@@ -192,7 +192,17 @@ class Build:
             return
         results = self._phase("score", self._score_step(), tasks)
         self.results.scored = {_name(task.name): r for task, r in zip(tasks, results, strict=True)}
+        self._check_scores()
         self.results.score_marks = {_name(task.name): task.fingerprint for task in tasks}
+
+    def _check_scores(self) -> None:
+        """InputError where no row that should bring its own score has a number there."""
+        for source in self.recipe.sources:
+            found = {name: r for name, r in self.results.scored.items() if name[0] == source.id}
+            reached = sum(receipt["reached"] for receipt in found.values())
+            without = sum(receipt["unscored"] for receipt in found.values())
+            if source.clip_score is not None and reached and without == reached:
+                raise InputError(_no_score(source, [shard for _, shard in found]))
 
     def select(self) -> None:
         """A decision for every row."""
@@ -386,6 +396,7 @@ class Build:
             rows = sum(receipt["rows"] for receipt in receipts)
             bad = sum(sum(receipt["errors"].values()) for receipt in receipts)
             self._check_evaluation(source, rows, bad)
+            self._check_columns(source, rows)
             limit = self.recipe.max_quarantine_of(source)
             if rows and bad / rows > limit:
                 raise InputError(
@@ -420,6 +431,20 @@ class Build:
                 f"source {source.id}: an evaluation source must be read whole, or its images stand in training: "
                 f"{why}; mend it, or take the source out of the recipe"
             )
+
+    def _check_columns(self, source: Source, rows: int) -> None:
+        """InputError where a column that a rule goes by has no value in any row of the source."""
+        receipts = {name: r for name, r in self.results.measured.items() if name[0] == source.id}
+        there = {name for receipt in receipts.values() for name in receipt["extras"]}
+        rules = self.recipe.rules_of(source)
+        if rows and rules.clip and source.clip_score is not None and source.clip_score not in there:
+            raise InputError(_no_score(source, [shard for _, shard in receipts]))
+        for name in rules.columns.limits if rows and rules.columns else ():
+            if name not in there:
+                raise InputError(
+                    f"source {source.id}: no row has a value in the column {name!r} that a rule goes by; name it as "
+                    "the data writes it, in columns: {extra: […]} too, or switch the rule off for this source"
+                )
 
     def bad_shards(self) -> list[tuple[Name, str]]:
         """The damaged input shards, with what is wrong with each."""
@@ -499,6 +524,15 @@ class Build:
         if wanted is None:
             return Resources()
         return Resources(wanted.cpus, wanted.gpus, int(wanted.memory_gb * 1e9))
+
+
+def _no_score(source: Source, shards: Sequence[str]) -> str:
+    """The sentence for a source none of whose rows has the score that it should bring."""
+    shown = shards[0] if len(shards) == 1 else f"{len(shards)} shards"
+    return (
+        f"source {source.id}: no row of {shown} has the score {source.clip_score!r}: wherever it is looked for it is "
+        "null or no number; name it as the data writes it (clip_score: …, and in columns: {extra: […]})"
+    )
 
 
 def _name(text: str) -> Name:

@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined, Template
 
 from pipelines.front_matter import configs, front_matter, suffixes
 from schemas.manifest import Funnel, Manifest, RuleCount, Source
-from schemas.rules import RuleSettings
+from schemas.rules import RuleSettings, in_order
 
 PAPER: Final = {
     "aspect_ratio": "paper",
@@ -87,20 +87,22 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
 
 def _rows(manifest: Manifest, source: Source, funnel: Funnel) -> list[Row]:
     """What evaluation sources took, the rules that are on, in their order, and any that are unknown here."""
-    settings = manifest.thresholds.get(source.id, {})
+    settings = {**manifest.thresholds.get(source.id, {})}
+    if isinstance(columns := settings.pop("columns", False), Mapping):
+        settings |= {f"columns.{name}": limit for name, limit in columns.items()}
     counts = {one.rule: one for one in funnel.rules}
-    known = [
-        rule for rule in RuleSettings.model_fields if rule in counts or settings.get(rule, False) is not False
-    ]
-    others = [rule for rule in counts if rule not in RuleSettings.model_fields]
-    guards = [rule for rule in others if rule.startswith("eval:")]
+    on = [rule for rule in settings if _is_rule(rule) and settings[rule] is not False]
     rows = []
-    for rule in dict.fromkeys([*guards, *known, *others]):
+    for rule in in_order({*counts, *on}):
         one = counts.get(rule, RuleCount(rule=rule, dropped=0, failed=0))
         rows.append(
             Row(rule, PAPER.get(rule, "ours"), _settings(settings.get(rule)), one.dropped, one.failed)
         )
     return rows
+
+
+def _is_rule(name: str) -> bool:
+    return name.partition(".")[0] in RuleSettings.model_fields
 
 
 def _beside(manifest: Manifest, source: Source) -> list[str]:

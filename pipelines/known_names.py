@@ -7,7 +7,7 @@ from filters.caption import REPEATED
 from filters.scripts import SCRIPTS
 from filters.written import SCRIPTS_OF, base
 from schemas.clip import DEFAULT
-from schemas.recipe import Recipe
+from schemas.recipe import Recipe, Source
 from schemas.rules import RuleSettings
 
 Where = tuple[str | int, ...]
@@ -25,6 +25,8 @@ def unknown_names(recipe: Recipe) -> Iterator[tuple[Where, str]]:
     if recipe.clip is not None:
         yield from _languages(("clip", "scorers"), recipe.clip.scorers.keys() - {DEFAULT})
         yield from _unused(recipe, recipe.clip.scorers.keys() - {DEFAULT})
+    for number, source in enumerate(recipe.sources):
+        yield from _columns(recipe, number, source)
     patterns = {**recipe.signals.caption.patterns, REPEATED: ""}.keys()
     yield from _rules((), recipe.rules, patterns)
     for number, source in enumerate(recipe.sources):
@@ -48,6 +50,24 @@ def _unused(recipe: Recipe, codes: Iterable[str]) -> Iterator[tuple[Where, str]]
             yield (
                 ("clip", "scorers", code),
                 f"a scorer for {code!r}, but no source keeps that language ({', '.join(sorted(known))} are kept)",
+            )
+
+
+def _columns(recipe: Recipe, number: int, source: Source) -> Iterator[tuple[Where, str]]:
+    """A column that a source does not carry would be null in every row, and known only once all is measured."""
+    if source.kind in ("annotations", "rendered"):
+        return
+    carried = source.columns.names("extra")
+    rules = recipe.rules_of(source).columns
+    wanted: dict[str, Where] = {name: ("rules", "columns", name) for name in (rules.limits if rules else {})}
+    if source.clip_score is not None:
+        wanted[source.clip_score] = ("clip_score",)
+    for name, where in wanted.items():
+        if name not in carried:
+            yield (
+                ("sources", number, *where),
+                f"source {source.id!r} does not carry the column {name!r} (it carries {', '.join(carried) or 'none'}); "
+                f"add it: columns: {{extra: [{', '.join([*carried, name])}]}}",
             )
 
 

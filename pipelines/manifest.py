@@ -8,7 +8,6 @@ from typing import Any
 
 from filters.language import model_digest
 from pipelines.card import card
-from pipelines.dedup.plan import EVAL
 from pipelines.engines.step import Json
 from pipelines.fingerprints import versions
 from pipelines.layout import Layout
@@ -28,7 +27,7 @@ from schemas.manifest import (
     Verdict,
 )
 from schemas.recipe import Recipe
-from schemas.rules import RuleSettings
+from schemas.rules import in_order
 
 Name = tuple[str, str]
 
@@ -84,11 +83,9 @@ def _funnel(receipts: Iterable[Json]) -> Funnel:
         reasons.update(receipt["reasons"])
         failed.update(receipt["failed"])
         errors.update(receipt["errors"])
-    others = sorted(failed.keys() - RuleSettings.model_fields.keys())
-    guards = [rule for rule in others if rule.startswith(f"{EVAL}:")]
     rules = [
         RuleCount(rule=rule, dropped=reasons[rule], failed=failed[rule])
-        for rule in dict.fromkeys([*guards, *RuleSettings.model_fields, *others])
+        for rule in in_order(failed)
         if failed[rule]
     ]
     counts = {name: totals[name] for name in ("rows", "kept", "dropped", "quarantined")}

@@ -15,7 +15,7 @@ from pipelines.engines.step import At, Json
 from pipelines.parquet import write_tables
 from pipelines.select.candidates import Judge, Judged
 from pipelines.select.contest import losses
-from pipelines.select.cuts import fails, reached
+from pipelines.select.cuts import fails, reached, unscored
 from schemas.row import DECISIONS, ROW
 
 
@@ -43,19 +43,20 @@ class Decide:
         return funnel(table) | {"kept_digest": kept_digest(table), "cuts": cuts}
 
     def _with_others(self, judged: Judged, unfit: npt.NDArray[np.bool_], lost: Columns) -> pa.Array:
-        """The failed rules with `clip`, and with those on duplicates from the kind on at which a row lost.
+        """The failed rules with `clip` or `unscored`, and with those on duplicates.
 
-        None of these rows failed a rule before.
+        Of these all from the kind on at which a row lost. None of these rows failed a rule before.
         """
         rules = self._judge.recipe.rules_of(judged.source)
         names = [
             ["repeat"] if kind == "repeat" else [k for k in KINDS[KINDS.index(kind) :] if getattr(rules, k)]
             for kind in KINDS
         ]
-        lists = pa.array([*names, ["clip"]], pa.list_(pa.string()))
+        lists = pa.array([*names, ["clip"], ["unscored"]], pa.list_(pa.string()))
         options = pa.chunked_array([judged.failed, lists]).combine_chunks()
         index = np.arange(len(judged.failed))
         index[unfit] = len(judged.failed) + len(KINDS)
+        index[unscored(judged, self._judge.recipe)] = len(judged.failed) + len(KINDS) + 1
         index[lost["row"]] = len(judged.failed) + lost["kind"].astype(np.int64)
         return options.take(pa.array(index))
 
@@ -86,6 +87,8 @@ class Decide:
         messages = judged.signals["error_message"].to_pylist()
         refusals = judged.signals["refusal_text"].to_pylist()
         texts = [told or why or text for told, why, text in zip(messages, refusals, texts, strict=True)]
+        for row in np.flatnonzero(unscored(judged, self._judge.recipe)).tolist():
+            texts[row] = f"no number in {judged.source.clip_score}"
         if judged.scores is not None:
             for row in np.flatnonzero(pc.equal(_first(failed), "clip").fill_null(False)).tolist():
                 texts[row] = f"clip_score {judged.scores[row]:.5f}"
