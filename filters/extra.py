@@ -40,14 +40,14 @@ def _fails(value: object, limit: ColumnLimit) -> bool:
     if limit.min is not None or limit.max is not None:
         found = number(value)
         if found is None:
-            return limit.null == "drop"
+            return limit.missing == "drop"
         if found < (limit.min if limit.min is not None else -math.inf):
             return True
         if found > (limit.max if limit.max is not None else math.inf):
             return True
     plain = _plain(value)
     if plain is None:
-        return limit.null == "drop"
+        return limit.missing == "drop"
     if limit.not_in is not None and plain in [_plain(one) for one in limit.not_in]:
         return True
     return limit.one_of is not None and plain not in [_plain(one) for one in limit.one_of]

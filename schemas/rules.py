@@ -121,14 +121,14 @@ class ColumnLimit(Settings):
     max: float | None = Field(None, description="the largest number that passes")
     one_of: tuple[Value, ...] | None = Field(None, alias="in", min_length=1, description="these values pass")
     not_in: tuple[Value, ...] | None = Field(None, min_length=1, description="these values fail")
-    null: Literal["drop", "keep"] = Field("drop", description="what becomes of a row without a value")
+    missing: Literal["drop", "keep"] = Field("drop", description="what becomes of a row without a value")
 
     @model_validator(mode="after")
     def _some(self) -> "ColumnLimit":
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"nothing passes: min {self.min:g} is above max {self.max:g}")
         if not self.model_fields_set:
-            raise ValueError("give min, max, in, not_in or null, or switch the column's rule off")
+            raise ValueError("give min, max, in, not_in or missing, or switch the column's rule off")
         return self
 
 

@@ -36,12 +36,12 @@ def test_every_number_is_the_one_that_its_text_says(value: float) -> None:
     [
         ({"max": 0.5}, [0.5, "0.5", -3, "1e-9"], [0.51, "0.6", None, "high", True, {"a": 1}]),
         ({"min": 4.5, "max": 6}, [4.5, "6"], [4.4, "6.1", None]),
-        ({"min": 4.5, "null": "keep"}, [5, None, "none"], [4]),
+        ({"min": 4.5, "missing": "keep"}, [5, None, "none"], [4]),
         ({"not_in": ["advert", "meme"]}, ["photo", "Advert", 3, False], ["advert", "meme", None]),
         ({"in": ["photo", 2, True]}, ["photo", 2, "2", 2.0, True, "true", "True"], ["x", 1, "1", False, None, []]),
         ({"in": [1]}, [1, "1", 1.0], [True, "true"]),
-        ({"not_in": [False], "null": "keep"}, [True, "yes", 0, None], [False, "false"]),
-        ({"null": "drop"}, [0, "", False], [None]),
+        ({"not_in": [False], "missing": "keep"}, [True, "yes", 0, None], [False, "false"]),
+        ({"missing": "drop"}, [0, "", False], [None]),
     ],
 )  # fmt: skip
 def test_a_column_passes_or_fails(limit: dict[str, Any], passes: list[object], fails: list[object]) -> None:

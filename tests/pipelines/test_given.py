@@ -110,7 +110,7 @@ def test_any_column_of_the_data_can_be_a_rule(tmp_path: Path) -> None:
     limits = {
         "punsafe": {"max": 0.5},
         "aesthetic": {"min": 4.5},
-        "style": {"not_in": ["advert"], "null": "keep"},
+        "style": {"not_in": ["advert"], "missing": "keep"},
     }
     build({"sources": [source(tmp_path / "in", values)], "rules": {"columns": limits}}, tmp_path / "out")
     found = sorted(rows(tmp_path / "out", "decisions"), key=lambda row: row["member"])
@@ -121,7 +121,7 @@ def test_any_column_of_the_data_can_be_a_rule(tmp_path: Path) -> None:
         (["columns.punsafe"], "punsafe null"),
     ]
     card = (tmp_path / "out" / "README.md").read_text()
-    assert r"| columns.punsafe | ours | max 0.5, null drop | 2 |" in card.replace("\\", "")
+    assert r"| columns.punsafe | ours | max 0.5, missing drop | 2 |" in card.replace("\\", "")
 
 
 def test_a_changed_limit_measures_nothing_again(tmp_path: Path) -> None:

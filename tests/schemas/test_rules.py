@@ -81,7 +81,7 @@ def test_the_json_schema_knows_that_rules_can_be_off() -> None:
 
 def test_limits_of_columns_survive_writing_and_reading() -> None:
     """Booleans stay booleans and `in` stays `in`; a column that is off has no limit."""
-    given = {"style": {"in": ["a", 1, True]}, "punsafe": {"max": 0.5, "null": "keep"}, "other": False}
+    given = {"style": {"in": ["a", 1, True]}, "punsafe": {"max": 0.5, "missing": "keep"}, "other": False}
     rules = RuleSettings.model_validate({"columns": given})
     assert rules.model_dump(mode="json", exclude_unset=True) == {"columns": given}
     assert rules.columns
