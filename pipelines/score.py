@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from filters.extra import number, parsed
+from filters.language_keys import key_of
 from filters.picture import Pictures
 from filters.text_area import TextArea
 from pipelines.ahead import Ahead, Pixels
@@ -110,7 +111,8 @@ class Score:
         return pa.concat_tables(tables)
 
     def _chosen(self, source: str, language: str) -> ScorerSettings:
-        settings = choose(self._recipe.clip.scorers if self._recipe.clip else {}, language)
+        scorers = self._recipe.clip.scorers if self._recipe.clip else {}
+        settings = choose(scorers, key_of(scorers, language))
         if settings is None:
             raise InputError(
                 f"source {source}: no scorer for captions in {language or 'no language'}; "

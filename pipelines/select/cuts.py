@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from filters.language_keys import key_of
 from pipelines.dedup.digests import key_words
 from pipelines.engines.step import At, Json
 from pipelines.select.candidates import Judge, Judged
@@ -40,8 +41,8 @@ def bins_of(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
 def groups(recipe: Recipe, source: Source, languages: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """For each row the group whose threshold judges it."""
     clip = recipe.rules_of(source).clip
-    own = set(clip.languages) if clip else set()
-    names = {code: group_of(source.id, code if code in own else "") for code in set(languages.tolist())}
+    own = clip.languages if clip else {}
+    names = {code: group_of(source.id, key_of(own, code) or "") for code in set(languages.tolist())}
     return np.array([names[code] for code in languages.tolist()], object)
 
 

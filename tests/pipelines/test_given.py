@@ -185,3 +185,49 @@ def test_real_cases(test_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     found = [row["reason"] for row in rows(tmp_path / "out", "decisions")]
     expected = {"clip": 10, "unscored": 10} if case == "g_nan" else {"clip": 9, None: 11}
     assert {name: found.count(name) for name in set(found)} == expected
+
+
+@pytest.mark.parametrize("key", ["zh", "zh-CN", "zh_TW", "yue", "zh-Hant"])
+def test_a_threshold_holds_however_its_language_is_written(tmp_path: Path, key: str) -> None:
+    """Chinese rows go by the key for Chinese, whichever region or script it names."""
+    said = ["A red flower in the garden of a house", "花园里有一朵红色的花和一棵树", "两只小猫在沙发上睡觉"]
+    path = raw.scored(tmp_path / "in" / "a.parquet", [0.4, 0.4, 0.2], said)
+    made = {"id": "s", "path": str(path), "columns": "laion", "clip_score": "similarity"}
+    clip = {"min": 0.5, "languages": {key: {"min": 0.3}}}
+    recipe = load({"sources": [made], "languages": ["en", "zh"], "rules": {"clip": clip}})
+    build(recipe.to_json(), tmp_path / "out")
+    assert reasons(tmp_path / "out") == ["clip", None, "clip"]
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (
+            {"rules": {"clip": {"min": 0.1, "languages": {"fr": {"min": 0.3}}}}},
+            "a threshold for 'fr', but no source",
+        ),
+        (
+            {"rules": {"clip": {"min": 0.1, "languages": {"zh": {"min": 0.3}, "zh-CN": {"min": 0.2}}}}},
+            "'zh' and 'zh-CN' are one language here",
+        ),
+        ({"clip": {"scorers": {"fr": {}, "default": {}}}}, "a scorer for 'fr', but no source keeps"),
+        (
+            {"clip": {"scorers": {"yue": {}, "zh-Hant": {}, "default": {}}}},
+            "'yue' and 'zh-Hant' are one language",
+        ),
+    ],
+)
+def test_a_key_that_can_match_nothing_is_refused(more: dict[str, Any], sentence: str) -> None:
+    """A threshold or a scorer that no row ever meets is a mistake in the recipe."""
+    made = {"id": "s", "path": "in", "columns": "laion", "clip_score": "similarity"}
+    with pytest.raises(RecipeError, match=sentence):
+        load({"sources": [made], "languages": ["en", "zh"], **more})
+
+
+def test_a_sources_own_languages_decide_which_thresholds_can_match(tmp_path: Path) -> None:
+    """A source that keeps French may have a threshold for it; one that keeps English may not."""
+    own = {"rules": {"clip": {"min": 0.1, "languages": {"fr": {"min": 0.3}}}}}
+    made = {"id": "s", "path": "in", "columns": "laion", "clip_score": "similarity", **own}
+    assert load({"sources": [{**made, "languages": ["fr"]}], "languages": ["en"]})
+    with pytest.raises(RecipeError, match=r"sources\.0\.rules\.clip\.languages\.fr: a threshold for 'fr'"):
+        load({"sources": [made], "languages": ["en"]})
