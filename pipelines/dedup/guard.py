@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from filters.hamming import Nearest
-from pipelines.dedup.digests import U64, Values
+from filters.hamming import Buckets, Nearest
+from pipelines.dedup.digests import U64
 from pipelines.dedup.plan import EXACT, KINDS, PHASH, PIXELS
 from pipelines.dedup.signals import Rows
 from pipelines.dedup.tables import Columns, Folder, joined, take
@@ -26,7 +26,7 @@ GUARD: Final = len(KINDS)
 def guard_entries(rows: Rows) -> Iterator[Columns]:
     """The values of the evaluation rows' images, kind by kind, as the shuffle of values takes them."""
     for kind in GUARDED:
-        value = _value(rows, kind)
+        value = rows.hashes if kind == PHASH else rows.values[kind]
         columns = {"hi": value.hi, "lo": value.lo, "key_hi": rows.key_hi, "key_lo": rows.key_lo}
         entries = take({**columns, "row": rows.numbers}, value.known & rows.evaluation)
         entries["check"] = np.zeros(len(entries["row"]), np.uint64)
@@ -40,7 +40,8 @@ class Guard:
 
     def __init__(self, folder: Folder, paths: Sequence[str], distance: int) -> None:
         held = joined([folder.load(path) for path in paths])
-        self._held = {kind: _sorted(take(held, held["kind"] == GUARD + kind)) for kind in GUARDED}
+        self._held = {kind: take(held, held["kind"] == GUARD + kind) for kind in GUARDED}
+        self._buckets = {kind: Buckets(self._held[kind]["hi"]) for kind in (EXACT, PIXELS)}
         # of hashes equally near the one with the smallest key is named
         hashes = self._held[PHASH]
         order = np.lexsort([hashes[name] for name in ("row", "key_lo", "key_hi")])
@@ -55,10 +56,10 @@ class Guard:
         """
         open_ = ~rows.evaluation
         found: list[Columns] = []
-        for kind in GUARDED:
-            value = _value(rows, kind)
+        for kind, buckets in self._buckets.items():
+            value = rows.values[kind]
             mine = np.flatnonzero(open_ & value.known)
-            at = _equal(self._held[kind], value.hi[mine], value.lo[mine])
+            at = _equal(self._held[kind], buckets, value.hi[mine], value.lo[mine])
             found.append(_pairs(rows, mine, self._held[kind], at))
             open_[mine[at >= 0]] = False
         mine = np.flatnonzero(open_ & rows.hashes.known)
@@ -68,23 +69,14 @@ class Guard:
         return joined(found)
 
 
-def _value(rows: Rows, kind: int) -> Values:
-    return rows.hashes if kind == PHASH else rows.values[kind]
-
-
-def _sorted(held: Columns) -> Columns:
-    return take(held, np.lexsort((held["lo"], held["hi"])))
-
-
-def _equal(held: Columns, hi: U64, lo: U64) -> npt.NDArray[np.int64]:
-    """For each value its place among those held, sorted and distinct, or -1."""
-    starts = np.searchsorted(held["hi"], hi)
-    ends = np.searchsorted(held["hi"], hi, "right")
+def _equal(held: Columns, buckets: Buckets, hi: U64, lo: U64) -> npt.NDArray[np.int64]:
+    """For each value its place among the distinct ones held, or -1."""
+    starts, sizes = buckets.find(hi)
     found = np.full(len(hi), -1, np.int64)
     step = 0
-    while len(mine := np.flatnonzero((found < 0) & (starts + step < ends))):
-        at = starts[mine] + step
-        same = held["lo"][at] == lo[mine]
+    while len(mine := np.flatnonzero((sizes > step) & (found < 0))):
+        at = buckets.order[starts[mine] + step]
+        same = (held["hi"][at] == hi[mine]) & (held["lo"][at] == lo[mine])
         found[mine[same]] = at[same]
         step += 1
     return found

@@ -39,7 +39,7 @@ class EqualValues:
             entries["kind"] = np.full(len(entries["row"]), kind, np.uint8)
             parts.append(_merged(entries))
         if self._round == "first" and rows.evaluation.any():
-            parts += [_merged(part) for part in guard_entries(rows)]
+            parts += guard_entries(rows)
         entries = joined(parts)
         yield from spread(entries, entries["hi"], self._partitions)
 
