@@ -190,6 +190,11 @@ class Build:
                 tasks.append(Task("/".join(name), mark, body))
         if not tasks:
             return
+        if self.recipe.embedded_scorers:
+            self.reporter.say(
+                "CLIP scores are by the embedded scorer, which knows the drawn scenes of the demo alone: on other "
+                "images they mean nothing"
+            )
         results = self._phase("score", self._score_step(), tasks)
         self.results.scored = {_name(task.name): r for task, r in zip(tasks, results, strict=True)}
         self._check_scores()

@@ -12,6 +12,7 @@ from typing import Any, Final
 from jinja2 import Environment, StrictUndefined, Template
 
 from pipelines.front_matter import configs, front_matter, suffixes
+from schemas.clip import EMBEDDED
 from schemas.manifest import Funnel, Manifest, RuleCount, Source
 from schemas.rules import RuleSettings, in_order
 
@@ -82,6 +83,7 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
         ),
         "bytes": sum(one.size for name, one in manifest.outputs.items() if name.startswith("shards/")),
         "example": _example(manifest),
+        "embedded": any(scorer.startswith(f"{EMBEDDED}@") for scorer in manifest.scorers),
     }
 
 

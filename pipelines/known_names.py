@@ -30,6 +30,7 @@ def unknown_names(recipe: Recipe) -> Iterator[tuple[Where, str]]:
     yield from _thresholds(recipe)
     for number, source in enumerate(recipe.sources):
         yield from _columns(recipe, number, source)
+    yield from _embedded(recipe)
     patterns = {**recipe.signals.caption.patterns, REPEATED: ""}.keys()
     yield from _rules((), recipe.rules, patterns)
     for number, source in enumerate(recipe.sources):
@@ -72,6 +73,17 @@ def _thresholds(recipe: Recipe) -> Iterator[tuple[Where, str]]:
         if source in own and source.rules.clip:
             place: Where = ("sources", number, *where)
             yield from _unused(recipe, [source], place, "a threshold", source.rules.clip.languages)
+
+
+def _embedded(recipe: Recipe) -> Iterator[tuple[Where, str]]:
+    """The embedded scorer is for the demo: on a real crawl it would drop pairs by chance."""
+    if recipe.clip is None or recipe.clip.allow_embedded or not recipe.embedded_scorers:
+        return
+    yield (
+        ("clip",),
+        "the embedded scorer knows the drawn scenes of the demo alone, and on other images its scores mean nothing; "
+        "name a CLIP (scorers: {default: {model: …, pretrained: …}}), or say allow_embedded: true",
+    )
 
 
 def _columns(recipe: Recipe, number: int, source: Source) -> Iterator[tuple[Where, str]]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
-from schemas.clip import ClipSettings
+from schemas.clip import EMBEDDED, ClipSettings
 from schemas.columns import Columns, ReadLimits
 from schemas.ground import ChatSettings, GroundSettings
 from schemas.rules import Phash, RuleSettings
@@ -318,6 +318,13 @@ class Recipe(Settings):
         """Whether the source's pairs get a CLIP score."""
         return self.clip is not None or source.clip_score is not None
 
+    @property
+    def embedded_scorers(self) -> tuple[str, ...]:
+        """The languages whose pairs get their CLIP scores from the embedded scorer."""
+        if self.clip is None or all(source.clip_score is not None for source in self.sources):
+            return ()
+        return tuple(code for code, scorer in self.clip.scorers.items() if scorer.model == EMBEDDED)
+
     def languages_of(self, source: Source) -> tuple[str, ...]:
         """The languages kept from a source."""
         return self.languages if source.languages is None else source.languages
@@ -371,7 +378,11 @@ _NOT_DATA: Any = {
         }
     },
     # the manifest names every scorer by what its weights are
-    "clip": {"decode_threads": True, "scorers": {"__all__": {"model", "pretrained", "threads"}}},
+    "clip": {
+        "allow_embedded": True,
+        "decode_threads": True,
+        "scorers": {"__all__": {"model", "pretrained", "threads"}},
+    },
     "signals": {"language": {"model": True}, "text": {"models"}},
 }
 

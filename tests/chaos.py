@@ -31,7 +31,7 @@ LONGEST = {"measure": 1.5, "score": 8.0}
 RECIPE = """
 languages: [en, zh]
 sources: [{{id: web, path: {shards}, columns: img2dataset, max_quarantine: 0.5}}]
-clip: {{scorers: {{default: {{model: embedded}}}}}}
+clip: {{allow_embedded: true, scorers: {{default: {{model: embedded}}}}}}
 rules: {{clip: {{keep: 0.9}}}}
 shards: {{samples: 20, group: 2}}
 splits: {{val: 0.2}}

@@ -49,7 +49,7 @@ def refused(
     source = {"id": "web", "path": str(pictures)}
     record: dict[str, Any] = {"languages": ["en", "zh"], "sources": [source]}
     record["rules"] = {"clip": {"min": 0.1}}
-    record["clip"] = {"scorers": {"default": scorer or {"model": "embedded"}}}
+    record["clip"] = {"allow_embedded": True, "scorers": {"default": scorer or {"model": "embedded"}}}
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(record | more))
     command = [sys.executable, "-m", "pipelines", "build", str(path), "--out", str(tmp_path / "out")]
@@ -128,7 +128,9 @@ def test_scores_that_are_no_numbers_stop_the_run(tmp_path: Path, pictures: Path,
 
 def test_a_language_without_a_scorer(tmp_path: Path, pictures: Path) -> None:
     """Captions that no scorer is for end the run, which names their language."""
-    said = refused(tmp_path, pictures, clip={"scorers": {"en": {"model": "embedded"}}})
+    said = refused(
+        tmp_path, pictures, clip={"allow_embedded": True, "scorers": {"en": {"model": "embedded"}}}
+    )
     assert "no scorer for captions in zh; add clip.scorers.default" in said
 
 
