@@ -32,6 +32,11 @@ TILE: Final = 1 << 20
 """Comparisons held in memory at once."""
 SEEDS: Final = 64
 
+_HALF, _ODD = np.uint64(32), np.uint64(0x9E3779B97F4A7C15)
+_FAR_PLACE: Final = 1 << 32
+_FAR: Final = 65 * _FAR_PLACE
+"""Beyond every distance; a distance and a place are one number, the place in the lower 32 bits."""
+
 
 def distances(left: U64, right: U64) -> npt.NDArray[np.uint8]:
     """Number of bits in which `left` and `right` differ, elementwise with broadcasting."""
@@ -106,6 +111,72 @@ def _compare(values: U64, ends: npt.NDArray[np.int64], earlier: U64, distance: i
             near[near] = ~((differ[near, None] & earlier) == 0).any(axis=1)
             yield left[near], right[near]
         step += 1
+
+
+class Buckets:
+    """Fixed numbers by bucket, so that those equal to a given one are found at once; a bucket may hold others."""
+
+    def __init__(self, numbers: U64) -> None:
+        bits = max(1, (2 * len(numbers)).bit_length())
+        self._shift = np.uint64(64 - bits)
+        buckets = self._bucket(numbers)
+        self.order: npt.NDArray[np.int64] = np.argsort(buckets, kind="stable")
+        ends = np.searchsorted(buckets[self.order], np.arange((1 << bits) + 1))
+        self._starts = ends.astype(np.int32)
+
+    def find(self, numbers: U64) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """For each number where its bucket starts in `order`, and how many fixed numbers it holds."""
+        buckets = self._bucket(numbers)
+        starts = self._starts[buckets]
+        return starts, self._starts[buckets + 1] - starts
+
+    def _bucket(self, numbers: U64) -> npt.NDArray[np.int64]:
+        return (((numbers ^ (numbers >> _HALF)) * _ODD) >> self._shift).astype(np.int64)
+
+
+class Nearest:
+    """Finds, for any hashes, the nearest of some fixed ones within a distance; exact.
+
+    The fixed hashes lie in buckets under every mask of `block_masks`, so a hash is compared with those alone
+    that share a bucket with it: memory is in proportion to the fixed ones, however many are looked up.
+    """
+
+    def __init__(self, values: U64, distance: int) -> None:
+        self._values = values
+        self._distance = distance
+        self._buckets = {mask: Buckets(values & mask) for mask in block_masks(distance, len(values))}
+
+    def find(self, hashes: U64) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """For each hash the place of the nearest fixed one, of equals the first, or -1; and their distance."""
+        best = np.full(len(hashes), _FAR, np.int64)
+        for mask, buckets in self._buckets.items():
+            starts, sizes = buckets.find(hashes & mask)
+            for part in _parts(sizes):
+                found = self._best(hashes[part], buckets.order, starts[part], sizes[part])
+                best[part] = np.minimum(best[part], found)
+        return np.where(best < _FAR, best & (_FAR_PLACE - 1), -1), np.where(best < _FAR, best >> 32, 0)
+
+    def _best(
+        self,
+        hashes: U64,
+        order: npt.NDArray[np.int64],
+        starts: npt.NDArray[np.int32],
+        sizes: npt.NDArray[np.int32],
+    ) -> npt.NDArray[np.int64]:
+        """For each hash the least (distance, place) among its bucket, as one number; _FAR where none is near."""
+        heads = np.cumsum(sizes, dtype=np.int64) - sizes
+        places = order[np.repeat(starts - heads, sizes) + np.arange(sizes.sum())]
+        apart = distances(np.repeat(hashes, sizes), self._values[places]).astype(np.int64)
+        found = np.where(apart <= self._distance, (apart << 32) | places, _FAR)
+        best: npt.NDArray[np.int64] = np.minimum.reduceat(found, heads)
+        return best
+
+
+def _parts(sizes: npt.NDArray[np.int32]) -> Iterator[npt.NDArray[np.int64]]:
+    """The places of buckets that hold something, in runs that make about TILE comparisons at most."""
+    some = np.flatnonzero(sizes)
+    runs = np.cumsum(sizes[some], dtype=np.int64) // TILE
+    yield from np.split(some, np.flatnonzero(np.diff(runs)) + 1) if len(some) else ()
 
 
 def _flood(values: U64, distance: int) -> Iterator[Edges]:

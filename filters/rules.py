@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from filters import extra
 from filters.arrow import Bools, Column, Lists, array, bools, lists, pc, some
 from filters.why import SHOWN, why
 from filters.written import SCRIPTS_OF, admitted, base, scripts_of
@@ -127,21 +128,23 @@ RULES: Final[dict[str, Rule]] = {
     "blank": blank,
     "orientation": orientation,
     "text_area": text_area,
-    # clip comes here, then repeat, exact, pixels, phash: they are judged where their inputs are
+    # columns come here (filters/extra.py), a rule each
+    # then clip, repeat, exact, pixels, phash: they are judged where their inputs are
 }
 """Every rule over a row's own signals, in rule order: the order of RuleSettings' fields."""
 
 
 def failures(signals: Table, rules: RuleSettings, languages: Sequence[str]) -> Any:
-    """list<string>: for each row the names of all rules of RULES that it fails, in rule order."""
+    """list<string>: for each row the names of all rules of RULES and on columns that it fails, in rule order."""
     on = {name: settings for name in RULES if (settings := getattr(rules, name))}
-    names = array(on, pa.string())
-    if not on:
+    fails_of = {name: bools(RULES[name](signals, settings, languages)) for name, settings in on.items()}
+    if rules.columns and rules.columns.limits:
+        fails_of |= extra.failures(_column(signals, "extra"), rules.columns.limits)
+    if not fails_of:
         return array([[]] * signals.num_rows, pa.list_(pa.string()))
+    names = array(fails_of, pa.string())
     # one column a rule, read row by row, gives each row its rules in order
-    fails = np.stack(
-        [bools(RULES[name](signals, settings, languages)) for name, settings in on.items()], axis=1
-    )
+    fails = np.stack(list(fails_of.values()), axis=1)
     offsets = np.concatenate([[0], np.cumsum(fails.sum(axis=1))])
     return lists(offsets, some(names, np.nonzero(fails)[1]))
 

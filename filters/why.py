@@ -1,11 +1,14 @@
 """In a few words, why a row failed a rule: what was measured, and the limit where it is known."""
 
+import json
 from typing import Any, Final
+
+from filters.extra import parsed
 
 SHOWN: Final = (
     "special_tag", "pattern", "caption_chars", "caption_words", "caption_han", "scripts", "emoji", "language",
     "language_score", "aspect_ratio", "width", "height", "grey_range", "grey_std", "orientation",
-    "text_area", "text_repeats",
+    "text_area", "text_repeats", "extra",
 )  # fmt: skip
 """The signals that `why` may speak of."""
 
@@ -13,6 +16,10 @@ SHOWN: Final = (
 def why(rule: str, signals: dict[str, Any], settings: Any = None) -> str | None:
     """The text for one row; None where the rule's name says it all. `settings` are the rule's block."""
     limit = settings or None
+    if rule.startswith("columns."):
+        name = rule.removeprefix("columns.")
+        value = parsed(signals["extra"]).get(name)
+        return f"{name} {json.dumps(value, ensure_ascii=False)}"
     match rule:
         case "special_tag" | "pattern":
             return f"{rule} {signals[rule]}"

@@ -31,7 +31,7 @@ from pipelines.shard import WORKER as SHARD
 from pipelines.shard import Planned, plan, shard_fingerprint, strata
 from pipelines.verdicts import Verdicts
 from schemas.errors import InputError
-from schemas.recipe import Recipe
+from schemas.recipe import Recipe, Source
 
 PHASES = ("measure", "dedup", "score", "select", "ground", "compose", "shard", "card")
 BY_SHARD = ("rendered", "signals", "drafts", "clusters", "scores", "decisions", "grounded", "samples")
@@ -148,9 +148,10 @@ class Build:
         """Clusters over all sources."""
         phash = self.recipe.rules.phash
         distance = phash.distance if phash else None
-        mark = fingerprint(
-            "dedup", 1, distance, sorted([*name, mark] for name, mark in self.results.marks.items())
-        )
+        evaluation = self.recipe.evaluation
+        guard = [evaluation, self.recipe.eval_distance] if evaluation else []
+        marks = sorted([*name, mark] for name, mark in self.results.marks.items())
+        mark = fingerprint("dedup", 2, distance, guard, marks)
         rows = sum(receipt["rows"] for receipt in self.results.measured.values())
 
         def work(done: Callable[[Json], None]) -> Json:
@@ -161,6 +162,8 @@ class Build:
                     scratch=join(self.layout.exchange, "dedup"),
                     shards=tuple(self.shards),
                     distance=distance,
+                    evaluation=evaluation,
+                    eval_distance=self.recipe.eval_distance,
                     partitions=partitions_for(rows),
                     options=self.layout.options or None,
                     limits=self._limits(),
@@ -180,12 +183,31 @@ class Build:
                 signals = self.results.marks[name]
                 body = {"source": name[0], "shard": name[1], "number": 0, "signals": signals}
                 body["input"] = self.shards[name].to_json()
-                tasks.append(Task("/".join(name), score_fingerprint(self.recipe, source, signals), body))
+                mark = score_fingerprint(self.recipe, source, signals)
+                if self.recipe.evaluation:
+                    # which rows show an evaluation image, and so need no score, is known from dedup
+                    mark = fingerprint("guarded", mark, self.results.dedup_mark)
+                tasks.append(Task("/".join(name), mark, body))
         if not tasks:
             return
+        if self.recipe.embedded_scorers:
+            self.reporter.say(
+                "CLIP scores are by the embedded scorer, which knows the drawn scenes of the demo alone: on other "
+                "images they mean nothing"
+            )
         results = self._phase("score", self._score_step(), tasks)
         self.results.scored = {_name(task.name): r for task, r in zip(tasks, results, strict=True)}
+        self._check_scores()
         self.results.score_marks = {_name(task.name): task.fingerprint for task in tasks}
+
+    def _check_scores(self) -> None:
+        """InputError where no row that should bring its own score has a number there."""
+        for source in self.recipe.sources:
+            found = {name: r for name, r in self.results.scored.items() if name[0] == source.id}
+            reached = sum(receipt["reached"] for receipt in found.values())
+            without = sum(receipt["unscored"] for receipt in found.values())
+            if source.clip_score is not None and reached and without == reached:
+                raise InputError(_no_score(source, [shard for _, shard in found]))
 
     def select(self) -> None:
         """A decision for every row."""
@@ -280,7 +302,7 @@ class Build:
             for key in (*unseen, "ground", "chat"):
                 source.pop(key)
         scores = sorted([*name, mark] for name, mark in self.results.score_marks.items())
-        mark = fingerprint("select", 2, settings, self.results.dedup_mark, scores)
+        mark = fingerprint("select", 3, settings, self.results.dedup_mark, scores)
 
         def work(done: Callable[[Json], None]) -> Json:
             receipts = self._decide(write)
@@ -378,6 +400,8 @@ class Build:
             receipts = [r for (owner, _), r in self.results.measured.items() if owner == source.id]
             rows = sum(receipt["rows"] for receipt in receipts)
             bad = sum(sum(receipt["errors"].values()) for receipt in receipts)
+            self._check_evaluation(source, rows, bad)
+            self._check_columns(source, rows)
             limit = self.recipe.max_quarantine_of(source)
             if rows and bad / rows > limit:
                 raise InputError(
@@ -399,6 +423,32 @@ class Build:
                 raise InputError(
                     f"source {source.id}: not one of its {rows:,} rows has a caption; name the caption's column "
                     "(columns: {caption: …}), or say captions: none"
+                )
+
+    def _check_evaluation(self, source: Source, rows: int, bad: int) -> None:
+        """InputError where an evaluation source was not read: its images would go into training unseen."""
+        if source.role != "eval":
+            return
+        damaged = [f"{'/'.join(name)}: {why}" for name, why in self.bad_shards() if name[0] == source.id]
+        if damaged or (rows == bad and self.recipe.sample == 1):
+            why = damaged[0] if damaged else f"none of its {rows:,} rows could be measured"
+            raise InputError(
+                f"source {source.id}: an evaluation source must be read whole, or its images stand in training: "
+                f"{why}; mend it, or take the source out of the recipe"
+            )
+
+    def _check_columns(self, source: Source, rows: int) -> None:
+        """InputError where a column that a rule goes by has no value in any row of the source."""
+        receipts = {name: r for name, r in self.results.measured.items() if name[0] == source.id}
+        there = {name for receipt in receipts.values() for name in receipt["extras"]}
+        rules = self.recipe.rules_of(source)
+        if rows and rules.clip and source.clip_score is not None and source.clip_score not in there:
+            raise InputError(_no_score(source, [shard for _, shard in receipts]))
+        for name in rules.columns.limits if rows and rules.columns else ():
+            if name not in there:
+                raise InputError(
+                    f"source {source.id}: no row has a value in the column {name!r} that a rule goes by; name it as "
+                    "the data writes it, in columns: {extra: […]} too, or switch the rule off for this source"
                 )
 
     def bad_shards(self) -> list[tuple[Name, str]]:
@@ -479,6 +529,15 @@ class Build:
         if wanted is None:
             return Resources()
         return Resources(wanted.cpus, wanted.gpus, int(wanted.memory_gb * 1e9))
+
+
+def _no_score(source: Source, shards: Sequence[str]) -> str:
+    """The sentence for a source none of whose rows has the score that it should bring."""
+    shown = shards[0] if len(shards) == 1 else f"{len(shards)} shards"
+    return (
+        f"source {source.id}: no row of {shown} has the score {source.clip_score!r}: wherever it is looked for it is "
+        "null or no number; name it as the data writes it (clip_score: …, and in columns: {extra: […]})"
+    )
 
 
 def _name(text: str) -> Name:

@@ -13,6 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from filters.language_keys import key_of
 from filters.rules import dedup_language
 from pipelines.files import join
 from pipelines.layout import Layout
@@ -80,7 +81,8 @@ def _of_source(source: str, table: pa.Table, rules: dict[str, Any]) -> Iterator[
     named = sorted(code for code, count in counts.items() if count >= LEAST or code in own)
     for code in named:
         mine = table.filter(pc.equal(table["language"], code))
-        yield _curve(source, code, mine, _used(own.get(code, clip)))
+        key = key_of(own, code)
+        yield _curve(source, code, mine, _used(clip if key is None else own[key]))
     rest = table.filter(pc.invert(pc.is_in(table["language"], value_set=pa.array(named, pa.string()))))
     if rest.num_rows and named:
         yield _curve(source, OTHERS, rest, _used(clip))

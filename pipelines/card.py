@@ -12,8 +12,9 @@ from typing import Any, Final
 from jinja2 import Environment, StrictUndefined, Template
 
 from pipelines.front_matter import configs, front_matter, suffixes
+from schemas.clip import EMBEDDED
 from schemas.manifest import Funnel, Manifest, RuleCount, Source
-from schemas.rules import RuleSettings
+from schemas.rules import RuleSettings, in_order
 
 PAPER: Final = {
     "aspect_ratio": "paper",
@@ -82,23 +83,28 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
         ),
         "bytes": sum(one.size for name, one in manifest.outputs.items() if name.startswith("shards/")),
         "example": _example(manifest),
+        "embedded": any(scorer.startswith(f"{EMBEDDED}@") for scorer in manifest.scorers),
     }
 
 
 def _rows(manifest: Manifest, source: Source, funnel: Funnel) -> list[Row]:
-    """The rules that are on, in their order, and then any that are counted and unknown here."""
-    settings = manifest.thresholds.get(source.id, {})
+    """What evaluation sources took, the rules that are on, in their order, and any that are unknown here."""
+    settings = {**manifest.thresholds.get(source.id, {})}
+    if isinstance(columns := settings.pop("columns", False), Mapping):
+        settings |= {f"columns.{name}": limit for name, limit in columns.items()}
     counts = {one.rule: one for one in funnel.rules}
-    known = [
-        rule for rule in RuleSettings.model_fields if rule in counts or settings.get(rule, False) is not False
-    ]
+    on = [rule for rule in settings if _is_rule(rule) and settings[rule] is not False]
     rows = []
-    for rule in [*known, *(rule for rule in counts if rule not in RuleSettings.model_fields)]:
+    for rule in in_order({*counts, *on}):
         one = counts.get(rule, RuleCount(rule=rule, dropped=0, failed=0))
         rows.append(
             Row(rule, PAPER.get(rule, "ours"), _settings(settings.get(rule)), one.dropped, one.failed)
         )
     return rows
+
+
+def _is_rule(name: str) -> bool:
+    return name.partition(".")[0] in RuleSettings.model_fields
 
 
 def _beside(manifest: Manifest, source: Source) -> list[str]:

@@ -4,10 +4,11 @@ import difflib
 from collections.abc import Iterable, Iterator
 
 from filters.caption import REPEATED
+from filters.language_keys import doubled
 from filters.scripts import SCRIPTS
-from filters.written import SCRIPTS_OF, base
+from filters.written import SCRIPTS_OF, admitted, base
 from schemas.clip import DEFAULT
-from schemas.recipe import Recipe
+from schemas.recipe import Recipe, Source
 from schemas.rules import RuleSettings
 
 Where = tuple[str | int, ...]
@@ -24,7 +25,12 @@ def unknown_names(recipe: Recipe) -> Iterator[tuple[Where, str]]:
             yield from _languages(("sources", number, "languages"), source.languages or ())
     if recipe.clip is not None:
         yield from _languages(("clip", "scorers"), recipe.clip.scorers.keys() - {DEFAULT})
-        yield from _unused(recipe, recipe.clip.scorers.keys() - {DEFAULT})
+        keys = recipe.clip.scorers.keys() - {DEFAULT}
+        yield from _unused(recipe, recipe.sources, ("clip", "scorers"), "a scorer", keys)
+    yield from _thresholds(recipe)
+    for number, source in enumerate(recipe.sources):
+        yield from _columns(recipe, number, source)
+    yield from _embedded(recipe)
     patterns = {**recipe.signals.caption.patterns, REPEATED: ""}.keys()
     yield from _rules((), recipe.rules, patterns)
     for number, source in enumerate(recipe.sources):
@@ -37,17 +43,64 @@ def _languages(where: Where, codes: Iterable[str]) -> Iterator[tuple[Where, str]
             yield where, f"{code!r} is no language that is known; use ISO 639-1 codes such as en or zh"
 
 
-def _unused(recipe: Recipe, codes: Iterable[str]) -> Iterator[tuple[Where, str]]:
-    """A scorer for a language that every source drops is a mistake, in it or in the languages."""
-    kept = [recipe.languages_of(source) for source in recipe.sources]
+def _unused(
+    recipe: Recipe, sources: Iterable[Source], where: Where, what: str, codes: Iterable[str]
+) -> Iterator[tuple[Where, str]]:
+    """A key that can match nothing is a mistake: every source drops its language, or another key takes it."""
+    if (pair := doubled(codes)) is not None:
+        yield (
+            (*where, pair[1]),
+            f"{pair[0]!r} and {pair[1]!r} are one language here ({base(pair[0])}): give one",
+        )
+    kept = [recipe.languages_of(source) for source in sources]
     if not all(kept):  # a source keeps every language
         return
-    known = {base(code) for languages in kept for code in languages}
+    known = {*admitted(code for languages in kept for code in languages)}
     for code in sorted(codes):
-        if base(code) in SCRIPTS_OF and base(code) not in known:
+        if base(code) in SCRIPTS_OF and not {*admitted([code])} & known:
+            shown = ", ".join(sorted({base(code) for languages in kept for code in languages}))
+            yield (*where, code), f"{what} for {code!r}, but no source keeps that language ({shown} are kept)"
+
+
+def _thresholds(recipe: Recipe) -> Iterator[tuple[Where, str]]:
+    """Thresholds of languages that the sources they hold for never keep."""
+    own = [source for source in recipe.sources if "clip" in source.rules.model_fields_set]
+    where: Where = ("rules", "clip", "languages")
+    if recipe.rules.clip:
+        others = [source for source in recipe.sources if source not in own]
+        yield from _unused(recipe, others, where, "a threshold", recipe.rules.clip.languages)
+    for number, source in enumerate(recipe.sources):
+        if source in own and source.rules.clip:
+            place: Where = ("sources", number, *where)
+            yield from _unused(recipe, [source], place, "a threshold", source.rules.clip.languages)
+
+
+def _embedded(recipe: Recipe) -> Iterator[tuple[Where, str]]:
+    """The embedded scorer is for the demo: on a real crawl it would drop pairs by chance."""
+    if recipe.clip is None or recipe.clip.allow_embedded or not recipe.embedded_scorers:
+        return
+    yield (
+        ("clip",),
+        "the embedded scorer knows the drawn scenes of the demo alone, and on other images its scores mean nothing; "
+        "name a CLIP (scorers: {default: {model: …, pretrained: …}}), or say allow_embedded: true",
+    )
+
+
+def _columns(recipe: Recipe, number: int, source: Source) -> Iterator[tuple[Where, str]]:
+    """A column that a source does not carry would be null in every row, and known only once all is measured."""
+    if source.kind in ("annotations", "rendered"):
+        return
+    carried = source.columns.names("extra")
+    rules = recipe.rules_of(source).columns
+    wanted: dict[str, Where] = {name: ("rules", "columns", name) for name in (rules.limits if rules else {})}
+    if source.clip_score is not None:
+        wanted[source.clip_score] = ("clip_score",)
+    for name, where in wanted.items():
+        if name not in carried:
             yield (
-                ("clip", "scorers", code),
-                f"a scorer for {code!r}, but no source keeps that language ({', '.join(sorted(known))} are kept)",
+                ("sources", number, *where),
+                f"source {source.id!r} does not carry the column {name!r} (it carries {', '.join(carried) or 'none'}); "
+                f"add it: columns: {{extra: [{', '.join([*carried, name])}]}}",
             )
 
 

@@ -28,7 +28,7 @@ from schemas.manifest import (
     Verdict,
 )
 from schemas.recipe import Recipe
-from schemas.rules import RuleSettings
+from schemas.rules import in_order
 
 Name = tuple[str, str]
 
@@ -86,7 +86,7 @@ def _funnel(receipts: Iterable[Json]) -> Funnel:
         errors.update(receipt["errors"])
     rules = [
         RuleCount(rule=rule, dropped=reasons[rule], failed=failed[rule])
-        for rule in [*RuleSettings.model_fields, *sorted(failed.keys() - RuleSettings.model_fields.keys())]
+        for rule in in_order(failed)
         if failed[rule]
     ]
     counts = {name: totals[name] for name in ("rows", "kept", "dropped", "quarantined")}
@@ -160,7 +160,10 @@ def _thresholds(recipe: Recipe, source_id: str, cuts: dict[str, float]) -> dict[
         limit = rules["clip"]["languages"][language] if language else rules["clip"]
         limit["least_score"] = score
     languages = list(recipe.languages_of(source))
-    return {**rules, "languages": languages, "captions": recipe.captions}
+    told = {**rules, "languages": languages, "captions": recipe.captions}
+    if any(recipe.evaluation.values()):
+        told["eval"] = {"distance": recipe.eval_distance}
+    return told
 
 
 def _samples(composed: dict[Name, Json]) -> tuple[SampleCount, ...]:

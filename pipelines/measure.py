@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.caption import Captions
+from filters.extra import parsed
 from filters.language import Language
 from filters.picture import Pictures
 from filters.scripts import Scripts
@@ -50,7 +51,7 @@ def measure_fingerprint(
     made_with = [(f.__name__, f.VERSION, versions(f.LIBRARIES)) for f in filters_of(recipe)]
     if text := recipe.signals.text:
         settings["signals"]["text"]["models"] = reader_marks(text.reader, text.models)
-    return fingerprint("measure", 3, settings, own, made_with, identity, verdicts)
+    return fingerprint("measure", 4, settings, own, made_with, identity, verdicts)
 
 
 class Measure:
@@ -261,6 +262,7 @@ class Counts:
         self.captions = 0
         self.errors: dict[str, int] = {}
         self.missing = 0
+        self.extras: dict[str, int] = {}
         self.bad: str | None = None
         self.verdicts: dict[str, str] = {}
 
@@ -270,6 +272,9 @@ class Counts:
         self.bytes += pc.sum(table["byte_size"]).as_py() or 0
         self.captions += table.num_rows - table["caption_raw"].null_count
         self.missing += table["refusal"].to_pylist().count("missing_image")
+        for text in table["extra"].drop_null().to_pylist():
+            for name in (name for name, value in parsed(text).items() if value is not None):
+                self.extras[name] = self.extras.get(name, 0) + 1
         for error in table["error"].drop_null().to_pylist():
             self.errors[error] = self.errors.get(error, 0) + 1
 
@@ -281,6 +286,7 @@ class Counts:
             "captions": self.captions,
             "errors": dict(sorted(self.errors.items())),
             "missing_images": self.missing,
+            "extras": dict(sorted(self.extras.items())),
             "bad": self.bad,
             "blamed": self.verdicts,
         }

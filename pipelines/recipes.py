@@ -24,7 +24,7 @@ def load(given: Given, extra: dict[str, Any] | None = None, kind: str = "auto") 
     `kind` is that of inputs. Raises RecipeError where the recipe is wrong.
     """
     if isinstance(given, Recipe):
-        return from_record(given.to_json(), "the recipe", extra, unknown_names) if extra else given
+        return from_record(given.to_json(), "the recipe", extra, unknown_names)
     if isinstance(given, Mapping):
         return from_record(_plain(given), "the recipe", extra, unknown_names)
     inputs = [os.fspath(one) for one in ([given] if isinstance(given, str | Path) else given)]

@@ -6,7 +6,7 @@ import platform
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from pipelines.layout import Layout
 from pipelines.manifest import funnels
 from pipelines.progress import Reporter
 from pipelines.recipes import rooted
+from pipelines.rehearsal import rehearsed
 from pipelines.verdicts import Verdicts
 from schemas.errors import InputError
 from schemas.manifest import Funnel
@@ -46,17 +47,22 @@ class Options:
 def run(recipe: Recipe, until: str, options: Options, reporter: Reporter, dry: bool = False) -> Layout:
     """Runs the phases up to `until` and reports the funnel; returns where the corpus lies.
 
-    `dry` decides without writing decisions. Raises InputError, after the funnel, where more input shards were
-    damaged than the recipe tolerates.
+    `dry` decides and writes nothing: what is not measured yet is measured for this once. Raises InputError,
+    after the funnel, where more input shards were damaged than the recipe tolerates.
     """
-    _check(options)
+    _check(options, dry)
     recipe = rooted(recipe)
     layout = Layout(absolute(recipe.out), uuid.uuid4().hex[:12], dict(recipe.storage_options))
     verdicts = _verdicts(options)
     started = time.time()
-    with claimed(layout), Logged(reporter, layout) as logged, engine_for(options, recipe, logged) as engine:
-        engine.open(layout)
-        work = Build(recipe, layout, engine, logged, verdicts)
+    with (
+        rehearsed(layout) if dry else nullcontext(layout) as place,
+        claimed(place),
+        Logged(reporter, place) as logged,
+        engine_for(options, recipe, logged) as engine,
+    ):
+        engine.open(place)
+        work = Build(recipe, place, engine, logged, verdicts)
         work.run("score" if dry else until)
         decided = work.dry_select() if dry else work.results.decided
         logged.close()
@@ -68,8 +74,13 @@ def run(recipe: Recipe, until: str, options: Options, reporter: Reporter, dry: b
     return layout
 
 
-def _check(options: Options) -> None:
-    """InputError where an option belongs to an engine that is not asked for."""
+def _check(options: Options, dry: bool) -> None:
+    """InputError where an option belongs to an engine that is not asked for, or a dry run would leave this host."""
+    if dry and (options.address is not None or options.runner):
+        raise InputError(
+            "a dry run works in a temporary folder of this host, which a cluster cannot read: leave --address and what "
+            "follows -- out"
+        )
     if options.address is not None and options.engine != EngineName.ray:
         raise InputError("--address names a Ray cluster: give --engine ray with it")
     if options.runner and options.engine != EngineName.beam:

@@ -3,7 +3,6 @@
 Rows that have a score from an earlier run keep it; only those that came back to life are scored.
 """
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
+from filters.extra import number, parsed
+from filters.language_keys import key_of
 from filters.picture import Pictures
 from filters.text_area import TextArea
 from pipelines.ahead import Ahead, Pixels
@@ -74,7 +75,8 @@ class Score:
         names = groups(self._recipe, judged.source, judged.languages[rows])
         counts = histogram(names[sound], scores[sound])
         scorers = sorted(set(table["scorer"].to_pylist()))
-        return {"bins": counts, "reached": len(rows), "scorers": scorers}
+        without = int(np.count_nonzero(~sound))
+        return {"bins": counts, "reached": len(rows), "unscored": without, "scorers": scorers}
 
     def _old(self, path: str, mark: str) -> pa.Table:
         """Scores of earlier runs that still hold."""
@@ -109,7 +111,8 @@ class Score:
         return pa.concat_tables(tables)
 
     def _chosen(self, source: str, language: str) -> ScorerSettings:
-        settings = choose(self._recipe.clip.scorers if self._recipe.clip else {}, language)
+        scorers = self._recipe.clip.scorers if self._recipe.clip else {}
+        settings = choose(scorers, key_of(scorers, language))
         if settings is None:
             raise InputError(
                 f"source {source}: no scorer for captions in {language or 'no language'}; "
@@ -118,17 +121,20 @@ class Score:
         return settings
 
     def _given(self, judged: Judged, rows: npt.NDArray[np.int64], name: str) -> pa.Table:
-        """Scores that came with the data, from the field `name` of `extra`."""
+        """Scores that came with the data, from the field `name` of `extra`; NaN where it holds no number."""
         extras = judged.signals["extra"].combine_chunks().take(pa.array(rows)).to_pylist()
-        values = [json.loads(extra).get(name) if extra else None for extra in extras]
-        scores = [_number(value) for value in values]
-        if len(rows) and all(math.isnan(score) for score in scores):
+        values = [number(parsed(text).get(name)) for text in extras]
+        scores = np.array([math.nan if value is None else value for value in values], np.float64)
+        wrong = np.flatnonzero(np.abs(np.round(scores, 5)) > 1)
+        if len(wrong):
+            member = _members(judged, rows)[wrong[0]]
             raise InputError(
-                f"source {judged.source.id}: no row of {judged.signals['shard'][0]} has the score {name!r}; name it "
-                "in the source's columns (extra), as the data writes it"
+                f"source {judged.source.id}: {name} of {judged.signals['shard'][0]}/{member} is "
+                f"{scores[wrong[0]]:g}, but a CLIP score is a cosine from -1 to 1; is it a percentage? divide it by "
+                f"100 in the data, or judge it as it is by a rule: columns: {{{name}: {{min: …}}}}"
             )
         return self._table(
-            judged, rows, np.array(scores, np.float32), f"given:{name}", np.zeros(len(rows), bool)
+            judged, rows, scores.astype(np.float32), f"given:{name}", np.zeros(len(rows), bool)
         )
 
     def _scored(
@@ -248,8 +254,3 @@ def _tokens(scorer: Any, captions: list[str]) -> tuple[npt.NDArray[np.int64], np
     rows = [place.setdefault(caption, len(place)) for caption in captions]
     tokens, cut = scorer.tokenize(list(place))
     return tokens[rows], cut[rows]
-
-
-def _number(value: object) -> float:
-    """A score as the data gives it; NaN for whatever is no number."""
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan

@@ -33,7 +33,7 @@ def score_fingerprint(recipe: Recipe, source: Source, signals: str) -> str:
     for later in ("repeat", "exact", "pixels", "phash"):
         rules.pop(later)
     settings = [rules, recipe.languages_of(source), source.captions, validity(recipe, source, signals)]
-    return fingerprint("score", 1, settings)
+    return fingerprint("score", 2, settings)
 
 
 def validity(recipe: Recipe, source: Source, signals: str) -> str:

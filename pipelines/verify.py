@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.files import MIB, FileInfo, Store, join
+from pipelines.held_out import leaks
 from pipelines.recount import recount
 from pipelines.writers import webdataset
 from pipelines.writers.columns import SAMPLE, require_columns
@@ -25,8 +26,9 @@ def verify(folder: str, storage_options: Mapping[str, Any] | None = None) -> lis
     """What is wrong with the corpus in `folder`, one sentence each; nothing where all is well.
 
     Recomputes the size and SHA-256 of every file, counts rows again, follows every offset of every
-    index, adds up the funnel (also from `work/decisions` where that is there) and names files that do
-    not belong. VerifyError where there is no manifest to go by.
+    index, adds up the funnel (also from `work/decisions` where that is there), names files that do not
+    belong, and says which images stand in `eval` and in another split (where `work/` is there).
+    VerifyError where there is no manifest to go by.
     """
     store = Store(storage_options)
     manifest = read_manifest(store, folder)
@@ -42,6 +44,7 @@ def verify(folder: str, storage_options: Mapping[str, Any] | None = None) -> lis
             problems += found
     decisions = (info for name, info in files.items() if name.startswith("work/decisions/"))
     problems += recount(store, decisions, manifest)
+    problems += leaks(store, files, manifest)
     return problems
 
 

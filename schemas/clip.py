@@ -65,6 +65,11 @@ class ClipSettings(Settings):
         min_length=1,
         description="ISO 639-1 code -> scorer; `default` for every other language",
     )
+    allow_embedded: bool = Field(
+        False,
+        description="asked for by the embedded scorer: it knows the demo's drawn scenes, and elsewhere its scores mean "
+        "nothing",
+    )
     decode_threads: int = Field(1, ge=1, le=256, description="threads that decode pictures for one scorer")
     mask_text: bool = Field(
         False, description="score pictures with their text painted over (T-MARS); needs signals.text"

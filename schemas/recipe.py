@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
-from schemas.clip import ClipSettings
+from schemas.clip import EMBEDDED, ClipSettings
 from schemas.columns import Columns, ReadLimits
 from schemas.ground import ChatSettings, GroundSettings
-from schemas.rules import RuleSettings
+from schemas.rules import Phash, RuleSettings
 from schemas.signals import Settings, SignalSettings
 
 Task = Literal[
@@ -318,9 +318,30 @@ class Recipe(Settings):
         """Whether the source's pairs get a CLIP score."""
         return self.clip is not None or source.clip_score is not None
 
+    @property
+    def embedded_scorers(self) -> tuple[str, ...]:
+        """The languages whose pairs get their CLIP scores from the embedded scorer."""
+        if self.clip is None or all(source.clip_score is not None for source in self.sources):
+            return ()
+        return tuple(code for code, scorer in self.clip.scorers.items() if scorer.model == EMBEDDED)
+
     def languages_of(self, source: Source) -> tuple[str, ...]:
         """The languages kept from a source."""
         return self.languages if source.languages is None else source.languages
+
+    @property
+    def evaluation(self) -> dict[str, bool]:
+        """The sources that may hold evaluation rows; False where the dataset's own splits say which."""
+        return {
+            source.id: source.role == "eval"
+            for source in self.sources
+            if source.role == "eval" or source.kind == "annotations"
+        }
+
+    @property
+    def eval_distance(self) -> int:
+        """How near a training image may not come to an evaluation image, whichever duplicate rules are on."""
+        return (self.rules.phash or Phash()).distance
 
     def chat_of(self, source: Source) -> ChatSettings:
         """Which dialogues are made of a source's samples."""
@@ -357,7 +378,11 @@ _NOT_DATA: Any = {
         }
     },
     # the manifest names every scorer by what its weights are
-    "clip": {"decode_threads": True, "scorers": {"__all__": {"model", "pretrained", "threads"}}},
+    "clip": {
+        "allow_embedded": True,
+        "decode_threads": True,
+        "scorers": {"__all__": {"model", "pretrained", "threads"}},
+    },
     "signals": {"language": {"model": True}, "text": {"models"}},
 }
 

@@ -190,13 +190,16 @@ def _allowed(where: Path) -> str:
 def _fields(model: type[BaseModel], where: Path) -> list[str]:
     """The names of the fields at a path below `model`; indexes of lists and keys of maps are passed over."""
     for part in where:
-        if part not in model.model_fields:
+        if part in model.model_fields:
+            inner = _model_in(model.model_fields[str(part)].annotation)
+        elif model.model_config.get("extra") == "allow":
+            inner = _model_in(model.__annotations__["__pydantic_extra__"])
+        else:
             continue
-        inner = _model_in(model.model_fields[str(part)].annotation)
         if inner is None:
             return []
         model = inner
-    return list(model.model_fields)
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

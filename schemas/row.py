@@ -127,6 +127,13 @@ CLUSTERS: Final = pa.schema(
 )
 """work/clusters: one row for each membership in a cluster of two rows or more."""
 
+GUARDED_CLUSTERS: Final = CLUSTERS.append(pa.field("eval_source", pa.string()))
+"""work/clusters where the corpus has evaluation rows.
+
+One row more, of kind `eval`, for each training row that shows the image of an evaluation row: `cluster` is
+that row's key, `eval_source` its source, `distance` the bits between the hashes.
+"""
+
 DECISIONS: Final = pa.schema(
     [
         *ROW,

@@ -4,9 +4,10 @@ A rule decides over signals that are measured already, so a change here measures
 `off` switches a rule off; `no_caption` and `repeat` are always on.
 """
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from schemas.signals import Settings, switch
 
@@ -104,6 +105,49 @@ class TextArea(Settings):
     )
 
 
+Value = bool | int | float | str
+
+
+class ColumnLimit(Settings):
+    """What the values of one `extra` column may be: a range of numbers, or a list of values.
+
+    Numbers in text are numbers, and `true` and `false` in text are booleans. What is no number is null
+    to `min` and `max`.
+    """
+
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+
+    min: float | None = Field(None, description="the least number that passes")
+    max: float | None = Field(None, description="the largest number that passes")
+    one_of: tuple[Value, ...] | None = Field(None, alias="in", min_length=1, description="these values pass")
+    not_in: tuple[Value, ...] | None = Field(None, min_length=1, description="these values fail")
+    missing: Literal["drop", "keep"] = Field("drop", description="what becomes of a row without a value")
+
+    @model_validator(mode="after")
+    def _some(self) -> "ColumnLimit":
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"nothing passes: min {self.min:g} is above max {self.max:g}")
+        if not self.model_fields_set:
+            raise ValueError("give min, max, in, not_in or missing, or switch the column's rule off")
+        return self
+
+
+class ColumnRules(Settings):
+    """Drops rows by columns that came with the data: the column's name, and what its values may be.
+
+    A row dropped by the column `punsafe` has the reason `columns.punsafe`. Columns are those that the
+    source carries (columns: {extra: […]}).
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Annotated[ColumnLimit | Off, switch(ColumnLimit)]] = Field(init=False)
+
+    @property
+    def limits(self) -> dict[str, ColumnLimit]:
+        """The columns whose rule is on, with their limits, in the order given."""
+        return {name: limit for name, limit in self.__pydantic_extra__.items() if limit is not False}
+
+
 class ClipLimit(Settings):
     """A threshold on the CLIP score: a value, or the share that stays."""
 
@@ -130,6 +174,9 @@ class Clip(ClipLimit):
     """
 
     languages: dict[str, ClipLimit] = Field({}, description="thresholds of languages, by ISO 639-1 code")
+    unscored: Literal["drop", "keep"] = Field(
+        "drop", description="what becomes of a row whose own score (clip_score) is null or no number"
+    )
 
     @model_validator(mode="after")
     def _any(self) -> "Clip":
@@ -183,8 +230,25 @@ class RuleSettings(Settings):
     blank: Annotated[Blank | Off, switch(Blank)] = Blank()
     orientation: Annotated[Orientation | Off, switch(Orientation)] = False
     text_area: Annotated[TextArea | Off, switch(TextArea)] = False
+    columns: Annotated[ColumnRules | Off, switch(ColumnRules)] = False
     clip: Annotated[Clip | Off, switch(Clip)] = False
     repeat: Repeat = Repeat()
     exact: Annotated[Exact | Off, switch(Exact)] = Exact()
     pixels: Annotated[Pixels | Off, switch(Pixels)] = Pixels()
     phash: Annotated[Phash | Off, switch(Phash)] = Phash()
+
+
+def in_order(reasons: Iterable[str]) -> list[str]:
+    """Reasons in the order in which they are given: evaluation first, then the rules, then any others.
+
+    `columns.NAME` stands with `columns`, and `unscored` before `clip`.
+    """
+    fields = list(RuleSettings.model_fields)
+    places = {"unscored": fields.index("clip") - 0.5, **{name: place for place, name in enumerate(fields)}}
+
+    def place(reason: str) -> tuple[float, str]:
+        if reason.startswith("eval:"):
+            return -1, reason
+        return places.get(reason.partition(".")[0], len(fields)), reason
+
+    return sorted(reasons, key=place)

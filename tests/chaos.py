@@ -44,7 +44,7 @@ VICTIMS = {"worker": b"pipelines.engines.child", "host": b"ray::Host"}
 RECIPE = """
 languages: [en, zh]
 sources: [{{id: web, path: {shards}, columns: img2dataset, max_quarantine: 0.5}}]
-clip: {{scorers: {{default: {{model: embedded, batch_size: 8}}}}}}
+clip: {{allow_embedded: true, scorers: {{default: {{model: embedded, batch_size: 8}}}}}}
 rules: {{clip: {{keep: 0.9}}}}
 shards: {{samples: 20, group: 2}}
 splits: {{val: 0.2}}

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from filters.hamming import block_masks
 from pipelines.dedup.components import find_components
-from pipelines.dedup.plan import EXACT, KINDS, PIXELS, DedupPlan
+from pipelines.dedup.plan import EVAL, EXACT, KINDS, PIXELS, DedupPlan
 from pipelines.dedup.signals import shard_tasks
 from pipelines.dedup.tables import Folder
 from pipelines.engines.step import Json, Step
@@ -27,6 +27,8 @@ class ShufflingEngine(Protocol):
 def dedup(engine: ShufflingEngine, plan: DedupPlan) -> Json:
     """Write work/clusters for every shard of the plan; {"shards", "memberships": {kind: count}}.
 
+    The kind `eval` is counted where there are evaluation rows.
+
     Equal signals give equal files, whatever the engine, the partitions and the order of the shards.
     Raises InputError where a file of signals cannot be read.
     """
@@ -39,6 +41,7 @@ class _Run:
         self._plan = plan
         self._folder = Folder(plan.setup())
         self._tasks = list(shard_tasks(plan.shards))
+        self._guards: list[str] = []
 
     def dedup(self) -> Json:
         try:
@@ -52,6 +55,7 @@ class _Run:
         """Receipts of equal values, and what had to be settled before no cluster was torn."""
         worker = "values:EqualValues"
         values = self._shuffle(worker, self._tasks, round="first")
+        self._guards = [receipt["guard"] for receipt in values if "guard" in receipt]
         if not any(receipt["torn"] for receipt in values):
             return values, []
         settled: list[str] = []
@@ -94,8 +98,10 @@ class _Run:
                 tasks.append({"hashes": receipt["hashes"], "stars": stars.get(str(receipt["partition"]))})
         wanted = max(self._plan.partitions, -(-len(self._tasks) // SHARDS_A_PARTITION))
         groups = max(1, min(len(self._tasks), wanted))
-        receipts = self._shuffle("members:Members", tasks, groups, names=names, settled=settled)
-        counts = {kind: sum(receipt["memberships"][kind] for receipt in receipts) for kind in KINDS}
+        more = {"names": names, "settled": settled, "guards": self._guards}
+        receipts = self._shuffle("members:Members", tasks, groups, **more)
+        kinds = (*KINDS, EVAL) if self._guards else KINDS
+        counts = {kind: sum(receipt["memberships"][kind] for receipt in receipts) for kind in kinds}
         return {"shards": len(self._tasks), "memberships": counts}
 
     def _shuffle(

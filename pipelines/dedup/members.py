@@ -8,12 +8,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipelines.dedup.digests import keys_of
-from pipelines.dedup.plan import KINDS, PHASH, clusters_path, signals_path
-from pipelines.dedup.signals import PLACE, Shards
-from pipelines.dedup.tables import Columns, Folder, columns_of, cut, take
+from pipelines.dedup.guard import Guard
+from pipelines.dedup.plan import EVAL, KINDS, PHASH, clusters_path, signals_path
+from pipelines.dedup.signals import PLACE, Rows, Shards
+from pipelines.dedup.tables import Columns, Folder, columns_of, cut, joined, take
 from pipelines.dedup.values import runs, totals
 from pipelines.engines.step import At, Json
-from schemas.row import CLUSTERS
+from schemas.row import CLUSTERS, GUARDED_CLUSTERS
 
 TOLD: Final = ("shard", "kind", "hi", "lo", "cluster_hi", "cluster_lo", "distance")
 NOTHING: Final = len(KINDS)
@@ -29,6 +30,10 @@ class Members:
         self._work = str(setup["work"])
         self._names = str(setup["names"])
         self._partitions = int(setup["into"])
+        self._guard = (
+            Guard(self._folder, setup["guards"], setup["eval_distance"]) if setup["guards"] else None
+        )
+        self._kinds = KINDS if self._guard is None else (*KINDS, EVAL)
 
     def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
         """What one file knows, by shard."""
@@ -45,31 +50,37 @@ class Members:
         """Files for the partition's shards; how many memberships of each kind they hold."""
         told = columns_of(table)
         names = self._folder.read(self._names)
-        counts = np.zeros(len(KINDS), np.int64)
+        counts = np.zeros(len(self._kinds), np.int64)
         told = take(told, np.argsort(told["shard"], kind="stable"))
         numbers, starts = np.unique(told["shard"], return_index=True)
         ends = np.append(starts, len(told["shard"]))[1:]
         for number, start, end in zip(numbers.tolist(), starts.tolist(), ends.tolist(), strict=True):
-            source, shard = (names[column][number].as_py() for column in ("source", "shard"))
             part = take(told, np.arange(start, end))
-            counts += self._write(number, source, shard, part)
-        return {"shards": len(numbers), "memberships": dict(zip(KINDS, counts.tolist(), strict=True))}
+            counts += self._write(number, names, part)
+        return {"shards": len(numbers), "memberships": dict(zip(self._kinds, counts.tolist(), strict=True))}
 
-    def _write(self, number: int, source: str, shard: str, told: Columns) -> npt.NDArray[np.int64]:
-        members = self._members(number, source, shard, told)
+    def _write(self, number: int, names: pa.Table, told: Columns) -> npt.NDArray[np.int64]:
+        source, shard = (names[column][number].as_py() for column in ("source", "shard"))
+        measured = self._shards.measured(number, source, shard)
+        members = self._members(self._shards.settled(measured), told)
+        schema = CLUSTERS
+        if self._guard is not None:
+            schema = GUARDED_CLUSTERS
+            members = _with_pairs(members, self._guard.pairs(measured))
         at = members["row"] & ((1 << PLACE) - 1)
         path = signals_path(self._work, source, shard)
         rows = self._folder.read(path, ["source", "shard", "member", "key"]).take(at)
-        table = rows.append_column("kind", pa.array(np.array(KINDS)[members["kind"]], pa.string()))
+        table = rows.append_column("kind", pa.array(np.array(self._kinds)[members["kind"]], pa.string()))
         table = table.append_column("cluster", keys_of(members["cluster_hi"], members["cluster_lo"]))
         table = table.append_column("distance", pa.array(members["distance"], pa.int32()))
-        table = table.select(CLUSTERS.names).cast(CLUSTERS)
+        if self._guard is not None:
+            table = table.append_column("eval_source", _sources(names, members["of"]))
+        table = table.select(schema.names).cast(schema)
         self._folder.write(clusters_path(self._work, source, shard), table)
-        return np.bincount(members["kind"], minlength=len(KINDS))
+        return np.bincount(members["kind"], minlength=len(self._kinds))
 
-    def _members(self, number: int, source: str, shard: str, told: Columns) -> Columns:
-        """The shard's memberships, by row and kind."""
-        rows = self._shards.rows(number, source, shard)
+    def _members(self, rows: Rows, told: Columns) -> Columns:
+        """The shard's memberships in clusters, by row and kind."""
         parts: list[Columns] = []
         for kind in range(len(KINDS)):
             columns, known = rows.of(kind)
@@ -100,6 +111,21 @@ class Members:
         told |= {"shard": entries["row"] >> PLACE, "hi": entries["hi"]}
         told |= {"kind": np.full(len(run), PHASH, np.uint8), "lo": np.zeros(len(run), np.uint64)}
         return take(told, several)
+
+
+def _with_pairs(members: Columns, pairs: Columns) -> Columns:
+    """A shard's memberships and its pairs with evaluation rows, by row and kind; `of` is -1 in a cluster."""
+    clusters = {name: members[name] for name in ("row", "kind", "cluster_hi", "cluster_lo", "distance")}
+    clusters["of"] = np.full(len(clusters["row"]), -1, np.int64)
+    pairs = {**pairs, "kind": np.full(len(pairs["row"]), len(KINDS), np.uint8)}
+    both = joined([clusters, {name: pairs[name] for name in clusters}])
+    return take(both, np.lexsort((both["kind"], both["row"])))
+
+
+def _sources(names: pa.Table, rows: npt.NDArray[np.int64]) -> pa.ChunkedArray:
+    """The source of each row number, null where it is -1."""
+    known = pa.array(rows >> PLACE, mask=rows < 0)
+    return names["source"].take(known)
 
 
 def _roll_call(shards: int) -> Columns:

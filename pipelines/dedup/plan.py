@@ -10,6 +10,8 @@ from pipelines.files import join
 KINDS: Final = ("repeat", "exact", "pixels", "phash")
 """From fine to coarse; a kind's number in the shuffles is its place here."""
 REPEAT, EXACT, PIXELS, PHASH = range(4)
+EVAL: Final = "eval"
+"""The kind of a training row that shows an evaluation row's image: no cluster, but a pair."""
 
 LARGEST_DISTANCE: Final = 16
 """Beyond it unlike pictures meet by chance and blocks of equal bits tell nothing apart."""
@@ -23,18 +25,22 @@ def partitions_for(rows: int) -> int:
 
 @dataclass(frozen=True)
 class DedupPlan:
-    """The settings of one run; only `shards` and `distance` have a say in its results.
+    """The settings of one run; only `shards`, the distances and `evaluation` have a say in its results.
 
     `work` is the corpus's work folder and `shards` all (source, shard) with a file in work/signals, in
     any order. `scratch` is an empty folder for what passes between steps, which every worker can
     reach; it is removed at the end. `distance` None leaves perceptual hashes out. Up to `alone`
-    distinct hashes are compared by one worker; more are spread.
+    distinct hashes are compared by one worker; more are spread. `evaluation` names the sources with
+    evaluation rows: True where all rows are, False where the dataset's own splits say which;
+    `eval_distance` says how near a training image may not come to theirs, whatever `distance` is.
     """
 
     work: str
     scratch: str
     shards: tuple[tuple[str, str], ...]
     distance: int | None = 4
+    evaluation: Mapping[str, bool] = field(default_factory=dict)
+    eval_distance: int = 4
     partitions: int = 1
     alone: int = 1_000_000
     options: Mapping[str, Any] | None = field(default=None, repr=False)
@@ -42,8 +48,9 @@ class DedupPlan:
     resources: Resources = field(default_factory=Resources)
 
     def __post_init__(self) -> None:
-        if self.distance is not None and not 0 <= self.distance <= LARGEST_DISTANCE:
-            raise ValueError(f"distance must be 0 to {LARGEST_DISTANCE}, not {self.distance}")
+        for distance in (self.distance, self.eval_distance):
+            if distance is not None and not 0 <= distance <= LARGEST_DISTANCE:
+                raise ValueError(f"distance must be 0 to {LARGEST_DISTANCE}, not {distance}")
         if self.partitions < 1 or self.alone < 0:
             raise ValueError("partitions must be at least 1 and alone at least 0")
 
@@ -54,6 +61,8 @@ class DedupPlan:
             "work": self.work,
             "scratch": self.scratch,
             "distance": self.distance,
+            "evaluation": dict(self.evaluation),
+            "eval_distance": self.eval_distance,
             "partitions": self.partitions,
             "options": options,
             **more,

@@ -1,6 +1,7 @@
 """What dedup needs of a shard's signals, as numbers."""
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -29,12 +30,18 @@ _COLUMNS: Final[dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a shard that were measured, in the shard's order: numbers, keys, values by kind."""
+    """The rows of a shard that were measured, in the shard's order: numbers, keys, values by kind.
+
+    `hashes` are the perceptual hashes, also where no clusters of them are asked for; `evaluation` says
+    which rows are held out for evaluation.
+    """
 
     numbers: npt.NDArray[np.int64]
     key_hi: U64
     key_lo: U64
     values: dict[int, Values]
+    hashes: Values
+    evaluation: npt.NDArray[np.bool_]
 
     def of(self, kind: int) -> tuple[Columns, npt.NDArray[np.bool_]]:
         """The kind's values as `hi`, `lo`, with `key_hi`, `key_lo`, `row`; and where they are known."""
@@ -50,15 +57,25 @@ class Shards:
         self._folder = folder
         self._work = str(setup["work"])
         self._hashed = setup["distance"] is not None
+        self._evaluation: Mapping[str, bool] = setup["evaluation"]
         self._settled: Sequence[str] = setup.get("settled", ())
 
     def rows(self, number: int, source: str, shard: str) -> Rows:
-        """A shard's measured rows; a text without a picture has a key alone."""
+        """A shard's measured rows, with what was settled; a text without an image has a key alone."""
+        return self.settled(self.measured(number, source, shard))
+
+    def measured(self, number: int, source: str, shard: str) -> Rows:
+        """A shard's measured rows, with their values as measured."""
         path = signals_path(self._work, source, shard)
-        rows = self._parse(self._folder.read(path, list(_COLUMNS)), number, path)
+        split = self._evaluation.get(source) is False
+        table = self._folder.read(path, [*_COLUMNS, "extra"] if split else list(_COLUMNS))
+        return self._parse(table, number, path, self._evaluation.get(source, False))
+
+    def settled(self, rows: Rows) -> Rows:
+        """The rows with the values that images of equal bytes or pixels agreed on."""
         return self._settle(rows) if self._settled and len(rows.numbers) else rows
 
-    def _parse(self, table: pa.Table, number: int, path: str) -> Rows:
+    def _parse(self, table: pa.Table, number: int, path: str, whole: bool) -> Rows:
         try:
             columns = {name: table[name].cast(kind).combine_chunks() for name, kind in _COLUMNS.items()}
             measured = pc.is_null(columns["error"])
@@ -69,18 +86,20 @@ class Shards:
         places = np.flatnonzero(measured.to_numpy(zero_copy_only=False)) + (number << PLACE)
         sha256, pixels = fingerprints(columns["sha256"]), fingerprints(columns["pixels"])
         phash = columns["phash"]
-        hashed = sha256.known & phash.is_valid().to_numpy(zero_copy_only=False) & self._hashed
         bits = phash.fill_null(0).to_numpy()
+        hashed = sha256.known & phash.is_valid().to_numpy(zero_copy_only=False)
+        hashes = Values(bits, np.zeros(len(bits), np.uint64), hashed)
         values = {
             REPEAT: Values(mix(key_hi ^ mix(key_lo)), key_lo, np.ones(len(places), np.bool_)),
             EXACT: sha256,
             PIXELS: replace(pixels, known=pixels.known & sha256.known),
-            PHASH: Values(bits, np.zeros(len(bits), np.uint64), hashed),
+            PHASH: replace(hashes, known=hashed & self._hashed),
         }
-        return Rows(places, key_hi, key_lo, values)
+        extras = table["extra"].filter(measured) if "extra" in table.column_names else None
+        evaluation = np.full(len(places), whole) if extras is None else held_out(extras)
+        return Rows(places, key_hi, key_lo, values, hashes, evaluation)
 
     def _settle(self, rows: Rows) -> Rows:
-        """The rows with the values that pictures of equal bytes or pixels agreed on."""
         values = dict(rows.values)
         for path in self._settled:
             changes = self._folder.between(path, int(rows.numbers[0]), int(rows.numbers[-1]))
@@ -92,6 +111,12 @@ class Shards:
                 hi[at], lo[at], known[at] = changes["hi"][mine], changes["lo"][mine], True
                 values[kind] = Values(hi, lo, known)
         return replace(rows, values=values)
+
+
+def held_out(extras: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    """Which rows of an annotation source its dataset holds out: those of any split of its own but train."""
+    own = [json.loads(extra)["split"] if extra else "" for extra in extras.to_pylist()]
+    return np.array([split not in ("", "train") for split in own], np.bool_)
 
 
 def finer_checks(rows: Rows) -> dict[int, U64]:

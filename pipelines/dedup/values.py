@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipelines.dedup.guard import GUARD, GUARDED, guard_entries
 from pipelines.dedup.plan import EXACT, KINDS, PHASH, PIXELS
 from pipelines.dedup.signals import PLACE, Shards, finer_checks
 from pipelines.dedup.tables import Columns, Folder, columns_of, joined, spread, take
@@ -15,8 +16,9 @@ from pipelines.engines.step import At, Json
 class EqualValues:
     """Shuffles every shard's values by value.
 
-    Writes for each partition `same` (what the shards are told of clusters of equal values) and
-    `hashes` (the perceptual hashes that each shard holds, by hash, key and row).
+    Writes for each partition `same` (what the shards are told of clusters of equal values), `hashes`
+    (the perceptual hashes that each shard holds, by hash, key and row) and, in the first round, `guard`
+    (the distinct values of images in evaluation rows).
     """
 
     def __init__(self, setup: Json) -> None:
@@ -36,6 +38,8 @@ class EqualValues:
             entries["rows"] = np.ones(len(entries["row"]), np.int64)
             entries["kind"] = np.full(len(entries["row"]), kind, np.uint8)
             parts.append(_merged(entries))
+        if self._round == "first" and rows.evaluation.any():
+            parts += guard_entries(rows)
         entries = joined(parts)
         yield from spread(entries, entries["hi"], self._partitions)
 
@@ -58,6 +62,10 @@ class EqualValues:
         if len(hashes["row"]):
             hashes = {name: hashes[name] for name in ("hi", "key_hi", "key_lo", "row", "rows")}
             receipt["hashes"] = self._folder.save(f"{self._round}-hashes", partition, hashes)
+        if (entries["kind"] >= GUARD).any():
+            guard = joined([_first(take(entries, entries["kind"] == GUARD + kind)) for kind in GUARDED])
+            guard = {name: guard[name] for name in ("kind", "hi", "lo", "key_hi", "key_lo", "row")}
+            receipt["guard"] = self._folder.save("guard", partition, guard)
         return receipt
 
 
@@ -82,6 +90,12 @@ def _merged(entries: Columns) -> Columns:
     # rows of one value whose checks differ may alternate; that only leaves more entries than need be
     first = run == np.arange(len(run))
     return take({**entries, "rows": totals(run, entries["rows"])}, first)
+
+
+def _first(entries: Columns) -> Columns:
+    """Of each value the entry with the smallest key and row, by value."""
+    entries = _ordered(entries)
+    return take(entries, runs(entries["hi"], entries["lo"]) == np.arange(len(entries["hi"])))
 
 
 def _ordered(entries: Columns) -> Columns:

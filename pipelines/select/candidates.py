@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.rules import dedup_language, failures
-from pipelines.dedup.plan import KINDS
+from pipelines.dedup.plan import EVAL, KINDS
+from pipelines.dedup.signals import held_out
 from pipelines.engines.step import Json
 from pipelines.layout import Layout
 from pipelines.parquet import read_table
@@ -25,7 +26,9 @@ class Judged:
 
     A candidate was measured and passes every rule before `clip`. `languages` are those that captions
     are compared in; `scores` is NaN where a row has none, and None where the source is not scored.
-    `clusters` holds for each kind the cluster's key ("" where the row is in none).
+    `clusters` holds for each kind the cluster's key ("" where the row is in none). `evaluation` are the
+    rows held out for evaluation; `shown` says of each other row whose image it shows of those: `source`
+    ("" where none's), `key` and `distance`.
     """
 
     source: Source
@@ -35,6 +38,8 @@ class Judged:
     languages: npt.NDArray[Any]
     scores: npt.NDArray[np.float32] | None
     clusters: dict[str, npt.NDArray[Any]]
+    evaluation: npt.NDArray[np.bool_]
+    shown: dict[str, npt.NDArray[Any]]
     first: int
 
     @property
@@ -58,7 +63,9 @@ class Judge:
         rules = self.recipe.rules_of(source)
         if source.captions == "none" or source.kind in ("annotations", "rendered"):
             rules = rules.model_copy(update={"no_caption": False})
-        failed = with_refusals(failures(signals, rules, self.recipe.languages_of(source)), signals)
+        clusters, shown = self._clusters(source.id, task["shard"], signals)
+        failed = with_guard(failures(signals, rules, self.recipe.languages_of(source)), shown["source"])
+        failed = with_refusals(failed, signals)
         measured = pc.is_null(signals["error"]).to_numpy(zero_copy_only=False)
         passes = pc.equal(pc.list_value_length(failed), 0).to_numpy(zero_copy_only=False)
         languages = pc.fill_null(dedup_language(signals, self.recipe.languages_of(source)), "")
@@ -69,7 +76,9 @@ class Judge:
             candidate=measured & passes,
             languages=languages.to_numpy(zero_copy_only=False),
             scores=self._scores(source, task["shard"], signals),
-            clusters=self._clusters(source.id, task["shard"], signals),
+            clusters=clusters,
+            evaluation=self._evaluation(source, signals),
+            shown=shown,
             first=task["number"] << PLACE,
         )
 
@@ -103,18 +112,46 @@ class Judge:
         scores = table["clip_score"].combine_chunks().take(at)
         return np.asarray(scores.to_numpy(zero_copy_only=False), np.float32)
 
-    def _clusters(self, source: str, shard: str, signals: pa.Table) -> dict[str, npt.NDArray[Any]]:
+    def _evaluation(self, source: Source, signals: pa.Table) -> npt.NDArray[np.bool_]:
+        """Which rows are held out: all of an evaluation source, or those of the dataset's own splits."""
+        if self.recipe.evaluation.get(source.id) is False:
+            return held_out(signals["extra"])
+        return np.full(signals.num_rows, source.role == "eval")
+
+    def _clusters(
+        self, source: str, shard: str, signals: pa.Table
+    ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, npt.NDArray[Any]]]:
+        """Each row's cluster of every kind, and the evaluation row whose image it shows."""
         members = signals["member"].combine_chunks()
+        none = np.full(len(members), "", object)
+        shown = {"source": none, "key": none, "distance": np.zeros(len(members), np.int32)}
         if not self.layout.store.exists(self.layout.clusters(source, shard)):
-            return {kind: np.full(len(members), "", object) for kind in KINDS}
-        table = read_table(self.layout, self.layout.clusters(source, shard), ["member", "kind", "cluster"])
-        found: dict[str, npt.NDArray[Any]] = {}
-        for kind in KINDS:
+            return dict.fromkeys(KINDS, none), shown
+        table = read_table(self.layout, self.layout.clusters(source, shard))
+
+        def of(kind: str, column: str, fill: Any) -> npt.NDArray[Any]:
             mine = table.filter(pc.equal(table["kind"], kind))
             at = pc.index_in(members, value_set=mine["member"].combine_chunks())
-            names = pc.fill_null(mine["cluster"].combine_chunks().take(at), "")
-            found[kind] = names.to_numpy(zero_copy_only=False)
-        return found
+            found = pc.fill_null(mine[column].combine_chunks().take(at), fill)
+            values: npt.NDArray[Any] = found.to_numpy(zero_copy_only=False)
+            return values
+
+        if "eval_source" in table.column_names:
+            columns = {"source": ("eval_source", ""), "key": ("cluster", ""), "distance": ("distance", 0)}
+            shown = {name: of(EVAL, *column) for name, column in columns.items()}
+        return {kind: of(kind, "cluster", "") for kind in KINDS}, shown
+
+
+def with_guard(failed: Any, sources: npt.NDArray[Any]) -> Any:
+    """The failed rules, before them `eval:SOURCE` where the row shows an image of that evaluation source."""
+    rows = np.flatnonzero(sources != "")
+    if not len(rows):
+        return failed
+    lists = [[f"{EVAL}:{sources[row]}", *failed[row].as_py()] for row in rows.tolist()]
+    options = pa.chunked_array([failed, pa.array(lists, pa.list_(pa.string()))]).combine_chunks()
+    index = np.arange(len(failed))
+    index[rows] = len(failed) + np.arange(len(rows))
+    return options.take(pa.array(index))
 
 
 def with_refusals(failed: Any, signals: pa.Table) -> Any:

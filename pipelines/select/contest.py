@@ -2,7 +2,8 @@
 
 Two rounds: `repeat` among rows that share a key, `picture` among those left that share a picture. The
 kinds of picture nest (equal bytes, equal pixels, near hashes), so the rows of the coarsest cluster
-meet in one partition and compete kind by kind, from fine to coarse.
+meet in one partition and compete kind by kind, from fine to coarse. Rows held out for evaluation compete
+as repeats alone.
 """
 
 import hashlib
@@ -46,6 +47,8 @@ class Contest:
         judged = self._judge.shard(task)
         takes_part = judged.candidate & ~fails(judged, self._judge.recipe, self._cuts)
         takes_part &= ~lost(self._folder, self._lost, judged)
+        if self._round != "repeat":
+            takes_part &= ~judged.evaluation
         for kind in self._kinds:
             judged.clusters[kind] = np.where(self._on(judged, kind), judged.clusters[kind], "")
         clustered = np.any([judged.clusters[kind] != "" for kind in self._kinds], axis=0)

@@ -8,12 +8,15 @@ meet in a shuffle and are sorted by (score, key, row).
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
+from math import floor
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from filters.language_keys import key_of
 from pipelines.dedup.digests import key_words
 from pipelines.engines.step import At, Json
 from pipelines.select.candidates import Judge, Judged
@@ -38,8 +41,8 @@ def bins_of(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
 def groups(recipe: Recipe, source: Source, languages: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """For each row the group whose threshold judges it."""
     clip = recipe.rules_of(source).clip
-    own = set(clip.languages) if clip else set()
-    names = {code: group_of(source.id, code if code in own else "") for code in set(languages.tolist())}
+    own = clip.languages if clip else {}
+    names = {code: group_of(source.id, key_of(own, code) or "") for code in set(languages.tolist())}
     return np.array([names[code] for code in languages.tolist()], object)
 
 
@@ -81,13 +84,20 @@ def _keep(recipe: Recipe, name: str) -> float | None:
     return clip.languages[language].keep if language else clip.keep
 
 
+def staying(keep: float, rows: int) -> int:
+    """How many of `rows` rows a share keeps: halves round up, and of any rows at least one stays."""
+    # the share as the recipe writes it: 0.145 of 100 is 14.5, which no binary number is
+    return min(rows, max(1, floor(Fraction(str(keep)) * rows + Fraction(1, 2))))
+
+
 def _place(counts: Counter[int], keep: float) -> Place:
-    left = round(keep * counts.total())
-    for bin_ in sorted(counts, reverse=True):
-        if left <= counts[bin_]:
-            return Place(bin_, left)
+    left = staying(keep, counts.total())
+    bins = iter(sorted(counts, reverse=True))
+    bin_ = next(bins)
+    while left > counts[bin_]:
         left -= counts[bin_]
-    return Place(min(counts), counts[min(counts)])
+        bin_ = next(bins)
+    return Place(bin_, left)
 
 
 class Cuts:
@@ -112,13 +122,11 @@ class Cuts:
                 yield self._numbers[name], rank_table(judged, mine)
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
-        """The group's cut: the score, key and row of the last that stays; none stays where `stay` is 0."""
+        """The group's cut: the score, key and row of the last that stays."""
         name = sorted(self._places)[partition]
         stay = self._places[name].stay
         columns = {column: table[column].to_numpy() for column in table.column_names}
         order = best_first(columns)
-        if stay == 0:
-            return {"group": name, "score": None}
         last = order[stay - 1]
         return {
             "group": name,
@@ -144,17 +152,13 @@ def best_first(columns: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.int64]
 def reached(cuts: Mapping[str, Json], source: str) -> dict[str, float]:
     """language -> the least score that stays, of a source's `keep` thresholds; "" for those without their own."""
     named = {name.partition(SEPARATOR): cut["score"] for name, cut in sorted(cuts.items())}
-    return {
-        language: round(score, 5)
-        for (owner, _, language), score in named.items()
-        if owner == source and score is not None
-    }
+    return {language: round(score, 5) for (owner, _, language), score in named.items() if owner == source}
 
 
 def fails(judged: Judged, recipe: Recipe, cuts: Mapping[str, Json]) -> npt.NDArray[np.bool_]:
-    """Which candidates fail the clip rule; `cuts` holds those of the groups with `keep`."""
+    """Which candidates fail the clip rule, or have no score; `cuts` holds those of the groups with `keep`."""
     clip = recipe.rules_of(judged.source).clip
-    failed = np.zeros(judged.signals.num_rows, np.bool_)
+    failed = unscored(judged, recipe)
     if not clip or judged.scores is None:
         return failed
     rows = np.flatnonzero(judged.candidate & ~np.isnan(judged.scores))
@@ -171,10 +175,16 @@ def fails(judged: Judged, recipe: Recipe, cuts: Mapping[str, Json]) -> npt.NDArr
     return failed
 
 
+def unscored(judged: Judged, recipe: Recipe) -> npt.NDArray[np.bool_]:
+    """Which candidates fail for want of a score that the data should have brought."""
+    clip = recipe.rules_of(judged.source).clip
+    if not clip or clip.unscored == "keep" or judged.source.clip_score is None or judged.scores is None:
+        return np.zeros(judged.signals.num_rows, np.bool_)
+    return judged.candidate & np.isnan(judged.scores)
+
+
 def _after(judged: Judged, rows: npt.NDArray[np.int64], cut: Json) -> npt.NDArray[np.bool_]:
     """Which rows come after the cut in the order of `best_first`."""
-    if cut["score"] is None:
-        return np.ones(len(rows), np.bool_)
     table = rank_table(judged, rows)
     score, hi, lo, row = (table[name].to_numpy() for name in ("score", "key_hi", "key_lo", "row"))
     cut_hi, cut_lo = np.uint64(cut["key_hi"]), np.uint64(cut["key_lo"])

@@ -1,7 +1,6 @@
 """One decision for every row of a shard: kept, dropped with its reason, or quarantined."""
 
 import hashlib
-import json
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from pipelines.engines.step import At, Json
 from pipelines.parquet import write_tables
 from pipelines.select.candidates import Judge, Judged
 from pipelines.select.contest import losses
-from pipelines.select.cuts import fails, reached
+from pipelines.select.cuts import fails, reached, unscored
 from schemas.row import DECISIONS, ROW
 
 
@@ -44,19 +43,20 @@ class Decide:
         return funnel(table) | {"kept_digest": kept_digest(table), "cuts": cuts}
 
     def _with_others(self, judged: Judged, unfit: npt.NDArray[np.bool_], lost: Columns) -> pa.Array:
-        """The failed rules with `clip`, and with those on duplicates from the kind on at which a row lost.
+        """The failed rules with `clip` or `unscored`, and with those on duplicates.
 
-        None of these rows failed a rule before.
+        Of these all from the kind on at which a row lost. None of these rows failed a rule before.
         """
         rules = self._judge.recipe.rules_of(judged.source)
         names = [
             ["repeat"] if kind == "repeat" else [k for k in KINDS[KINDS.index(kind) :] if getattr(rules, k)]
             for kind in KINDS
         ]
-        lists = pa.array([*names, ["clip"]], pa.list_(pa.string()))
+        lists = pa.array([*names, ["clip"], ["unscored"]], pa.list_(pa.string()))
         options = pa.chunked_array([judged.failed, lists]).combine_chunks()
         index = np.arange(len(judged.failed))
         index[unfit] = len(judged.failed) + len(KINDS)
+        index[unscored(judged, self._judge.recipe)] = len(judged.failed) + len(KINDS) + 1
         index[lost["row"]] = len(judged.failed) + lost["kind"].astype(np.int64)
         return options.take(pa.array(index))
 
@@ -87,30 +87,23 @@ class Decide:
         messages = judged.signals["error_message"].to_pylist()
         refusals = judged.signals["refusal_text"].to_pylist()
         texts = [told or why or text for told, why, text in zip(messages, refusals, texts, strict=True)]
+        for row in np.flatnonzero(unscored(judged, self._judge.recipe)).tolist():
+            texts[row] = f"no number in {judged.source.clip_score}"
         if judged.scores is not None:
             for row in np.flatnonzero(pc.equal(_first(failed), "clip").fill_null(False)).tolist():
                 texts[row] = f"clip_score {judged.scores[row]:.5f}"
+        for row in np.flatnonzero(judged.shown["source"] != "").tolist():
+            if texts[row] is None:
+                texts[row] = _shown(judged, row)
         for row, hi, lo in zip(*(lost[name].tolist() for name in ("row", "key_hi", "key_lo")), strict=True):
             texts[row] = f"like {hi:016x}{lo:016x}, which is kept"
         return pa.array(texts, pa.string())
 
     def _splits(self, judged: Judged, kept: npt.NDArray[np.bool_]) -> pa.Array:
-        """The split of every kept row, by its coarsest cluster, so that duplicates never straddle."""
-        if judged.source.role == "eval":
-            return _named("eval", kept)
-        if judged.source.kind == "annotations":
-            return self._own_splits(judged, kept)
-        return self._drawn_splits(judged, kept)
-
-    def _own_splits(self, judged: Judged, kept: npt.NDArray[np.bool_]) -> pa.Array:
-        """The data set's own split where it has one: whatever is not train is for evaluation alone."""
-        own = [json.loads(extra)["split"] if extra else "" for extra in judged.signals["extra"].to_pylist()]
-        drawn = self._drawn_splits(judged, kept).to_pylist()
-        names = [
-            (name if given in ("", "train") else "eval") if keep else None
-            for given, name, keep in zip(own, drawn, kept, strict=True)
-        ]
-        return pa.array(names, pa.string())
+        """The split of every kept row: `eval` where it is held out, else by its coarsest cluster, so that
+        duplicates never straddle."""
+        drawn = self._drawn_splits(judged, kept & ~judged.evaluation)
+        return pc.if_else(pa.array(kept & judged.evaluation), "eval", drawn)
 
     def _drawn_splits(self, judged: Judged, kept: npt.NDArray[np.bool_]) -> pa.Array:
         share = self._judge.recipe.splits.val
@@ -122,6 +115,12 @@ class Decide:
         seed = self._judge.recipe.seed
         names = [split(seed, key, share) if keep else None for key, keep in zip(keys, kept, strict=True)]
         return pa.array(names, pa.string())
+
+
+def _shown(judged: Judged, row: int) -> str:
+    """Whose image a row shows of the evaluation rows."""
+    source, key, distance = (judged.shown[name][row] for name in ("source", "key", "distance"))
+    return f"like {key} of {source}, {distance} bits apart" if distance else f"like {key} of {source}"
 
 
 def _named(name: str, kept: npt.NDArray[np.bool_]) -> pa.Array:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filters import hamming
-from filters.hamming import ALL_BITS, U64, Edges, block_masks, distances, near_edges
+from filters.hamming import ALL_BITS, U64, Edges, Nearest, block_masks, distances, near_edges
 
 SEED_BITS = st.integers(0, ALL_BITS)
 
@@ -117,6 +117,34 @@ def test_a_ball_of_near_values_gives_edges_in_proportion_to_its_values() -> None
     masks = len(block_masks(4, len(values)))
     assert len(values) > 30_000
     assert pairs < masks * len(values) * 4
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    values=crowds(),
+    others=crowds(),
+    distance=st.integers(0, 16),
+    cut=st.integers(0, 20),
+    tile=st.integers(1, 64),
+)
+def test_the_nearest_is_that_of_a_comparison_of_all_with_all(
+    values: U64, others: U64, distance: int, cut: int, tile: int
+) -> None:
+    """Each hash finds the nearest fixed one, of equals the first, or none, however the work is cut."""
+    looked = np.concatenate([others, values[:cut]])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hamming, "TILE", tile)
+        places, apart = Nearest(values, distance).find(looked)
+    for value, place, bits in zip(looked.tolist(), places.tolist(), apart.tolist(), strict=True):
+        every = [((value ^ one).bit_count(), number) for number, one in enumerate(values.tolist())]
+        near = [one for one in every if one[0] <= distance]
+        assert (bits, place) == (min(near) if near else (0, -1))
+
+
+def test_nothing_is_near_where_nothing_is_fixed() -> None:
+    """Without fixed hashes every hash finds none."""
+    places, _ = Nearest(np.empty(0, np.uint64), 4).find(np.arange(5, dtype=np.uint64))
+    assert places.tolist() == [-1] * 5
 
 
 def test_no_values_have_no_pairs() -> None:

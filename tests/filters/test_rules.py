@@ -46,7 +46,14 @@ def test_rules_stand_in_the_order_of_the_settings() -> None:
     """The table of functions and the model of settings agree, name by name."""
     fields = [name for name in RuleSettings.model_fields if name in RULES]
     assert fields == list(RULES)
-    assert set(RuleSettings.model_fields) - set(RULES) == {"clip", "repeat", "exact", "pixels", "phash"}
+    assert set(RuleSettings.model_fields) - set(RULES) == {
+        "columns",
+        "clip",
+        "repeat",
+        "exact",
+        "pixels",
+        "phash",
+    }
 
 
 @pytest.mark.parametrize(

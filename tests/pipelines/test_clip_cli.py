@@ -50,7 +50,7 @@ def command(path: Path, scorer: dict[str, Any] | None, **more: Any) -> list[str]
     """`build` of the images with that scorer into path/out, as its recipe says."""
     record: dict[str, Any] = {"languages": ["en", "zh"], "sources": [{"id": "web", "path": str(path / "in")}]}
     record["rules"] = {"clip": {"min": 0.1}}
-    record["clip"] = {"scorers": {"default": scorer or {"model": "embedded"}}}
+    record["clip"] = {"allow_embedded": True, "scorers": {"default": scorer or {"model": "embedded"}}}
     (path / "recipe.yaml").write_text(yaml.safe_dump(record | more))
     return ["build", str(path / "recipe.yaml"), "--out", str(path / "out")]
 
@@ -153,7 +153,7 @@ def test_scores_that_are_no_numbers_stop_the_run(tmp_path: Path, refused: Refuse
 
 def test_a_language_without_a_scorer(refused: Refuse) -> None:
     """Captions that no scorer is for end the run, which names their language."""
-    said = refused(clip={"scorers": {"en": {"model": "embedded"}}})
+    said = refused(clip={"allow_embedded": True, "scorers": {"en": {"model": "embedded"}}})
     assert "no scorer for captions in zh; add clip.scorers.default" in said
 
 

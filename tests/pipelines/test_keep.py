@@ -1,6 +1,7 @@
 """`keep: f` of the clip rule: that share stays, to within a row (on every engine: engines/test_same_bytes.py)."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def expected(out: Path, clip: Mapping[str, Mapping[str, Any]]) -> set[tuple[str,
         limit = block["languages"][name[1]] if name[1] else block
         order = sorted(members, key=lambda row: (-scores[place(row)], row["key"]))
         if "keep" in limit:
-            order = order[: round(limit["keep"] * len(order))]
+            order = order[: max(1, math.floor(limit["keep"] * len(order) + 0.5))]
             assert abs(len(order) - limit["keep"] * len(members)) <= 1
         elif "min" in limit:
             order = [row for row in order if round(scores[place(row)], 5) >= limit["min"]]

@@ -1,5 +1,6 @@
 """Phase score and the clip rule: scores of the data, thresholds by value and by share."""
 
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.select.cuts import histogram, places
+from pipelines.select.cuts import histogram, places, staying
 from schemas.errors import InputError
 from schemas.recipe import Recipe
 from tests.filters.clips import write_model
@@ -110,10 +111,25 @@ def test_a_field_that_no_row_has_is_one_sentence(tmp_path: Path) -> None:
         build(recipe(path, {"min": 0.1}), tmp_path / "out")
 
 
+def share_of(keep: float, rows: int) -> int:
+    """How many rows a share keeps, by decimal arithmetic: halves up, one at least."""
+    exact = (Decimal(repr(keep)) * rows).quantize(Decimal(1), ROUND_HALF_UP)
+    return max(1, int(exact))
+
+
+@pytest.mark.parametrize(
+    ("keep", "rows", "stay"),
+    [(0.5, 1, 1), (0.5, 3, 2), (0.5, 5, 3), (0.01, 7, 1), (0.145, 100, 15), (1, 7, 7), (0.28, 50, 14)],
+)
+def test_a_share_of_few_rows(keep: float, rows: int, stay: int) -> None:
+    """Half a row counts as one, also where the share is no binary number, and some row always stays."""
+    assert staying(keep, rows) == stay == share_of(keep, rows)
+
+
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=200), st.floats(0.01, 1))
 @settings(suppress_health_check=[HealthCheck.too_slow])
 def test_the_bin_of_the_cut_holds_the_row_at_the_share(scores: list[float], keep: float) -> None:
-    """However scores fall, the place found leaves round(keep x n) rows: those of better bins, and `stay`."""
+    """However scores fall, the place found leaves keep x n rows, halves up, but one at least: better bins, `stay`."""
     values = np.array(scores, np.float32)
     made = Recipe.model_validate(
         {
@@ -124,7 +140,7 @@ def test_the_bin_of_the_cut_holds_the_row_at_the_share(scores: list[float], keep
     names = np.array(["web\t"] * len(values), object)
     place = places(made, {("web", "a"): {"bins": histogram(names, values)}})["web\t"]
     bins = np.floor(values.astype(np.float64) * 1000).astype(np.int64)
-    assert (bins > place.bin).sum() + place.stay == round(keep * len(values))
+    assert (bins > place.bin).sum() + place.stay == share_of(keep, len(values))
     assert 0 <= place.stay <= (bins == place.bin).sum()
 
 

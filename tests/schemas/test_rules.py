@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from schemas.rules import Clip, Emoji, RuleSettings
+from schemas.rules import Clip, Emoji, RuleSettings, in_order
 
 ORDER = [
     "no_caption", "special_tag", "pattern", "caption_length", "script", "emoji", "language", "aspect_ratio",
-    "min_side", "blank", "orientation", "text_area", "clip", "repeat", "exact", "pixels", "phash",
+    "min_side", "blank", "orientation", "text_area", "columns", "clip", "repeat", "exact", "pixels", "phash",
 ]  # fmt: skip
 
 
@@ -41,6 +41,8 @@ def test_two_rules_are_always_on(name: str) -> None:
         {"emoji": {"maximum": 1}}, {"emojis": {}}, {"emoji": 3}, {"aspect_ratio": {"max": 0.5}},
         {"phash": {"distance": 3}}, {"phash": {"distance": 18}},
         {"clip": {"min": 0.2, "keep": 0.3}}, {"clip": True}, {"clip": {"keep": 0}},
+        {"columns": {"punsafe": {}}}, {"columns": {"punsafe": {"min": 2, "max": 1}}}, {"columns": {"a": 3}},
+        {"columns": {"style": {"in": []}}}, {"columns": {"style": {"maximum": 1}}},
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_refused_at_its_key(wrong: dict[str, Any]) -> None:
@@ -75,3 +77,28 @@ def test_the_json_schema_knows_that_rules_can_be_off() -> None:
     """Editors accept what the reader accepts."""
     emoji = RuleSettings.model_json_schema()["properties"]["emoji"]
     assert {"const": False, "type": "boolean"} in emoji["anyOf"]
+
+
+def test_limits_of_columns_survive_writing_and_reading() -> None:
+    """Booleans stay booleans and `in` stays `in`; a column that is off has no limit."""
+    given = {"style": {"in": ["a", 1, True]}, "punsafe": {"max": 0.5, "missing": "keep"}, "other": False}
+    rules = RuleSettings.model_validate({"columns": given})
+    assert rules.model_dump(mode="json", exclude_unset=True) == {"columns": given}
+    assert rules.columns
+    assert list(rules.columns.limits) == ["style", "punsafe"]
+
+
+def test_reasons_stand_in_the_order_in_which_they_are_given() -> None:
+    """Evaluation first, a column where `columns` stands, a missing score before the clip rule, the unknown last."""
+    reasons = [
+        "missing_image",
+        "repeat",
+        "clip",
+        "unscored",
+        "columns.b",
+        "columns.a",
+        "no_caption",
+        "eval:b",
+    ]
+    order = ["eval:b", "no_caption", "columns.a", "columns.b", "unscored", "clip", "repeat", "missing_image"]
+    assert in_order(reasons) == order
