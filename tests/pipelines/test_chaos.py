@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos import Chaos, kill, started, workers_below
+from tests.chaos import VICTIMS, Chaos, kill, processes_below, started
 from tests.deaths import WRITES
 from tests.pipelines.crawls import build_inline, environment, litter, ran
 
@@ -52,7 +52,7 @@ def signals(corpus: Path) -> dict[str, bytes]:
 
 def end(process: "subprocess.Popen[str]", deed: str, chaos: Chaos) -> int:
     """Returns the exit code of a run on which the deed is done as soon as it has a worker."""
-    while not workers_below(process.pid):
+    while not processes_below(process.pid, VICTIMS["worker"]):
         assert process.poll() is None, "it ended without a worker"
         time.sleep(0.01)
     kill(process, deed, chaos.hand)
