@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -35,12 +36,16 @@ def parse_json(data: bytes, limit: int) -> dict[str, object]:
     if len(data) > limit:
         raise RowError("bad_row", f"a record of more than {limit} bytes")
     try:
-        value = json.loads(data.decode("utf-8-sig"))
+        value = json.loads(data.decode("utf-8-sig"), parse_constant=_null)
     except (ValueError, RecursionError) as error:  # too deep, too many digits, bad UTF-8, bad JSON
         raise RowError("bad_row", f"the record is no JSON ({type(error).__name__})") from error
     if not isinstance(value, dict):
         raise RowError("bad_row", "the record is JSON, but no object")
     return value
+
+
+def _null(_: str) -> None:
+    """NaN and Infinity, which are no JSON, are no values."""
 
 
 def fields_of(record: Mapping[str, object], columns: Columns) -> Fields:
@@ -70,6 +75,11 @@ def check_columns(
             missing = list(wanted) if want and not set(wanted) & set(names) else []
         if missing:
             raise InputError(missing_column(where, part, missing, names))
+
+
+def twice(names: Sequence[str], wanted: Container[str]) -> str | None:
+    """The first of the names that is wanted and stands there twice."""
+    return next((name for name, times in Counter(names).items() if times > 1 and name in wanted), None)
 
 
 def missing_column(where: object, part: Part, wanted: Iterable[str], there: Iterable[str]) -> str:

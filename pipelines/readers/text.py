@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from itertools import islice
 
 from pipelines.files import Store
-from pipelines.readers.lines import Record, csv_records, json_lines, lines
+from pipelines.readers.delimited import csv_records
+from pipelines.readers.lines import Record, json_lines, lines
 from pipelines.readers.records import check_columns, fields_of
 from pipelines.readers.shard import InputShard
 from schemas.columns import Columns, Part, ReadLimits
@@ -39,8 +40,10 @@ def records(
     shard: InputShard, columns: Columns, store: Store, limits: ReadLimits, needed: tuple[Part, ...]
 ) -> Iterator[tuple[int, Record]]:
     """The numbered records; InputError if a column that is needed is in none of the first ones."""
-    source = json_lines if shard.format == "jsonl" else csv_records
-    stream = source(shard, store, limits)
+    if shard.format == "jsonl":
+        stream = json_lines(shard, store, limits)
+    else:
+        stream = csv_records(shard, store, limits, columns.all_names())
     head: list[tuple[int, Record]] = []
     damage: ShardError | None = None
     try:
