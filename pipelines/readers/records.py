@@ -5,13 +5,13 @@ import math
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Final
 
 from pipelines.store_failures import shown
 from schemas.columns import Columns, Part
 from schemas.errors import InputError, RowError
-
-Scalar = str | int | float | bool | None
+from schemas.row import Value
 
 _USUAL: Final = frozenset(("jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "bmp", "tif", "tiff"))
 _OTHERS: Final = frozenset(
@@ -27,7 +27,7 @@ class Fields:
 
     caption: bytes | None = None
     url: str | None = None
-    extra: dict[str, Scalar] = field(default_factory=dict)
+    extra: dict[str, Value] = field(default_factory=dict)
     error: RowError | None = None
 
 
@@ -52,7 +52,12 @@ def fields_of(record: Mapping[str, object], columns: Columns) -> Fields:
     """Caption, URL and extra fields of a record; a value of a wrong type is a `bad_row`."""
     fields = Fields()
     try:
-        fields.extra = {name: _scalar(record[name]) for name in columns.names("extra") if name in record}
+        for name in columns.names("extra"):
+            if name in record:
+                fields.extra[name] = _extra(name, record[name])
+    except RowError as error:
+        fields.error = error
+    try:
         fields.url = _url(_first(record, columns.names("url")))
         fields.caption = _text(_first(record, columns.names("caption")))
     except RowError as error:
@@ -105,7 +110,8 @@ def _text(value: object) -> bytes | None:
         return value.encode("utf-8", "surrogatepass")
     if isinstance(value, int | float):
         return json.dumps(value).encode()
-    raise RowError("bad_row", f"a caption of type {type(value).__name__}, not text")
+    remedy = "; write a record a caption" if isinstance(value, list) else ""
+    raise RowError("bad_row", f"a caption of type {type(value).__name__}, not text{remedy}")
 
 
 def _url(value: object) -> str | None:
@@ -117,11 +123,25 @@ def _url(value: object) -> str | None:
     raise RowError("bad_row", f"a URL of type {type(value).__name__}, not text")
 
 
-def _scalar(value: object) -> Scalar:
+def _extra(name: str, value: object) -> Value:
+    try:
+        return _value(value)
+    except RowError as error:
+        raise RowError("bad_row", f"the extra field {name!r}: {error.message}") from error
+
+
+def _value(value: object) -> Value:
+    """A field as it is carried: text, number, boolean, null, or a list of these; RowError for an object."""
+    if isinstance(value, list):
+        return [_value(one) for one in value]
     if isinstance(value, bytes):
         value = value.decode("utf-8", "backslashreplace")
     if isinstance(value, str):
         return shown(value)
+    if isinstance(value, Decimal):
+        value = int(value) if value.as_tuple().exponent == 0 else float(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    return value if isinstance(value, int) else None
+    if value is None or isinstance(value, int):
+        return value
+    raise RowError("bad_row", "it holds an object, which no rule or score can use")
