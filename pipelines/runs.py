@@ -12,13 +12,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pipelines.build import Build
+from pipelines.build import Build, Name
 from pipelines.claim import claimed
 from pipelines.engines.inline import InlineEngine
 from pipelines.engines.local import LocalEngine, default_workers
 from pipelines.engines.step import Engine
 from pipelines.files import absolute, join
 from pipelines.layout import Layout
+from pipelines.losses import nothing_kept
 from pipelines.manifest import funnels
 from pipelines.progress import Reporter
 from pipelines.recipes import rooted
@@ -56,7 +57,7 @@ def run(recipe: Recipe, until: str, options: Options, reporter: Reporter, dry: b
     """Runs the phases up to `until` and reports the funnel; returns where the corpus lies.
 
     `dry` decides without writing decisions. Raises InputError, after the funnel, where more input shards were
-    damaged than the recipe tolerates.
+    damaged than the recipe tolerates, and where nothing is kept.
     """
     _check(options)
     recipe = rooted(recipe)
@@ -74,6 +75,7 @@ def run(recipe: Recipe, until: str, options: Options, reporter: Reporter, dry: b
     if decided:
         reporter.finish(funnels(recipe, decided), layout.out, until == "card")
     _raise_for_bad_shards(work)
+    _tell_of_nothing_kept(work, decided, reporter, dry)
     return layout
 
 
@@ -186,6 +188,18 @@ def _write_run(layout: Layout, options: Options, started: float) -> None:
     }
     body = json.dumps(facts, indent=1, sort_keys=True).encode() + b"\n"
     layout.store.write_bytes(layout.at("run.json"), body, layout.tmp)
+
+
+def _tell_of_nothing_kept(
+    work: Build, decided: dict[Name, dict[str, Any]], reporter: Reporter, dry: bool
+) -> None:
+    """Warns of sources of which no row is kept. Raises InputError where they are all the sources there are."""
+    found = funnels(work.recipe, decided) if decided else {}
+    warnings = nothing_kept(work.layout, found, work.shards)
+    if warnings and len(warnings) == len(found) and not dry:
+        raise InputError(f"the corpus is empty; {'; '.join(warnings)}")
+    for warning in warnings:
+        reporter.say(warning)
 
 
 def _raise_for_bad_shards(work: Build) -> None:

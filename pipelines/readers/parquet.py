@@ -86,6 +86,12 @@ def fetch(
             first += rows
 
 
+def names(shard: InputShard, store: Store, limits: ReadLimits) -> list[str]:
+    """The names of the file's columns."""
+    with _opened(shard, store, limits) as (_, schema):
+        return list(schema.names)
+
+
 def _fetch_group(
     shard: InputShard,
     file: pq.ParquetFile,
@@ -157,7 +163,7 @@ def _changed(shard: InputShard, member: str) -> ShardError:
 
 
 def _batches(
-    shard: InputShard, file: pq.ParquetFile, store: Store, names: list[str], start: int
+    shard: InputShard, file: pq.ParquetFile, store: Store, wanted: list[str], start: int
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
     """(number of its first row, batch) from row `start` on; whole row groups before it are skipped."""
     first = 0
@@ -165,7 +171,7 @@ def _batches(
         rows = file.metadata.row_group(group).num_rows
         if first + rows > start:
             at = first
-            for batch in _group(shard, file, store, group, names):
+            for batch in _group(shard, file, store, group, wanted):
                 skip = min(max(start - at, 0), batch.num_rows)
                 if skip < batch.num_rows:
                     yield at + skip, batch.slice(skip)
@@ -178,12 +184,12 @@ def _batches(
 
 
 def _group(
-    shard: InputShard, file: pq.ParquetFile, store: Store, group: int, names: list[str]
+    shard: InputShard, file: pq.ParquetFile, store: Store, group: int, wanted: list[str]
 ) -> Iterator[pa.RecordBatch]:
     meta = file.metadata.row_group(group)
     with _damage(shard, store):
         rows = min(max(_BATCH_BYTES * max(meta.num_rows, 1) // max(meta.total_byte_size, 1), 1), _BATCH_ROWS)
-        batches: Any = file.iter_batches(rows, row_groups=[group], columns=names, use_threads=False)
+        batches: Any = file.iter_batches(rows, row_groups=[group], columns=wanted, use_threads=False)
     while True:
         with _damage(shard, store):
             batch = next(batches, None)
