@@ -16,7 +16,7 @@ from pipelines.fingerprints import fingerprint
 from pipelines.ground import WORKER as GROUND
 from pipelines.ground import chunker_names, ground_fingerprint, validity
 from pipelines.layout import Layout
-from pipelines.losses import check_columns_agree, commonest_errors, shown_columns
+from pipelines.losses import check_columns_agree, commonest_errors, ignored_text, shown_columns
 from pipelines.manifest import Results, write_card
 from pipelines.measure import WORKER as MEASURE
 from pipelines.measure import measure_fingerprint
@@ -74,17 +74,21 @@ class Build:
                 continue
             if source.kind == "rendered":
                 continue
-            found = discover(source.id, source.path, source.kind, source.storage_options)
+            found = discover(
+                source.id,
+                source.path,
+                source.kind,
+                source.storage_options,
+                source.columns,
+                self.recipe.read,
+            )
             if not found.shards:
                 raise InputError(
                     f"source {source.id}: nothing to read in {', '.join(source.path)}; give tars, Parquet files, "
                     "or a folder of pictures with a JSONL or CSV file"
                 )
             if found.ignored:
-                shown = ", ".join(found.ignored[:3]) + (" …" if len(found.ignored) > 3 else "")
-                self.reporter.say(
-                    f"source {source.id}: {len(found.ignored)} other files are ignored: {shown}"
-                )
+                self.reporter.say(f"source {source.id}: {ignored_text(found.ignored)}")
             self.shards |= {(source.id, shard.shard): shard for shard in found.shards}
         self._render()
         # of equal pictures the one of the first source is kept

@@ -1,5 +1,6 @@
 """Why rows of a source were lost: the commonest messages, columns that differ between files, nothing kept."""
 
+import posixpath
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +16,22 @@ from schemas.recipe import Source
 
 _PARTICULARS: Final = re.compile(r"'[^']*'|\"[^\"]*\"|\d[\d.,]*")
 _SHOWN: Final = 3
+_SUFFIXES: Final = 8
 _MOST: Final = 10_000
+
+
+def ignored_text(names: Sequence[str]) -> str:
+    """How many files no shard reads, in all and by suffix, with one of each."""
+    by_suffix: dict[str, list[str]] = {}
+    for name in names:
+        by_suffix.setdefault(posixpath.splitext(name)[1].lower(), []).append(name)
+    ordered = sorted(by_suffix.items(), key=lambda item: (-len(item[1]), item[0]))
+    listed = [
+        f"{len(those):,} {suffix or 'without suffix'} ({those[0]}{', …' if len(those) > 1 else ''})"
+        for suffix, those in ordered[:_SUFFIXES]
+    ]
+    more = ["…"] if len(ordered) > _SUFFIXES else []
+    return f"{len(names):,} other files are ignored: {', '.join([*listed, *more])}"
 
 
 def commonest_errors(layout: Layout, source: str, shards: Iterable[str]) -> str:

@@ -16,6 +16,7 @@ from pipelines.readers.lines import Record
 from pipelines.readers.names import Unique
 from pipelines.readers.records import IMAGE_SUFFIXES, Fields, fields_of, parse_json
 from pipelines.readers.shard import InputShard
+from pipelines.readers.text import names as table_names
 from pipelines.readers.text import records
 from pipelines.store_failures import shown
 from schemas.columns import Columns, ReadLimits
@@ -69,13 +70,30 @@ def fetch(
         raise _changed(shard, min(left))
 
 
+def named_images(shard: InputShard, columns: Columns, store: Store, limits: ReadLimits) -> set[str] | None:
+    """The paths of the images that a table's records name; None where the table is damaged or holds no record."""
+    there = table_names(shard, columns, store, limits)
+    if not set(there) & set(_image_names(columns)):
+        return set() if there else None
+    try:
+        entries = _entries(shard, columns, store, limits)
+        return {path for _, path, _ in entries if isinstance(path, str)}
+    except ShardError:  # measure tells of the damage
+        return None
+
+
+def _image_names(columns: Columns) -> tuple[str, ...]:
+    names = columns.names("image")
+    return names if columns.required("image") else (*names, *FILE_NAMES)
+
+
 def _changed(shard: InputShard, member: str) -> ShardError:
     return ShardError(f"{shard} no longer holds the picture of {member!r}: it changed; measure it again")
 
 
 def _entries(shard: InputShard, columns: Columns, store: Store, limits: ReadLimits) -> Iterator[Entry]:
     """(member, the picture's path or what is wrong with it, record) of each record."""
-    names = columns.names("image") if columns.required("image") else (*columns.names("image"), *FILE_NAMES)
+    names = _image_names(columns)
     mapped = columns.model_copy(update={"image": names})
     unique = Unique()
     for number, record in records(shard, mapped, store, limits, ("image",)):
