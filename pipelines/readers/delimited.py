@@ -1,7 +1,7 @@
 """Records of CSV and TSV files: the delimiter is recognised, and a quote that is left open costs one record.
 
-The parser is Python's `csv`, fed one physical line at a time. A record that spans lines must be sound CSV and
-must not swallow lines that are records of their own; else its first line is a bad row and the others are read anew.
+The parser is Python's `csv`, fed one physical line at a time. A record that spans lines must be sound CSV, and its
+lines must not all be records of their own; else its first line is a bad row and the others are read anew.
 """
 
 import csv
@@ -181,16 +181,23 @@ class _Parser:
             return "does not close where a field ends"
         if self._width and len(fields) != self._width:
             return f"makes a record of {len(fields)} fields over {len(lines)} lines, not of {self._width}"
-        kinds = self._kinds or [_kind(field) for field in fields]
-        if self._width > 1 and any(self._is_record(line, kinds) for line in lines[1:]):
+        alone = [line.rstrip("\r\n").split(self._delimiter) for line in lines if line.strip()]
+        if self._width > 1 and self._are_records(alone, self._kinds or [_kind(field) for field in fields]):
             return f"swallows the {len(lines) - 1} lines after it"
         return None
 
-    def _is_record(self, line: str, kinds: Sequence[str | None]) -> bool:
-        """Whether a line taken alone is a record, by its width and by a path, number or address in its place."""
-        fields: Fields = next(self._reader([line]), [])
-        return len(fields) == self._width and any(
-            kind is not None and kind == _kind(field) for kind, field in zip(kinds, fields, strict=False)
+    def _are_records(self, lines: Sequence[Fields], kinds: Sequence[str | None]) -> bool:
+        """Whether each line taken alone is a record: by its width, and by a path, number or address in its place.
+
+        Where no column holds such, by having no space after a delimiter, as prose has.
+        """
+        if any(len(fields) != self._width for fields in lines):
+            return False
+        if not any(kinds):
+            return not any(field.startswith(" ") for fields in lines for field in fields[1:])
+        return all(
+            any(kind and kind == _kind(field) for kind, field in zip(kinds, fields, strict=False))
+            for fields in lines
         )
 
     def _best(self, first: str, form: str) -> str:

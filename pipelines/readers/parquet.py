@@ -206,11 +206,13 @@ def _records(batch: pa.RecordBatch) -> list[dict[str, object]]:
 
 
 def _plain(array: Any) -> Any:
-    """Text as bytes, times as text, numbers and booleans as they are."""
+    """Text as bytes, times as text, numbers and booleans as they are; what cannot be carried as nulls."""
     kind = carried(array.type)
+    if kind is None:
+        return pa.nulls(len(array))
     if isinstance(array, pa.ExtensionArray):
         array = array.storage
-    return array if kind in (None, array.type) else array.cast(kind)
+    return array if kind == array.type else array.cast(kind)
 
 
 def _rows_of(

@@ -40,7 +40,7 @@ def mapping(shard: InputShard, schema: pa.Schema, columns: Columns) -> Mapped:
     image = None if shard.kind == "text" else _image_column(shard, schema, columns)
     others = tuple(dict.fromkeys([*captions, *urls, *extra]))
     for name in extra:
-        if carried(schema.field(name).type) is None:
+        if columns.required("extra") and carried(schema.field(name).type) is None:
             raise InputError(
                 f"{shard}: the extra column {name!r} holds {schema.field(name).type}, which no rule or score can "
                 "use; write its parts as columns of their own, or leave it out of columns: {extra: …}"

@@ -54,7 +54,7 @@ def fields_of(record: Mapping[str, object], columns: Columns) -> Fields:
     try:
         for name in columns.names("extra"):
             if name in record:
-                fields.extra[name] = _extra(name, record[name])
+                fields.extra[name] = _extra(name, record[name], columns)
     except RowError as error:
         fields.error = error
     try:
@@ -123,11 +123,14 @@ def _url(value: object) -> str | None:
     raise RowError("bad_row", f"a URL of type {type(value).__name__}, not text")
 
 
-def _extra(name: str, value: object) -> Value:
+def _extra(name: str, value: object, columns: Columns) -> Value:
+    """A further field as it is carried; an object is null, but a RowError where the recipe itself names the field."""
     try:
         return _value(value)
     except RowError as error:
-        raise RowError("bad_row", f"the extra field {name!r}: {error.message}") from error
+        if not columns.required("extra"):
+            return None
+        raise RowError("bad_row", f"the extra field {name!r} {error.message}") from error
 
 
 def _value(value: object) -> Value:
@@ -144,4 +147,4 @@ def _value(value: object) -> Value:
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, int):
         return value
-    raise RowError("bad_row", "it holds an object, which no rule or score can use")
+    raise RowError("bad_row", "holds an object, which no rule or score can use")

@@ -118,6 +118,18 @@ def test_bad_records_keep_their_rows(pictures: Path, shard_of: Sharder) -> None:
     assert len({row.member for row in rows}) == len(rows)
 
 
+def test_scores_may_be_numbers_texts_and_lists_but_no_objects(pictures: Path, shard_of: Sharder) -> None:
+    """What `extra` names is carried as it is written; an object is a bad row, null where a ready mapping names it."""
+    values: list[Any] = [0.3, "0.3", None, [1, "a"], True, {"clip": 0.3}]
+    records = [{"file": f"images/{n % 5}.jpg", "caption": "c", "similarity": v} for n, v in enumerate(values)]
+    shard = shard_of(jsonl(pictures / "a.jsonl", records), "folder", "jsonl")
+    rows = list(read(shard, Columns(extra=("similarity",))))
+    assert [row.extra.get("similarity") for row in rows] == [*values[:5], None]
+    assert errors(rows) == [None] * 5 + ["bad_row"]
+    assert "the extra field 'similarity' holds an object" in str(rows[5].error)
+    assert errors(list(read(shard, Columns.model_validate("laion")))) == [None] * 6
+
+
 def test_a_later_start_gives_the_rest(pictures: Path, shard_of: Sharder) -> None:
     """Rows from read(start=k) are those of read() from number k on, repeated names too."""
     records = [{"file": f"images/{i % 3}.jpg", "caption": str(i)} for i in range(8)]

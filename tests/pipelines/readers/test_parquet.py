@@ -193,6 +193,17 @@ def test_a_column_that_stands_twice_stops(write_parquet: Writer, tmp_path: Path)
     assert [row.caption for row in read(shard, COLUMNS)] == [None]
 
 
+def test_an_object_is_refused_where_the_recipe_names_it(write_parquet: Writer) -> None:
+    """A struct in a column that only a ready mapping names is null; `extra: [similarity]` asks for it."""
+    shard = write_parquet(
+        {"image": pa.array([b"1"], pa.binary()), "TEXT": ["a"], "similarity": [{"clip": 0.3}]}
+    )
+    (row,) = read(shard, Columns.model_validate("laion"))
+    assert (row.extra, row.error) == ({"similarity": None}, None)
+    with pytest.raises(InputError, match=r"extra column 'similarity' holds struct<clip: double>"):
+        list(read(shard, Columns(extra=("similarity",))))
+
+
 def test_every_type_is_carried(write_parquet: Writer) -> None:
     """Decimals are numbers, times are text, lists are lists, whatever Arrow's layout; nothing becomes null."""
     stamp = pa.array([0], pa.timestamp("ns", "UTC"))
