@@ -24,6 +24,8 @@ _HEX: Final = re.compile(r"[0-9a-f-]{16,}", re.I)
 _DIGITS: Final = re.compile(r"\d+")
 _LETTERS: Final = re.compile(r"[^\W\d_]+")
 
+_NO_LIMIT: Final = 2**31 - 1  # of the parser's own; lines are limited before it sees them
+
 Fields = list[str]
 
 
@@ -132,7 +134,7 @@ class _Parser:
         limits = text.limits
         self._quoted = text.shard.format == "csv" if limits.quotes is None else limits.quotes
         self._lines = _Lines(text)
-        csv.field_size_limit(limits.record_bytes + 2)
+        csv.field_size_limit(_NO_LIMIT)
         first = self._lines.first()
         named = _SEP.fullmatch(first)
         if named:

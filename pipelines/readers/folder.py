@@ -72,8 +72,9 @@ def fetch(
 
 def named_images(shard: InputShard, columns: Columns, store: Store, limits: ReadLimits) -> set[str] | None:
     """The paths of the images that a table's records name; None where the table is damaged or holds no record."""
-    there = table_names(shard, columns, store, limits)
-    if not set(there) & set(_image_names(columns)):
+    mapped = _mapped(columns)
+    there = table_names(shard, mapped, store, limits)
+    if not set(there) & set(mapped.names("image")):
         return set() if there else None
     try:
         entries = _entries(shard, columns, store, limits)
@@ -82,9 +83,11 @@ def named_images(shard: InputShard, columns: Columns, store: Store, limits: Read
         return None
 
 
-def _image_names(columns: Columns) -> tuple[str, ...]:
-    names = columns.names("image")
-    return names if columns.required("image") else (*names, *FILE_NAMES)
+def _mapped(columns: Columns) -> Columns:
+    """The columns with all names that may hold an image's path."""
+    if columns.required("image"):
+        return columns
+    return columns.model_copy(update={"image": (*columns.names("image"), *FILE_NAMES)})
 
 
 def _changed(shard: InputShard, member: str) -> ShardError:
@@ -93,8 +96,8 @@ def _changed(shard: InputShard, member: str) -> ShardError:
 
 def _entries(shard: InputShard, columns: Columns, store: Store, limits: ReadLimits) -> Iterator[Entry]:
     """(member, the picture's path or what is wrong with it, record) of each record."""
-    names = _image_names(columns)
-    mapped = columns.model_copy(update={"image": names})
+    mapped = _mapped(columns)
+    names = mapped.names("image")
     unique = Unique()
     for number, record in records(shard, mapped, store, limits, ("image",)):
         path: str | RowError
