@@ -16,6 +16,7 @@ from pipelines.fingerprints import fingerprint
 from pipelines.ground import WORKER as GROUND
 from pipelines.ground import chunker_names, ground_fingerprint, validity
 from pipelines.layout import Layout
+from pipelines.losses import check_columns_agree, commonest_errors, ignored_text, shown_columns
 from pipelines.manifest import Results, write_card
 from pipelines.measure import WORKER as MEASURE
 from pipelines.measure import measure_fingerprint
@@ -73,17 +74,21 @@ class Build:
                 continue
             if source.kind == "rendered":
                 continue
-            found = discover(source.id, source.path, source.kind, source.storage_options)
+            found = discover(
+                source.id,
+                source.path,
+                source.kind,
+                source.storage_options,
+                source.columns,
+                self.recipe.read,
+            )
             if not found.shards:
                 raise InputError(
                     f"source {source.id}: nothing to read in {', '.join(source.path)}; give tars, Parquet files, "
                     "or a folder of pictures with a JSONL or CSV file"
                 )
             if found.ignored:
-                shown = ", ".join(found.ignored[:3]) + (" …" if len(found.ignored) > 3 else "")
-                self.reporter.say(
-                    f"source {source.id}: {len(found.ignored)} other files are ignored: {shown}"
-                )
+                self.reporter.say(f"source {source.id}: {ignored_text(found.ignored)}")
             self.shards |= {(source.id, shard.shard): shard for shard in found.shards}
         self._render()
         # of equal pictures the one of the first source is kept
@@ -397,7 +402,8 @@ class Build:
     def _check_sources(self) -> None:
         """What a source as a whole must hold to: enough sound rows, some caption, few damaged shards."""
         for source in self.recipe.sources:
-            receipts = [r for (owner, _), r in self.results.measured.items() if owner == source.id]
+            measured = [(self.shards[n], r) for n, r in self.results.measured.items() if n[0] == source.id]
+            receipts = [receipt for _, receipt in measured]
             rows = sum(receipt["rows"] for receipt in receipts)
             bad = sum(sum(receipt["errors"].values()) for receipt in receipts)
             self._check_evaluation(source, rows, bad)
@@ -406,24 +412,24 @@ class Build:
             if rows and bad / rows > limit:
                 raise InputError(
                     f"source {source.id}: {bad:,} of {rows:,} rows ({bad / rows:.1%}) are quarantined, more than "
-                    f"max_quarantine {limit:g}; see `error` in {join(self.layout.work, 'signals', source.id)}, "
-                    "then mend the source or raise --max-quarantine"
+                    f"max_quarantine {limit:g}: "
+                    f"{commonest_errors(self.layout, source.id, [shard.shard for shard, _ in measured])}; see `error` "
+                    f"in {join(self.layout.work, 'signals', source.id)}, then mend the source or raise --max-quarantine"
                 )
             if rows and sum(receipt["missing_images"] for receipt in receipts) == rows:
                 raise InputError(
                     f"source {source.id}: none of the pictures that its {rows:,} records name is in "
                     f"{source.images or source.path[0]}; give the folder of its pictures (images: …)"
                 )
-            if (
-                rows > bad
-                and source.captions == "required"
-                and source.format is None
-                and not any(r["captions"] for r in receipts)
-            ):
+            if rows == bad or source.captions == "none" or source.format is not None:
+                continue
+            if not any(receipt["captions"] for receipt in receipts):
+                there = shown_columns(source, [shard for shard, _ in measured], self.recipe.read)
                 raise InputError(
-                    f"source {source.id}: not one of its {rows:,} rows has a caption; name the caption's column "
-                    "(columns: {caption: …}), or say captions: none"
+                    f"source {source.id}: not one of its {rows:,} rows has a caption{there}; name the caption's "
+                    "column (columns: {caption: …}), or say captions: none"
                 )
+            check_columns_agree(source, measured, self.recipe.read)
 
     def _check_evaluation(self, source: Source, rows: int, bad: int) -> None:
         """InputError where an evaluation source was not read: its images would go into training unseen."""

@@ -47,7 +47,7 @@ def protocol_of(path: str) -> str:
     protocol, mark, _ = path.partition("://")
     if not mark:
         return "file"
-    if protocol not in PROTOCOLS or "::" in path:
+    if protocol not in PROTOCOLS:
         raise InputError(
             f"{path}: only local paths and {', '.join(p + '://' for p in PROTOCOLS)} can be opened"
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.build import Build
+from pipelines.build import Build, Name
 from pipelines.claim import claimed
 from pipelines.engines.inline import InlineEngine
 from pipelines.engines.local import LocalEngine, default_workers
@@ -19,6 +19,7 @@ from pipelines.engines.names import EngineName
 from pipelines.engines.step import Engine
 from pipelines.files import absolute, join
 from pipelines.layout import Layout
+from pipelines.losses import nothing_kept
 from pipelines.manifest import funnels
 from pipelines.progress import Reporter
 from pipelines.recipes import rooted
@@ -48,7 +49,7 @@ def run(recipe: Recipe, until: str, options: Options, reporter: Reporter, dry: b
     """Runs the phases up to `until` and reports the funnel; returns where the corpus lies.
 
     `dry` decides and writes nothing: what is not measured yet is measured for this once. Raises InputError,
-    after the funnel, where more input shards were damaged than the recipe tolerates.
+    after the funnel, where more input shards were damaged than the recipe tolerates, and where nothing is kept.
     """
     _check(options, dry)
     recipe = rooted(recipe)
@@ -71,6 +72,7 @@ def run(recipe: Recipe, until: str, options: Options, reporter: Reporter, dry: b
     if decided:
         reporter.finish(funnels(recipe, decided), layout.out, until == "card")
     _raise_for_bad_shards(work)
+    _tell_of_nothing_kept(work, decided, reporter, dry)
     return layout
 
 
@@ -188,6 +190,18 @@ def _write_run(layout: Layout, options: Options, started: float) -> None:
     }
     body = json.dumps(facts, indent=1, sort_keys=True).encode() + b"\n"
     layout.store.write_bytes(layout.at("run.json"), body, layout.tmp)
+
+
+def _tell_of_nothing_kept(
+    work: Build, decided: dict[Name, dict[str, Any]], reporter: Reporter, dry: bool
+) -> None:
+    """Warns of sources of which no row is kept. Raises InputError where they are all the sources there are."""
+    found = funnels(work.recipe, decided) if decided else {}
+    warnings = nothing_kept(work.layout, found, work.shards)
+    if warnings and len(warnings) == len(found) and not dry:
+        raise InputError(f"the corpus is empty; {'; '.join(warnings)}")
+    for warning in warnings:
+        reporter.say(warning)
 
 
 def _raise_for_bad_shards(work: Build) -> None:

@@ -5,9 +5,10 @@ A recipe writes `columns: laion`, or a map, or a map that starts from a ready on
 suffix of a member or a field of the member `.json`.
 """
 
-from typing import Final, Literal
+import codecs
+from typing import Annotated, Final, Literal, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from schemas.signals import Settings
 
@@ -92,13 +93,28 @@ class Columns(Settings):
         ready = READY[self.like] if self.like else {}
         return ready.get(part, GUESSES[part])
 
+    def all_names(self) -> frozenset[str]:
+        """Every name that is looked for."""
+        return frozenset(name for part in get_args(Part) for name in self.names(part))
+
     def required(self, part: Part) -> bool:
         """Whether a file whose columns are known must have (one of) them: those that the recipe names."""
         return getattr(self, part) is not None or (self.like is not None and part == "caption")
 
 
+def _encoding(name: str) -> str:
+    """The encoding's one name, as Python spells it."""
+    try:
+        "".encode(name)
+        return codecs.lookup(name).name
+    except LookupError as error:
+        raise ValueError(
+            f"there is no encoding of text called {name!r}, as utf-8, utf-16, gb18030 are"
+        ) from error
+
+
 class ReadLimits(Settings):
-    """What a reader refuses, so that no input can exhaust the machine."""
+    """How files are read, and what a reader refuses, so that no input can exhaust the machine."""
 
     image_bytes: int = Field(
         default=64 * 1024 * 1024, gt=0, description="larger pictures are `too_large`, unread"
@@ -107,11 +123,20 @@ class ReadLimits(Settings):
         default=1024 * 1024, gt=0, description="larger caption members are `too_large`, unread"
     )
     record_bytes: int = Field(
-        default=8 * 1024 * 1024, gt=0, description="larger JSON records and lines are `bad_row`"
+        default=8 * 1024 * 1024, gt=0, description="larger lines and records are `too_large`, JSON `bad_row`"
     )
     header_bytes: int = Field(default=1024 * 1024, gt=0, description="a tar's long names and pax headers")
     members: int = Field(default=1_000_000, gt=0, description="members of one tar")
     rows: int = Field(default=100_000_000, gt=0, description="rows that one Parquet file may announce")
+    delimiter: str | None = Field(
+        None, pattern=r'^[^"\r\n]$', description="of CSV and TSV; default: recognised by the first line"
+    )
+    quotes: bool | None = Field(
+        None, description="whether fields of CSV and TSV may be quoted; default: in CSV, not in TSV"
+    )
+    encoding: Annotated[str, AfterValidator(_encoding)] | None = Field(
+        None, description="of CSV, TSV, JSONL and text; default: recognised, UTF-8 or UTF-16"
+    )
     ratio: int = Field(
         default=200, gt=0, description="decompressed : compressed size of gzip, beyond the first 256 MiB"
     )

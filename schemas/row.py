@@ -5,6 +5,7 @@ whichever file holds it.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,6 +19,10 @@ ROW: Final[list[tuple[str, pa.DataType]]] = [
     ("member", pa.string()),
 ]
 """The columns that name a row; every join is by them."""
+
+
+Value = str | int | float | bool | None | Sequence["Value"]
+"""A further field of a row, as JSON writes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,7 @@ class RawRow:
     caption: bytes | None
     url: str | None = None
     offset: int | None = None
-    extra: dict[str, str | int | float | bool | None] = field(default_factory=dict)
+    extra: dict[str, Value] = field(default_factory=dict)
     error: RowError | None = None
 
 

@@ -2,14 +2,16 @@
 
 import posixpath
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from pipelines.files import FileInfo, Store, join
+from pipelines.readers.folder import named_images
 from pipelines.readers.records import IMAGE_SUFFIXES
 from pipelines.readers.shard import Discovery, Format, InputShard, Kind
 from pipelines.store_failures import shown
+from schemas.columns import Columns, ReadLimits
 from schemas.errors import InputError
 
 _MAGIC: Final = re.compile(r"[*?\[]")
@@ -37,6 +39,9 @@ _ADMITTED: Final[dict[str, tuple[Format, ...]]] = {
     "folder": ("jsonl", "csv", "tsv"),
     "text": ("jsonl", "csv", "tsv", "parquet", "txt"),
 }
+_SIDECARS: Final = (".txt", ".json", ".caption")
+_COLUMNS: Final = Columns()
+_LIMITS: Final = ReadLimits()
 _USUAL: Final[dict[Format, Kind]] = {"tar": "webdataset", "parquet": "parquet", "txt": "text"}
 
 
@@ -46,20 +51,32 @@ class Found:
 
     root: str
     info: FileInfo
+    given: bool = False
 
     @property
     def format(self) -> Format | None:
-        """What the suffix says it is."""
-        return _FORMATS.get(_suffix(self.info.name))
+        """What the suffix says it is; a .json that is given by its path may hold JSON lines."""
+        suffix = _suffix(self.info.name)
+        return "jsonl" if self.given and suffix == ".json" else _FORMATS.get(suffix)
 
     @property
     def is_image(self) -> bool:
         """Whether the suffix is a picture's."""
         return _suffix(self.info.name)[1:] in IMAGE_SUFFIXES
 
+    @property
+    def folder(self) -> tuple[str, str]:
+        """The folder that it lies in: its root, and the name below it."""
+        return self.root, posixpath.dirname(self.info.name)
+
 
 def discover(
-    source: str, paths: Sequence[str], kind: Kind = "auto", storage_options: Mapping[str, Any] | None = None
+    source: str,
+    paths: Sequence[str],
+    kind: Kind = "auto",
+    storage_options: Mapping[str, Any] | None = None,
+    columns: Columns = _COLUMNS,
+    limits: ReadLimits = _LIMITS,
 ) -> Discovery:
     """The shards below `paths` (files, folders, globs), sorted by id.
 
@@ -69,18 +86,19 @@ def discover(
     """
     store = Store(storage_options, source)
     found = [file for path in paths for file in _files(store, source, path, kind)]
-    seen = [file for file in found if not any(part.startswith(".") for part in file.info.name.split("/"))]
+    seen = [file for file in found if not _is_hidden(file)]
     chosen: Kind = _guess(store, seen) if kind == "auto" else kind
-    if chosen == "folder" and not any(file.format in _ADMITTED["folder"] for file in seen):
-        shards = _folders(source, seen)
+    unread: Container[str] = ()
+    if chosen == "folder":
+        shards, unread = _pairs(source, seen, lambda shard: named_images(shard, columns, store, limits))
     else:
-        shards = _shards(source, seen, chosen, named=set(paths))
+        shards = _shards(source, seen, chosen)
     if not shards:
         raise InputError(
             f"source {source}: nothing to read as {kind} in {', '.join(paths)}: look for .tar, .tar.gz, "
             ".tgz, .parquet, pictures with .jsonl or .csv, or name the source's `kind`"
         )
-    return Discovery(_distinct(source, shards), _ignored(found, shards))
+    return Discovery(_distinct(source, shards), _ignored(found, shards, unread))
 
 
 def _files(store: Store, source: str, path: str, kind: Kind) -> list[Found]:
@@ -93,14 +111,14 @@ def _files(store: Store, source: str, path: str, kind: Kind) -> list[Found]:
     if not store.exists(path):
         raise InputError(f"source {source}: {path} does not exist; check the spelling of the path")
     root = path if store.is_folder(path) else posixpath.dirname(path)
-    return _below(store, path, root)
+    return _below(store, path, root, given=True)
 
 
-def _below(store: Store, path: str, root: str) -> list[Found]:
+def _below(store: Store, path: str, root: str, given: bool = False) -> list[Found]:
     """The file `path`, or all files below the folder `path`, named relative to `root`."""
     prefix = _relative(path, root)
     if not store.is_folder(path):
-        return [Found(root, FileInfo(path, prefix, store.info(path).size))]
+        return [Found(root, FileInfo(path, prefix, store.info(path).size), given)]
     return [
         Found(
             root, FileInfo(join(path, info.name), join(prefix, info.name) if prefix else info.name, info.size)
@@ -124,7 +142,8 @@ def _guess(store: Store, files: Sequence[Found]) -> Kind:
     formats = {file.format for file in files}
     if "tar" in formats:
         return "webdataset"
-    if "parquet" in formats and not _is_files_layout(files):
+    tables = sum(file.format == "parquet" for file in files)
+    if tables and not _is_files_layout(files) and len(_paired(files)) <= tables:
         return "parquet"
     if any(file.is_image for file in files):
         return "folder"
@@ -146,13 +165,13 @@ def _is_files_layout(files: Sequence[Found]) -> bool:
     )
 
 
-def _shards(source: str, files: Iterable[Found], kind: Kind, named: set[str]) -> list[InputShard]:
+def _shards(source: str, files: Iterable[Found], kind: Kind) -> list[InputShard]:
     """The files of an admitted format, and those that were named one by one whatever their suffix."""
     admitted = _ADMITTED[kind]
     shards = []
     for file in files:
         form = file.format if file.format in admitted else None
-        if form is None and file.info.path in named:
+        if form is None and file.given:
             if file.format is not None or len(admitted) > 1:
                 raise InputError(
                     f"source {source}: {file.info.path} cannot be read as {kind}; name its `kind`"
@@ -163,12 +182,69 @@ def _shards(source: str, files: Iterable[Found], kind: Kind, named: set[str]) ->
     return shards
 
 
+def _pairs(
+    source: str, files: Sequence[Found], named: Callable[[InputShard], set[str] | None]
+) -> tuple[list[InputShard], set[str]]:
+    """The shards of folders of images, and the paths of images that none of them reads.
+
+    A table (JSONL, CSV, TSV) is a shard unless it is astray among images that have sidecars. A folder is a shard if
+    it has sidecars and no table names its images, or if there is no table at all.
+    """
+    images = [file for file in files if file.is_image]
+    paired = _paired(files)
+    tables = [file for file in files if file.format in _ADMITTED["folder"]]
+    below = _below_tables(images, {file.folder for file in tables})
+    shards: list[InputShard] = []
+    used: set[str] = set()
+    for file in tables:
+        (table,) = _shards(source, [file], "folder")
+        here = below[file.folder]
+        found = named(table) if here else None
+        if found is None or not _is_astray(found, here & paired, here - paired):
+            shards.append(table)
+            used |= here if found is None else found
+    captioned = {file.folder for file in images if file.info.path in paired}
+    captioned -= {file.folder for file in images if file.info.path in used}
+    folders = _folders(source, [file for file in files if not shards or file.folder in captioned])
+    read = {shard.path for shard in folders}
+    used |= {file.info.path for file in images if posixpath.dirname(file.info.path) in read}
+    return [*shards, *folders], {file.info.path for file in images} - used
+
+
+def _paired(files: Iterable[Found]) -> set[str]:
+    """The paths of images that have a sidecar."""
+    stems = {_stem(file.info.path) for file in files if _suffix(file.info.name) in _SIDECARS}
+    return {file.info.path for file in files if file.is_image and _stem(file.info.path) in stems}
+
+
+def _below_tables(
+    images: Iterable[Found], folders: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], set[str]]:
+    """The paths of the images below each of the folders."""
+    below: dict[tuple[str, str], set[str]] = {folder: set() for folder in folders}
+    for image in images:
+        root, name = image.folder
+        while True:
+            if (root, name) in below:
+                below[root, name].add(image.info.path)
+            if not name:
+                break
+            name = posixpath.dirname(name)
+    return below
+
+
+def _is_astray(found: set[str], paired: set[str], others: set[str]) -> bool:
+    """Whether a table names fewer than half of the images with sidecars, and mostly such."""
+    both = len(found & paired)
+    return 2 * both < len(paired) and len(found & others) <= both
+
+
 def _folders(source: str, files: Iterable[Found]) -> list[InputShard]:
     """A shard for each folder that holds pictures; the source's root itself is called `root`."""
     sizes: dict[tuple[str, str], int] = {}
     pictured: set[tuple[str, str]] = set()
     for file in files:
-        place = file.root, posixpath.dirname(file.info.name)
+        place = file.folder
         sizes[place] = sizes.get(place, 0) + max(file.info.size, 0)
         if file.is_image:
             pictured.add(place)
@@ -205,24 +281,32 @@ def _distinct(source: str, shards: Iterable[InputShard]) -> tuple[InputShard, ..
     return tuple(sorted(by_id.values(), key=lambda shard: shard.shard))
 
 
-def _ignored(found: Iterable[Found], shards: Iterable[InputShard]) -> tuple[str, ...]:
-    """Names of files that no shard uses: neither shards, nor what goes with a tar or a folder."""
+def _ignored(found: Iterable[Found], shards: Iterable[InputShard], unread: Container[str]) -> tuple[str, ...]:
+    """Names of files that no shard uses: neither shards, nor what goes with a tar or a folder.
+
+    `unread` are the images that none of the shards of a folder reads.
+    """
+    files = list(found)
     paths = {shard.path for shard in shards}
     stems = {_stem(shard.path) for shard in shards if shard.format == "tar"}
-    folders = {
-        shard.path if shard.format == "files" else posixpath.dirname(shard.path)
-        for shard in shards
-        if shard.kind == "folder"
-    }
+    folders = {shard.path for shard in shards if shard.format == "files"}
+    pairs = any(shard.kind == "folder" for shard in shards)
+    images = {_stem(file.info.path) for file in files if file.is_image}
     names = []
-    for file in found:
+    for file in files:
         path = file.info.path
         used = path in paths or _stem(path).removesuffix("_stats") in stems
-        if file.is_image or _suffix(path) in (".txt", ".json", ".caption"):
-            used = used or any(path.startswith(folder + "/") for folder in folders)
+        if pairs and file.is_image:
+            used = path not in unread and not _is_hidden(file)
+        elif _suffix(path) in _SIDECARS:
+            used = used or (posixpath.dirname(path) in folders and _stem(path) in images)
         if not used:
             names.append(file.info.name)
     return tuple(sorted(set(names)))
+
+
+def _is_hidden(file: Found) -> bool:
+    return any(part.startswith(".") for part in file.info.name.split("/"))
 
 
 def _stem(path: str) -> str:

@@ -17,6 +17,7 @@ from pipelines.readers.lines import Record
 from pipelines.readers.names import Unique
 from pipelines.readers.records import IMAGE_SUFFIXES, Fields, fields_of, parse_json
 from pipelines.readers.shard import InputShard
+from pipelines.readers.text import names as table_names
 from pipelines.readers.text import records
 from pipelines.store_failures import shown
 from schemas.columns import Columns, ReadLimits
@@ -89,14 +90,34 @@ def _beside(beside: dict[str, FileInfo], store: Store, limits: ReadLimits) -> di
     return found
 
 
+def named_images(shard: InputShard, columns: Columns, store: Store, limits: ReadLimits) -> set[str] | None:
+    """The paths of the images that a table's records name; None where the table is damaged or holds no record."""
+    mapped = _mapped(columns)
+    there = table_names(shard, mapped, store, limits)
+    if not set(there) & set(mapped.names("image")):
+        return set() if there else None
+    try:
+        entries = _entries(shard, columns, store, limits)
+        return {path for _, path, _ in entries if isinstance(path, str)}
+    except ShardError:  # measure tells of the damage
+        return None
+
+
+def _mapped(columns: Columns) -> Columns:
+    """The columns with all names that may hold an image's path."""
+    if columns.required("image"):
+        return columns
+    return columns.model_copy(update={"image": (*columns.names("image"), *FILE_NAMES)})
+
+
 def _changed(shard: InputShard, member: str) -> ShardError:
     return ShardError(f"{shard} no longer holds the picture of {member!r}: it changed; measure it again")
 
 
 def _entries(shard: InputShard, columns: Columns, store: Store, limits: ReadLimits) -> Iterator[Entry]:
     """(member, the picture's path or what is wrong with it, record) of each record."""
-    names = columns.names("image") if columns.required("image") else (*columns.names("image"), *FILE_NAMES)
-    mapped = columns.model_copy(update={"image": names})
+    mapped = _mapped(columns)
+    names = mapped.names("image")
     unique = Unique()
     for number, record in records(shard, mapped, store, limits, ("image",)):
         path: str | RowError
@@ -128,9 +149,7 @@ def _inside(record: dict[str, object], names: Sequence[str]) -> str:
     if not isinstance(value, str):
         raise RowError("bad_row", f"the picture's path is of type {type(value).__name__}, not text")
     path = posixpath.normpath(value)
-    leads_out = (
-        value.startswith("/") or path == ".." or path.startswith("../") or "://" in value or "::" in value
-    )
+    leads_out = value.startswith("/") or path == ".." or path.startswith("../") or "://" in value
     if leads_out or "\0" in value or len(value) > 4096:
         raise RowError("bad_row", "the picture's path leads out of the folder of the file that names it")
     return path

@@ -1,102 +1,127 @@
-"""Lines and CSV records of a text file, gzip or not, streamed with a limit on their length."""
+"""Lines and JSON records of a text file, gzip or not, in any encoding, streamed with a limit on their length."""
 
-import csv
 import gzip
 import io
+import json
+import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO, Final, cast
+from dataclasses import dataclass
+from typing import Any, Final, cast
 
 from pipelines.files import MIB, Store
 from pipelines.readers.records import parse_json
 from pipelines.readers.shard import InputShard
 from schemas.columns import ReadLimits
-from schemas.errors import RowError, ShardError
+from schemas.errors import InputError, RowError, ShardError
 
 Record = dict[str, object] | RowError
 
 _FREE: Final = 256 * MIB
+_HEAD: Final = 128
 _BOM: Final = b"\xef\xbb\xbf"
+_WHOLE: Final = re.compile(r'\s*(?:\[\s*(?:\{|\Z)|\{\s*\n\s*")')
+
+
+@dataclass(slots=True)
+class TextFile:
+    """A text file open at its start: what it is encoded in, and its first characters."""
+
+    shard: InputShard
+    store: Store
+    limits: ReadLimits
+    file: Any
+    encoding: str
+    head: str
+    done: int = 0
+
+    @property
+    def is_utf8(self) -> bool:
+        """Whether its bytes are taken as they are stored."""
+        return self.encoding in ("utf-8", "utf-8-sig")
+
+    def line(self, readline: Callable[[int], Any]) -> Any:
+        """One line or piece of it, by `readline`; empty at the end. ShardError on damaged or endless gzip."""
+        with self.store.reading(self.shard.path), damage(self.shard):
+            piece = readline(self.limits.record_bytes + 1)
+        self.done += len(piece)
+        packed = isinstance(self.file, gzip.GzipFile)
+        if packed and self.done > max(_FREE, self.limits.ratio * self.shard.size):
+            raise ShardError(
+                f"{self.shard} unpacks to more than {self.limits.ratio} times its size; leave it out"
+            )
+        return piece
 
 
 def lines(shard: InputShard, store: Store, limits: ReadLimits) -> Iterator[bytes | None]:
-    """Each line without its end; None for one longer than `record_bytes`; ShardError on damaged gzip."""
-    with _opened(shard, store) as file:
-        most, done, first = max(_FREE, limits.ratio * shard.size), 0, True
-        while line := _line(shard, store, file, limits.record_bytes):
-            done += len(line)
-            whole = line.endswith(b"\n") or len(line) <= limits.record_bytes
-            while not line.endswith(b"\n") and (more := _line(shard, store, file, limits.record_bytes)):
-                line, done = more, done + len(more)
-            if done > most and isinstance(file, gzip.GzipFile):
-                raise ShardError(f"{shard} unpacks to more than {limits.ratio} times its size; leave it out")
-            text = line.removesuffix(b"\n").removesuffix(b"\r") if whole else None
-            yield text.removeprefix(_BOM) if first and text is not None else text
-            first = False
+    """Each line without its end, in UTF-8; None for one longer than `record_bytes`; ShardError on damaged gzip."""
+    with opened(shard, store, limits) as text:
+        yield from _lines(text)
 
 
 def json_lines(shard: InputShard, store: Store, limits: ReadLimits) -> Iterator[tuple[int, Record]]:
-    """(line number from 0, the object or what is wrong with it); blank lines are no records."""
-    for number, line in enumerate(lines(shard, store, limits)):
-        if line is None:
-            yield number, RowError("bad_row", f"a line of more than {limits.record_bytes} bytes")
-        elif line.strip():
-            try:
-                yield number, parse_json(line, limits.record_bytes)
-            except RowError as error:
-                yield number, error
+    """(line number from 0, the object or what is wrong with it); blank lines are no records.
+
+    InputError where the file is one JSON value over many lines.
+    """
+    with opened(shard, store, limits) as text:
+        if _WHOLE.match(text.head):
+            every = ".[]" if text.head.lstrip().startswith("[") else "."
+            raise InputError(
+                f"{shard} is one JSON value, not one JSON object a line; make lines of it "
+                f"(jq -c '{every}' FILE > FILE.jsonl)"
+            )
+        for number, line in enumerate(_lines(text)):
+            if line is None:
+                yield number, RowError("bad_row", f"a line of more than {limits.record_bytes} bytes")
+            elif line.strip():
+                try:
+                    yield number, parse_json(line, limits.record_bytes)
+                except RowError as error:
+                    yield number, error
 
 
-def csv_records(shard: InputShard, store: Store, limits: ReadLimits) -> Iterator[tuple[int, Record]]:
-    """(record number from 0, the record by the names of the first line); ShardError if it is no CSV."""
-    with _opened(shard, store) as file:
-        text = io.TextIOWrapper(cast(Any, file), "utf-8-sig", errors="surrogateescape", newline="")
-        reader = csv.DictReader(text, delimiter="\t" if shard.format == "tsv" else ",", strict=False)
-        number = 0
-        while True:
-            try:
-                with store.reading(shard.path):
-                    row = _or_damage(shard, lambda: next(reader, None))
-            except csv.Error as error:
-                raise ShardError(
-                    f"{shard} is no sound CSV near line {reader.line_num} ({error}); mend it"
-                ) from error
-            if row is None:
-                return
-            yield number, _csv_row(row)
-            number += 1
+def _lines(text: TextFile) -> Iterator[bytes | None]:
+    readline = text.file.readline if text.is_utf8 else _encoded(text)
+    limit, first = text.limits.record_bytes, True
+    while line := text.line(readline):
+        whole = len(line) <= limit + line.endswith(b"\n")
+        while not line.endswith(b"\n") and (more := text.line(readline)):
+            line = more
+        stored = line.removesuffix(b"\n").removesuffix(b"\r") if whole else None
+        yield stored.removeprefix(_BOM) if first and stored is not None else stored
+        first = False
 
 
-def _csv_row(row: dict[Any, Any]) -> Record:
-    if None in row:
-        return RowError("bad_row", "the record has more fields than the first line names")
-    # bytes that are no UTF-8 stay as they are stored
-    return {name: _stored(value) for name, value in row.items()}
-
-
-def _stored(value: str | None) -> object:
-    return None if value is None else value.encode("utf-8", "surrogateescape")
-
-
-def _line(shard: InputShard, store: Store, file: BinaryIO | gzip.GzipFile, limit: int) -> bytes:
-    with store.reading(shard.path):
-        return cast(bytes, _or_damage(shard, lambda: file.readline(limit + 1)))
-
-
-def _or_damage(shard: InputShard, read: Any) -> Any:
-    try:
-        return read()
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ShardError(
-            f"{shard} has damaged gzip data ({type(error).__name__}); write it again, or leave it out"
-        ) from error
+def _encoded(text: TextFile) -> Callable[[int], bytes]:
+    """Reads a line of another encoding as UTF-8."""
+    decoded = io.TextIOWrapper(text.file, text.encoding, errors="replace", newline="\n")
+    return lambda limit: decoded.readline(limit).encode()
 
 
 @contextmanager
-def _opened(shard: InputShard, store: Store) -> Iterator[BinaryIO | gzip.GzipFile]:
+def opened(shard: InputShard, store: Store, limits: ReadLimits) -> Iterator[TextFile]:
+    """The file, unpacked, with the encoding that the recipe names or that its first bytes show."""
     with store.open(shard.path) as file:
         with store.reading(shard.path):
             packed = file.read(2) == b"\x1f\x8b"
             file.seek(0)
-        yield gzip.GzipFile(fileobj=file, mode="rb") if packed else file
+        inner: Any = gzip.GzipFile(fileobj=file, mode="rb") if packed else file
+        with store.reading(shard.path), damage(shard):
+            head = cast(bytes, inner.read(_HEAD))
+            inner.seek(0)
+        encoding = limits.encoding or json.detect_encoding(head[:4])
+        shown = head.removeprefix(_BOM).decode(encoding, "replace")
+        yield TextFile(shard, store, limits, inner, encoding, shown)
+
+
+@contextmanager
+def damage(shard: InputShard) -> Iterator[None]:
+    """Turns damaged gzip data into a ShardError."""
+    try:
+        yield
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ShardError(
+            f"{shard} has damaged gzip data ({type(error).__name__}); write it again, or leave it out"
+        ) from error

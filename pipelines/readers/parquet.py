@@ -1,8 +1,13 @@
-"""Rows of a Parquet file, streamed by record batches of bounded size; a row's member is its number."""
+"""Rows of a Parquet file, streamed by record batches of bounded size; a row's member is its number.
+
+A record whose caption is a list is a row for each caption: the first has the record's number, the others
+`NUMBER#2`, `NUMBER#3`, …
+"""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, Final
 
 import pyarrow as pa
@@ -10,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.files import MIB, Store
-from pipelines.readers.parquet_columns import is_bytes, is_list, mapping
+from pipelines.readers.parquet_columns import EMBED, Mapped, carried, is_list, mapping
 from pipelines.readers.records import fields_of
 from pipelines.readers.shard import InputShard
 from schemas.columns import Columns, ReadLimits
@@ -19,6 +24,7 @@ from schemas.row import RawRow
 
 _BATCH_BYTES: Final = 4 * MIB
 _BATCH_ROWS: Final = 1024
+_MOST_CAPTIONS: Final = 1000
 
 
 def read(
@@ -26,13 +32,30 @@ def read(
 ) -> Iterator[RawRow]:
     """The rows from number `start` on; ShardError where the file cannot be read on."""
     with _opened(shard, store, limits) as (file, schema):
-        image, others = mapping(shard, schema, columns)
-        wanted = [*others] if image is None else [image, *others]
-        for number, batch in _batches(shard, file, store, wanted, start):
-            cells = batch.column(image) if image is not None else None
-            records = _records(batch.select(others)) if others else [{}] * batch.num_rows
-            for i, record in enumerate(records):
-                yield _row(number + i, cells[i] if cells is not None else None, record, columns, limits)
+        mapped = mapping(shard, schema, columns)
+        if mapped.has_lists:  # how many rows a record is stands in the record
+            rows = _rows(shard, file, store, mapped, columns, limits, 0)
+            yield from islice(rows, start, None)
+        else:
+            yield from _rows(shard, file, store, mapped, columns, limits, start)
+
+
+def _rows(
+    shard: InputShard,
+    file: pq.ParquetFile,
+    store: Store,
+    mapped: Mapped,
+    columns: Columns,
+    limits: ReadLimits,
+    start: int,
+) -> Iterator[RawRow]:
+    """The rows of the records from number `start` on."""
+    for number, batch in _batches(shard, file, store, mapped.all, start):
+        cells = batch.column(mapped.image) if mapped.image is not None else None
+        others = [*mapped.others]
+        records = _records(batch.select(others)) if others else [{}] * batch.num_rows
+        for i, record in enumerate(records):
+            yield from _rows_of(number + i, cells[i] if cells is not None else None, record, columns, limits)
 
 
 def fetch(
@@ -43,9 +66,12 @@ def fetch(
     limits: ReadLimits,
 ) -> Iterator[tuple[str, bytes]]:
     """The image bytes of the rows wanted, by ascending row number."""
-    numbers = sorted({int(member) for member, _ in wanted})
+    members: dict[int, list[str]] = {}
+    for member, _ in wanted:
+        members.setdefault(int(member.partition("#")[0]), []).append(member)
+    numbers = sorted(members)
     with _opened(shard, store, limits) as (file, schema):
-        image, _ = mapping(shard, schema, columns)
+        image = mapping(shard, schema, columns).image
         if image is None:
             raise InputError(f"{shard} holds no pictures")
         if numbers and numbers[-1] >= file.metadata.num_rows:
@@ -55,7 +81,9 @@ def fetch(
             rows = file.metadata.row_group(group).num_rows
             here = [number for number in numbers if first <= number < first + rows]
             if here:
-                yield from _fetch_group(shard, file, store, (group, first, image), here, limits)
+                for number, data in _fetch_group(shard, file, store, (group, first, image), here, limits):
+                    for member in dict.fromkeys(members[number]):
+                        yield member, data
             first += rows
 
 
@@ -101,6 +129,12 @@ def _stored(array: Any) -> list[Any]:
         return [array.type] * len(array)
 
 
+def names(shard: InputShard, store: Store, limits: ReadLimits) -> list[str]:
+    """The names of the file's columns."""
+    with _opened(shard, store, limits) as (_, schema):
+        return list(schema.names)
+
+
 def _fetch_group(
     shard: InputShard,
     file: pq.ParquetFile,
@@ -108,7 +142,7 @@ def _fetch_group(
     place: tuple[int, int, str],
     numbers: list[int],
     limits: ReadLimits,
-) -> Iterator[tuple[str, bytes]]:
+) -> Iterator[tuple[int, bytes]]:
     group, at, image = place
     left = iter(numbers)
     number: int | None = next(left)
@@ -116,7 +150,7 @@ def _fetch_group(
         cells = batch.column(image)
         while number is not None and number < at + batch.num_rows:
             try:
-                yield str(number), _image(cells[number - at], limits)
+                yield number, _image(cells[number - at], limits)
             except RowError as error:
                 raise _changed(shard, str(number)) from error
             number = next(left, None)
@@ -172,7 +206,7 @@ def _changed(shard: InputShard, member: str) -> ShardError:
 
 
 def _batches(
-    shard: InputShard, file: pq.ParquetFile, store: Store, names: list[str], start: int
+    shard: InputShard, file: pq.ParquetFile, store: Store, wanted: list[str], start: int
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
     """(number of its first row, batch) from row `start` on; whole row groups before it are skipped."""
     first = 0
@@ -180,7 +214,7 @@ def _batches(
         rows = file.metadata.row_group(group).num_rows
         if first + rows > start:
             at = first
-            for batch in _group(shard, file, store, group, names):
+            for batch in _group(shard, file, store, group, wanted):
                 skip = min(max(start - at, 0), batch.num_rows)
                 if skip < batch.num_rows:
                     yield at + skip, batch.slice(skip)
@@ -193,12 +227,12 @@ def _batches(
 
 
 def _group(
-    shard: InputShard, file: pq.ParquetFile, store: Store, group: int, names: list[str]
+    shard: InputShard, file: pq.ParquetFile, store: Store, group: int, wanted: list[str]
 ) -> Iterator[pa.RecordBatch]:
     meta = file.metadata.row_group(group)
     with _damage(shard, store):
         rows = min(max(_BATCH_BYTES * max(meta.num_rows, 1) // max(meta.total_byte_size, 1), 1), _BATCH_ROWS)
-        batches: Any = file.iter_batches(rows, row_groups=[group], columns=names, use_threads=False)
+        batches: Any = file.iter_batches(rows, row_groups=[group], columns=wanted, use_threads=False)
     while True:
         with _damage(shard, store):
             batch = next(batches, None)
@@ -215,23 +249,34 @@ def _records(batch: pa.RecordBatch) -> list[dict[str, object]]:
 
 
 def _plain(array: Any) -> Any:
-    """Text as bytes (no copy); numbers and booleans as they are; all else (times, lists) as nulls."""
-    kind = array.type
-    if pa.types.is_dictionary(kind):
-        array = array.dictionary_decode()
-        kind = array.type
-    if pa.types.is_string(kind):
-        return array.cast(pa.binary())
-    if pa.types.is_large_string(kind):
-        return array.cast(pa.large_binary())
-    if pa.types.is_string_view(kind):
-        return array.cast(pa.binary_view())
-    if is_bytes(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
-        return array
-    return pa.nulls(len(array))
+    """Text as bytes, times as text, numbers and booleans as they are; what cannot be carried as nulls."""
+    kind = carried(array.type)
+    if kind is None:
+        return pa.nulls(len(array))
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
+    return array if kind == array.type else array.cast(kind)
 
 
-def _row(number: int, cell: Any, record: dict[str, object], columns: Columns, limits: ReadLimits) -> RawRow:
+def _rows_of(
+    number: int, cell: Any, record: dict[str, object], columns: Columns, limits: ReadLimits
+) -> Iterator[RawRow]:
+    """The row of a record, or one for each of its captions."""
+    name = next((name for name in columns.names("caption") if record.get(name) is not None), "")
+    texts = record.get(name)
+    if not isinstance(texts, list):
+        yield _row(str(number), cell, record, columns, limits)
+        return
+    if len(texts) > _MOST_CAPTIONS:
+        error = RowError("bad_row", f"the record has {len(texts)} captions, more than {_MOST_CAPTIONS}")
+        yield RawRow(str(number), None, None, error=error)
+        return
+    for place, text in enumerate([text for text in texts if text is not None] or [None], 1):
+        member = str(number) if place == 1 else f"{number}#{place}"
+        yield _row(member, cell, {**record, name: text}, columns, limits)
+
+
+def _row(member: str, cell: Any, record: dict[str, object], columns: Columns, limits: ReadLimits) -> RawRow:
     fields = fields_of(record, columns)
     image, error = None, fields.error
     try:
@@ -243,12 +288,14 @@ def _row(number: int, cell: Any, record: dict[str, object], columns: Columns, li
     except RowError as failure:
         error = failure
     caption = fields.caption if fields.caption is None or len(fields.caption) <= limits.text_bytes else None
-    return RawRow(str(number), image, caption, fields.url, None, fields.extra, error)
+    return RawRow(member, image, caption, fields.url, None, fields.extra, error)
 
 
 def _image(cell: Any, limits: ReadLimits) -> bytes:
     """The bytes in an image cell; RowError if there are none, or too many."""
     if pa.types.is_struct(cell.type):
+        if cell.is_valid and not cell["bytes"].is_valid and _has_path(cell):
+            raise RowError("no_image", f"the row has an image's path and not its bytes; {EMBED}")
         cell = cell["bytes"] if cell.is_valid else cell
     elif is_list(cell.type) and not pa.types.is_integer(cell.type.value_type):
         if cell.is_valid and len(cell.values) > 1:
@@ -267,3 +314,7 @@ def _image(cell: Any, limits: ReadLimits) -> bytes:
     if cell.values.null_count:
         raise RowError("bad_row", "the picture's list of bytes has gaps")
     return bytes(pc.cast(cell.values, pa.uint8(), safe=False).to_numpy(zero_copy_only=False))
+
+
+def _has_path(cell: Any) -> bool:
+    return cell.type.get_field_index("path") >= 0 and bool(cell["path"].is_valid)

@@ -2,15 +2,16 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Final
 
 from pipelines.store_failures import shown
 from schemas.columns import Columns, Part
 from schemas.errors import InputError, RowError
-
-Scalar = str | int | float | bool | None
+from schemas.row import Value
 
 _USUAL: Final = frozenset(("jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "bmp", "tif", "tiff"))
 _OTHERS: Final = frozenset(
@@ -26,7 +27,7 @@ class Fields:
 
     caption: bytes | None = None
     url: str | None = None
-    extra: dict[str, Scalar] = field(default_factory=dict)
+    extra: dict[str, Value] = field(default_factory=dict)
     error: RowError | None = None
 
 
@@ -35,7 +36,7 @@ def parse_json(data: bytes, limit: int) -> dict[str, object]:
     if len(data) > limit:
         raise RowError("bad_row", f"a record of more than {limit} bytes")
     try:
-        value = json.loads(data.decode("utf-8-sig"))
+        value = json.loads(data.decode("utf-8-sig"), parse_constant=_null)
     except (ValueError, RecursionError) as error:  # too deep, too many digits, bad UTF-8, bad JSON
         raise RowError("bad_row", f"the record is no JSON ({type(error).__name__})") from error
     if not isinstance(value, dict):
@@ -43,11 +44,20 @@ def parse_json(data: bytes, limit: int) -> dict[str, object]:
     return value
 
 
+def _null(_: str) -> None:
+    """NaN and Infinity, which are no JSON, are no values."""
+
+
 def fields_of(record: Mapping[str, object], columns: Columns) -> Fields:
     """Caption, URL and extra fields of a record; a value of a wrong type is a `bad_row`."""
     fields = Fields()
     try:
-        fields.extra = {name: _scalar(record[name]) for name in columns.names("extra") if name in record}
+        for name in columns.names("extra"):
+            if name in record:
+                fields.extra[name] = _extra(name, record[name], columns)
+    except RowError as error:
+        fields.error = error
+    try:
         fields.url = _url(_first(record, columns.names("url")))
         fields.caption = _text(_first(record, columns.names("caption")))
     except RowError as error:
@@ -70,6 +80,11 @@ def check_columns(
             missing = list(wanted) if want and not set(wanted) & set(names) else []
         if missing:
             raise InputError(missing_column(where, part, missing, names))
+
+
+def twice(names: Sequence[str], wanted: Container[str]) -> str | None:
+    """The first of the names that is wanted and stands there twice."""
+    return next((name for name, times in Counter(names).items() if times > 1 and name in wanted), None)
 
 
 def missing_column(where: object, part: Part, wanted: Iterable[str], there: Iterable[str]) -> str:
@@ -95,7 +110,8 @@ def _text(value: object) -> bytes | None:
         return value.encode("utf-8", "surrogatepass")
     if isinstance(value, int | float):
         return json.dumps(value).encode()
-    raise RowError("bad_row", f"a caption of type {type(value).__name__}, not text")
+    remedy = "; write a record a caption" if isinstance(value, list) else ""
+    raise RowError("bad_row", f"a caption of type {type(value).__name__}, not text{remedy}")
 
 
 def _url(value: object) -> str | None:
@@ -107,11 +123,28 @@ def _url(value: object) -> str | None:
     raise RowError("bad_row", f"a URL of type {type(value).__name__}, not text")
 
 
-def _scalar(value: object) -> Scalar:
+def _extra(name: str, value: object, columns: Columns) -> Value:
+    """A further field as it is carried; an object is null, but a RowError where the recipe itself names the field."""
+    try:
+        return _value(value)
+    except RowError as error:
+        if not columns.required("extra"):
+            return None
+        raise RowError("bad_row", f"the extra field {name!r} {error.message}") from error
+
+
+def _value(value: object) -> Value:
+    """A field as it is carried: text, number, boolean, null, or a list of these; RowError for an object."""
+    if isinstance(value, list):
+        return [_value(one) for one in value]
     if isinstance(value, bytes):
         value = value.decode("utf-8", "backslashreplace")
     if isinstance(value, str):
         return shown(value)
+    if isinstance(value, Decimal):
+        value = int(value) if value.as_tuple().exponent == 0 else float(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    return value if isinstance(value, int) else None
+    if value is None or isinstance(value, int):
+        return value
+    raise RowError("bad_row", "holds an object, which no rule or score can use")

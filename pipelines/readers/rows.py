@@ -68,6 +68,21 @@ def head(
     return found
 
 
+def column_names(
+    shard: InputShard,
+    columns: Columns,
+    storage_options: Mapping[str, Any] | None = None,
+    limits: ReadLimits = _LIMITS,
+) -> list[str] | None:
+    """The columns of a Parquet, CSV, TSV or JSONL file (there, of its first records); None for what has none."""
+    store = Store(storage_options, shard.source)
+    if shard.format == "parquet":
+        return parquet.names(shard, store, limits)
+    if shard.format in ("jsonl", "csv", "tsv"):
+        return text.names(shard, columns, store, limits)
+    return None
+
+
 def identity(shard: InputShard, storage_options: Mapping[str, Any] | None = None) -> str:
     """What changes when anything that `read` reads does: of one file, or of all files of a folder."""
     store = Store(storage_options, shard.source)

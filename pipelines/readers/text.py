@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from itertools import islice
 
 from pipelines.files import Store
-from pipelines.readers.lines import Record, csv_records, json_lines, lines
+from pipelines.readers.delimited import csv_records
+from pipelines.readers.lines import Record, json_lines, lines
 from pipelines.readers.records import check_columns, fields_of
 from pipelines.readers.shard import InputShard
 from schemas.columns import Columns, Part, ReadLimits
@@ -43,22 +44,42 @@ def head(shard: InputShard, store: Store, limits: ReadLimits, rows: int) -> list
     return list(islice((record for record in found if isinstance(record, dict)), rows))
 
 
+def names(shard: InputShard, columns: Columns, store: Store, limits: ReadLimits) -> list[str]:
+    """The names in the first records."""
+    return list(_names(_head(_stream(shard, columns, store, limits))[0]))
+
+
 def records(
     shard: InputShard, columns: Columns, store: Store, limits: ReadLimits, needed: tuple[Part, ...]
 ) -> Iterator[tuple[int, Record]]:
     """The numbered records; InputError if a column that is needed is in none of the first ones."""
-    source = json_lines if shard.format == "jsonl" else csv_records
-    stream = source(shard, store, limits)
-    head: list[tuple[int, Record]] = []
-    damage: ShardError | None = None
-    try:
-        head.extend(islice(stream, _PEEK))
-    except ShardError as error:  # what was read before it counts
-        damage = error
-    found = dict.fromkeys(name for _, record in head if isinstance(record, dict) for name in record)
-    if found:
+    stream = _stream(shard, columns, store, limits)
+    head, damage = _head(stream)
+    if found := _names(head):
         check_columns(shard, found, columns, needed)
     yield from head
     if damage:
         raise damage
     yield from stream
+
+
+def _stream(
+    shard: InputShard, columns: Columns, store: Store, limits: ReadLimits
+) -> Iterator[tuple[int, Record]]:
+    if shard.format == "jsonl":
+        return json_lines(shard, store, limits)
+    return csv_records(shard, store, limits, columns.all_names())
+
+
+def _head(stream: Iterator[tuple[int, Record]]) -> tuple[list[tuple[int, Record]], ShardError | None]:
+    """The first records, and the damage that ends them."""
+    head: list[tuple[int, Record]] = []
+    try:
+        head.extend(islice(stream, _PEEK))
+    except ShardError as error:  # what was read before it counts
+        return head, error
+    return head, None
+
+
+def _names(head: list[tuple[int, Record]]) -> dict[str, None]:
+    return dict.fromkeys(name for _, record in head if isinstance(record, dict) for name in record)

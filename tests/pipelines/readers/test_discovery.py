@@ -62,6 +62,74 @@ def test_the_kind_is_guessed_in_order(tmp_path: Path, names: tuple[str, ...], ki
         assert discover("web", [shard.path]).shards == (shard,)
 
 
+def lay(folder: Path, files: dict[str, str]) -> str:
+    """Writes files with their content."""
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    return str(folder)
+
+
+def pairs(count: int, top: str = "00000") -> dict[str, str]:
+    """Images of a folder with a sidecar each."""
+    return {f"{top}/{n}{suffix}": "x" for n in range(count) for suffix in (".jpg", ".txt", ".json")}
+
+
+STRAY = {
+    "reviewed.jsonl": '{"file": "00000/0.jpg", "caption": "a"}\n{"file": "00000/1.jpg", "caption": "b"}\n',
+    "failed.csv": "url,why\nhttp://h/1,404\n" * 9,
+    "urls.tsv": "path\tcaption\nhttp://h/1\ta\n",
+    "00000/notes.csv": "file,note\n1.jpg,good\nold/2.jpg,bad\n",
+    "reviewed.parquet": "never opened",
+}
+
+
+@pytest.mark.parametrize("name", sorted(STRAY))
+def test_a_stray_table_does_not_switch_sidecars_off(tmp_path: Path, name: str) -> None:
+    """Beside images with sidecars a table that names few of them, or other things, is told as not read."""
+    path = lay(tmp_path, {**pairs(8), "00000.parquet": "x", "metadata.json": "[]", name: STRAY[name]})
+    found = discover("web", [path])
+    assert [(shard.shard, shard.format) for shard in found.shards] == [("00000", "files")]
+    assert found.ignored == tuple(sorted(("00000.parquet", "metadata.json", name)))
+
+
+def test_a_table_that_names_the_images_is_read(tmp_path: Path) -> None:
+    """A table that names half of the images or more is the captions; images and sidecars left over are told."""
+    table = "file,caption\n" + "".join(f"00000/{n}.jpg,a\n" for n in range(5))
+    found = discover("web", [lay(tmp_path, {**pairs(8), "a.csv": table})])
+    assert [(shard.shard, shard.format) for shard in found.shards] == [("a", "csv")]
+    assert [name for name in found.ignored if name.endswith(".jpg")] == [f"00000/{n}.jpg" for n in (5, 6, 7)]
+    assert len(found.ignored) == 3 + 16
+
+
+def test_tables_and_sidecars_are_read_side_by_side(tmp_path: Path) -> None:
+    """A folder with sidecars is read beside one whose images a table names, wherever the table lies."""
+    table = "file,caption\n" + "".join(f"b/{n}.jpg,a\n" for n in range(3))
+    files = {**pairs(8), "a.csv": table, **{f"b/{n}.jpg": "x" for n in range(4)}}
+    found = discover("web", [lay(tmp_path / "top", files)])
+    assert [(shard.shard, shard.format) for shard in found.shards] == [("00000", "files"), ("a", "csv")]
+    assert found.ignored == ("b/3.jpg",)
+    inner = {
+        **pairs(8),
+        "b/a.csv": table.replace("b/", ""),
+        **{f"b/{n}.jpg": "x" for n in range(3)},
+        "c/0.jpg": "x",
+    }
+    found = discover("web", [lay(tmp_path / "inner", inner)])
+    assert [shard.shard for shard in found.shards] == ["00000", "b__a"]
+    assert found.ignored == ("c/0.jpg",)
+
+
+def test_json_given_by_its_path_may_hold_lines(tmp_path: Path) -> None:
+    """A .json that is named is read as JSON lines, beside images or as text; below a folder it is no table."""
+    path = lay(tmp_path, {"a.json": '{"file": "0.jpg", "caption": "a"}\n', "0.jpg": "x"})
+    (shard,) = discover("web", [f"{path}/a.json"]).shards
+    assert (shard.kind, shard.format, shard.shard) == ("folder", "jsonl", "a")
+    (tmp_path / "0.jpg").unlink()
+    (shard,) = discover("web", [f"{path}/a.json"]).shards
+    assert (shard.kind, shard.format) == ("text", "jsonl")
+
+
 def test_a_kind_that_is_named_is_taken(tmp_path: Path) -> None:
     """`kind: text` passes over tars; a file given by name is read as told, whatever its suffix."""
     fill(tmp_path, "a.tar", "b.parquet", "c.txt", "d.jsonl", "e.bin")

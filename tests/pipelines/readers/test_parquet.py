@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pipelines.files import Store
 from pipelines.readers import InputShard, fetch, read
 from schemas.columns import Columns, ReadLimits
 from schemas.errors import InputError, ShardError
-from schemas.row import RawRow
+from schemas.row import RawRow, Value
 
 Writer = Callable[..., InputShard]
 Collector = Callable[..., tuple[list[RawRow], InputError | None]]
@@ -70,6 +71,7 @@ def test_a_struct_with_a_path_only_has_no_image(write_parquet: Writer) -> None:
     assert row.image is None
     assert row.error is not None
     assert row.error.kind == "no_image"
+    assert "an image's path and not its bytes; store the images' bytes" in row.error.message
 
 
 def test_several_pictures_in_one_row_are_a_bad_row(write_parquet: Writer) -> None:
@@ -81,7 +83,7 @@ def test_several_pictures_in_one_row_are_a_bad_row(write_parquet: Writer) -> Non
 
 
 def test_ready_mappings_find_their_columns(write_parquet: Writer) -> None:
-    """`laion` reads TEXT, URL and its scores; what is no scalar stays out."""
+    """`laion` reads TEXT, URL and its scores, lists too."""
     shard = write_parquet(
         {
             "jpg": pa.array([b"1"], pa.binary()),
@@ -94,7 +96,7 @@ def test_ready_mappings_find_their_columns(write_parquet: Writer) -> None:
         }
     )
     (row,) = read(shard, Columns.model_validate("laion"))
-    extra = {"similarity": 0.25, "punsafe": None, "NSFW": "UNLIKELY", "pwatermark": None}
+    extra: dict[str, Value] = {"similarity": 0.25, "punsafe": None, "NSFW": "UNLIKELY", "pwatermark": [0.1]}
     assert row == RawRow("0", b"1", b"a cat", "http://h/1", None, extra, None)
 
 
@@ -110,13 +112,16 @@ def test_a_guess_passes_over_columns_of_other_types(write_parquet: Writer) -> No
 @pytest.mark.parametrize(
     ("columns", "words"),
     [
-        (Columns(), r"has no column 'image' or .* for the image; it has: alt, picture, url"),
+        (Columns(), r"has no column 'image' or .* for the image; it has: alt, box, path, picture, took, url"),
         (Columns(image=("pic",)), r"'pic' for the image"),
         (Columns(image=("picture",), caption=("title",)), r"has no column 'title' for the caption"),
         (Columns(image=("picture",), url=("link",)), r"'link' for the url"),
         (Columns(image=("picture",), extra=("score",)), r"'score' for the extra"),
-        (Columns(image=("alt",)), r"image column 'alt' holds string, not bytes"),
+        (Columns(image=("alt",)), r"image column 'alt' holds string, not bytes; .*store the images' bytes"),
         (Columns(image=("picture",), caption=("url",)), r"caption column 'url' holds list<.*>, not text"),
+        (Columns(image=("picture",), extra=("box",)), r"extra column 'box' holds struct<.*>, which no rule"),
+        (Columns(image=("picture",), extra=("took",)), r"extra column 'took' holds duration\[s\], which no"),
+        (Columns(image=("path",)), r"image column 'path' holds struct<.*>, not bytes; .*store the images'"),
         (
             Columns.model_validate({"like": "laion", "image": "picture"}),
             r"'TEXT' or 'caption' for the caption",
@@ -125,11 +130,104 @@ def test_a_guess_passes_over_columns_of_other_types(write_parquet: Writer) -> No
 )
 def test_a_missing_column_stops_with_a_sentence(write_parquet: Writer, columns: Columns, words: str) -> None:
     """A mapped column that is missing or of a wrong type names source, file, column and what there is."""
-    shard = write_parquet({"picture": pa.array([b"1"], pa.binary()), "alt": ["a"], "url": [["u"]]})
+    shard = write_parquet(
+        {
+            "picture": pa.array([b"1"], pa.binary()),
+            "alt": ["a"],
+            "url": [[1]],
+            "box": [{"x": 1}],
+            "took": pa.array([1], pa.duration("s")),
+            "path": [{"path": "a.jpg"}],
+        }
+    )
     with pytest.raises(InputError, match=words) as caught:
         list(read(shard, columns))
     assert str(caught.value).startswith(f"source web: {shard.path}")
     assert not isinstance(caught.value, ShardError)
+
+
+def test_a_list_of_captions_is_a_row_for_each(write_parquet: Writer) -> None:
+    """Captions of one image are rows of their own with the same image; an empty list is a row without caption."""
+    texts: list[Any] = [["a", None, "b"], [], None, ["c"], [None]]
+    images = [b"0", b"1", b"2", b"3", b"4"]
+    for kind in (pa.list_(pa.string()), pa.large_list(pa.string())):
+        shard = write_parquet(
+            {"image": pa.array(images, pa.binary()), "caption": pa.array(texts, kind)}, row_group_size=2
+        )
+        rows = list(read(shard, COLUMNS))
+        assert [(row.member, row.image, row.caption) for row in rows] == [
+            ("0", b"0", b"a"),
+            ("0#2", b"0", b"b"),
+            ("1", b"1", None),
+            ("2", b"2", None),
+            ("3", b"3", b"c"),
+            ("4", b"4", None),
+        ]
+        for start in range(7):
+            assert list(read(shard, COLUMNS, start=start)) == rows[start:]
+        wanted = [(row.member, None) for row in rows]
+        assert list(fetch(shard, COLUMNS, wanted)) == [(row.member, row.image) for row in rows]
+    assert [row.caption for row in read(shard, Columns(caption=("caption",)))][:2] == [b"a", b"b"]
+
+
+def test_too_many_captions_are_one_bad_row(write_parquet: Writer) -> None:
+    """A list of a million captions is not a million rows of one image."""
+    shard = write_parquet({"image": pa.array([b"0"], pa.binary()), "caption": [["a"] * 1001]})
+    (row,) = read(shard, COLUMNS)
+    assert row.error is not None
+    assert (row.error.kind, row.error.message) == ("bad_row", "the record has 1001 captions, more than 1000")
+
+
+def test_a_column_that_stands_twice_stops(write_parquet: Writer, tmp_path: Path) -> None:
+    """Of two columns of one name none is the right one; of columns that nobody reads nothing is said."""
+    arrays = [pa.array([b"1"], pa.binary()), pa.array(["a"]), pa.array(["b"])]
+    for names in (["image", "text", "text"], ["image", "image", "text"]):
+        table = pa.Table.from_arrays(
+            arrays if names[1] == "text" else [arrays[0], arrays[0], arrays[1]], names
+        )
+        pq.write_table(table, tmp_path / "twice.parquet")
+        shard = InputShard("web", "twice", str(tmp_path / "twice.parquet"), "parquet", "parquet", 1)
+        with pytest.raises(InputError, match=f"the column {names[1]!r} stands twice"):
+            list(read(shard, COLUMNS))
+    pq.write_table(pa.Table.from_arrays(arrays, ["image", "x", "x"]), tmp_path / "twice.parquet")
+    assert [row.caption for row in read(shard, COLUMNS)] == [None]
+
+
+def test_an_object_is_refused_where_the_recipe_names_it(write_parquet: Writer) -> None:
+    """A struct in a column that only a ready mapping names is null; `extra: [similarity]` asks for it."""
+    shard = write_parquet(
+        {"image": pa.array([b"1"], pa.binary()), "TEXT": ["a"], "similarity": [{"clip": 0.3}]}
+    )
+    (row,) = read(shard, Columns.model_validate("laion"))
+    assert (row.extra, row.error) == ({"similarity": None}, None)
+    with pytest.raises(InputError, match=r"extra column 'similarity' holds struct<clip: double>"):
+        list(read(shard, Columns(extra=("similarity",))))
+
+
+def test_every_type_is_carried(write_parquet: Writer) -> None:
+    """Decimals are numbers, times are text, lists are lists, whatever Arrow's layout; nothing becomes null."""
+    stamp = pa.array([0], pa.timestamp("ns", "UTC"))
+    columns = {
+        "decimal": (pa.array([Decimal("0.1234")]), 0.1234),
+        "whole": (pa.array([Decimal(12345678901234567890)], pa.decimal128(20, 0)), 12345678901234567890),
+        "half": (pa.array([1.5], pa.float16()), 1.5),
+        "date": (pa.array([0], pa.int32()).cast(pa.date32()), "1970-01-01"),
+        "time": (pa.array([61], pa.time64("us")), "00:00:00.000061"),
+        "stamp": (stamp, "1970-01-01 00:00:00.000000000Z"),
+        "tags": (pa.array([["a", None, "图"]]), ["a", None, "图"]),
+        "fixed": (pa.array([[1, 2]], pa.list_(pa.int8(), 2)), [1, 2]),
+        "nested": (pa.array([[[0.5], []]], pa.large_list(pa.list_(pa.float64()))), [[0.5], []]),
+        "words": (pa.array(["a"]).dictionary_encode(), "a"),
+        "bytes": (pa.array([b"a\xff"], pa.binary()), "a\\xff"),
+        "view": (pa.array(["a"], pa.string_view()), "a"),
+        "flag": (pa.array([True]), True),
+        "null": (pa.nulls(1), None),
+    }
+    shard = write_parquet(
+        {"image": pa.array([b"1"], pa.binary()), **{name: array for name, (array, _) in columns.items()}}
+    )
+    (row,) = read(shard, Columns(extra=tuple(columns)))
+    assert row.extra == {name: value for name, (_, value) in columns.items()}
 
 
 def test_text_needs_no_picture(write_parquet: Writer) -> None:
