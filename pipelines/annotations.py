@@ -171,6 +171,7 @@ class Annotations:
             "member": built.member,
             "caption_raw": _words(built),
             "extra": json.dumps({"split": _own_split(built), "lost": [lost.reason for lost in built.lost]}),
+            "further": [],
         }
         record["key"] = pair_key(
             shard.source, f"{built.member}", "", content.encode("utf-8", "surrogatepass")
@@ -199,6 +200,7 @@ class Annotations:
                 # the row's picture signals are those of its first picture
                 record.update(facts[0].columns)
                 record["thumbnail"] = facts[0].thumbnail
+            record["further"] += [one for one in facts if one.columns["sha256"] != record["sha256"]]
             images = [
                 Image(*(one.columns[f] for f in ("format", "width", "height", "sha256"))) for one in facts
             ]

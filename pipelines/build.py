@@ -35,7 +35,17 @@ from schemas.errors import InputError
 from schemas.recipe import Recipe, Source
 
 PHASES = ("measure", "dedup", "score", "select", "ground", "compose", "shard", "card")
-BY_SHARD = ("rendered", "signals", "drafts", "clusters", "scores", "decisions", "grounded", "samples")
+BY_SHARD = (
+    "rendered",
+    "signals",
+    "further",
+    "drafts",
+    "clusters",
+    "scores",
+    "decisions",
+    "grounded",
+    "samples",
+)
 """Folders of work/ with a file for each input shard."""
 
 Name = tuple[str, str]

@@ -52,6 +52,7 @@ def _distance(manifest: Manifest) -> int | None:
 def _kept(store: Store, files: Mapping[str, FileInfo], name: str, *, evaluation: bool) -> pa.Table:
     """The kept rows of one file of decisions, of `eval` or of the other splits, with their images' values."""
     decisions = _read(store, files[name], ["source", "shard", "member", "decision", "split"])
+    decisions = decisions.append_column("row", pa.array(range(decisions.num_rows), pa.int64()))
     kept = decisions.filter(pc.equal(decisions["decision"], "kept"))
     chosen = pc.equal(kept["split"], "eval")
     kept = kept.filter(chosen if evaluation else pc.invert(chosen))
@@ -65,7 +66,12 @@ def _kept(store: Store, files: Mapping[str, FileInfo], name: str, *, evaluation:
     values = table.take(at)
     for column in (*_DIGESTS, "phash"):
         kept = kept.append_column(column, values[column])
-    return kept
+    further = files.get(name.replace("work/decisions/", "work/further/", 1))
+    if further is None:
+        return kept
+    images = _read(store, further, [*_DIGESTS, "phash", "row"])
+    images = images.join(kept.drop_columns([*_DIGESTS, "phash"]), "row", join_type="inner")
+    return pa.concat_tables([kept, images.select(kept.column_names).sort_by("row")])
 
 
 def _read(store: Store, info: FileInfo, columns: list[str]) -> pa.Table:

@@ -63,6 +63,10 @@ class Layout:
     def drafts(self, source: str, shard: str) -> str:
         return join(self.work, "drafts", source, f"{shard}.parquet")
 
+    def further(self, source: str, shard: str) -> str:
+        """Images of a shard's rows beside each row's first."""
+        return join(self.work, "further", source, f"{shard}.parquet")
+
     def samples(self, source: str, shard: str) -> str:
         return join(self.work, "samples", source, f"{shard}.parquet")
 

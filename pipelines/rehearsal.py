@@ -10,7 +10,7 @@ from typing import Final
 from pipelines.files import join, local_path
 from pipelines.layout import Layout
 
-KNOWN: Final = ("receipts", "rendered", "signals", "clusters", "scores", "verdicts")
+KNOWN: Final = ("receipts", "rendered", "signals", "further", "clusters", "scores", "verdicts")
 """Folders of work/ that the phases up to select read."""
 
 

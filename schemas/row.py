@@ -109,6 +109,11 @@ SIGNALS: Final = pa.schema(
 )
 """work/signals: one row for each input row. `error` null means that all could be measured."""
 
+FURTHER: Final = pa.schema(
+    [("row", pa.int64()), ("sha256", pa.string()), ("pixels", pa.string()), ("phash", pa.uint64())]
+)
+"""work/further: the images of a row beside its first, whose values stand in the signals; `row` is its place there."""
+
 SCORES: Final = pa.schema(
     [
         *ROW,

@@ -42,6 +42,7 @@ class _Run:
         self._folder = Folder(plan.setup())
         self._tasks = list(shard_tasks(plan.shards))
         self._guards: list[str] = []
+        self._further = self._listed() if plan.evaluation else []
 
     def dedup(self) -> Json:
         try:
@@ -104,11 +105,17 @@ class _Run:
         counts = {kind: sum(receipt["memberships"][kind] for receipt in receipts) for kind in kinds}
         return {"shards": len(self._tasks), "memberships": counts}
 
+    def _listed(self) -> list[str]:
+        """The shards with rows of several images, as source/shard."""
+        store, folder = self._folder.store, join(self._plan.work, "further")
+        found = store.list_files(folder) if store.is_folder(folder) else ()
+        return [info.name.removesuffix(".parquet") for info in found]
+
     def _shuffle(
         self, worker: str, tasks: list[Json], partitions: int | None = None, **more: object
     ) -> list[Json]:
         """Receipts of a step: `worker` is module:Class in this package."""
         count = partitions or self._plan.partitions
-        setup = self._plan.setup(into=count, **{"settled": [], **more})
+        setup = self._plan.setup(into=count, **{"settled": [], "further": self._further, **more})
         step = Step("dedup", f"pipelines.dedup.{worker}", setup, self._plan.limits, self._plan.resources)
         return self._engine.shuffle(step, tasks, count)

@@ -48,6 +48,19 @@ class Guard:
         self._hashes = take(hashes, order)
         self._near = Nearest(self._hashes["hi"], distance)
 
+    def nearest_pairs(self, rows: Rows, further: Rows | None) -> Columns:
+        """One pair for each training row that shows an evaluation image, as its first or as a further one."""
+        pairs = self.pairs(rows)
+        if further is None:
+            return pairs
+        both = joined([pairs, self.pairs(further)])
+        both = take(
+            both, np.lexsort([both[name] for name in ("of", "cluster_lo", "cluster_hi", "distance", "row")])
+        )
+        fresh = np.ones(len(both["row"]), np.bool_)
+        fresh[1:] = both["row"][1:] != both["row"][:-1]
+        return take(both, fresh)
+
     def pairs(self, rows: Rows) -> Columns:
         """The training rows that show an evaluation row's image: `row`, and the evaluation row's key and number.
 

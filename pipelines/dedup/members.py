@@ -66,7 +66,8 @@ class Members:
         schema = CLUSTERS
         if self._guard is not None:
             schema = GUARDED_CLUSTERS
-            members = _with_pairs(members, self._guard.pairs(measured))
+            further = self._shards.further(number, source, shard, measured)
+            members = _with_pairs(members, self._guard.nearest_pairs(measured, further))
         at = members["row"] & ((1 << PLACE) - 1)
         path = signals_path(self._work, source, shard)
         rows = self._folder.read(path, ["source", "shard", "member", "key"]).take(at)

@@ -74,6 +74,11 @@ def signals_path(work: str, source: str, shard: str) -> str:
     return join(work, "signals", source, f"{shard}.parquet")
 
 
+def further_path(work: str, source: str, shard: str) -> str:
+    """Where the images of a shard's rows beside their first lie, if there are any."""
+    return join(work, "further", source, f"{shard}.parquet")
+
+
 def clusters_path(work: str, source: str, shard: str) -> str:
     """Where the memberships of a shard's rows lie."""
     return join(work, "clusters", source, f"{shard}.parquet")

@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.dedup.digests import U64, Values, fingerprints, key_words, mix
-from pipelines.dedup.plan import EXACT, PHASH, PIXELS, REPEAT, signals_path
+from pipelines.dedup.plan import EXACT, PHASH, PIXELS, REPEAT, further_path, signals_path
 from pipelines.dedup.tables import Columns, Folder
 from pipelines.engines.step import Json
 from schemas.errors import InputError
+from schemas.row import FURTHER
 
 PLACE: Final = 32
 """A row's number: its shard's place in the sorted list, and below these bits its place in the shard."""
@@ -58,6 +59,7 @@ class Shards:
         self._work = str(setup["work"])
         self._hashed = setup["distance"] is not None
         self._evaluation: Mapping[str, bool] = setup["evaluation"]
+        self._further = frozenset(setup["further"])
         self._settled: Sequence[str] = setup.get("settled", ())
 
     def rows(self, number: int, source: str, shard: str) -> Rows:
@@ -70,6 +72,25 @@ class Shards:
         split = self._evaluation.get(source) is False
         table = self._folder.read(path, [*_COLUMNS, "extra"] if split else list(_COLUMNS))
         return self._parse(table, number, path, self._evaluation.get(source, False))
+
+    def further(self, number: int, source: str, shard: str, rows: Rows) -> Rows | None:
+        """The images of these rows beside their first, each with its row's number and key; None without any."""
+        path = further_path(self._work, source, shard)
+        if f"{source}/{shard}" not in self._further:
+            return None
+        table = self._folder.read(path, FURTHER.names)
+        numbers = table["row"].to_numpy() + (number << PLACE)
+        at = np.minimum(np.searchsorted(rows.numbers, numbers), max(len(rows.numbers) - 1, 0))
+        measured = rows.numbers[at] == numbers if len(rows.numbers) else np.zeros(len(at), np.bool_)
+        table, at = table.filter(pa.array(measured)), at[measured]
+        bits = table["phash"].to_numpy()
+        values = {
+            EXACT: fingerprints(table["sha256"].combine_chunks()),
+            PIXELS: fingerprints(table["pixels"].combine_chunks()),
+        }
+        hashes = Values(bits, np.zeros(len(bits), np.uint64), np.ones(len(bits), np.bool_))
+        keys = (rows.key_hi[at], rows.key_lo[at])
+        return Rows(rows.numbers[at], *keys, values, hashes, rows.evaluation[at])
 
     def settled(self, rows: Rows) -> Rows:
         """The rows with the values that images of equal bytes or pixels agreed on."""

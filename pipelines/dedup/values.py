@@ -39,7 +39,8 @@ class EqualValues:
             entries["kind"] = np.full(len(entries["row"]), kind, np.uint8)
             parts.append(_merged(entries))
         if self._round == "first" and rows.evaluation.any():
-            parts += guard_entries(rows)
+            further = self._shards.further(task["number"], task["source"], task["shard"], rows)
+            parts += [part for one in (rows, further) if one is not None for part in guard_entries(one)]
         entries = joined(parts)
         yield from spread(entries, entries["hi"], self._partitions)
 

@@ -355,3 +355,49 @@ def test_real_cases(test_data: Path, tmp_path: Path, case: str, monkeypatch: pyt
     gone = [row["reason"] for row in found if row["source"] not in held and row["decision"] == "dropped"]
     assert gone == [f"eval:{next(iter(held))}"] * (12 if case.startswith("near") else 10)
     assert verify(str(tmp_path / "out")) == []
+
+
+def documents(folder: Path, *records: Sequence[bytes]) -> dict[str, Any]:
+    """An interleaved source: one document for each list of images, a sentence before each image."""
+    (folder / "images").mkdir(parents=True)
+    lines = []
+    for number, images in enumerate(records):
+        names = [f"{number}-{place}.png" for place in range(len(images))]
+        for name, data in zip(names, images, strict=True):
+            (folder / "images" / name).write_bytes(data)
+        sentences = [f"Sentence {place} of document {number}." for place in range(len(images))]
+        info = [{"image_name": name, "matched_text_index": place} for place, name in enumerate(names)]
+        lines.append(json.dumps({"text_list": sentences, "image_info": info}))
+    (folder / "docs.jsonl").write_text("\n".join(lines))
+    return {
+        "kind": "annotations",
+        "format": "mmc4",
+        "path": str(folder / "docs.jsonl"),
+        "images": str(folder / "images"),
+    }
+
+
+@pytest.mark.parametrize("order", [("docs", "web", "bench", "album"), ("album", "bench", "web", "docs")])
+def test_every_image_of_a_document_counts_on_both_sides(tmp_path: Path, order: tuple[str, ...]) -> None:
+    """A training document goes for its second image, and an evaluation document protects each of its images."""
+    said = "A photograph of {} flowers, number {}"
+    made = {
+        "docs": documents(tmp_path / "docs", [noisy(10), noisy(0)], [noisy(11), noisy(12, 3)], [noisy(13)]),
+        "web": {"path": pairs(tmp_path / "web", [noisy(21), noisy(22, 2), noisy(14)], said)},
+        "bench": {"path": pairs(tmp_path / "bench", [noisy(0), noisy(1)], said), "role": "eval"},
+        "album": documents(tmp_path / "album", [noisy(20), noisy(21), noisy(22)], [noisy(12)])
+        | {"role": "eval"},
+    }
+    build({"sources": [{"id": one, **made[one]} for one in order]}, tmp_path / "out")
+    found = {(row["source"], row["member"]): row for row in rows(tmp_path / "out", "decisions")}
+    reasons = {name: [row["reason"] for key, row in sorted(found.items()) if key[0] == name] for name in made}
+    assert reasons["docs"] == ["eval:bench", "eval:album", None]
+    assert reasons["web"] == ["eval:album", "eval:album", None]
+    assert reasons["bench"] == reasons["album"] == [None, None]
+    assert verify(str(tmp_path / "out")) == []
+    path = next((tmp_path / "out" / "work" / "decisions" / "docs").glob("*.parquet"))
+    table = pq.ParquetFile(path).read()
+    kept = [{**row, "decision": "kept", "reason": None, "split": "train"} for row in table.to_pylist()]
+    pq.write_table(pa.Table.from_pylist(kept, table.schema), path)
+    problems = [problem for problem in verify(str(tmp_path / "out")) if "which is in eval" in problem]
+    assert len(problems) == 2
