@@ -19,6 +19,7 @@ from pipelines.layout import Layout
 from pipelines.manifest import Results, write_card
 from pipelines.measure import WORKER as MEASURE
 from pipelines.measure import measure_fingerprint
+from pipelines.members import check_unused, members_of, notes
 from pipelines.progress import Reporter
 from pipelines.readers import InputShard, discover, identity
 from pipelines.receipts import Receipts, Task
@@ -274,6 +275,7 @@ class Build:
                 "render",
                 "storage_options",
                 "max_quarantine",
+                "max_unused",
                 "origin",
                 "licence",
             )
@@ -400,6 +402,10 @@ class Build:
                     f"source {source.id}: not one of its {rows:,} rows has a caption; name the caption's column "
                     "(columns: {caption: …}), or say captions: none"
                 )
+        ledgers = members_of(self.recipe, self.results.measured)
+        for sentence in notes(ledgers):
+            self.reporter.say(sentence)
+        check_unused(self.recipe, ledgers)
 
     def bad_shards(self) -> list[tuple[Name, str]]:
         """The damaged input shards, with what is wrong with each."""

@@ -20,7 +20,7 @@ from pipelines.fingerprints import fingerprint, versions
 from pipelines.layout import Layout
 from pipelines.parquet import write_tables
 from pipelines.picture_text import reader_marks, text_area
-from pipelines.readers import InputShard, read
+from pipelines.readers import InputShard, Ledger, read
 from pipelines.rendered import RENDERED, rendered_drafts, told
 from schemas.errors import RowError, ShardError
 from schemas.recipe import Recipe, Source
@@ -50,7 +50,7 @@ def measure_fingerprint(
     made_with = [(f.__name__, f.VERSION, versions(f.LIBRARIES)) for f in filters_of(recipe)]
     if text := recipe.signals.text:
         settings["signals"]["text"]["models"] = reader_marks(text.reader, text.models)
-    return fingerprint("measure", 3, settings, own, made_with, identity, verdicts)
+    return fingerprint("measure", 4, settings, own, made_with, identity, verdicts)
 
 
 class Measure:
@@ -125,7 +125,8 @@ class Measure:
         rendered = shard.kind == "rendered"
         columns = RENDERED if rendered else source.columns
         options = self._layout.options if rendered else source.storage_options
-        rows = read(shard, columns, options, number, self._recipe.read)
+        ledgers = counts.ledgers if shard.kind == "webdataset" else None
+        rows = read(shard, columns, options, number, self._recipe.read, ledgers)
         while True:
             at(number)
             try:
@@ -263,6 +264,7 @@ class Counts:
         self.missing = 0
         self.bad: str | None = None
         self.verdicts: dict[str, str] = {}
+        self.ledgers: list[Ledger] = []
 
     def add(self, table: pa.Table) -> None:
         """Count one table of signals."""
@@ -283,4 +285,5 @@ class Counts:
             "missing_images": self.missing,
             "bad": self.bad,
             "blamed": self.verdicts,
+            "members": self.ledgers[0].to_json() if self.ledgers else None,
         }

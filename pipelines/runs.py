@@ -20,6 +20,7 @@ from pipelines.engines.step import Engine
 from pipelines.files import absolute, join
 from pipelines.layout import Layout
 from pipelines.manifest import funnels
+from pipelines.members import members_of, notes
 from pipelines.progress import Reporter
 from pipelines.recipes import rooted
 from pipelines.verdicts import Verdicts
@@ -73,6 +74,8 @@ def run(recipe: Recipe, until: str, options: Options, reporter: Reporter, dry: b
             _write_run(layout, options, started)
     if decided:
         reporter.finish(funnels(recipe, decided), layout.out, until == "card")
+        for sentence in notes(members_of(recipe, work.results.measured)):
+            reporter.say(sentence)
     _raise_for_bad_shards(work)
     return layout
 

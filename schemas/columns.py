@@ -98,8 +98,12 @@ class Columns(Settings):
 
 
 class ReadLimits(Settings):
-    """What a reader refuses, so that no input can exhaust the machine."""
+    """How the members of a tar are named, and what a reader refuses, so that no input can exhaust the machine."""
 
+    names: Literal["auto", "first_dot", "last_dot"] = Field(
+        default="auto",
+        description="where a tar's keys end; auto: at the first dot, in a tar where that merges images at the last",
+    )
     image_bytes: int = Field(
         default=64 * 1024 * 1024, gt=0, description="larger pictures are `too_large`, unread"
     )
@@ -113,5 +117,7 @@ class ReadLimits(Settings):
     members: int = Field(default=1_000_000, gt=0, description="members of one tar")
     rows: int = Field(default=100_000_000, gt=0, description="rows that one Parquet file may announce")
     ratio: int = Field(
-        default=200, gt=0, description="decompressed : compressed size of gzip, beyond the first 256 MiB"
+        default=200,
+        gt=0,
+        description="unpacked : packed size of gzip, bzip2, xz and zstd, beyond the first 256 MiB",
     )

@@ -114,7 +114,7 @@ class Sample:
 
     def to_json(self) -> str:
         """One line of JSON: sorted keys, characters as they are, the same sample always the same text."""
-        record = {name: getattr(self, name) for name in _FIELDS[:6]}
+        record = {name: getattr(self, name) for name in SAMPLE_FIELDS[:6]}
         record["images"] = [{name: getattr(image, name) for name in _IMAGE} for image in self.images]
         record["turns"] = turns_json(self.turns)
         return dumps(record)
@@ -122,8 +122,8 @@ class Sample:
     @classmethod
     def from_json(cls, line: str | bytes) -> "Sample":
         """The sample that `line` holds; FieldError names any field that is missing, unknown or wrong."""
-        record = fields(loads(line), "sample", _FIELDS)
-        words = {name: string(record[name], name) for name in _FIELDS[:6]}
+        record = fields(loads(line), "sample", SAMPLE_FIELDS)
+        words = {name: string(record[name], name) for name in SAMPLE_FIELDS[:6]}
         images = tuple(_image(one) for one in array(record["images"], "images"))
         turns = tuple(_turn(one) for one in array(record["turns"], "turns"))
         return cls(**words, images=images, turns=turns)
@@ -134,7 +134,7 @@ def turns_json(turns: tuple[Turn, ...]) -> list[dict[str, Any]]:
     return [{"role": turn.role, "segments": [_segment_json(one) for one in turn.segments]} for turn in turns]
 
 
-_FIELDS: Final = ("key", "task", "split", "language", "source", "licence", "images", "turns")
+SAMPLE_FIELDS: Final = ("key", "task", "split", "language", "source", "licence", "images", "turns")
 _IMAGE: Final = ("format", "width", "height", "sha256")
 
 

@@ -1,7 +1,8 @@
 """Readers: raw rows of WebDataset tars, Parquet, folders of pictures and text sets, wherever they are."""
 
 from pipelines.readers.discovery import discover
+from pipelines.readers.ledger import Ledger
 from pipelines.readers.rows import fetch, identity, read
 from pipelines.readers.shard import Discovery, InputShard
 
-__all__ = ["Discovery", "InputShard", "discover", "fetch", "identity", "read"]
+__all__ = ["Discovery", "InputShard", "Ledger", "discover", "fetch", "identity", "read"]
