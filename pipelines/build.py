@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from filters.language import model_digest
 from pipelines.annotations import annotation_identity, discover_annotations
+from pipelines.changed import forget
 from pipelines.compose import WORKER as COMPOSE
 from pipelines.compose import compose_fingerprint
 from pipelines.dedup import DedupPlan, dedup, partitions_for
@@ -31,7 +32,7 @@ from pipelines.select import select
 from pipelines.shard import WORKER as SHARD
 from pipelines.shard import Planned, plan, shard_fingerprint, strata
 from pipelines.verdicts import Verdicts
-from schemas.errors import InputError
+from schemas.errors import ChangedError, InputError
 from schemas.recipe import Recipe
 
 PHASES = ("measure", "dedup", "score", "select", "ground", "compose", "shard", "card")
@@ -61,7 +62,11 @@ class Build:
             check_scorers(self.recipe)
         self.discover()
         for phase in phases:
-            getattr(self, phase)()
+            try:
+                getattr(self, phase)()
+            except ChangedError as error:
+                forget(self.layout, self.shards, error)
+                raise
         return self.results
 
     def discover(self) -> None:

@@ -19,7 +19,7 @@ from pipelines.readers.shard import InputShard
 from pipelines.readers.text import records
 from pipelines.store_failures import shown
 from schemas.columns import Columns, ReadLimits
-from schemas.errors import InputError, RowError, ShardError
+from schemas.errors import InputError, RowError
 from schemas.row import RawRow
 
 FILE_NAMES: Final = ("file_name", "file", "image_path", "path", "filepath", "filename")
@@ -62,15 +62,11 @@ def fetch(
                     raise path
                 yield member, _image(path, store, limits)
             except RowError as error:
-                raise _changed(shard, member) from error
+                raise shard.changed(member) from error
         if not left:
             return
     if left:
-        raise _changed(shard, min(left))
-
-
-def _changed(shard: InputShard, member: str) -> ShardError:
-    return ShardError(f"{shard} no longer holds the picture of {member!r}: it changed; measure it again")
+        raise shard.changed(min(left))
 
 
 def _entries(shard: InputShard, columns: Columns, store: Store, limits: ReadLimits) -> Iterator[Entry]:
