@@ -18,6 +18,9 @@ Quad = tuple[tuple[float, float], tuple[float, float], tuple[float, float], tupl
 ROLES: Final = ("document", "system", "user", "assistant")
 """Who speaks in a turn; `document` is nobody: the turn is the matter itself."""
 
+PNG_METADATA_BYTES: Final = 16 * 1024 * 1024
+"""A text or colour profile of a PNG may unpack to this; Pillow's own limit, 1 MiB, is below what is published."""
+
 _KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,90}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
