@@ -176,7 +176,7 @@ class Measure:
                 told(row, record)
             if row.error is not None:
                 raise row.error
-            if shard.kind != "text":
+            if shard.kind != "text" and not row.text:
                 self._signals.picture(row.image, record)
             if shard.kind not in ("text", "rendered"):
                 self._signals.text(row.image, record)

@@ -7,7 +7,7 @@ anonymous temporary file for that.
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import BinaryIO
 
 from pipelines.files import Store
@@ -74,18 +74,23 @@ def fetch(
 
 
 def _row(file: BinaryIO, sample: Sample, columns: Columns, limits: ReadLimits, plain: bool) -> RawRow:
-    image, caption = None, None
+    image, caption, text = None, None, False
     fields, errors = Fields(), []
     try:
-        image = _image(file, sample, limits)
-    except RowError as error:
-        errors.append(error)
-    try:
         if sample.record:
-            record = _content(file, sample.record, limits.record_bytes, "record")
-            fields = _fields(parse_json(record, limits.record_bytes), columns)
+            body = _content(file, sample.record, limits.record_bytes, "record")
+            record = parse_json(body, limits.record_bytes)
+            written = None if columns.caption else _written(record)
+            fields = fields_of(record, columns)
+            if written is not None:
+                fields.caption = written.text.encode()
+                text = not written.images and not sample.images
     except RowError as error:
         fields.error = error if error.kind == "bad_row" else RowError("bad_row", error.message)
+    try:
+        image = None if text else _image(file, sample, limits)
+    except RowError as error:
+        errors.append(error)
     try:
         caption = (
             _content(file, sample.caption, limits.text_bytes, "caption") if sample.caption else fields.caption
@@ -97,18 +102,18 @@ def _row(file: BinaryIO, sample: Sample, columns: Columns, limits: ReadLimits, p
     offset = (
         sample.image.offset if sample.image and plain and sample.image.plain and image is not None else None
     )
-    return RawRow(
-        sample.member, image, caption, fields.url, offset, fields.extra, errors[0] if errors else None
-    )
+    first = errors[0] if errors else None
+    return RawRow(sample.member, image, caption, fields.url, offset, fields.extra, first, text)
 
 
-def _fields(record: dict[str, object], columns: Columns) -> Fields:
-    """Returns what a record says; of a sample that vlcorpus wrote the words are the caption."""
-    fields = fields_of(record, columns)
-    if columns.caption is None and fields.caption is None and record.keys() == set(SAMPLE_FIELDS):
-        with suppress(FieldError):
-            fields.caption = Written.from_json(json.dumps(record)).text.encode()
-    return fields
+def _written(record: dict[str, object]) -> Written | None:
+    """Returns the sample that a record is, where vlcorpus wrote it."""
+    if record.keys() != set(SAMPLE_FIELDS):
+        return None
+    try:
+        return Written.from_json(json.dumps(record))
+    except FieldError:
+        return None
 
 
 def _image(file: BinaryIO, sample: Sample, limits: ReadLimits) -> bytes:

@@ -1,6 +1,7 @@
 """The ledger of members through a whole build: receipts, manifest, status, verify, and the stop."""
 
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,6 @@ from tests.pipelines.raw import add, caption, picture, shard
 
 def strange(path: Path, numbers: range, suffix: str = "jpg_large") -> Path:
     """A tar in which images have a suffix that announces none."""
-    import tarfile
-
     with tarfile.open(path, "w") as tar:
         for number in numbers:
             add(tar, f"{number:05d}.{suffix}", picture(number))
@@ -74,15 +73,28 @@ def test_max_unused_changes_no_data(tmp_path: Path) -> None:
     assert heard.ran == {"measure": 0, "dedup": 0, "select": 0, "compose": 0, "shard": 0, "card": 1}
 
 
-def test_what_a_build_wrote_is_input(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["webdataset", "parquet"])
+def test_what_a_build_wrote_is_input(tmp_path: Path, form: str) -> None:
     """The folder of a corpus, tars or Parquet, is read again: its samples, and nothing of its work."""
     shard(tmp_path / "in" / "00000.tar", range(6))
-    for form in ("webdataset", "parquet"):
-        first = recipe(tmp_path / "in", shards={"format": form})
-        build(first, tmp_path / form)
-        out = tmp_path / f"again-{form}"
-        results, _ = build(recipe(tmp_path / form), out)
-        found = rows(out, "signals")
-        assert sorted(row["caption_raw"] for row in found) == sorted(caption(number) for number in range(6))
-        assert [row["error"] for row in found] == [None] * 6
-        assert sum(receipt["kept"] for receipt in results.decided.values()) == 6
+    build(recipe(tmp_path / "in", shards={"format": form}), tmp_path / "first")
+    results, _ = build(recipe(tmp_path / "first"), tmp_path / "again")
+    found = rows(tmp_path / "again", "signals")
+    assert sorted(row["caption_raw"] for row in found) == sorted(caption(number) for number in range(6))
+    assert [row["error"] for row in found] == [None] * 6
+    assert sum(receipt["kept"] for receipt in results.decided.values()) == 6
+
+
+def test_text_that_a_build_wrote_is_input(tmp_path: Path) -> None:
+    """Tars with samples of text alone stand beside those of pairs: no image of theirs is missing."""
+    shard(tmp_path / "in" / "00000.tar", range(6))
+    text = "The barn stands beside the river, and nobody has painted it since the war."
+    (tmp_path / "text.jsonl").write_text(json.dumps({"text": text}) + "\n")
+    both = recipe(tmp_path / "in")
+    both["sources"].append({"id": "text", "path": str(tmp_path / "text.jsonl"), "kind": "text"})
+    build(both, tmp_path / "first")
+    build(recipe(tmp_path / "first"), tmp_path / "again")
+    found = rows(tmp_path / "again", "signals")
+    assert sorted(row["caption_raw"] for row in found) == sorted([*map(caption, range(6)), text])
+    assert [row["error"] for row in found] == [None] * 7
+    assert [row["decision"] for row in rows(tmp_path / "again", "decisions")] == ["kept"] * 7

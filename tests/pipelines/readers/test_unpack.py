@@ -25,7 +25,12 @@ def zstd(data: bytes) -> bytes:
     return packed
 
 
-PACKERS = {".tar.gz": gzip.compress, ".tar.bz2": bz2.compress, ".tar.xz": lzma.compress, ".tar.zst": zstd}
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    ".tar.gz": gzip.compress,
+    ".tar.bz2": bz2.compress,
+    ".tar.xz": lzma.compress,
+    ".tar.zst": zstd,
+}
 EVERY = pytest.mark.parametrize("suffix", PACKERS)
 
 
