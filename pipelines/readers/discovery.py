@@ -13,7 +13,7 @@ from pipelines.store_failures import shown
 from schemas.errors import InputError
 
 _MAGIC: Final = re.compile(r"[*?\[]")
-_SUFFIX: Final = re.compile(r"(\.tar\.(?:gz|bz2|xz|zst)|\.(?:jsonl|txt|csv|tsv)\.gz|\.[^./]*)$", re.I)
+_SUFFIX: Final = re.compile(r"(\.tar\.(?:gz|bz2|xz|zstd?)|\.(?:jsonl|txt|csv|tsv)\.gz|\.[^./]*)$", re.I)
 TAR_SUFFIXES: Final = (
     ".tar",
     ".tar.gz",
@@ -24,6 +24,7 @@ TAR_SUFFIXES: Final = (
     ".tar.xz",
     ".txz",
     ".tar.zst",
+    ".tar.zstd",
     ".tzst",
 )
 _FORMATS: Final[dict[str, Format]] = {

@@ -17,16 +17,15 @@ _FREE: Final = 256 * MIB  # an archive may unpack to this much, whatever its rat
 _XZ_MEMORY: Final = 128 * MIB  # of a decoder: `xz -9` needs 65 MiB, a hostile header may ask for 4 GiB
 _PIECE: Final = 64 * 1024
 
+LONGEST_MAGIC: Final = 6
+
 Reader = Callable[[int], bytes]
 """Gives at most so many unpacked bytes, b"" at the end."""
 
 
 def packing(start: bytes) -> str | None:
     """Returns the name of the compression that a file's first bytes announce, None for none."""
-    return next((name for name, (magic, _) in _PACKINGS.items() if start.startswith(magic)), None)
-
-
-LONGEST_MAGIC: Final = 6
+    return next((name for name, (magics, _) in _PACKINGS.items() if start.startswith(magics)), None)
 
 
 def unpack(
@@ -116,9 +115,12 @@ def _after_padding(file: BinaryIO) -> bytes:
     return b""
 
 
-_PACKINGS: Final[dict[str, tuple[bytes, Callable[[BinaryIO], Reader]]]] = {
-    "gzip": (b"\x1f\x8b", _gzip),
-    "bzip2": (b"BZh", _bzip2),
-    "xz": (b"\xfd7zXZ\0", _xz),
-    "zstd": (b"\x28\xb5\x2f\xfd", _zstandard),
+# a Zstandard file may begin with a frame to skip, as those of pzstd do
+_ZSTD: Final = (b"\x28\xb5\x2f\xfd", *(bytes((0x50 + number, 0x2A, 0x4D, 0x18)) for number in range(16)))
+
+_PACKINGS: Final[dict[str, tuple[tuple[bytes, ...], Callable[[BinaryIO], Reader]]]] = {
+    "gzip": ((b"\x1f\x8b",), _gzip),
+    "bzip2": ((b"BZh",), _bzip2),
+    "xz": ((b"\xfd7zXZ\0",), _xz),
+    "zstd": (_ZSTD, _zstandard),
 }

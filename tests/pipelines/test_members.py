@@ -1,6 +1,7 @@
 """The ledger of members through a whole build: receipts, manifest, status, verify, and the stop."""
 
 import json
+import random
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -98,3 +99,25 @@ def test_text_that_a_build_wrote_is_input(tmp_path: Path) -> None:
     assert sorted(row["caption_raw"] for row in found) == sorted([*map(caption, range(6)), text])
     assert [row["error"] for row in found] == [None] * 7
     assert [row["decision"] for row in rows(tmp_path / "again", "decisions")] == ["kept"] * 7
+
+
+def test_verify_adds_up_the_members_of_many_tars(tmp_path: Path) -> None:
+    """Of forty tars with names of every kind the manifest counts each member that tarfile lists."""
+    rng = random.Random(18)
+    keys = ("a", "b.1", "b.2", "d/c", ".h", "e.x.y")
+    suffixes = ("jpg", "PNG", "0.jpg", "1.jpg", "txt", "json", "cls", "jpg_large", "")
+    (tmp_path / "in").mkdir()
+    listed = 0
+    for number in range(40):
+        with tarfile.open(tmp_path / "in" / f"{number:05d}.tar", "w") as tar:
+            for _ in range(rng.randrange(12)):
+                name = f"{rng.choice(keys)}.{rng.choice(suffixes)}".rstrip(".")
+                add(tar, name, rng.choice([b"{}", b"", b"a caption", picture(number, (32, 32))]))
+                listed += 1
+    loose = recipe(tmp_path / "in", max_quarantine=1.0, max_unused=1.0)
+    build(loose, tmp_path / "out")
+    members = load((tmp_path / "out" / "manifest.json").read_bytes()).members["web"]
+    assert members.members == listed
+    assert members.last_dot > 0
+    assert {"hidden", "no_row", "other_image"} <= members.unused.keys()
+    assert verify(str(tmp_path / "out")) == []

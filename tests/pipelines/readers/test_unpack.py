@@ -60,6 +60,15 @@ def test_a_packed_tar_is_read_as_the_plain_one(
         assert list(fetch(shard, Columns(), wanted)) == [(name, image) for name, image, _ in plain[::-1]]
 
 
+def test_a_zstandard_file_may_begin_with_a_frame_to_skip(
+    write_tar: TarWriter, shard_of: Sharder, tmp_path: Path
+) -> None:
+    """As pzstd writes it."""
+    path = tmp_path / "a.tar.zst"
+    path.write_bytes(b"\x50\x2a\x4d\x18\4\0\0\0abcd" + zstd(write_tar(members(3)).read_bytes()))
+    assert len(list(read(shard_of(path), Columns()))) == 3
+
+
 @EVERY
 def test_packed_tars_are_found(tmp_path: Path, suffix: str) -> None:
     """A folder with packed tars is WebDataset; the id is the name without the whole suffix."""
