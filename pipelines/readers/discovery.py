@@ -14,6 +14,9 @@ from schemas.errors import InputError
 
 _MAGIC: Final = re.compile(r"[*?\[]")
 _SUFFIX: Final = re.compile(r"(\.tar\.(?:gz|bz2|xz|zstd?)|\.(?:jsonl|txt|csv|tsv)\.gz|\.[^./]*)$", re.I)
+_OURS: Final = re.compile(r"shards/(?:train|val|eval)/[^/]+/[^/]+/[^/]+")
+"""The name of a shard in a corpus that vlcorpus built."""
+
 TAR_SUFFIXES: Final = (
     ".tar",
     ".tar.gz",
@@ -130,7 +133,10 @@ def _without_corpora(files: Sequence[Found]) -> list[Found]:
     corpora = [
         (root, top)
         for root, top in tops
-        if any(owner == root and name.startswith(f"{top}shards/") for owner, name in names)
+        if any(
+            owner == root and name.startswith(top) and _OURS.fullmatch(name[len(top) :])
+            for owner, name in names
+        )
     ]
     return [
         file

@@ -115,6 +115,8 @@ class Roles:
             return False
         if any(f"{stem}.{text}" in sample.suffixes for stem in dotted for text in self._texts):
             return True
+        if self._named and any(rank[0] < len(self._images) for rank, _ in sample.images):
+            return False  # the recipe says which of them is the image
         return len(sample.images) > 1 and not (sample.caption or sample.record)
 
 

@@ -107,6 +107,14 @@ def test_the_recipe_names_one_of_several_images(write_tar: TarWriter, shard_of: 
         assert (ledger.metadata, ledger.unused) == (1, {})
 
 
+def test_the_image_that_the_recipe_names_keeps_its_key(write_tar: TarWriter, shard_of: Sharder) -> None:
+    """Without any text the mask `seg.png` is a row of its own, unless the recipe says that `jpg` is the image."""
+    shard = shard_of(write_tar([("a.jpg", b"photo"), ("a.seg.png", b"mask")]))
+    assert [row.member for row in told(shard)[0]] == ["a", "a.seg"]
+    (row,), ledger = told(shard, Columns(image=("jpg",)))
+    assert (row.member, row.image, ledger.metadata) == ("a", b"photo", 1)
+
+
 def test_an_image_beside_the_row_s_own_is_counted(write_tar: TarWriter, shard_of: Sharder) -> None:
     """Of a photograph and its mask `seg.png` the row takes the photograph; the mask is in the ledger."""
     shard = shard_of(write_tar([("a.seg.png", b"mask"), ("a.jpg", b"photo"), ("a.txt", b"a cat")]))
