@@ -12,9 +12,7 @@ from tests.pipelines.crawls import demo
 HOUSE = Path(__file__).parent.parent.parent
 
 
-def test_the_page(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Every example on the page runs, one after the other, in a folder that holds the demo crawl and recipes."""
     shutil.copytree(HOUSE / "recipes", tmp_path / "recipes")
     demo(tmp_path / "demo", 60, 30)
