@@ -52,11 +52,15 @@ ISO_BRANDS: Final = {
     b"heix": "HEIF",
     b"hevc": "HEIF",
     b"heim": "HEIF",
-    b"mif1": "HEIF",
-    b"msf1": "HEIF",
+    b"heis": "HEIF",
+    b"hevx": "HEIF",
+    b"hevm": "HEIF",
+    b"hevs": "HEIF",
 }
 
-_SVG_WITHIN: Final = 1024
+_CONTAINERS: Final = (b"mif1", b"msf1")
+_BRANDS_WITHIN: Final = 256
+_SVG_WITHIN: Final = 8192
 
 
 def sniff(data: bytes) -> str | None:
@@ -70,10 +74,18 @@ def sniff(data: bytes) -> str | None:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
     if data[4:8] == b"ftyp":
-        return ISO_BRANDS.get(data[8:12])
+        return _iso(data)
     if data[:1] == b"P" and data[1:2] in b"1234567FfyY" and data[2:3] in b"\n\r\t #":
         return "PNM"
     return "SVG" if _is_svg(data) else None
+
+
+def _iso(data: bytes) -> str | None:
+    """Returns the format of an ISO base media file: by its brand, or where that is a container's by those it lists."""
+    end = min(int.from_bytes(data[:4], "big"), _BRANDS_WITHIN)
+    brands = [data[8:12], *(data[at : at + 4] for at in range(16, end, 4))]
+    coded = next((ISO_BRANDS[brand] for brand in brands if brand in ISO_BRANDS), None)
+    return coded or ("HEIF" if any(brand in _CONTAINERS for brand in brands) else None)
 
 
 def _is_bmp(data: bytes) -> bool:
@@ -103,4 +115,17 @@ def ends_early(data: bytes, name: str) -> bool:
         return int.from_bytes(data[4:8], "little") + 8 > len(data)
     if name == "BMP":
         return int.from_bytes(data[2:6], "little") > len(data)
-    return False
+    return name == "AVIF" and _boxes_end(data) > len(data)
+
+
+def _boxes_end(data: bytes) -> int:
+    """Where the last box of an ISO base media file says that it ends; 0 means with the file, 1 gives it in 64 bits."""
+    at = 0
+    while at + 16 <= len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        if size == 1:
+            size = int.from_bytes(data[at + 8 : at + 16], "big")
+        if size < 8:
+            return len(data)
+        at += size
+    return at

@@ -10,7 +10,7 @@ from PIL import Image
 from filters.contrast import contrast
 from filters.header import sniff
 from filters.lanczos import Grey, thumbnail
-from filters.pixels import decode, decoding, digest, grey_pixels
+from filters.pixels import DECODERS, decode, decoding, digest, grey_pixels
 from filters.turn import UPRIGHT, orientation, turned
 from schemas.errors import RowError
 from schemas.signals import PictureSettings
@@ -25,7 +25,7 @@ class Pictures:
     be held to one thread by the process (OPENBLAS_NUM_THREADS=1): results do not depend on it, speed does.
     """
 
-    VERSION: Final = 1
+    VERSION: Final = 2
     LIBRARIES: Final = ("numpy", "pillow", "scipy", "xxhash")
 
     def __init__(self, settings: PictureSettings) -> None:
@@ -90,6 +90,10 @@ class Pictures:
             raise RowError("not_image")
         if name not in self.settings.formats:
             raise RowError("unsupported_format", f"{name} is not among the recipe's formats")
+        if name not in DECODERS:
+            raise RowError(
+                "unsupported_format", f"{name} is not read by this Pillow; install one built with it"
+            )
         return data, name
 
     def _is_turned(self, value: int) -> bool:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import xxhash
 from PIL import (
+    AvifImagePlugin,
     BmpImagePlugin,
     GifImagePlugin,
     Image,
@@ -25,7 +26,9 @@ from PIL import (
 
 from filters.header import ends_early
 from filters.limits import check_header, check_size
+from filters.turn import avif_decoder
 from schemas.errors import RowError
+from schemas.sample import PNG_METADATA_BYTES
 
 
 class _Jpeg(JpegImagePlugin.JpegImageFile):
@@ -39,6 +42,20 @@ class _Jpeg(JpegImagePlugin.JpegImageFile):
         return
 
 
+class _Avif(AvifImagePlugin.AvifImageFile):
+    """Pillow's AVIF reader without EXIF and XMP, which it would parse whole, and with one thread."""
+
+    def _open(self) -> None:
+        assert self.fp is not None
+        self._decoder = avif_decoder(self.fp.read())
+        self._size, self.n_frames, self._mode, profile = self._decoder.get_info()[:4]
+        if profile:
+            self.info["icc_profile"] = profile
+        self.seek(0)
+
+
+PngImagePlugin.MAX_TEXT_CHUNK = PNG_METADATA_BYTES
+
 DECODERS: Final[dict[str, type[ImageFile.ImageFile]]] = {
     "JPEG": _Jpeg,  # of an MPO the first picture
     "PNG": PngImagePlugin.PngImageFile,
@@ -46,6 +63,7 @@ DECODERS: Final[dict[str, type[ImageFile.ImageFile]]] = {
     "GIF": GifImagePlugin.GifImageFile,
     "BMP": BmpImagePlugin.BmpImageFile,
     "TIFF": TiffImagePlugin.TiffImageFile,
+    **({"AVIF": _Avif} if AvifImagePlugin.SUPPORTED else {}),
 }
 """The only readers that ever see a row's bytes, called by name and not through Pillow's registry."""
 
@@ -62,11 +80,12 @@ _MESSAGE: Final = 200
 def decoding(data: bytes, name: str, max_pixels: int) -> Iterator[None]:
     """A block in which Pillow may fail on `data`: whatever it raises leaves as a RowError.
 
-    This is the row boundary. Warnings are silent and Pillow's two global switches have fixed
-    values inside, so that a verdict never depends on what else the process does.
+    This is the row boundary. Warnings are silent and Pillow's global switches have fixed values inside, so that a
+    verdict never depends on what else the process does.
     """
-    switches = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
+    switches = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK
     ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = False, max_pixels
+    PngImagePlugin.MAX_TEXT_CHUNK = PNG_METADATA_BYTES
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -79,7 +98,7 @@ def decoding(data: bytes, name: str, max_pixels: int) -> Iterator[None]:
         cut = isinstance(error, EOFError) or "truncated" in str(error).lower() or ends_early(data, name)
         raise RowError("truncated" if cut else "undecodable", _described(error, name)) from error
     finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = switches
+        ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = switches
 
 
 def _described(error: Exception, name: str) -> str:

@@ -42,6 +42,8 @@ def orientation(data: bytes, name: str) -> int:
         exif = next((part for kind, part in _webp_parts(data) if kind == b"EXIF"), b"")
     elif name == "TIFF":
         exif = data
+    elif name == "AVIF":
+        return _avif_turn(data)
     value = _tag(exif.removeprefix(_PREFIX))
     return value if value in _METHODS else UPRIGHT
 
@@ -84,6 +86,22 @@ def _webp_parts(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         at += 8 + size + (size & 1)
 
 
+def avif_decoder(data: bytes) -> Any:
+    """Returns Pillow's decoder of an AVIF file, with one thread; raises whatever it raises."""
+    from PIL import _avif
+
+    return _avif.AvifDecoder(data, "auto", 1)
+
+
+def _avif_turn(data: bytes) -> int:
+    """The turn that the file's own properties `irot` and `imir` say; EXIF says nothing in an AVIF."""
+    try:
+        value = int(avif_decoder(data).get_info()[5])
+    except (OSError, RuntimeError, SyntaxError, ValueError):  # the decode that follows gives the reason
+        return UPRIGHT
+    return value if value in _METHODS else UPRIGHT
+
+
 def _tag(exif: bytes) -> int:
     """The orientation tag in the first directory of a TIFF structure, 0 without one."""
     tiff = Tiff(exif)
@@ -95,7 +113,7 @@ def turned(image: Image.Image, data: bytes, name: str, value: int) -> bytes:
     """`image`, decoded from `data` in format `name`, turned by EXIF `value` and encoded again.
 
     Without loss in PNG, TIFF and lossless WEBP (a PNG of 16-bit colour comes back in 8 bits, all
-    that Pillow reads of it); JPEG and lossy WEBP at quality 95. Of the metadata only what changes
+    that Pillow reads of it); JPEG, AVIF and lossy WEBP at quality 95. Of the metadata only what changes
     the colours stays. Pillow has turned a TIFF already when it loads.
     """
     upright = image.copy() if name == "TIFF" else image.transpose(_METHODS[value])
@@ -105,6 +123,8 @@ def turned(image: Image.Image, data: bytes, name: str, value: int) -> bytes:
         options |= {"quality": 95, "subsampling": _subsampling(image, value)}
     elif name == "WEBP":
         options |= {"quality": 95, "lossless": b"VP8L" in data[:4096], "exact": True}
+    elif name == "AVIF":
+        options |= {"quality": 95, "max_threads": 1}
     elif name == "TIFF":
         options |= {"compression": "tiff_adobe_deflate"}
     out = io.BytesIO()

@@ -8,8 +8,12 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from torch.nn import functional
+
+from schemas.sample import PNG_METADATA_BYTES
+
+PngImagePlugin.MAX_TEXT_CHUNK = PNG_METADATA_BYTES
 
 PIXELS: Final = 178_956_970
 """More pixels than this are refused unread."""

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from filters.language import model_digest
 from pipelines.annotations import annotation_identity, discover_annotations
+from pipelines.changed import forget
 from pipelines.compose import WORKER as COMPOSE
 from pipelines.compose import compose_fingerprint
 from pipelines.dedup import DedupPlan, dedup, partitions_for
@@ -20,6 +21,7 @@ from pipelines.losses import check_columns_agree, commonest_errors, ignored_text
 from pipelines.manifest import Results, write_card
 from pipelines.measure import WORKER as MEASURE
 from pipelines.measure import measure_fingerprint
+from pipelines.members import check_unused, members_of, notes
 from pipelines.progress import Reporter
 from pipelines.readers import InputShard, discover, identity
 from pipelines.receipts import Receipts, Task
@@ -31,7 +33,7 @@ from pipelines.select import select
 from pipelines.shard import WORKER as SHARD
 from pipelines.shard import Planned, plan, shard_fingerprint, strata
 from pipelines.verdicts import Verdicts
-from schemas.errors import InputError
+from schemas.errors import ChangedError, InputError
 from schemas.recipe import Recipe, Source
 
 PHASES = ("measure", "dedup", "score", "select", "ground", "compose", "shard", "card")
@@ -71,7 +73,11 @@ class Build:
             check_scorers(self.recipe)
         self.discover()
         for phase in phases:
-            getattr(self, phase)()
+            try:
+                getattr(self, phase)()
+            except ChangedError as error:
+                forget(self.layout, self.shards, error)
+                raise
         return self.results
 
     def discover(self) -> None:
@@ -311,6 +317,7 @@ class Build:
                 "render",
                 "storage_options",
                 "max_quarantine",
+                "max_unused",
                 "origin",
                 "licence",
             )
@@ -466,6 +473,10 @@ class Build:
                     f"source {source.id}: no row has a value in the column {name!r} that a rule goes by; name it as "
                     "the data writes it, in columns: {extra: […]} too, or switch the rule off for this source"
                 )
+        ledgers = members_of(self.recipe, self.results.measured)
+        for sentence in notes(ledgers):
+            self.reporter.say(sentence)
+        check_unused(self.recipe, ledgers)
 
     def bad_shards(self) -> list[tuple[Name, str]]:
         """The damaged input shards, with what is wrong with each."""

@@ -17,7 +17,7 @@ from filters.pixels import DECODERS, decode, decoding
 from schemas.errors import RowError
 from schemas.sample import Phrase, Sample, Text
 
-_TYPES: Final = {"JPEG": "jpeg", "PNG": "png", "WEBP": "webp", "GIF": "gif"}
+_TYPES: Final = {"JPEG": "jpeg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "AVIF": "avif"}
 _AS_IT_IS: Final = 256 * 1024
 _SIDE: Final = 768
 _MAX_PIXELS: Final = 100_000_000

@@ -118,7 +118,8 @@ class Ground:
     def _kept(self, source: Source, settings: GroundSettings, shard: str) -> list[Json]:
         """Kept pairs with a picture and a caption in a language that is grounded."""
         decisions = read_table(self._layout, self._layout.decisions(source.id, shard), ["decision"])
-        columns = ["source", "shard", "member", "key", "caption", "language", "offset", "sha256"]
+        named = ["source", "shard", "member", "key", "caption", "language", "offset"]
+        columns = [*named, "sha256", "original_sha256"]
         signals = read_table(self._layout, self._layout.signals(source.id, shard), columns)
         kept = pc.and_(
             pc.equal(decisions["decision"], "kept"),
@@ -147,7 +148,9 @@ class Ground:
         wanted = {row["member"]: row for row in rows}
         shard = InputShard.from_json(task["input"])
         order = sorted(((row["member"], row["offset"]) for row in rows), key=lambda one: one[1] or 0)
-        for member, data in fetch(shard, source.columns, order, source.storage_options, self._recipe.read):
+        digests = {row["member"]: row["original_sha256"] for row in rows}
+        limits = self._recipe.read
+        for member, data in fetch(shard, source.columns, order, source.storage_options, limits, digests):
             at(SEVERAL)
             row = wanted.pop(member)
             chunks = chunkers[row["language"]].chunks(row["caption"], row["language"])[: settings.max_chunks]

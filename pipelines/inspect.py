@@ -17,6 +17,7 @@ from pipelines import gallery
 from pipelines.files import Store
 from pipelines.gallery import Shown
 from pipelines.readers import InputShard, read
+from pipelines.readers.discovery import TAR_SUFFIXES
 from pipelines.writers.columns import SAMPLE, require_columns
 from pipelines.writers.webdataset import PLACES
 from schemas.columns import Columns, ReadLimits
@@ -125,10 +126,10 @@ def _shown(line: str, pictures: list[bytes]) -> Shown:
 def _raw(path: str, suffix: str, options: Mapping[str, Any] | None) -> Iterator[Shown]:
     if suffix == ".parquet":
         shard = InputShard("input", "", path, "parquet", "parquet", 0)
-    elif path.endswith((".tar", ".tar.gz", ".tgz")):
+    elif path.endswith(TAR_SUFFIXES):
         shard = InputShard("input", "", path, "webdataset", "tar", 0)
     else:
-        raise InputError(f"{path}: a shard ends in .tar, .tar.gz or .parquet")
+        raise InputError(f"{path}: a shard ends in {', '.join(TAR_SUFFIXES)} or .parquet")
     for row in read(shard, Columns.model_validate({}), options):
         caption = (row.caption or b"").decode("utf-8", "replace")
         trouble = "" if row.error is None else f"{row.error.kind}: {row.error.message}"

@@ -12,6 +12,7 @@ from pipelines.engines.step import Json
 from pipelines.fingerprints import versions
 from pipelines.layout import Layout
 from pipelines.measure import filters_of
+from pipelines.members import members_of
 from pipelines.picture_text import LIBRARIES
 from pipelines.score_marks import scorer_libraries
 from pipelines.verdicts import Verdicts
@@ -111,6 +112,7 @@ def _manifest(recipe: Recipe, results: Results, outputs: dict[str, Output]) -> M
             for source in recipe.sources
         },
         funnel=found,
+        members=members_of(recipe, results.measured),
         samples=_samples(results.composed),
         verdicts=tuple(
             Verdict(source=source, shard=shard, member=member, error=kind)

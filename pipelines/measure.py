@@ -21,7 +21,7 @@ from pipelines.fingerprints import fingerprint, versions
 from pipelines.layout import Layout
 from pipelines.parquet import write_tables
 from pipelines.picture_text import reader_marks, text_area
-from pipelines.readers import InputShard, read
+from pipelines.readers import InputShard, Ledger, read
 from pipelines.rendered import RENDERED, rendered_drafts, told
 from schemas.errors import RowError, ShardError
 from schemas.recipe import Recipe, Source
@@ -147,7 +147,8 @@ class Measure:
         rendered = shard.kind == "rendered"
         columns = RENDERED if rendered else source.columns
         options = self._layout.options if rendered else source.storage_options
-        rows = read(shard, columns, options, number, self._recipe.read)
+        ledgers = counts.ledgers if shard.kind == "webdataset" else None
+        rows = read(shard, columns, options, number, self._recipe.read, ledgers)
         while True:
             at(number)
             try:
@@ -197,7 +198,7 @@ class Measure:
                 told(row, record)
             if row.error is not None:
                 raise row.error
-            if shard.kind != "text":
+            if shard.kind != "text" and not row.text:
                 self._signals.picture(row.image, record)
             if shard.kind not in ("text", "rendered"):
                 self._signals.text(row.image, record)
@@ -288,6 +289,7 @@ class Counts:
         self.further: list[tuple[int, Facts]] = []
         self.bad: str | None = None
         self.verdicts: dict[str, str] = {}
+        self.ledgers: list[Ledger] = []
 
     def add(self, table: pa.Table) -> None:
         """Count one table of signals."""
@@ -312,4 +314,5 @@ class Counts:
             "extras": dict(sorted(self.extras.items())),
             "bad": self.bad,
             "blamed": self.verdicts,
+            "members": self.ledgers[0].to_json() if self.ledgers else None,
         }

@@ -21,6 +21,7 @@ from pipelines.files import absolute, join
 from pipelines.layout import Layout
 from pipelines.losses import nothing_kept
 from pipelines.manifest import funnels
+from pipelines.members import members_of, notes
 from pipelines.progress import Reporter
 from pipelines.recipes import rooted
 from pipelines.rehearsal import rehearsed
@@ -71,6 +72,8 @@ def run(recipe: Recipe, until: str, options: Options, reporter: Reporter, dry: b
             _write_run(layout, options, started)
     if decided:
         reporter.finish(funnels(recipe, decided), layout.out, until == "card")
+        for sentence in notes(members_of(recipe, work.results.measured)):
+            reporter.say(sentence)
     _raise_for_bad_shards(work)
     _tell_of_nothing_kept(work, decided, reporter, dry)
     return layout

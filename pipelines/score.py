@@ -194,7 +194,9 @@ class Score:
         shard = InputShard.from_json(task["input"])
         source = judged.source
         threads = self._recipe.clip.decode_threads if self._recipe.clip else 1
-        pictures = fetch(shard, source.columns, wanted, source.storage_options, self._recipe.read)
+        signals = judged.signals.select(["member", "original_sha256"]).to_pydict()
+        digests = dict(zip(signals["member"], signals["original_sha256"], strict=True))
+        pictures = fetch(shard, source.columns, wanted, source.storage_options, self._recipe.read, digests)
 
         def decode(data: bytes) -> Pixels:
             pixels: Pixels = scorer.preprocess(self._shown(data))

@@ -24,7 +24,7 @@ from pipelines.samples.finish import scaled
 from pipelines.writers import parquet, webdataset
 from pipelines.writers.columns import Item
 from pipelines.writers.sink import Written
-from schemas.errors import InputError, RowError
+from schemas.errors import RowError
 from schemas.recipe import Recipe, Resize, Source
 from schemas.sample import Image, Sample
 
@@ -168,9 +168,7 @@ class WriteShard:
             members = [place["member"] for place in row["places"]]
             for member, image in zip(members, Sample.from_json(row["sample"]).images, strict=True):
                 if digests.get(member) != image.sha256:
-                    raise InputError(
-                        f"{shard}: the picture of {member} is not what was measured; run the same command again"
-                    )
+                    raise shard.changed(member)
             samples.rows.append((row, tuple(places[member] for member in members)))
 
     def _gather_named(self, source: Source, rows: list[dict[str, Any]], samples: "Gathered") -> None:

@@ -14,6 +14,7 @@ from rich.table import Table
 from pipelines.engines.step import Json
 from pipelines.files import join, local_path
 from pipelines.layout import SHARD_PHASES, Layout
+from pipelines.members import added_up, notes
 from pipelines.verdicts import Verdicts
 from schemas.errors import InputError
 
@@ -22,7 +23,8 @@ from schemas.errors import InputError
 class Status:
     """A corpus folder: whether a run holds it, tasks done and rows by phase, errors, the last log.
 
-    `phase` is the one that the last run got to; `verdicts` counts rows.
+    `members` says what no row uses of the tars' members; `phase` is the one that the last run got to; `verdicts`
+    counts rows.
     """
 
     running: bool
@@ -32,6 +34,7 @@ class Status:
     rows: int
     quarantined: dict[str, int]
     damaged: list[str]
+    members: list[str]
     verdicts: int
     last: list[Json] = field(default_factory=list)
 
@@ -47,6 +50,7 @@ def read(folder: str) -> Status:
         raise InputError(f"{folder} holds no corpus: it has no work folder; build one with --out {folder}")
     tasks: dict[str, int] = {}
     rows, errors, damaged = 0, Counter[str](), []
+    ledgers: dict[str, list[tuple[str, Json]]] = {}
     for phase in SHARD_PHASES:
         receipts = _receipts(layout, phase)
         if receipts:
@@ -55,6 +59,9 @@ def read(folder: str) -> Status:
             for name, receipt in receipts:
                 rows += receipt["rows"]
                 errors.update(receipt["errors"])
+                if receipt.get("members"):  # none in folders, and in receipts of earlier versions
+                    source, _, shard = name.partition("/")
+                    ledgers.setdefault(source, []).append((shard, receipt["members"]))
                 if receipt["bad"]:
                     damaged.append(f"{name}: {receipt['bad']}")
     verdicts = sum(len(one.members) for one in Verdicts.read(layout).shards.values())
@@ -62,7 +69,8 @@ def read(folder: str) -> Status:
     phase = str(last[-1]["phase"]) if last else ""
     finished = layout.store.exists(layout.at("manifest.json"))
     ordered = dict(sorted(errors.items(), key=lambda pair: (-pair[1], pair[0])))
-    return Status(_held(layout), finished, phase, tasks, rows, ordered, damaged, verdicts, last)
+    members = list(notes({source: added_up(sorted(found)) for source, found in sorted(ledgers.items())}))
+    return Status(_held(layout), finished, phase, tasks, rows, ordered, damaged, members, verdicts, last)
 
 
 def show(status: Status, console: Console) -> None:
@@ -79,6 +87,8 @@ def show(status: Status, console: Console) -> None:
     console.print(f"rows measured: {status.rows:,}", highlight=False)
     for error, count in status.quarantined.items():
         console.print(f"  quarantined: {error}: {count:,}", highlight=False)
+    for line in status.members:
+        console.print(f"  {line}", highlight=False, soft_wrap=True)
     for line in status.damaged:
         console.print(f"  damaged shard {line}", highlight=False)
     if status.verdicts:

@@ -114,8 +114,12 @@ def _encoding(name: str) -> str:
 
 
 class ReadLimits(Settings):
-    """How files are read, and what a reader refuses, so that no input can exhaust the machine."""
+    """How files and members of tars are read, and what a reader refuses, so that no input can exhaust the machine."""
 
+    names: Literal["auto", "first_dot", "last_dot"] = Field(
+        default="auto",
+        description="where a tar's keys end; auto: at the first dot, in a tar where that merges images at the last",
+    )
     image_bytes: int = Field(
         default=64 * 1024 * 1024, gt=0, description="larger pictures are `too_large`, unread"
     )
@@ -138,5 +142,7 @@ class ReadLimits(Settings):
         None, description="of CSV, TSV, JSONL and text; default: recognised, UTF-8 or UTF-16"
     )
     ratio: int = Field(
-        default=200, gt=0, description="decompressed : compressed size of gzip, beyond the first 256 MiB"
+        default=200,
+        gt=0,
+        description="unpacked : packed size of gzip, bzip2, xz and zstd, beyond the first 256 MiB",
     )

@@ -4,6 +4,7 @@
     ├── RecipeError          the recipe is wrong: names the key and the line
     ├── InputError           a source cannot be read as asked: names source, file and remedy
     │   └── ShardError       one input shard is damaged; what was read before it counts
+    │       └── ChangedError one input shard is no longer what was measured
     ├── OutputError          what was asked for cannot be written: disk full, folder in use
     ├── ModelError           a model cannot be loaded, or gives no numbers
     └── VerifyError          a corpus does not match its manifest
@@ -18,6 +19,7 @@ from typing import Final
 ROW_ERRORS: Final = {
     "empty": "the image has no bytes",
     "no_image": "the row has no image",
+    "several_images": "the record has several images, and nothing says which one is the row's",
     "not_image": "the bytes are not a picture of any format that is known",
     "unsupported_format": "a picture, but of a format that the recipe does not admit",
     "truncated": "the picture ends before its data does",
@@ -46,6 +48,10 @@ class InputError(VlcorpusError):
 
 class ShardError(InputError):
     """An input shard is damaged or unreadable; rows read before the damage stay."""
+
+
+class ChangedError(ShardError):
+    """An input shard changed after it was measured; it has to be measured again."""
 
 
 class OutputError(VlcorpusError):

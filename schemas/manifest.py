@@ -130,6 +130,41 @@ class BadShard(Record):
     error: str
 
 
+class UnusedMembers(Record):
+    """Members that no row uses for one reason; `images` of them hold an image."""
+
+    members: Count
+    images: Count
+    examples: tuple[str, ...] = Field(default=(), description="shard: name of a member")
+
+
+class Members(Record):
+    """What became of the members of a source's tars: members = used + metadata + unused."""
+
+    members: Count
+    records: Count = Field(description="rows that the members give; `sample` may take fewer")
+    used: Count = Field(description="images, captions and records that rows are made of")
+    metadata: Count = Field(description="what else stands beside a row")
+    images: Count
+    last_dot: Count = Field(0, description="tars whose names are split at the last dot")
+    unused: dict[str, UnusedMembers] = {}
+
+    @property
+    def unused_images(self) -> int:
+        """The images that no row uses."""
+        return sum(one.images for one in self.unused.values())
+
+    def problems(self, rows: int) -> Iterator[str]:
+        """One sentence for every sum that does not come out; `rows` is what the funnel counts."""
+        total = self.used + self.metadata + sum(one.members for one in self.unused.values())
+        if total != self.members:
+            yield f"used + metadata + unused members are {total:,}, but its tars have {self.members:,}"
+        if rows > self.records:
+            yield f"its tars hold {self.records:,} rows, the funnel counts {rows:,}"
+        if self.unused_images > self.images:
+            yield f"{self.unused_images:,} images are unused, but its tars have {self.images:,}"
+
+
 class Output(Record):
     """A file of the corpus; `rows` is null where the file does not consist of rows."""
 
@@ -153,6 +188,7 @@ class Manifest(Record):
     )
     thresholds: dict[str, dict[str, JsonValue]] = Field(default={}, description="source -> rule -> settings")
     funnel: dict[str, Funnel] = Field(description="source -> what became of its rows")
+    members: dict[str, Members] = Field(default={}, description="source -> the members of its tars")
     samples: tuple[SampleCount, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     bad_shards: tuple[BadShard, ...] = ()
@@ -178,6 +214,11 @@ class Manifest(Record):
                 yield f"source {source}: {problem}"
             if rows.get(source, funnel.rows) != funnel.rows:
                 yield f"source {source}: {rows[source]:,} rows went in, the funnel counts {funnel.rows:,}"
+            if source in self.members:
+                for problem in self.members[source].problems(funnel.rows):
+                    yield f"source {source}: {problem}"
+        if strange := self.members.keys() - set(ids):
+            yield f"members are counted of {sorted(strange)}, but the sources are {sorted(ids)}"
         for count in self.samples:
             languages = sum(count.languages.values())
             if languages != count.samples:

@@ -157,6 +157,7 @@ class Source(Settings):
     )
     rules: RuleSettings = Field(RuleSettings(), description="what differs from the recipe's rules")
     max_quarantine: Fraction | None = None
+    max_unused: Fraction | None = None
     storage_options: dict[str, Any] = Field({}, repr=False, description="for fsspec; never written anywhere")
 
     @model_validator(mode="after")
@@ -247,6 +248,9 @@ class Recipe(Settings):
     resize: Resize | None = None
     shards: Shards = Shards()
     max_quarantine: Fraction = 0.05
+    max_unused: Fraction = Field(
+        0.01, description="largest share of the images in a source's tars that no row uses; ten may always be"
+    )
     max_bad_shards: int = Field(0, ge=0)
     resources: Resources = Resources()
     out: Path = Field(
@@ -351,6 +355,10 @@ class Recipe(Settings):
         """The largest share of a source's rows that may be quarantined."""
         return self.max_quarantine if source.max_quarantine is None else source.max_quarantine
 
+    def max_unused_of(self, source: Source) -> float:
+        """The largest share of the images in a source's tars that no row may use."""
+        return self.max_unused if source.max_unused is None else source.max_unused
+
     def digest(self) -> str:
         """SHA-256 over all that determines the data: not paths, credentials, resources or stops."""
         record = self.model_dump(mode="json", exclude=_NOT_DATA)
@@ -364,6 +372,7 @@ _NOT_DATA: Any = {
     "out": True,
     "storage_options": True,
     "max_quarantine": True,
+    "max_unused": True,
     "max_bad_shards": True,
     "sources": {
         "__all__": {
@@ -372,6 +381,7 @@ _NOT_DATA: Any = {
             "images": True,
             "storage_options": True,
             "max_quarantine": True,
+            "max_unused": True,
             # named in the manifest by what its weights are, wherever they lie
             "ground": {"detector": {"model"}, "pipelines": True},
             "render": {"fonts": True, "texts": True, "pictures": True, "models": True},

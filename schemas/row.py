@@ -31,7 +31,7 @@ class RawRow:
 
     `caption` is the caption's bytes as stored (None: absent; b"": empty). `offset`
     places the image's bytes in an uncompressed tar, for a later seek. `error` is set where the
-    reader itself could not make the row whole; the row is still a row.
+    reader itself could not make the row whole; the row is still a row. `text`: it is text alone, no image is missing.
     """
 
     member: str
@@ -41,6 +41,7 @@ class RawRow:
     offset: int | None = None
     extra: dict[str, Value] = field(default_factory=dict)
     error: RowError | None = None
+    text: bool = False
 
 
 def pair_key(source: str, url: str | None, image_sha256: str, caption: bytes | None) -> str:

@@ -18,6 +18,9 @@ Quad = tuple[tuple[float, float], tuple[float, float], tuple[float, float], tupl
 ROLES: Final = ("document", "system", "user", "assistant")
 """Who speaks in a turn; `document` is nobody: the turn is the matter itself."""
 
+PNG_METADATA_BYTES: Final = 16 * 1024 * 1024
+"""A text or colour profile of a PNG may unpack to this; Pillow's own limit, 1 MiB, is below what is published."""
+
 _KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,90}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -114,7 +117,7 @@ class Sample:
 
     def to_json(self) -> str:
         """One line of JSON: sorted keys, characters as they are, the same sample always the same text."""
-        record = {name: getattr(self, name) for name in _FIELDS[:6]}
+        record = {name: getattr(self, name) for name in SAMPLE_FIELDS[:6]}
         record["images"] = [{name: getattr(image, name) for name in _IMAGE} for image in self.images]
         record["turns"] = turns_json(self.turns)
         return dumps(record)
@@ -122,8 +125,8 @@ class Sample:
     @classmethod
     def from_json(cls, line: str | bytes) -> "Sample":
         """The sample that `line` holds; FieldError names any field that is missing, unknown or wrong."""
-        record = fields(loads(line), "sample", _FIELDS)
-        words = {name: string(record[name], name) for name in _FIELDS[:6]}
+        record = fields(loads(line), "sample", SAMPLE_FIELDS)
+        words = {name: string(record[name], name) for name in SAMPLE_FIELDS[:6]}
         images = tuple(_image(one) for one in array(record["images"], "images"))
         turns = tuple(_turn(one) for one in array(record["turns"], "turns"))
         return cls(**words, images=images, turns=turns)
@@ -134,7 +137,7 @@ def turns_json(turns: tuple[Turn, ...]) -> list[dict[str, Any]]:
     return [{"role": turn.role, "segments": [_segment_json(one) for one in turn.segments]} for turn in turns]
 
 
-_FIELDS: Final = ("key", "task", "split", "language", "source", "licence", "images", "turns")
+SAMPLE_FIELDS: Final = ("key", "task", "split", "language", "source", "licence", "images", "turns")
 _IMAGE: Final = ("format", "width", "height", "sha256")
 
 

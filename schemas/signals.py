@@ -77,14 +77,14 @@ class LanguageSettings(Settings):
     short_score: float = Field(0.15, ge=0, le=1, description="the least fastText score of a short caption")
 
 
-PictureFormat = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
+PictureFormat = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"]
 
 
 class PictureSettings(Settings):
     """Limits for pictures, and what is done with those that carry an EXIF turn (filters/picture.py)."""
 
     formats: tuple[PictureFormat, ...] = Field(
-        default=("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"),
+        default=("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"),
         min_length=1,
         description="any other is quarantined as unsupported_format and never reaches a decoder",
     )

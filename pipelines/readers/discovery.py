@@ -15,13 +15,25 @@ from schemas.columns import Columns, ReadLimits
 from schemas.errors import InputError
 
 _MAGIC: Final = re.compile(r"[*?\[]")
-_SUFFIX: Final = re.compile(
-    r"(\.tar\.gz|\.tgz|\.tar|\.jsonl\.gz|\.txt\.gz|\.csv\.gz|\.tsv\.gz|\.[^./]*)$", re.I
+_SUFFIX: Final = re.compile(r"(\.tar\.(?:gz|bz2|xz|zstd?)|\.(?:jsonl|txt|csv|tsv)\.gz|\.[^./]*)$", re.I)
+_OURS: Final = re.compile(r"shards/(?:train|val|eval)/[^/]+/[^/]+/[^/]+")
+"""The name of a shard in a corpus that vlcorpus built."""
+
+TAR_SUFFIXES: Final = (
+    ".tar",
+    ".tar.gz",
+    ".tgz",
+    ".tar.bz2",
+    ".tbz2",
+    ".tbz",
+    ".tar.xz",
+    ".txz",
+    ".tar.zst",
+    ".tar.zstd",
+    ".tzst",
 )
 _FORMATS: Final[dict[str, Format]] = {
-    ".tar": "tar",
-    ".tar.gz": "tar",
-    ".tgz": "tar",
+    **dict.fromkeys(TAR_SUFFIXES, "tar"),
     ".parquet": "parquet",
     ".jsonl": "jsonl",
     ".jsonl.gz": "jsonl",
@@ -86,7 +98,7 @@ def discover(
     """
     store = Store(storage_options, source)
     found = [file for path in paths for file in _files(store, source, path, kind)]
-    seen = [file for file in found if not _is_hidden(file)]
+    seen = _without_corpora([file for file in found if not _is_hidden(file)])
     chosen: Kind = _guess(store, seen) if kind == "auto" else kind
     unread: Container[str] = ()
     if chosen == "folder":
@@ -95,8 +107,8 @@ def discover(
         shards = _shards(source, seen, chosen)
     if not shards:
         raise InputError(
-            f"source {source}: nothing to read as {kind} in {', '.join(paths)}: look for .tar, .tar.gz, "
-            ".tgz, .parquet, pictures with .jsonl or .csv, or name the source's `kind`"
+            f"source {source}: nothing to read as {kind} in {', '.join(paths)}: look for .tar (or "
+            ".tar.gz, .tar.bz2, .tar.xz, .tar.zst), .parquet, pictures with .jsonl or .csv, or name the source's `kind`"
         )
     return Discovery(_distinct(source, shards), _ignored(found, shards, unread))
 
@@ -124,6 +136,34 @@ def _below(store: Store, path: str, root: str, given: bool = False) -> list[Foun
             root, FileInfo(join(path, info.name), join(prefix, info.name) if prefix else info.name, info.size)
         )
         for info in store.list_files(path)
+    ]
+
+
+def _without_corpora(files: Sequence[Found]) -> list[Found]:
+    """Returns the files without those that lie beside the shards of a corpus that vlcorpus built."""
+    names = {(file.root, file.info.name) for file in files}
+    tops = {
+        (root, name.removesuffix("manifest.json"))
+        for root, name in names
+        if posixpath.basename(name) == "manifest.json"
+    }
+    corpora = [
+        (root, top)
+        for root, top in tops
+        if any(
+            owner == root and name.startswith(top) and _OURS.fullmatch(name[len(top) :])
+            for owner, name in names
+        )
+    ]
+    return [
+        file
+        for file in files
+        if not any(
+            file.root == root
+            and file.info.name.startswith(top)
+            and not file.info.name.startswith(f"{top}shards/")
+            for root, top in corpora
+        )
     ]
 
 

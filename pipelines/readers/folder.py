@@ -21,7 +21,7 @@ from pipelines.readers.text import names as table_names
 from pipelines.readers.text import records
 from pipelines.store_failures import shown
 from schemas.columns import Columns, ReadLimits
-from schemas.errors import InputError, RowError, ShardError
+from schemas.errors import InputError, RowError
 from schemas.row import RawRow
 
 FILE_NAMES: Final = ("file_name", "file", "image_path", "path", "filepath", "filename")
@@ -64,11 +64,11 @@ def fetch(
                     raise path
                 yield member, _image(path, store, limits)
             except RowError as error:
-                raise _changed(shard, member) from error
+                raise shard.changed(member) from error
         if not left:
             return
     if left:
-        raise _changed(shard, min(left))
+        raise shard.changed(min(left))
 
 
 def head(shard: InputShard, store: Store, limits: ReadLimits, rows: int) -> list[dict[str, object]]:
@@ -108,10 +108,6 @@ def _mapped(columns: Columns) -> Columns:
     if columns.required("image"):
         return columns
     return columns.model_copy(update={"image": (*columns.names("image"), *FILE_NAMES)})
-
-
-def _changed(shard: InputShard, member: str) -> ShardError:
-    return ShardError(f"{shard} no longer holds the picture of {member!r}: it changed; measure it again")
 
 
 def _entries(shard: InputShard, columns: Columns, store: Store, limits: ReadLimits) -> Iterator[Entry]:

@@ -75,7 +75,7 @@ def fetch(
         if image is None:
             raise InputError(f"{shard} holds no pictures")
         if numbers and numbers[-1] >= file.metadata.num_rows:
-            raise _changed(shard, str(numbers[-1]))
+            raise shard.changed(str(numbers[-1]))
         first = 0
         for group in range(file.num_row_groups):
             rows = file.metadata.row_group(group).num_rows
@@ -152,7 +152,7 @@ def _fetch_group(
             try:
                 yield number, _image(cells[number - at], limits)
             except RowError as error:
-                raise _changed(shard, str(number)) from error
+                raise shard.changed(str(number)) from error
             number = next(left, None)
         if number is None:
             return
@@ -199,10 +199,6 @@ def _damage(shard: InputShard, store: Store) -> Iterator[None]:
 def _broken(shard: InputShard, error: Exception) -> str:
     first_line = (str(error).splitlines() or [type(error).__name__])[0].encode("ascii", "replace").decode()
     return f"{shard} is no sound Parquet file ({first_line[:160]}); write it again, or leave it out"
-
-
-def _changed(shard: InputShard, member: str) -> ShardError:
-    return ShardError(f"{shard} no longer holds the picture of row {member}: it changed; measure it again")
 
 
 def _batches(

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from pipelines.files import Store
 from pipelines.readers import folder, parquet, text, webdataset
+from pipelines.readers.ledger import Ledger
 from pipelines.readers.shard import InputShard
 from schemas.columns import Columns, ReadLimits
 from schemas.errors import InputError
@@ -21,15 +22,20 @@ def read(
     storage_options: Mapping[str, Any] | None = None,
     start: int = 0,
     limits: ReadLimits = _LIMITS,
+    ledgers: list[Ledger] | None = None,
 ) -> Iterator[RawRow]:
-    """The shard's rows in their order, from number `start` on, one at a time.
+    """The shard's rows in their order, from number `start` on, one at a time; a tar's ledger into `ledgers`.
 
     A row that is not whole carries its RowError. Raises ShardError after the last sound row of a
     damaged shard; InputError where a column is missing or the store fails; OutputError where a
     temporary copy finds no room.
     """
     reader = _reader(shard)
-    rows: Iterator[RawRow] = reader.read(shard, columns, Store(storage_options, shard.source), start, limits)
+    store = Store(storage_options, shard.source)
+    if reader is webdataset:
+        yield from webdataset.read(shard, columns, store, start, limits, ledgers)
+        return
+    rows: Iterator[RawRow] = reader.read(shard, columns, store, start, limits)
     yield from rows
 
 
@@ -39,11 +45,12 @@ def fetch(
     wanted: Sequence[tuple[str, int | None]],
     storage_options: Mapping[str, Any] | None = None,
     limits: ReadLimits = _LIMITS,
+    digests: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[str, bytes]]:
     """(member, image bytes) of the members wanted, as `read` gave them, given with their offsets.
 
-    The order is that of `wanted` in tars, the shard's own elsewhere. ShardError where a picture is
-    no longer there. Seeks by offset where all are given: the caller who must be sure compares digests.
+    The order is that of `wanted` in tars, the shard's own elsewhere. ShardError where an image is no longer there;
+    ChangedError where `digests` has another SHA-256 for it. Seeks by offset where all are given.
     """
     if not wanted:
         return
@@ -51,8 +58,11 @@ def fetch(
     if reader is text or shard.kind == "text":
         raise InputError(f"{shard} holds no pictures")
     store = Store(storage_options, shard.source)
-    pictures: Iterator[tuple[str, bytes]] = reader.fetch(shard, columns, wanted, store, limits)
-    yield from pictures
+    images: Iterator[tuple[str, bytes]] = reader.fetch(shard, columns, wanted, store, limits)
+    for member, data in images:
+        if digests is not None and hashlib.sha256(data).hexdigest() != digests[member]:
+            raise shard.changed(member)
+        yield member, data
 
 
 def head(

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal, TypedDict, cast
 
 from pipelines.store_failures import shown
+from schemas.errors import ChangedError
 
 Kind = Literal["auto", "webdataset", "parquet", "folder", "text", "annotations", "rendered"]
 Format = Literal["tar", "parquet", "jsonl", "csv", "tsv", "txt", "files", "annotations"]
@@ -43,6 +44,13 @@ class InputShard:
     def from_json(cls, value: ShardJson) -> "InputShard":
         """The shard that `to_json` wrote."""
         return cls(**value)
+
+    def changed(self, member: str) -> ChangedError:
+        """Returns the error for an image that is no longer what was measured."""
+        return ChangedError(
+            f"{self} no longer holds the image of {shown(member)!r} that was measured: it changed since; run the same "
+            "command again to measure it again"
+        )
 
     def __str__(self) -> str:
         """How messages name it."""

@@ -7,6 +7,7 @@ sizes, and keeps every header it saw. Formats: V7, ustar, pax, GNU (long names, 
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
@@ -15,6 +16,7 @@ from schemas.columns import ReadLimits
 BLOCK: Final = 512
 _ZEROS: Final = bytes(BLOCK)
 _REGULAR: Final = b"0\x007"
+_HARD_LINK: Final = b"1"
 _NO_DATA: Final = b"123456"
 _FILES: Final = _REGULAR + b"S12346"
 _LONGEST_NAME: Final = 4096
@@ -35,18 +37,20 @@ class Cut(Damage):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """One header block: `size` bytes of data follow at `offset`."""
+    """One header block; `link` is the name that a link points at."""
 
     name: bytes
     kind: bytes
     size: int
+    link: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
     """A file of the archive. `usable` is False for links, devices and sparse files.
 
-    `plain`: the block before `offset` tells the size, so that a later seek needs nothing else.
+    `plain`: the block before `offset` tells the size, so that a later seek needs nothing else. `link` is the name
+    of the member that a hard link stands for.
     """
 
     name: str
@@ -54,6 +58,7 @@ class Member:
     size: int
     usable: bool
     plain: bool
+    link: str = ""
 
 
 def parse_header(block: bytes) -> Header:
@@ -73,7 +78,7 @@ def parse_header(block: bytes) -> Header:
     size = _number(block[124:136])
     if size is None or size < 0:
         raise Damage("has a damaged header (size)")
-    return Header(name, block[156:157], size)
+    return Header(name, block[156:157], size, block[157:257].split(b"\0", 1)[0])
 
 
 def members(file: BinaryIO, limits: ReadLimits) -> Iterator[Member]:
@@ -87,6 +92,7 @@ def members(file: BinaryIO, limits: ReadLimits) -> Iterator[Member]:
         raise Damage("is empty")
     at, count, named, closed = 0, 0, 0, False
     long_name: bytes | None = None
+    long_link: bytes | None = None
     pax: dict[bytes, bytes] = {}
     while at < end:
         file.seek(at)
@@ -102,13 +108,15 @@ def members(file: BinaryIO, limits: ReadLimits) -> Iterator[Member]:
             raise Damage(f"{damage} at byte {at}") from None
         count, closed = count + 1, False
         if count > limits.members:
-            raise Damage(f"has more than {limits.members} members")
+            raise Damage(f"has more than {limits.members} members (the limit is read.members)")
         kind, size, offset = header.kind, header.size, at + BLOCK
         if kind in (b"L", b"K", b"x", b"X"):
             data = _extension(file, offset, size, end, limits)
             if kind == b"L":
                 long_name = data.split(b"\0", 1)[0]
-            elif kind != b"K":
+            elif kind == b"K":
+                long_link = data.split(b"\0", 1)[0]
+            else:
                 pax = _pax(data, at)
             at = offset + _padded(size)
             continue
@@ -127,11 +135,46 @@ def members(file: BinaryIO, limits: ReadLimits) -> Iterator[Member]:
             )
         if kind in _FILES:
             sparse = bool(pax) and any(key.startswith(b"GNU.sparse.") for key in pax)
-            yield Member(_decode(name), offset, size, kind in _REGULAR and not sparse, b"size" not in pax)
+            usable = kind in _REGULAR and not sparse
+            link = _decode(pax.get(b"linkpath") or long_link or header.link) if kind == _HARD_LINK else ""
+            yield Member(_decode(name), offset, size, usable, b"size" not in pax, link[-_LONGEST_NAME:])
         at = offset + _padded(stored)
-        long_name, pax = None, {}
+        long_name, long_link, pax = None, None, {}
     if not closed:
         raise Damage("has no end mark, so it may have been cut")
+
+
+def link_targets(file: BinaryIO, limits: ReadLimits) -> dict[int, Member]:
+    """Returns the file that each hard link stands for, by the link's offset; links to no file are left out.
+
+    A link stands for the newest member of its target's name before it, as it does when the archive is unpacked.
+    """
+    named = {without_dot(member.link) for member in _sound(file, limits) if member.link}
+    newest: dict[str, Member] = {}
+    targets: dict[int, Member] = {}
+    for member in _sound(file, limits):
+        own = member
+        if member.link:
+            target = newest.get(without_dot(member.link))
+            if target is None:
+                continue
+            own = targets[member.offset] = target
+        if own.usable and (name := without_dot(member.name)) in named:
+            newest[name] = own
+    return targets
+
+
+def without_dot(name: str) -> str:
+    """Returns a member's name without `./` before it."""
+    while name.startswith("./"):
+        name = name[2:]
+    return name
+
+
+def _sound(file: BinaryIO, limits: ReadLimits) -> Iterator[Member]:
+    """Yields the members before the damage, if there is any."""
+    with suppress(Damage):
+        yield from members(file, limits)
 
 
 def size_at(file: BinaryIO, offset: int) -> int | None:

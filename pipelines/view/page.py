@@ -13,7 +13,7 @@ from pipelines.view.style import STYLE
 from schemas.markup import MarkupError, Rendered, render
 from schemas.sample import ImageRef, Phrase, Sample, Segment, Text
 
-_BROWSER: Final = {"JPEG": "jpeg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp"}
+_BROWSER: Final = {"JPEG": "jpeg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "AVIF": "avif"}
 _HEAD: Final = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">

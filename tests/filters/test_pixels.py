@@ -1,6 +1,7 @@
 import io
 import re
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -161,3 +162,58 @@ def test_grey_pixels_are_those_of_mode_l(mode: str) -> None:
     for size in ((30, 20), (2500, 2100)):
         image = noise(*size, mode=mode, smooth=50)
         assert np.array_equal(grey_pixels(image), np.asarray(image.convert("L")))
+
+
+def _png_with(*chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG with chunks of its own after the header."""
+    data = encoded(noise(61, 47), "PNG")
+    extra = b"".join(
+        len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
+        for kind, body in chunks
+    )
+    return data[:33] + extra + data[33:]
+
+
+@pytest.mark.parametrize("size", [2 << 20, 12 << 20])
+def test_large_metadata_of_a_png_is_no_failure(size: int) -> None:
+    """Texts and colour profiles above Pillow's own limit of 1 MiB leave the pixels as they are."""
+    packed = zlib.compress(bytes(size))
+    wanted = digest(_decoded(encoded(noise(61, 47), "PNG"), "PNG"))
+    for chunk in (
+        (b"zTXt", b"Comment\0\0" + packed),
+        (b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + packed),
+        (b"tEXt", b"Comment\0" + b"x" * size),
+        (b"iCCP", b"profile\0\0" + packed),
+    ):
+        assert digest(_decoded(_png_with(chunk), "PNG")) == wanted
+
+
+def test_bombs_in_the_metadata_of_a_png_are_capped() -> None:
+    """A text that unpacks beyond the cap, or many that do together, is refused by name, not unpacked."""
+    bomb = zlib.compress(bytes(200 << 20))
+    many = [(b"zTXt", f"k{number}\0\0".encode() + zlib.compress(bytes(15 << 20))) for number in range(6)]
+    for chunks in ([(b"zTXt", b"Comment\0\0" + bomb)], [(b"iCCP", b"profile\0\0" + bomb)], many):
+        with pytest.raises(RowError) as caught:
+            _decoded(_png_with(*chunks), "PNG")
+        assert caught.value.kind == "undecodable"
+
+
+@pytest.mark.skipif("AVIF" not in DECODERS, reason="this Pillow reads no AVIF")
+@pytest.mark.parametrize("options", [{"quality": 90}, {"quality": 100, "exif": exif_of(1) + bytes(100_000)}])
+def test_avif_is_read_where_pillow_has_it(options: dict[str, object]) -> None:
+    """The pixels are those of Image.open, with the file's EXIF left alone."""
+    data = encoded(noise(128, 96), "AVIF", **options)
+    image = _decoded(data, "AVIF")
+    with Image.open(io.BytesIO(data)) as opened:
+        assert digest(image) == digest(opened.copy())
+    with pytest.raises(RowError) as caught:
+        _decoded(data[: len(data) // 2], "AVIF")
+    assert caught.value.kind == "truncated"
+
+
+@pytest.mark.skipif("AVIF" not in DECODERS, reason="this Pillow reads no AVIF")
+def test_an_avif_of_too_many_pixels_is_refused() -> None:
+    """The limit holds before any pixel is decoded."""
+    with pytest.raises(RowError) as caught, decoding(b"", "AVIF", 1000):
+        decode(encoded(noise(64, 64), "AVIF"), "AVIF", 1000)
+    assert caught.value.kind == "too_many_pixels"

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps, JpegImagePlugin
 
+from filters.pixels import DECODERS
 from filters.turn import orientation, turned
 from tests.filters.pictures import encoded, exif_of, noise
 
@@ -88,6 +89,20 @@ def test_lossless_formats_turn_without_loss(
     expected = ImageOps.exif_transpose(image).convert("RGBA")
     assert np.array_equal(np.asarray(result.convert("RGBA")), np.asarray(expected))
     assert 0x112 not in result.getexif()
+
+
+@pytest.mark.skipif("AVIF" not in DECODERS, reason="this Pillow reads no AVIF")
+@pytest.mark.parametrize("value", TURNS)
+def test_an_avif_is_turned_by_its_own_properties(value: int) -> None:
+    """The turn of `irot` and `imir` is read and baked in, nearly without loss; what is no AVIF is upright."""
+    data = encoded(noise(64, 48), "AVIF", quality=100, exif=exif_of(value))
+    assert orientation(data, "AVIF") == value
+    image = _opened(data)
+    after = turned(image, data, "AVIF", value)
+    assert orientation(after, "AVIF") == 1
+    expected = np.asarray(ImageOps.exif_transpose(image), np.int16)
+    assert np.abs(np.asarray(_opened(after), np.int16) - expected).mean() < 6
+    assert orientation(data[:40], "AVIF") == 1
 
 
 def test_transparency_of_a_palette_is_kept() -> None:

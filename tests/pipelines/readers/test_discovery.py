@@ -219,3 +219,24 @@ def test_s3_is_listed_as_a_disk_is(tmp_path: Path, s3_options: dict[str, Any]) -
     assert ids(["s3://bucket/discovery/sub/1.tar.gz"], storage_options=s3_options) == ["1"]
     with pytest.raises(InputError, match="does not exist"):
         ids(["s3://bucket/nothing"], storage_options=s3_options)
+
+
+def test_of_a_corpus_only_its_shards_are_input(tmp_path: Path) -> None:
+    """Work and card of a corpus of ours are left out, wherever it lies; another's `shards` folder changes nothing."""
+    for name in (
+        "ours/manifest.json",
+        "ours/shards/train/caption/web/00000.tar",
+        "ours/work/rendered/scenes/00000.tar",
+        "theirs/manifest.json",
+        "theirs/shards/00000.tar",
+        "theirs/more/00000.tar",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    found = discover("web", [str(tmp_path)])
+    assert [shard.shard for shard in found.shards] == [
+        "ours__shards__train__caption__web__00000",
+        "theirs__more__00000",
+        "theirs__shards__00000",
+    ]
+    assert "ours/work/rendered/scenes/00000.tar" in found.ignored

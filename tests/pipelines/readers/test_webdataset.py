@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.readers import InputShard, fetch, read
-from pipelines.readers.webdataset import split_name
+from pipelines.readers.grouping import split_name
 from schemas.columns import Columns, ReadLimits
 from schemas.errors import OutputError, ShardError
 from schemas.row import RawRow
@@ -273,7 +273,7 @@ def test_a_gzip_bomb_stops(
     tmp_path: Path, shard_of: Sharder, monkeypatch: pytest.MonkeyPatch, collect: Collector
 ) -> None:
     """A gzip that unpacks beyond the ratio is cut off there and reported."""
-    monkeypatch.setattr("pipelines.readers.webdataset._FREE", 1000)
+    monkeypatch.setattr("pipelines.readers.unpack._FREE", 1000)
     path = tmp_path / "bomb.tar.gz"
     path.write_bytes(gzip.compress(bytes(20_000_000)))
     rows, damage = collect(shard_of(path))

@@ -1,0 +1,123 @@
+"""The ledger of members through a whole build: receipts, manifest, status, verify, and the stop."""
+
+import json
+import random
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import status
+from pipelines.members import notes
+from pipelines.verify import verify
+from schemas.errors import InputError, VerifyError
+from schemas.manifest import load
+from tests.pipelines.building import build, rows
+from tests.pipelines.raw import add, caption, picture, shard
+
+
+def strange(path: Path, numbers: range, suffix: str = "jpg_large") -> Path:
+    """A tar in which images have a suffix that announces none."""
+    with tarfile.open(path, "w") as tar:
+        for number in numbers:
+            add(tar, f"{number:05d}.{suffix}", picture(number))
+    return path
+
+
+def recipe(folder: Path, **more: Any) -> dict[str, Any]:
+    return {"sources": [{"id": "web", "path": str(folder)}], **more}
+
+
+def test_unused_members_are_told_everywhere(tmp_path: Path) -> None:
+    """Log, manifest and status count and name them; the sums hold for verify, and are checked by it."""
+    shard(tmp_path / "in" / "00000.tar", range(4))
+    strange(tmp_path / "in" / "00001.tar", range(4, 8))
+    out = tmp_path / "out"
+    results, heard = build(recipe(tmp_path / "in"), out)
+    assert results.measured["web", "00001"]["members"]["unused"]["no_row"]["images"] == 4
+    (said,) = [sentence for sentence in heard.said if "no row uses" in sentence]
+    assert "4 of the 16 members" in said
+    assert "00001: 00004.jpg_large" in said
+    manifest = load((out / "manifest.json").read_bytes())
+    members = manifest.members["web"]
+    assert (members.members, members.records, members.used, members.unused_images) == (16, 4, 12, 4)
+    assert list(notes(manifest.members)) == status.read(str(out)).members == [said]
+    assert verify(str(out)) == []
+    record = json.loads((out / "manifest.json").read_bytes())
+    record["members"]["web"]["metadata"] += 1
+    (out / "manifest.json").write_text(json.dumps(record))
+    assert any("used + metadata + unused members are 17" in problem for problem in verify(str(out)))
+    with pytest.raises(VerifyError, match="its tars have 16"):
+        load((out / "manifest.json").read_bytes())
+
+
+def test_too_many_unused_images_stop_the_source(tmp_path: Path) -> None:
+    """Eleven of a hundred stop with a sentence that names one and the remedies; each remedy helps."""
+    shard(tmp_path / "in" / "00000.tar", range(6))
+    strange(tmp_path / "in" / "00001.tar", range(6, 17))
+    with pytest.raises(InputError, match=r"11 of the 17 images.*max_unused 0\.01.*00006\.jpg_large.*columns"):
+        build(recipe(tmp_path / "in"), tmp_path / "out")
+    results, _ = build(recipe(tmp_path / "in", max_unused=0.7), tmp_path / "out", until="measure")
+    assert sum(receipt["rows"] for receipt in results.measured.values()) == 6
+    named = recipe(tmp_path / "in", max_quarantine=1.0)
+    named["sources"][0]["columns"] = {"image": ["jpg", "jpg_large"]}
+    build(named, tmp_path / "named", until="measure")
+    assert sum(row["sha256"] is not None for row in rows(tmp_path / "named", "signals")) == 17
+
+
+def test_max_unused_changes_no_data(tmp_path: Path) -> None:
+    """The setting is a stop, so another value measures and decides nothing again."""
+    shard(tmp_path / "in" / "00000.tar", range(4))
+    build(recipe(tmp_path / "in"), tmp_path / "out")
+    _, heard = build(recipe(tmp_path / "in", max_unused=0.5), tmp_path / "out")
+    assert heard.ran == {"measure": 0, "dedup": 0, "select": 0, "compose": 0, "shard": 0, "card": 1}
+
+
+@pytest.mark.parametrize("form", ["webdataset", "parquet"])
+def test_what_a_build_wrote_is_input(tmp_path: Path, form: str) -> None:
+    """The folder of a corpus, tars or Parquet, is read again: its samples, and nothing of its work."""
+    shard(tmp_path / "in" / "00000.tar", range(6))
+    build(recipe(tmp_path / "in", shards={"format": form}), tmp_path / "first")
+    results, _ = build(recipe(tmp_path / "first"), tmp_path / "again")
+    found = rows(tmp_path / "again", "signals")
+    assert sorted(row["caption_raw"] for row in found) == sorted(caption(number) for number in range(6))
+    assert [row["error"] for row in found] == [None] * 6
+    assert sum(receipt["kept"] for receipt in results.decided.values()) == 6
+
+
+def test_text_that_a_build_wrote_is_input(tmp_path: Path) -> None:
+    """Tars with samples of text alone stand beside those of pairs: no image of theirs is missing."""
+    shard(tmp_path / "in" / "00000.tar", range(6))
+    text = "The barn stands beside the river, and nobody has painted it since the war."
+    (tmp_path / "text.jsonl").write_text(json.dumps({"text": text}) + "\n")
+    both = recipe(tmp_path / "in")
+    both["sources"].append({"id": "text", "path": str(tmp_path / "text.jsonl"), "kind": "text"})
+    build(both, tmp_path / "first")
+    build(recipe(tmp_path / "first"), tmp_path / "again")
+    found = rows(tmp_path / "again", "signals")
+    assert sorted(row["caption_raw"] for row in found) == sorted([*map(caption, range(6)), text])
+    assert [row["error"] for row in found] == [None] * 7
+    assert [row["decision"] for row in rows(tmp_path / "again", "decisions")] == ["kept"] * 7
+
+
+def test_verify_adds_up_the_members_of_many_tars(tmp_path: Path) -> None:
+    """Of forty tars with names of every kind the manifest counts each member that tarfile lists."""
+    rng = random.Random(18)
+    keys = ("a", "b.1", "b.2", "d/c", ".h", "e.x.y")
+    suffixes = ("jpg", "PNG", "0.jpg", "1.jpg", "txt", "json", "cls", "jpg_large", "")
+    (tmp_path / "in").mkdir()
+    listed = 0
+    for number in range(40):
+        with tarfile.open(tmp_path / "in" / f"{number:05d}.tar", "w") as tar:
+            for _ in range(rng.randrange(12)):
+                name = f"{rng.choice(keys)}.{rng.choice(suffixes)}".rstrip(".")
+                add(tar, name, rng.choice([b"{}", b"", b"a caption", picture(number, (32, 32))]))
+                listed += 1
+    loose = recipe(tmp_path / "in", max_quarantine=1.0, max_unused=1.0)
+    build(loose, tmp_path / "out")
+    members = load((tmp_path / "out" / "manifest.json").read_bytes()).members["web"]
+    assert members.members == listed
+    assert members.last_dot > 0
+    assert {"hidden", "no_row"} <= members.unused.keys()
+    assert verify(str(tmp_path / "out")) == []
