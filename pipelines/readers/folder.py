@@ -21,7 +21,7 @@ from pipelines.readers.text import names as table_names
 from pipelines.readers.text import records
 from pipelines.store_failures import shown
 from schemas.columns import Columns, ReadLimits
-from schemas.errors import InputError, RowError
+from schemas.errors import InputError, RowError, ShardError
 from schemas.row import RawRow
 
 FILE_NAMES: Final = ("file_name", "file", "image_path", "path", "filepath", "filename")

@@ -2,6 +2,7 @@
 
 import html
 import json
+import time
 import unicodedata
 from pathlib import Path
 
@@ -200,13 +201,14 @@ def test_settings_survive_a_round_trip() -> None:
     assert CaptionSettings.model_validate(settings.model_dump()) == settings
 
 
-@pytest.mark.timeout(20)
 @pytest.mark.parametrize(
     "piece", ["<a ", "<!--", "<script>", "&amp;", '<a href="', "a.b.", "\u200d👩", "1-", "Ã©"]
 )
 def test_hostile_captions_take_linear_time(piece: str) -> None:
-    """A caption of 200,000 characters that sets a trap for backtracking is done in moments."""
+    """A caption of 200,000 characters that sets a trap for backtracking takes little time of the processor."""
+    since = time.process_time()
     assert one(piece * (200_000 // len(piece)))["caption"] is not None
+    assert time.process_time() - since < 20
 
 
 def test_broken_encodings_of_ftfys_own_cases_are_mended(test_data: Path) -> None:
