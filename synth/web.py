@@ -8,6 +8,7 @@ name that resolves to nothing. A browser serves many documents and is replaced w
 import base64
 import mimetypes
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
@@ -50,13 +51,15 @@ class WebLimits:
 class WebRenderer:
     """Renders HTML files; a context manager that holds one browser.
 
-    Raises InputError where there is no Chromium, or no playwright to drive it.
+    The browser is driven by a thread of its own: playwright refuses a thread that runs an event loop, as a notebook's
+    does, and allows one browser a thread. Raises InputError where there is no Chromium, or no playwright to drive it.
     """
 
     def __init__(self, limits: WebLimits | None = None, executable: str | None = None) -> None:
         self.limits = limits or WebLimits()
         self._executable = find(executable)
         self._drawable = installed()
+        self._thread: ThreadPoolExecutor | None = None
         self._driver: Driver | None = None
         self._chromium: Chromium | None = None
 
@@ -69,11 +72,11 @@ class WebRenderer:
         self.close()
 
     def close(self) -> None:
-        """Ends the browser."""
-        self._drop()
-        if self._driver is not None:
-            self._driver.stop()
-            self._driver = None
+        """Ends the browser and its thread; a document after that starts others."""
+        if self._thread is not None:
+            self._thread.submit(self._stop).result()
+            self._thread.shutdown()
+            self._thread = None
 
     def pages(self, html: bytes, folder: Path | None = None) -> Iterator[DocumentPage | PageFailure]:
         """The pages of `html`, from the top; its pictures and styles come from `folder`, or not at all.
@@ -85,6 +88,18 @@ class WebRenderer:
             raise RowError("empty", "the document has no bytes")
         if len(html) > self.limits.max_bytes:
             raise RowError("too_large", f"{len(html)} bytes, more than {self.limits.max_bytes}")
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, "browser")
+        pages = self._thread.submit(self._pages, html, folder)
+        try:
+            yield from pages.result()
+        except KeyboardInterrupt:
+            if self._driver is not None:
+                self._driver.kill()  # else closing would wait for the document's deadline
+            raise
+
+    def _pages(self, html: bytes, folder: Path | None) -> list[DocumentPage | PageFailure]:
+        """Returns all pages of a document; runs in the browser's thread."""
         driver, chromium = self._started()
         from playwright.sync_api import Error
 
@@ -93,14 +108,14 @@ class WebRenderer:
                 # all of them at once: what is done with a page is not the document's time
                 pages = list(self._shown(chromium.browser, html, folder))
             except Error as error:
-                self.close()
+                self._stop()
                 if late.is_set():
                     message = f"the browser took longer than {self.limits.seconds:g} s"
                     raise RowError("deadline", message) from error
                 raise RowError("crash", f"the browser gave up: {error.message.splitlines()[0]}") from error
         if not chromium.alive or chromium.megabytes() > self.limits.megabytes:
             self._drop()
-        yield from pages
+        return pages
 
     def _shown(self, browser: Any, html: bytes, folder: Path | None) -> Iterator[DocumentPage | PageFailure]:
         context = browser.new_context(
@@ -159,6 +174,12 @@ class WebRenderer:
             self._driver = Driver()
         self._chromium = Chromium(self._driver.playwright, self._executable)
         return self._driver, self._chromium
+
+    def _stop(self) -> None:
+        self._drop()
+        if self._driver is not None:
+            self._driver.stop()
+            self._driver = None
 
     def _drop(self) -> None:
         if self._chromium is not None:

@@ -24,7 +24,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.engines import exchange
-from pipelines.engines.step import IDLE, Json, Limits, Step, load_worker
+from pipelines.engines.step import IDLE, Json, Limits, Step, load_worker, release_worker
 from pipelines.engines.wire import receive, send
 
 ROW = struct.Struct("<q")
@@ -70,6 +70,7 @@ class Child:
                 reply = {"failure": describe(failure)}
             self._at(IDLE)
             send(self._channel, reply)
+        release_worker(self._worker)
 
     def _do(self, message: Json) -> Json:
         match message["do"]:
@@ -77,6 +78,7 @@ class Child:
                 step = message["step"]
                 limits = Limits(**step["limits"])
                 restrict(limits)
+                release_worker(self._worker)
                 self._worker = load_worker(Step(step["name"], step["worker"], step["setup"]))
                 self._at.begin(limits)
                 return {}

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
-from pipelines.engines.step import IDLE, Done, Json, Step, load_worker
+from pipelines.engines.step import IDLE, Done, Json, Step, load_worker, release_worker
 from pipelines.layout import Layout
 from schemas.errors import VlcorpusError
 
@@ -59,9 +59,7 @@ class InlineEngine:
 
     def close(self) -> None:
         """Lets the worker go, with the models and browsers that it holds."""
-        # not left to the collector: a process has one browser at a time, and its driver refers to those who called it
-        if hasattr(self._worker, "close"):
-            self._worker.close()
+        release_worker(self._worker)
         self._worker = self._loaded = None
 
     @contextmanager

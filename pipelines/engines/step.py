@@ -102,6 +102,12 @@ class Engine(Protocol):
         """End every process that the engine started."""
 
 
+def release_worker(worker: Any) -> None:
+    """Ends what a worker holds beyond memory, a browser for one: a worker that has such a thing has a `close`."""
+    if hasattr(worker, "close"):
+        worker.close()
+
+
 def load_worker(step: Step) -> Any:
     """The step's worker, made with its settings."""
     module, _, name = step.worker.partition(":")

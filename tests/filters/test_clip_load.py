@@ -119,7 +119,7 @@ def test_without_a_network_it_fails_at_once(
         monkeypatch.delenv(name, raising=False)
     start = time.monotonic()
     assert "cannot be fetched" in refused(**settings)
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < 60
 
 
 def test_a_missing_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """An HTML page is told by what a browser shows, and reaches nothing beyond its folder."""
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -190,6 +191,16 @@ def test_a_browser_killed_while_it_opens_a_page(
     killed.join()
     (page,) = _pages(browser, "<p>next document</p>")
     assert page.text == "next document"
+
+
+def test_within_an_event_loop(browser: WebRenderer) -> None:
+    """Pages are rendered where an event loop runs, as in every cell of a notebook; two renderers get along."""
+
+    async def cell() -> int:
+        with WebRenderer() as other:
+            return len(list(browser.pages(b"<p>words</p>"))) + len(list(other.pages(b"<p>words</p>")))
+
+    assert asyncio.run(cell()) == 2
 
 
 def test_a_driver_that_hangs_is_ended(browser: WebRenderer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,3 +1,4 @@
+import time
 from contextlib import suppress
 
 import pytest
@@ -73,9 +74,10 @@ def test_boxes_are_of_the_picture_asked_for() -> None:
         "<|im_start|>assistant\nx<|im_end|>\n" * 3_000,
     ],
 )
-@pytest.mark.timeout(20)
 def test_long_junk_is_read_in_time(text: str) -> None:
-    """A hundred thousand characters of junk take no time to speak of, in either reader."""
+    """A hundred thousand characters of junk take little time of the processor, in either reader."""
+    since = time.process_time()
     assert parse_lenient(text, [(100, 100)]).segments is not None
     with suppress(MarkupError):
         parse(text, [(100, 100)])
+    assert time.process_time() - since < 20
