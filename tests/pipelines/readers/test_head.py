@@ -57,7 +57,7 @@ def test_a_record_that_is_none(tmp_path: Path) -> None:
 
 
 def test_parquet(tmp_path: Path) -> None:
-    """Every column is there, whatever its type; its type stands for values that Python cannot have."""
+    """Every column is there, whatever its type; a time that Python cannot have is told as Arrow tells it."""
     columns = {
         "text": pa.array(["one", "two"]),
         "when": pa.array([10**18, None], pa.timestamp("ms")),  # after the year 9999
@@ -67,8 +67,8 @@ def test_parquet(tmp_path: Path) -> None:
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
     one, two = first(tmp_path / "a.parquet")
     assert one["text"] == b"one"
-    assert one["when"] == pa.timestamp("ms")
-    assert one["many"] == ["a"]
+    assert one["when"] == "<value out of range: 1000000000000000000>"
+    assert one["many"] == [b"a"]
     assert one["day"] == datetime.date(2026, 1, 1)
     assert list(two) == list(columns)
 
