@@ -122,6 +122,11 @@ def show(found: Sequence[Curve], console: Console) -> None:
             )
         table.add_row(curve.source, curve.language, f"{len(curve.scores):,}", *cells)
     console.print(table)
+    console.print(
+        "equal scores: min keeps all such rows; keep takes those with the smaller keys, so exactly its share stays",
+        highlight=False,
+        soft_wrap=True,
+    )
     for scorer in sorted({curve.scorer for curve in found}):
         console.print(f"scorer: {scorer}", highlight=False, soft_wrap=True)
 

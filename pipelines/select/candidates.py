@@ -89,7 +89,8 @@ class Judge:
             signals[name].fill_null(0).to_numpy().astype(np.int64) for name in ("width", "height")
         )
         length = signals["caption_chars"].fill_null(0).to_numpy().astype(np.int64)
-        rank = np.full(signals.num_rows, self._rank[judged.source.id], np.int64)
+        # an evaluation row is no repeat of a training row
+        rank = np.where(judged.evaluation, -1, self._rank[judged.source.id]).astype(np.int64)
         if self.recipe.captions == "longest":
             return {"rank": rank, "first": -length, "second": -width * height}
         return {"rank": rank, "first": -width * height, "second": -length}
