@@ -53,8 +53,8 @@ def test_a_score_in_text_is_a_score(tmp_path: Path, form: str) -> None:
 
 
 def test_a_row_without_a_score_is_unscored(tmp_path: Path) -> None:
-    """Null, NaN, words and structs are no scores: the rows are a reason of their own, in funnel and card too."""
-    made = scored(tmp_path / "in", [0.5, None, float("nan"), "high", {"a": 1}, 0.1])
+    """Null, NaN, words and lists are no scores: the rows are a reason of their own, in funnel and card too."""
+    made = scored(tmp_path / "in", [0.5, None, float("nan"), "high", [0.9], 0.1])
     build({"sources": [made], "rules": CLIP}, tmp_path / "out")
     assert reasons(tmp_path / "out") == [None, "unscored", "unscored", "unscored", "unscored", "clip"]
     details = {row["detail"] for row in rows(tmp_path / "out", "decisions") if row["reason"] == "unscored"}

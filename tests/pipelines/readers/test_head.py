@@ -57,7 +57,7 @@ def test_a_record_that_is_none(tmp_path: Path) -> None:
 
 
 def test_parquet(tmp_path: Path) -> None:
-    """Every column is there, whatever its type; a time that Python cannot have is told as Arrow tells it."""
+    """Every column is there, whatever its type; times are text."""
     columns = {
         "text": pa.array(["one", "two"]),
         "when": pa.array([10**18, None], pa.timestamp("ms")),  # after the year 9999
@@ -69,7 +69,7 @@ def test_parquet(tmp_path: Path) -> None:
     assert one["text"] == b"one"
     assert one["when"] == "<value out of range: 1000000000000000000>"
     assert one["many"] == [b"a"]
-    assert one["day"] == datetime.date(2026, 1, 1)
+    assert one["day"] == "2026-01-01"
     assert list(two) == list(columns)
 
 

@@ -108,8 +108,9 @@ def test_hostile_tars(test_data: Path, shard_of: Sharder, collect: Collector) ->
         if damage:
             damaged.add(path.name)
             assert str(path) in str(damage)
-    assert {"bad-cksum.tar", "test_read_format_tar_acl_oob_read.tar", "test_compat_zstd_2.tar.zst"} <= damaged
-    assert not {"pax.tar", "utf8.tar", "long-paths.tar", "sparse-large.tar"} & damaged
+    assert {"bad-cksum.tar", "test_read_format_tar_acl_oob_read.tar"} <= damaged
+    sound = {"pax.tar", "utf8.tar", "long-paths.tar", "sparse-large.tar", "test_compat_zstd_2.tar.zst"}
+    assert not sound & damaged
 
 
 def maps_for(path: Path) -> list[Columns]:
