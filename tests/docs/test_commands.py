@@ -94,11 +94,12 @@ def test_deployment_files() -> None:
 
 
 def test_the_image_has_every_folder() -> None:
-    """The Dockerfile copies every package of the project, and installs by the constraints."""
+    """The Dockerfile copies every package and module of the project, and installs by the constraints."""
     import tomllib
 
     text = (DEPLOY / "Dockerfile").read_text()
     project = tomllib.loads((HOUSE / "pyproject.toml").read_text())
     for folder in project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]:
         assert f"COPY {folder} {folder}\n" in text
+    assert " vlcorpus.py ./\n" in text
     assert "--constraint constraints.txt" in text

@@ -55,7 +55,8 @@ def test_nothing_is_written_into_a_corpus(tmp_path: Path) -> None:
 def test_rows_that_come_back_to_life_are_scored_for_this_once(tmp_path: Path) -> None:
     """A rule before clip is loosened: the scores that are missing are made, told, and not left behind."""
     out = tmp_path / "out"
-    run(recipe(tmp_path, str(out), aspect_ratio={"max": 1.1}), "card", INLINE, Heard())
+    with pytest.raises(InputError, match="the corpus is empty"):
+        run(recipe(tmp_path, str(out), aspect_ratio={"max": 1.1}), "card", INLINE, Heard())
     before, heard = state(out), Listener()
     run(recipe(tmp_path, str(out)), "select", INLINE, heard, dry=True)
     assert state(out) == before

@@ -69,6 +69,7 @@ def test_a_submitted_build(tmp_path: Path) -> None:
     folder.mkdir()
     for name in ("filters", "pipelines", "recipes", "schemas"):
         shutil.copytree(HOUSE / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(HOUSE / "vlcorpus.py", folder)
     recipe = folder / "recipe.yaml"
     recipe.write_text(f"sources: [{{id: web, path: {shards}, max_quarantine: 1}}]\n")
     build(recipe, "--out", tmp_path / "local")
