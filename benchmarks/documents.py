@@ -63,6 +63,8 @@ def _source(name: str, kind: str, path: Path, share: float) -> Row:
         "format": kind,
         "path": str(path),
         "max_quarantine": 1.0,
+        # what is measured is the text of every page, whatever its shape
+        "rules": {"aspect_ratio": False, "min_side": False, "blank": False},
         "render": {"readback": share},
     }
 

@@ -32,6 +32,7 @@ from pipelines.score_marks import check_scorers, score_fingerprint
 from pipelines.select import select
 from pipelines.shard import WORKER as SHARD
 from pipelines.shard import Planned, plan, shard_fingerprint, strata
+from pipelines.thresholds import applied_text, thresholds
 from pipelines.verdicts import Verdicts
 from schemas.errors import ChangedError, InputError
 from schemas.recipe import Recipe, Source
@@ -81,8 +82,9 @@ class Build:
         return self.results
 
     def discover(self) -> None:
-        """Find every source's input shards; InputError where there are none."""
+        """Find every source's input shards, and say which rules apply to it; InputError where there are none."""
         for source in self.recipe.sources:
+            self.reporter.say(f"source {source.id}: {applied_text(thresholds(self.recipe, source))}")
             if source.kind == "annotations":
                 store = Store(source.storage_options or None, source.id)
                 for shard in discover_annotations(source, store):
@@ -324,7 +326,7 @@ class Build:
             for key in (*unseen, "ground", "chat"):
                 source.pop(key)
         scores = sorted([*name, mark] for name, mark in self.results.score_marks.items())
-        mark = fingerprint("select", 3, settings, self.results.dedup_mark, scores)
+        mark = fingerprint("select", 4, settings, self.results.dedup_mark, scores)
 
         def work(done: Callable[[Json], None]) -> Json:
             receipts = self._decide(write)
@@ -438,7 +440,7 @@ class Build:
                     f"source {source.id}: none of the pictures that its {rows:,} records name is in "
                     f"{source.images or source.path[0]}; give the folder of its pictures (images: …)"
                 )
-            if rows == bad or source.captions == "none" or source.format is not None:
+            if rows == bad or not source.needs_captions:
                 continue
             if not any(receipt["captions"] for receipt in receipts):
                 there = shown_columns(source, [shard for shard, _ in measured], self.recipe.read)

@@ -12,6 +12,7 @@ from typing import Any, Final
 from jinja2 import Environment, StrictUndefined, Template
 
 from pipelines.front_matter import configs, front_matter, suffixes
+from pipelines.thresholds import applied_text
 from schemas.clip import EMBEDDED
 from schemas.manifest import Funnel, Manifest, RuleCount, Source
 from schemas.rules import RuleSettings, in_order
@@ -46,6 +47,7 @@ class _Told:
     funnel: Funnel
     rows: list[Row]
     beside: list[str]
+    applied: str
 
 
 def card(manifest: Manifest) -> str:
@@ -64,6 +66,7 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
             manifest.funnel[source.id],
             _rows(manifest, source, manifest.funnel[source.id]),
             _beside(manifest, source),
+            applied_text(manifest.thresholds.get(source.id, {})),
         )
         for source in manifest.sources
     ]

@@ -4,7 +4,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from filters.language import model_digest
 from pipelines.card import card
@@ -15,6 +14,7 @@ from pipelines.measure import filters_of
 from pipelines.members import members_of
 from pipelines.picture_text import LIBRARIES
 from pipelines.score_marks import scorer_libraries
+from pipelines.thresholds import thresholds
 from pipelines.verdicts import Verdicts
 from schemas.manifest import (
     OTHERS,
@@ -108,7 +108,7 @@ def _manifest(recipe: Recipe, results: Results, outputs: dict[str, Output]) -> M
         fonts=tuple(sorted(results.made_with)),
         scorers=sorted({name for receipt in results.scored.values() for name in receipt["scorers"]}),
         thresholds={
-            source.id: _thresholds(recipe, source.id, _cuts(results.decided, source.id))
+            source.id: thresholds(recipe, source, _cuts(results.decided, source.id))
             for source in recipe.sources
         },
         funnel=found,
@@ -152,20 +152,6 @@ def _detectors(results: Results) -> dict[str, str]:
 def _cuts(decided: dict[Name, Json], source_id: str) -> dict[str, float]:
     """The least score that stays by each `keep` threshold of a source, by language; equal in all its receipts."""
     return next((receipt["cuts"] for (owner, _), receipt in decided.items() if owner == source_id), {})
-
-
-def _thresholds(recipe: Recipe, source_id: str, cuts: dict[str, float]) -> dict[str, Any]:
-    """The source's settings, and beside every share that is kept the score at which it was reached."""
-    source = recipe.source(source_id)
-    rules = recipe.rules_of(source).model_dump(mode="json")
-    for language, score in cuts.items():
-        limit = rules["clip"]["languages"][language] if language else rules["clip"]
-        limit["least_score"] = score
-    languages = list(recipe.languages_of(source))
-    told = {**rules, "languages": languages, "captions": recipe.captions}
-    if any(recipe.evaluation.values()):
-        told["eval"] = {"distance": recipe.eval_distance}
-    return told
 
 
 def _samples(composed: dict[Name, Json]) -> tuple[SampleCount, ...]:

@@ -71,6 +71,8 @@ def for_pages(extra: dict[str, Any], render: dict[str, Any], form: str = "ocr") 
         "format": form,
         "origin": "text with its places, drawn by vlcorpus synth ocr",
         "licence": "CC0-1.0",
+        # so many pages as are asked for, of whatever shape
+        "rules": {"aspect_ratio": False, "min_side": False, "blank": False},
         "render": {name: value for name, value in render.items() if value},
     }
     record = {"name": "ocr", "tasks": ["ocr"], "sources": [source], **extra}

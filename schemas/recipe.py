@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
+from schemas.applies import applying, is_pairs
 from schemas.clip import EMBEDDED, ClipSettings
 from schemas.columns import Columns, ReadLimits
 from schemas.ground import ChatSettings, GroundSettings
@@ -181,6 +182,11 @@ class Source(Settings):
             raise ValueError(f"ground is for pairs of picture and caption, not for kind: {self.kind}")
         return self
 
+    @property
+    def needs_captions(self) -> bool:
+        """Whether a row without a caption is dropped; samples of annotations and pages bring their own texts."""
+        return self.captions == "required" and self.format is None
+
     @model_validator(mode="before")
     @classmethod
     def _one_path(cls, value: Any) -> Any:
@@ -268,7 +274,8 @@ class Recipe(Settings):
             raise ValueError(f"two sources have the id {twice[0]!r}; ids must differ")
         for source in self.sources:
             own = source.rules.phash
-            if own and "phash" in source.rules.model_fields_set and own != self.rules.phash:
+            named = own and "phash" in source.rules.model_fields_set
+            if own and named and (not self.rules.phash or (own.model_fields_set and own != self.rules.phash)):
                 raise ValueError(
                     f"source {source.id!r} has a phash distance of its own, but duplicates are found over all sources: "
                     "set rules.phash for the recipe, or switch it off for the source"
@@ -303,24 +310,25 @@ class Recipe(Settings):
         return next(source for source in self.sources if source.id == source_id)
 
     def rules_of(self, source: Source) -> RuleSettings:
-        """The rules that hold for a source: the recipe's, with the source's own on top, key by key.
+        """Returns the rules that apply to a source: the recipe's, with the source's own on top, key by key.
 
-        Annotations have reasons of their own: of the rules only those that the source itself names hold.
+        A rule that does not apply to sources of its kind (schemas/applies.py) is off.
         """
         own = source.rules.model_dump(exclude_unset=True)
-        if source.kind in ("annotations", "rendered"):
-            return RuleSettings.model_validate({**_OFF, **own})
         merged = _merge(self.rules.model_dump(exclude_unset=True), own)
         if "clip" in own:
             # whole: a language's threshold of the recipe must not stand above the source's
             merged["clip"] = own["clip"]
-        if self.signals.picture.orientation == "drop":
+        if self.signals.picture.orientation == "drop" and "orientation" not in own:
             merged["orientation"] = True
-        return RuleSettings.model_validate(merged)
+        off = RuleSettings.model_fields.keys() - applying(source.kind, own) - _ALWAYS
+        if source.kind == "text" and source.clip_score is None:
+            off.add("clip")
+        return RuleSettings.model_validate(merged | dict.fromkeys(off, False))
 
     def is_scored(self, source: Source) -> bool:
         """Whether the source's pairs get a CLIP score."""
-        return self.clip is not None or source.clip_score is not None
+        return source.clip_score is not None or (self.clip is not None and is_pairs(source.kind))
 
     @property
     def embedded_scorers(self) -> tuple[str, ...]:
@@ -365,7 +373,7 @@ class Recipe(Settings):
         return hashlib.sha256(json.dumps(record, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-_OFF: Any = {name: False for name in RuleSettings.model_fields if name not in ("no_caption", "repeat")}
+_ALWAYS = {"no_caption", "repeat"}
 
 _NOT_DATA: Any = {
     "resources": True,

@@ -61,7 +61,7 @@ class Judge:
         source = self.recipe.source(task["source"])
         signals = read_table(self.layout, self.layout.signals(source.id, task["shard"]))
         rules = self.recipe.rules_of(source)
-        if source.captions == "none" or source.kind in ("annotations", "rendered"):
+        if not source.needs_captions:
             rules = rules.model_copy(update={"no_caption": False})
         clusters, shown = self._clusters(source.id, task["shard"], signals)
         failed = with_guard(failures(signals, rules, self.recipe.languages_of(source)), shown["source"])

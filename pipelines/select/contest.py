@@ -3,7 +3,8 @@
 Two rounds: `repeat` among rows that share a key, `picture` among those left that share a picture. The
 kinds of picture nest (equal bytes, equal pixels, near hashes), so the rows of the coarsest cluster
 meet in one partition and compete kind by kind, from fine to coarse. Rows held out for evaluation compete
-as repeats alone.
+as repeats alone; rows of one annotation source, several of which are about one image, compete in `picture`
+with those of other sources alone.
 """
 
 import hashlib
@@ -78,6 +79,7 @@ class Contest:
         key_hi, key_lo = key_words(keys)
         entries: Columns = {"row": judged.places[chosen], "key_hi": key_hi, "key_lo": key_lo}
         entries |= take(self._judge.ranks(judged), chosen)
+        entries["annotated"] = np.full(len(chosen), judged.source.kind == "annotations")
         entries["variant"] = _digests(self._judge.variants(judged).take(pa.array(chosen)))
         group = np.zeros(len(chosen), np.uint64)
         for kind in self._kinds:
@@ -106,6 +108,8 @@ class Contest:
             variants = entries["variant"][order] if kind != "repeat" else np.zeros(len(order), np.uint64)
             best = order[runs(hi[order], lo[order], variants)] if len(order) else order
             beaten = best != order
+            if kind != "repeat":
+                beaten &= ~entries["annotated"][order] | (entries["rank"][order] != entries["rank"][best])
             if kind == "phash":
                 # members of one star are within twice its radius; others only share its name
                 beaten &= distances(entries["phash"][order], entries["phash"][best]) <= 2 * self._distance

@@ -178,9 +178,8 @@ def test_no_image_of_an_evaluation_row_is_kept_elsewhere(
         if row.error is not None:
             assert decision["decision"] == "quarantined"
         elif row.evaluation:
-            pairs = row.source != "coco"
             rule = {"language": row.language == "fr", "min_side": row.sha256 is not None and row.side < 200}
-            expected = [name for name, fails in rule.items() if fails and pairs]
+            expected = [name for name, fails in rule.items() if fails]
             assert decision["failed"] == expected or (not expected and decision["reason"] == "repeat")
             twins = [one for one in corpus if one.evaluation and one.key == row.key and one is not row]
             assert decision["reason"] != "repeat" or twins

@@ -26,6 +26,7 @@ from tests.synth.made_pdf import SHIFTED, Sheet, pdf, text
 def scenes(count: int, **more: Any) -> dict[str, Any]:
     """A recipe of drawn scenes in English and Chinese."""
     source = {"id": "scenes", "kind": "rendered", "format": "scenes", "render": {"count": count, "side": 96}}
+    source["rules"] = {"min_side": False}
     return {"seed": 7, "languages": ["en", "zh"], "sources": [source], **more}
 
 
@@ -57,7 +58,9 @@ def test_a_scene_feeds_every_task(tmp_path: Path) -> None:
 def test_every_box_of_a_scene_lies_in_its_picture(tmp_path: Path) -> None:
     """Boxes have extent and stay within the stored picture, also where the recipe makes it smaller."""
     build(scenes(6, resize={"max_side": 48}), tmp_path / "out")
-    for one in samples(tmp_path / "out"):
+    made = samples(tmp_path / "out")
+    assert made
+    for one in made:
         image = one.images[0]
         assert max(image.width, image.height) == 48
         for turn in one.turns:

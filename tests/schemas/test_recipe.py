@@ -185,6 +185,17 @@ sources:
     assert recipe.max_quarantine_of(recipe.source("plain")) == recipe.max_quarantine
 
 
+def test_a_source_may_name_phash_without_a_distance() -> None:
+    """`phash: on` takes the recipe's distance; another distance, or one where the recipe has none, is refused."""
+    recipe = parse(SMALL + "    rules: {phash: on}\nrules: {phash: {distance: 8}}\n", "r.yaml")
+    assert recipe.rules_of(recipe.sources[0]).phash == recipe.rules.phash
+    for rules in (
+        "{phash: {distance: 2}}\nrules: {phash: {distance: 8}}",
+        "{phash: on}\nrules: {phash: off}",
+    ):
+        assert "has a phash distance of its own" in refused(SMALL + f"    rules: {rules}\n")
+
+
 BASE = {"sources": [{"id": "web", "path": "a"}]}
 
 

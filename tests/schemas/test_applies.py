@@ -1,0 +1,107 @@
+"""Which rules apply to a source: every kind against every rule."""
+
+from typing import Any
+
+import pytest
+
+from schemas.applies import applying, is_pairs
+from schemas.recipe import Recipe
+from schemas.rules import RuleSettings
+
+RULES = list(RuleSettings.model_fields)
+ALWAYS = {"no_caption", "repeat"}
+IMAGES = {"aspect_ratio", "min_side", "blank", "orientation"}
+CAPTIONS = {"special_tag", "pattern", "caption_length", "script", "emoji"}
+DUPLICATES = {"exact", "pixels", "phash"}
+
+SOURCES: dict[str, dict[str, Any]] = {
+    **{kind: {"kind": kind} for kind in ("auto", "webdataset", "parquet", "folder", "text")},
+    "annotations": {"kind": "annotations", "format": "coco_captions"},
+    "rendered": {"kind": "rendered", "format": "pdf"},
+}
+ON: dict[str, Any] = {
+    **{name: True for name in RULES if name not in ALWAYS},
+    "columns": {"style": {"in": ["photo"]}},
+    "clip": {"min": 0.2},
+}
+"""Every rule that can be off, switched on."""
+
+
+def rules(kind: str, recipes: dict[str, Any], own: dict[str, Any], **more: Any) -> RuleSettings:
+    """The rules that apply to a source of a kind."""
+    source = {"id": "one", "path": "x", "rules": own, **SOURCES[kind]} | more
+    recipe = Recipe.model_validate(
+        {
+            "rules": recipes,
+            "sources": [source],
+            "clip": {"allow_embedded": True, "scorers": {"default": {"model": "embedded"}}},
+            "signals": {"text": True},
+        }
+    )
+    return recipe.rules_of(recipe.sources[0])
+
+
+def on(settings: RuleSettings) -> set[str]:
+    """The names of the rules that are on, but those that always are."""
+    return {name for name in RULES if getattr(settings, name)} - ALWAYS
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_what_the_recipe_says_for_all(kind: str) -> None:
+    """Of the recipe's rules pairs have all; others languages and images, as far as their rows have them."""
+    expected = {
+        "text": {"language", "columns"},
+        "annotations": {"language", *IMAGES},
+        "rendered": IMAGES,
+    }
+    assert on(rules(kind, ON, {})) == expected.get(kind, set(RULES) - ALWAYS)
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_what_the_source_names(kind: str) -> None:
+    """Where the source names every rule, those apply of which its rows have the signal."""
+    expected = {
+        "text": {"language", "columns", *CAPTIONS},
+        "annotations": {"language", "columns", *IMAGES, *CAPTIONS, *DUPLICATES},
+        "rendered": IMAGES | DUPLICATES,
+    }
+    assert on(rules(kind, {}, ON)) == expected.get(kind, set(RULES) - ALWAYS)
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+@pytest.mark.parametrize("name", [name for name in RULES if name not in ALWAYS])
+def test_a_source_names_its_exceptions(kind: str, name: str) -> None:
+    """`off` among a source's own rules takes that rule away, and no other, whatever the kind."""
+    found = rules(kind, ON, {name: False})
+    assert on(found) == on(rules(kind, ON, {})) - {name}
+
+
+def test_a_named_rule_lies_over_the_recipes() -> None:
+    """A rule that an annotation source names has the recipe's settings where the source gives none."""
+    found = rules("annotations", {"caption_length": {"min_chars": 9}}, {"caption_length": {"max_chars": 50}})
+    assert found.caption_length
+    assert (found.caption_length.min_chars, found.caption_length.max_chars) == (9, 50)
+
+
+def test_text_has_the_clip_rule_with_a_score_of_its_own() -> None:
+    """A text source cannot be scored, but its rows may bring a score."""
+    assert rules("text", ON, {}).clip is False
+    given = rules("text", ON, {}, clip_score="similarity", columns={"extra": ["similarity"]})
+    assert given.clip
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_a_dropped_turn_holds_for_every_image(kind: str) -> None:
+    """`signals.picture.orientation: drop` is the rule `orientation` for all kinds with images, but for exceptions."""
+    for own, expected in (({}, kind != "text"), ({"orientation": False}, False)):
+        source = {"id": "one", "path": "x", "rules": own, **SOURCES[kind]}
+        record = {"sources": [source], "signals": {"picture": {"orientation": "drop"}}}
+        recipe = Recipe.model_validate(record)
+        assert bool(recipe.rules_of(recipe.sources[0]).orientation) is expected
+
+
+def test_every_kind_is_in_the_table() -> None:
+    """Naming a rule never takes one away, and only pairs have every rule."""
+    for kind in SOURCES:
+        assert applying(kind, []) <= applying(kind, RULES) <= set(RULES)
+        assert (applying(kind, RULES) == set(RULES)) == is_pairs(kind)
