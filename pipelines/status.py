@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -43,9 +44,9 @@ class Status:
         return asdict(self)
 
 
-def read(folder: str) -> Status:
+def read(folder: str, storage_options: Mapping[str, Any] | None = None) -> Status:
     """The status of the corpus in `folder`; InputError where there is none."""
-    layout = Layout(folder)
+    layout = Layout(folder, options=dict(storage_options or {}))
     if not layout.store.is_folder(layout.work):
         raise InputError(f"{folder} holds no corpus: it has no work folder; build one with --out {folder}")
     tasks: dict[str, int] = {}
