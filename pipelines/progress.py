@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TextIO
 
 from rich.console import Console
@@ -31,8 +31,11 @@ class Reporter(Protocol):
     def say(self, sentence: str) -> None:
         """Something a person should know."""
 
-    def finish(self, funnels: Mapping[str, Funnel], out: str, complete: bool) -> None:
-        """The run has ended: what became of every source's rows; `complete` if the corpus is whole."""
+    def finish(self, funnels: Mapping[str, Funnel], out: str, complete: bool, remarks: Sequence[str]) -> None:
+        """The run has ended: what became of every source's rows; `complete` if the corpus is whole.
+
+        `remarks` are sentences that a person should know at the end.
+        """
 
     def close(self) -> None:
         """Nothing more will come."""
@@ -51,7 +54,9 @@ class Silent:
 
     def say(self, sentence: str) -> None: ...
 
-    def finish(self, funnels: Mapping[str, Funnel], out: str, complete: bool) -> None: ...
+    def finish(
+        self, funnels: Mapping[str, Funnel], out: str, complete: bool, remarks: Sequence[str]
+    ) -> None: ...
 
     def close(self) -> None: ...
 
@@ -125,10 +130,12 @@ class Live:
         self._progress.stop()
 
     def say(self, sentence: str) -> None:
-        self._progress.console.print(sentence, highlight=False)
+        self._progress.console.print(sentence, highlight=False, markup=False)
 
-    def finish(self, funnels: Mapping[str, Funnel], out: str, complete: bool) -> None:
+    def finish(self, funnels: Mapping[str, Funnel], out: str, complete: bool, remarks: Sequence[str]) -> None:
         print_end(funnels, out, complete)
+        for remark in remarks:
+            self.say(remark)
 
     def _show(self) -> None:
         if self._bar is not None:
@@ -168,14 +175,15 @@ class Lines:
     def say(self, sentence: str) -> None:
         self._line("say", sentence)
 
-    def finish(self, funnels: Mapping[str, Funnel], out: str, complete: bool) -> None:
+    def finish(self, funnels: Mapping[str, Funnel], out: str, complete: bool, remarks: Sequence[str]) -> None:
         if not self._json:
             print_end(funnels, out, complete)
-            return
-        record = {source: funnel.model_dump(mode="json") for source, funnel in funnels.items()}
-        print(
-            json.dumps({"event": "funnel", "out": out, "funnel": record}, ensure_ascii=False), file=self._out
-        )
+        for remark in remarks:
+            self.say(remark)
+        if self._json:
+            record = {source: funnel.model_dump(mode="json") for source, funnel in funnels.items()}
+            facts = {"event": "funnel", "out": out, "funnel": record}
+            print(json.dumps(facts, ensure_ascii=False), file=self._out)
 
     def _text(self) -> str:
         return f"{self._meter.phase}: {self._meter.done}/{self._meter.tasks}  {self._meter.text()}".rstrip()
