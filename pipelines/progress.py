@@ -2,6 +2,7 @@
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TextIO
@@ -20,7 +21,7 @@ class Reporter(Protocol):
         """A phase starts: so many tasks in all, so many done by earlier runs."""
 
     def rows(self, count: int) -> None:
-        """So many more rows were begun."""
+        """So many more rows were begun; of a task that is done, as many as its receipt counts."""
 
     def task(self, receipt: dict[str, Any]) -> None:
         """A task of the phase is done."""
@@ -66,8 +67,14 @@ class Meter:
 
     def __init__(self, phase: str, tasks: int, done: int) -> None:
         self.phase, self.tasks, self.done = phase, tasks, done
-        self.rows = self.bytes = self.kept = self.judged = self.measured = 0
+        self.rows = self.bytes = self.kept = self.judged = 0
         self.since = time.monotonic()
+        self._lock = threading.Lock()
+
+    def begun(self, rows: int) -> None:
+        """Count rows; each worker's thread calls it."""
+        with self._lock:
+            self.rows += rows
 
     def add(self, receipt: dict[str, Any]) -> None:
         """Count a receipt."""
@@ -75,11 +82,6 @@ class Meter:
         self.bytes += int(receipt.get("bytes", 0))
         self.kept += int(receipt.get("kept", 0))
         self.judged += int(receipt.get("rows", 0)) if "kept" in receipt else 0
-        self.measured += int(receipt.get("rows", 0)) if "kept" not in receipt else 0
-
-    def settle(self) -> None:
-        """At the end of a phase: the rows of its receipts, where a row that was tried again counts once."""
-        self.rows = self.measured or self.rows
 
     def text(self) -> str:
         """The figures that this phase has, in a few words."""
@@ -115,7 +117,7 @@ class Live:
         self._bar = self._progress.add_task("", total=tasks, completed=done, phase=phase, figures="")
 
     def rows(self, count: int) -> None:
-        self._meter.rows += count
+        self._meter.begun(count)
         self._show()
 
     def task(self, receipt: dict[str, Any]) -> None:
@@ -123,7 +125,6 @@ class Live:
         self._show()
 
     def end(self) -> None:
-        self._meter.settle()
         self._show()
 
     def close(self) -> None:
@@ -158,7 +159,7 @@ class Lines:
         self._line("begin", f"{phase}: {tasks} tasks, {done} done before")
 
     def rows(self, count: int) -> None:
-        self._meter.rows += count
+        self._meter.begun(count)
         self._now_and_then()
 
     def task(self, receipt: dict[str, Any]) -> None:
@@ -166,7 +167,6 @@ class Lines:
         self._now_and_then()
 
     def end(self) -> None:
-        self._meter.settle()
         self._line("end", self._text())
 
     def close(self) -> None:
