@@ -1,6 +1,6 @@
 """What a CLIP threshold would keep: the share of scored rows at or above it, by source and language."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,12 +54,12 @@ class Curve:
         return 1 - np.searchsorted(whole, np.asarray(thresholds, np.float64), "left") / len(whole)
 
 
-def curves(folder: str) -> list[Curve]:
+def curves(folder: str, storage_options: Mapping[str, Any] | None = None) -> list[Curve]:
     """One curve a source and language, and one a source over all its languages.
 
     Languages are those that thresholds and scorers go by. Raises InputError where the corpus has no scores.
     """
-    layout = Layout(folder)
+    layout = Layout(folder, options=dict(storage_options or {}))
     scores = join(layout.work, "scores")
     if not layout.store.is_folder(scores):
         raise InputError(

@@ -1,8 +1,9 @@
 """`vlcorpus view`: the samples of a shard, or one by its key, as a page and a picture."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -12,14 +13,14 @@ from pipelines.view import Shown, view_html, view_png
 from schemas.errors import InputError
 
 
-def found(what: str, corpus: str, n: int) -> list[Shown]:
+def found(what: str, corpus: str, n: int, storage_options: Mapping[str, Any] | None = None) -> list[Shown]:
     """The first `n` samples of the shard `what`; or, where there is no such file, those whose key starts so.
 
     Raises InputError where nothing is found in either way.
     """
-    store = Store()
+    store = Store(storage_options)
     if what.endswith((".tar", ".parquet")) or store.exists(what):
-        samples = list(islice(_whole(what), n))
+        samples = list(islice(_whole(store, what), n))
     else:
         samples = list(islice(_by_key(store, what, corpus), n))
     if not samples:
@@ -42,8 +43,8 @@ def write(samples: list[Shown], page: Path | None, picture: Path | None) -> None
         ) from error
 
 
-def _whole(path: str) -> Iterator[Shown]:
-    for one in inspect.samples(path, None):
+def _whole(store: Store, path: str) -> Iterator[Shown]:
+    for one in inspect.samples(path, None, store.options):
         if one.sample is not None:
             yield Shown(one.sample, one.pictures)
 
@@ -59,4 +60,4 @@ def _by_key(store: Store, key: str, corpus: str) -> Iterator[Shown]:
         with store.open(info.path) as file:
             keys = pq.ParquetFile(file).read(columns=["key"])["key"].to_pylist()
         if any(one.startswith(key) for one in keys):
-            yield from (shown for shown in _whole(info.path) if shown.sample.key.startswith(key))
+            yield from (shown for shown in _whole(store, info.path) if shown.sample.key.startswith(key))

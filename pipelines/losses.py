@@ -2,8 +2,8 @@
 
 import posixpath
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pipelines.layout import Layout
@@ -34,27 +34,66 @@ def ignored_text(names: Sequence[str]) -> str:
     return f"{len(names):,} other files are ignored: {', '.join([*listed, *more])}"
 
 
-def commonest_errors(layout: Layout, source: str, shards: Iterable[str]) -> str:
-    """The commonest messages of quarantined rows, each with its count and one row as an example.
+@dataclass(frozen=True)
+class Loss:
+    """Quarantined rows of a source whose messages differ in names and numbers alone, and one row as an example."""
 
-    Messages that differ in names and numbers alone are one; beyond 10,000 kinds no new one is counted.
-    """
-    counts: Counter[tuple[str, str]] = Counter()
-    examples: dict[tuple[str, str], str] = {}
-    for shard in shards:
-        table = read_table(layout, layout.signals(source, shard), ["member", "error", "error_message"])
-        table = table.filter(table["error"].is_valid())
-        for row in table.to_pylist():
+    source: str
+    rows: int
+    error: str
+    message: str
+    example: str
+
+    def __str__(self) -> str:
+        return f"{self.rows:,} × {self.error}: {self.message} (as in {self.example})"
+
+
+class Losses:
+    """Counts the messages of a source's quarantined rows; beyond 10,000 kinds a new one is among the others."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._kinds: dict[tuple[str, str], Loss] = {}
+        self._rows = 0
+
+    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Counts rows as `quarantined` gives them."""
+        for row in rows:
+            self._rows += 1
             message = row["error_message"] or ""
             kind = row["error"], _PARTICULARS.sub("…", message)
-            if kind not in examples and len(examples) < _MOST:
-                examples[kind] = f"{row['error']}: {message} (as in {shard}/{row['member']})"
-            if kind in examples:
-                counts[kind] += 1
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    listed = [f"{count:,} × {examples[kind]}" for kind, count in ordered[:_SHOWN]]
-    more = sum(count for _, count in ordered[_SHOWN:])
-    return "; ".join([*listed, f"{more:,} others"] if more else listed)
+            known = self._kinds.get(kind)
+            if known is not None:
+                self._kinds[kind] = replace(known, rows=known.rows + 1)
+            elif len(self._kinds) < _MOST:
+                example = f"{row['shard']}/{_printable(row['member'])}"
+                self._kinds[kind] = Loss(self._source, 1, row["error"], message, example)
+
+    def commonest(self) -> list[Loss]:
+        """Returns the commonest messages, those with the most rows first."""
+        return [loss for _, loss in sorted(self._kinds.items(), key=lambda one: (-one[1].rows, one[0]))][
+            :_SHOWN
+        ]
+
+    def __str__(self) -> str:
+        shown = self.commonest()
+        more = self._rows - sum(loss.rows for loss in shown)
+        return "; ".join([*map(str, shown), *([f"{more:,} others"] if more else [])])
+
+
+def quarantined(layout: Layout, source: str, shard: str) -> list[dict[str, Any]]:
+    """Returns the quarantined rows of a shard: shard, member, error, error_message."""
+    table = read_table(layout, layout.signals(source, shard), ["shard", "member", "error", "error_message"])
+    rows: list[dict[str, Any]] = table.filter(table["error"].is_valid()).to_pylist()
+    return rows
+
+
+def commonest_errors(layout: Layout, source: str, shards: Iterable[str]) -> str:
+    """The commonest messages of quarantined rows, each with its count and one row as an example."""
+    losses = Losses(source)
+    for shard in shards:
+        losses.add(quarantined(layout, source, shard))
+    return str(losses)
 
 
 def check_columns_agree(
@@ -104,4 +143,8 @@ def nothing_kept(
 
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    return ", ".join(name if name.isprintable() else repr(name) for name in names[:20]) + more
+    return ", ".join(_printable(name) for name in names[:20]) + more
+
+
+def _printable(name: str) -> str:
+    return name if name.isprintable() else repr(name)

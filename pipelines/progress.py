@@ -2,8 +2,9 @@
 
 import json
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TextIO
 
 from rich.console import Console
@@ -20,7 +21,7 @@ class Reporter(Protocol):
         """A phase starts: so many tasks in all, so many done by earlier runs."""
 
     def rows(self, count: int) -> None:
-        """So many more rows were begun."""
+        """So many more rows were begun; of a task that is done, as many as its receipt counts."""
 
     def task(self, receipt: dict[str, Any]) -> None:
         """A task of the phase is done."""
@@ -31,8 +32,11 @@ class Reporter(Protocol):
     def say(self, sentence: str) -> None:
         """Something a person should know."""
 
-    def finish(self, funnels: Mapping[str, Funnel], out: str, complete: bool) -> None:
-        """The run has ended: what became of every source's rows; `complete` if the corpus is whole."""
+    def finish(self, funnels: Mapping[str, Funnel], out: str, complete: bool, remarks: Sequence[str]) -> None:
+        """The run has ended: what became of every source's rows; `complete` if the corpus is whole.
+
+        `remarks` are sentences that a person should know at the end.
+        """
 
     def close(self) -> None:
         """Nothing more will come."""
@@ -51,7 +55,9 @@ class Silent:
 
     def say(self, sentence: str) -> None: ...
 
-    def finish(self, funnels: Mapping[str, Funnel], out: str, complete: bool) -> None: ...
+    def finish(
+        self, funnels: Mapping[str, Funnel], out: str, complete: bool, remarks: Sequence[str]
+    ) -> None: ...
 
     def close(self) -> None: ...
 
@@ -61,8 +67,14 @@ class Meter:
 
     def __init__(self, phase: str, tasks: int, done: int) -> None:
         self.phase, self.tasks, self.done = phase, tasks, done
-        self.rows = self.bytes = self.kept = self.judged = self.measured = 0
+        self.rows = self.bytes = self.kept = self.judged = 0
         self.since = time.monotonic()
+        self._lock = threading.Lock()
+
+    def begun(self, rows: int) -> None:
+        """Count rows; each worker's thread calls it."""
+        with self._lock:
+            self.rows += rows
 
     def add(self, receipt: dict[str, Any]) -> None:
         """Count a receipt."""
@@ -70,11 +82,6 @@ class Meter:
         self.bytes += int(receipt.get("bytes", 0))
         self.kept += int(receipt.get("kept", 0))
         self.judged += int(receipt.get("rows", 0)) if "kept" in receipt else 0
-        self.measured += int(receipt.get("rows", 0)) if "kept" not in receipt else 0
-
-    def settle(self) -> None:
-        """At the end of a phase: the rows of its receipts, where a row that was tried again counts once."""
-        self.rows = self.measured or self.rows
 
     def text(self) -> str:
         """The figures that this phase has, in a few words."""
@@ -110,7 +117,7 @@ class Live:
         self._bar = self._progress.add_task("", total=tasks, completed=done, phase=phase, figures="")
 
     def rows(self, count: int) -> None:
-        self._meter.rows += count
+        self._meter.begun(count)
         self._show()
 
     def task(self, receipt: dict[str, Any]) -> None:
@@ -118,17 +125,18 @@ class Live:
         self._show()
 
     def end(self) -> None:
-        self._meter.settle()
         self._show()
 
     def close(self) -> None:
         self._progress.stop()
 
     def say(self, sentence: str) -> None:
-        self._progress.console.print(sentence, highlight=False)
+        self._progress.console.print(sentence, highlight=False, markup=False)
 
-    def finish(self, funnels: Mapping[str, Funnel], out: str, complete: bool) -> None:
+    def finish(self, funnels: Mapping[str, Funnel], out: str, complete: bool, remarks: Sequence[str]) -> None:
         print_end(funnels, out, complete)
+        for remark in remarks:
+            self.say(remark)
 
     def _show(self) -> None:
         if self._bar is not None:
@@ -151,7 +159,7 @@ class Lines:
         self._line("begin", f"{phase}: {tasks} tasks, {done} done before")
 
     def rows(self, count: int) -> None:
-        self._meter.rows += count
+        self._meter.begun(count)
         self._now_and_then()
 
     def task(self, receipt: dict[str, Any]) -> None:
@@ -159,7 +167,6 @@ class Lines:
         self._now_and_then()
 
     def end(self) -> None:
-        self._meter.settle()
         self._line("end", self._text())
 
     def close(self) -> None:
@@ -168,14 +175,15 @@ class Lines:
     def say(self, sentence: str) -> None:
         self._line("say", sentence)
 
-    def finish(self, funnels: Mapping[str, Funnel], out: str, complete: bool) -> None:
+    def finish(self, funnels: Mapping[str, Funnel], out: str, complete: bool, remarks: Sequence[str]) -> None:
         if not self._json:
             print_end(funnels, out, complete)
-            return
-        record = {source: funnel.model_dump(mode="json") for source, funnel in funnels.items()}
-        print(
-            json.dumps({"event": "funnel", "out": out, "funnel": record}, ensure_ascii=False), file=self._out
-        )
+        for remark in remarks:
+            self.say(remark)
+        if self._json:
+            record = {source: funnel.model_dump(mode="json") for source, funnel in funnels.items()}
+            facts = {"event": "funnel", "out": out, "funnel": record}
+            print(json.dumps(facts, ensure_ascii=False), file=self._out)
 
     def _text(self) -> str:
         return f"{self._meter.phase}: {self._meter.done}/{self._meter.tasks}  {self._meter.text()}".rstrip()

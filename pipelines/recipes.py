@@ -13,6 +13,7 @@ from schemas.clip import ScorerSettings
 from schemas.errors import RecipeError
 from schemas.recipe import Recipe, RenderSettings, Source
 from schemas.recipe_file import MAX_BYTES, from_record, parse
+from schemas.recipe_file import storage_options as options_of
 
 Given = str | Path | Mapping[str, Any] | Recipe | Sequence[str | Path]
 """What stands for a recipe: a YAML file, a mapping, a recipe, or inputs that the default recipe reads."""
@@ -43,18 +44,29 @@ def _plain(record: Mapping[str, Any]) -> Any:
 
 def from_file(path: str, extra: dict[str, Any] | None = None) -> Recipe:
     """The recipe in a YAML file; `extra` are top-level keys that stand above the file's."""
+    return parse(_text(path, "recipe"), path, extra, unknown_names)
+
+
+def storage_options(path: str | None) -> dict[str, Any]:
+    """Returns the storage options in a YAML or JSON file; none where no file is given. Raises RecipeError."""
+    return {} if path is None else options_of(_text(path, "file of storage options"), path)
+
+
+def _text(path: str, what: str) -> str:
+    """The text of a small file; RecipeError where it cannot be read, is too large or is not UTF-8."""
     try:
-        data = Path(path).read_bytes()
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise RecipeError(
-            f"cannot read the recipe {path}: {(error.strerror or 'no access').lower()}"
+            f"cannot read the {what} {path}: {(error.strerror or 'no access').lower()}"
         ) from error
     if len(data) > MAX_BYTES:
-        raise RecipeError(f"{path}: a recipe of more than {MAX_BYTES:,} bytes is not read")
+        raise RecipeError(f"{path}: a {what} of more than {MAX_BYTES:,} bytes is not read")
     try:
-        return parse(data.decode("utf-8-sig"), path, extra, unknown_names)
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"{path}: a recipe is UTF-8 text, this is not") from error
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:  # its text may hold a part of the file
+        raise RecipeError(f"{path}: a {what} is UTF-8 text, this is not") from None
 
 
 def for_inputs(inputs: Sequence[str], kind: str, extra: dict[str, Any] | None = None) -> Recipe:

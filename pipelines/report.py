@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.paths import is_local
 from schemas.manifest import Funnel
 
 
@@ -42,7 +43,17 @@ def print_end(funnels: Mapping[str, Funnel], out: str, complete: bool) -> None:
     print_funnels(console, funnels)
     if complete:
         console.print(f"corpus: {out} (README.md says what is in it)", highlight=False, soft_wrap=True)
-        console.print(f"check:  vlcorpus verify {out}", highlight=False, soft_wrap=True)
+        console.print(f"check:  {_check(out)}", highlight=False, soft_wrap=True)
+
+
+def _check(out: str) -> str:
+    """The command that checks a corpus; on an object store with the option for what the recipe alone has."""
+    if is_local(out):
+        return f"vlcorpus verify {out}"
+    return (
+        f"vlcorpus verify {out} --storage-options FILE (FILE: the recipe's storage_options; where there are none, "
+        "leave the option out)"
+    )
 
 
 def _percent(part: int, whole: int) -> str:

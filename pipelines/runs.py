@@ -5,7 +5,7 @@ import json
 import platform
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from pipelines.layout import Layout
 from pipelines.losses import nothing_kept
 from pipelines.manifest import funnels
 from pipelines.members import members_of, notes
+from pipelines.paper_rules import unused_rules
 from pipelines.progress import Reporter
 from pipelines.recipes import rooted
 from pipelines.rehearsal import rehearsed
@@ -71,9 +72,7 @@ def run(recipe: Recipe, until: str, options: Options, reporter: Reporter, dry: b
         if until == "card" and not dry:
             _write_run(layout, options, started)
     if decided:
-        reporter.finish(funnels(recipe, decided), layout.out, until == "card")
-        for sentence in notes(members_of(recipe, work.results.measured)):
-            reporter.say(sentence)
+        reporter.finish(funnels(recipe, decided), layout.out, until == "card", list(_remarks(work)))
     _raise_for_bad_shards(work)
     _tell_of_nothing_kept(work, decided, reporter, dry)
     return layout
@@ -157,8 +156,8 @@ class Logged:
         self._event("say", message=sentence)
         self._reporter.say(sentence)
 
-    def finish(self, funnels: Mapping[str, Funnel], out: str, complete: bool) -> None:
-        self._reporter.finish(funnels, out, complete)
+    def finish(self, funnels: Mapping[str, Funnel], out: str, complete: bool, remarks: Sequence[str]) -> None:
+        self._reporter.finish(funnels, out, complete, remarks)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
@@ -193,6 +192,12 @@ def _write_run(layout: Layout, options: Options, started: float) -> None:
     }
     body = json.dumps(facts, indent=1, sort_keys=True).encode() + b"\n"
     layout.store.write_bytes(layout.at("run.json"), body, layout.tmp)
+
+
+def _remarks(work: Build) -> Iterator[str]:
+    """What a person should know at the end of a run: members that no row uses, rules that were off."""
+    yield from notes(members_of(work.recipe, work.results.measured))
+    yield from unused_rules(work.recipe, work.shards.values())
 
 
 def _tell_of_nothing_kept(

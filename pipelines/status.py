@@ -4,9 +4,11 @@ import fcntl
 import json
 import os
 from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
@@ -14,17 +16,20 @@ from rich.table import Table
 from pipelines.engines.step import Json
 from pipelines.files import join, local_path
 from pipelines.layout import SHARD_PHASES, Layout
+from pipelines.losses import Loss, Losses, quarantined
 from pipelines.members import added_up, notes
 from pipelines.verdicts import Verdicts
 from schemas.errors import InputError
+
+_AT_ONCE: Final = 8
 
 
 @dataclass(frozen=True)
 class Status:
     """A corpus folder: whether a run holds it, tasks done and rows by phase, errors, the last log.
 
-    `members` says what no row uses of the tars' members; `phase` is the one that the last run got to; `verdicts`
-    counts rows.
+    `messages` are each source's commonest ones of quarantined rows; `members` says what no row uses of the tars'
+    members; `phase` is the one that the last run got to; `verdicts` counts rows.
     """
 
     running: bool
@@ -33,6 +38,7 @@ class Status:
     tasks: dict[str, int]
     rows: int
     quarantined: dict[str, int]
+    messages: list[Loss]
     damaged: list[str]
     members: list[str]
     verdicts: int
@@ -43,14 +49,15 @@ class Status:
         return asdict(self)
 
 
-def read(folder: str) -> Status:
+def read(folder: str, storage_options: Mapping[str, Any] | None = None) -> Status:
     """The status of the corpus in `folder`; InputError where there is none."""
-    layout = Layout(folder)
+    layout = Layout(folder, options=dict(storage_options or {}))
     if not layout.store.is_folder(layout.work):
         raise InputError(f"{folder} holds no corpus: it has no work folder; build one with --out {folder}")
     tasks: dict[str, int] = {}
     rows, errors, damaged = 0, Counter[str](), []
     ledgers: dict[str, list[tuple[str, Json]]] = {}
+    lossy: list[str] = []
     for phase in SHARD_PHASES:
         receipts = _receipts(layout, phase)
         if receipts:
@@ -59,6 +66,7 @@ def read(folder: str) -> Status:
             for name, receipt in receipts:
                 rows += receipt["rows"]
                 errors.update(receipt["errors"])
+                lossy += [name] if receipt["errors"] else []
                 if receipt.get("members"):  # none in folders, and in receipts of earlier versions
                     source, _, shard = name.partition("/")
                     ledgers.setdefault(source, []).append((shard, receipt["members"]))
@@ -70,7 +78,10 @@ def read(folder: str) -> Status:
     finished = layout.store.exists(layout.at("manifest.json"))
     ordered = dict(sorted(errors.items(), key=lambda pair: (-pair[1], pair[0])))
     members = list(notes({source: added_up(sorted(found)) for source, found in sorted(ledgers.items())}))
-    return Status(_held(layout), finished, phase, tasks, rows, ordered, damaged, members, verdicts, last)
+    messages = _messages(layout, sorted(lossy))
+    return Status(
+        _held(layout), finished, phase, tasks, rows, ordered, messages, damaged, members, verdicts, last
+    )
 
 
 def show(status: Status, console: Console) -> None:
@@ -87,6 +98,11 @@ def show(status: Status, console: Console) -> None:
     console.print(f"rows measured: {status.rows:,}", highlight=False)
     for error, count in status.quarantined.items():
         console.print(f"  quarantined: {error}: {count:,}", highlight=False)
+    for loss in status.messages:
+        console.print(f"    {loss.source}: {loss}", highlight=False, markup=False, soft_wrap=True)
+    others = sum(status.quarantined.values()) - sum(loss.rows for loss in status.messages)
+    if others > 0 and status.messages:
+        console.print(f"    {others:,} with other messages", highlight=False)
     for line in status.members:
         console.print(f"  {line}", highlight=False, soft_wrap=True)
     for line in status.damaged:
@@ -96,6 +112,26 @@ def show(status: Status, console: Console) -> None:
     for event in status.last:
         if event["event"] == "failed":
             console.print(f"last run failed in {event['phase']}: {event['message']}", highlight=False)
+
+
+def _messages(layout: Layout, shards: list[str]) -> list[Loss]:
+    """The commonest messages of each source's quarantined rows."""
+
+    def rows(name: str) -> list[dict[str, Any]]:
+        # a run may take a file away at this moment
+        with suppress(InputError):
+            source, _, shard = name.partition("/")
+            return quarantined(layout, source, shard)
+        return []
+
+    losses: dict[str, Losses] = {}
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for first in range(0, len(shards), _AT_ONCE):
+            batch = shards[first : first + _AT_ONCE]
+            for name, found in zip(batch, pool.map(rows, batch), strict=True):
+                source = name.partition("/")[0]
+                losses.setdefault(source, Losses(source)).add(found)
+    return [loss for one in losses.values() for loss in one.commonest()]
 
 
 def _receipts(layout: Layout, phase: str) -> list[tuple[str, Json]]:

@@ -1,6 +1,7 @@
 """Reads a recipe from YAML: strict, limited, and with a line number for whatever is wrong."""
 
 import difflib
+import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, get_args
 
@@ -17,6 +18,9 @@ Path = tuple[str | int, ...]
 
 Check = Callable[[Recipe], Iterable[tuple[Path, str]]]
 """Says where a sound recipe is wrong all the same, and how: what the schema alone cannot know."""
+
+
+_OPTIONS = "write one mapping of fsspec's options, such as {key: …, secret: …}"
 
 
 class _Loader(yaml.SafeLoader):
@@ -54,14 +58,37 @@ def parse(
     try:
         root, record = _read(text, name)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f":{mark.line + 1}" if mark else ""
-        raise RecipeError(f"{name}{line}: not valid YAML: {error.problem or error.context}") from error
+        raise RecipeError(
+            f"{name}{_line_of(error)}: not valid YAML: {error.problem or error.context}"
+        ) from error
     except yaml.YAMLError as error:
         raise RecipeError(f"{name}: not valid YAML: {str(error).splitlines()[0]}") from error
     except RecursionError as error:
         raise RecipeError(f"{name}: nested too deeply to be a recipe") from error
     return from_record(record, name, extra, check, root)
+
+
+def storage_options(text: str, name: str) -> dict[str, Any]:
+    """Returns the storage options that a file holds: one mapping, YAML as in a recipe, or JSON.
+
+    Raises RecipeError, which quotes nothing of the text: it may hold secrets.
+    """
+    try:
+        record = json.loads(text) if name.endswith(".json") else _read(text, name)[1]
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise RecipeError(f"{name}{_line_of(error)}: not valid YAML or JSON; {_OPTIONS}") from None
+    if not isinstance(record, Mapping) or not record or not all(isinstance(key, str) for key in record):
+        raise RecipeError(f"{name}: holds no storage options; {_OPTIONS}")
+    if "storage_options" in record:
+        raise RecipeError(f"{name}: give the mapping below storage_options alone; {_OPTIONS}")
+    return dict(record)
+
+
+def _line_of(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f":{error.lineno}"
+    mark = error.problem_mark or error.context_mark if isinstance(error, yaml.MarkedYAMLError) else None
+    return f":{mark.line + 1}" if mark else ""
 
 
 def from_record(

@@ -6,17 +6,18 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import Corpus, Json, Samples
+from pipelines.cli.options import Corpus, Json, Samples, StorageOptions
 
 app = typer.Typer()
 
 
 @app.command()
-def verify(folder: Corpus) -> None:
+def verify(folder: Corpus, storage_options: StorageOptions = None) -> None:
     """Recompute every digest and every sum; exit 1 and say what differs."""
     import vlcorpus
+    from pipelines import recipes
 
-    problems = vlcorpus.Corpus.open(folder).verify()
+    problems = vlcorpus.Corpus.open(folder, recipes.storage_options(storage_options)).verify()
     for problem in problems:
         print(problem)
     if problems:
@@ -29,16 +30,19 @@ def inspect(
     shard: Annotated[str, typer.Argument(help="a shard: tar or Parquet")],
     n: Samples = 10,
     html: Annotated[Path | None, typer.Option(help="write a page with images here")] = None,
+    storage_options: StorageOptions = None,
 ) -> None:
     """Show the samples of a shard."""
     from rich.console import Console
 
     from pipelines import inspect as inspection
+    from pipelines import recipes
 
+    options = recipes.storage_options(storage_options)
     if html is None:
-        inspection.show(shard, n, Console())
+        inspection.show(shard, n, Console(), options)
     else:
-        inspection.html(shard, n, str(html))
+        inspection.html(shard, n, str(html), options)
         print(f"wrote {html}")
 
 
@@ -49,11 +53,12 @@ def view(
     png: Annotated[Path | None, typer.Option(help="write an image here too")] = None,
     n: Samples = 10,
     corpus: Annotated[str, typer.Option(help="where a key is looked up")] = "corpus",
+    storage_options: StorageOptions = None,
 ) -> None:
     """Draw samples: boxes and quads on their images, dialogues as bubbles, taught text marked."""
-    from pipelines import look
+    from pipelines import look, recipes
 
-    samples = look.found(what, corpus, n)
+    samples = look.found(what, corpus, n, recipes.storage_options(storage_options))
     look.write(samples, out, png)
     print(f"{len(samples)} samples in {out}" + (f" and {png}" if png else ""))
 
@@ -63,27 +68,31 @@ def diff(
     a: Corpus,
     b: Annotated[str, typer.Argument(help="folder of another")],
     n: Annotated[int, typer.Option("--n", "-n", min=0, help="examples of each change")] = 5,
+    storage_options: StorageOptions = None,
 ) -> None:
     """Show how two corpora differ: thresholds, decisions, keys."""
     from rich.console import Console
 
+    from pipelines import recipes
     from pipelines.diff import diff as difference
     from pipelines.diff import show
 
-    show(difference(a, b, n), Console())
+    show(difference(a, b, n, recipes.storage_options(storage_options)), Console())
 
 
 @app.command()
 def calibrate(
     folder: Annotated[str, typer.Argument(help="folder of a corpus with CLIP scores")],
     plot: Annotated[Path | None, typer.Option(help="draw the curves here (.png or .svg)")] = None,
+    storage_options: StorageOptions = None,
 ) -> None:
     """Show which CLIP thresholds keep which share, by source and language."""
     from rich.console import Console
 
     from pipelines import calibrate as calibration
+    from pipelines import recipes
 
-    found = calibration.curves(folder)
+    found = calibration.curves(folder, recipes.storage_options(storage_options))
     calibration.show(found, Console())
     if plot is not None:
         calibration.plot(found, plot)
@@ -99,11 +108,12 @@ def schema() -> None:
 
 
 @app.command()
-def status(folder: Corpus, as_json: Json = False) -> None:
+def status(folder: Corpus, as_json: Json = False, storage_options: StorageOptions = None) -> None:
     """Show what is done, running, failed; rows; why rows are in quarantine."""
     from rich.console import Console
 
+    from pipelines import recipes
     from pipelines import status as state
 
-    found = state.read(folder)
+    found = state.read(folder, recipes.storage_options(storage_options))
     print(json.dumps(found.to_json(), ensure_ascii=False)) if as_json else state.show(found, Console())

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from pipelines.cli.options import StorageOptions
+
 app = typer.Typer()
 
 
@@ -12,11 +14,13 @@ def init(
     paths: Annotated[list[str], typer.Argument(help="tars, folders, Parquet files, globs; local or s3://")],
     out: Annotated[str, typer.Option(help="write the recipe here")] = "recipe.yaml",
     force: Annotated[bool, typer.Option("--force", help="replace a recipe that is there")] = False,
+    storage_options: StorageOptions = None,
 ) -> None:
     """Look at data and write a commented recipe for it, with the columns found and what is guessed."""
     from pipelines import init as first
+    from pipelines import recipes
 
-    for source in first.write(paths, out, force):
+    for source in first.write(paths, out, force, recipes.storage_options(storage_options)):
         guessed = "; ".join(f"{part}: {', '.join(one.names)}" for part, one in source.guesses.items())
         print(f"{source.id}: {source.annotations or source.kind}" + (f"; {guessed}" if guessed else ""))
     print(f"wrote {out}: read it, change what is wrong, then run: vlcorpus build {out}")

@@ -45,6 +45,14 @@ Kind = Annotated[
     str, typer.Option(help="auto, webdataset, parquet, folder or text", autocompletion=among(*KINDS))
 ]
 Corpus = Annotated[str, typer.Argument(help="folder of a corpus")]
+StorageOptions = Annotated[
+    str | None,
+    typer.Option(
+        "--storage-options",
+        metavar="FILE",
+        help="YAML or JSON with fsspec's options for s3:// and others, as a recipe's storage_options",
+    ),
+]
 Samples = Annotated[int, typer.Option("--n", "-n", min=1, help="how many samples")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N", autocompletion=among(*DEVICES))]
 Stage = Annotated[

@@ -37,14 +37,21 @@ class Published:
         self._memory = mmap.mmap(fd, ROW.size * 2)
         self._limits = Limits()
         self._count = 0
+        self._last = IDLE
 
     def begin(self, limits: Limits) -> None:
         """From now on rows have these limits."""
         self._limits = limits
         self(IDLE)
 
+    def start(self) -> None:
+        """From now on rows are those of another request."""
+        self._count, self._last = 0, IDLE
+
     def __call__(self, row: int) -> None:
-        self._count += row >= 0
+        # rows come in order; one may be touched several times
+        if row > self._last:
+            self._count, self._last = self._count + 1, row
         ROW.pack_into(self._memory, 0, row)
         ROW.pack_into(self._memory, ROW.size, self._count)
         armed = row != IDLE
@@ -62,6 +69,7 @@ class Child:
 
     def serve(self) -> None:
         while (message := receive(self._channel)) is not None:
+            self._at.start()
             try:
                 reply = {"receipt": self._do(message)}
             except MemoryError:

@@ -20,7 +20,7 @@ Rows = Callable[[int], None]
 
 
 class InlineEngine:
-    """Runs steps in the caller's process and thread, task by task; `rows` hears how many rows were begun."""
+    """Runs steps in the caller's process and thread, task by task; `rows` hears of each receipt's rows."""
 
     def __init__(self, rows: Rows | None = None) -> None:
         self._rows = rows
@@ -36,9 +36,11 @@ class InlineEngine:
         with self._loaded_worker(step) as worker:
             for index, task in enumerate(tasks):
                 asked = {**task, "verdicts": task.get("verdicts", {}), "careful": False}
-                with _Task(step, task, self._rows) as row:
+                with _Task(step, task) as row:
                     receipt = worker.run(_plain(asked), row)
                 receipts.append(_plain({**receipt, "verdicts": asked["verdicts"]}))
+                if self._rows:
+                    self._rows(int(receipt.get("rows", 0)))
                 if done:
                     done(index, receipts[-1])
         return receipts
@@ -49,10 +51,10 @@ class InlineEngine:
         receipts = []
         with self._loaded_worker(step) as worker:
             for task in tasks:
-                with _Task(step, task, self._rows) as row:
+                with _Task(step, task) as row:
                     _gather(worker.split(_plain(task), row), pieces)
             for partition in sorted(pieces):
-                with _Task(step, {"partition": partition}, self._rows):
+                with _Task(step, {"partition": partition}):
                     table = pa.concat_tables(pieces.pop(partition))
                     receipts.append(_plain(worker.reduce(partition, table)))
         return receipts
@@ -77,23 +79,19 @@ class InlineEngine:
 
 
 class _Task:
-    """One task at hand: counts the rows begun, and names task and row in a programmer's error."""
+    """One task at hand: names task and row in a programmer's error."""
 
-    def __init__(self, step: Step, task: Json, rows: Rows | None) -> None:
-        self._step, self._task, self._rows = step, task, rows
+    def __init__(self, step: Step, task: Json) -> None:
+        self._step, self._task = step, task
         self._row = IDLE
-        self._begun = 0
 
     def __call__(self, row: int) -> None:
         self._row = row
-        self._begun += row >= 0
 
     def __enter__(self) -> "_Task":
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if self._rows and self._begun:
-            self._rows(self._begun)
         if isinstance(error, Exception) and not isinstance(error, VlcorpusError):
             task = self._task.get("shard") or self._task.get("partition") or "a task"
             row = f", row {self._row} (from 0)" if self._row >= 0 else ""

@@ -28,7 +28,10 @@ DEATHS = {"crash": "it crashed", "deadline": "it took too long", "out_of_memory"
 STDERR = 2
 
 Rows = Callable[[int], None]
-"""Told how many rows were begun since it was last told."""
+"""Called with how many rows are to be added to those of the phase.
+
+Negative where a task's receipt counts fewer rows than were begun: rows out of the sample, the end of a shard.
+"""
 
 
 @dataclass(frozen=True)
@@ -60,11 +63,13 @@ class IsolatedWorker:
     def run(self, task: Json) -> Json:
         """The receipt of one map task; `verdicts` in it holds the kind by number of every row blamed."""
         verdicts: dict[str, str] = dict(task.get("verdicts", {}))
+        self._told = 0
         deaths: Counter[int] = Counter()
         careful = False
         while True:
             outcome = self._request({"do": "run", "task": {**task, "verdicts": verdicts, "careful": careful}})
             if not isinstance(outcome, Death):
+                self._tell(int(outcome.get("rows", self._told)))
                 return {**outcome, "verdicts": verdicts}
             deaths[outcome.row] += 1
             # a row that is passed by and kills all the same is not killing by what it holds
@@ -144,6 +149,7 @@ class IsolatedWorker:
 
     def _exchange(self, message: Json) -> Json:
         """Send a request and wait for its receipt; ConnectionError where the child is gone."""
+        ROW.pack_into(self._memory, ROW.size, 0)
         send(self._channel, message)
         self._wait()
         reply = receive(self._channel)
@@ -155,17 +161,20 @@ class IsolatedWorker:
         return receipt
 
     def _wait(self) -> None:
-        """Until there is a reply or an end; tells of rows meanwhile."""
+        """Until there is a reply or an end; tells of rows meanwhile, of one that is tried again only once."""
         poll = select.poll()
         poll.register(self._channel, select.POLLIN)
         while True:
             ready = poll.poll(250 if self._rows else None)
-            count = ROW.unpack_from(self._memory, ROW.size)[0]
-            if self._rows and count > self._told:
-                self._rows(count - self._told)
-                self._told = count
+            self._tell(max(ROW.unpack_from(self._memory, ROW.size)[0], self._told))
             if ready:
                 return
+
+    def _tell(self, count: int) -> None:
+        """Tells that so many rows of the task are begun or, at its end, are in its receipt."""
+        if self._rows and count != self._told:
+            self._rows(count - self._told)
+        self._told = count
 
     def _ensure_child(self) -> None:
         if self._child is not None and self._child.poll() is None:
@@ -175,7 +184,6 @@ class IsolatedWorker:
         os.ftruncate(shared, ROW.size * 2)
         self._memory = mmap.mmap(shared, ROW.size * 2)
         ROW.pack_into(self._memory, 0, IDLE)
-        self._told = 0
         ours, theirs = socket.socketpair()
         lifeline, self._lifeline = os.pipe()
         fds = (theirs.fileno(), shared, lifeline)

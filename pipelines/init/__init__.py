@@ -1,7 +1,8 @@
 """`vlcorpus init`: a first recipe from what some paths hold."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pipelines.files import Store, is_local
 from pipelines.init.recipe import recipe
@@ -11,7 +12,9 @@ from schemas.errors import OutputError
 from schemas.recipe_file import parse
 
 
-def write(paths: Sequence[str], out: str, force: bool = False) -> list[Survey]:
+def write(
+    paths: Sequence[str], out: str, force: bool = False, storage_options: Mapping[str, Any] | None = None
+) -> list[Survey]:
     """Writes a commented recipe over the paths and returns what it found there.
 
     Raises InputError where a path holds nothing to read, OutputError where `out` exists or cannot be written.
@@ -20,7 +23,7 @@ def write(paths: Sequence[str], out: str, force: bool = False) -> list[Survey]:
         raise OutputError(f"{out}: a recipe is a file of this machine; give --out a local path")
     if Path(out).exists() and not force:
         raise OutputError(f"{out} exists: give --force to replace it, or --out with another name")
-    found = survey(paths)
+    found = survey(paths, storage_options)
     text = recipe(found)
     parse(text, out, check=unknown_names)
     Store().write_bytes(out, text.encode(), Path(out).parent)

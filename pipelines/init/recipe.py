@@ -8,6 +8,7 @@ from typing import Any, Final
 import pyarrow as pa
 import yaml
 
+from pipelines.files import is_local
 from pipelines.init.columns import Guess, image_format, text_of, values_of
 from pipelines.init.languages import languages
 from pipelines.init.survey import Survey
@@ -96,6 +97,8 @@ def _source(one: Survey) -> Iterator[str]:
     yield from (f"  # {line}" for line in _found(one))
     yield f"  - id: {scalar(one.id)}"
     yield from _paths(one.paths)
+    if not all(is_local(path) for path in one.paths):
+        yield "    # storage_options: {}  # credentials that the environment does not have; never written here"
     yield f"    kind: {one.kind}"
     if one.annotations is not None:
         yield f"    format: {one.annotations}"

@@ -4,7 +4,7 @@ import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 from pipelines.files import Store, join
 from pipelines.init.annotations import format_of_json, format_of_lines
@@ -14,6 +14,9 @@ from pipelines.readers.records import fields_of
 from schemas.columns import Columns
 from schemas.errors import InputError, ShardError
 from schemas.recipe import Format
+
+Options = Mapping[str, Any] | None
+"""Storage options of fsspec."""
 
 ROWS: Final = 32
 """Rows that are looked at."""
@@ -64,12 +67,12 @@ class Survey:
         return [caption.decode("utf-8", "replace") for caption in found if caption]
 
 
-def survey(paths: Sequence[str]) -> list[Survey]:
+def survey(paths: Sequence[str], storage_options: Options = None) -> list[Survey]:
     """Returns the sources that the paths make: one a folder or pattern, one for files of a folder that are alike.
 
     Raises InputError where a path is not there or holds nothing to read.
     """
-    store = Store(source="init")
+    store = Store(storage_options, "init")
     places: dict[tuple[str, str], list[str]] = {}
     for path in paths:
         single = not _MAGIC.search(path) and not store.is_folder(path)
@@ -77,26 +80,27 @@ def survey(paths: Sequence[str]) -> list[Survey]:
         places.setdefault(place, []).append(path)
     found: list[Survey] = []
     for here in places.values():
-        for group in _alike(list(dict.fromkeys(here))):
-            found.append(_survey(_id(group, {one.id for one in found}), tuple(group)))
+        for group in _alike(list(dict.fromkeys(here)), storage_options):
+            name = _id(group, {one.id for one in found})
+            found.append(_survey(name, tuple(group), storage_options))
     return found
 
 
-def _alike(paths: list[str]) -> list[list[str]]:
+def _alike(paths: list[str], options: Options) -> list[list[str]]:
     """The files of one folder, parted where the first ones differ in what is guessed of them."""
-    compared = [_traits(path) for path in paths[:_COMPARED]] if len(paths) > 1 else []
+    compared = [_traits(path, options) for path in paths[:_COMPARED]] if len(paths) > 1 else []
     if len(set(compared)) < 2:
         return [paths]
-    compared += [_traits(path) for path in paths[_COMPARED:]]
+    compared += [_traits(path, options) for path in paths[_COMPARED:]]
     groups: dict[object, list[str]] = {}
     for path, traits in zip(paths, compared, strict=True):
         groups.setdefault(traits, []).append(path)
     return list(groups.values())
 
 
-def _traits(path: str) -> object:
+def _traits(path: str, options: Options) -> object:
     """What files of one source have in common; a file of annotations has it with no other."""
-    found = _survey("init", (path,))
+    found = _survey("init", (path,), options)
     if found.annotations is not None:
         return path
     return found.kind, tuple(
@@ -114,12 +118,12 @@ def _id(paths: Sequence[str], taken: set[str]) -> str:
     return next(one for one in (name, *(f"{name}-{n}" for n in range(2, len(taken) + 3))) if one not in taken)
 
 
-def _survey(source: str, paths: tuple[str, ...]) -> Survey:
-    store = Store(source=source)
+def _survey(source: str, paths: tuple[str, ...], options: Options) -> Survey:
+    store = Store(options, source)
     if all(path.endswith(".json") for path in paths):
         return _document(source, paths, store)
-    discovery = discover(source, paths)
-    shard, rows = _first_rows(discovery.shards)
+    discovery = discover(source, paths, storage_options=options)
+    shard, rows = _first_rows(discovery.shards, options)
     found = Survey(source, paths, discovery.shards, discovery.ignored, shard, rows)
     values = values_of(rows)
     form = format_of_lines(values) if shard.format == "jsonl" and len(discovery.shards) == 1 else None
@@ -146,12 +150,12 @@ def _images(store: Store, folder: str) -> str:
     return inner if store.is_folder(inner) else folder or "."
 
 
-def _first_rows(shards: Sequence[InputShard]) -> tuple[InputShard, list[dict[str, object]]]:
+def _first_rows(shards: Sequence[InputShard], options: Options) -> tuple[InputShard, list[dict[str, object]]]:
     """The first rows of the smallest shard that has any; of a store, that is the least to fetch."""
     damage: ShardError | None = None
     for shard in sorted(shards, key=lambda one: (one.size, one.shard))[:_TRIES]:
         try:
-            rows = head(shard, ROWS)
+            rows = head(shard, ROWS, options)
         except ShardError as error:
             damage = error
             continue

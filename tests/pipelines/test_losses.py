@@ -107,8 +107,10 @@ def test_a_source_that_keeps_nothing_is_the_last_line(tmp_path: Path, others: bo
         "source bad: none of its 3 rows is kept (2 dropped by no_caption; quarantined: 1 × bad_row: a caption"
     )
     if others:
-        run(wanted, "card", Options(engine="inline"), Lines(out))
-        assert out.getvalue().splitlines()[-1].startswith(f"warning: {expected}")
+        for as_json in (False, True):
+            run(wanted, "card", Options(engine="inline"), Lines(out, as_json))
+            last = out.getvalue().splitlines()[-1]
+            assert (json.loads(last)["text"] if as_json else last).startswith(f"warning: {expected}")
     else:
         with pytest.raises(InputError) as caught:
             run(wanted, "card", Options(engine="inline"), Lines(out))

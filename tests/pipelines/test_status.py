@@ -1,15 +1,18 @@
 """What `vlcorpus status` says of a folder."""
 
 import io
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 from rich.console import Console
 
 from pipelines import status
 from schemas.errors import InputError
+from tests.pipelines.building import build
 from tests.pipelines.crawls import build_inline, demo, run_inline
 
 
@@ -40,6 +43,41 @@ def test_a_finished_corpus(corpus: Path) -> None:
     assert "rows measured: 100" in shown
     for error, count in found.quarantined.items():
         assert f"quarantined: {error}: {count}" in shown
+
+
+def test_messages_of_quarantined_rows(tmp_path: Path) -> None:
+    """Each source's commonest messages, with counts and one row as an example; the rest is a number."""
+    wrong: list[object] = [["x"], {"a": 1}, {"a": 2}, "a dog"]
+    lines = [json.dumps({"file": "a.png", "caption": caption}) for caption in wrong]
+    lines += [json.dumps({"file": "none.png", "caption": "a cat"}), '{"file":']
+    for name in ("web", "more"):
+        (tmp_path / name).mkdir()
+        image = Image.effect_noise((240, 240), 90)
+        image.save(tmp_path / name / "a.png")
+        (tmp_path / name / "[red]a.jsonl").write_text("\n".join(lines) + "\n")
+    sources = [{"id": name, "path": str(tmp_path / name)} for name in ("web", "more")]
+    build({"sources": sources, "max_quarantine": 1}, tmp_path / "out")
+    found = status.read(str(tmp_path / "out"))
+    assert [(loss.source, loss.rows) for loss in found.messages] == [
+        ("more", 2),
+        ("more", 1),
+        ("more", 1),
+        ("web", 2),
+        ("web", 1),
+        ("web", 1),
+    ]
+    assert found.to_json()["messages"][0] == {
+        "source": "more",
+        "rows": 2,
+        "error": "bad_row",
+        "message": "a caption of type dict, not text",
+        "example": "[red]a/a#2",
+    }
+    shown = text(found)
+    assert "    web: 2 × bad_row: a caption of type dict, not text (as in [red]a/a#2)\n" in shown
+    assert "    2 with other messages\n" in shown
+    shutil.rmtree(tmp_path / "out" / "work" / "signals" / "web")
+    assert "    6 with other messages\n" in text(status.read(str(tmp_path / "out")))
 
 
 def test_a_failed_run(corpus: Path, tmp_path: Path) -> None:

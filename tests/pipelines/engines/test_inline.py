@@ -87,13 +87,18 @@ class Breaks:
 
 def test_a_mistake_propagates_with_the_row() -> None:
     """A programmer's error is raised with its own traceback, and says phase, shard and row."""
-    told: list[int] = []
-    engine = InlineEngine(told.append)
+    engine = InlineEngine()
     with pytest.raises(KeyError, match="caption") as raised:
         engine.map(Step("measure", f"{__name__}:Breaks"), [{"shard": "web/00003"}])
     assert raised.value.__notes__ == ["in phase measure, web/00003, row 2 (from 0)"]
     assert any(frame.name == "run" for frame in raised.traceback)
-    assert sum(told) == 3
+
+
+def test_progress() -> None:
+    """The driver hears of the rows of each receipt."""
+    told: list[int] = []
+    InlineEngine(told.append).map(step("Rows"), [{"rows": 2}, {"rows": 3}])
+    assert told == [2, 3]
 
 
 def test_tasks_and_receipts_are_what_json_makes_of_them() -> None:

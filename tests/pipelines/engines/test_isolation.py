@@ -72,6 +72,35 @@ def test_a_sleeping_row_meets_the_clock() -> None:
     worker.close()
 
 
+@pytest.mark.parametrize("deeds", [{}, {"1": "abort", "4": "abort", "5": "abort"}])
+@pytest.mark.parametrize("counted", [True, False])
+def test_a_row_is_counted_once(deeds: dict[str, str], counted: bool) -> None:
+    """Rows that are tried again after a death count once, on each of several tasks in turn.
+
+    At the end they are as many as the receipt says, or as many as were begun where it does not count them.
+    """
+    told: list[int] = []
+    worker = IsolatedWorker(step("Rows" if counted else "Uncounted"), told.append)
+    expected = 0
+    for _ in range(2):
+        receipt = worker.run({"rows": 6, "deeds": deeds})
+        expected += 6 - len(deeds) if counted else 6
+        assert len(receipt["seen"]) == 6 - len(deeds)
+        assert sum(told) == expected
+        assert all(sum(told[:n]) <= expected + len(deeds) for n in range(len(told)))
+    worker.close()
+
+
+def test_a_shuffle_counts_no_rows(tmp_path: Path) -> None:
+    """What was begun and is not in the receipt is taken back, and does not come again with the next request."""
+    told: list[int] = []
+    worker = IsolatedWorker(step("Sums"), told.append)
+    worker.run({"numbers": []})
+    worker.split({"numbers": [1, 2]}, str(tmp_path / "piece"))
+    assert sum(told) == 0
+    worker.close()
+
+
 def test_verdicts_are_replayed(worker: IsolatedWorker, tmp_path: Path) -> None:
     """A row with a verdict is passed by without a death, and its verdict comes back in the receipt."""
     task = {"rows": 3, "deeds": {"1": "abort"}, "verdicts": {"1": "crash"}, "notes": str(tmp_path)}

@@ -265,6 +265,22 @@ def test_bad_paths(run: Run, tmp_path: Path) -> None:
     assert not Path("recipe.yaml").exists()
 
 
+def test_options_of_an_object_store(run: Run, tmp_path: Path, s3_options: dict[str, Any]) -> None:
+    """With --storage-options s3:// paths need no credentials of the environment; the recipe says where they belong."""
+    local = tars(tmp_path / "web")
+    for name in ("0.tar", "1.tar"):
+        Store(s3_options).write_bytes(f"s3://bucket/init-file/{name}", (local / name).read_bytes(), tmp_path)
+    (tmp_path / "options.json").write_text(json.dumps(s3_options))
+    paths = ("s3://bucket/init-file/0.tar", "s3://bucket/init-file/1.tar")
+    assert run(*paths, "--storage-options", str(tmp_path / "options.json"))[0] == 0
+    text = Path("recipe.yaml").read_text()
+    assert "s3cr3t" not in text
+    wanted = text.replace("# storage_options: {}", f"storage_options: {json.dumps(s3_options)}")
+    assert wanted != text
+    Path("recipe.yaml").write_text(wanted)
+    assert built(Path("recipe.yaml"), tmp_path / "out")[1] == ["kept"] * 6
+
+
 def test_an_object_store(
     run: Run, tmp_path: Path, s3_options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
