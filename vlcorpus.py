@@ -77,9 +77,9 @@ class Example:
 
     def image(self, number: int = 0) -> "Image.Image":
         """Returns one image, decoded; RowError where its bytes cannot be."""
-        from pipelines.notebook import decoded
+        from pipelines.gallery import opened
 
-        return decoded(self.images[number])
+        return opened(self.images[number])[1]
 
 
 class Corpus:
@@ -135,10 +135,10 @@ class Corpus:
     ) -> Iterator[Example]:
         """Yields the samples with their images in the order of the shards, all or those of one kind.
 
-        Raises InputError where a shard is not what the manifest says.
+        Raises InputError where a shard has no index, or an image is not the one that its sample describes.
         """
         from pipelines.inspect import samples
-        from pipelines.opening import shards
+        from pipelines.opening import check_images, shards
 
         for path in shards(self.folder, self.manifest, (split, task, source)):
             for shown in samples(path, None, self._options):
@@ -146,6 +146,7 @@ class Corpus:
                     raise InputError(
                         f"{path} is no shard of a corpus: its index is missing; verify() says more"
                     )
+                check_images(path, shown.sample, shown.pictures)
                 yield Example(shown.sample, shown.pictures)
 
     def verify(self) -> list[str]:

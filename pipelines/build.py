@@ -454,12 +454,16 @@ class Build:
         """InputError where an evaluation source was not read: its images would go into training unseen."""
         if source.role != "eval":
             return
-        damaged = [f"{'/'.join(name)}: {why}" for name, why in self.bad_shards() if name[0] == source.id]
+        damaged = [why for name, why in self.bad_shards() if name[0] == source.id]
         if damaged or (rows == bad and self.recipe.sample == 1):
-            why = damaged[0] if damaged else f"none of its {rows:,} rows could be measured"
+            why = (
+                damaged[0]
+                if damaged
+                else f"none of the {rows:,} rows of source {source.id} could be measured"
+            )
             raise InputError(
-                f"source {source.id}: an evaluation source must be read whole, or its images stand in training: "
-                f"{why}; mend it, or take the source out of the recipe"
+                f"{why.removesuffix('; write it again or leave it out')}: source {source.id} is an evaluation set, "
+                "which must be read whole, or its images stand in training; mend it, or take it out of the recipe"
             )
 
     def _check_columns(self, source: Source, rows: int) -> None:

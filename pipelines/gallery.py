@@ -76,7 +76,7 @@ def page(title: str, shown: Iterable[Shown], note: str = "") -> str:
 def described(data: bytes) -> str:
     """Format, size in pixels and bytes of a picture, or what is wrong with it."""
     try:
-        name, image = _opened(data)
+        name, image = opened(data)
     except RowError as error:
         return f"{error.kind} ({len(data):,} bytes)"
     return f"{name} {image.width}×{image.height} {max(1, round(len(data) / 1024)):,} KiB"
@@ -88,7 +88,7 @@ def data_uri(data: bytes) -> str | None:
     None where it cannot be decoded.
     """
     try:
-        name, image = _opened(data)
+        name, image = opened(data)
         if name not in _TYPES or len(data) > _AS_IT_IS or max(image.size) > 4 * _SIDE:
             with decoding(data, name, _MAX_PIXELS):
                 data, name = _smaller(image), "JPEG"
@@ -97,7 +97,8 @@ def data_uri(data: bytes) -> str | None:
     return f"data:image/{_TYPES[name]};base64,{base64.b64encode(data).decode()}"
 
 
-def _opened(data: bytes) -> tuple[str, Pixels.Image]:
+def opened(data: bytes) -> tuple[str, Pixels.Image]:
+    """Returns format and image of some bytes; RowError where they hold none, or are damaged or too large."""
     if not data:
         raise RowError("empty")
     name = sniff(data)

@@ -136,8 +136,12 @@ def nothing_kept(
         if funnel.quarantined:
             mine = [shard for owner, shard in known if owner == source]
             reasons.append(f"quarantined: {commonest_errors(layout, source, mine)}")
-        why = "; ".join(reasons) or "it is empty"
-        sentences.append(f"warning: source {source}: none of its {funnel.rows:,} rows is kept ({why})")
+        if funnel.rows:
+            sentences.append(
+                f"source {source}: none of its {funnel.rows:,} rows is kept ({'; '.join(reasons)})"
+            )
+        else:
+            sentences.append(f"source {source} has no rows")
     return sentences
 
 

@@ -116,7 +116,12 @@ class Measure:
     def _table(self, batch: list[Json], at: At, careful: bool, counts: "Counts") -> pa.Table:
         if not careful:
             at(SEVERAL)
-        table = self._signals.table(batch)
+        try:
+            table = self._signals.table(batch)
+        except Exception as error:
+            named = [f"{batch[at]['source']}/{batch[at]['shard']}/{batch[at]['member']}" for at in (0, -1)]
+            error.add_note(f"while the rows {' to '.join(named)} were measured together")
+            raise
         counts.add(table)
         return table
 

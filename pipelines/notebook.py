@@ -6,18 +6,14 @@ from itertools import islice
 from typing import Any, Final
 
 from jinja2 import Environment, StrictUndefined
-from PIL import Image
 
-from filters.header import sniff
-from filters.pixels import decode
 from pipelines.gallery import data_uri
-from schemas.errors import InputError, RowError
+from schemas.errors import InputError
 from schemas.manifest import Manifest
 
 IMAGES: Final = 4
 """How many images are shown."""
 
-_MAX_PIXELS: Final = 100_000_000
 _LOOKED_AT: Final = 200
 """How many samples are read at most to find images."""
 
@@ -34,14 +30,6 @@ def corpus_html(folder: str, manifest: Manifest, examples: Iterable[Any]) -> str
     except InputError as error:
         trouble = str(error)
     return template.render(folder=folder, manifest=manifest, shown=shown, trouble=trouble)
-
-
-def decoded(data: bytes) -> Image.Image:
-    """Returns the image in `data`, as stored; RowError where it is none, is damaged or too large."""
-    name = sniff(data)
-    if name is None:
-        raise RowError("not_image")
-    return decode(data, name, _MAX_PIXELS)
 
 
 def _shown(examples: Iterator[Any]) -> Iterator[Sequence[str]]:

@@ -1,6 +1,7 @@
 """A corpus that is there, opened to be read: its manifest, its tables below work/, its shards."""
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
@@ -8,9 +9,10 @@ import pyarrow.dataset as pads
 
 from pipelines.files import Store, join
 from pipelines.verify import read_manifest
-from schemas.errors import InputError
+from schemas.errors import InputError, VerifyError
 from schemas.manifest import Manifest
 from schemas.row import CLUSTERS, DECISIONS, SCORES, SIGNALS
+from schemas.sample import Sample
 
 TABLES: Final[Mapping[str, pa.Schema]] = {
     "decisions": DECISIONS,
@@ -28,9 +30,14 @@ def open_manifest(folder: str, options: Mapping[str, Any] | None = None) -> Mani
     """Returns the manifest of the corpus in `folder`; InputError says what is there instead of a corpus."""
     store = Store(options)
     if not store.is_folder(folder):
+        if store.exists(folder):
+            raise InputError(f"{folder} is a file: give the folder of a corpus")
         raise InputError(f"there is no folder {folder}: build a corpus there, or give the folder of one")
     if store.exists(join(folder, "manifest.json")):
-        return read_manifest(store, folder)
+        try:
+            return read_manifest(store, folder)
+        except VerifyError as error:
+            raise VerifyError(f"{folder} holds no corpus that can be read: {error}") from error
     if store.is_folder(join(folder, "work", "receipts")):
         raise InputError(
             f"{folder} holds a corpus that is not finished: run the command that builds it again to go on"
@@ -51,6 +58,16 @@ def tables(folder: str, options: Mapping[str, Any] | None = None) -> dict[str, p
             "again to have them"
         )
     return {name: _dataset(store, join(work, name), schema) for name, schema in TABLES.items()}
+
+
+def check_images(path: str, sample: Sample, images: Sequence[bytes]) -> None:
+    """Raises InputError where the bytes of an image are not those that its sample describes."""
+    for number, (image, data) in enumerate(zip(sample.images, images, strict=True)):
+        if hashlib.sha256(data).hexdigest() != image.sha256:
+            raise InputError(
+                f"{path}: image {number} of the sample {sample.key} is cut or damaged ({len(data):,} bytes of another "
+                "digest than its sample says); vlcorpus verify says what else differs"
+            )
 
 
 def shards(folder: str, manifest: Manifest, wanted: Wanted) -> Iterator[str]:

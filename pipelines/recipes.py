@@ -28,6 +28,10 @@ def load(given: Given, extra: dict[str, Any] | None = None, kind: str = "auto") 
         return from_record(given.to_json(), "the recipe", extra, unknown_names)
     if isinstance(given, Mapping):
         return from_record(_plain(given), "the recipe", extra, unknown_names)
+    if not isinstance(given, str | Path | Sequence):
+        raise RecipeError(
+            f"a recipe is the path of a YAML file, a mapping, a Recipe, or inputs, not a {type(given).__name__}"
+        )
     inputs = [os.fspath(one) for one in ([given] if isinstance(given, str | Path) else given)]
     if len(inputs) == 1 and inputs[0].endswith((".yaml", ".yml")):
         return from_file(inputs[0], extra)

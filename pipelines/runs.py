@@ -45,6 +45,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.engine not in list(EngineName):
             raise InputError(f"there is no engine {self.engine!r}: give {', '.join(EngineName)}")
+        if self.workers is not None and (not isinstance(self.workers, int) or self.workers < 1):
+            raise InputError(f"workers is {self.workers!r}: give a number from 1 up, or None for one a core")
 
 
 def run(recipe: Recipe, until: str, options: Options, reporter: Reporter, dry: bool = False) -> Layout:
@@ -205,11 +207,11 @@ def _tell_of_nothing_kept(
 ) -> None:
     """Warns of sources of which no row is kept. Raises InputError where they are all the sources there are."""
     found = funnels(work.recipe, decided) if decided else {}
-    warnings = nothing_kept(work.layout, found, work.shards)
-    if warnings and len(warnings) == len(found) and not dry:
-        raise InputError(f"the corpus is empty; {'; '.join(warnings)}")
-    for warning in warnings:
-        reporter.say(warning)
+    sentences = nothing_kept(work.layout, found, work.shards)
+    if sentences and len(sentences) == len(found) and not dry:
+        raise InputError(f"the corpus is empty: {'; '.join(sentences)}")
+    for sentence in sentences:
+        reporter.say(f"warning: {sentence}")
 
 
 def _raise_for_bad_shards(work: Build) -> None:

@@ -85,3 +85,6 @@ class RowError(Exception):
         super().__init__(kind, message)
         self.kind = kind
         self.message = message or ROW_ERRORS[kind]
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.message}"

@@ -149,9 +149,11 @@ def test_folders_that_hold_no_corpus(corpus: vlcorpus.Corpus, tmp_path: Path) ->
     with pytest.raises(InputError, match="not finished: run the command that builds it again"):
         vlcorpus.Corpus.open(half)
     (half / "manifest.json").write_text("{}")
-    with pytest.raises(VerifyError, match=r"manifest\.json is not a manifest"):
+    with pytest.raises(
+        VerifyError, match=r"half holds no corpus that can be read: manifest\.json is not a manifest"
+    ):
         vlcorpus.Corpus.open(half)
-    with pytest.raises(InputError, match="there is no folder"):
+    with pytest.raises(InputError, match="is a file: give the folder of a corpus"):
         vlcorpus.Corpus.open(half / "manifest.json")
 
 
@@ -176,6 +178,18 @@ def test_a_shard_that_lost_its_index(corpus: vlcorpus.Corpus, tmp_path: Path) ->
     with pytest.raises(InputError, match="its index is missing"):
         list(opened.samples())
     assert "its index is missing" in opened._repr_html_()
+
+
+def test_a_shard_that_was_cut(corpus: vlcorpus.Corpus, tmp_path: Path) -> None:
+    """An image whose bytes are not those that its sample describes is an error, never a shorter image."""
+    copy = tmp_path / "c"
+    shutil.copytree(corpus.folder, copy)
+    for tar in copy.glob("shards/train/*/*/*.tar"):
+        tar.write_bytes(tar.read_bytes()[: tar.stat().st_size // 2])
+    opened = vlcorpus.Corpus.open(copy)
+    with pytest.raises(InputError, match=r"image 0 of the sample \w+-caption-0 is cut or damaged"):
+        list(opened.samples(split="train"))
+    assert "is cut or damaged" in opened._repr_html_() or opened._repr_html_().count("<img") == 4
 
 
 def test_two_builds_at_once(crawl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,11 +220,16 @@ def test_a_mistake_in_a_worker(crawl: Path, tmp_path: Path, monkeypatch: pytest.
     def broken(self: Any, row: Any, record: Any) -> None:
         raise ZeroDivisionError("a mistake")
 
-    monkeypatch.setattr(measure.Signals, "picture", broken)
-    with pytest.raises(ZeroDivisionError) as raised:
-        build(crawl, tmp_path / "c")
+    with monkeypatch.context() as patch:
+        patch.setattr(measure.Signals, "picture", broken)
+        with pytest.raises(ZeroDivisionError) as raised:
+            build(crawl, tmp_path / "c")
     assert any("row input/00000/" in note for note in raised.value.__notes__)
     assert any("phase measure" in note for note in raised.value.__notes__)
+    monkeypatch.setattr(measure.Captions, "measure", broken)
+    with pytest.raises(TypeError) as raised_later:
+        build(crawl, tmp_path / "c")
+    assert any("rows input/00000/" in note for note in raised_later.value.__notes__)
 
 
 def test_mistakes_of_the_caller(crawl: Path, tmp_path: Path) -> None:
@@ -221,6 +240,10 @@ def test_mistakes_of_the_caller(crawl: Path, tmp_path: Path) -> None:
         build(crawl, tmp_path / "c", langages=["en"])
     with pytest.raises(RecipeError, match=r"^the recipe: unknown key rules\.min_sid"):
         build({"sources": [{"id": "a", "path": "x"}], "rules": {"min_sid": 3}}, tmp_path / "c")
+    with pytest.raises(InputError, match="workers is -1: give a number from 1 up"):
+        vlcorpus.build(crawl, tmp_path / "c", workers=-1)
+    with pytest.raises(RecipeError, match=r"a recipe is the path of a YAML file, .* not a NoneType"):
+        build(None, tmp_path / "c")
     with pytest.raises(RecipeError, match="cannot read the recipe"):
         build(tmp_path / "none.yaml", tmp_path / "c")
     with pytest.raises(RecipeError, match="a value that JSON does not know"):
@@ -231,7 +254,7 @@ def test_images_that_are_none() -> None:
     """An example whose bytes are no image says so."""
     example = vlcorpus.Example(sample=None, images=(b"text", picture(1)))  # type: ignore[arg-type]
     assert isinstance(example.image(1), Image.Image)
-    with pytest.raises(RowError):
+    with pytest.raises(RowError, match="not_image: the bytes are not a picture"):
         example.image()
 
 

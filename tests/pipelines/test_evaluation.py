@@ -328,11 +328,11 @@ def test_an_evaluation_source_that_cannot_be_read_stops_the_run(tmp_path: Path, 
     bench = raw.shard(tmp_path / "bench" / "0.tar", range(3))
     if damage == "cut short":
         bench.write_bytes(bench.read_bytes()[: bench.stat().st_size // 2])
-        told = "an evaluation source must be read whole"
+        told = "is an evaluation set, which must be read whole"
     else:
         images = [b"no image"] * 3
         pairs(tmp_path / "text", images, "A photograph of {} flowers, number {}")
-        bench, told = tmp_path / "text", "none of its 3 rows could be measured"
+        bench, told = tmp_path / "text", "none of the 3 rows of source bench could be measured"
     sources = [{"id": "web", "path": str(web)}, {"id": "bench", "path": str(bench), "role": "eval"}]
     recipe = {"sources": sources, "max_quarantine": 1, "max_bad_shards": 5}
     with pytest.raises(InputError, match=told):

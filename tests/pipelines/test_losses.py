@@ -114,5 +114,5 @@ def test_a_source_that_keeps_nothing_is_the_last_line(tmp_path: Path, others: bo
     else:
         with pytest.raises(InputError) as caught:
             run(wanted, "card", Options(engine="inline"), Lines(out))
-        assert f"the corpus is empty; warning: {expected}" in str(caught.value)
+        assert f"the corpus is empty: {expected}" in str(caught.value)
     assert (tmp_path / "out" / "manifest.json").exists()
