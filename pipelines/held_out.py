@@ -44,8 +44,8 @@ def leaks(store: Store, files: Mapping[str, FileInfo], manifest: Manifest) -> It
 
 def _distance(manifest: Manifest) -> int | None:
     """The distance that evaluation images were protected by; None in corpora that know of none."""
-    told = [rules["eval"] for rules in manifest.thresholds.values() if "eval" in rules]
-    distances = [one["distance"] for one in told if isinstance(one, Mapping)]
+    limits = [rules["eval"] for rules in manifest.thresholds.values() if "eval" in rules]
+    distances = [one["distance"] for one in limits if isinstance(one, Mapping)]
     return min((one for one in distances if isinstance(one, int)), default=None)
 
 

@@ -16,7 +16,7 @@ from pipelines.dedup.values import runs, totals
 from pipelines.engines.step import At, Json
 from schemas.row import CLUSTERS, GUARDED_CLUSTERS
 
-TOLD: Final = ("shard", "kind", "hi", "lo", "cluster_hi", "cluster_lo", "distance")
+MEMBERSHIPS: Final = ("shard", "kind", "hi", "lo", "cluster_hi", "cluster_lo", "distance")
 NOTHING: Final = len(KINDS)
 """The kind of an entry that only says that there is such a shard."""
 
@@ -38,31 +38,31 @@ class Members:
     def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
         """What one file knows, by shard."""
         if "same" in task:
-            told = self._folder.load(task["same"], *TOLD)
+            memberships = self._folder.load(task["same"], *MEMBERSHIPS)
         elif "hashes" in task:
-            told = self._near(task["hashes"], task["stars"])
+            memberships = self._near(task["hashes"], task["stars"])
         else:
-            told = _roll_call(int(task["shards"]))
-        told = {name: told[name] for name in TOLD}
-        yield from cut(told, told["shard"] % self._partitions)
+            memberships = _roll_call(int(task["shards"]))
+        memberships = {name: memberships[name] for name in MEMBERSHIPS}
+        yield from cut(memberships, memberships["shard"] % self._partitions)
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
         """Files for the partition's shards; how many memberships of each kind they hold."""
-        told = columns_of(table)
+        memberships = columns_of(table)
         names = self._folder.read(self._names)
         counts = np.zeros(len(self._kinds), np.int64)
-        told = take(told, np.argsort(told["shard"], kind="stable"))
-        numbers, starts = np.unique(told["shard"], return_index=True)
-        ends = np.append(starts, len(told["shard"]))[1:]
+        memberships = take(memberships, np.argsort(memberships["shard"], kind="stable"))
+        numbers, starts = np.unique(memberships["shard"], return_index=True)
+        ends = np.append(starts, len(memberships["shard"]))[1:]
         for number, start, end in zip(numbers.tolist(), starts.tolist(), ends.tolist(), strict=True):
-            part = take(told, np.arange(start, end))
+            part = take(memberships, np.arange(start, end))
             counts += self._write(number, names, part)
         return {"shards": len(numbers), "memberships": dict(zip(self._kinds, counts.tolist(), strict=True))}
 
-    def _write(self, number: int, names: pa.Table, told: Columns) -> npt.NDArray[np.int64]:
+    def _write(self, number: int, names: pa.Table, memberships: Columns) -> npt.NDArray[np.int64]:
         source, shard = (names[column][number].as_py() for column in ("source", "shard"))
         measured = self._shards.measured(number, source, shard)
-        members = self._members(self._shards.settled(measured), told)
+        members = self._members(self._shards.settled(measured), memberships)
         schema = CLUSTERS
         if self._guard is not None:
             schema = GUARDED_CLUSTERS
@@ -80,16 +80,16 @@ class Members:
         self._folder.write(clusters_path(self._work, source, shard), table)
         return np.bincount(members["kind"], minlength=len(self._kinds))
 
-    def _members(self, rows: Rows, told: Columns) -> Columns:
+    def _members(self, rows: Rows, memberships: Columns) -> Columns:
         """The shard's memberships in clusters, by row and kind."""
         parts: list[Columns] = []
         for kind in range(len(KINDS)):
             columns, known = rows.of(kind)
-            mine, news = take(columns, known), take(told, told["kind"] == kind)
+            mine, news = take(columns, known), take(memberships, memberships["kind"] == kind)
             found = _find(mine, news)
             member = take(news, found[found >= 0])
             parts.append({**member, "row": mine["row"][found >= 0]})
-        members = {name: np.concatenate([part[name] for part in parts]) for name in (*TOLD, "row")}
+        members = {name: np.concatenate([part[name] for part in parts]) for name in (*MEMBERSHIPS, "row")}
         return take(members, np.lexsort((members["kind"], members["row"])))
 
     def _near(self, hashes: str, stars: str | None) -> Columns:
@@ -108,10 +108,10 @@ class Members:
             cluster_lo = np.where(found, star["cluster_lo"][place], cluster_lo)
             distance = np.where(found, star["distance"][place], distance)
             several |= found
-        told = {"cluster_hi": cluster_hi, "cluster_lo": cluster_lo, "distance": distance}
-        told |= {"shard": entries["row"] >> PLACE, "hi": entries["hi"]}
-        told |= {"kind": np.full(len(run), PHASH, np.uint8), "lo": np.zeros(len(run), np.uint64)}
-        return take(told, several)
+        memberships = {"cluster_hi": cluster_hi, "cluster_lo": cluster_lo, "distance": distance}
+        memberships |= {"shard": entries["row"] >> PLACE, "hi": entries["hi"]}
+        memberships |= {"kind": np.full(len(run), PHASH, np.uint8), "lo": np.zeros(len(run), np.uint64)}
+        return take(memberships, several)
 
 
 def _with_pairs(members: Columns, pairs: Columns) -> Columns:
@@ -132,9 +132,9 @@ def _sources(names: pa.Table, rows: npt.NDArray[np.int64]) -> pa.ChunkedArray:
 def _roll_call(shards: int) -> Columns:
     """An entry for every shard, so that each gets its file."""
     zeros = np.zeros(shards, np.uint64)
-    told: Columns = dict.fromkeys(("hi", "lo", "cluster_hi", "cluster_lo"), zeros)
-    told |= {"shard": np.arange(shards), "kind": np.full(shards, NOTHING, np.uint8)}
-    return {**told, "distance": np.zeros(shards, np.int32)}
+    memberships: Columns = dict.fromkeys(("hi", "lo", "cluster_hi", "cluster_lo"), zeros)
+    memberships |= {"shard": np.arange(shards), "kind": np.full(shards, NOTHING, np.uint8)}
+    return {**memberships, "distance": np.zeros(shards, np.int32)}
 
 
 def _find(mine: Columns, news: Columns) -> npt.NDArray[np.int64]:

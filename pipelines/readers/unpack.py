@@ -1,4 +1,4 @@
-"""Packed archives: gzip, bzip2, xz and Zstandard are told by their first bytes and unpacked under a cap."""
+"""Packed archives: gzip, bzip2, xz and Zstandard are recognised by their first bytes and unpacked under a cap."""
 
 import bz2
 import gzip
