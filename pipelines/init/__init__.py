@@ -17,12 +17,17 @@ def write(
 ) -> list[Survey]:
     """Writes a commented recipe over the paths and returns what it found there.
 
-    Raises InputError where a path holds nothing to read, OutputError where `out` exists or cannot be written.
+    Raises InputError where a path holds nothing to read, OutputError where `out` exists, its folder does not, or it
+    cannot be written.
     """
     if not is_local(out):
         raise OutputError(f"{out}: a recipe is a file of this machine; give --out a local path")
     if Path(out).exists() and not force:
         raise OutputError(f"{out} exists: give --force to replace it, or --out with another name")
+    if not Path(out).parent.is_dir():
+        raise OutputError(
+            f"cannot write {out}: there is no folder {Path(out).parent}; make it, or give --out another path"
+        )
     found = survey(paths, storage_options)
     text = recipe(found)
     parse(text, out, check=unknown_names)
