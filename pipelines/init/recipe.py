@@ -187,7 +187,7 @@ def _notes(one: Survey) -> Iterator[str]:
         yield f"files differ: {shown(path, 2 * _WIDTH)} has no {part} column {usual}; it has: {listed}."
         yield f"Name the columns of all files as `{part}` in `columns`, or make them several sources"
     for path, form in one.beside:
-        yield f"{shown(path, 2 * _WIDTH)} seems to hold annotations, which this source does not read. To read them,"
+        yield f"{shown(path, 2 * _WIDTH)} seems to hold annotations, which a source of pairs does not read. For them"
         yield f"write a source of kind: annotations, format: {form}, with that path and `images`, their folder"
 
 

@@ -118,7 +118,9 @@ def _traits(path: str, options: Options) -> object:
     if found.annotations is not None:
         return path
     return found.kind, tuple(
-        (part, chosen.names) for part, chosen in found.guesses.items() if part != "extra"
+        (part, () if chosen.by_default else chosen.names)
+        for part, chosen in found.guesses.items()
+        if part != "extra"
     )
 
 
@@ -139,13 +141,17 @@ def _survey(source: str, paths: tuple[str, ...], options: Options) -> Survey:
     discovery = discover(source, paths, storage_options=options)
     shard, rows = _first_rows(discovery.shards, options)
     values = values_of(rows)
-    form = format_of_lines(values) if shard.format == "jsonl" and len(discovery.shards) == 1 else None
-    if form is not None:
+    form = format_of_lines(values) if shard.format == "jsonl" else None
+    if form is not None and len(discovery.shards) == 1:
         found = Survey(source, paths, discovery.shards, discovery.ignored, shard, rows, annotations=form)
         images = _images(store, posixpath.dirname(shard.path))
         return replace(found, paths=(shard.path,), images=images)
     found = _guessed(Survey(source, paths, discovery.shards, discovery.ignored), shard, rows, options)
-    return replace(found, beside=_annotations_beside(store, found))
+    beside = _annotations_beside(store, found)
+    if form is not None:  # one of several files: what a record of it says is no caption
+        guesses = {part: one for part, one in found.guesses.items() if part != "caption" or one.by_default}
+        found, beside = replace(found, guesses=guesses), [(shard.path, form), *beside]
+    return replace(found, beside=beside)
 
 
 def _guessed(found: Survey, shard: InputShard, rows: Rows, options: Options) -> Survey:

@@ -164,6 +164,15 @@ def test_several_sources(run: Run, tmp_path: Path) -> None:
     assert [source.id for source in sources] == ["web", "c", "web-2", "web-3"]
 
 
+def test_usual_names_are_alike(run: Run, tmp_path: Path) -> None:
+    """Files whose columns a build finds by itself are one source, whatever they are called."""
+    one = parquet(tmp_path / "web" / "a.parquet")
+    other = parquet(tmp_path / "web" / "b.parquet", caption="text", image="jpg")
+    assert run(one, other, "--out", f"file://{tmp_path}/made.yaml")[0] == 0
+    [source] = recipes.from_file("made.yaml").sources
+    assert source.path == (str(one), str(other))
+
+
 def test_without_captions(run: Run, tmp_path: Path) -> None:
     """Images without any caption stop the build, until the person says that they need none."""
     images(tmp_path / "bare")

@@ -107,6 +107,14 @@ def bare(data: Path) -> None:
     (data / "train.json").write_text(json.dumps([{"image": "images/0.jpg", "conversations": []}]))
 
 
+def dialogues(data: Path) -> None:
+    images(data, captioned=False)
+    talk = [{"from": "human", "value": "What is this?"}, {"from": "gpt", "value": "A garden."}]
+    for number in range(2):
+        record = {"id": f"record number {number}", "image": f"{number}.jpg", "conversations": talk}
+        lines(data / f"{number}.jsonl", record, record)
+
+
 def some_without_images(data: Path) -> None:
     parquet(data / "a.parquet", image=picture, caption=caption, other=lambda n: "x" * 50)
     parquet(data / "b.parquet", url=lambda n: f"https://x.org/{n}", caption=caption)
@@ -142,6 +150,7 @@ def what_became(recipe: str, out: Path) -> list[dict[str, Any]] | str:
         (paths_in_structs, "column image has the paths of images; their bytes are not embedded"),
         (paths_as_text, "column image has the paths of images; their bytes are not embedded"),
         (bare, "train.json seems to hold annotations"),
+        (dialogues, "0.jsonl seems to hold annotations"),
         (some_without_images, "b.parquet has no image column image"),
     ],
 )
