@@ -1,5 +1,6 @@
 """Which published annotation format a file has, as far as its first and last bytes tell."""
 
+import json
 from collections.abc import Collection
 from typing import Final
 
@@ -10,6 +11,7 @@ _READ: Final = 64 * 1024
 
 _LINES: Final[tuple[tuple[Format, frozenset[str]], ...]] = (
     ("conversations_lines", frozenset(("conversations",))),
+    ("conversations_lines", frozenset(("messages",))),
     ("mmc4", frozenset(("text_list", "image_info"))),
     ("obelics", frozenset(("images", "texts"))),
     ("grit", frozenset(("noun_chunks", "ref_exps"))),
@@ -24,16 +26,28 @@ def format_of_lines(fields: Collection[str]) -> Format | None:
 
 
 def format_of_json(store: Store, path: str) -> Format | None:
-    """Returns the annotation format of one JSON document; None where its ends do not tell."""
+    """Returns the annotation format of a JSON document or of JSON lines; None where the ends do not tell."""
     size = store.info(path).size
     with store.open(path) as file, store.reading(path):
         first = file.read(_READ)
         file.seek(max(size - _READ, 0))
         ends = first + file.read(_READ)
-    if first.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
-        return "conversations" if b'"conversations"' in first else None
+    begin = first.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if begin.startswith(b"["):
+        return "conversations" if b'"conversations"' in first or b'"messages"' in first else None
+    if form := format_of_lines(_fields(begin.partition(b"\n")[0])):
+        return form
     if b'"images"' not in ends and b'"annotations"' not in ends:
         return None
     if b'"bbox"' in ends or b'"supercategory"' in ends:
         return "coco_instances"
     return "coco_captions" if b'"caption"' in ends else None
+
+
+def _fields(line: bytes) -> Collection[str]:
+    """The names of a JSON object's fields; none where the line is no object."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):  # a document of several lines, or one that is cut
+        return ()
+    return found.keys() if isinstance(found, dict) else ()

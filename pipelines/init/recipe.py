@@ -12,7 +12,8 @@ from pipelines.files import is_local
 from pipelines.init.columns import Guess, image_format, text_of, values_of
 from pipelines.init.languages import languages
 from pipelines.init.survey import Survey
-from schemas.columns import Part
+from pipelines.readers.parquet_columns import EMBED
+from schemas.columns import GUESSES, Part
 from schemas.recipe import Recipe
 from schemas.rules import RuleSettings
 
@@ -104,10 +105,12 @@ def _source(one: Survey) -> Iterator[str]:
         yield f"    format: {one.annotations}"
         yield f"    images: {scalar(one.images)}  # the folder that the file's names of images are below"
     yield from _columns(one)
-    if one.kind == "text" and one.shards[0].kind == "parquet":
+    if one.kind == "text" and one.shards[0].format == "parquet":
         yield "    # no column holds images, so the text alone is read; fetch images behind addresses first"
-    if one.kind not in ("annotations", "text") and not one.captions():
-        yield "    captions: none  # no caption was found; without this line the build stops"
+    if one.kind not in ("annotations", "text") and "caption" not in one.guesses:
+        yield "    # no caption was found in these rows, and without any a build stops. You decide: name the column of"
+        yield "    # captions (columns: {caption: …}), or remove the # below, so that images are read without captions"
+        yield "    # captions: none"
     yield "    licence: unknown"
     yield '    origin: ""'
 
@@ -139,17 +142,53 @@ def _found(one: Survey) -> Iterator[str]:
 
 
 def _columns(one: Survey) -> Iterator[str]:
-    paired = one.kind in ("webdataset", "parquet", "folder") and one.shards[0].format != "files"
-    if paired and "image" not in one.guesses:
-        yield "    # none of the columns above holds images: name the one that does as `image` in `columns`"
-    if one.guesses:
-        yield "    columns:"
+    """The columns that a build does not find by itself, and as comments those that it does."""
+    yield from (f"    # {line}" for line in _notes(one))
     parts: tuple[Part, ...] = ("image", "caption", "url", "extra")
-    for part in parts:
-        chosen = one.guesses.get(part)
-        if chosen is not None:
-            yield f"      {part}: {scalar(list(chosen.names))}  # {shown(chosen.why)}"
+    guesses = {part: one.guesses[part] for part in parts if part in one.guesses}
+    if one.several:
+        guesses.pop("image", None)
+    written = [part for part, chosen in guesses.items() if not chosen.by_default and part not in one.lacking]
+    if guesses:
+        yield "    columns:" if written else "    # columns:"
+    for part, chosen in guesses.items():
+        line = f"  {part}: {scalar(_names(one, part, chosen))}  # {shown(chosen.why, 2 * _WIDTH)}"
+        mark = "" if part in written else "# "
+        yield f"    {mark}{line}" + ("; a build finds it without this line" if chosen.by_default else "")
     yield from _score(one.guesses.get("extra"))
+
+
+def _names(one: Survey, part: Part, chosen: Guess) -> list[str]:
+    """The columns guessed, and those with usual names in a file that has none of them."""
+    _, there = one.lacking.get(part, ("", ()))
+    return [*chosen.names, *(name for name in GUESSES[part] if name in there)]
+
+
+def _notes(one: Survey) -> Iterator[str]:
+    """What a person should know about the columns before building."""
+    paired = one.kind in ("webdataset", "parquet", "folder")
+    if paired and "image" not in one.guesses and one.looked_at and one.looked_at.format != "files":
+        if one.column_of_paths is not None:
+            yield f"column {scalar(one.column_of_paths)} has the paths of images; their bytes are not embedded."
+            yield f"To read the images, {EMBED};"
+            yield "to read the captions alone, write kind: text"
+        else:
+            yield "none of the columns above holds images: name the one that does as `image` in `columns`"
+    if one.several:
+        listed = ", ".join(shown(name, _NAME) for name in one.several[:_MANY])
+        yield f"records hold several images ({listed}): an image is taken only if it alone"
+        yield "has a suffix without a dot and none is numbered, else its record is quarantined."
+        yield f"To choose, for instance: columns: {{image: {scalar([one.several[0]])}}}"
+    for part, (path, names) in one.lacking.items():
+        listed = ", ".join(shown(name, _NAME) for name in names[:_MANY]) + (
+            ", …" if len(names) > _MANY else ""
+        )
+        usual = " or ".join(shown(name, _NAME) for name in one.guesses[part].names)
+        yield f"files differ: {shown(path, 2 * _WIDTH)} has no {part} column {usual}; it has: {listed}."
+        yield f"Name the columns of all files as `{part}` in `columns`, or make them several sources"
+    for path, form in one.beside:
+        yield f"{shown(path, 2 * _WIDTH)} seems to hold annotations, which a source of pairs does not read. For them"
+        yield f"write a source of kind: annotations, format: {form}, with that path and `images`, their folder"
 
 
 def _score(extra: Guess | None) -> Iterator[str]:

@@ -8,15 +8,20 @@ from typing import Any, Final
 
 from pipelines.files import Store, join
 from pipelines.init.annotations import format_of_json, format_of_lines
-from pipelines.init.columns import Guesses, guess, values_of
-from pipelines.readers import InputShard, discover, head
-from pipelines.readers.records import fields_of
-from schemas.columns import Columns
+from pipelines.init.columns import Guesses, column_of_paths, guess, text_of, values_of
+from pipelines.init.tars import by_last_dot, several_images
+from pipelines.readers import InputShard, column_names, discover, head
+from pipelines.readers.folder import FILE_NAMES
+from schemas.columns import GUESSES, Columns, Part
 from schemas.errors import InputError, ShardError
 from schemas.recipe import Format
 
 Options = Mapping[str, Any] | None
 """Storage options of fsspec."""
+
+Rows = Sequence[Mapping[str, object]]
+Names = Mapping[str, tuple[str, ...]]
+"""The columns of files, by path."""
 
 ROWS: Final = 32
 """Rows that are looked at."""
@@ -34,7 +39,9 @@ _MAGIC: Final = re.compile(r"[*?\[]")
 class Survey:
     """One source to be: its shards, and the first rows of the shard `looked_at` with a guess at their columns.
 
-    `annotations` is the format of an annotation source; `images` its folder of images.
+    `annotations` is the format of an annotation source, `images` its folder of images. `beside` has the annotation
+    files that lie beside a source of pairs, with their formats. `lacking` has by part a file without the columns of
+    `guesses`, and its columns. `several` has the suffixes of the images of a tar's record that holds more than one.
     """
 
     id: str
@@ -42,29 +49,36 @@ class Survey:
     shards: tuple[InputShard, ...] = ()
     ignored: tuple[str, ...] = ()
     looked_at: InputShard | None = None
-    rows: Sequence[Mapping[str, object]] = ()
+    rows: Rows = ()
     guesses: Guesses = field(default_factory=dict)
     annotations: Format | None = None
     images: str | None = None
+    beside: Sequence[tuple[str, Format]] = ()
+    lacking: Mapping[Part, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
+    several: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:
-        """The source's kind, as the recipe calls it; Parquet without images is text."""
-        if self.annotations is not None:
-            return "annotations"
-        kind = self.shards[0].kind
-        textual = "caption" in self.guesses and "image" not in self.guesses
-        return "text" if kind == "parquet" and textual else kind
+        """The source's kind, as the recipe calls it."""
+        return "annotations" if self.annotations is not None else self.shards[0].kind
+
+    @property
+    def column_of_paths(self) -> str | None:
+        """The Parquet column that says where images are, without their bytes."""
+        if self.looked_at is None or "image" in self.guesses:
+            return None
+        return column_of_paths(self.looked_at, values_of(self.rows))
 
     def captions(self) -> list[str]:
         """Returns the captions of the rows, as the columns guessed give them; annotations have none."""
         if self.annotations is not None or self.looked_at is None:
             return []
-        lines = self.looked_at.format == "txt"
-        names = {part: chosen.names for part, chosen in self.guesses.items()}
-        columns = Columns(caption=("",)) if lines else Columns.model_validate(names)
-        found = (fields_of(row, columns).caption for row in self.rows)
-        return [caption.decode("utf-8", "replace") for caption in found if caption]
+        chosen = self.guesses.get("caption")
+        names = ("",) if self.looked_at.format == "txt" else chosen.names if chosen else ()
+        found = [next((row[name] for name in names if row.get(name) is not None), None) for row in self.rows]
+        if self.looked_at.format == "parquet":
+            found = [one for value in found for one in (value if isinstance(value, list) else [value])]
+        return [text for value in found if (text := text_of(value))]
 
 
 def survey(paths: Sequence[str], storage_options: Options = None) -> list[Survey]:
@@ -104,7 +118,9 @@ def _traits(path: str, options: Options) -> object:
     if found.annotations is not None:
         return path
     return found.kind, tuple(
-        (part, chosen.names) for part, chosen in found.guesses.items() if part != "extra"
+        (part, () if chosen.by_default else chosen.names)
+        for part, chosen in found.guesses.items()
+        if part != "extra"
     )
 
 
@@ -124,13 +140,104 @@ def _survey(source: str, paths: tuple[str, ...], options: Options) -> Survey:
         return _document(source, paths, store)
     discovery = discover(source, paths, storage_options=options)
     shard, rows = _first_rows(discovery.shards, options)
-    found = Survey(source, paths, discovery.shards, discovery.ignored, shard, rows)
     values = values_of(rows)
-    form = format_of_lines(values) if shard.format == "jsonl" and len(discovery.shards) == 1 else None
-    if form is None:
-        return replace(found, guesses=guess(shard, values))
-    images = _images(store, posixpath.dirname(shard.path))
-    return replace(found, paths=(shard.path,), annotations=form, images=images)
+    form = format_of_lines(values) if shard.format == "jsonl" else None
+    if form is not None and len(discovery.shards) == 1:
+        found = Survey(source, paths, discovery.shards, discovery.ignored, shard, rows, annotations=form)
+        images = _images(store, posixpath.dirname(shard.path))
+        return replace(found, paths=(shard.path,), images=images)
+    found = _guessed(Survey(source, paths, discovery.shards, discovery.ignored), shard, rows, options)
+    beside = _annotations_beside(store, found)
+    if form is not None:  # one of several files: what a record of it says is no caption
+        guesses = {part: one for part, one in found.guesses.items() if part != "caption" or one.by_default}
+        found, beside = replace(found, guesses=guesses), [(shard.path, form), *beside]
+    return replace(found, beside=beside)
+
+
+def _guessed(found: Survey, shard: InputShard, rows: Rows, options: Options) -> Survey:
+    """The source with a guess at its columns, as far as they hold for all files that are compared."""
+    names = _names(found.shards, options)
+    if shard.format == "parquet":
+        shard, rows = _with_images(found.shards, shard, rows, names, options)
+    guesses = guess(shard, values_of(rows))
+    if extra := guesses.get("extra"):
+        shared = tuple(name for name in extra.names if all(name in there for there in names.values()))
+        guesses["extra"] = replace(extra, names=shared)
+        if not shared:
+            del guesses["extra"]
+    several = several_images(rows) if shard.format == "tar" else ()
+    lacking = _lacking(guesses, names)
+    found = replace(found, looked_at=shard, rows=rows, guesses=guesses, lacking=lacking, several=several)
+    if found.kind == "parquet" and "caption" in guesses and "image" not in guesses:
+        known = set(GUESSES["image"])
+        pairs = found.column_of_paths or any(known & set(there) for there in names.values())
+        return found if pairs else _as_text(found, options)
+    return found
+
+
+def _names(shards: Sequence[InputShard], options: Options) -> Names:
+    """The columns of the first files that have any, by path."""
+    found: dict[str, tuple[str, ...]] = {}
+    for shard in shards[:_COMPARED]:
+        try:
+            names = column_names(shard, Columns(), options)
+        except ShardError:  # a build counts it as a bad shard
+            continue
+        if names:
+            found[shard.path] = tuple(names)
+    return found
+
+
+def _with_images(
+    shards: Sequence[InputShard], shard: InputShard, rows: Rows, names: Names, options: Options
+) -> tuple[InputShard, Rows]:
+    """The shard and its rows, or those of another one if it has no images and the other has."""
+    if "image" in guess(shard, values_of(rows)):
+        return shard, rows
+    usual = set(GUESSES["image"])
+    for other in shards:
+        if other != shard and usual & set(names.get(other.path, ())):
+            others = _rows(other, options)
+            if "image" in guess(other, values_of(others)):
+                return other, others
+    return shard, rows
+
+
+def _lacking(guesses: Guesses, names: Names) -> dict[Part, tuple[str, tuple[str, ...]]]:
+    """By part, the first file that has none of the columns guessed, nor one that a build finds by itself."""
+    found: dict[Part, tuple[str, tuple[str, ...]]] = {}
+    for part in ("image", "caption", "url"):
+        chosen = guesses.get(part)
+        if chosen is None or (part == "url" and chosen.by_default):
+            continue
+        usual = (*GUESSES[part], *(FILE_NAMES if part == "image" else ())) if chosen.by_default else ()
+        wanted = {*chosen.names, *usual}
+        lacking = next(((path, there) for path, there in names.items() if not wanted & set(there)), None)
+        if lacking is not None:
+            found[part] = lacking
+    return found
+
+
+def _as_text(found: Survey, options: Options) -> Survey:
+    """The source as text, its paths such that a build reads the same Parquet files and no others."""
+    patterns = [tuple(join(path, deep) for path in found.paths) for deep in ("*.parquet", "**/*.parquet")]
+    for paths in (found.paths, *patterns):
+        try:
+            text = discover(found.id, paths, "text", options)
+        except InputError:  # nothing matches the pattern
+            continue
+        if [shard.path for shard in text.shards] == [shard.path for shard in found.shards]:
+            return replace(found, paths=paths, shards=text.shards)
+    return found
+
+
+def _annotations_beside(store: Store, found: Survey) -> list[tuple[str, Format]]:
+    """The annotation files among the first JSON files below the paths that are not read, with their formats."""
+    folders = [path for path in found.paths if not _MAGIC.search(path) and store.is_folder(path)]
+    documents = [name for name in found.ignored if name.endswith(".json")][:_COMPARED]
+    paths = [join(folder, name) for folder in folders for name in documents]
+    formats = [(path, format_of_json(store, path)) for path in paths if store.exists(path)]
+    return [(path, form) for path, form in formats if form is not None]
 
 
 def _document(source: str, paths: tuple[str, ...], store: Store) -> Survey:
@@ -150,12 +257,18 @@ def _images(store: Store, folder: str) -> str:
     return inner if store.is_folder(inner) else folder or "."
 
 
-def _first_rows(shards: Sequence[InputShard], options: Options) -> tuple[InputShard, list[dict[str, object]]]:
+def _rows(shard: InputShard, options: Options) -> Rows:
+    """The first rows of a shard, as a build makes them of its members."""
+    rows = head(shard, ROWS, options)
+    return by_last_dot(rows) if shard.format == "tar" else rows
+
+
+def _first_rows(shards: Sequence[InputShard], options: Options) -> tuple[InputShard, Rows]:
     """The first rows of the smallest shard that has any; of a store, that is the least to fetch."""
     damage: ShardError | None = None
     for shard in sorted(shards, key=lambda one: (one.size, one.shard))[:_TRIES]:
         try:
-            rows = head(shard, ROWS, options)
+            rows = _rows(shard, options)
         except ShardError as error:
             damage = error
             continue

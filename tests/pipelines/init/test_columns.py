@@ -42,8 +42,17 @@ PARQUET, LINES, TAR = shard("parquet", "parquet"), shard("folder", "jsonl"), sha
         (LINES, {"title": LONG, "alt": LONG}, {"caption": ("alt",)}),
         (LINES, {"nr": ["1", "2"], "words": LONG}, {"caption": ("words",)}),
         (LINES, {"nr": ["1", "2"]}, {}),
-        (LINES, {"caption": [1, 2]}, {}),
-        (LINES, {"caption": [b"\xff\xfe"]}, {}),
+        # what a build reads as captions by a usual name, whatever it is
+        (LINES, {"caption": [1, 2]}, {"caption": ("caption",)}),
+        (LINES, {"caption": [b"\xff\xfe"]}, {"caption": ("caption",)}),
+        (LINES, {"caption": [["a cat"]], "note": LONG}, {"caption": ("caption",)}),
+        (PARQUET, {"caption": [["a cat", b"a dog"], []]}, {"caption": ("caption",)}),
+        (PARQUET, {"caption": [1.5, True], "alt": LONG}, {"caption": ("alt",)}),
+        (PARQUET, {"alt_texts": [[b"a cat", b"a dog"]]}, {"caption": ("alt_texts",)}),
+        # a field of a tar's record that has the name of an image is no member
+        (TAR, {"jpg": ["short"], "png": [b""]}, {"image": ("png",)}),
+        # what cannot be carried is no extra
+        (LINES, {"licence": [{"name": "CC"}], "punsafe": [0.1]}, {"extra": ("punsafe",)}),
         (LINES, {"licence": LONG}, {"extra": ("licence",)}),
         # addresses by their usual name, or by a name that says so
         (LINES, {"url": [], "caption": LONG}, {"url": ("url",), "caption": ("caption",)}),
@@ -73,3 +82,19 @@ def test_values() -> None:
 def test_what_is_no_image(value: object) -> None:
     """What has no signature of an image is none."""
     assert image_format(value) is None
+
+
+@pytest.mark.parametrize(
+    ("of", "values", "by_default"),
+    [
+        (TAR, {"jpg": [b""], "txt": LONG}, {"image", "caption"}),
+        (TAR, {"bin": [JPEG], "txt": LONG}, {"caption"}),
+        (PARQUET, {"image": [b"a.jpg"], "jpg": [JPEG], "alt": LONG}, set()),
+        (PARQUET, {"image": [JPEG], "jpg": [JPEG], "url": []}, {"image", "url"}),
+        (LINES, {"file_name": ["a.jpg"], "picture": ["b.jpg"]}, {"image"}),
+        (LINES, {"picture": ["b.jpg"]}, set()),
+    ],
+)
+def test_what_a_build_finds(of: InputShard, values: Values, by_default: set[Part]) -> None:
+    """Columns that a build finds without a recipe are marked, others are not."""
+    assert {part for part, chosen in guess(of, values).items() if chosen.by_default} == by_default

@@ -119,11 +119,11 @@ def built(recipe: Path, out: Path) -> tuple[Recipe, list[str]]:
 @pytest.mark.parametrize(
     ("make", "kind", "columns"),
     [
-        (tars, "webdataset", {"image": ("jpg",), "caption": ("txt",), "url": ("url",)}),
+        (tars, "webdataset", {}),
         (
             lambda folder: parquet(folder / "a.parquet").parent,
             "parquet",
-            {"image": ("image",), "caption": ("caption",), "url": ("url",), "extra": ("similarity",)},
+            {"extra": ("similarity",)},
         ),
         (
             lambda folder: (
@@ -132,17 +132,17 @@ def built(recipe: Path, out: Path) -> tuple[Recipe, list[str]]:
             "parquet",
             {"image": ("thumb: 1",), "caption": ("#alt",), "url": ("Page URL",), "extra": ("similarity",)},
         ),
-        (jsonl, "folder", {"image": ("file_name",), "caption": ("caption",)}),
+        (jsonl, "folder", {}),
         (with_csv, "folder", {"image": ("picture path",), "caption": ("alt, in English",)}),
-        (sidecars, "folder", {"caption": ("txt",)}),
+        (sidecars, "folder", {}),
         (lines, "text", {}),
-        (texts, "text", {"caption": ("TEXT",), "url": ("URL",)}),
+        (texts, "text", {}),
     ],
 )
 def test_builds(
     run: Run, tmp_path: Path, make: Callable[[Path], Path], kind: str, columns: dict[str, tuple[str, ...]]
 ) -> None:
-    """A recipe for data of each kind names the columns it found, and keeps every row when it is built."""
+    """A recipe names the columns that a build does not find by itself, and keeps every row when it is built."""
     code, told, _ = run(make(tmp_path / "my data"), "--out", "made.yaml")
     assert code == 0
     assert f"my-data: {kind}" in told
@@ -164,10 +164,22 @@ def test_several_sources(run: Run, tmp_path: Path) -> None:
     assert [source.id for source in sources] == ["web", "c", "web-2", "web-3"]
 
 
+def test_usual_names_are_alike(run: Run, tmp_path: Path) -> None:
+    """Files whose columns a build finds by itself are one source, whatever they are called."""
+    one = parquet(tmp_path / "web" / "a.parquet")
+    other = parquet(tmp_path / "web" / "b.parquet", caption="text", image="jpg")
+    assert run(one, other, "--out", f"file://{tmp_path}/made.yaml")[0] == 0
+    [source] = recipes.from_file("made.yaml").sources
+    assert source.path == (str(one), str(other))
+
+
 def test_without_captions(run: Run, tmp_path: Path) -> None:
-    """Images without any caption make a source that needs none."""
+    """Images without any caption stop the build, until the person says that they need none."""
     images(tmp_path / "bare")
     assert run(tmp_path / "bare")[0] == 0
+    assert recipes.from_file("recipe.yaml").sources[0].captions == "required"
+    text = Path("recipe.yaml").read_text()
+    Path("recipe.yaml").write_text(text.replace("# captions: none", "captions: none"))
     recipe, decided = built(tmp_path / "recipe.yaml", tmp_path / "out")
     assert recipe.sources[0].captions == "none"
     assert len(decided) == 6
@@ -255,7 +267,12 @@ def test_bad_paths(run: Run, tmp_path: Path) -> None:
         ("x.json",): "JSON of no format that is recognised",
         ("ftp://a/b",): "only local paths and file://",
         ("empty", "--out", "s3://bucket/r.yaml"): "a recipe is a file of this machine",
-        (tars(tmp_path / "web"), "--out", "x.json/r.yaml"): "cannot write x.json/r.yaml",
+        (
+            tars(tmp_path / "web"),
+            "--out",
+            "x.json/r.yaml",
+        ): "cannot write x.json/r.yaml: there is no folder x.json",
+        (tmp_path / "web", "--out", "new/r.yaml"): "cannot write new/r.yaml: there is no folder new",
     }.items():
         code, _, complaint = run(*words)
         assert code == 1
@@ -263,6 +280,7 @@ def test_bad_paths(run: Run, tmp_path: Path) -> None:
         assert told in complaint
         assert len(complaint.splitlines()) == 1
     assert not Path("recipe.yaml").exists()
+    assert not Path("new").exists()
 
 
 def test_options_of_an_object_store(run: Run, tmp_path: Path, s3_options: dict[str, Any]) -> None:
