@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from pipelines.files import Store
-from pipelines.readers.lines import Record, TextFile, opened
-from pipelines.readers.records import IMAGE_SUFFIXES, twice
+from pipelines.readers.lines import UNSOUND, Record, TextFile, opened
+from pipelines.readers.records import IMAGE_SUFFIXES, no_text, twice
 from pipelines.readers.shard import InputShard
 from schemas.columns import ReadLimits
 from schemas.errors import InputError, RowError, ShardError
@@ -52,17 +52,32 @@ def csv_records(
             raise ShardError(
                 f"{shard} is no sound CSV: its first line must name the columns ({names.message}); mend it"
             )
+        if not _is_text(names):
+            raise InputError(f"{shard}: in its first line {no_text(text.encoding).message}")
         if again := twice(names, parser.known):
             raise InputError(f"{shard}: the column {again!r} stands twice in its first line; rename one")
         for number, (line, fields) in enumerate(rows):
-            yield number, fields if isinstance(fields, RowError) else _record(names, fields, line)
+            if isinstance(fields, RowError):
+                yield number, fields
+            elif _is_text(fields):
+                yield number, _record(names, fields, line)
+            else:
+                yield number, no_text(text.encoding)
 
 
 def _record(names: Fields, fields: Fields, line: int) -> Record:
     if len(fields) != len(names):
         return RowError("bad_row", f"line {line} has {len(fields)} fields, the first line names {len(names)}")
-    # bytes that are no UTF-8 stay as they are stored
-    return {name: value.encode("utf-8", "surrogateescape") for name, value in zip(names, fields, strict=True)}
+    return {name: value.encode() for name, value in zip(names, fields, strict=True)}
+
+
+def _is_text(fields: Fields) -> bool:
+    """Whether all bytes of the fields are text in the file's encoding."""
+    try:
+        "".join(fields).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class _Lines:
@@ -247,8 +262,8 @@ def _kind(value: str) -> str | None:
 
 def _physical(text: TextFile) -> Iterator[str | None]:
     """Each line with its end; None for one longer than `record_bytes`."""
-    encoding, errors = ("utf-8-sig", "surrogateescape") if text.is_utf8 else (text.encoding, "replace")
-    decoded = io.TextIOWrapper(text.file, encoding, errors=errors, newline="")
+    encoding = "utf-8-sig" if text.is_utf8 else text.encoding
+    decoded = io.TextIOWrapper(text.file, encoding, errors=UNSOUND, newline="")
     limit = text.limits.record_bytes
     while line := text.line(decoded.readline):
         whole = _ends(line) or len(line) <= limit

@@ -37,11 +37,44 @@ def parse_json(data: bytes, limit: int) -> dict[str, object]:
         raise RowError("bad_row", f"a record of more than {limit} bytes")
     try:
         value = json.loads(data.decode("utf-8-sig"), parse_constant=_null)
-    except (ValueError, RecursionError) as error:  # too deep, too many digits, bad UTF-8, bad JSON
+    except UnicodeDecodeError as error:
+        raise no_text() from error
+    except (ValueError, RecursionError) as error:  # too deep, too many digits, bad JSON
         raise RowError("bad_row", f"the record is no JSON ({type(error).__name__})") from error
     if not isinstance(value, dict):
         raise RowError("bad_row", "the record is JSON, but no object")
     return value
+
+
+def no_text(encoding: str | None = None) -> RowError:
+    """Returns what is wrong with a record whose bytes are no text in its encoding, with the remedy."""
+    return RowError(
+        "bad_row",
+        f"the bytes are no text in {encoding or 'utf-8'}; name the encoding of the files in the recipe, for instance "
+        "read: {encoding: latin-1} or read: {encoding: gb18030}",
+    )
+
+
+def is_utf8(data: bytes) -> bool:
+    """Returns whether the bytes are text in UTF-8."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def as_utf8(data: bytes, encoding: str | None) -> bytes:
+    """Returns the text of a member in UTF-8: as stored, or from the encoding that the recipe names.
+
+    RowError `bad_row` where the bytes are text in neither.
+    """
+    if is_utf8(data):
+        return data
+    try:
+        return data.decode(encoding or "utf-8").encode()
+    except UnicodeError as error:
+        raise no_text(encoding) from error
 
 
 def _null(_: str) -> None:

@@ -61,13 +61,13 @@ def test_txt_beats_the_caption_in_json(write_tar: TarWriter, shard_of: Sharder) 
 
 
 def test_absent_and_empty_captions_differ(write_tar: TarWriter, shard_of: Sharder) -> None:
-    """No caption is None, an empty one is b"", and bytes that are no UTF-8 stay as they are."""
+    """No caption is None, an empty one is b"", and bytes that are no UTF-8 are a bad row."""
     path = write_tar(
         [("a.jpg", b"1"), ("b.jpg", b"1"), ("b.txt", b""), ("c.jpg", b"1"), ("c.txt", b"\xff\xfe")]
     )
     rows = list(read(shard_of(path), COLUMNS))
     assert [row.caption for row in rows] == [None, b"", b"\xff\xfe"]
-    assert errors(rows) == [None, None, None]
+    assert errors(rows) == [None, None, "bad_row"]
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)

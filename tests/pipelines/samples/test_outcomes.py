@@ -52,7 +52,7 @@ def test_lines_are_records_whatever_they_hold() -> None:
 )
 def test_a_document_is_not_read_as_lines(document: str) -> None:
     """A JSON list or object over lines stops with one sentence that names the format, not a reason a line."""
-    with pytest.raises(ShardError, match="one JSON document, .* format: conversations, "):
+    with pytest.raises(ShardError, match=r"one JSON document, .* format: conversations, "):
         list(jsonl(io.BytesIO(document.encode())))
 
 
