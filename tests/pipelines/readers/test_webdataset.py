@@ -35,6 +35,10 @@ def sample(key: str, image: bytes = b"\xff\xd8", caption: str | None = "a cat") 
     return [(f"{key}.jpg", image), *texts, (f"{key}.json", json.dumps(meta).encode())]
 
 
+def messages(rows: list[RawRow]) -> list[str]:
+    return [row.error.message for row in rows if row.error]
+
+
 def errors(rows: list[RawRow]) -> list[str | None]:
     return [row.error.kind if row.error else None for row in rows]
 
@@ -153,6 +157,7 @@ def test_bad_records_keep_their_rows(write_tar: TarWriter, shard_of: Sharder) ->
     rows = list(read(shard_of(write_tar(members)), COLUMNS))
     assert errors(rows) == ["bad_row"] * len(bad)
     assert all(row.image == b"1" for row in rows)
+    assert "a caption of type list, not text; write a record a caption" in messages(rows)
 
 
 def test_what_is_no_unicode_is_written_out(write_tar: TarWriter, shard_of: Sharder) -> None:
