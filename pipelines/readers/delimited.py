@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pipelines.files import Store
 from pipelines.readers.lines import UNSOUND, Record, TextFile, opened
-from pipelines.readers.records import IMAGE_SUFFIXES, no_text, twice
+from pipelines.readers.records import IMAGE_SUFFIXES, is_text, no_text, twice
 from pipelines.readers.shard import InputShard
 from schemas.columns import ReadLimits
 from schemas.errors import InputError, RowError, ShardError
@@ -53,14 +53,12 @@ def csv_records(
             raise ShardError(
                 f"{shard} is no sound CSV: its first line must name the columns ({names.message}); mend it"
             )
-        if not _is_text(names):
-            raise InputError(f"{shard}: in its first line {no_text(text.encoding).message}")
         if again := twice(names, parser.known):
             raise InputError(f"{shard}: the column {again!r} stands twice in its first line; rename one")
         for number, (line, fields) in enumerate(rows):
             if isinstance(fields, RowError):
                 yield number, fields
-            elif _is_text(fields):
+            elif is_text("".join(fields)):
                 yield number, _record(names, fields, line)
             else:
                 yield number, no_text(text.encoding)
@@ -70,15 +68,6 @@ def _record(names: Fields, fields: Fields, line: int) -> Record:
     if len(fields) != len(names):
         return RowError("bad_row", f"line {line} has {len(fields)} fields, the first line names {len(names)}")
     return {name: value.encode() for name, value in zip(names, fields, strict=True)}
-
-
-def _is_text(fields: Fields) -> bool:
-    """Whether all bytes of the fields are text in the file's encoding."""
-    try:
-        "".join(fields).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 class _Lines:

@@ -55,6 +55,15 @@ def no_text(encoding: str | None = None) -> RowError:
     )
 
 
+def is_text(value: str) -> bool:
+    """Returns whether the value is text: without what stands for bytes that could not be decoded."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def is_utf8(data: bytes) -> bool:
     """Returns whether the bytes are text in UTF-8."""
     try:
@@ -122,9 +131,12 @@ def twice(names: Sequence[str], wanted: Container[str]) -> str | None:
 
 def missing_column(where: object, part: Part, wanted: Iterable[str], there: Iterable[str]) -> str:
     """The sentence for a column that is not there."""
+    there = list(there)
     names = sorted(name if name.isprintable() else repr(name) for name in there)
     listed = ", ".join(names[:30]) + (f" and {len(names) - 30} more" if len(names) > 30 else "")
     hint = "; for text without pictures say `kind: text`" if part == "image" else ""
+    if not all(map(is_text, there)):
+        hint += f"; of the names {no_text().message}"
     return (
         f"{where} has no column {' or '.join(map(repr, wanted))} for the {part}; it has: {listed or 'none'}; "
         f"name the right one in the recipe's `columns`{hint}"
