@@ -51,7 +51,7 @@ def measure_fingerprint(
     made_with = [(f.__name__, f.VERSION, versions(f.LIBRARIES)) for f in filters_of(recipe)]
     if text := recipe.signals.text:
         settings["signals"]["text"]["models"] = reader_marks(text.reader, text.models)
-    return fingerprint("measure", 4, settings, own, made_with, identity, verdicts)
+    return fingerprint("measure", 5, settings, own, made_with, identity, verdicts)
 
 
 class Measure:

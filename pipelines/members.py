@@ -78,5 +78,5 @@ def check_unused(recipe: Recipe, ledgers: Mapping[str, Members]) -> None:
             raise InputError(
                 f"source {source}: no row uses {ledger.unused_images:,} of the {ledger.images:,} images in its tars, "
                 f"more than max_unused {limit:g} ({unused_text(ledger)}); name the suffix of its images in columns "
-                "(columns: {image: …}), or raise max_unused"
+                "(columns: {image: …}), or, where they may be left out, raise the source's max_unused"
             )

@@ -139,7 +139,8 @@ class ReadLimits(Settings):
         None, description="whether fields of CSV and TSV may be quoted; default: in CSV, not in TSV"
     )
     encoding: Annotated[str, AfterValidator(_encoding)] | None = Field(
-        None, description="of CSV, TSV, JSONL and text; default: recognised, UTF-8 or UTF-16"
+        None,
+        description="of CSV, TSV, JSONL, text and sidecars that are no UTF-8; default: recognised, UTF-8 or UTF-16",
     )
     ratio: int = Field(
         default=200,

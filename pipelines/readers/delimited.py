@@ -1,7 +1,8 @@
 """Records of CSV and TSV files: the delimiter is recognised, and a quote that is left open costs one record.
 
 The parser is Python's `csv`, fed one physical line at a time. A record that spans lines must be sound CSV, and its
-lines must not all be records of their own; else its first line is a bad row and the others are read anew.
+lines must not all be records of their own; else its first line is a bad row and the others are read anew. In a record
+of one line a field with text after its closing quote is taken as it stands, quotes included.
 """
 
 import csv
@@ -12,8 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from pipelines.files import Store
-from pipelines.readers.lines import Record, TextFile, opened
-from pipelines.readers.records import IMAGE_SUFFIXES, twice
+from pipelines.readers.lines import UNSOUND, Record, TextFile, opened
+from pipelines.readers.records import IMAGE_SUFFIXES, is_text, no_text, twice
 from pipelines.readers.shard import InputShard
 from schemas.columns import ReadLimits
 from schemas.errors import InputError, RowError, ShardError
@@ -55,14 +56,18 @@ def csv_records(
         if again := twice(names, parser.known):
             raise InputError(f"{shard}: the column {again!r} stands twice in its first line; rename one")
         for number, (line, fields) in enumerate(rows):
-            yield number, fields if isinstance(fields, RowError) else _record(names, fields, line)
+            if isinstance(fields, RowError):
+                yield number, fields
+            elif is_text("".join(fields)):
+                yield number, _record(names, fields, line)
+            else:
+                yield number, no_text(text.encoding)
 
 
 def _record(names: Fields, fields: Fields, line: int) -> Record:
     if len(fields) != len(names):
         return RowError("bad_row", f"line {line} has {len(fields)} fields, the first line names {len(names)}")
-    # bytes that are no UTF-8 stay as they are stored
-    return {name: value.encode("utf-8", "surrogateescape") for name, value in zip(names, fields, strict=True)}
+    return {name: value.encode() for name, value in zip(names, fields, strict=True)}
 
 
 class _Lines:
@@ -142,6 +147,8 @@ class _Parser:
         self._delimiter = limits.delimiter or (
             named.group(1) if named else self._best(first, text.shard.format)
         )
+        other = f"[^{re.escape(self._delimiter)}]*"
+        self._field = re.compile(rf'"((?:[^"]|"")*+)"({other})|{other}')
         self._width = 0
         self._kinds: list[str | None] = []
 
@@ -163,7 +170,9 @@ class _Parser:
             if problem:
                 self._lines.back()
                 yield line, _open(line, problem)
-            elif self._lines.record[0][1].strip():
+            elif (stored := self._lines.record[0][1]).strip():
+                if self._width and not several and '"' in stored and not self._is_sound([stored]):
+                    fields = self._as_it_stands(stored)
                 self._learn(fields)
                 yield line, fields
 
@@ -177,9 +186,7 @@ class _Parser:
     def _problem(self, fields: Fields) -> str | None:
         """What is wrong with a record of several lines, None if it is sound."""
         lines = [line for _, line in self._lines.record]
-        try:
-            list(self._reader(lines, strict=True))
-        except csv.Error:
+        if not self._is_sound(lines):
             return "does not close where a field ends"
         if self._width and len(fields) != self._width:
             return f"makes a record of {len(fields)} fields over {len(lines)} lines, not of {self._width}"
@@ -187,6 +194,27 @@ class _Parser:
         if self._width > 1 and self._are_records(alone, self._kinds or [_kind(field) for field in fields]):
             return f"swallows the {len(lines) - 1} lines after it"
         return None
+
+    def _is_sound(self, lines: Sequence[str]) -> bool:
+        """Whether each quote that opens a field closes where the field ends."""
+        try:
+            list(self._reader(lines, strict=True))
+        except csv.Error:
+            return False
+        return True
+
+    def _as_it_stands(self, line: str) -> Fields:
+        """The fields of a line, between the delimiters that the parser sees; quotes that enclose none are kept."""
+        text = line.rstrip("\r\n")
+        fields, at = [], 0
+        while at <= len(text):
+            field = self._field.match(text, at)
+            assert field is not None, "a field may be empty"
+            inner, rest = field.group(1, 2)
+            encloses = inner is not None and not rest.strip()
+            fields.append(inner.replace('""', '"') + rest if encloses else field.group())
+            at = field.end() + 1
+        return fields
 
     def _are_records(self, lines: Sequence[Fields], kinds: Sequence[str | None]) -> bool:
         """Whether each line taken alone is a record: by its width, and by a path, number or address in its place.
@@ -247,8 +275,8 @@ def _kind(value: str) -> str | None:
 
 def _physical(text: TextFile) -> Iterator[str | None]:
     """Each line with its end; None for one longer than `record_bytes`."""
-    encoding, errors = ("utf-8-sig", "surrogateescape") if text.is_utf8 else (text.encoding, "replace")
-    decoded = io.TextIOWrapper(text.file, encoding, errors=errors, newline="")
+    encoding = "utf-8-sig" if text.is_utf8 else text.encoding
+    decoded = io.TextIOWrapper(text.file, encoding, errors=UNSOUND, newline="")
     limit = text.limits.record_bytes
     while line := text.line(decoded.readline):
         whole = _ends(line) or len(line) <= limit

@@ -15,7 +15,7 @@ from pipelines.files import FileInfo, Store, join
 from pipelines.readers import text
 from pipelines.readers.lines import Record
 from pipelines.readers.names import Unique
-from pipelines.readers.records import IMAGE_SUFFIXES, Fields, fields_of, parse_json
+from pipelines.readers.records import IMAGE_SUFFIXES, Fields, as_utf8, fields_of, parse_json
 from pipelines.readers.shard import InputShard
 from pipelines.readers.text import names as table_names
 from pipelines.readers.text import records
@@ -218,10 +218,14 @@ def _sidecar_row(
         image = _image(picture.path, store, limits)
         if record := beside.get("json"):
             data = _bytes(record.path, store, limits.record_bytes, "record")
+            data = as_utf8(data, limits.encoding)
             fields = fields_of(parse_json(data, limits.record_bytes), columns)
             error = fields.error
         text = next((beside[name] for name in ("txt", "caption") if name in beside), None)
-        caption = _bytes(text.path, store, limits.text_bytes, "caption") if text else fields.caption
+        caption = fields.caption
+        if text:
+            caption = _bytes(text.path, store, limits.text_bytes, "caption")
+            caption = as_utf8(caption, limits.encoding)
     except RowError as failure:
         error = failure
     return RawRow(member, image, caption, fields.url, None, fields.extra, error)

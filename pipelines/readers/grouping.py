@@ -82,27 +82,30 @@ class Roles:
     def choose(self, sample: Sample, ledger: Ledger) -> None:
         """Sets the record's image, and counts its members.
 
-        Of several images the one is taken that the recipe names, or the only one whose suffix has no dot; never
-        one of a numbered series.
+        Of several images the one is taken whose suffix the recipe names first, or the only one whose suffix has no
+        dot; never one of a numbered series. The others are in the ledger.
         """
         images = sorted(sample.images)
-        taken = 1
-        if len(images) == 1 or (images and self._named and images[0][0][0] < len(self._images)):
-            sample.image = images[0][1]
-            sample.others += len(images) - 1  # the recipe says that these are something else
-        elif images:
-            plain = [image for rank, image in images if not rank[1]]
-            if len(plain) == 1 and not any(_NUMBERED.fullmatch(rank[2]) for rank, _ in images):
-                sample.image = plain[0]
-                for _, image in images:
-                    if image is not plain[0]:
-                        ledger.leave_out("other_image", image.name, image=True)
-            else:
-                taken = len(images)
+        sample.image = self._own(images)
+        if sample.image is not None:
+            for _, image in images:
+                if image is not sample.image:
+                    ledger.leave_out("other_image", image.name, image=True)
+        taken = len(images) if sample.image is None else 1
         ledger.records += 1
-        ledger.images += taken if images else 0
-        ledger.used += (taken if images else 0) + bool(sample.caption) + bool(sample.record)
+        ledger.images += taken
+        ledger.used += taken + bool(sample.caption) + bool(sample.record)
         ledger.metadata += sample.others
+
+    def _own(self, images: list[tuple[Rank, Member]]) -> Member | None:
+        """The image of a record's own, given its images by rank; None where no one can tell which."""
+        if not images:
+            return None
+        if len(images) == 1 or (self._named and images[0][0][0] < len(self._images)):
+            return images[0][1]
+        plain = [image for rank, image in images if not rank[1]]
+        numbered = any(_NUMBERED.fullmatch(rank[2]) for rank, _ in images)
+        return plain[0] if len(plain) == 1 and not numbered else None
 
     def merges(self, sample: Sample) -> bool:
         """Whether the key up to the first dot joins what belongs apart.

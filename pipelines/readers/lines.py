@@ -1,5 +1,6 @@
 """Lines and JSON records of a text file, gzip or not, in any encoding, streamed with a limit on their length."""
 
+import codecs
 import gzip
 import io
 import json
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from pipelines.files import MIB, Store
-from pipelines.readers.records import parse_json
+from pipelines.readers.records import is_utf8, no_text, parse_json
 from pipelines.readers.shard import InputShard
 from schemas.columns import ReadLimits
 from schemas.errors import InputError, RowError, ShardError
@@ -21,6 +22,11 @@ Record = dict[str, object] | RowError
 _FREE: Final = 256 * MIB
 _HEAD: Final = 128
 _BOM: Final = b"\xef\xbb\xbf"
+UNSOUND: Final = "unsound"
+"""The handler of decoding errors that marks bytes which are no text; what it leaves cannot be encoded in UTF-8."""
+
+codecs.register_error(UNSOUND, lambda error: ("\udcff", cast(UnicodeDecodeError, error).end))
+
 _WHOLE: Final = re.compile(r'\s*(?:\[\s*(?:\{|\Z)|\{\s*\n\s*")')
 
 
@@ -54,10 +60,19 @@ class TextFile:
         return piece
 
 
-def lines(shard: InputShard, store: Store, limits: ReadLimits) -> Iterator[bytes | None]:
-    """Each line without its end, in UTF-8; None for one longer than `record_bytes`; ShardError on damaged gzip."""
+def lines(
+    shard: InputShard, store: Store, limits: ReadLimits
+) -> Iterator[tuple[bytes | None, RowError | None]]:
+    """(each line without its end, in UTF-8; what is wrong with it); ShardError on damaged gzip.
+
+    A line longer than `record_bytes` is None; one that is no text is as stored.
+    """
     with opened(shard, store, limits) as text:
-        yield from _lines(text)
+        for line in _lines(text):
+            if line is None:
+                yield None, RowError("too_large", "the line is longer than the limit")
+            else:
+                yield line, None if is_utf8(line) else no_text(text.encoding)
 
 
 def json_lines(shard: InputShard, store: Store, limits: ReadLimits) -> Iterator[tuple[int, Record]]:
@@ -75,6 +90,8 @@ def json_lines(shard: InputShard, store: Store, limits: ReadLimits) -> Iterator[
         for number, line in enumerate(_lines(text)):
             if line is None:
                 yield number, RowError("bad_row", f"a line of more than {limits.record_bytes} bytes")
+            elif not is_utf8(line):
+                yield number, no_text(text.encoding)
             elif line.strip():
                 try:
                     yield number, parse_json(line, limits.record_bytes)
@@ -95,9 +112,9 @@ def _lines(text: TextFile) -> Iterator[bytes | None]:
 
 
 def _encoded(text: TextFile) -> Callable[[int], bytes]:
-    """Reads a line of another encoding as UTF-8."""
-    decoded = io.TextIOWrapper(text.file, text.encoding, errors="replace", newline="\n")
-    return lambda limit: decoded.readline(limit).encode()
+    """Reads a line of another encoding as UTF-8, but for bytes that are no text."""
+    decoded = io.TextIOWrapper(text.file, text.encoding, errors=UNSOUND, newline="\n")
+    return lambda limit: decoded.readline(limit).encode("utf-8", "surrogateescape")
 
 
 @contextmanager

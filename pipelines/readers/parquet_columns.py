@@ -50,9 +50,14 @@ def mapping(shard: InputShard, schema: pa.Schema, columns: Columns) -> Mapped:
 
 def _captions(shard: InputShard, schema: pa.Schema, columns: Columns, required: bool) -> list[str]:
     """The caption columns of text; where there is none, those that hold lists of texts."""
-    found = _of_type(
-        shard, schema, columns, "caption", lambda kind: _is_text(kind) or _is_texts(kind), required
-    )
+    there = any(name in schema.names for name in columns.names("caption"))
+
+    def will_do(kind: Any) -> bool:
+        return _is_text(kind) or _is_texts(kind)
+
+    found = _of_type(shard, schema, columns, "caption", will_do, required)
+    if there and not found:  # a guessed name too: no row would have a caption
+        _of_type(shard, schema, columns, "caption", will_do, required=True)
     texts = [name for name in found if not is_list(schema.field(name).type)]
     return texts if any(not pa.types.is_null(schema.field(name).type) for name in texts) else found
 
@@ -65,7 +70,12 @@ def _of_type(
     wrong = [name for name in names if not will_do(schema.field(name).type)]
     if wrong and (columns.required(part) or required):
         kind = schema.field(wrong[0]).type
-        raise InputError(f"{shard}: the {part} column {wrong[0]!r} holds {kind}, not text; name another one")
+        remedy = (
+            "write its text as a column of its own, or name another one"
+            if _is_struct(kind)
+            else "name another one"
+        )
+        raise InputError(f"{shard}: the {part} column {wrong[0]!r} holds {kind}, not text; {remedy}")
     return [name for name in names if name not in wrong]
 
 
@@ -139,6 +149,11 @@ def _is_text(kind: Any) -> bool:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return _is_string(kind) or is_bytes(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)
+
+
+def _is_struct(kind: Any) -> bool:
+    """Whether values are structs, or lists of them."""
+    return bool(pa.types.is_struct(kind.value_type if is_list(kind) else kind))
 
 
 def _is_texts(kind: Any) -> bool:

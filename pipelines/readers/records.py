@@ -37,11 +37,53 @@ def parse_json(data: bytes, limit: int) -> dict[str, object]:
         raise RowError("bad_row", f"a record of more than {limit} bytes")
     try:
         value = json.loads(data.decode("utf-8-sig"), parse_constant=_null)
-    except (ValueError, RecursionError) as error:  # too deep, too many digits, bad UTF-8, bad JSON
+    except UnicodeDecodeError as error:
+        raise no_text() from error
+    except (ValueError, RecursionError) as error:  # too deep, too many digits, bad JSON
         raise RowError("bad_row", f"the record is no JSON ({type(error).__name__})") from error
     if not isinstance(value, dict):
         raise RowError("bad_row", "the record is JSON, but no object")
     return value
+
+
+def no_text(encoding: str | None = None) -> RowError:
+    """Returns what is wrong with a record whose bytes are no text in its encoding, with the remedy."""
+    return RowError(
+        "bad_row",
+        f"the bytes are no text in {encoding or 'utf-8'}; name the encoding of the files in the recipe, for instance "
+        "read: {encoding: latin-1} or read: {encoding: gb18030}",
+    )
+
+
+def is_text(value: str) -> bool:
+    """Returns whether the value is text: without what stands for bytes that could not be decoded."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def is_utf8(data: bytes) -> bool:
+    """Returns whether the bytes are text in UTF-8."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def as_utf8(data: bytes, encoding: str | None) -> bytes:
+    """Returns the text of a member in UTF-8: as stored, or from the encoding that the recipe names.
+
+    RowError `bad_row` where the bytes are text in neither.
+    """
+    if is_utf8(data):
+        return data
+    try:
+        return data.decode(encoding or "utf-8").encode()
+    except UnicodeError as error:
+        raise no_text(encoding) from error
 
 
 def _null(_: str) -> None:
@@ -89,9 +131,12 @@ def twice(names: Sequence[str], wanted: Container[str]) -> str | None:
 
 def missing_column(where: object, part: Part, wanted: Iterable[str], there: Iterable[str]) -> str:
     """The sentence for a column that is not there."""
+    there = list(there)
     names = sorted(name if name.isprintable() else repr(name) for name in there)
     listed = ", ".join(names[:30]) + (f" and {len(names) - 30} more" if len(names) > 30 else "")
     hint = "; for text without pictures say `kind: text`" if part == "image" else ""
+    if not all(map(is_text, there)):
+        hint += f"; of the names {no_text().message}"
     return (
         f"{where} has no column {' or '.join(map(repr, wanted))} for the {part}; it has: {listed or 'none'}; "
         f"name the right one in the recipe's `columns`{hint}"

@@ -24,8 +24,7 @@ def read(
 ) -> Iterator[RawRow]:
     """The rows from number `start` on; blank lines of JSONL are no rows, those of plain text are."""
     if shard.format == "txt":
-        for number, line in islice(enumerate(lines(shard, store, limits)), start, None):
-            error = None if line is not None else RowError("too_large", "the line is longer than the limit")
+        for number, (line, error) in islice(enumerate(lines(shard, store, limits)), start, None):
             yield RawRow(str(number), None, line, error=error)
         return
     for number, record in islice(records(shard, columns, store, limits, ("caption",)), start, None):
@@ -39,7 +38,7 @@ def read(
 def head(shard: InputShard, store: Store, limits: ReadLimits, rows: int) -> list[dict[str, object]]:
     """Returns the first records as stored; a line of plain text is a record of one field without a name."""
     if shard.format == "txt":
-        return [{"": line} for line in islice(lines(shard, store, limits), rows) if line is not None]
+        return [{"": line} for line, _ in islice(lines(shard, store, limits), rows) if line is not None]
     found = (record for _, record in records(shard, Columns(), store, limits, ()))
     return list(islice((record for record in found if isinstance(record, dict)), rows))
 

@@ -14,7 +14,7 @@ from typing import BinaryIO, Final
 from pipelines.files import Store
 from pipelines.readers.grouping import Sample, index_of, split_name
 from pipelines.readers.ledger import Ledger
-from pipelines.readers.records import Fields, fields_of, parse_json
+from pipelines.readers.records import Fields, as_utf8, fields_of, parse_json
 from pipelines.readers.shard import InputShard
 from pipelines.readers.tar import Damage, Member, members, size_at
 from pipelines.readers.unpack import LONGEST_MAGIC, packing, unpack
@@ -110,7 +110,7 @@ def _row(file: BinaryIO, sample: Sample, columns: Columns, limits: ReadLimits, p
     try:
         if sample.record:
             body = _content(file, sample.record, limits.record_bytes, "record")
-            record = parse_json(body, limits.record_bytes)
+            record = parse_json(as_utf8(body, limits.encoding), limits.record_bytes)
             written = None if columns.caption else _written(record)
             fields = fields_of(record, columns)
             if written is not None:
@@ -123,9 +123,11 @@ def _row(file: BinaryIO, sample: Sample, columns: Columns, limits: ReadLimits, p
     except RowError as error:
         errors.append(error)
     try:
-        caption = (
-            _content(file, sample.caption, limits.text_bytes, "caption") if sample.caption else fields.caption
-        )
+        caption = fields.caption
+        if sample.caption:
+            caption = None
+            caption = _content(file, sample.caption, limits.text_bytes, "caption")
+            caption = as_utf8(caption, limits.encoding)
     except RowError as error:
         errors.append(error)
     if fields.error:

@@ -1,7 +1,9 @@
 """Annotation files as records: JSON lines, and JSON files read whole."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, islice
 from typing import Any, Final
 
 from pipelines.samples.built import Record
@@ -12,11 +14,25 @@ MAX_RECORD: Final = 16 * 1024 * 1024
 """Bytes of one line."""
 
 
+_OPENS: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:\[\s*(?:\{|\Z)|\{\s*\Z)")
+"""The first line of a JSON document that is a list of objects, or an object over many lines."""
+
+
 def jsonl(lines: Iterable[bytes]) -> Iterator[Record]:
-    """One record a line, named by the number of its line from 0; empty lines are none."""
-    for number, line in enumerate(lines):
-        if line.isspace() or not line:
-            continue
+    """One record a line, named by the number of its line from 0; empty lines are none.
+
+    ShardError where the lines are one JSON document.
+    """
+    numbered = ((number, line) for number, line in enumerate(lines) if line and not line.isspace())
+    head = list(islice(numbered, 2))
+    if head and _OPENS.match(head[0][1]):
+        refusal = _line("", head[0][1]).refusal
+        if len(head) == 1 or (refusal and refusal.reason == "bad_json"):
+            raise ShardError(
+                "records is one JSON document, not a record a line; for conversations say format: conversations, "
+                "for another format make lines of it (jq -c '.[]' FILE > FILE.jsonl)"
+            )
+    for number, line in chain(head, numbered):
         yield _line(str(number), line)
 
 
@@ -26,9 +42,7 @@ def load(data: bytes, where: str) -> Any:
         return json.loads(data)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
-            raise ShardError(
-                f"{where} goes on after its JSON ends, at character {error.pos}; cut it there"
-            ) from error
+            raise ShardError(f"{where} {_goes_on(error)}") from error
         raise ShardError(f"{where} is not JSON: {error}; fetch it again") from error
     except (ValueError, RecursionError) as error:
         raise ShardError(f"{where} is not JSON that can be read ({type(error).__name__})") from error
@@ -68,6 +82,17 @@ def each(values: Iterable[Any], *ids: str) -> Iterator[Record]:
             continue
         found = next((value[name] for name in ids if isinstance(value.get(name), int | str)), None)
         yield Record(f"record-{number}" if found is None else str(found), value)
+
+
+def _goes_on(error: json.JSONDecodeError) -> str:
+    """What is wrong with text that goes on after a JSON value, and the remedy."""
+    another_line = error.doc[: error.pos].rstrip(" \t").endswith("\n")
+    if another_line and error.doc.startswith("{", error.pos):
+        return (
+            "is JSON lines, a record a line, not one JSON document; for conversations say format: "
+            "conversations_lines, for another format make a list of them (jq -s . FILE > FILE.json)"
+        )
+    return f"goes on after its JSON ends, at character {error.pos}; cut it there"
 
 
 def _line(member: str, line: bytes) -> Record:

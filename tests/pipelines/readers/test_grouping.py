@@ -99,12 +99,18 @@ def test_several_images_of_a_record_are_named(
 
 
 def test_the_recipe_names_one_of_several_images(write_tar: TarWriter, shard_of: Sharder) -> None:
-    """With `columns: {image: …}` that image is taken, and the others are metadata."""
+    """With `columns: {image: …}` that image is taken, the first name first, and the others are in the ledger."""
     shard = shard_of(write_tar([("a.jpg", b"photo"), ("a.png", b"mask"), ("a.txt", b"a cat")]))
-    for suffix, data in (("jpg", b"photo"), ("png", b"mask")):
-        (row,), ledger = told(shard, Columns(image=(suffix,)))
+    for suffixes, data, other in (
+        (("jpg",), b"photo", "a.png"),
+        (("png",), b"mask", "a.jpg"),
+        (("png", "jpg"), b"mask", "a.jpg"),
+    ):
+        (row,), ledger = told(shard, Columns(image=suffixes))
         assert (row.image, row.error) == (data, None)
-        assert (ledger.metadata, ledger.unused) == (1, {})
+        assert (ledger.used, ledger.metadata, ledger.images) == (2, 0, 2)
+        assert ledger.unused["other_image"].examples == [other]
+        assert adds_up(ledger)
 
 
 def test_the_image_that_the_recipe_names_keeps_its_key(write_tar: TarWriter, shard_of: Sharder) -> None:
@@ -112,7 +118,8 @@ def test_the_image_that_the_recipe_names_keeps_its_key(write_tar: TarWriter, sha
     shard = shard_of(write_tar([("a.jpg", b"photo"), ("a.seg.png", b"mask")]))
     assert [row.member for row in told(shard)[0]] == ["a", "a.seg"]
     (row,), ledger = told(shard, Columns(image=("jpg",)))
-    assert (row.member, row.image, ledger.metadata) == ("a", b"photo", 1)
+    assert (row.member, row.image) == ("a", b"photo")
+    assert ledger.unused["other_image"].examples == ["a.seg.png"]
 
 
 def test_an_image_beside_the_row_s_own_is_counted(write_tar: TarWriter, shard_of: Sharder) -> None:

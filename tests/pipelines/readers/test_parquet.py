@@ -54,6 +54,32 @@ def layouts() -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize(
+    ("caption", "words"),
+    [
+        (
+            pa.array([{"en": "a"}]),
+            r"'caption' holds struct<en: string>, not text; write its text as a column",
+        ),
+        (pa.array([[{"en": "a"}]]), r"'caption' holds list<.*struct<en: string>>, not text; write its text"),
+        (pa.array([0.5]), r"'caption' holds double, not text; name another one"),
+    ],
+)
+@pytest.mark.parametrize("columns", [COLUMNS, Columns(caption=("caption",))])
+def test_a_caption_column_of_another_type_is_told(
+    write_parquet: Writer, caption: Any, words: str, columns: Columns
+) -> None:
+    """A struct for a caption stops with its type and the remedy, whether the recipe names the column or not."""
+    with pytest.raises(InputError, match=words):
+        list(read(write_parquet({"image": pa.array([b"1"]), "caption": caption}), columns))
+
+
+def test_a_guessed_caption_of_another_type_gives_way_to_text(write_parquet: Writer) -> None:
+    """Beside a column of text a struct of another guessed name is no caption."""
+    shard = write_parquet({"image": [b"1"], "caption": [{"en": "a"}], "text": ["b"]})
+    assert [row.caption for row in read(shard, COLUMNS)] == [b"b"]
+
+
 @pytest.mark.parametrize("layout", sorted(layouts()))
 def test_every_layout_of_pictures_reads_the_same(write_parquet: Writer, layout: str) -> None:
     """Binary, Hugging Face's struct, lists of byte values: the same bytes, and no_image for null."""

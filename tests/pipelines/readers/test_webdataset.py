@@ -35,6 +35,10 @@ def sample(key: str, image: bytes = b"\xff\xd8", caption: str | None = "a cat") 
     return [(f"{key}.jpg", image), *texts, (f"{key}.json", json.dumps(meta).encode())]
 
 
+def messages(rows: list[RawRow]) -> list[str]:
+    return [row.error.message for row in rows if row.error]
+
+
 def errors(rows: list[RawRow]) -> list[str | None]:
     return [row.error.kind if row.error else None for row in rows]
 
@@ -61,13 +65,13 @@ def test_txt_beats_the_caption_in_json(write_tar: TarWriter, shard_of: Sharder) 
 
 
 def test_absent_and_empty_captions_differ(write_tar: TarWriter, shard_of: Sharder) -> None:
-    """No caption is None, an empty one is b"", and bytes that are no UTF-8 stay as they are."""
+    """No caption is None, an empty one is b"", and bytes that are no UTF-8 are a bad row."""
     path = write_tar(
         [("a.jpg", b"1"), ("b.jpg", b"1"), ("b.txt", b""), ("c.jpg", b"1"), ("c.txt", b"\xff\xfe")]
     )
     rows = list(read(shard_of(path), COLUMNS))
     assert [row.caption for row in rows] == [None, b"", b"\xff\xfe"]
-    assert errors(rows) == [None, None, None]
+    assert errors(rows) == [None, None, "bad_row"]
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
@@ -153,6 +157,7 @@ def test_bad_records_keep_their_rows(write_tar: TarWriter, shard_of: Sharder) ->
     rows = list(read(shard_of(write_tar(members)), COLUMNS))
     assert errors(rows) == ["bad_row"] * len(bad)
     assert all(row.image == b"1" for row in rows)
+    assert "a caption of type list, not text; write a record a caption" in messages(rows)
 
 
 def test_what_is_no_unicode_is_written_out(write_tar: TarWriter, shard_of: Sharder) -> None:

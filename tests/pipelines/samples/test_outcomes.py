@@ -41,8 +41,32 @@ def test_lines_are_records_whatever_they_hold() -> None:
 
 
 @pytest.mark.parametrize(
+    "document",
+    [
+        '[{"a": 1}, {"a": 2}]',
+        '[{"a": 1},\n{"a": 2}]\n',
+        '\n[\n {\n  "a": 1\n }\n]\n',
+        '\ufeff[{\n "a": 1}]',
+        '{\n "a": 1\n}\n',
+    ],
+)
+def test_a_document_is_not_read_as_lines(document: str) -> None:
+    """A JSON list or object over lines stops with one sentence that names the format, not a reason a line."""
+    with pytest.raises(ShardError, match=r"one JSON document, .* format: conversations, "):
+        list(jsonl(io.BytesIO(document.encode())))
+
+
+def test_a_list_among_lines_is_one_bad_record() -> None:
+    """A first line that is a whole list costs one record where other lines follow."""
+    found = [one.refusal and one.refusal.reason for one in jsonl([b'[{"a": 1}]\n', b'{"a": 1}\n'])]
+    assert found == ["bad_record", None]
+
+
+@pytest.mark.parametrize(
     ("data", "message"),
     [
+        (b'{"a": 1}\n\n{"b": 1}\n', "train.json is JSON lines.*format: conversations_lines"),
+        (b'{"a": 1}\n}', "train.json goes on after its JSON ends, at character 9; cut it there"),
         (b'{"a": 1} trailing', "train.json goes on after its JSON ends, at character 9"),
         (b'{"a": ', "train.json is not JSON"),
         (b"\xff", "train.json is not JSON"),
