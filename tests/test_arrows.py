@@ -58,6 +58,15 @@ def test_only_the_engines_name_them() -> None:
                 assert not named & {"ray", "apache_beam"}, path
 
 
+def test_the_checkout_is_what_is_imported(tmp_path: Path) -> None:
+    """An editable installation keeps no copy of the module beside the packages: what is edited is what runs."""
+    code = "import vlcorpus, pipelines; print(vlcorpus.__file__, pipelines.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    assert done.stdout.split() == [str(HOUSE / "vlcorpus.py"), str(HOUSE / "pipelines" / "__init__.py")]
+
+
 def test_nobody_else_has_our_names() -> None:
     """No other installed distribution claims one of the five names of our packages."""
     owners = importlib.metadata.packages_distributions()
