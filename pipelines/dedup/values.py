@@ -16,7 +16,7 @@ from pipelines.engines.step import At, Json
 class EqualValues:
     """Shuffles every shard's values by value.
 
-    Writes for each partition `same` (what the shards are told of clusters of equal values), `hashes`
+    Writes for each partition `same` (the memberships of clusters of equal values), `hashes`
     (the perceptual hashes that each shard holds, by hash, key and row) and, in the first round, `guard`
     (the distinct values of images in evaluation rows).
     """

@@ -161,7 +161,7 @@ class IsolatedWorker:
         return receipt
 
     def _wait(self) -> None:
-        """Until there is a reply or an end; tells of rows meanwhile, of one that is tried again only once."""
+        """Waits for a reply or an end; reports rows meanwhile, one that is tried again only once."""
         poll = select.poll()
         poll.register(self._channel, select.POLLIN)
         while True:

@@ -99,7 +99,7 @@ def named_images(shard: InputShard, columns: Columns, store: Store, limits: Read
     try:
         entries = _entries(shard, columns, store, limits)
         return {path for _, path, _ in entries if isinstance(path, str)}
-    except ShardError:  # measure tells of the damage
+    except ShardError:  # measure reports the damage
         return None
 
 
