@@ -9,7 +9,7 @@ from pipelines.store_failures import shown
 from schemas.errors import InputError
 
 SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-LARGEST: Final = 64 << 20
+LARGEST_IMAGE: Final = 64 << 20
 """Bytes of a picture; larger ones are passed over."""
 
 Place = tuple[str, Member | None]
@@ -57,4 +57,4 @@ def _places(store: Store, path: str) -> Iterator[Place]:
 
 
 def _is_picture(name: str, size: int) -> bool:
-    return name.lower().endswith(SUFFIXES) and 0 < size <= LARGEST
+    return name.lower().endswith(SUFFIXES) and 0 < size <= LARGEST_IMAGE

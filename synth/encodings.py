@@ -17,7 +17,7 @@ _BOMS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_WIDE: Final = ("utf-16-le", "utf-16-be")
+_UTF16: Final = ("utf-16-le", "utf-16-be")
 _ENCODINGS: Final = {
     "zh": ("gb18030", "big5"),
     "ja": ("cp932", "euc_jp"),
@@ -57,7 +57,7 @@ def decode(data: bytes, language: str) -> str:
         text = ""
     if _is_text(text):
         return text
-    texts = [(name, _read(data, name)) for name in (*own, *_WIDE)]
+    texts = [(name, _read(data, name)) for name in (*own, *_UTF16)]
     readings = [(_sense(text, name, language), text) for name, text in texts if text]
     best = max(readings, key=lambda one: one[0], default=(0.0, ""))
     if best[0] < _LEAST:

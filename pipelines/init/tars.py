@@ -23,18 +23,18 @@ def by_last_dot(rows: Sequence[Row]) -> list[Row]:
 
 def several_images(rows: Iterable[Row]) -> tuple[str, ...]:
     """Returns the suffixes of the images of the first record that holds several, the plainest first; else nothing."""
-    found = (_images(row) for row in rows)
+    found = (_images_of(row) for row in rows)
     several = next((names for names in found if len(names) > 1), [])
     return tuple(sorted(several, key=lambda name: (name.count("."), name)))
 
 
-def _images(row: Row) -> list[str]:
+def _images_of(row: Row) -> list[str]:
     return [name for name, value in row.items() if is_image_member(name, value)]
 
 
 def _merges(row: Row) -> bool:
     """Whether an image of the record has a text of its own, or several images share no text."""
-    images = _images(row)
+    images = _images_of(row)
     stems = [name.rpartition(".")[0] for name in images if "." in name]
     if any(f"{stem}.{text}" in row for stem in stems for text in _TEXTS):
         return True
