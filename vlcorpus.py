@@ -77,7 +77,7 @@ class Example:
 
     def image(self, number: int = 0) -> "Image.Image":
         """Returns one image, decoded; RowError where its bytes cannot be."""
-        from pipelines.gallery import opened
+        from pipelines.show.gallery import opened
 
         return opened(self.images[number])[1]
 
@@ -137,8 +137,8 @@ class Corpus:
 
         Raises InputError where a shard has no index, or an image is not the one that its sample describes.
         """
-        from pipelines.inspect import samples
         from pipelines.opening import check_images, shards
+        from pipelines.show.inspect import samples
 
         for path in shards(self.folder, self.manifest, (split, task, source)):
             for shown in samples(path, None, self._options):
@@ -151,7 +151,7 @@ class Corpus:
 
     def verify(self) -> list[str]:
         """Returns one sentence for each thing that differs from the manifest; none where all is well."""
-        from pipelines.verify import verify
+        from pipelines.audit.verify import verify
 
         return verify(self.folder, self._options)
 
@@ -161,7 +161,7 @@ class Corpus:
         return f"Corpus({self.folder!r}: {count:,} samples from {rows:,} rows)"
 
     def _repr_html_(self) -> str:
-        from pipelines.notebook import corpus_html
+        from pipelines.show.notebook import corpus_html
 
         return corpus_html(self.folder, self.manifest, self.samples())
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from pipelines.samples.table import DATA_SETS
+from pipelines.datasets.table import DATA_SETS
 
 FLOOR = 20_000
 RECORDS = 20_000

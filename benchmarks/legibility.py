@@ -8,7 +8,7 @@ Every page read is a line of the log, so that a stopped run goes on where it was
 generator or the fonts change. `--report` prints the table of what the log holds and reads nothing.
 
 read        1 - CER: edits a character over all characters of the truth, texts compared by
-            synth/readback.py (NFKC, no white space, one kind of quote and dash)
+            synth/readers.py (NFKC, no white space, one kind of quote and dash)
 with extra  the same, and what was read where nothing is known counts as edits too
 covered     lines with IoU >= 0.5 with one found line, or with all found lines on their row taken together
 joined      the same, where one found line over several known ones of a row counts for each of them too
@@ -32,12 +32,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from pipelines.page_makers import page_maker
+from pipelines.phases.render_inputs import page_maker
 from pipelines.recipes import for_pages
 from schemas.row import pair_key
 from schemas.sample import Quad
-from synth.readback import agree
-from synth.readers import Found, RapidReader
+from synth.readers import Found, RapidReader, agree
 
 TARGETS = {("en", "mild"): 0.97, ("en", "default"): 0.9, ("zh", "mild"): 0.95, ("zh", "default"): 0.85}
 COVERED = 0.95

@@ -20,10 +20,10 @@ from pipelines.engines.isolation import IsolatedWorker
 from pipelines.engines.local import LocalEngine, default_workers
 from pipelines.engines.step import Engine, Step
 from pipelines.layout import Layout
-from pipelines.measure import WORKER, Measure
+from pipelines.phases.measure import WORKER, Measure
 from pipelines.progress import Lines
-from pipelines.readers import discover
 from pipelines.recipes import for_inputs
+from pipelines.sources import discover
 from pipelines.verdicts import Verdicts
 from schemas.recipe import Recipe
 

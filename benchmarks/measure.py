@@ -28,8 +28,8 @@ from pipelines.build import Build
 from pipelines.engines.local import LocalEngine, default_workers
 from pipelines.layout import Layout
 from pipelines.progress import Lines
-from pipelines.readers import discover, read
 from pipelines.recipes import for_inputs
+from pipelines.sources import discover, read
 from pipelines.verdicts import Verdicts
 from schemas.columns import Columns
 

@@ -30,8 +30,7 @@ from PIL import Image
 
 from filters.contrast import contrast
 from filters.header import sniff
-from filters.lanczos import thumbnail
-from filters.phash import phash
+from filters.phash import phash, thumbnail
 from filters.picture import Pictures
 from filters.pixels import decode, decoding, digest, grey_pixels
 from filters.turn import orientation

@@ -32,10 +32,9 @@ from PIL import Image
 
 from benchmarks import rendering
 from synth.page import effects, maker, paper, typeset
-from synth.page.geometry import Warp
+from synth.page.effects import Warp
 from synth.page.maker import Page, PageMaker, PageSettings
-from synth.readback import Agreement, agree
-from synth.readers import Found, RapidReader, quad_of
+from synth.readers import Agreement, Found, RapidReader, agree, quad_of
 
 SYNTHDOG_SECONDS = 2.3
 SECONDS = 0.23

@@ -1,6 +1,6 @@
 """The cleaned caption, and what is measured about it: lengths, irregular pattern, special tag, emoji.
 
-Cleaning edits what is wrong inside a good caption (filters/mend.py, white space, the recipe's
+Cleaning edits what is wrong inside a good caption (filters/repair.py, white space, the recipe's
 `fragments`) and leaves every other byte alone. A caption that is nothing but an irregular pattern
 stays as it is, so that a person sees what the rule `pattern` dropped.
 """
@@ -15,7 +15,7 @@ import pyarrow as pa
 import regex  # type: ignore[import-untyped]
 
 from filters.arrow import Column, Rows, array, bools, pc, some
-from filters.mend import SUSPICIOUS, mend
+from filters.repair import SUSPICIOUS, mend
 from filters.scripts import SCRIPTS, code_points, every_character, script_table
 from schemas.signals import CaptionSettings
 

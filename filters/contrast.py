@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from filters.lanczos import Grey, thumbnail
+from filters.phash import Grey, thumbnail
 from filters.pixels import DEEP, grey_pixels
 
 CELLS: Final = 32 * 32

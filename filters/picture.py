@@ -9,7 +9,7 @@ from PIL import Image
 
 from filters.contrast import contrast
 from filters.header import sniff
-from filters.lanczos import Grey, thumbnail
+from filters.phash import Grey, thumbnail
 from filters.pixels import DECODERS, decode, decoding, digest, grey_pixels
 from filters.turn import UPRIGHT, orientation, turned
 from schemas.errors import RowError

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from PIL import Image, JpegImagePlugin
 
-from filters.tiff import Tiff
+from filters.header import Tiff
 
 UPRIGHT: Final = 1
 

@@ -6,33 +6,38 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 
 from filters.language import model_digest
-from pipelines.annotations import annotation_identity, discover_annotations
-from pipelines.changed import forget
-from pipelines.compose import WORKER as COMPOSE
-from pipelines.compose import compose_fingerprint
-from pipelines.dedup import DedupPlan, dedup, partitions_for
+from pipelines.card.manifest import Results, write_card
 from pipelines.engines.step import Done, Engine, Json, Limits, Resources, Step
 from pipelines.files import Store, join
-from pipelines.fingerprints import fingerprint
-from pipelines.ground import WORKER as GROUND
-from pipelines.ground import chunker_names, ground_fingerprint, validity
 from pipelines.layout import Layout
-from pipelines.losses import check_columns_agree, commonest_errors, ignored_text, shown_columns
-from pipelines.manifest import Results, write_card
-from pipelines.measure import WORKER as MEASURE
-from pipelines.measure import measure_fingerprint
-from pipelines.members import check_unused, members_of, notes
+from pipelines.phases.compose import WORKER as COMPOSE
+from pipelines.phases.compose import compose_fingerprint
+from pipelines.phases.dedup import DedupPlan, dedup, partitions_for
+from pipelines.phases.ground import WORKER as GROUND
+from pipelines.phases.ground import chunker_names, ground_fingerprint, validity
+from pipelines.phases.measure import WORKER as MEASURE
+from pipelines.phases.measure import forget, measure_fingerprint
+from pipelines.phases.render import WORKER as RENDER
+from pipelines.phases.render import plan_rendered
+from pipelines.phases.score import WORKER as SCORE
+from pipelines.phases.score import check_scorers, score_fingerprint
+from pipelines.phases.select import select
+from pipelines.phases.shard import WORKER as SHARD
+from pipelines.phases.shard import Planned, plan, shard_fingerprint, strata
 from pipelines.progress import Reporter
-from pipelines.readers import InputShard, discover, identity
-from pipelines.receipts import Receipts, Task
-from pipelines.render import WORKER as RENDER
-from pipelines.render import plan_rendered
-from pipelines.score import WORKER as SCORE
-from pipelines.score_marks import check_scorers, score_fingerprint
-from pipelines.select import select
-from pipelines.shard import WORKER as SHARD
-from pipelines.shard import Planned, plan, shard_fingerprint, strata
-from pipelines.thresholds import applied_text, thresholds
+from pipelines.receipts import Receipts, Task, fingerprint
+from pipelines.recipes import applied_text, thresholds
+from pipelines.remarks import (
+    check_columns_agree,
+    check_unused,
+    commonest_errors,
+    ignored_text,
+    members_of,
+    notes,
+    shown_columns,
+)
+from pipelines.sources import InputShard, discover, identity
+from pipelines.sources.annotations import annotation_identity, discover_annotations
 from pipelines.verdicts import Verdicts
 from schemas.errors import ChangedError, InputError
 from schemas.recipe import Recipe, Source

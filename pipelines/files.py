@@ -2,6 +2,12 @@
 
 Failures become one sentence that names the source, the file and the remedy. Storage options may
 hold secrets, and what a store's client says may repeat them: neither is ever quoted.
+
+Names of files: which store a path is of, and what lies below a local folder.
+
+What can go wrong with a store of files, in words that repeat nothing the store's client says.
+
+The text of a client's exception may hold keys, tokens or signed addresses.
 """
 
 import errno
@@ -9,6 +15,7 @@ import hashlib
 import io
 import os
 import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,9 +27,138 @@ from typing import Any, BinaryIO, Final, cast
 
 import fsspec
 
-from pipelines.paths import FileInfo, absolute, is_local, join, local_path, prefix_of, protocol_of, walk
-from pipelines.store_failures import foreign, remedy, shown, why
 from schemas.errors import InputError, OutputError, missing
+
+PROTOCOLS: Final = ("file", "s3", "gs", "gcs", "hf", "memory")
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """A file: its path (openable), its name below the folder that was listed, its size in bytes.
+
+    A local link that leads nowhere has the size -1.
+    """
+
+    path: str
+    name: str
+    size: int
+
+
+def is_local(path: str) -> bool:
+    """Whether `path` is on this machine; a protocol that is not admitted is an InputError."""
+    return protocol_of(path) == "file"
+
+
+def local_path(path: str) -> str:
+    """The path without `file://`."""
+    return path.removeprefix("file://")
+
+
+def absolute(path: str) -> str:
+    """The path from the root, so that every process means the same file, wherever it runs."""
+    return os.path.abspath(local_path(path)) if is_local(path) else path
+
+
+def join(folder: str, *names: str) -> str:
+    """The path of something below `folder`, local or not."""
+    return "/".join((folder.rstrip("/"), *names) if folder else names)
+
+
+def protocol_of(path: str) -> str:
+    """The protocol in front of `://`, `file` where there is none; InputError if it is not admitted."""
+    protocol, mark, _ = path.partition("://")
+    if not mark:
+        return "file"
+    if protocol not in PROTOCOLS:
+        raise InputError(
+            f"{path}: only local paths and {', '.join(p + '://' for p in PROTOCOLS)} can be opened"
+        )
+    return protocol
+
+
+def prefix_of(path: str) -> str:
+    """The protocol with `://`."""
+    return protocol_of(path) + "://"
+
+
+def walk(folder: str) -> list[FileInfo]:
+    """Files below a local folder; links to folders are followed, each folder is entered once."""
+    if not os.path.isdir(folder):
+        raise OSError(errno.ENOTDIR if os.path.exists(folder) else errno.ENOENT, "no such folder")
+    found: list[FileInfo] = []
+    entered: set[tuple[int, int]] = set()
+    for root, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
+        status = os.stat(root)
+        if (status.st_dev, status.st_ino) in entered:
+            folders.clear()
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        folders.sort()
+        for name in names:
+            path = os.path.join(root, name)
+            size = os.stat(path).st_size if os.path.exists(path) else -1
+            found.append(FileInfo(path, os.path.relpath(path, folder), size))
+    return found
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+# what the stores' clients raise besides OSError; looked up only once they are loaded
+_FOREIGN: Final = (
+    ("botocore.exceptions", "BotoCoreError"),
+    ("botocore.exceptions", "ClientError"),
+    ("google.auth.exceptions", "GoogleAuthError"),
+    ("gcsfs.retry", "HttpError"),
+    ("aiohttp", "ClientError"),
+    ("huggingface_hub.errors", "HfHubHTTPError"),
+    ("huggingface_hub.errors", "HFValidationError"),
+    ("fsspec.exceptions", "FSTimeoutError"),
+)
+
+
+def shown(path: str) -> str:
+    """The path as text that any terminal or log takes."""
+    return path.encode("utf-8", "backslashreplace").decode()
+
+
+def foreign() -> tuple[type[Exception], ...]:
+    """OSError, and what the clients that are loaded raise beside it."""
+    loaded = ((sys.modules.get(module), name) for module, name in _FOREIGN)
+    found = (getattr(module, name, None) for module, name in loaded if module)
+    return (OSError, *(kind for kind in found if isinstance(kind, type) and issubclass(kind, Exception)))
+
+
+def why(error: BaseException) -> str:
+    """What is wrong, in words of ours."""
+    if isinstance(error, FileNotFoundError) or getattr(error, "errno", None) == errno.ENOENT:
+        return "it does not exist"
+    if isinstance(error, PermissionError):
+        return "permission denied"
+    if isinstance(error, IsADirectoryError):
+        return "it is a folder"
+    if isinstance(error, NotADirectoryError):
+        return "it is not a folder"
+    if isinstance(error, OSError) and error.errno and type(error).__module__ == "builtins":
+        return os.strerror(error.errno).lower()
+    return {
+        "NoCredentialsError": "there are no credentials for it",
+        "PartialCredentialsError": "its credentials are incomplete",
+        "NoSuchBucket": "the bucket does not exist",
+        "EndpointConnectionError": "the store cannot be reached",
+        "RepositoryNotFoundError": "the repository does not exist or is private",
+    }.get(type(error).__name__, f"the store answered {type(error).__name__}")
+
+
+def remedy(error: BaseException) -> str:
+    """What may help."""
+    if isinstance(error, FileNotFoundError):
+        return "check the spelling of the path"
+    if isinstance(error, PermissionError) or "Credential" in type(error).__name__:
+        return "check the rights to it and the credentials in storage_options or the environment"
+    return "check the path, storage_options and the connection"
+
 
 __all__ = ["MIB", "FileInfo", "Store", "absolute", "is_local", "join", "local_path"]
 

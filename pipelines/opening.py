@@ -7,8 +7,8 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.dataset as pads
 
+from pipelines.audit.verify import read_manifest
 from pipelines.files import Store, join
-from pipelines.verify import read_manifest
 from schemas.errors import InputError, VerifyError
 from schemas.manifest import Manifest
 from schemas.row import CLUSTERS, DECISIONS, SCORES, SIGNALS

@@ -2,12 +2,18 @@
 
 A done task leaves work/receipts/<phase>/<fingerprint>/<name>.json, written after its output. Before a
 task runs its old receipts are removed, so that one never vouches for another's output.
+
+What a task's result depends on, as one digest.
 """
 
+import hashlib
+import importlib.metadata
 import json
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
 
 from pipelines.engines.step import Json
 from pipelines.files import join
@@ -72,3 +78,20 @@ class Receipts:
 
     def _path(self, name: str, fingerprint: str) -> str:
         return join(self._folder, fingerprint, f"{name}.json")
+
+
+def fingerprint(*parts: Any) -> str:
+    """32 hex digits over JSON-able values: equal values, equal digits."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def versions(libraries: Iterable[str]) -> dict[str, str]:
+    """The installed versions of the named distributions, by name."""
+    return {name: _version(name) for name in sorted(set(libraries))}
+
+
+@cache
+def _version(library: str) -> str:
+    """Returns the version of a distribution, which is parsed from its metadata once a process."""
+    return importlib.metadata.version(library)

@@ -1,35 +1,59 @@
-"""One run of a recipe: engine, progress, folder, phases, and what a person sees at the end."""
+"""One run of a recipe: engine, progress, folder, phases, and what a person sees at the end.
+
+A dry run's place to work: what a corpus knows already, in a folder of its own that is gone afterwards.
+"""
 
 import datetime
 import json
+import os
 import platform
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pipelines.build import Build, Name
-from pipelines.claim import claimed
+from pipelines.card.manifest import funnels
 from pipelines.engines.inline import InlineEngine
 from pipelines.engines.local import LocalEngine, default_workers
 from pipelines.engines.names import EngineName
 from pipelines.engines.step import Engine
-from pipelines.files import absolute, join
+from pipelines.files import absolute, join, local_path
 from pipelines.layout import Layout
-from pipelines.losses import nothing_kept
-from pipelines.manifest import funnels
-from pipelines.members import members_of, notes
-from pipelines.paper_rules import unused_rules
+from pipelines.lock import claimed
 from pipelines.progress import Reporter
 from pipelines.recipes import rooted
-from pipelines.rehearsal import rehearsed
+from pipelines.remarks import members_of, notes, nothing_kept, unused_rules
 from pipelines.verdicts import Verdicts
 from schemas.errors import InputError
 from schemas.manifest import Funnel
 from schemas.recipe import Recipe
+
+KNOWN: Final = ("receipts", "rendered", "signals", "further", "clusters", "scores", "verdicts")
+"""Folders of work/ that the phases up to select read."""
+
+
+@contextmanager
+def rehearsed(layout: Layout) -> Iterator[Layout]:
+    """A temporary corpus folder with the results that `layout` has; nothing is written to that one.
+
+    Local files are linked, since a phase never changes a file in place: it puts another in its stead.
+    """
+    with tempfile.TemporaryDirectory(prefix="vlcorpus-dry-run-") as folder:
+        for kind in KNOWN:
+            known = join(layout.work, kind)
+            for info in layout.store.list_files(known) if layout.store.is_folder(known) else ():
+                place = Path(folder, "work", kind, info.name)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                if layout.is_local:
+                    os.symlink(local_path(info.path), place)
+                else:
+                    place.write_bytes(layout.store.read_bytes(info.path))
+        yield Layout(folder, layout.run)
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,10 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
-from schemas.applies import applying, is_pairs
 from schemas.clip import EMBEDDED, ClipSettings
 from schemas.columns import Columns, ReadLimits
 from schemas.ground import ChatSettings, GroundSettings
-from schemas.rules import Phash, RuleSettings
+from schemas.rules import Phash, RuleSettings, applying, is_pairs
 from schemas.signals import Settings, SignalSettings
 
 Task = Literal[
@@ -312,7 +311,7 @@ class Recipe(Settings):
     def rules_of(self, source: Source) -> RuleSettings:
         """Returns the rules that apply to a source: the recipe's, with the source's own on top, key by key.
 
-        A rule that does not apply to sources of its kind (schemas/applies.py) is off.
+        A rule that does not apply to sources of its kind (schemas/rules.py) is off.
         """
         own = source.rules.model_dump(exclude_unset=True)
         merged = _merge(self.rules.model_dump(exclude_unset=True), own)

@@ -103,7 +103,7 @@ SIGNALS: Final = pa.schema(
         ("extra", pa.string()),
         ("error", pa.string()),
         ("error_message", pa.string()),
-        # why an annotation record became no sample (pipelines/samples/reasons.py)
+        # why an annotation record became no sample (pipelines/datasets/reasons.py)
         ("refusal", pa.string()),
         ("refusal_text", pa.string()),
     ]

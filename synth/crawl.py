@@ -27,10 +27,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from synth import content
-from synth.defects import PLANTS
-from synth.rows import Row
+from synth.defects import PLANTS, SAYS, TWINS, Row
 from synth.seeds import generator
-from synth.verdicts import SAYS, TWINS
 
 MOST_PER_SHARD: Final = 10_000
 """img2dataset's keys leave four digits for the row."""

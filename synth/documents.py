@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from synth.readback import Agreement
+from synth.readers import Agreement
 from synth.regions import TextLine
 
 PDF_RULES: Final = (

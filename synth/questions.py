@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from synth.captions import groups, phrase, singles
-from synth.scenes import COLOURS, Kit, Scene, relation
-from synth.shapes import SHAPES
+from synth.scenes import COLOURS, SHAPES, Kit, Scene, relation
 from synth.words import LANGUAGES, Noun
 
 ASKED: Final = ("en", "zh")

@@ -15,10 +15,10 @@ from schemas.errors import InputError
 from synth import photos
 from synth.page import effects, fonts, paper, typeset
 from synth.page.draw import Block, Box, Colour, Corners
-from synth.page.geometry import homography
+from synth.page.effects import homography
 from synth.page.layout import Cell
 from synth.page.maker import Page, encoded
-from synth.page.truth import told
+from synth.page.typeset import told
 from synth.seeds import generator
 from synth.text import Reader, builtin
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from synth.verdicts import SAYS
+from synth.defects import SAYS
 
 Place = tuple[str, str]
 Truth = Mapping[str, Any]

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import vlcorpus
-from pipelines import measure
+from pipelines.phases import measure
 from schemas.errors import InputError, OutputError, RecipeError, RowError, VerifyError
 from tests.pipelines.crawls import decisions, demo
 from tests.pipelines.raw import picture, shard

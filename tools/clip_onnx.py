@@ -2,7 +2,7 @@
 
     python -m tools.clip_onnx [filters/embedded]
 
-The folder holds open_clip_config.json and open_clip_model.safetensors as synth/train_clip.py writes them: a
+The folder holds open_clip_config.json and open_clip_model.safetensors as tools/train_clip.py writes them: a
 plain ViT and a causal text transformer of open_clip. The graphs hold no weights: their initializers are byte
 ranges of the checkpoint (ONNX external data), fp16 there and cast to fp32 when a session loads. Inputs are
 what a scorer has, uint8 images and int64 tokens; outputs are unit vectors. Only the class token leaves the

@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from filters.clip.byte_pairs import BytePairs
-from filters.clip.preprocess import Preprocess
-from filters.clip.resample import Pixels
+from filters.clip.preprocess import Pixels, Preprocess
 from filters.clip.source import CONFIG, DRAFTED, FOLDER, IMAGE, MERGES, TEXT, WEIGHTS
+from filters.clip.tokens import BytePairs
 from filters.clip.towers import Landing, Tokens, Vectors
 from schemas.clip import EMBEDDED, ScorerSettings
 from schemas.errors import ModelError

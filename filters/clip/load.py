@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.request import getproxies
 
-from filters.clip.preprocess import Preprocess
-from filters.clip.resample import resampled
+from filters.clip.preprocess import Preprocess, resampled
 from filters.clip.source import (
     CONFIG,
     DRAFTED,

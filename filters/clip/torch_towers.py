@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from filters.clip import tokens as clip_tokens
 from filters.clip.load import Loaded, load
-from filters.clip.resample import Pixels
+from filters.clip.preprocess import Pixels
 from filters.clip.towers import Landing, NoMemory, Tokens, Vectors
 from schemas.clip import ScorerSettings
 from schemas.errors import ModelError

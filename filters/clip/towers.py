@@ -6,8 +6,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from filters.clip.preprocess import Preprocess
-from filters.clip.resample import Pixels
+from filters.clip.preprocess import Pixels, Preprocess
 
 Tokens = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]

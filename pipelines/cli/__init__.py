@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli import build, completion, corpus, init, model, options, synth
-from pipelines.cli.group import Group
+from pipelines.cli.options import Group
 from schemas.errors import VlcorpusError
 
 INTERRUPTED = 130

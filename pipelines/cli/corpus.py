@@ -35,8 +35,8 @@ def inspect(
     """Show the samples of a shard."""
     from rich.console import Console
 
-    from pipelines import inspect as inspection
     from pipelines import recipes
+    from pipelines.show import inspect as inspection
 
     options = recipes.storage_options(storage_options)
     if html is None:
@@ -56,7 +56,8 @@ def view(
     storage_options: StorageOptions = None,
 ) -> None:
     """Draw samples: boxes and quads on their images, dialogues as bubbles, taught text marked."""
-    from pipelines import look, recipes
+    from pipelines import recipes
+    from pipelines.show import view as look
 
     samples = look.found(what, corpus, n, recipes.storage_options(storage_options))
     look.write(samples, out, png)
@@ -74,8 +75,8 @@ def diff(
     from rich.console import Console
 
     from pipelines import recipes
-    from pipelines.diff import diff as difference
-    from pipelines.diff import show
+    from pipelines.audit.diff import diff as difference
+    from pipelines.audit.diff import show
 
     show(difference(a, b, n, recipes.storage_options(storage_options)), Console())
 
@@ -89,8 +90,8 @@ def calibrate(
     """Show which CLIP thresholds keep which share, by source and language."""
     from rich.console import Console
 
-    from pipelines import calibrate as calibration
     from pipelines import recipes
+    from pipelines.audit import calibrate as calibration
 
     found = calibration.curves(folder, recipes.storage_options(storage_options))
     calibration.show(found, Console())
@@ -113,7 +114,7 @@ def status(folder: Corpus, as_json: Json = False, storage_options: StorageOption
     from rich.console import Console
 
     from pipelines import recipes
-    from pipelines import status as state
+    from pipelines.audit import status as state
 
     found = state.read(folder, recipes.storage_options(storage_options))
     print(json.dumps(found.to_json(), ensure_ascii=False)) if as_json else state.show(found, Console())

@@ -30,7 +30,7 @@ def train(
     ] = None,
 ) -> None:
     """Train the bundled model on a corpus, through the paper's three stages."""
-    from pipelines import training
+    from pipelines.cli import training
 
     asked = training.Training(corpus, out, stage, preset, steps, seed, device, workers, tuple(init or ()))
     training.train(asked)
@@ -46,7 +46,7 @@ def evaluate(
     device: Device = "auto",
 ) -> None:
     """Answer held-out samples and score the answers."""
-    from pipelines import training
+    from pipelines.cli import training
 
     training.evaluate(model, shards, out, split, limit, device)
 
@@ -68,7 +68,7 @@ def judge(
     device: Device = "auto",
 ) -> None:
     """Judge two corpora by training the same small model on each."""
-    from pipelines import training
+    from pipelines.cli import training
 
     first = training.Training(a, out, stage, preset, steps, 0, device, None)
     training.judge(first, b, held_out, seeds, limit)
@@ -82,6 +82,6 @@ def chat(
     device: Device = "auto",
 ) -> None:
     """Talk with a trained model about images."""
-    from pipelines import training
+    from pipelines.cli import training
 
     training.chat(model, images or [], out, device)

@@ -1,9 +1,14 @@
-"""Arguments and options that several commands share."""
+"""Arguments and options that several commands share.
 
+How the help reads: a command's line in a list is its whole first sentence.
+"""
+
+import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from pipelines.engines.names import EngineName
 from schemas.errors import RecipeError
@@ -87,3 +92,12 @@ def recipe_keys(
         "max_bad_shards": max_bad_shards,
     }
     return {key: value for key, value in given.items() if value is not None}
+
+
+class Group(TyperGroup):
+    """Commands under one name; left to itself, typer cuts a command's line where the terminal ends."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        for command in self.commands.values():
+            command.short_help = command.get_short_help_str(limit=sys.maxsize)

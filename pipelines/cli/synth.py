@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.group import Group
 from pipelines.cli.options import (
     Address,
     Engines,
+    Group,
     Json,
     Workers,
     among,
@@ -32,7 +32,7 @@ def crawl(
     per_shard: Annotated[int, typer.Option(min=1, help="samples a shard")] = 250,
 ) -> None:
     """Make the demo crawl: raw shards with planted defects, and the truth about them beside."""
-    from pipelines.store_failures import remedy, why
+    from pipelines.files import remedy, why
     from synth.crawl import write_crawl
 
     try:
@@ -101,6 +101,6 @@ def score(
     """Hold a corpus against the crawl's truth: precision and recall of every rule."""
     from rich.console import Console
 
-    from pipelines.truth import print_score
+    from pipelines.audit.truth import print_score
 
     print_score(corpus, crawl, Console())

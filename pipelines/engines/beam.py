@@ -2,10 +2,14 @@
 
 Beam gives nothing back to its driver, so receipts pass through the corpus's work folder, where the
 driver picks them up while the pipeline runs: a killed run keeps what was finished.
+
+Failures that have to cross another framework's error handling as text, and come out as themselves.
 """
 
+import base64
 import json
 import logging
+import re
 import tempfile
 import threading
 import uuid
@@ -16,12 +20,37 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.engines import exchange
-from pipelines.engines.failure import Carried, found_in
+from pipelines.engines.child import describe, rebuild
 from pipelines.engines.isolation import IsolatedWorker, Rows
 from pipelines.engines.step import Done, Json, Step
 from pipelines.files import join
 from pipelines.layout import Layout
 from schemas.errors import InputError, missing
+
+_MARK = re.compile(r"vlcorpus-failure:([A-Za-z0-9+/=]+):end")
+
+
+class Carried(RuntimeError):
+    """A worker's failure on its way to the driver: its text holds it whole, in letters that nobody quotes."""
+
+    def __init__(self, failure: Exception) -> None:
+        text = base64.b64encode(json.dumps(describe(failure)).encode()).decode()
+        super().__init__(f"{type(failure).__name__}: {failure}\nvlcorpus-failure:{text}:end")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return RuntimeError, (str(self),)
+
+
+def found_in(error: BaseException) -> Exception | None:
+    """The failure that a framework's exception carries somewhere in its text or causes, if any."""
+    seen: BaseException | None = error
+    while seen is not None:
+        match = _MARK.search(str(seen))
+        if match:
+            return rebuild(json.loads(base64.b64decode(match.group(1))))
+        seen = seen.__cause__ or seen.__context__
+    return None
+
 
 # Beam tells everybody of Google's client libraries, which nothing here needs
 logging.getLogger().addFilter(lambda record: "apitools not found" not in record.getMessage())

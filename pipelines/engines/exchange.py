@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pyarrow as pa
 
 from pipelines.engines.step import Json
-from pipelines.store_failures import why
+from pipelines.files import why
 from schemas.errors import OutputError
 
 

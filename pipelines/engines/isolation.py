@@ -16,9 +16,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from pipelines.engines.child import OUT_OF_MEMORY, ROW
+from pipelines.engines.child import OUT_OF_MEMORY, ROW, WorkerDied, rebuild, receive, send
 from pipelines.engines.step import IDLE, Json, Step
-from pipelines.engines.wire import WorkerDied, rebuild, receive, send
 
 TRIES = 3
 """How often a row must fail alone, and a task without a culprit, before it is given up."""

@@ -4,8 +4,7 @@ import json
 from collections.abc import Sequence
 
 from pipelines.engines.isolation import Rows
-from pipelines.engines.ray_connect import connect, disconnect
-from pipelines.engines.ray_nodes import must_see, room
+from pipelines.engines.ray_cluster import connect, disconnect, must_see, room
 from pipelines.engines.ray_pool import Pool
 from pipelines.engines.ray_shuffle import Shuffle
 from pipelines.engines.step import Done, Json, Step

@@ -8,9 +8,9 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from pipelines.engines.child import WorkerDied
 from pipelines.engines.ray_pool import RETRIES, Pool
 from pipelines.engines.step import Json, Step
-from pipelines.engines.wire import WorkerDied
 
 GROUPS_A_HOST = 4
 """Into how many calls a host's share of the tasks is split: pieces grow with the data, not with the tasks."""

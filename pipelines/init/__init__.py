@@ -7,7 +7,7 @@ from typing import Any
 from pipelines.files import Store, is_local, local_path
 from pipelines.init.recipe import recipe
 from pipelines.init.survey import Survey, survey
-from pipelines.known_names import unknown_names
+from pipelines.recipes import unknown_names
 from schemas.errors import OutputError
 from schemas.recipe_file import parse
 

@@ -1,17 +1,27 @@
-"""Which columns of a source hold the image, the caption and the URL: a guess, with its reason."""
+"""Which columns of a source hold the image, the caption and the URL: a guess, with its reason.
+
+The languages of some captions, as a build tells them.
+"""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, time
 from decimal import Decimal
 from typing import Final
 
-from pipelines.readers import InputShard
-from pipelines.readers.folder import FILE_NAMES
-from pipelines.readers.records import IMAGE_SUFFIXES
+import pyarrow as pa
+
+from filters.caption import Captions
+from filters.language import UNDETERMINED, Language
+from filters.scripts import Scripts
+from pipelines.sources import InputShard
+from pipelines.sources.folder import FILE_NAMES
+from pipelines.sources.records import IMAGE_SUFFIXES
 from schemas.columns import GUESSES, READY, Part
 from schemas.sample import SAMPLE_FIELDS
+from schemas.signals import CaptionSettings, LanguageSettings
 
 Values = dict[str, list[object]]
 """The values of each column in the rows looked at, without those that are null."""
@@ -241,3 +251,11 @@ def _is_carried(value: object) -> bool:
     if isinstance(value, list):
         return all(_is_carried(one) for one in value)
     return value is None or isinstance(value, str | bytes | int | float | Decimal | date | time)
+
+
+def languages(captions: Sequence[str]) -> Counter[str]:
+    """Returns how many captions are in each language that is determined."""
+    cleaned = Captions(CaptionSettings()).measure(pa.array(captions, pa.string()))["caption"]
+    scripts = Scripts().measure(cleaned)["scripts"]
+    found = Language(LanguageSettings()).measure(cleaned, scripts)["language"].to_pylist()
+    return Counter(language for language in found if language not in (None, UNDETERMINED))

@@ -9,10 +9,9 @@ import pyarrow as pa
 import yaml
 
 from pipelines.files import is_local
-from pipelines.init.columns import Guess, image_format, text_of, values_of
-from pipelines.init.languages import languages
+from pipelines.init.columns import Guess, image_format, languages, text_of, values_of
 from pipelines.init.survey import Survey
-from pipelines.readers.parquet_columns import EMBED
+from pipelines.sources.parquet_columns import EMBED
 from schemas.columns import GUESSES, Part
 from schemas.recipe import Recipe
 from schemas.rules import RuleSettings

@@ -1,20 +1,121 @@
-"""What lies at some paths: sources, their shards, and what the first rows of one shard hold."""
+"""What lies at some paths: sources, their shards, and what the first rows of one shard hold.
 
+The first records of a tar, grouped as a build groups them, and those that hold several images.
+
+Which published annotation format a file has, as far as its first and last bytes tell.
+"""
+
+import json
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from pipelines.files import Store, join
-from pipelines.init.annotations import format_of_json, format_of_lines
-from pipelines.init.columns import Guesses, column_of_paths, guess, text_of, values_of
-from pipelines.init.tars import by_last_dot, several_images
-from pipelines.readers import InputShard, column_names, discover, head
-from pipelines.readers.folder import FILE_NAMES
-from schemas.columns import GUESSES, Columns, Part
-from schemas.errors import InputError, ShardError
+from pipelines.init.columns import Guesses, column_of_paths, guess, is_image_member, text_of, values_of
+from pipelines.sources import InputShard, column_names, discover, head
+from pipelines.sources.folder import FILE_NAMES
+from pipelines.sources.records import parse_json
+from schemas.columns import GUESSES, Columns, Part, ReadLimits
+from schemas.errors import InputError, RowError, ShardError
 from schemas.recipe import Format
+
+Row = Mapping[str, object]
+
+_TEXTS: Final = (*(name.lower() for name in GUESSES["caption"]), "json")
+_LIMIT: Final = ReadLimits().record_bytes
+
+
+def by_last_dot(rows: Sequence[Row]) -> list[Row]:
+    """Returns the records with keys up to the last dot where the first dot would merge images, else as they are."""
+    if not any(_merges(row) for row in rows):
+        return list(rows)
+    return [part for row in rows for part in _parts(row)]
+
+
+def several_images(rows: Iterable[Row]) -> tuple[str, ...]:
+    """Returns the suffixes of the images of the first record that holds several, the plainest first; else nothing."""
+    found = (_images_of(row) for row in rows)
+    several = next((names for names in found if len(names) > 1), [])
+    return tuple(sorted(several, key=lambda name: (name.count("."), name)))
+
+
+def _images_of(row: Row) -> list[str]:
+    return [name for name, value in row.items() if is_image_member(name, value)]
+
+
+def _merges(row: Row) -> bool:
+    """Whether an image of the record has a text of its own, or several images share no text."""
+    images = _images_of(row)
+    stems = [name.rpartition(".")[0] for name in images if "." in name]
+    if any(f"{stem}.{text}" in row for stem in stems for text in _TEXTS):
+        return True
+    has_record = any(not isinstance(value, bytes) for value in row.values())
+    return bool(stems) and len(images) > 1 and not has_record and not any(text in row for text in _TEXTS)
+
+
+def _parts(row: Row) -> list[Row]:
+    """The records that a record becomes where its members' keys go up to the last dot."""
+    parts: dict[str, dict[str, object]] = {}
+    for name, value in row.items():
+        stem, _, suffix = name.rpartition(".") if isinstance(value, bytes) else ("", "", name)
+        part = parts.setdefault(stem, {})
+        if suffix == "json" and isinstance(value, bytes):
+            try:
+                part.update(parse_json(value, _LIMIT))
+            except RowError:  # the start of a longer record, or one that will be quarantined
+                continue
+        else:
+            part[suffix] = value
+    return list(parts.values())
+
+
+_READ: Final = 64 * 1024
+
+_LINES: Final[tuple[tuple[Format, frozenset[str]], ...]] = (
+    ("conversations_lines", frozenset(("conversations",))),
+    ("conversations_lines", frozenset(("messages",))),
+    ("mmc4", frozenset(("text_list", "image_info"))),
+    ("obelics", frozenset(("images", "texts"))),
+    ("grit", frozenset(("noun_chunks", "ref_exps"))),
+    ("grounding", frozenset(("caption", "phrases"))),
+)
+"""Formats of JSON lines, and the fields that each record of one has."""
+
+
+def format_of_lines(fields: Collection[str]) -> Format | None:
+    """Returns the annotation format whose records have these fields; None where they are no format's."""
+    return next((form for form, needed in _LINES if needed <= set(fields)), None)
+
+
+def format_of_json(store: Store, path: str) -> Format | None:
+    """Returns the annotation format of a JSON document or of JSON lines; None where the ends do not tell."""
+    size = store.info(path).size
+    with store.open(path) as file, store.reading(path):
+        first = file.read(_READ)
+        file.seek(max(size - _READ, 0))
+        ends = first + file.read(_READ)
+    begin = first.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if begin.startswith(b"["):
+        return "conversations" if b'"conversations"' in first or b'"messages"' in first else None
+    if form := format_of_lines(_fields(begin.partition(b"\n")[0])):
+        return form
+    if b'"images"' not in ends and b'"annotations"' not in ends:
+        return None
+    if b'"bbox"' in ends or b'"supercategory"' in ends:
+        return "coco_instances"
+    return "coco_captions" if b'"caption"' in ends else None
+
+
+def _fields(line: bytes) -> Collection[str]:
+    """The names of a JSON object's fields; none where the line is no object."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):  # a document of several lines, or one that is cut
+        return ()
+    return found.keys() if isinstance(found, dict) else ()
+
 
 Options = Mapping[str, Any] | None
 """Storage options of fsspec."""

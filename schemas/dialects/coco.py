@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.markup.problems import MarkupError
+from schemas.markup.reader import MarkupError
 from schemas.sample import Box, Phrase, Sample, Text
 
 

@@ -1,12 +1,15 @@
-"""What the readers of chat dialects give, and samples of one document turn as a dialogue."""
+"""What the readers of chat dialects give, and samples of one document turn as a dialogue.
 
+Text that spells a dialect's own marks, kept text: a backslash after the first character of each mark.
+"""
+
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from schemas.markup.normal import merged
-from schemas.markup.problems import MarkupError
-from schemas.markup.style import STAGE2, Style
-from schemas.markup.templates import TEMPLATES, fit
+from schemas.markup.reader import MarkupError
+from schemas.markup.style import STAGE2, TEMPLATES, Style, fit
 from schemas.sample import ImageRef, Phrase, Sample, Segment, Text, Turn
 
 
@@ -50,3 +53,20 @@ def _halves(
 def shown(turns: Sequence[Turn]) -> list[int]:
     """The pictures of a dialogue in the order in which they are shown, with repeats."""
     return [one.image for turn in turns for one in turn.segments if isinstance(one, ImageRef)]
+
+
+class Spelling:
+    """Marks that begin with the character `first` and go on as the pattern `rest` says."""
+
+    def __init__(self, first: str, rest: str) -> None:
+        self._first = first
+        self._spelled = re.compile(rf"{re.escape(first)}(?=\\*(?:{rest}))")
+        self._escaped = re.compile(rf"{re.escape(first)}\\(?=\\*(?:{rest}))")
+
+    def escape(self, text: str) -> str:
+        """`text` without a mark: each that it spells has one more backslash after its first character."""
+        return self._spelled.sub(lambda _: self._first + "\\", text)
+
+    def unescape(self, text: str) -> str:
+        """What `escape` was given."""
+        return self._escaped.sub(lambda _: self._first, text)

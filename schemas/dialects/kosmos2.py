@@ -10,11 +10,10 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from schemas.dialects.spelling import Spelling
-from schemas.markup.grid import Size
+from schemas.dialects.dialogue import Spelling
 from schemas.markup.normal import merged
-from schemas.markup.problems import MarkupError
-from schemas.markup.tags import guard, unguard
+from schemas.markup.reader import MarkupError
+from schemas.markup.tags import Size, guard, unguard
 from schemas.sample import Box, Phrase, Segment, Text
 
 SIDE: Final = 32

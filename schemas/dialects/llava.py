@@ -10,12 +10,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from schemas.dialects.dialogue import Dialogue, as_chat, shown
-from schemas.dialects.spelling import Spelling
-from schemas.markup.grid import Size
+from schemas.dialects.dialogue import Dialogue, Spelling, as_chat, shown
 from schemas.markup.normal import merged
-from schemas.markup.problems import MarkupError
+from schemas.markup.reader import MarkupError
 from schemas.markup.style import STAGE2, Style
+from schemas.markup.tags import Size
 from schemas.sample import Box, ImageRef, Phrase, Sample, Segment, Text, Turn
 
 _TO: Final = {"system": "system", "user": "human", "assistant": "gpt"}

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from schemas.markup.grid import Size, quantise
-from schemas.markup.problems import MarkupError
+from schemas.markup.reader import MarkupError
+from schemas.markup.tags import Size, quantise
 from schemas.sample import Box, ImageRef, Phrase, Sample, Segment, Text
 
 BINS: Final = 1024

@@ -8,13 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from schemas.dialects.dialogue import Dialogue, as_chat
-from schemas.markup.grid import Size
 from schemas.markup.parse import parse
-from schemas.markup.problems import MarkupError
+from schemas.markup.reader import MarkupError
 from schemas.markup.render import render
 from schemas.markup.style import STAGE2, Style
-from schemas.markup.tags import IM_END, IM_START, TAG, unescape
-from schemas.markup.tokens import tokens
+from schemas.markup.tags import IM_END, IM_START, TAG, Size, tokens, unescape
 from schemas.sample import Sample
 
 _SPEAKERS: Final = ("user", "assistant")

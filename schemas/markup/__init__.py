@@ -4,15 +4,23 @@
 Formats: arXiv 2308.12966, appendix B; the published finetune script for ChatML.
 """
 
-from schemas.markup.grid import GRID, Size, dequantise, quantise
-from schemas.markup.lenient import Lenient, parse_lenient
 from schemas.markup.normal import canonical
-from schemas.markup.parse import Parsed, parse
-from schemas.markup.pieces import ImagePlace, Piece, Rendered, Span
-from schemas.markup.problems import PROBLEMS, MarkupError, Problem
+from schemas.markup.parse import Lenient, Parsed, parse, parse_lenient
+from schemas.markup.reader import PROBLEMS, MarkupError, Problem
 from schemas.markup.render import render
 from schemas.markup.style import EVALUATION, STAGE1, STAGE2, Style
-from schemas.markup.tags import escape, unescape
+from schemas.markup.tags import (
+    GRID,
+    ImagePlace,
+    Piece,
+    Rendered,
+    Size,
+    Span,
+    dequantise,
+    escape,
+    quantise,
+    unescape,
+)
 
 __all__ = [
     "EVALUATION",

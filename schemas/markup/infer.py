@@ -4,12 +4,9 @@ import re
 from functools import cache
 from typing import Final
 
-from schemas.markup.pieces import Span
-from schemas.markup.problems import MarkupError
-from schemas.markup.style import Style
-from schemas.markup.tags import EOS, IM_END, IM_START, TAG
-from schemas.markup.templates import TEMPLATES
-from schemas.markup.tokens import tokens
+from schemas.markup.reader import MarkupError
+from schemas.markup.style import TEMPLATES, Style
+from schemas.markup.tags import EOS, IM_END, IM_START, TAG, Span, tokens
 
 _IMAGES: Final = re.compile(r"(?:<img>[^<]*(?:<(?!/img>)[^<]*)*</img>)*")
 _REGIONS: Final = r"((?:<(box|quad)>[^<]*</\2>)+)"

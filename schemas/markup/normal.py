@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from schemas.markup.grid import Size, box_cells, cells_box, cells_quad, quad_cells
 from schemas.markup.style import STAGE2, Style
+from schemas.markup.tags import Size, box_cells, cells_box, cells_quad, quad_cells
 from schemas.sample import ImageRef, Phrase, Sample, Segment, Text, Turn
 
 

@@ -1,20 +1,81 @@
-"""A text with tags as turns: the inverse of `render`; anything else is refused with its place."""
+"""A text with tags as turns: the inverse of `render`; anything else is refused with its place.
 
+A template taken off the segments that were read from it.
+
+Reading what a model wrote: never an error, always a list of them.
+"""
+
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NoReturn
+from dataclasses import dataclass, replace
+from typing import Final, NoReturn
 
-from schemas.markup.grid import Size
 from schemas.markup.infer import chat_loss, document_loss, guess
 from schemas.markup.normal import is_default_system
-from schemas.markup.pieces import Span
-from schemas.markup.problems import MarkupError, Problem
-from schemas.markup.reader import Reader
-from schemas.markup.style import STAGE2, Style
-from schemas.markup.tags import EOS, IM_END, IM_START
-from schemas.markup.tokens import Loss, Token, tokens
-from schemas.markup.unwrap import unwrap
-from schemas.sample import ROLES, Turn
+from schemas.markup.reader import MarkupError, Problem, Reader
+from schemas.markup.style import STAGE2, TEMPLATES, Style, taught
+from schemas.markup.tags import EOS, IM_END, IM_START, Loss, Size, Span, Token, tokens
+from schemas.sample import ROLES, ImageRef, Phrase, Segment, Text, Turn
+
+
+def unwrap(segments: Sequence[Segment], task: str, style: Style) -> tuple[Segment, ...]:
+    """The segments of the sample whose template for `task` gave `segments`; MarkupError if none can be."""
+    if task not in TEMPLATES or task == "text":
+        return tuple(segments)
+    if task == "referring":
+        return _referred(segments, task)
+    if task == "grounded_caption":
+        return _described(segments, task)
+    first = next((at for at, one in enumerate(segments) if taught(one)), len(segments))
+    prefix, target = list(segments[:first]), list(segments[first:])
+    cue = style.cue(task, "")
+    if cue:
+        prefix = _without_answer(prefix, cue, task) if task == "vqa" else _only_images(prefix, task)
+        if task != "ocr":
+            target = _without_lead(target, task)
+    return (*prefix, *target)
+
+
+def _described(segments: Sequence[Segment], task: str) -> tuple[Segment, ...]:
+    match segments:
+        case [ImageRef() as image, Phrase(phrase="This") as region, Text(text=" is"), Text() as words] if (
+            words.text.startswith(" ")
+        ):
+            return image, replace(region, phrase=words.text[1:], supervised=True)
+    raise _unlike(task)
+
+
+def _referred(segments: Sequence[Segment], task: str) -> tuple[Segment, ...]:
+    if len(segments) == 2 and isinstance(segments[0], ImageRef) and isinstance(segments[1], Phrase):
+        return tuple(segments)
+    raise _unlike(task)
+
+
+def _only_images(prefix: list[Segment], task: str) -> list[Segment]:
+    """The prompt is the one text before what is taught."""
+    if not prefix or not isinstance(prefix[-1], Text):
+        raise _unlike(task)
+    return prefix[:-1]
+
+
+def _without_answer(prefix: list[Segment], cue: str, task: str) -> list[Segment]:
+    last = prefix[-1] if prefix else None
+    if not isinstance(last, Text) or not last.text.endswith(cue):
+        raise _unlike(task)
+    rest = last.text[: len(last.text) - len(cue)]
+    return [*prefix[:-1], *([Text(rest)] if rest else [])]
+
+
+def _without_lead(target: list[Segment], task: str) -> list[Segment]:
+    first = target[0] if target else None
+    if not isinstance(first, Text) or not first.text.startswith(" "):
+        raise _unlike(task)
+    rest = first.text[1:]
+    return [*([Text(rest, supervised=True)] if rest else []), *target[1:]]
+
+
+def _unlike(task: str) -> MarkupError:
+    return MarkupError(f"the text does not follow the template of task {task}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +147,32 @@ def _turn(reader: Reader, inner: list[Token], start: Token) -> Turn:
     body = head.start + len(role) + 1
     rest = [Token(body, head.end)] if body < head.end else []
     return Turn(role, tuple(reader.segments([*rest, *inner[1:]])))
+
+
+_END: Final = re.compile("|".join(re.escape(tag) for tag in (EOS, IM_END, IM_START)))
+
+
+@dataclass(frozen=True, slots=True)
+class Lenient:
+    """What could be read, and what was wrong, in order."""
+
+    segments: tuple[Segment, ...]
+    problems: tuple[Problem, ...]
+
+
+def parse_lenient(text: str, sizes: Sequence[Size], image: int | None = None) -> Lenient:
+    """The segments in a model's answer; it never raises.
+
+    `image` is the picture that the answer is about before it shows one itself; default: the last. The answer
+    ends at the first special token that ends a turn. Boxes off the grid are moved onto it, swapped corners
+    are put right, a tag without its partner goes; each is a problem. Nothing read is supervised.
+    """
+    problems: list[Problem] = []
+    end = _END.search(text)
+    stop = end.start() if end else len(text)
+    shown = len(sizes) - 1 if image is None else image
+    reader = Reader(text, sizes, None, Loss(()), problems.append, shown=shown)
+    segments = tuple(reader.segments(tokens(text, 0, stop)))
+    if end and text[end.end() :].strip():
+        problems.append(Problem("after_end", end.end(), len(text), f"text goes on after {end[0]}"))
+    return Lenient(segments, tuple(problems))

@@ -1,14 +1,57 @@
-"""The reader of tags: segments out of tokens, each problem handed to a function that may raise."""
+"""The reader of tags: segments out of tokens, each problem handed to a function that may raise.
+
+What can be wrong with a text that should be markup.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
-from schemas.markup.grid import Size
-from schemas.markup.problems import Problem
-from schemas.markup.regions import as_box, as_quad, clamped, exact_cells, found_cells, outside, reversed_box
-from schemas.markup.tags import unescape, unguard
-from schemas.markup.tokens import Loss, Token
+from schemas.markup.tags import (
+    Loss,
+    Size,
+    Token,
+    as_box,
+    as_quad,
+    clamped,
+    exact_cells,
+    found_cells,
+    outside,
+    reversed_box,
+    unescape,
+    unguard,
+)
 from schemas.sample import Box, ImageRef, Phrase, Quad, Segment, Text
+
+PROBLEMS: Final = {
+    "unclosed": "a tag is opened and never closed",
+    "stray": "a tag stands where it cannot",
+    "coordinates": "a box or quad does not hold its numbers",
+    "range": "a coordinate is not between 0 and 999",
+    "order": "a box's second corner is not below and to the right of its first",
+    "image": "a picture that is not there",
+    "role": "a turn of nobody who speaks",
+    "after_end": "text after the end",
+}
+"""The kinds of problem, with what each means."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong: its kind (a key of PROBLEMS), the characters from `start` to `end`, and a sentence."""
+
+    kind: str
+    start: int
+    end: int
+    message: str
+
+
+class MarkupError(ValueError):
+    """A sample that cannot be written, or a text that cannot be read; `problem` is set for the latter."""
+
+    def __init__(self, message: str, problem: Problem | None = None) -> None:
+        super().__init__(message)
+        self.problem = problem
 
 
 @dataclass(slots=True)

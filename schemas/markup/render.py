@@ -3,13 +3,23 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from schemas.markup.grid import Size, box_cells, nearest, quad_cells
 from schemas.markup.normal import is_default_system, merged
-from schemas.markup.pieces import Piece, Rendered, assemble
-from schemas.markup.problems import MarkupError
-from schemas.markup.style import STAGE2, Style
-from schemas.markup.tags import EOS, IM_END, IM_START, escape, guard
-from schemas.markup.templates import TEMPLATES, fit
+from schemas.markup.reader import MarkupError
+from schemas.markup.style import STAGE2, TEMPLATES, Style, fit
+from schemas.markup.tags import (
+    EOS,
+    IM_END,
+    IM_START,
+    Piece,
+    Rendered,
+    Size,
+    assemble,
+    box_cells,
+    escape,
+    guard,
+    nearest,
+    quad_cells,
+)
 from schemas.sample import Box, ImageRef, Phrase, Quad, Sample, Segment, Text, Turn
 
 

@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from synth.page import layout
-from synth.page.layout import Cell
-from synth.page.ranges import Percents, Ranges
+from synth.page.layout import Cell, Percents, Ranges
 
 Colour = tuple[int, int, int]
 Point = tuple[float, float]

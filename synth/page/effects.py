@@ -2,19 +2,24 @@
 
 Pictures are (height, width, 3) uint8, RGB. Noise comes from bytes of `random.Random` and a table, so
 no version of numpy changes it.
+
+The way of a point from the document to the page: perspective, then elastic distortion.
+
+`Warp` gives one map for pixels (page to document, as cv2.remap wants it) and its inverse for the
+corners of quads (document to page), so that truth and picture go through the same arithmetic.
 """
 
 import math
 import random
 from functools import lru_cache
 from statistics import NormalDist
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synth.page.draw import Colour, Effects
+from synth.page.draw import Colour, Corners, Effects
 
 Pixels = NDArray[np.uint8]
 _COARSE: Final = 8
@@ -96,3 +101,125 @@ def _moved(pixels: Pixels, length: int, turn: float) -> Pixels:
 
 def _bytes(pixels: object) -> Pixels:
     return np.asarray(pixels, np.uint8)
+
+
+Floats = NDArray[np.float32]
+_STEPS: Final = 12
+
+
+def homography(corners: Corners, width: float, height: float) -> NDArray[np.float64]:
+    """(3, 3): carries the corners of a width x height rectangle to `corners`.
+
+    Heckbert's closed form (Fundamentals of Texture Mapping, 1989): no solver, the same bits anywhere.
+    """
+    (x0, y0), (x1, y1), (x2, y2), (x3, y3) = corners
+    dx1, dx2, sx = x1 - x2, x3 - x2, x0 - x1 + x2 - x3
+    dy1, dy2, sy = y1 - y2, y3 - y2, y0 - y1 + y2 - y3
+    below = dx1 * dy2 - dx2 * dy1
+    g, h = (sx * dy2 - dx2 * sy) / below, (dx1 * sy - sx * dy1) / below
+    square = np.array(
+        [[x1 - x0 + g * x1, x3 - x0 + h * x3, x0], [y1 - y0 + g * y1, y3 - y0 + h * y3, y0], [g, h, 1.0]]
+    )
+    scaled: NDArray[np.float64] = square / np.array([width, height, 1.0])
+    return scaled
+
+
+def _inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The inverse up to a factor, which a homography does not mind: the adjugate."""
+    (a, b, c), (d, e, f), (g, h, i) = matrix.tolist()
+    return np.array(
+        [
+            [e * i - f * h, c * h - b * i, b * f - c * e],
+            [f * g - d * i, a * i - c * g, c * d - a * f],
+            [d * h - e * g, b * g - a * h, a * e - b * d],
+        ]
+    )
+
+
+def elastic_field(
+    width: int, height: int, alpha: float, sigma: float, seed: int
+) -> tuple[Floats, Floats] | None:
+    """(dx, dy), each (height, width) float32 in pixels: smoothed noise up to `alpha`; None for none."""
+    if alpha <= 0:
+        return None
+    rng = random.Random(seed)
+    table = ((np.arange(256, dtype=np.float32) - 127.5) * np.float32(alpha / 127.5)).astype(np.float32)
+    fields = []
+    for _ in range(2):
+        noise = np.frombuffer(rng.randbytes(width * height), np.uint8).reshape(height, width)
+        field: Floats = table[noise]
+        fields.append(
+            np.asarray(cv2.GaussianBlur(field, (0, 0), sigma), np.float32) if sigma > 0.2 else field
+        )
+    return fields[0], fields[1]
+
+
+class Warp:
+    """The geometry of one page: `width` and `height` are the page's, `document` the drawn sheet's."""
+
+    def __init__(
+        self,
+        corners: Corners,
+        document: tuple[int, int],
+        page: tuple[int, int],
+        field: tuple[Floats, Floats] | None = None,
+    ) -> None:
+        self._forward = homography(corners, *document)
+        self._back = _inverse(self._forward)
+        self._page = page
+        self._field = field
+
+    def maps(self) -> tuple[Floats, Floats]:
+        """For each pixel of the page, x and y in the document, both (height, width) float32.
+
+        Pixel centres lie at half numbers in the quads' coordinates and at whole ones in cv2's.
+        """
+        width, height = self._page
+        m = self._back / self._back[2, 2]
+        x = (np.arange(width) + 0.5)[None, :]
+        y = (np.arange(height) + 0.5)[:, None]
+        below = (m[2, 0] * x + (m[2, 1] * y + m[2, 2])).astype(np.float32)
+        across = (m[0, 0] * x + (m[0, 1] * y + m[0, 2])).astype(np.float32) / below - np.float32(0.5)
+        down = (m[1, 0] * x + (m[1, 1] * y + m[1, 2])).astype(np.float32) / below - np.float32(0.5)
+        if self._field is not None:
+            across, down = across + self._field[0], down + self._field[1]
+        return across, down
+
+    def forward(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(N, 2) points of the document as points of the page.
+
+        A page pixel p shows the document at back(p) + d(p), so p = forward(q - d(p)): a fixed point,
+        reached in a few steps for distortions that do not fold.
+        """
+        first = self._project(points)
+        if self._field is None:
+            return first
+        found = first
+        for _ in range(_STEPS):
+            found = self._project(points - self._shift(found))
+        return found
+
+    def _project(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        m = self._forward
+        below = points[:, 0] * m[2, 0] + points[:, 1] * m[2, 1] + m[2, 2]
+        across = (points[:, 0] * m[0, 0] + points[:, 1] * m[0, 1] + m[0, 2]) / below
+        down = (points[:, 0] * m[1, 0] + points[:, 1] * m[1, 1] + m[1, 2]) / below
+        return np.stack([across, down], axis=1)
+
+    def _shift(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The distortion at points of the page, between its pixels by bilinear interpolation."""
+        assert self._field is not None
+        width, height = self._page
+        x = np.clip(points[:, 0] - 0.5, 0, width - 1)
+        y = np.clip(points[:, 1] - 0.5, 0, height - 1)
+        left = np.minimum(np.floor(x), max(width - 2, 0)).astype(np.intp)
+        top = np.minimum(np.floor(y), max(height - 2, 0)).astype(np.intp)
+        return np.stack([_between(field, left, top, x - left, y - top) for field in self._field], axis=1)
+
+
+def _between(field: Floats, left: Any, top: Any, x: Any, y: Any) -> NDArray[np.float64]:
+    right, below = np.minimum(left + 1, field.shape[1] - 1), np.minimum(top + 1, field.shape[0] - 1)
+    upper = field[top, left] * (1 - x) + field[top, right] * x
+    lower = field[below, left] * (1 - x) + field[below, right] * x
+    mixed: NDArray[np.float64] = upper * (1 - y) + lower * y
+    return mixed

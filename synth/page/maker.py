@@ -12,10 +12,9 @@ from PIL import Image, __version__, features
 
 from synth.page import effects, fonts, paper, typeset
 from synth.page.draw import Parameters, draw
-from synth.page.geometry import Warp, elastic_field
-from synth.page.ranges import ranges
-from synth.page.truth import told
-from synth.page.typeset import Line
+from synth.page.effects import Warp, elastic_field
+from synth.page.layout import ranges
+from synth.page.typeset import Line, told
 from synth.regions import TextLine
 from synth.seeds import generator
 from synth.text import Reader, builtin

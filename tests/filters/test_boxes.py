@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filters.boxes import iou, suppress
+from filters.detect import iou, suppress
 
 Box = tuple[int, int, int, int]
 corner = st.integers(0, 12)

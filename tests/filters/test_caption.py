@@ -1,4 +1,4 @@
-"""filters/caption.py and filters/mend.py."""
+"""filters/caption.py and filters/repair.py."""
 
 import html
 import json

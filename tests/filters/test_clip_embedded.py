@@ -10,7 +10,8 @@ from PIL import Image
 from filters.clip import Scorer
 from filters.clip.source import FOLDER
 from schemas.clip import ScorerSettings
-from synth import clip_report, crawl
+from synth import crawl
+from tools import clip_report
 
 LANGUAGES = ("en", "zh")
 

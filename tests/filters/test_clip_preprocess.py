@@ -10,8 +10,7 @@ from open_clip import transform
 from PIL import Image
 
 from filters.clip import Preprocess
-from filters.clip.preprocess import Resample
-from filters.clip.resample import resampled
+from filters.clip.preprocess import Resample, resampled
 from schemas.errors import RowError
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from filters.clip import Preprocess, Scorer
 from filters.clip.load import Loaded
-from filters.clip.resample import resampled
+from filters.clip.preprocess import resampled
 from filters.clip.torch_towers import TorchTowers
 from schemas.clip import ScorerSettings
 from tests.filters.clips import pairs, write_model

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageDraw
 
 from filters.contrast import contrast, deviation
-from filters.lanczos import thumbnail
+from filters.phash import thumbnail
 from filters.pixels import grey_pixels
 from tests.filters.pictures import encoded
 

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from filters.detect import Found, PlantedDetector, limited, tidied
-from filters.detect_colours import ColourDetector
+from filters.detect import ColourDetector, Found, PlantedDetector, limited, tidied
 from schemas.errors import ModelError
 from schemas.ground import DetectorSettings
 from tests import needs

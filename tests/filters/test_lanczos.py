@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from filters.lanczos import SIDE, thumbnail
+from filters.phash import SIDE, thumbnail
 from tests.filters.pictures import images
 
 

@@ -1,8 +1,8 @@
-"""filters/language_keys.py: whichever way a recipe writes a language, its key holds for it."""
+"""filters/language.py: whichever way a recipe writes a language, its key holds for it."""
 
 import pytest
 
-from filters.language_keys import doubled, key_of
+from filters.language import doubled, key_of
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import time
 import pytest
 from PIL import Image
 
-from filters.limits import check_header, gif_first_frame, tag_bytes, webp_canvas
+from filters.pixels import check_header, gif_first_frame, tag_bytes, webp_canvas
 from schemas.errors import RowError
 from tests.filters.pictures import encoded, noise
 

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given, settings
 from PIL import Image
 
-from filters.lanczos import SIDE
-from filters.phash import phash
+from filters.phash import SIDE, phash
 from tests.filters.pictures import images, noise
 
 

@@ -1,4 +1,4 @@
-"""filters/scripts.py and filters/written.py."""
+"""filters/scripts.py and filters/scripts.py."""
 
 from collections import Counter
 
@@ -8,8 +8,7 @@ import regex  # type: ignore[import-untyped]
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters.scripts import SCRIPTS, Scripts
-from filters.written import SCRIPTS_OF, admitted, base, scripts_of
+from filters.scripts import SCRIPTS, SCRIPTS_OF, Scripts, admitted, base, scripts_of
 from schemas.row import SIGNALS
 
 PROPERTIES = {name: regex.compile(rf"\p{{Script={name}}}") for name in SCRIPTS if name != "Other"}

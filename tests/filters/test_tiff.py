@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
-from filters.tiff import Tiff
+from filters.header import Tiff
 from tests.filters.pictures import encoded, noise
 
 

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.build import Build
-from pipelines.claim import claimed
+from pipelines.card.manifest import Results
 from pipelines.engines.inline import InlineEngine
 from pipelines.engines.local import LocalEngine
 from pipelines.engines.step import Engine
 from pipelines.layout import Layout
-from pipelines.manifest import Results
+from pipelines.lock import claimed
 from pipelines.verdicts import Verdicts
 from schemas.recipe import Recipe
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image as Pixels
 
-from pipelines.card import card
+from pipelines.card.readme import card
 from pipelines.writers import webdataset
 from pipelines.writers.columns import Item
 from schemas.manifest import Funnel, Manifest, Output, RuleCount, SampleCount, Source

@@ -322,7 +322,7 @@ def test_a_folder_in_use(
     recipe: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While one run holds the folder a second is refused with a sentence, and `status` says that it runs."""
-    monkeypatch.setattr("pipelines.claim.PATIENCE", 0.0)
+    monkeypatch.setattr("pipelines.lock.PATIENCE", 0.0)
     corpus = tmp_path / "corpus"
     (corpus / "work" / "receipts").mkdir(parents=True)
     held = os.open(corpus / "work", os.O_RDONLY)

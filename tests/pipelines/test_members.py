@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pipelines import status
-from pipelines.members import notes
-from pipelines.verify import verify
+from pipelines.audit import status
+from pipelines.audit.verify import verify
+from pipelines.remarks import notes
 from schemas.errors import InputError, VerifyError
 from schemas.manifest import load
 from tests.pipelines.building import build, rows

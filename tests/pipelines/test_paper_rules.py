@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from pipelines.paper_rules import PAPER, unused_rules
 from pipelines.progress import Lines
-from pipelines.readers import InputShard
 from pipelines.recipes import from_file
+from pipelines.remarks import PAPER, unused_rules
 from pipelines.runs import Options, run
+from pipelines.sources import InputShard
 from schemas.recipe import Recipe
 from schemas.rules import RuleSettings, in_order
 from tests.pipelines.crawls import demo

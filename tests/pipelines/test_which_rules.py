@@ -11,8 +11,8 @@ from schemas.manifest import load
 from schemas.recipe import Recipe
 from schemas.sample import Sample
 from tests.pipelines.building import build, rows
-from tests.pipelines.test_evaluation import Row, coco, decided, noisy, pairs
-from tests.pipelines.test_render import samples
+from tests.pipelines.phases.test_evaluation import Row, coco, decided, noisy, pairs
+from tests.pipelines.phases.test_render import samples
 
 KINDS = ("exact", "pixels", "phash")
 

@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from schemas.applies import applying, is_pairs
 from schemas.recipe import Recipe
-from schemas.rules import RuleSettings
+from schemas.rules import RuleSettings, applying, is_pairs
 
 RULES = list(RuleSettings.model_fields)
 ALWAYS = {"no_caption", "repeat"}

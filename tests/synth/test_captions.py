@@ -7,9 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synth import captions, photos, scenes
-from synth.scenes import COLOURS, Scene
+from synth.scenes import COLOURS, SHAPES, Scene
 from synth.seeds import generator
-from synth.shapes import SHAPES
 from synth.words import LANGUAGES
 from synth.words.photos import PHOTO_LANGUAGES, PHOTO_WORDS
 

@@ -15,9 +15,8 @@ from PIL import Image, ImageOps
 
 from synth import content, crawl
 from synth.crawl import Slot, plan, row, write_crawl
-from synth.rows import Row
+from synth.defects import SAYS, TWINS, Row
 from synth.truth import read_truth
-from synth.verdicts import SAYS, TWINS
 
 SEED = 5
 

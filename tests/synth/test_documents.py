@@ -3,7 +3,7 @@
 import pytest
 
 from synth.documents import HTML_RULES, PDF_RULES, DocumentPage, DocumentRules, as_drawn, judge
-from synth.readback import Agreement
+from synth.readers import Agreement
 from synth.regions import TextLine
 
 QUAD = ((0.0, 0.0), (9.0, 0.0), (9.0, 9.0), (0.0, 9.0))

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import InputError
-from synth.encodings import decode
 from synth.page.prose import CHINESE, ENGLISH
+from synth.text import decode
 
 TEXTS = {
     "zh": CHINESE[0] + CHINESE[1],

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from synth.captions import phrase, singles
 from synth.questions import ASKED, KINDS, Asked, questions
-from synth.scenes import COLOURS, Kit, Object, Scene, draw, relation
+from synth.scenes import COLOURS, SHAPES, Kit, Object, Scene, draw, relation
 from synth.seeds import generator
-from synth.shapes import SHAPES
 
 WORDS = {
     "en": {

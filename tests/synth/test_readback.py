@@ -10,8 +10,7 @@ from PIL import Image
 
 from schemas.sample import Quad
 from synth.page.maker import PageMaker, PageSettings
-from synth.readback import Agreement, agree, can_read, edits, plain
-from synth.readers import Found, RapidReader
+from synth.readers import Agreement, Found, RapidReader, agree, can_read, edits, plain
 from tests import needs
 
 

@@ -6,9 +6,8 @@ from hypothesis import strategies as st
 
 from synth import scenes
 from synth.backgrounds import GROUNDS, Background
-from synth.scenes import Object, Scene
+from synth.scenes import SHAPES, Object, Scene
 from synth.seeds import generator
-from synth.shapes import SHAPES
 
 MAGENTA = (255, 0, 255)
 SEEDS = st.integers(0, 10_000)

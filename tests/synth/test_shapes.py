@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from synth.shapes import OUTLINES, SHAPES, masks
+from synth.scenes import OUTLINES, SHAPES, masks
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -6,8 +6,7 @@ import pytest
 
 from schemas.markup import render
 from schemas.sample import Phrase, Quad, Sample, Text, turns_json
-from synth.regions import TextLine, TextRegion, TextWord
-from synth.text_views import text_views
+from synth.regions import TextLine, TextRegion, TextWord, text_views
 from synth.views import View
 
 

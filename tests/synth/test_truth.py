@@ -8,8 +8,8 @@ import pytest
 
 from schemas.row import DECISIONS
 from synth.crawl import write_crawl
+from synth.defects import SAYS
 from synth.truth import read_truth, score, score_cleaning, score_lines
-from synth.verdicts import SAYS
 
 
 def _line(member: str, planted: str, of: str | None = None, clean: str | None = None) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from pipelines.engines.child import WorkerDied, WorkerError
 from pipelines.engines.step import Engine, Json, Limits, Step
-from pipelines.engines.wire import WorkerDied, WorkerError
 from schemas.errors import InputError
 from tests.pipelines.engines.workers import NAME
 

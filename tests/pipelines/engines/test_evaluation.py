@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.dedup import DedupPlan, dedup
 from pipelines.layout import Layout
+from pipelines.phases.dedup import DedupPlan, dedup
+from pipelines.phases.select import select
 from pipelines.runs import Options, engine_for
-from pipelines.select import select
 from schemas.recipe import Recipe
 from schemas.row import SIGNALS
 from tests.pipelines.building import Heard

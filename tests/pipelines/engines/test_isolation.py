@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from pipelines.engines.child import WorkerDied, WorkerError
 from pipelines.engines.isolation import TRIES, IsolatedWorker, child_environment, kind_of_death
 from pipelines.engines.step import Limits, Step
-from pipelines.engines.wire import WorkerDied, WorkerError
 from schemas.errors import InputError
 from tests.pipelines.engines.workers import NAME
 

@@ -13,8 +13,8 @@ pytest.importorskip("ray", reason="the Ray tests need the extra ray")
 
 from ray._private.utils import check_version_info
 
-from pipelines.engines import ray_connect
-from pipelines.engines.ray_connect import connect
+from pipelines.engines import ray_cluster as ray_connect
+from pipelines.engines.ray_cluster import connect
 from schemas.errors import InputError
 from tests.pipelines.engines.clusters import RAY
 

@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("ray", reason="the Ray tests need the extra ray")
 
-from pipelines.engines import ray_nodes
+from pipelines.engines import ray_cluster as ray_nodes
 from pipelines.engines.step import Resources, Step
 from schemas.errors import InputError
 

@@ -15,10 +15,10 @@ import ray
 from ray.exceptions import OutOfDiskError
 
 from pipelines.engines import ray_pool
+from pipelines.engines.child import WorkerDied
 from pipelines.engines.ray import RayEngine
 from pipelines.engines.ray_pool import Pool
 from pipelines.engines.step import Json, Resources
-from pipelines.engines.wire import WorkerDied
 from schemas.errors import InputError, OutputError
 from tests.pipelines.engines import contract
 from tests.pipelines.engines.clusters import RAY

@@ -3,8 +3,8 @@
 import pytest
 
 from pipelines.init.columns import Values, guess, image_format, values_of
-from pipelines.readers import InputShard
-from pipelines.readers.shard import Format, Kind
+from pipelines.sources import InputShard
+from pipelines.sources.shard import Format, Kind
 from schemas.columns import Part
 
 JPEG = b"\xff\xd8\xff\xe0 and more"

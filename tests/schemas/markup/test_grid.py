@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.markup import dequantise, quantise
-from schemas.markup.grid import cells_box, nearest
+from schemas.markup.tags import cells_box, nearest
 
 
 @settings(deadline=None)

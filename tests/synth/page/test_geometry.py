@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from synth.page.geometry import Floats, Warp, elastic_field, homography
+from synth.page.effects import Floats, Warp, elastic_field, homography
 
 SIZE = 400, 300
 CORNERS = ((20.0, 10.0), (370.0, 40.0), (350.0, 280.0), (40.0, 250.0))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from synth.page import layout
 from synth.page.draw import draw
-from synth.page.ranges import DEFAULT, MILD
+from synth.page.layout import DEFAULT, MILD
 from synth.seeds import generator
 
 

@@ -13,8 +13,8 @@ from PIL import Image
 from filters.text_area import text_mask
 from schemas.errors import InputError
 from synth.page.draw import draw
+from synth.page.layout import DEFAULT
 from synth.page.maker import Page, PageMaker, PageSettings
-from synth.page.ranges import DEFAULT
 from synth.seeds import generator
 from tests import needs
 from tests.synth.page.made_fonts import font

@@ -6,8 +6,7 @@ import pytest
 
 from synth.backgrounds import GROUNDS
 from synth.photos import PHOTOS
-from synth.scenes import COLOURS, SIZES
-from synth.shapes import SHAPES
+from synth.scenes import COLOURS, SHAPES, SIZES
 from synth.words import LANGUAGES, Noun
 from synth.words.photos import PHOTO_LANGUAGES, PHOTO_WORDS
 

@@ -1,0 +1,213 @@
+"""`vlcorpus diff`: what two corpora do differently: thresholds, decisions, keys.
+
+The joins run in DuckDB over the Parquet files on disk, so their size is not bounded by memory.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import duckdb
+import fsspec
+from rich.console import Console
+
+from pipelines.audit.verify import read_manifest
+from pipelines.files import FileInfo, Store, is_local, local_path
+from schemas.errors import VerifyError
+from schemas.manifest import Manifest
+
+ABSENT: Final = "absent"
+"""What a row that only the other corpus knows is called."""
+
+_MEMORY: Final = "1GB"
+_PARQUET: Final = "read_parquet(${:d}, hive_partitioning = false, union_by_name = true)"
+_LABEL: Final = "decision || CASE WHEN reason IS NULL OR reason = '' THEN '' ELSE ':' || reason END"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A threshold that differs; None where one corpus has none."""
+
+    source: str
+    rule: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row whose decision differs, as an example."""
+
+    source: str
+    shard: str
+    member: str
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """How many rows went from one decision to another, and the first few of them by name."""
+
+    before: str
+    after: str
+    rows: int
+    examples: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Samples of one corpus that the other lacks: how many, and the first few of their keys."""
+
+    count: int
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """What differs between corpora `a` and `b`; `moves` is None where one has no work/decisions."""
+
+    settings: tuple[Setting, ...]
+    moves: tuple[Move, ...] | None
+    gone: Keys
+    new: Keys
+
+    @property
+    def same(self) -> bool:
+        """True where nothing that is compared differs."""
+        return not (self.settings or self.moves or self.gone.count or self.new.count)
+
+
+def diff(
+    a: str,
+    b: str,
+    examples: int = 5,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Diff:
+    """What changed from the corpus in folder `a` to the one in `b`, with up to `examples` of each kind.
+
+    What does not fit into 1 GB of memory goes to TMPDIR. VerifyError where a folder holds no corpus.
+    """
+    sides = [_Side.read(folder, storage_options) for folder in (a, b)]
+    with TemporaryDirectory(prefix="vlcorpus-") as spill, duckdb.connect(":memory:") as connection:
+        connection.execute(f"SET memory_limit = '{_MEMORY}'")
+        connection.execute("SET preserve_insertion_order = false")
+        connection.execute("SET temp_directory = $1", [spill])
+        # it would look for extensions on the network
+        connection.execute("SET autoinstall_known_extensions = false")
+        _mount(connection, (a, b), storage_options)
+        try:
+            decided = all(side.decisions for side in sides)
+            moves = _moves(connection, sides, examples) if decided else None
+            gone = _missing(connection, sides[0].indexes, sides[1].indexes, examples)
+            new = _missing(connection, sides[1].indexes, sides[0].indexes, examples)
+        except duckdb.Error as error:
+            why = " ".join(str(error).split())
+            raise VerifyError(f"{a} and {b} cannot be compared: {why}") from error
+    return Diff(_settings(sides[0].manifest, sides[1].manifest), moves, gone, new)
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    manifest: Manifest
+    decisions: list[str]
+    indexes: list[str]
+
+    @classmethod
+    def read(cls, folder: str, options: Mapping[str, Any] | None) -> "_Side":
+        store = Store(options)
+        manifest = read_manifest(store, folder)
+        files = store.list_files(folder)
+        return cls(manifest, _parquet(files, "work/decisions/"), _parquet(files, "shards/"))
+
+
+def _parquet(files: tuple[FileInfo, ...], prefix: str) -> list[str]:
+    return [
+        _literal(local_path(info.path) if is_local(info.path) else info.path)
+        for info in files
+        if info.name.startswith(prefix) and info.name.endswith(".parquet")
+    ]
+
+
+def _literal(path: str) -> str:
+    """`path` so that DuckDB, which takes every path for a pattern, finds that very file."""
+    return re.sub(r"([*?\[])", r"[\1]", path)
+
+
+def _mount(
+    connection: duckdb.DuckDBPyConnection, folders: tuple[str, str], options: Mapping[str, Any] | None
+) -> None:
+    """Lets DuckDB read what fsspec can reach, with the same options."""
+    for protocol in sorted({folder.partition("://")[0] for folder in folders if not is_local(folder)}):
+        connection.register_filesystem(fsspec.filesystem(protocol, **(options or {})))
+
+
+def _settings(a: Manifest, b: Manifest) -> tuple[Setting, ...]:
+    pairs = {(source, rule) for one in (a, b) for source, rules in one.thresholds.items() for rule in rules}
+    found = []
+    for source, rule in sorted(pairs):
+        before, after = (one.thresholds.get(source, {}).get(rule) for one in (a, b))
+        if before != after:
+            found.append(Setting(source, rule, before, after))
+    return tuple(found)
+
+
+def _moves(connection: duckdb.DuckDBPyConnection, sides: list[_Side], examples: int) -> tuple[Move, ...]:
+    rows = f"SELECT source, shard, member, {_LABEL} AS label FROM {_PARQUET}"
+    found = connection.execute(
+        f"""
+        SELECT coalesce(a.label, '{ABSENT}') AS before, coalesce(b.label, '{ABSENT}') AS after, count(*),
+               min({{'source': source, 'shard': shard, 'member': member}}, {examples:d})
+        FROM ({rows.format(1)}) a FULL JOIN ({rows.format(2)}) b USING (source, shard, member)
+        WHERE a.label IS DISTINCT FROM b.label
+        GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2
+        """,
+        [side.decisions for side in sides],
+    ).fetchall()
+    return tuple(
+        Move(before, after, n, tuple(Row(**row) for row in some)) for before, after, n, some in found
+    )
+
+
+def _missing(connection: duckdb.DuckDBPyConnection, a: list[str], b: list[str], examples: int) -> Keys:
+    """The keys in the indexes `a` that those in `b` lack."""
+    nothing = "SELECT NULL::VARCHAR AS key WHERE false"
+    some = f"SELECT key FROM {_PARQUET}"
+    left, right = (some.format(at) if files else nothing for at, files in ((1, a), (2, b)))
+    # the last line takes both parameters, whether or not they are read
+    found = connection.execute(
+        f"""
+        SELECT count(*), min(key, {examples:d}) FROM ({left}) x ANTI JOIN ({right}) y USING (key)
+        WHERE len($1) + len($2) >= 0
+        """,
+        [a, b],
+    ).fetchone()
+    count, first = found or (0, None)
+    return Keys(count, tuple(first or ()))
+
+
+def show(found: Diff, console: Console) -> None:
+    """Print what differs, for a person."""
+    if found.same:
+        console.print("no difference in thresholds, decisions or keys", highlight=False)
+        return
+    for setting in found.settings:
+        console.print(
+            f"{setting.source}  {setting.rule}: {setting.before} -> {setting.after}",
+            highlight=False,
+            markup=False,
+        )
+    for move in found.moves or ():
+        console.print(f"{move.rows:>10,}  {move.before} -> {move.after}", highlight=False, markup=False)
+        for example in move.examples:
+            console.print(
+                f"            {example.source}/{example.shard}/{example.member}",
+                highlight=False,
+                markup=False,
+            )
+    if found.moves is None:
+        console.print("decisions were not compared: one of the two has no work/decisions", highlight=False)
+    for name, keys in (("only in the first", found.gone), ("only in the second", found.new)):
+        if keys.count:
+            shown = ", ".join(keys.examples) + (" …" if keys.count > len(keys.examples) else "")
+            console.print(f"{keys.count:,} samples {name}: {shown}", highlight=False, markup=False)

@@ -1,0 +1,172 @@
+"""What has become of a corpus folder so far, read from what lies in it."""
+
+import fcntl
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.engines.step import Json
+from pipelines.files import join, local_path
+from pipelines.layout import SHARD_PHASES, Layout
+from pipelines.remarks import Loss, Losses, added_up, notes, quarantined
+from pipelines.verdicts import Verdicts
+from schemas.errors import InputError
+
+_AT_ONCE: Final = 8
+
+
+@dataclass(frozen=True)
+class Status:
+    """A corpus folder: whether a run holds it, tasks done and rows by phase, errors, the last log.
+
+    `messages` are each source's commonest ones of quarantined rows; `members` says what no row uses of the tars'
+    members; `phase` is the one that the last run got to; `verdicts` counts rows.
+    """
+
+    running: bool
+    finished: bool
+    phase: str
+    tasks: dict[str, int]
+    rows: int
+    quarantined: dict[str, int]
+    messages: list[Loss]
+    damaged: list[str]
+    members: list[str]
+    verdicts: int
+    last: list[Json] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """The status as JSON."""
+        return asdict(self)
+
+
+def read(folder: str, storage_options: Mapping[str, Any] | None = None) -> Status:
+    """The status of the corpus in `folder`; InputError where there is none."""
+    layout = Layout(folder, options=dict(storage_options or {}))
+    if not layout.store.is_folder(layout.work):
+        raise InputError(f"{folder} holds no corpus: it has no work folder; build one with --out {folder}")
+    tasks: dict[str, int] = {}
+    rows, errors, damaged = 0, Counter[str](), []
+    ledgers: dict[str, list[tuple[str, Json]]] = {}
+    lossy: list[str] = []
+    for phase in SHARD_PHASES:
+        receipts = _receipts(layout, phase)
+        if receipts:
+            tasks[phase] = len(receipts)
+        if phase == "measure":
+            for name, receipt in receipts:
+                rows += receipt["rows"]
+                errors.update(receipt["errors"])
+                lossy += [name] if receipt["errors"] else []
+                if receipt.get("members"):  # none in folders, and in receipts of earlier versions
+                    source, _, shard = name.partition("/")
+                    ledgers.setdefault(source, []).append((shard, receipt["members"]))
+                if receipt["bad"]:
+                    damaged.append(f"{name}: {receipt['bad']}")
+    verdicts = sum(len(one.members) for one in Verdicts.read(layout).shards.values())
+    last = _last(layout)
+    phase = str(last[-1]["phase"]) if last else ""
+    finished = layout.store.exists(layout.at("manifest.json"))
+    ordered = dict(sorted(errors.items(), key=lambda pair: (-pair[1], pair[0])))
+    members = list(notes({source: added_up(sorted(found)) for source, found in sorted(ledgers.items())}))
+    messages = _messages(layout, sorted(lossy))
+    return Status(
+        _held(layout), finished, phase, tasks, rows, ordered, messages, damaged, members, verdicts, last
+    )
+
+
+def show(status: Status, console: Console) -> None:
+    """Print the status for a person."""
+    where = f" (last in phase {status.phase})" if status.phase else ""
+    state = "finished" if status.finished else f"not finished{where}; run it again to go on"
+    if status.running:
+        state = f"running{where}"
+    console.print(f"state: {state}", highlight=False)
+    table = Table("phase", "tasks done")
+    for phase, done in status.tasks.items():
+        table.add_row(phase, f"{done:,}")
+    console.print(table)
+    console.print(f"rows measured: {status.rows:,}", highlight=False)
+    for error, count in status.quarantined.items():
+        console.print(f"  quarantined: {error}: {count:,}", highlight=False)
+    for loss in status.messages:
+        console.print(f"    {loss.source}: {loss}", highlight=False, markup=False, soft_wrap=True)
+    others = sum(status.quarantined.values()) - sum(loss.rows for loss in status.messages)
+    if others > 0 and status.messages:
+        console.print(f"    {others:,} with other messages", highlight=False)
+    for line in status.members:
+        console.print(f"  {line}", highlight=False, soft_wrap=True)
+    for line in status.damaged:
+        console.print(f"  damaged shard {line}", highlight=False)
+    if status.verdicts:
+        console.print(f"rows given up for crash, deadline or memory: {status.verdicts:,}", highlight=False)
+    for event in status.last:
+        if event["event"] == "failed":
+            console.print(f"last run failed in {event['phase']}: {event['message']}", highlight=False)
+
+
+def _messages(layout: Layout, shards: list[str]) -> list[Loss]:
+    """The commonest messages of each source's quarantined rows."""
+
+    def rows(name: str) -> list[dict[str, Any]]:
+        # a run may take a file away at this moment
+        with suppress(InputError):
+            source, _, shard = name.partition("/")
+            return quarantined(layout, source, shard)
+        return []
+
+    losses: dict[str, Losses] = {}
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for first in range(0, len(shards), _AT_ONCE):
+            batch = shards[first : first + _AT_ONCE]
+            for name, found in zip(batch, pool.map(rows, batch), strict=True):
+                source = name.partition("/")[0]
+                losses.setdefault(source, Losses(source)).add(found)
+    return [loss for one in losses.values() for loss in one.commonest()]
+
+
+def _receipts(layout: Layout, phase: str) -> list[tuple[str, Json]]:
+    folder = join(layout.work, "receipts", phase)
+    if not layout.store.is_folder(folder):
+        return []
+    found = []
+    for info in layout.store.list_files(folder):
+        # a run may take one away at this moment
+        with suppress(InputError):
+            receipt = json.loads(layout.store.read_bytes(info.path))
+            found.append((info.name.partition("/")[2].removesuffix(".json"), receipt))
+    return found
+
+
+def _held(layout: Layout) -> bool:
+    """Whether a run holds the folder just now; on an object store nobody can tell."""
+    if not layout.is_local:
+        return False
+    work = os.open(local_path(layout.work), os.O_RDONLY)
+    try:
+        fcntl.flock(work, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(work)
+    return False
+
+
+def _last(layout: Layout) -> list[Json]:
+    """The events of the newest log."""
+    folder = join(layout.work, "log")
+    if not layout.store.is_folder(folder):
+        return []
+    logs = [
+        [json.loads(line) for line in layout.store.read_bytes(info.path).splitlines()]
+        for info in layout.store.list_files(folder)
+    ]
+    return max(logs, key=lambda events: str(events[0]["time"]), default=[])

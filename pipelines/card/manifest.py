@@ -1,0 +1,177 @@
+"""From the receipts of a run to the manifest and the card; and the end of whatever they do not name."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from filters.language import model_digest
+from pipelines.card.readme import card
+from pipelines.engines.step import Json
+from pipelines.layout import Layout
+from pipelines.phases.measure import filters_of
+from pipelines.phases.ocr import LIBRARIES
+from pipelines.phases.score import scorer_libraries
+from pipelines.receipts import versions
+from pipelines.recipes import thresholds
+from pipelines.remarks import members_of
+from pipelines.verdicts import Verdicts
+from schemas.manifest import (
+    OTHERS,
+    UNNAMED,
+    BadShard,
+    Funnel,
+    Manifest,
+    Output,
+    RuleCount,
+    SampleCount,
+    Source,
+    Verdict,
+)
+from schemas.recipe import Recipe
+from schemas.rules import in_order
+
+Name = tuple[str, str]
+
+
+@dataclass
+class Results:
+    """What each phase of a run gave, by (source, shard)."""
+
+    made_with: set[str] = field(default_factory=set)
+    measured: dict[Name, Json] = field(default_factory=dict)
+    marks: dict[Name, str] = field(default_factory=dict)
+    verdicts: Verdicts = field(default_factory=Verdicts)
+    clusters: Json = field(default_factory=dict)
+    dedup_mark: str = ""
+    scored: dict[Name, Json] = field(default_factory=dict)
+    score_marks: dict[Name, str] = field(default_factory=dict)
+    decided: dict[Name, Json] = field(default_factory=dict)
+    grounded: dict[Name, Json] = field(default_factory=dict)
+    ground_marks: dict[Name, str] = field(default_factory=dict)
+    composed: dict[Name, Json] = field(default_factory=dict)
+    sample_marks: dict[Name, str] = field(default_factory=dict)
+    files: list[Json] = field(default_factory=list)
+
+
+def write_card(recipe: Recipe, layout: Layout, results: Results) -> None:
+    """Remove what no shard accounts for, then write README.md and, last, manifest.json."""
+    outputs = {f["name"]: Output(size=f["size"], sha256=f["sha256"], rows=f["rows"]) for f in results.files}
+    _remove_strays(layout, {*outputs, "README.md"})
+    described = _manifest(recipe, results, outputs)
+    readme = card(described).encode()
+    layout.store.write_bytes(layout.at("README.md"), readme, layout.tmp)
+    digest = hashlib.sha256(readme).hexdigest()
+    outputs["README.md"] = Output(size=len(readme), sha256=digest, rows=None)
+    whole = described.model_copy(update={"outputs": outputs})
+    layout.store.write_bytes(layout.at("manifest.json"), whole.dump(), layout.tmp)
+
+
+def funnels(recipe: Recipe, decided: dict[Name, Json]) -> dict[str, Funnel]:
+    """What became of each source's rows, from select's receipts."""
+    return {
+        source.id: _funnel(receipt for (owner, _), receipt in sorted(decided.items()) if owner == source.id)
+        for source in recipe.sources
+    }
+
+
+def _funnel(receipts: Iterable[Json]) -> Funnel:
+    totals: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
+    errors: Counter[str] = Counter()
+    for receipt in receipts:
+        totals.update({name: receipt[name] for name in ("rows", "kept", "dropped", "quarantined")})
+        reasons.update(receipt["reasons"])
+        failed.update(receipt["failed"])
+        errors.update(receipt["errors"])
+    rules = [
+        RuleCount(rule=rule, dropped=reasons[rule], failed=failed[rule])
+        for rule in in_order(failed)
+        if failed[rule]
+    ]
+    counts = {name: totals[name] for name in ("rows", "kept", "dropped", "quarantined")}
+    return Funnel(**counts, rules=tuple(rules), errors=dict(sorted(errors.items())))
+
+
+def _manifest(recipe: Recipe, results: Results, outputs: dict[str, Output]) -> Manifest:
+    found = funnels(recipe, results.decided)
+    return Manifest(
+        name=recipe.name,
+        recipe=recipe.digest(),
+        seed=recipe.seed,
+        versions=_versions(recipe) | _detectors(results),
+        sources=tuple(
+            Source(id=s.id, origin=s.origin, licence=s.licence, role=s.role, rows=found[s.id].rows)
+            for s in recipe.sources
+        ),
+        fonts=tuple(sorted(results.made_with)),
+        scorers=sorted({name for receipt in results.scored.values() for name in receipt["scorers"]}),
+        thresholds={
+            source.id: thresholds(recipe, source, _cuts(results.decided, source.id))
+            for source in recipe.sources
+        },
+        funnel=found,
+        members=members_of(recipe, results.measured),
+        samples=_samples(results.composed),
+        verdicts=tuple(
+            Verdict(source=source, shard=shard, member=member, error=kind)
+            for (source, shard), receipt in sorted(results.measured.items())
+            for member, kind in results.verdicts.of(source, shard).by_member().items()
+            if member in receipt["blamed"].values()
+        ),
+        bad_shards=tuple(
+            BadShard(source=source, shard=shard, rows=receipt["rows"], error="damaged")
+            for (source, shard), receipt in sorted(results.measured.items())
+            if receipt["bad"]
+        ),
+        outputs=outputs,
+    )
+
+
+def _readers(recipe: Recipe) -> tuple[str, ...]:
+    """The libraries of the OCR that looks for text in pictures."""
+    return LIBRARIES[recipe.signals.text.reader] if recipe.signals.text else ()
+
+
+def _versions(recipe: Recipe) -> dict[str, str]:
+    """The libraries that can change the data, and the language model by its digest."""
+    measured = [library for one in filters_of(recipe) for library in one.LIBRARIES]
+    libraries = versions(["pyarrow", *measured, *_readers(recipe), *scorer_libraries(recipe)])
+    return {**libraries, "language model": model_digest(recipe.signals.language)}
+
+
+def _detectors(results: Results) -> dict[str, str]:
+    """The detectors of grounded sources, by what their weights are."""
+    found: dict[str, set[str]] = {}
+    for (source, _), receipt in results.grounded.items():
+        found.setdefault(f"detector of {source}", set()).update(receipt["detectors"])
+    return {name: ", ".join(sorted(ids)) for name, ids in sorted(found.items()) if ids}
+
+
+def _cuts(decided: dict[Name, Json], source_id: str) -> dict[str, float]:
+    """The least score that stays by each `keep` threshold of a source, by language; equal in all its receipts."""
+    return next((receipt["cuts"] for (owner, _), receipt in decided.items() if owner == source_id), {})
+
+
+def _samples(composed: dict[Name, Json]) -> tuple[SampleCount, ...]:
+    counts: dict[tuple[str, str, str], Counter[str]] = {}
+    for (source, _), receipt in composed.items():
+        for task, split, language, count in receipt["counts"]:
+            counts.setdefault((split, task, source), Counter())[language] += count
+    return tuple(
+        SampleCount(
+            split=split,
+            task=task,
+            source=source,
+            samples=languages.total(),
+            languages=dict(sorted(languages.items())),
+        )
+        for (split, task, source), languages in sorted(counts.items())
+    )
+
+
+def _remove_strays(layout: Layout, named: set[str]) -> None:
+    for info in layout.store.list_files(layout.out):
+        if info.name not in named and info.name not in UNNAMED and not info.name.startswith(OTHERS):
+            layout.store.remove(info.path)

@@ -1,0 +1,253 @@
+"""The dataset card: README.md of a corpus, written from its manifest alone.
+
+The YAML at the head of a dataset card, by which the Hugging Face Hub files and opens a corpus.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final
+
+from huggingface_hub import DatasetCardData
+from jinja2 import Environment, StrictUndefined, Template
+
+from pipelines.recipes import applied_text
+from schemas.clip import EMBEDDED
+from schemas.manifest import Funnel, Manifest, RuleCount, Source
+from schemas.rules import RuleSettings, in_order
+
+SPLITS: Final = {"train": "train", "val": "validation", "eval": "test"}
+"""Our splits by the names that the Hub uses."""
+
+TASKS: Final = {
+    "caption": "image-to-text",
+    "vqa": "visual-question-answering",
+    "grounding": "image-to-text",
+    "grounded_caption": "image-to-text",
+    "referring": "zero-shot-object-detection",
+    "ocr": "image-to-text",
+    "text": "text-generation",
+    "chat": "image-text-to-text",
+    "interleaved": "image-text-to-text",
+}
+"""Our tasks by the names of the Hub's task categories."""
+
+_SIZES: Final = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")
+# identifiers of the Hub for what people write; anything else is "other"
+_LICENCES: Final = re.compile(
+    r"cc0-1\.0|cc-by(-nc)?(-sa|-nd)?-(2\.0|2\.5|3\.0|4\.0)|apache-2\.0|mit|bsd-[23]-clause|unlicense|pddl|odc-by"
+    r"|odbl|gpl-[23]\.0|lgpl-[23]\.[01]|wtfpl|unknown"
+)
+
+
+def front_matter(manifest: Manifest) -> str:
+    """The YAML, without the lines that enclose it, from what the manifest says of `shards/`."""
+    data = DatasetCardData(
+        language=sorted(_languages(manifest) - {"und"}) or None,
+        license=_licences(source.licence for source in manifest.sources),
+        pretty_name=manifest.name,
+        size_categories=[_size(sum(count.samples for count in manifest.samples))],
+        task_categories=sorted({TASKS[c.task] for c in manifest.samples if c.task in TASKS}) or None,
+        tags=[*(["webdataset"] if ".tar" in suffixes(manifest) else []), "vlcorpus"],
+        configs=configs(manifest) or None,
+    )
+    return str(data.to_yaml(line_break="\n"))
+
+
+def _languages(manifest: Manifest) -> set[str]:
+    return {language for count in manifest.samples for language, n in count.languages.items() if n}
+
+
+def suffixes(manifest: Manifest) -> set[str]:
+    """The kinds of shard: .tar, or .parquet where no tar lies beside."""
+    names = {name for name in manifest.outputs if name.startswith("shards/")}
+    tars = {".tar" for name in names if name.endswith(".tar")}
+    alone = (n for n in names if n.endswith(".parquet") and n.removesuffix(".parquet") + ".tar" not in names)
+    return tars | {".parquet" for _ in alone}
+
+
+def configs(manifest: Manifest) -> list[dict[str, Any]]:
+    """One configuration a task, with a glob for each split, as `load_dataset` takes them."""
+    suffix = ".tar" if ".tar" in suffixes(manifest) else ".parquet"
+    splits: dict[str, set[str]] = {}
+    for count in manifest.samples:
+        if count.samples:
+            splits.setdefault(count.task, set()).add(count.split)
+    return [
+        {
+            "config_name": task,
+            "data_files": [
+                {"split": SPLITS.get(split, split), "path": f"shards/{split}/{task}/*/*{suffix}"}
+                for split in (*SPLITS, *sorted(splits[task] - SPLITS.keys()))
+                if split in splits[task]
+            ],
+        }
+        for task in sorted(splits)
+    ]
+
+
+def _licences(texts: Iterable[str]) -> list[str]:
+    """The Hub's identifiers for the licences as people write them, each once."""
+    found = set()
+    for text in texts:
+        name = re.sub(r"[\s_]+", "-", text.strip().lower()).removesuffix("-licence").removesuffix("-license")
+        name = {"cc0": "cc0-1.0", "public-domain": "cc0-1.0", "": "unknown"}.get(name, name)
+        found.add(name if _LICENCES.fullmatch(name) else "other")
+    return sorted(found)
+
+
+def _size(samples: int) -> str:
+    """The Hub's size category."""
+    lower = ""
+    for power, name in enumerate(_SIZES, start=3):
+        if samples < 10**power:
+            return f"{lower}<n<{name}" if lower else f"n<{name}"
+        lower = name
+    return f"n>{lower}"
+
+
+PAPER: Final = {
+    "aspect_ratio": "paper",
+    "min_side": "paper",
+    "clip": "paper",
+    "script": "paper",
+    "emoji": "paper",
+    "caption_length": "paper",
+    "special_tag": "paper",
+    "pattern": "paper cleans, we drop",
+}
+"""Rules that stand in the cleaning steps of Qwen-VL (arXiv 2308.12966, appendix A.1); all others are ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of a source's funnel table."""
+
+    rule: str
+    origin: str
+    settings: str
+    dropped: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    source: Source
+    funnel: Funnel
+    rows: list[Row]
+    beside: list[str]
+    applied: str
+
+
+def card(manifest: Manifest) -> str:
+    """The card of the corpus that `manifest` describes: the Hub's YAML, then Markdown for a reader.
+
+    It goes by what the manifest says of `shards/` only, so that it does not matter whether the card
+    itself is among the manifest's outputs.
+    """
+    return f"---\n{front_matter(manifest)}\n---\n\n" + _template().render(_facts(manifest)).strip() + "\n"
+
+
+def _facts(manifest: Manifest) -> dict[str, Any]:
+    funnels = [
+        _Told(
+            source,
+            manifest.funnel[source.id],
+            _rows(manifest, source, manifest.funnel[source.id]),
+            _beside(manifest, source),
+            applied_text(manifest.thresholds.get(source.id, {})),
+        )
+        for source in manifest.sources
+    ]
+    languages: Counter[str] = Counter()
+    for count in manifest.samples:
+        languages.update(count.languages)
+    return {
+        "manifest": manifest,
+        "funnels": funnels,
+        "samples": sum(count.samples for count in manifest.samples),
+        "languages": sorted(languages.items(), key=lambda pair: (-pair[1], pair[0])),
+        "suffixes": suffixes(manifest),
+        "tasks": sorted({count.task for count in manifest.samples}),
+        "ours": sorted({row.rule for told in funnels for row in told.rows if row.origin == "ours"}),
+        "left_out": sorted(
+            {rule for rules in manifest.thresholds.values() for rule in PAPER if rules.get(rule) is False}
+        ),
+        "bytes": sum(one.size for name, one in manifest.outputs.items() if name.startswith("shards/")),
+        "example": _example(manifest),
+        "embedded": any(scorer.startswith(f"{EMBEDDED}@") for scorer in manifest.scorers),
+    }
+
+
+def _rows(manifest: Manifest, source: Source, funnel: Funnel) -> list[Row]:
+    """What evaluation sources took, the rules that are on, in their order, and any that are unknown here."""
+    settings = {**manifest.thresholds.get(source.id, {})}
+    if isinstance(columns := settings.pop("columns", False), Mapping):
+        settings |= {f"columns.{name}": limit for name, limit in columns.items()}
+    counts = {one.rule: one for one in funnel.rules}
+    on = [rule for rule in settings if _is_rule(rule) and settings[rule] is not False]
+    rows = []
+    for rule in in_order({*counts, *on}):
+        one = counts.get(rule, RuleCount(rule=rule, dropped=0, failed=0))
+        rows.append(
+            Row(rule, PAPER.get(rule, "ours"), _settings(settings.get(rule)), one.dropped, one.failed)
+        )
+    return rows
+
+
+def _is_rule(name: str) -> bool:
+    return name.partition(".")[0] in RuleSettings.model_fields
+
+
+def _beside(manifest: Manifest, source: Source) -> list[str]:
+    """What a source was given beside its rules, and the rules that are off."""
+    settings = manifest.thresholds.get(source.id, {})
+    return [
+        f"{name}: {'off' if settings[name] is False else _settings(settings[name])}"
+        for name in sorted(settings)
+        if name not in RuleSettings.model_fields or settings[name] is False
+    ]
+
+
+def _settings(value: Any) -> str:
+    if isinstance(value, Mapping):
+        told = {name: value[name] for name in sorted(value) if value[name] not in (None, [], {})}
+        return ", ".join(f"{name} {_settings(one)}" for name, one in told.items())
+    if isinstance(value, list):
+        shown = [_settings(one) for one in value[:12]]
+        return " ".join(shown) + (f" and {len(value) - 12} more" if len(value) > 12 else "")
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def _example(manifest: Manifest) -> str:
+    """A glob that opens one part of the corpus."""
+    found = configs(manifest)
+    return str(found[0]["data_files"][0]["path"]) if found else "shards/train/*/*/*.tar"
+
+
+def _cell(value: object) -> str:
+    """`value` for a Markdown table: on one line, and nothing in it read as Markdown's or HTML's own."""
+    return re.sub(r"([\\|`*_<>\[\]])", r"\\\1", " ".join(str(value).split()))
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else "–"
+
+
+@cache
+def _template() -> Template:
+    # not HTML: the Hub renders Markdown and cleans it; `cell` keeps tables whole
+    environment = Environment(
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,
+        newline_sequence="\n",
+    )
+    environment.filters.update(cell=_cell, n="{:,}".format)
+    environment.globals["share"] = _share
+    return environment.from_string(files("pipelines.card").joinpath("readme.md.jinja").read_text("utf-8"))

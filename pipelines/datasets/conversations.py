@@ -1,0 +1,141 @@
+"""LLaVA and ShareGPT conversations: turns of human and gpt, pictures marked <image>.
+
+{"id", "image": name or [names], "conversations": [{"from": human | gpt | system, "value"}]}
+{"id", "images": [names], "messages": [{"role": user | assistant | system, "content"}]}
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from pipelines.datasets.built import Built, Draft, Made, Picture, Record, outcomes
+from pipelines.datasets.drafts import check_unicode, label, named
+from pipelines.datasets.reasons import Refusal, Refused
+from pipelines.datasets.records import each, listed
+from schemas.sample import ImageRef, Segment, Text, Turn
+
+_ROLES: Final = {
+    "system": "system",
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "assistant": "assistant",
+    "bing": "assistant",
+    "bard": "assistant",
+}
+_IMAGE: Final = re.compile(r"\n?<image>\n?")
+
+
+def records(data: object, where: str = "the conversations") -> Iterator[Record]:
+    """One record a conversation, named by its id, of a file that is one JSON list."""
+    return each(listed(data, where), "id", "conversation_id")
+
+
+def build(records: Iterable[Record], language: str = "en") -> Iterator[Built]:
+    """For each conversation a sample of task chat."""
+
+    def make(value: Mapping[str, Any]) -> Made:
+        return _make(value, language)
+
+    return outcomes(records, make)
+
+
+def _make(value: Mapping[str, Any], language: str) -> Made:
+    said = _said(value)
+    lost: list[Refusal] = []
+    if said and said[0][0] == "assistant":
+        said = said[1:]
+        lost.append(Refusal("leading_answer", "the published scripts leave it out too"))
+    names = _names(value)
+    turns, shown = _turns(said)
+    if shown == 0 and len(names) == 1:
+        # some published records do not say where their one picture stands: it comes first
+        turns, shown = _picture_first(turns), 1
+    if shown != len(names):
+        raise Refused("image_count", f"{len(names)} pictures are listed, {shown} shown")
+    pictures, renumbered = _each_once(names, turns)
+    return [Draft("chat", label(value.get("language"), language), pictures, renumbered)], lost
+
+
+def _said(value: Mapping[str, Any]) -> list[tuple[str, str]]:
+    turns = value["conversations"] if "conversations" in value else value["messages"]
+    said = []
+    for number, turn in enumerate(turns):
+        speaker, text = turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))
+        role = _ROLES.get(speaker) if isinstance(speaker, str) else None
+        if role is None:
+            raise Refused("out_of_turn", f"turn {number} is of {speaker!r}")
+        if not isinstance(text, str):
+            raise Refused("bad_record", f"turn {number} holds no text")
+        check_unicode(text)
+        if not text.strip():
+            raise Refused("empty_answer" if role == "assistant" else "empty_question", f"turn {number}")
+        said.append((role, text))
+    return said
+
+
+def _turns(said: list[tuple[str, str]]) -> tuple[list[Turn], int]:
+    """Turns that alternate, with a question first and an answer last; and how many pictures they show."""
+    turns: list[Turn] = []
+    shown = 0
+    expected = "user"
+    for number, (role, text) in enumerate(said):
+        if role == "system" and number == 0:
+            turns.append(Turn("system", (Text(text),)))
+            continue
+        if role != expected:
+            raise Refused("out_of_turn", f"turn {number} is of {role}, where {expected} should speak")
+        expected = "assistant" if role == "user" else "user"
+        segments, shown = _segments(text, role == "assistant", shown)
+        turns.append(Turn(role, segments))
+    if not any(turn.role == "user" for turn in turns):
+        raise Refused("no_turns")
+    if expected == "assistant":
+        raise Refused("unanswered", "the last question has no answer")
+    return turns, shown
+
+
+def _segments(text: str, taught: bool, shown: int) -> tuple[tuple[Segment, ...], int]:
+    if "<image>" not in text:
+        return (Text(text, taught),), shown
+    segments: list[Segment] = []
+    parts = _IMAGE.split(text)
+    for number, part in enumerate(parts):
+        if part:
+            segments.append(Text(part, taught))
+        if number < len(parts) - 1:
+            segments.append(ImageRef(shown))
+            shown += 1
+    return tuple(segments), shown
+
+
+def _picture_first(turns: list[Turn]) -> list[Turn]:
+    first = next(at for at, turn in enumerate(turns) if turn.role == "user")
+    with_picture = Turn("user", (ImageRef(0), *turns[first].segments))
+    return [*turns[:first], with_picture, *turns[first + 1 :]]
+
+
+def _each_once(names: list[str], turns: list[Turn]) -> tuple[tuple[Picture, ...], tuple[Turn, ...]]:
+    """Pictures without repeats, and turns that show them by their new numbers."""
+    once = list(dict.fromkeys(names))
+    if len(once) == len(names):
+        return tuple(Picture(name) for name in names), tuple(turns)
+    numbers = [once.index(name) for name in names]
+    renamed = [
+        Turn(
+            turn.role,
+            tuple(
+                ImageRef(numbers[one.image]) if isinstance(one, ImageRef) else one for one in turn.segments
+            ),
+        )
+        for turn in turns
+    ]
+    return tuple(Picture(name) for name in once), tuple(renamed)
+
+
+def _names(value: Mapping[str, Any]) -> list[str]:
+    listed = value.get("image", value.get("images"))
+    if listed is None:
+        return []
+    return [named(one) for one in (listed if isinstance(listed, list) else [listed])]

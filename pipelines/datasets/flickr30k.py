@@ -1,0 +1,94 @@
+"""Flickr30k Entities: Sentences/ID.txt with phrases in brackets, Annotations/ID.xml with their boxes.
+
+    [/EN#283585/people Two young guys] with [/EN#283587/bodyparts shaggy hair] look at their hands .
+
+The number joins a phrase with the objects of the XML (Pascal VOC's form, corners in pixels).
+"""
+
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from pipelines.datasets.boxes import from_corners, size_of
+from pipelines.datasets.built import Built, Draft, Made, Picture, Record, outcomes
+from pipelines.datasets.drafts import boxes_of, grounding_draft, named, region_drafts
+from pipelines.datasets.reasons import Refusal, Refused
+from schemas.sample import Phrase
+
+_ENTITY: Final = re.compile(r"\[/EN#(\d+)((?:/[^\s/\]]+)+) ([^\[\]]+)\]")
+MAX_XML: Final = 4 * 1024 * 1024
+
+
+def records(picture_id: str, sentences: str, annotation: bytes) -> Iterator[Record]:
+    """One record a sentence of a picture, named ID#N, joined with the picture's boxes."""
+    try:
+        known: Mapping[str, Any] = _annotation(annotation)
+        refusal = None
+    except Refused as error:
+        known, refusal = {}, error.refusal
+    for number, line in enumerate(sentences.splitlines()):
+        if line.strip():
+            yield Record(f"{picture_id}#{number}", {**known, "sentence": line.strip()}, refusal)
+
+
+def build(records: Iterable[Record]) -> Iterator[Built]:
+    """For each sentence the caption with boxes, and both views of each phrase that has one."""
+    return outcomes(records, _make)
+
+
+def plain(sentence: str) -> tuple[str, list[tuple[int, int, str]]]:
+    """The sentence without brackets, and its phrases as (start, end, number)."""
+    parts: list[str] = []
+    places = []
+    at = length = 0
+    for match in _ENTITY.finditer(sentence):
+        parts += [sentence[at : match.start()], match[3]]
+        start = length + match.start() - at
+        length = start + len(match[3])
+        places.append((start, length, match[1]))
+        at = match.end()
+    caption = "".join([*parts, sentence[at:]])
+    if "[/EN#" in caption:
+        raise Refused("bad_record", "a bracket of the sentence is not closed")
+    return caption, places
+
+
+def _make(value: Mapping[str, Any]) -> Made:
+    picture = Picture(named(value["name"]), *size_of(value["width"], value["height"]))
+    caption, places = plain(value["sentence"])
+    lost: list[Refusal] = []
+    kept = []
+    drafts: list[Draft] = []
+    for start, end, number in places:
+        boxes = boxes_of(value["boxes"].get(number, ()), picture, from_corners, lost)
+        if boxes:
+            phrase = Phrase(caption[start:end], boxes, (), True)
+            kept.append((start, end, phrase))
+            drafts += region_drafts(picture, phrase)
+    if not kept and not lost:
+        raise Refused("no_regions", "no phrase of the sentence has a box")
+    return ([grounding_draft(picture, caption, kept), *drafts] if kept else []), lost
+
+
+def _annotation(data: bytes) -> dict[str, Any]:
+    if len(data) > MAX_XML or b"<!DOCTYPE" in data or b"<!ENTITY" in data:
+        raise Refused("bad_record", "the annotation is too large, or has a document type")
+    try:
+        root = ElementTree.fromstring(data)
+    except ElementTree.ParseError as error:
+        raise Refused("bad_record", f"the annotation is no XML: {error}") from error
+    boxes: dict[str, list[list[float]]] = {}
+    for item in root.iter("object"):
+        box = item.find("bndbox")
+        if box is None:
+            continue
+        try:
+            numbers = [float(box.findtext(side, "")) for side in ("xmin", "ymin", "xmax", "ymax")]
+        except ValueError as error:
+            raise Refused("box_numbers", "a bndbox without four numbers") from error
+        for name in item.iter("name"):
+            boxes.setdefault((name.text or "").strip(), []).append(numbers)
+    size = [root.findtext(f"size/{side}", "") for side in ("width", "height")]
+    width, height = (int(one) if one.strip().isdecimal() else 0 for one in size)
+    return {"name": root.findtext("filename"), "width": width, "height": height, "boxes": boxes}

@@ -1,0 +1,92 @@
+"""GRIT, Kosmos-2's grounded pairs: JSON lines with noun_chunks and ref_exps.
+
+Each entry is [start, end, x1, y1, x2, y2, score], boxes in shares of the sides. Labels overlap: `a dog` and
+`a dog in the grass`. As Qwen-VL does (A.3), labels are kept such that no two overlap and the most boxes stay.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from filters.spans import Span, choose, choose_greedy
+from pipelines.datasets.boxes import from_shares, size_of
+from pipelines.datasets.built import Built, Draft, Made, Picture, Record, outcomes
+from pipelines.datasets.drafts import check_unicode, grounding_draft, named, region_drafts
+from pipelines.datasets.reasons import MALFORMED, Refusal, Refused
+from schemas.sample import Box, Phrase
+
+Choice = Callable[[Sequence[Span]], list[int]]
+_Labels = dict[tuple[int, int], dict[Box, float]]
+
+
+def build(records: Iterable[Record], greedy: bool = False) -> Iterator[Built]:
+    """For each record the caption with boxes, and both views of each label that is kept."""
+    return outcomes(records, partial(_make, choose_greedy if greedy else choose))
+
+
+def _make(pick: Choice, value: Mapping[str, Any]) -> Made:
+    caption = value["caption"]
+    if not isinstance(caption, str) or not caption.strip():
+        raise Refused("empty_caption")
+    check_unicode(caption)
+    picture = Picture(_name(value), *size_of(value.get("width"), value.get("height")))
+    lost: list[Refusal] = []
+    labels = _labels(value, caption, picture, lost)
+    order = sorted(labels)
+    spans = [
+        Span(start, end, len(labels[start, end]), round(max(labels[start, end].values()) * 1e6))
+        for start, end in order
+    ]
+    kept = pick(spans)
+    went = sorted(set(range(len(order))) - set(kept))
+    lost += [
+        Refusal("overlap", f"{caption[start:end]!r} at {start}-{end}")
+        for start, end in (order[index] for index in went)
+    ]
+    places = []
+    drafts: list[Draft] = []
+    for index in kept:
+        start, end = order[index]
+        phrase = Phrase(caption[start:end], tuple(labels[start, end]), (), True)
+        places.append((start, end, phrase))
+        drafts += region_drafts(picture, phrase, relative=True)
+    if not places:
+        return [], lost
+    return [grounding_draft(picture, caption, places, relative=True), *drafts], lost
+
+
+def _labels(value: Mapping[str, Any], caption: str, picture: Picture, lost: list[Refusal]) -> _Labels:
+    """Boxes with their best score by span; each box once, those of noun chunks and expressions together."""
+    labels: _Labels = {}
+    for field in ("noun_chunks", "ref_exps"):
+        for number, (start, end, x1, y1, x2, y2, score) in enumerate(value.get(field) or ()):
+            if not 0 <= score <= 1e6:
+                raise Refused("bad_record", f"{field} {number} has the score {score!r}")
+            place = _offsets(start, end, caption, field, number)
+            try:
+                box = from_shares((x1, y1, x2, y2), picture.width, picture.height)
+            except Refused as error:
+                if error.refusal.reason in MALFORMED:
+                    raise
+                lost.append(error.refusal)
+                continue
+            boxes = labels.setdefault(place, {})
+            boxes[box] = max(score, boxes.get(box, 0.0))
+    return labels
+
+
+def _offsets(start: float, end: float, caption: str, field: str, number: int) -> tuple[int, int]:
+    if not (0 <= start < end <= len(caption) and int(start) == start and int(end) == end):
+        text = f"{field} {number} is {start}-{end} in a caption of {len(caption)} characters"
+        raise Refused("span_outside", text)
+    first, last = int(start), int(end)
+    if not caption[first:last].strip():
+        raise Refused("empty_phrase", f"{field} {number} is {start}-{end}, where the caption has no words")
+    return first, last
+
+
+def _name(value: Mapping[str, Any]) -> str:
+    name = next(
+        (value[one] for one in ("image", "file_name", "key", "id") if value.get(one) is not None), None
+    )
+    return named(str(name) if isinstance(name, int) else name)

@@ -1,0 +1,110 @@
+"""Annotation files as records: JSON lines, and JSON files read whole."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, islice
+from typing import Any, Final
+
+from pipelines.datasets.built import Record
+from pipelines.datasets.reasons import Refusal
+from schemas.errors import ShardError
+
+MAX_RECORD: Final = 16 * 1024 * 1024
+"""Bytes of one line."""
+
+
+_OPENS: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:\[\s*(?:\{|\Z)|\{\s*\Z)")
+"""The first line of a JSON document that is a list of objects, or an object over many lines."""
+
+
+def jsonl(lines: Iterable[bytes]) -> Iterator[Record]:
+    """One record a line, named by the number of its line from 0; empty lines are none.
+
+    ShardError where the lines are one JSON document.
+    """
+    numbered = ((number, line) for number, line in enumerate(lines) if line and not line.isspace())
+    head = list(islice(numbered, 2))
+    if head and _OPENS.match(head[0][1]):
+        refusal = _line("", head[0][1]).refusal
+        if len(head) == 1 or (refusal and refusal.reason == "bad_json"):
+            raise ShardError(
+                "records is one JSON document, not a record a line; for conversations say format: conversations, "
+                "for another format make lines of it (jq -c '.[]' FILE > FILE.jsonl)"
+            )
+    for number, line in chain(head, numbered):
+        yield _line(str(number), line)
+
+
+def load(data: bytes, where: str) -> Any:
+    """The JSON value that is the whole of `data`; ShardError, naming `where`, if it is not."""
+    try:
+        return json.loads(data)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":
+            raise ShardError(f"{where} {_goes_on(error)}") from error
+        raise ShardError(f"{where} is not JSON: {error}; fetch it again") from error
+    except (ValueError, RecursionError) as error:
+        raise ShardError(f"{where} is not JSON that can be read ({type(error).__name__})") from error
+
+
+def listed(value: object, where: str, *path: str) -> list[Any]:
+    """The list at `path` inside a JSON value; ShardError if there is none."""
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    if not isinstance(value, list):
+        place = ".".join(path) or "the top"
+        raise ShardError(f"{where} has no list at {place}; is it the file that the source expects?")
+    return value
+
+
+def mapped(value: object, where: str) -> dict[str, Any]:
+    """A JSON value as an object; ShardError if it is none."""
+    if not isinstance(value, dict):
+        raise ShardError(f"{where} is no JSON object; is it the file that the source expects?")
+    return value
+
+
+def by_id(values: Iterable[Any], field: str = "id") -> dict[Any, Mapping[str, Any]]:
+    """Objects by their id; those without a usable one are left out."""
+    found = {}
+    for value in values:
+        if isinstance(value, Mapping) and isinstance(value.get(field), int | str):
+            found[value[field]] = value
+    return found
+
+
+def each(values: Iterable[Any], *ids: str) -> Iterator[Record]:
+    """A record for each value, named by the first of `ids` that it has, else by its number from 0."""
+    for number, value in enumerate(values):
+        if not isinstance(value, Mapping):
+            yield Record(f"record-{number}", {}, Refusal("bad_record", "the record is no JSON object"))
+            continue
+        found = next((value[name] for name in ids if isinstance(value.get(name), int | str)), None)
+        yield Record(f"record-{number}" if found is None else str(found), value)
+
+
+def _goes_on(error: json.JSONDecodeError) -> str:
+    """What is wrong with text that goes on after a JSON value, and the remedy."""
+    another_line = error.doc[: error.pos].rstrip(" \t").endswith("\n")
+    if another_line and error.doc.startswith("{", error.pos):
+        return (
+            "is JSON lines, a record a line, not one JSON document; for conversations say format: "
+            "conversations_lines, for another format make a list of them (jq -s . FILE > FILE.json)"
+        )
+    return f"goes on after its JSON ends, at character {error.pos}; cut it there"
+
+
+def _line(member: str, line: bytes) -> Record:
+    if len(line) > MAX_RECORD:
+        return Record(member, {}, Refusal("too_large", f"a line of {len(line)} bytes"))
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError as error:
+        reason = "trailing_garbage" if error.msg == "Extra data" else "bad_json"
+        return Record(member, {}, Refusal(reason, f"{error.msg} at character {error.pos}"))
+    except (ValueError, RecursionError) as error:
+        return Record(member, {}, Refusal("bad_json", f"unreadable ({type(error).__name__})"))
+    if not isinstance(value, dict):
+        return Record(member, {}, Refusal("bad_record", "the record is no JSON object"))
+    return Record(member, value)

@@ -1,0 +1,135 @@
+"""The project's own grounding tuples: JSON lines of picture, caption and phrases with boxes in pixels.
+
+    {"image" (or file, file_name), "width", "height", "caption", "language" (or lang),
+     "phrases": [{"text", "start", "end", "boxes": [[x1, y1, x2, y2]]}]}
+
+`start` and `end` count characters of the caption and may be left out: then the words are looked for. A phrase
+that the caption does not have still gives phrase to box and box to phrase.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from filters.spans import Span, choose
+from pipelines.datasets.boxes import from_corners, size_of
+from pipelines.datasets.built import Built, Draft, Made, Picture, Record, outcomes
+from pipelines.datasets.drafts import (
+    boxes_of,
+    check_unicode,
+    grounding_draft,
+    label,
+    named,
+    region_drafts,
+    words,
+)
+from pipelines.datasets.reasons import Refusal, Refused
+from schemas.sample import Phrase
+
+
+class _Place(NamedTuple):
+    start: int
+    end: int
+    phrase: Phrase
+
+
+def build(records: Iterable[Record]) -> Iterator[Built]:
+    """For each record the caption with boxes, and both views of each phrase."""
+    return outcomes(records, _make)
+
+
+def _make(value: Mapping[str, Any]) -> Made:
+    picture = Picture(_name(value), *size_of(value.get("width"), value.get("height")))
+    caption = _caption(value)
+    language = label(value.get("language") or value.get("lang"), "en")
+    lost: list[Refusal] = []
+    drafts: list[Draft] = []
+    places: list[_Place] = []
+    searched = 0
+    for number, entry in enumerate(value["phrases"]):
+        text = words(entry["text"], "empty_phrase")
+        place = _place(caption, entry, text, number, searched)
+        boxes = boxes_of(entry["boxes"], picture, from_corners, lost)
+        if not boxes:
+            if not entry["boxes"]:
+                lost.append(Refusal("no_regions", f"phrase {number} {text!r} has no box"))
+            continue
+        phrase = Phrase(text, boxes, (), True)
+        drafts += region_drafts(picture, phrase, language)
+        if place is None:
+            lost.append(Refusal("span_missing", f"phrase {number} {text!r}"))
+            continue
+        start, end = place
+        if "start" not in entry:
+            searched = end
+        spelled = caption[start:end]
+        places.append(_Place(start, end, phrase if spelled == text else Phrase(spelled, boxes, (), True)))
+    if places:
+        drafts.insert(0, grounding_draft(picture, caption, _apart(places, lost), language))
+    return drafts, lost
+
+
+def _apart(places: Sequence[_Place], lost: list[Refusal]) -> Sequence[_Place]:
+    """Places that do not overlap, in order; those that went are named in `lost`."""
+    if all(a.end <= b.start for a, b in pairwise(places)):
+        return places
+    kept = choose([Span(start, end, len(phrase.boxes)) for start, end, phrase in places])
+    went = set(range(len(places))) - set(kept)
+    lost += [
+        Refusal("overlap", f"{places[one].phrase.phrase!r} at {places[one].start}-{places[one].end}")
+        for one in sorted(went)
+    ]
+    return [places[index] for index in kept]
+
+
+def _place(
+    caption: str, entry: Mapping[str, Any], text: str, number: int, searched: int
+) -> tuple[int, int] | None:
+    if entry.get("start") is None:
+        return _found(caption, text, searched) or _found(caption, text, 0)
+    start, end = entry["start"], entry["end"]
+    if caption[start:end] == entry["text"] and 0 <= start < end <= len(caption):
+        return start, end
+    raise _misplaced(caption, entry["text"], start, end, number)
+
+
+def _found(caption: str, text: str, start: int) -> tuple[int, int] | None:
+    """Where the caption has the words from `start` on, not as a part of longer words."""
+    while (start := caption.find(text, start)) >= 0:
+        end = start + len(text)
+        if not (_joined(caption[start - 1 : start + 1]) or _joined(caption[end - 1 : end + 1])):
+            return start, end
+        start += 1
+    return None
+
+
+def _joined(pair: str) -> bool:
+    """Whether two characters are of one word, in scripts that part words by spaces."""
+    return len(pair) == 2 and pair.isalnum() and pair[0].lower() != pair[0].upper()
+
+
+def _misplaced(caption: str, text: str, start: int, end: int, number: int) -> Refused:
+    """What is wrong with a phrase's offsets."""
+    which = f"phrase {number} {text!r} is given as {start}-{end}"
+    if not 0 <= start < end <= len(caption):
+        return Refused("span_outside", f"{which} in a caption of {len(caption)} characters")
+    hint = ""
+    if caption.encode()[start:end] == text.encode():
+        hint = "; as bytes of UTF-8 they would fit"
+    elif caption.encode("utf-16-le")[2 * start : 2 * end] == text.encode("utf-16-le"):
+        hint = "; as units of UTF-16 they would fit"
+    return Refused("span_mismatch", f"{which}, where the caption has {caption[start:end]!r}{hint}")
+
+
+def _name(value: Mapping[str, Any]) -> str:
+    return named(next((value[one] for one in ("image", "file", "file_name") if value.get(one)), None))
+
+
+def _caption(value: Mapping[str, Any]) -> str:
+    caption: object = value["caption"]
+    if not isinstance(caption, str):
+        raise Refused("empty_caption" if caption is None else "bad_record", "the caption is no text")
+    if not caption.strip():
+        raise Refused("empty_caption")
+    check_unicode(caption)
+    return caption

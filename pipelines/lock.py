@@ -1,0 +1,108 @@
+"""A corpus folder in use: one run at a time, nobody else's files touched, nothing temporary left."""
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from pipelines.files import join, local_path, remedy, why
+from pipelines.layout import Layout
+from schemas.errors import InputError, OutputError
+from schemas.manifest import MAX_BYTES
+
+PATIENCE: Final = 2.0
+"""Seconds for which a folder in use is asked again: `status` holds it for a moment, and so does a killed
+run's last breath."""
+
+TEMPORARY: Final = ("tmp", "exchange")
+MARK: Final = "receipts"
+"""What every run makes in its work folder: a folder that has it is a corpus."""
+
+
+@contextmanager
+def claimed(layout: Layout) -> Iterator[None]:
+    """Hold the corpus folder for one run.
+
+    Raises OutputError where another run holds it, or where the folder holds something that is no
+    corpus: a run removes what its manifest does not name. The lock is the kernel's, on the open work
+    folder, so a killed run leaves none behind. On an object store there is no lock: two runs of one
+    recipe write the same bytes.
+    """
+    if not layout.is_local:
+        if layout.store.is_folder(layout.out):
+            _refuse_foreign(layout)
+        yield
+        return
+    out = Path(local_path(layout.out))
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{layout.out} is a file; give --out a folder")
+    if out.is_dir():
+        _refuse_foreign(layout)
+    try:
+        work = Path(local_path(layout.work))
+        (work / MARK).mkdir(parents=True, exist_ok=True)
+        held = os.open(work, os.O_RDONLY)
+    except OSError as error:
+        raise OutputError(f"cannot use {layout.out} as output: {why(error)}; {remedy(error)}") from error
+    try:
+        _lock(held, layout)
+        _remove_temporary(work)
+        yield
+        _remove_temporary(work)
+    finally:
+        os.close(held)
+
+
+def _remove_temporary(work: Path) -> None:
+    for name in TEMPORARY:
+        shutil.rmtree(work / name, ignore_errors=True)
+
+
+def _lock(held: int, layout: Layout) -> None:
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > until:
+                raise OutputError(
+                    f"{layout.out} is in use by another run; wait for it to end, or give another --out"
+                ) from error
+        time.sleep(0.1)
+
+
+def _refuse_foreign(layout: Layout) -> None:
+    names = _names(layout, layout.out)
+    inside = _names(layout, layout.work)
+    # a run that was killed at its very start leaves no more than this
+    new = names <= {"work"} and inside <= {*TEMPORARY, "log", "signals"}
+    if new or MARK in inside or _has_manifest(layout):
+        return
+    shown = ", ".join(sorted(names)[:3])
+    raise OutputError(
+        f"{layout.out} holds files that are no corpus ({shown}); give --out a new or empty folder, "
+        "since a build removes what it did not write"
+    )
+
+
+def _names(layout: Layout, folder: str) -> set[str]:
+    """What lies right below a folder; nothing where there is none."""
+    if not layout.store.is_folder(folder):
+        return set()
+    if layout.is_local:
+        return set(os.listdir(local_path(folder)))
+    return {info.name.partition("/")[0] for info in layout.store.list_files(folder)}
+
+
+def _has_manifest(layout: Layout) -> bool:
+    """Whether the folder has a manifest of ours, of whatever version."""
+    try:
+        record = json.loads(layout.store.read_bytes(join(layout.out, "manifest.json"), MAX_BYTES))
+    except (InputError, ValueError):
+        return False
+    return isinstance(record, dict) and {"schema_version", "recipe", "funnel"} <= record.keys()

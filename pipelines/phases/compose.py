@@ -1,0 +1,193 @@
+"""Phase compose: the samples of every kept row, without the pictures' bytes."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.datasets.built import Picture
+from pipelines.datasets.detected import detected_drafts
+from pipelines.datasets.finish import finish
+from pipelines.engines.step import At, Json
+from pipelines.layout import Layout
+from pipelines.parquet import read_table, write_tables
+from pipelines.phases.dialogues import Made, Place, with_dialogues
+from pipelines.phases.ground import read_grounded
+from pipelines.receipts import fingerprint
+from schemas.recipe import Recipe, Source
+from schemas.sample import Image, Sample, caption_sample, sample_key, text_sample
+
+WORKER = "pipelines.phases.compose:Compose"
+
+SAMPLES = pa.schema(
+    [
+        ("task", pa.string()),
+        ("split", pa.string()),
+        ("key", pa.string()),
+        ("language", pa.string()),
+        # of each picture: the member that holds it; or, with a name, a file in an annotation source's folder
+        (
+            "places",
+            pa.list_(pa.struct([("member", pa.string()), ("offset", pa.int64()), ("name", pa.string())])),
+        ),
+        ("sample", pa.string()),
+        ("url", pa.string()),
+        ("phash", pa.uint64()),
+        ("language_score", pa.float32()),
+        ("clip_score", pa.float32()),
+    ]
+)
+"""work/samples: sorted by (task, split, key)."""
+
+_SIGNALS = [
+    "member",
+    "key",
+    "caption",
+    "language",
+    "language_score",
+    "format",
+    "width",
+    "height",
+    "sha256",
+    "phash",
+    "url",
+    "offset",
+]
+
+
+def compose_fingerprint(recipe: Recipe, source: Source, kept_digest: str, signals: list[str | None]) -> str:
+    """What the samples of one shard depend on."""
+    made_with: list[Any] = [recipe.tasks, source.id, source.licence, recipe.seed]
+    made_with.append(recipe.chat_of(source).model_dump(mode="json"))
+    if source.ground is not None:
+        made_with.append(source.ground.detector.model_dump(mode="json", include={"threshold", "nms"}))
+    return fingerprint("compose", 3, made_with, kept_digest, signals)
+
+
+class Compose:
+    """Composes the samples of one input shard a task."""
+
+    def __init__(self, setup: Json) -> None:
+        self._recipe = Recipe.model_validate(setup["recipe"])
+        self._layout = Layout(**setup["layout"])
+
+    def run(self, task: Json, at: At) -> Json:
+        """Writes the shard's samples; the receipt counts them by task, split and language."""
+        source = self._recipe.source(task["source"])
+        rows = self._kept(source.id, task["shard"])
+        if source.kind in ("annotations", "rendered"):
+            made = self._annotated(source, task["shard"], rows)
+        else:
+            made = [*self._samples(source, rows), *self._grounded(source, task["shard"], rows)]
+        whole = with_dialogues(made, self._recipe.chat_of(source), self._recipe.seed)
+        samples = [_described(one) for one in whole if one.sample.task in self._recipe.tasks]
+        samples.sort(key=lambda one: (one["task"], one["split"], one["key"]))
+        table = pa.Table.from_pylist(samples, SAMPLES)
+        write_tables(self._layout, self._layout.samples(source.id, task["shard"]), SAMPLES, [table])
+        return {"samples": len(samples), "counts": _counts(samples)}
+
+    def _kept(self, source: str, shard: str) -> list[dict[str, Any]]:
+        """The kept rows' signals, with their split."""
+        decisions = read_table(self._layout, self._layout.decisions(source, shard), ["decision", "split"])
+        signals = read_table(self._layout, self._layout.signals(source, shard), _SIGNALS)
+        table = signals.append_column("split", decisions["split"])
+        table = table.append_column("clip_score", self._scores(source, shard, signals))
+        return list(table.filter(pc.equal(decisions["decision"], "kept")).to_pylist())
+
+    def _scores(self, source: str, shard: str, signals: pa.Table) -> pa.Array:
+        path = self._layout.scores(source, shard)
+        if not self._recipe.is_scored(self._recipe.source(source)):
+            return pa.nulls(signals.num_rows, pa.float32())
+        scores = read_table(self._layout, path, ["member", "clip_score"])
+        members = signals["member"].combine_chunks()
+        return (
+            scores["clip_score"]
+            .combine_chunks()
+            .take(pc.index_in(members, value_set=scores["member"].combine_chunks()))
+        )
+
+    def _annotated(self, source: Source, shard: str, rows: list[dict[str, Any]]) -> list[Made]:
+        """The samples of kept annotations, from the drafts that phase measure left."""
+        kept = {row["member"]: row for row in rows}
+        drafts = read_table(self._layout, self._layout.drafts(source.id, shard))
+        samples = []
+        for draft in drafts.to_pylist():
+            row = kept.get(draft["member"])
+            if row is None:
+                continue
+            sample = replace(Sample.from_json(draft["sample"]), split=row["split"])
+            names = draft["images"]
+            places = (
+                (_place(row),) if names is None else tuple(Place(row["member"], None, name) for name in names)
+            )
+            samples.append(Made(sample, places if sample.images else (), _facts(row)))
+        return samples
+
+    def _samples(self, source: Source, rows: list[dict[str, Any]]) -> Iterator[Made]:
+        """The pairs themselves."""
+        for row in rows:
+            sample = self._made(source, row)
+            if sample is not None:
+                yield Made(sample, (_place(row),) if sample.images else (), _facts(row))
+
+    def _grounded(self, source: Source, shard: str, rows: list[dict[str, Any]]) -> Iterator[Made]:
+        """What phase ground found of the pairs, where it was asked to."""
+        if source.ground is None:
+            return
+        found = read_grounded(self._layout, source.id, shard)
+        for row in rows:
+            # a language that is grounded no more may have been
+            if row["member"] not in found or row["language"] not in source.ground.languages:
+                continue
+            picture = Picture(row["sha256"], row["width"], row["height"])
+            told = found[row["member"]]
+            drafts = detected_drafts(row["caption"], row["language"], picture, *told, source.ground.detector)
+            ordinals: Counter[str] = Counter()
+            image = Image(row["format"], row["width"], row["height"], row["sha256"])
+            for draft in drafts:
+                key = sample_key(row["key"], draft.task, ordinals[draft.task])
+                ordinals[draft.task] += 1
+                facts = {"split": row["split"], "source": source.id, "licence": source.licence}
+                yield Made(finish(draft, key, [image], **facts), (_place(row),), _facts(row))
+
+    def _made(self, source: Source, row: dict[str, Any]) -> Sample | None:
+        facts = {"split": row["split"], "source": source.id, "licence": source.licence}
+        if row["caption"] is None:
+            return None
+        if row["sha256"] is None:
+            return text_sample(row["key"], row["caption"], language=row["language"] or "und", **facts)
+        image = Image(row["format"], row["width"], row["height"], row["sha256"])
+        return caption_sample(row["key"], row["caption"], image, language=row["language"] or "und", **facts)
+
+
+def _facts(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in ("url", "phash", "language_score", "clip_score")}
+
+
+def _place(row: dict[str, Any]) -> Place:
+    return Place(row["member"], row["offset"])
+
+
+def _described(made: Made) -> dict[str, Any]:
+    sample = made.sample
+    return {
+        **made.facts,
+        "places": [place._asdict() for place in made.places],
+        "task": sample.task,
+        "split": sample.split,
+        "key": sample.key,
+        "language": sample.language,
+        "sample": sample.to_json(),
+    }
+
+
+def _counts(samples: list[dict[str, Any]]) -> list[list[Any]]:
+    """[task, split, language, samples], sorted."""
+    counts: dict[tuple[str, str, str], int] = {}
+    for made in samples:
+        name = (made["task"], made["split"], made["language"])
+        counts[name] = counts.get(name, 0) + 1
+    return [[*name, count] for name, count in sorted(counts.items())]

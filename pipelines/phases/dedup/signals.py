@@ -1,0 +1,154 @@
+"""What dedup needs of a shard's signals, as numbers."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.engines.step import Json
+from pipelines.phases.dedup.plan import EXACT, PHASH, PIXELS, REPEAT, further_path, signals_path
+from pipelines.phases.dedup.tables import U64, Columns, Folder, Values, fingerprints, key_words, mix
+from schemas.errors import InputError
+from schemas.row import FURTHER
+
+PLACE: Final = 32
+"""A row's number: its shard's place in the sorted list, and below these bits its place in the shard."""
+
+_COLUMNS: Final[dict[str, Any]] = {
+    "key": pa.string(),
+    "error": pa.string(),
+    "sha256": pa.string(),
+    "pixels": pa.string(),
+    "phash": pa.uint64(),
+}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a shard that were measured, in the shard's order: numbers, keys, values by kind.
+
+    `hashes` are the perceptual hashes, also where no clusters of them are asked for; `evaluation` says
+    which rows are held out for evaluation.
+    """
+
+    numbers: npt.NDArray[np.int64]
+    key_hi: U64
+    key_lo: U64
+    values: dict[int, Values]
+    hashes: Values
+    evaluation: npt.NDArray[np.bool_]
+
+    def of(self, kind: int) -> tuple[Columns, npt.NDArray[np.bool_]]:
+        """The kind's values as `hi`, `lo`, with `key_hi`, `key_lo`, `row`; and where they are known."""
+        value = self.values[kind]
+        columns = {"hi": value.hi, "lo": value.lo, "key_hi": self.key_hi, "key_lo": self.key_lo}
+        return {**columns, "row": self.numbers}, value.known
+
+
+class Shards:
+    """The shards of the corpus by their number in the sorted list, read with what was settled since."""
+
+    def __init__(self, folder: Folder, setup: Json) -> None:
+        self._folder = folder
+        self._work = str(setup["work"])
+        self._hashed = setup["distance"] is not None
+        self._evaluation: Mapping[str, bool] = setup["evaluation"]
+        self._further = frozenset(setup["further"])
+        self._settled: Sequence[str] = setup.get("settled", ())
+
+    def rows(self, number: int, source: str, shard: str) -> Rows:
+        """A shard's measured rows, with what was settled; a text without an image has a key alone."""
+        return self.settled(self.measured(number, source, shard))
+
+    def measured(self, number: int, source: str, shard: str) -> Rows:
+        """A shard's measured rows, with their values as measured."""
+        path = signals_path(self._work, source, shard)
+        split = self._evaluation.get(source) is False
+        table = self._folder.read(path, [*_COLUMNS, "extra"] if split else list(_COLUMNS))
+        return self._parse(table, number, path, self._evaluation.get(source, False))
+
+    def further(self, number: int, source: str, shard: str, rows: Rows) -> Rows | None:
+        """The images of these rows beside their first, each with its row's number and key; None without any."""
+        path = further_path(self._work, source, shard)
+        if f"{source}/{shard}" not in self._further:
+            return None
+        table = self._folder.read(path, FURTHER.names)
+        numbers = table["row"].to_numpy() + (number << PLACE)
+        at = np.minimum(np.searchsorted(rows.numbers, numbers), max(len(rows.numbers) - 1, 0))
+        measured = rows.numbers[at] == numbers if len(rows.numbers) else np.zeros(len(at), np.bool_)
+        table, at = table.filter(pa.array(measured)), at[measured]
+        bits = table["phash"].to_numpy()
+        values = {
+            EXACT: fingerprints(table["sha256"].combine_chunks()),
+            PIXELS: fingerprints(table["pixels"].combine_chunks()),
+        }
+        hashes = Values(bits, np.zeros(len(bits), np.uint64), np.ones(len(bits), np.bool_))
+        keys = (rows.key_hi[at], rows.key_lo[at])
+        return Rows(rows.numbers[at], *keys, values, hashes, rows.evaluation[at])
+
+    def settled(self, rows: Rows) -> Rows:
+        """The rows with the values that images of equal bytes or pixels agreed on."""
+        return self._settle(rows) if self._settled and len(rows.numbers) else rows
+
+    def _parse(self, table: pa.Table, number: int, path: str, whole: bool) -> Rows:
+        try:
+            columns = {name: table[name].cast(kind).combine_chunks() for name, kind in _COLUMNS.items()}
+            measured = pc.is_null(columns["error"])
+            columns = {name: column.filter(measured) for name, column in columns.items()}
+            key_hi, key_lo = key_words(columns["key"])
+        except (pa.ArrowException, KeyError, ValueError) as wrong:
+            raise InputError(f"{path} holds no signals ({wrong}): measure its source again") from wrong
+        places = np.flatnonzero(measured.to_numpy(zero_copy_only=False)) + (number << PLACE)
+        sha256, pixels = fingerprints(columns["sha256"]), fingerprints(columns["pixels"])
+        phash = columns["phash"]
+        bits = phash.fill_null(0).to_numpy()
+        hashed = sha256.known & phash.is_valid().to_numpy(zero_copy_only=False)
+        hashes = Values(bits, np.zeros(len(bits), np.uint64), hashed)
+        values = {
+            REPEAT: Values(mix(key_hi ^ mix(key_lo)), key_lo, np.ones(len(places), np.bool_)),
+            EXACT: sha256,
+            PIXELS: replace(pixels, known=pixels.known & sha256.known),
+            PHASH: replace(hashes, known=hashed & self._hashed),
+        }
+        extras = table["extra"].filter(measured) if "extra" in table.column_names else None
+        evaluation = np.full(len(places), whole) if extras is None else held_out(extras)
+        return Rows(places, key_hi, key_lo, values, hashes, evaluation)
+
+    def _settle(self, rows: Rows) -> Rows:
+        values = dict(rows.values)
+        for path in self._settled:
+            changes = self._folder.between(path, int(rows.numbers[0]), int(rows.numbers[-1]))
+            for kind in (PIXELS, PHASH):
+                mine = changes["kind"] == kind
+                at = np.searchsorted(rows.numbers, changes["row"][mine])
+                old = values[kind]
+                hi, lo, known = old.hi.copy(), old.lo.copy(), old.known.copy()
+                hi[at], lo[at], known[at] = changes["hi"][mine], changes["lo"][mine], True
+                values[kind] = Values(hi, lo, known)
+        return replace(rows, values=values)
+
+
+def held_out(extras: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    """Which rows of an annotation source its dataset holds out: those of any split of its own but train."""
+    own = [json.loads(extra)["split"] if extra else "" for extra in extras.to_pylist()]
+    return np.array([split not in ("", "train") for split in own], np.bool_)
+
+
+def finer_checks(rows: Rows) -> dict[int, U64]:
+    """For each kind a number a row that is equal where the coarser kinds' values are equal."""
+    zeros = np.zeros(len(rows.numbers), np.uint64)
+    phash, pixels = rows.values[PHASH], rows.values[PIXELS]
+    of_phash = mix(np.where(phash.known, phash.hi, 0) + phash.known)
+    of_pixels = np.where(pixels.known, mix(pixels.hi ^ mix(pixels.lo)), 0)
+    return {REPEAT: zeros, EXACT: mix(of_phash ^ of_pixels), PIXELS: of_phash, PHASH: zeros}
+
+
+def shard_tasks(shards: Sequence[tuple[str, str]]) -> Iterator[Json]:
+    """One task a shard, with the shard's number."""
+    for number, (source, shard) in enumerate(sorted(shards)):
+        yield {"number": number, "source": source, "shard": shard}

@@ -1,0 +1,124 @@
+"""Clusters of equal values: repeats, equal bytes, equal pixels; and the distinct perceptual hashes."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipelines.engines.step import At, Json
+from pipelines.phases.dedup.guard import GUARD, GUARDED, guard_entries
+from pipelines.phases.dedup.plan import EXACT, KINDS, PHASH, PIXELS
+from pipelines.phases.dedup.signals import PLACE, Shards, finer_checks
+from pipelines.phases.dedup.tables import Columns, Folder, columns_of, joined, spread, take
+
+
+class EqualValues:
+    """Shuffles every shard's values by value.
+
+    Writes for each partition `same` (the memberships of clusters of equal values), `hashes`
+    (the perceptual hashes that each shard holds, by hash, key and row) and, in the first round, `guard`
+    (the distinct values of images in evaluation rows).
+    """
+
+    def __init__(self, setup: Json) -> None:
+        self._folder = Folder(setup)
+        self._shards = Shards(self._folder, setup)
+        self._partitions = int(setup["partitions"])
+        self._round = str(setup["round"])
+
+    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
+        """One entry for each value in the shard."""
+        rows = self._shards.rows(task["number"], task["source"], task["shard"])
+        checks = finer_checks(rows)
+        parts = []
+        for kind in range(len(KINDS)):
+            columns, known = rows.of(kind)
+            entries = take({**columns, "check": checks[kind]}, known)
+            entries["rows"] = np.ones(len(entries["row"]), np.int64)
+            entries["kind"] = np.full(len(entries["row"]), kind, np.uint8)
+            parts.append(_merged(entries))
+        if self._round == "first" and rows.evaluation.any():
+            further = self._shards.further(task["number"], task["source"], task["shard"], rows)
+            parts += [part for one in (rows, further) if one is not None for part in guard_entries(one)]
+        entries = joined(parts)
+        yield from spread(entries, entries["hi"], self._partitions)
+
+    def reduce(self, partition: int, table: pa.Table) -> Json:
+        """The clusters among the partition's values; `torn` counts those that coarser kinds would tear."""
+        entries = columns_of(table)
+        same, torn = [], 0
+        for kind in range(PHASH):
+            found = _ordered(take(entries, entries["kind"] == kind))
+            run = runs(found["hi"], found["lo"])
+            if kind in (EXACT, PIXELS):
+                torn += int((found["check"] != found["check"][run]).sum())
+            same.append(_clusters(found, run))
+        hashes = _ordered(take(entries, entries["kind"] == PHASH))
+        distinct = len(np.unique(runs(hashes["hi"])))
+        receipt: Json = {"partition": partition, "torn": torn, "distinct": distinct}
+        told = joined(same)
+        if len(told["shard"]):
+            receipt["same"] = self._folder.save(f"{self._round}-same", partition, told)
+        if len(hashes["row"]):
+            hashes = {name: hashes[name] for name in ("hi", "key_hi", "key_lo", "row", "rows")}
+            receipt["hashes"] = self._folder.save(f"{self._round}-hashes", partition, hashes)
+        if (entries["kind"] >= GUARD).any():
+            guard = joined([_first(take(entries, entries["kind"] == GUARD + kind)) for kind in GUARDED])
+            guard = {name: guard[name] for name in ("kind", "hi", "lo", "key_hi", "key_lo", "row")}
+            receipt["guard"] = self._folder.save("guard", partition, guard)
+        return receipt
+
+
+def runs(*columns: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """For each row of sorted columns, the index of the first row of the same value."""
+    fresh = np.ones(len(columns[0]), np.bool_)
+    fresh[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+    return np.maximum.accumulate(np.where(fresh, np.arange(len(fresh)), 0))
+
+
+def totals(run: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """For each entry, the rows of all entries of its run."""
+    sums = np.zeros(len(run), np.int64)
+    np.add.at(sums, run, rows)
+    return sums[run]
+
+
+def _merged(entries: Columns) -> Columns:
+    """One entry for each (value, check): its smallest (key, row), and how many rows it stands for."""
+    entries = _ordered(entries)
+    run = runs(entries["hi"], entries["lo"], entries["check"])
+    # rows of one value whose checks differ may alternate; that only leaves more entries than need be
+    first = run == np.arange(len(run))
+    return take({**entries, "rows": totals(run, entries["rows"])}, first)
+
+
+def _first(entries: Columns) -> Columns:
+    """Of each value the entry with the smallest key and row, by value."""
+    entries = _ordered(entries)
+    return take(entries, runs(entries["hi"], entries["lo"]) == np.arange(len(entries["hi"])))
+
+
+def _ordered(entries: Columns) -> Columns:
+    """The entries sorted by value, key, row. Most values are unique: only the others are sorted twice."""
+    hi = entries["hi"]
+    order = np.argsort(hi, kind="stable")
+    equal = hi[order][1:] == hi[order][:-1]
+    shared = np.zeros(len(hi), np.bool_)
+    shared[1:] |= equal
+    shared[:-1] |= equal
+    places = order[shared]
+    columns = [entries[name][places] for name in ("row", "key_lo", "key_hi", "lo", "hi")]
+    order[shared] = places[np.lexsort(columns)]
+    return take(entries, order)
+
+
+def _clusters(found: Columns, run: npt.NDArray[np.int64]) -> Columns:
+    """What the shards are told of each value that two rows or more have."""
+    shared = totals(run, found["rows"]) > 1
+    first = run[shared]
+    told = {name: found[name][shared] for name in ("kind", "hi", "lo")}
+    told |= {"cluster_hi": found["key_hi"][first], "cluster_lo": found["key_lo"][first]}
+    told["distance"] = np.zeros(len(first), np.int32)
+    told["shard"] = found["row"][shared] >> PLACE
+    return told

@@ -1,0 +1,329 @@
+"""Phase score: the CLIP score of every row that passes all rules before `clip`.
+
+Rows that have a score from an earlier run keep it; only those that came back to life are scored.
+
+What CLIP scores depend on, as digests: of one row, and of a shard with its counts.
+"""
+
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from PIL import Image
+
+from filters.clip.source import files_of, libraries_of, source_of
+from filters.extra import number, parsed
+from filters.language import key_of
+from filters.picture import Pictures
+from filters.text_area import TextArea
+from pipelines.engines.step import IDLE, SEVERAL, At, Json
+from pipelines.files import Store
+from pipelines.parquet import write_tables
+from pipelines.phases.ocr import reader_marks, text_area
+from pipelines.phases.prefetch import Ahead, Pixels
+from pipelines.phases.select.candidates import Judge, Judged
+from pipelines.phases.select.cuts import groups, histogram
+from pipelines.receipts import fingerprint, versions
+from pipelines.sources import InputShard, fetch
+from schemas.clip import ScorerSettings, choose
+from schemas.errors import InputError
+from schemas.recipe import Recipe, Source
+from schemas.row import SCORES
+
+
+def check_scorers(recipe: Recipe) -> None:
+    """ModelError where a scorer that will be asked is not there, told before anything is measured."""
+    if recipe.clip is not None and any(source.clip_score is None for source in recipe.sources):
+        for settings in recipe.clip.scorers.values():
+            source_of(settings)
+
+
+def scorer_libraries(recipe: Recipe) -> list[str]:
+    """Returns the distributions that compute the scores of the recipe's scorers, none where scores are given."""
+    if recipe.clip is None or all(source.clip_score is not None for source in recipe.sources):
+        return []
+    return [library for settings in recipe.clip.scorers.values() for library in libraries_of(settings)]
+
+
+def score_fingerprint(recipe: Recipe, source: Source, signals: str) -> str:
+    """What the scores of one shard, and the counts in its receipt, depend on."""
+    rules = recipe.rules_of(source).model_dump(mode="json")
+    for later in ("repeat", "exact", "pixels", "phash"):
+        rules.pop(later)
+    settings = [rules, recipe.languages_of(source), source.captions, validity(recipe, source, signals)]
+    return fingerprint("score", 2, settings)
+
+
+def validity(recipe: Recipe, source: Source, signals: str) -> str:
+    """What a single row's score depends on: while it is the same, scores of earlier runs hold."""
+    if source.clip_score is not None:
+        return fingerprint("given", source.clip_score, signals)
+    if recipe.clip is None:
+        return fingerprint("scored", None, signals)
+    scorers = {code: _scorer(settings) for code, settings in recipe.clip.scorers.items()}
+    return fingerprint("scored", scorers, recipe.clip.embeddings, *_masked(recipe), signals)
+
+
+def _masked(recipe: Recipe) -> list[Any]:
+    """How text is found that scores leave out; nothing where they see it all."""
+    if recipe.clip is None or not recipe.clip.mask_text or not recipe.signals.text:
+        return []
+    text = recipe.signals.text
+    return [TextArea.VERSION, versions(TextArea.LIBRARIES), *reader_marks(text.reader, text.models)]
+
+
+def _scorer(settings: ScorerSettings) -> list[Any]:
+    """The settings that move scores, and the weights by what they hold rather than by where they lie."""
+    files = files_of(settings)
+    own = settings.model_dump(
+        mode="json", exclude={"threads"} | ({"model", "pretrained"} if files else set())
+    )
+    named = settings.model if settings.pretrained and files else ""
+    held = [f"{Path(file).name} {_identity(str(file), *_stamp(file))}" for file in files]
+    return [own, named, held, versions(libraries_of(settings))]
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    found = file.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=64)
+def _identity(path: str, size: int, changed: int) -> str:
+    """Once a file and process, unless it changes: every shard asks."""
+    return Store().identity(path)
+
+
+WORKER = "pipelines.phases.score:Score"
+
+
+class Score:
+    """Scores one input shard a task."""
+
+    def __init__(self, setup: Json) -> None:
+        self._judge = Judge(setup)
+        self._recipe = self._judge.recipe
+        self._pictures = Pictures(self._recipe.signals.picture)
+        self._scorers: dict[str, Any] = {}
+        self._text: TextArea | None = None
+        self._reading = Lock()
+
+    def run(self, task: Json, at: At) -> Json:
+        """Writes the shard's scores; the receipt counts them by threshold and bin."""
+        at(SEVERAL)
+        judged = self._judge.shard(task)
+        rows = np.flatnonzero(judged.candidate)
+        path = self._judge.layout.scores(task["source"], task["shard"])
+        mark = validity(self._recipe, judged.source, task["signals"])
+        old = self._old(path, mark)
+        known = pc.is_in(judged.signals["member"].combine_chunks(), value_set=old["member"].combine_chunks())
+        fresh = rows[~known.to_numpy(zero_copy_only=False)[rows]]
+        table = self._fresh(judged, fresh, task, at)
+        whole = pa.concat_tables([old, table])
+        order = pc.index_in(
+            whole["member"].combine_chunks(), value_set=judged.signals["member"].combine_chunks()
+        )
+        whole = whole.take(pc.sort_indices(order))
+        schema = table.schema.with_metadata({"validity": mark})
+        write_tables(self._judge.layout, path, schema, [whole.cast(schema)])
+        at(IDLE)
+        return self._receipt(judged, whole, rows) | {"scored": len(fresh), "rows": judged.signals.num_rows}
+
+    def _receipt(self, judged: Judged, table: pa.Table, rows: npt.NDArray[np.int64]) -> Json:
+        members = judged.signals["member"].combine_chunks().take(pa.array(rows))
+        at = pc.index_in(members, value_set=table["member"].combine_chunks())
+        scores = table["clip_score"].combine_chunks().take(at).to_numpy(zero_copy_only=False)
+        sound = ~np.isnan(scores)
+        names = groups(self._recipe, judged.source, judged.languages[rows])
+        counts = histogram(names[sound], scores[sound])
+        scorers = sorted(set(table["scorer"].to_pylist()))
+        without = int(np.count_nonzero(~sound))
+        return {"bins": counts, "reached": len(rows), "unscored": without, "scorers": scorers}
+
+    def _old(self, path: str, mark: str) -> pa.Table:
+        """Scores of earlier runs that still hold."""
+        layout = self._judge.layout
+        if layout.store.exists(path):
+            with layout.store.open(path) as file:
+                table = pq.ParquetFile(file).read()
+            if (table.schema.metadata or {}).get(b"validity") == mark.encode():
+                return table.replace_schema_metadata(None)
+        return self._schema().empty_table()
+
+    def _schema(self) -> pa.Schema:
+        if self._recipe.clip is not None and self._recipe.clip.embeddings:
+            vectors = [
+                pa.field(name, pa.list_(pa.float16())) for name in ("image_embedding", "text_embedding")
+            ]
+            return pa.schema([*SCORES, *vectors])
+        return SCORES
+
+    def _fresh(self, judged: Judged, rows: npt.NDArray[np.int64], task: Json, at: At) -> pa.Table:
+        """The scores of rows that have none; languages that share a scorer go through it together."""
+        if judged.source.clip_score is not None:
+            return self._given(judged, rows, judged.source.clip_score)
+        pictured = rows[judged.signals["sha256"].is_valid().to_numpy()[rows]]
+        languages = judged.languages[pictured]
+        chosen = {code: self._chosen(judged.source.id, code) for code in sorted(set(languages.tolist()))}
+        tables = [self._schema().empty_table()]
+        for name, settings in {one.model_dump_json(): one for one in chosen.values()}.items():
+            codes = [code for code, one in chosen.items() if one.model_dump_json() == name]
+            mine = pictured[np.isin(languages, np.array(codes, object))]
+            tables.append(self._scored(judged, mine, self._scorer(settings), task, at))
+        return pa.concat_tables(tables)
+
+    def _chosen(self, source: str, language: str) -> ScorerSettings:
+        scorers = self._recipe.clip.scorers if self._recipe.clip else {}
+        settings = choose(scorers, key_of(scorers, language))
+        if settings is None:
+            raise InputError(
+                f"source {source}: no scorer for captions in {language or 'no language'}; "
+                "add clip.scorers.default"
+            )
+        return settings
+
+    def _given(self, judged: Judged, rows: npt.NDArray[np.int64], name: str) -> pa.Table:
+        """Scores that came with the data, from the field `name` of `extra`; NaN where it holds no number."""
+        extras = judged.signals["extra"].combine_chunks().take(pa.array(rows)).to_pylist()
+        values = [number(parsed(text).get(name)) for text in extras]
+        scores = np.array([math.nan if value is None else value for value in values], np.float64)
+        wrong = np.flatnonzero(np.abs(np.round(scores, 5)) > 1)
+        if len(wrong):
+            member = _members(judged, rows)[wrong[0]]
+            raise InputError(
+                f"source {judged.source.id}: {name} of {judged.signals['shard'][0]}/{member} is "
+                f"{scores[wrong[0]]:g}, but a CLIP score is a cosine from -1 to 1; is it a percentage? divide it by "
+                f"100 in the data, or judge it as it is by a rule: columns: {{{name}: {{min: …}}}}"
+            )
+        return self._table(
+            judged, rows, scores.astype(np.float32), f"given:{name}", np.zeros(len(rows), bool)
+        )
+
+    def _scored(
+        self, judged: Judged, rows: npt.NDArray[np.int64], scorer: Any, task: Json, at: At
+    ) -> pa.Table:
+        """The scores of rows of one scorer: equal captions and equal pictures are encoded once."""
+        captions = judged.signals["caption"].combine_chunks().take(pa.array(rows)).to_pylist()
+        with ThreadPoolExecutor(1) as beside:
+            # splitting into tokens is slow where it is Python's: it runs while pictures are encoded
+            split = beside.submit(_tokens, scorer, captions)
+            images = self._images(judged, rows, scorer, task, at)
+            tokens, cut = split.result()
+        texts = scorer.encode_texts(tokens)
+        names = [f"{judged.source.id}/{task['shard']}/{member}" for member in _members(judged, rows)]
+        scores = scorer.score(images, texts, names)
+        masked = self._recipe.clip is not None and self._recipe.clip.mask_text
+        table = self._table(judged, rows, scores, f"{scorer.id} (text masked)" if masked else scorer.id, cut)
+        for name, vectors in (("image_embedding", images), ("text_embedding", texts)):
+            if name in self._schema().names:
+                column = pa.array(list(vectors.astype(np.float16)), pa.list_(pa.float16()))
+                table = table.append_column(name, column)
+        return table
+
+    def _images(
+        self, judged: Judged, rows: npt.NDArray[np.int64], scorer: Any, task: Json, at: At
+    ) -> npt.NDArray[np.float32]:
+        """The vectors of the rows' pictures; decode threads are kept ahead of the device."""
+        digests = judged.signals["pixels"].combine_chunks().take(pa.array(rows)).to_pylist()
+        members = _members(judged, rows)
+        offsets = judged.signals["offset"].to_pylist()
+        first: dict[str, int] = {}
+        for place, digest in enumerate(digests):
+            first.setdefault(digest, place)
+        wanted = sorted(
+            ((members[place], offsets[rows[place]]) for place in first.values()), key=lambda one: one[1] or 0
+        )
+        row_of: dict[str, int] = {}
+        vectors = list(scorer.encode_batches(self._pixels(judged, wanted, scorer, task, at, row_of)))
+        digest_of = {members[place]: digest for digest, place in first.items()}
+        found_at = {digest_of[member]: row for member, row in row_of.items()}
+        if found_at.keys() != first.keys():
+            raise InputError(
+                f"source {judged.source.id}: pictures of {task['shard']} are gone; measure it again"
+            )
+        return np.concatenate(vectors)[[found_at[digest] for digest in digests]]
+
+    def _pixels(
+        self,
+        judged: Judged,
+        wanted: Sequence[tuple[str, int | None]],
+        scorer: Any,
+        task: Json,
+        at: At,
+        row_of: dict[str, int],
+    ) -> Iterator[Pixels]:
+        """The pictures wanted in batches of what the scorer takes at once; `row_of` is told where each is."""
+        shard = InputShard.from_json(task["input"])
+        source = judged.source
+        threads = self._recipe.clip.decode_threads if self._recipe.clip else 1
+        signals = judged.signals.select(["member", "original_sha256"]).to_pydict()
+        digests = dict(zip(signals["member"], signals["original_sha256"], strict=True))
+        pictures = fetch(shard, source.columns, wanted, source.storage_options, self._recipe.read, digests)
+
+        def decode(data: bytes) -> Pixels:
+            pixels: Pixels = scorer.preprocess(self._shown(data))
+            return pixels
+
+        with Ahead(pictures, decode, threads, scorer.batch_size) as ahead:
+            for members, pixels in ahead.batches():
+                at(SEVERAL)
+                row_of |= {member: len(row_of) + number for number, member in enumerate(members)}
+                yield pixels
+
+    def _shown(self, data: bytes) -> bytes | Image.Image:
+        """What the scorer is shown of a picture: its bytes as stored, or the picture without its text."""
+        settings = self._recipe.signals.text
+        if not settings or self._recipe.clip is None or not self._recipe.clip.mask_text:
+            return self._pictures.stored(data)
+        with self._reading:  # readers serve one thread
+            if self._text is None:
+                self._text = text_area(settings)
+            return Image.fromarray(self._text.hidden(self._pictures.decoded(data)))
+
+    def _table(
+        self,
+        judged: Judged,
+        rows: npt.NDArray[np.int64],
+        scores: npt.NDArray[np.float32],
+        scorer: str,
+        cut: npt.NDArray[np.bool_],
+    ) -> pa.Table:
+        named = judged.signals.select(["source", "shard", "member", "key"]).take(pa.array(rows))
+        count = len(rows)
+        columns = [
+            *(column.combine_chunks() for column in named.columns),
+            pa.array(scores, pa.float32(), from_pandas=True),
+            pa.array([scorer] * count, pa.string()),
+            pa.array(cut, pa.bool_()),
+        ]
+        return pa.Table.from_arrays(columns, schema=SCORES)
+
+    def _scorer(self, settings: ScorerSettings) -> Any:
+        """The scorer of these settings, loaded once a process."""
+        name = settings.model_dump_json()
+        if name not in self._scorers:
+            from filters.clip import Scorer
+
+            self._scorers[name] = Scorer(settings)
+        return self._scorers[name]
+
+
+def _members(judged: Judged, rows: npt.NDArray[np.int64]) -> list[str]:
+    return list(judged.signals["member"].combine_chunks().take(pa.array(rows)).to_pylist())
+
+
+def _tokens(scorer: Any, captions: list[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """What the scorer makes of the captions, each of which is split once."""
+    place: dict[str, int] = {}
+    rows = [place.setdefault(caption, len(place)) for caption in captions]
+    tokens, cut = scorer.tokenize(list(place))
+    return tokens[rows], cut[rows]

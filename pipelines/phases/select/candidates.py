@@ -1,0 +1,170 @@
+"""What select knows of a shard: which rules each row failed, and the clusters that its rows are in."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from filters.rules import dedup_language, failures
+from pipelines.engines.step import Json
+from pipelines.layout import Layout
+from pipelines.parquet import read_table
+from pipelines.phases.dedup.plan import EVAL, KINDS
+from pipelines.phases.dedup.signals import held_out
+from schemas.recipe import Recipe, Source
+
+PLACE = 32
+"""A row's number: its shard's place in the sorted list, and below these bits its place in the shard."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A shard's signals with, for each row, the rules that it failed and whether it is a candidate.
+
+    A candidate was measured and passes every rule before `clip`. `languages` are those that captions
+    are compared in; `scores` is NaN where a row has none, and None where the source is not scored.
+    `clusters` holds for each kind the cluster's key ("" where the row is in none). `evaluation` are the
+    rows held out for evaluation; `shown` says of each other row whose image it shows of those: `source`
+    ("" where none's), `key` and `distance`.
+    """
+
+    source: Source
+    signals: pa.Table
+    failed: pa.Array
+    candidate: npt.NDArray[np.bool_]
+    languages: npt.NDArray[Any]
+    scores: npt.NDArray[np.float32] | None
+    clusters: dict[str, npt.NDArray[Any]]
+    evaluation: npt.NDArray[np.bool_]
+    shown: dict[str, npt.NDArray[Any]]
+    first: int
+
+    @property
+    def places(self) -> npt.NDArray[np.int64]:
+        """Every row's number in the corpus."""
+        return np.arange(self.signals.num_rows, dtype=np.int64) + self.first
+
+
+class Judge:
+    """Judges shards by the recipe's rules before `clip`."""
+
+    def __init__(self, setup: Json) -> None:
+        self.recipe = Recipe.model_validate(setup["recipe"])
+        self.layout = Layout(**setup["layout"])
+        self._rank = {source.id: rank for rank, source in enumerate(self.recipe.sources)}
+
+    def shard(self, task: Json) -> Judged:
+        """One shard: read, judged, and joined with its clusters."""
+        source = self.recipe.source(task["source"])
+        signals = read_table(self.layout, self.layout.signals(source.id, task["shard"]))
+        rules = self.recipe.rules_of(source)
+        if not source.needs_captions:
+            rules = rules.model_copy(update={"no_caption": False})
+        clusters, shown = self._clusters(source.id, task["shard"], signals)
+        failed = with_guard(failures(signals, rules, self.recipe.languages_of(source)), shown["source"])
+        failed = with_refusals(failed, signals)
+        measured = pc.is_null(signals["error"]).to_numpy(zero_copy_only=False)
+        passes = pc.equal(pc.list_value_length(failed), 0).to_numpy(zero_copy_only=False)
+        languages = pc.fill_null(dedup_language(signals, self.recipe.languages_of(source)), "")
+        return Judged(
+            source=source,
+            signals=signals,
+            failed=failed,
+            candidate=measured & passes,
+            languages=languages.to_numpy(zero_copy_only=False),
+            scores=self._scores(source, task["shard"], signals),
+            clusters=clusters,
+            evaluation=self._evaluation(source, signals),
+            shown=shown,
+            first=task["number"] << PLACE,
+        )
+
+    def ranks(self, judged: Judged) -> dict[str, npt.NDArray[Any]]:
+        """What keepers are chosen by: the smaller the better, in the order of the keys."""
+        signals = judged.signals
+        width, height = (
+            signals[name].fill_null(0).to_numpy().astype(np.int64) for name in ("width", "height")
+        )
+        length = signals["caption_chars"].fill_null(0).to_numpy().astype(np.int64)
+        # an evaluation row is no repeat of a training row
+        rank = np.where(judged.evaluation, -1, self._rank[judged.source.id]).astype(np.int64)
+        if self.recipe.captions == "longest":
+            return {"rank": rank, "first": -length, "second": -width * height}
+        return {"rank": rank, "first": -width * height, "second": -length}
+
+    def variants(self, judged: Judged) -> pa.Array:
+        """Of one picture one row is kept for each value of this: its language, nothing, or its caption."""
+        if self.recipe.captions == "longest":
+            return pa.array([""] * judged.signals.num_rows, pa.string())
+        if self.recipe.captions == "all":
+            return judged.signals["caption"].fill_null("").combine_chunks()
+        return pa.array(judged.languages, pa.string())
+
+    def _scores(self, source: Source, shard: str, signals: pa.Table) -> npt.NDArray[np.float32] | None:
+        """Each row's CLIP score; before there are any, and for sources without, None."""
+        path = self.layout.scores(source.id, shard)
+        if not self.recipe.is_scored(source) or not self.layout.store.exists(path):
+            return None
+        table = read_table(self.layout, path, ["member", "clip_score"])
+        at = pc.index_in(signals["member"].combine_chunks(), value_set=table["member"].combine_chunks())
+        scores = table["clip_score"].combine_chunks().take(at)
+        return np.asarray(scores.to_numpy(zero_copy_only=False), np.float32)
+
+    def _evaluation(self, source: Source, signals: pa.Table) -> npt.NDArray[np.bool_]:
+        """Which rows are held out: all of an evaluation source, or those of the dataset's own splits."""
+        if self.recipe.evaluation.get(source.id) is False:
+            return held_out(signals["extra"])
+        return np.full(signals.num_rows, source.role == "eval")
+
+    def _clusters(
+        self, source: str, shard: str, signals: pa.Table
+    ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, npt.NDArray[Any]]]:
+        """Each row's cluster of every kind, and the evaluation row whose image it shows."""
+        members = signals["member"].combine_chunks()
+        none = np.full(len(members), "", object)
+        shown = {"source": none, "key": none, "distance": np.zeros(len(members), np.int32)}
+        if not self.layout.store.exists(self.layout.clusters(source, shard)):
+            return dict.fromkeys(KINDS, none), shown
+        table = read_table(self.layout, self.layout.clusters(source, shard))
+
+        def of(kind: str, column: str, fill: Any) -> npt.NDArray[Any]:
+            mine = table.filter(pc.equal(table["kind"], kind))
+            at = pc.index_in(members, value_set=mine["member"].combine_chunks())
+            found = pc.fill_null(mine[column].combine_chunks().take(at), fill)
+            values: npt.NDArray[Any] = found.to_numpy(zero_copy_only=False)
+            return values
+
+        if "eval_source" in table.column_names:
+            columns = {"source": ("eval_source", ""), "key": ("cluster", ""), "distance": ("distance", 0)}
+            shown = {name: of(EVAL, *column) for name, column in columns.items()}
+        return {kind: of(kind, "cluster", "") for kind in KINDS}, shown
+
+
+def with_guard(failed: Any, sources: npt.NDArray[Any]) -> Any:
+    """The failed rules, before them `eval:SOURCE` where the row shows an image of that evaluation source."""
+    rows = np.flatnonzero(sources != "")
+    if not len(rows):
+        return failed
+    lists = [[f"{EVAL}:{sources[row]}", *failed[row].as_py()] for row in rows.tolist()]
+    options = pa.chunked_array([failed, pa.array(lists, pa.list_(pa.string()))]).combine_chunks()
+    index = np.arange(len(failed))
+    index[rows] = len(failed) + np.arange(len(rows))
+    return options.take(pa.array(index))
+
+
+def with_refusals(failed: Any, signals: pa.Table) -> Any:
+    """The failed rules, or the reason alone for which an annotation became no sample."""
+    reasons = signals["refusal"].combine_chunks()
+    if reasons.null_count == len(reasons):
+        return failed
+    refused = pc.is_valid(reasons).to_numpy(zero_copy_only=False)
+    names = sorted(set(reasons.drop_null().to_pylist()))
+    options = pa.chunked_array(
+        [failed, pa.array([[name] for name in names], pa.list_(pa.string()))]
+    ).combine_chunks()
+    places = pc.fill_null(pc.index_in(reasons, value_set=pa.array(names, pa.string())), 0)
+    index = np.where(refused, len(failed) + places.to_numpy().astype(np.int64), np.arange(len(failed)))
+    return options.take(pa.array(index))

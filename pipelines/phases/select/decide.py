@@ -1,0 +1,170 @@
+"""One decision for every row of a shard: kept, dropped with its reason, or quarantined."""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from filters.rules import detail
+from pipelines.engines.step import At, Json
+from pipelines.parquet import write_tables
+from pipelines.phases.dedup.plan import KINDS
+from pipelines.phases.dedup.tables import Columns, Folder
+from pipelines.phases.select.candidates import Judge, Judged
+from pipelines.phases.select.cuts import fails, reached, unscored
+from pipelines.phases.select.keepers import losses
+from schemas.row import DECISIONS, ROW
+
+
+class Decide:
+    """Writes a shard's decisions; the receipt holds its part of the funnel."""
+
+    def __init__(self, setup: Json) -> None:
+        self._judge = Judge(setup)
+        self._folder = Folder({"options": setup["layout"]["options"], "scratch": setup["scratch"]})
+        self._lost = [str(path) for path in setup["lost"]]
+        self._cuts = setup["cuts"]
+        self._write = bool(setup["write"])
+
+    def run(self, task: Json, at: At) -> Json:
+        """The shard's decisions, in the order of its signals."""
+        judged = self._judge.shard(task)
+        lost = losses(self._folder, self._lost, judged)
+        unfit = fails(judged, self._judge.recipe, self._cuts)
+        failed = self._with_others(judged, unfit, lost)
+        table = self._table(judged, failed, lost)
+        if self._write:
+            path = self._judge.layout.decisions(task["source"], task["shard"])
+            write_tables(self._judge.layout, path, DECISIONS, [table])
+        cuts = reached(self._cuts, judged.source.id)
+        return funnel(table) | {"kept_digest": kept_digest(table), "cuts": cuts}
+
+    def _with_others(self, judged: Judged, unfit: npt.NDArray[np.bool_], lost: Columns) -> pa.Array:
+        """The failed rules with `clip` or `unscored`, and with those on duplicates.
+
+        Of these all from the kind on at which a row lost. None of these rows failed a rule before.
+        """
+        rules = self._judge.recipe.rules_of(judged.source)
+        names = [
+            ["repeat"] if kind == "repeat" else [k for k in KINDS[KINDS.index(kind) :] if getattr(rules, k)]
+            for kind in KINDS
+        ]
+        lists = pa.array([*names, ["clip"], ["unscored"]], pa.list_(pa.string()))
+        options = pa.chunked_array([judged.failed, lists]).combine_chunks()
+        index = np.arange(len(judged.failed))
+        index[unfit] = len(judged.failed) + len(KINDS)
+        index[unscored(judged, self._judge.recipe)] = len(judged.failed) + len(KINDS) + 1
+        index[lost["row"]] = len(judged.failed) + lost["kind"].astype(np.int64)
+        return options.take(pa.array(index))
+
+    def _table(self, judged: Judged, failed: pa.Array, lost: Columns) -> pa.Table:
+        signals = judged.signals
+        error = signals["error"].combine_chunks()
+        sound = pc.is_null(error)
+        failed = pc.if_else(sound, failed, pa.scalar([], pa.list_(pa.string())))
+        fails = pc.greater(pc.list_value_length(failed), 0)
+        decision = pc.if_else(sound, pc.if_else(fails, "dropped", "kept"), "quarantined")
+        reason = pc.if_else(sound, _first(failed), error)
+        kept = pc.equal(decision, "kept")
+        columns: dict[str, Any] = {name: signals[name].combine_chunks() for name, _ in ROW}
+        columns |= {
+            "key": signals["key"].combine_chunks(),
+            "decision": decision,
+            "reason": reason,
+            "failed": failed,
+            "detail": self._details(judged, failed, lost),
+            "split": self._splits(judged, kept.to_numpy(zero_copy_only=False)),
+        }
+        return pa.Table.from_arrays([columns[f.name].cast(f.type) for f in DECISIONS], schema=DECISIONS)
+
+    def _details(self, judged: Judged, failed: pa.Array, lost: Columns) -> pa.Array:
+        """Why, in a few words: the measurement against its limit, the error's text, or who is kept instead."""
+        rules = self._judge.recipe.rules_of(judged.source)
+        texts = detail(judged.signals, failed, rules).to_pylist()
+        messages = judged.signals["error_message"].to_pylist()
+        refusals = judged.signals["refusal_text"].to_pylist()
+        texts = [told or why or text for told, why, text in zip(messages, refusals, texts, strict=True)]
+        for row in np.flatnonzero(unscored(judged, self._judge.recipe)).tolist():
+            texts[row] = f"no number in {judged.source.clip_score}"
+        if judged.scores is not None:
+            for row in np.flatnonzero(pc.equal(_first(failed), "clip").fill_null(False)).tolist():
+                texts[row] = f"clip_score {judged.scores[row]:.5f}"
+        for row in np.flatnonzero(judged.shown["source"] != "").tolist():
+            if texts[row] is None:
+                texts[row] = _shown(judged, row)
+        for row, hi, lo in zip(*(lost[name].tolist() for name in ("row", "key_hi", "key_lo")), strict=True):
+            texts[row] = f"like {hi:016x}{lo:016x}, which is kept"
+        return pa.array(texts, pa.string())
+
+    def _splits(self, judged: Judged, kept: npt.NDArray[np.bool_]) -> pa.Array:
+        """The split of every kept row: `eval` where it is held out, else by its coarsest cluster, so that
+        duplicates never straddle."""
+        drawn = self._drawn_splits(judged, kept & ~judged.evaluation)
+        return pc.if_else(pa.array(kept & judged.evaluation), "eval", drawn)
+
+    def _drawn_splits(self, judged: Judged, kept: npt.NDArray[np.bool_]) -> pa.Array:
+        share = self._judge.recipe.splits.val
+        if share == 0:
+            return _named("train", kept)
+        keys = judged.signals["key"].to_numpy(zero_copy_only=False)
+        for kind in KINDS:
+            keys = np.where(judged.clusters[kind] == "", keys, judged.clusters[kind])
+        seed = self._judge.recipe.seed
+        names = [split(seed, key, share) if keep else None for key, keep in zip(keys, kept, strict=True)]
+        return pa.array(names, pa.string())
+
+
+def _shown(judged: Judged, row: int) -> str:
+    """Whose image a row shows of the evaluation rows."""
+    source, key, distance = (judged.shown[name][row] for name in ("source", "key", "distance"))
+    return f"like {key} of {source}, {distance} bits apart" if distance else f"like {key} of {source}"
+
+
+def _named(name: str, kept: npt.NDArray[np.bool_]) -> pa.Array:
+    """The name for every row that is kept, null for the others."""
+    return pc.if_else(pa.array(kept), name, pa.scalar(None, pa.string()))
+
+
+def split(seed: int, cluster: str, val: float) -> str:
+    """`val` for a share of the clusters, by a hash of (seed, cluster's smallest key); else `train`."""
+    digest = hashlib.blake2b(f"{seed}:split:{cluster}".encode(), digest_size=8).digest()
+    return "val" if int.from_bytes(digest, "little") < val * 2**64 else "train"
+
+
+def funnel(table: pa.Table) -> Json:
+    """Counts of a table of decisions: rows, decisions, first reasons, all failed rules, errors."""
+    decisions = _counts(table["decision"])
+    dropped = table.filter(pc.equal(table["decision"], "dropped"))
+    quarantined = table.filter(pc.equal(table["decision"], "quarantined"))
+    return {
+        "rows": table.num_rows,
+        **{name: decisions.get(name, 0) for name in ("kept", "dropped", "quarantined")},
+        "reasons": _counts(dropped["reason"]),
+        "failed": _counts(pc.list_flatten(dropped["failed"])),
+        "errors": _counts(quarantined["reason"]),
+    }
+
+
+def kept_digest(table: pa.Table) -> str:
+    """A digest of which rows are kept and in which split: all that later phases see of decisions."""
+    kept = table.filter(pc.equal(table["decision"], "kept"))
+    digest = hashlib.blake2b(digest_size=16)
+    for member, split_ in zip(kept["member"].to_pylist(), kept["split"].to_pylist(), strict=True):
+        digest.update(f"{len(member)}:{member}:{split_}\n".encode())
+    return digest.hexdigest()
+
+
+def _first(lists: pa.Array) -> pa.Array:
+    """The first element of each list; null where it is empty."""
+    lengths = pc.list_value_length(lists)
+    padded = pc.if_else(pc.greater(lengths, 0), lists, pa.scalar([None], pa.list_(pa.string())))
+    return pc.list_element(padded, 0)
+
+
+def _counts(values: Any) -> dict[str, int]:
+    counted = pc.value_counts(values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values)
+    pairs = [(str(one["values"]), int(one["counts"])) for one in counted.to_pylist()]
+    return dict(sorted(pairs))

@@ -1,0 +1,162 @@
+"""Duplicates compete: of every cluster (and language) the best row stays.
+
+Two rounds: `repeat` among rows that share a key, `picture` among those left that share a picture. The
+kinds of picture nest (equal bytes, equal pixels, near hashes), so the rows of the coarsest cluster
+meet in one partition and compete kind by kind, from fine to coarse. Rows held out for evaluation compete
+as repeats alone; rows of one annotation source, several of which are about one image, compete in `picture`
+with those of other sources alone.
+"""
+
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from filters.hamming import distances
+from pipelines.engines.step import At, Json
+from pipelines.phases.dedup.plan import KINDS
+from pipelines.phases.dedup.tables import Columns, Folder, columns_of, cut, fingerprints, key_words, mix, take
+from pipelines.phases.dedup.values import runs
+from pipelines.phases.select.candidates import Judge, Judged
+from pipelines.phases.select.cuts import fails
+
+_DIGESTS = {"exact": "sha256", "pixels": "pixels"}
+
+ROUNDS = {"repeat": ("repeat",), "picture": ("exact", "pixels", "phash")}
+
+
+class Contest:
+    """Finds the losers of one round; writes them, with whom they lost to, sorted by row."""
+
+    def __init__(self, setup: Json) -> None:
+        self._judge = Judge(setup)
+        self._folder = Folder({"options": setup["layout"]["options"], "scratch": setup["scratch"]})
+        self._kinds = ROUNDS[setup["round"]]
+        self._round = setup["round"]
+        self._partitions = int(setup["partitions"])
+        self._lost = [str(path) for path in setup["lost"]]
+        self._cuts = setup["cuts"]
+        phash = self._judge.recipe.rules.phash
+        self._distance = phash.distance if phash else 0
+
+    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
+        """The shard's candidates that are in a cluster, by the coarsest cluster they are in."""
+        judged = self._judge.shard(task)
+        takes_part = judged.candidate & ~fails(judged, self._judge.recipe, self._cuts)
+        takes_part &= ~lost(self._folder, self._lost, judged)
+        if self._round != "repeat":
+            takes_part &= ~judged.evaluation
+        for kind in self._kinds:
+            judged.clusters[kind] = np.where(self._on(judged, kind), judged.clusters[kind], "")
+        clustered = np.any([judged.clusters[kind] != "" for kind in self._kinds], axis=0)
+        chosen = np.flatnonzero(takes_part & clustered)
+        if len(chosen) == 0:
+            return
+        entries = self._entries(judged, chosen)
+        yield from cut(entries, (entries["group"] % np.uint64(self._partitions)).astype(np.int64))
+
+    def reduce(self, partition: int, table: pa.Table) -> Json:
+        """The partition's losers: `row`, `kind` (the first it lost at) and the winner's key."""
+        entries = columns_of(table)
+        order = np.lexsort([entries[name] for name in ("row", "key_lo", "key_hi", "second", "first", "rank")])
+        entries = take(entries, order)
+        losers = self._losers(entries)
+        if not len(losers["row"]):
+            return {}
+        losers = take(losers, np.argsort(losers["row"]))
+        return {"path": self._folder.save(f"lost-{self._round}", partition, losers)}
+
+    def _on(self, judged: Judged, kind: str) -> bool:
+        # a repeat cannot be admitted: two samples would have one key
+        return kind == "repeat" or bool(getattr(self._judge.recipe.rules_of(judged.source), kind))
+
+    def _entries(self, judged: Judged, chosen: npt.NDArray[np.int64]) -> Columns:
+        keys = judged.signals["key"].combine_chunks().take(pa.array(chosen))
+        key_hi, key_lo = key_words(keys)
+        entries: Columns = {"row": judged.places[chosen], "key_hi": key_hi, "key_lo": key_lo}
+        entries |= take(self._judge.ranks(judged), chosen)
+        entries["annotated"] = np.full(len(chosen), judged.source.kind == "annotations")
+        entries["variant"] = _digests(self._judge.variants(judged).take(pa.array(chosen)))
+        group = np.zeros(len(chosen), np.uint64)
+        for kind in self._kinds:
+            hi, lo = _words(judged.clusters[kind][chosen])
+            if kind in _DIGESTS:
+                # the value itself: two clusters bear one name where pictures under one URL and caption differ
+                value = fingerprints(judged.signals[_DIGESTS[kind]].combine_chunks().take(pa.array(chosen)))
+                entries[f"{kind}_hi"] = np.where((hi | lo) != 0, value.hi | 1, 0)
+                entries[f"{kind}_lo"] = np.where((hi | lo) != 0, value.lo, 0)
+            else:
+                entries[f"{kind}_hi"], entries[f"{kind}_lo"] = hi, lo
+            # the last kind is the coarsest: all who meet in a finer cluster meet in it too
+            group = np.where((hi | lo) != 0, mix(hi ^ mix(lo)), group)
+        phash = judged.signals["phash"].combine_chunks().take(pa.array(chosen))
+        return {**entries, "group": group, "phash": pc.fill_null(phash, 0).to_numpy()}
+
+    def _losers(self, entries: Columns) -> Columns:
+        alive = np.ones(len(entries["row"]), np.bool_)
+        found: list[Columns] = []
+        for kind in self._kinds:
+            hi, lo = entries[f"{kind}_hi"], entries[f"{kind}_lo"]
+            chosen = np.flatnonzero(alive & ((hi | lo) != 0))
+            # of repeats one row stays, whatever its language
+            variant = np.zeros(len(chosen), np.uint64) if kind == "repeat" else entries["variant"][chosen]
+            order = chosen[np.lexsort((chosen, variant, lo[chosen], hi[chosen]))]
+            variants = entries["variant"][order] if kind != "repeat" else np.zeros(len(order), np.uint64)
+            best = order[runs(hi[order], lo[order], variants)] if len(order) else order
+            beaten = best != order
+            if kind != "repeat":
+                beaten &= ~entries["annotated"][order] | (entries["rank"][order] != entries["rank"][best])
+            if kind == "phash":
+                # members of one star are within twice its radius; others only share its name
+                beaten &= distances(entries["phash"][order], entries["phash"][best]) <= 2 * self._distance
+            losers, winners = order[beaten], best[beaten]
+            alive[losers] = False
+            found.append(
+                {
+                    "row": entries["row"][losers],
+                    "kind": np.full(len(losers), KINDS.index(kind), np.uint8),
+                    "key_hi": entries["key_hi"][winners],
+                    "key_lo": entries["key_lo"][winners],
+                }
+            )
+        return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+
+
+def lost(folder: Folder, paths: list[str], judged: Judged) -> npt.NDArray[np.bool_]:
+    """Which of a shard's rows are among the losers that earlier rounds wrote."""
+    mask = np.zeros(judged.signals.num_rows, np.bool_)
+    mask[losses(folder, paths, judged)["row"]] = True
+    return mask
+
+
+def losses(folder: Folder, paths: list[str], judged: Judged) -> Columns:
+    """A shard's losers: `row` (its place in the shard), `kind`, and the winner's `key_hi`, `key_lo`."""
+    last = judged.first + max(judged.signals.num_rows - 1, 0)
+    parts = [folder.between(path, judged.first, last) for path in paths]
+    names = {"row": np.int64, "kind": np.uint8, "key_hi": np.uint64, "key_lo": np.uint64}
+    empty = {name: np.zeros(0, kind) for name, kind in names.items()}
+    whole = {name: np.concatenate([part[name] for part in [empty, *parts]]) for name in names}
+    whole["row"] = (whole["row"] - judged.first).astype(np.int64)
+    return whole
+
+
+def _words(names: npt.NDArray[np.object_]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    """Cluster keys as two words; zeros where there is none."""
+    keys = pa.array(np.where(names == "", "0" * 32, names), pa.string())
+    return key_words(keys)
+
+
+def _digests(texts: pa.Array) -> npt.NDArray[np.uint64]:
+    """A 64-bit digest for every text."""
+    encoded = texts.dictionary_encode()
+    words = [_digest(text) for text in encoded.dictionary.to_pylist()]
+    return np.array(words, np.uint64)[encoded.indices.to_numpy()] if words else np.zeros(0, np.uint64)
+
+
+def _digest(text: str) -> int:
+    return int.from_bytes(
+        hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little"
+    )

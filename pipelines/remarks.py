@@ -1,0 +1,270 @@
+"""Why rows of a source were lost: the commonest messages, columns that differ between files, nothing kept.
+
+Which rules of Qwen-VL's paper (its appendix on cleaning pairs) a run did without.
+
+The ledger of members: what became of every member of a source's tars, added up from measure's receipts.
+"""
+
+import posixpath
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from filters.scripts import scripts_of
+from pipelines.engines.step import Json
+from pipelines.layout import Layout
+from pipelines.parquet import read_table
+from pipelines.sources import InputShard, column_names
+from pipelines.sources.ledger import REASONS
+from schemas.columns import ReadLimits
+from schemas.errors import InputError
+from schemas.manifest import Funnel, Members, UnusedMembers
+from schemas.recipe import Recipe, Source
+
+_PARTICULARS: Final = re.compile(r"'[^']*'|\"[^\"]*\"|\d[\d.,]*")
+_SHOWN: Final = 3
+_SUFFIXES: Final = 8
+_MOST: Final = 10_000
+
+
+def ignored_text(names: Sequence[str]) -> str:
+    """How many files no shard reads, in all and by suffix, with one of each."""
+    by_suffix: dict[str, list[str]] = {}
+    for name in names:
+        by_suffix.setdefault(posixpath.splitext(name)[1].lower(), []).append(name)
+    ordered = sorted(by_suffix.items(), key=lambda item: (-len(item[1]), item[0]))
+    listed = [
+        f"{len(those):,} {suffix or 'without suffix'} ({those[0]}{', …' if len(those) > 1 else ''})"
+        for suffix, those in ordered[:_SUFFIXES]
+    ]
+    more = ["…"] if len(ordered) > _SUFFIXES else []
+    return f"{len(names):,} other files are ignored: {', '.join([*listed, *more])}"
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Quarantined rows of a source whose messages differ in names and numbers alone, and one row as an example."""
+
+    source: str
+    rows: int
+    error: str
+    message: str
+    example: str
+
+    def __str__(self) -> str:
+        return f"{self.rows:,} × {self.error}: {self.message} (as in {self.example})"
+
+
+class Losses:
+    """Counts the messages of a source's quarantined rows; beyond 10,000 kinds a new one is among the others."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._kinds: dict[tuple[str, str], Loss] = {}
+        self._rows = 0
+
+    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Counts rows as `quarantined` gives them."""
+        for row in rows:
+            self._rows += 1
+            message = row["error_message"] or ""
+            kind = row["error"], _PARTICULARS.sub("…", message)
+            known = self._kinds.get(kind)
+            if known is not None:
+                self._kinds[kind] = replace(known, rows=known.rows + 1)
+            elif len(self._kinds) < _MOST:
+                example = f"{row['shard']}/{_printable(row['member'])}"
+                self._kinds[kind] = Loss(self._source, 1, row["error"], message, example)
+
+    def commonest(self) -> list[Loss]:
+        """Returns the commonest messages, those with the most rows first."""
+        return [loss for _, loss in sorted(self._kinds.items(), key=lambda one: (-one[1].rows, one[0]))][
+            :_SHOWN
+        ]
+
+    def __str__(self) -> str:
+        shown = self.commonest()
+        more = self._rows - sum(loss.rows for loss in shown)
+        return "; ".join([*map(str, shown), *([f"{more:,} others"] if more else [])])
+
+
+def quarantined(layout: Layout, source: str, shard: str) -> list[dict[str, Any]]:
+    """Returns the quarantined rows of a shard: shard, member, error, error_message."""
+    table = read_table(layout, layout.signals(source, shard), ["shard", "member", "error", "error_message"])
+    rows: list[dict[str, Any]] = table.filter(table["error"].is_valid()).to_pylist()
+    return rows
+
+
+def commonest_errors(layout: Layout, source: str, shards: Iterable[str]) -> str:
+    """The commonest messages of quarantined rows, each with its count and one row as an example."""
+    losses = Losses(source)
+    for shard in shards:
+        losses.add(quarantined(layout, source, shard))
+    return str(losses)
+
+
+def check_columns_agree(
+    source: Source, measured: Sequence[tuple[InputShard, Mapping[str, Any]]], limits: ReadLimits
+) -> None:
+    """Raises InputError where a file has none of the caption columns that another file of the source has."""
+    found = [shard for shard, receipt in measured if receipt["captions"]]
+    wanted = source.columns.names("caption")
+    for shard, receipt in measured:
+        if not found or receipt["captions"] or not receipt["rows"]:
+            continue
+        names = column_names(shard, source.columns, source.storage_options, limits)
+        if names is None or set(wanted) & set(names):
+            continue
+        others = column_names(found[0], source.columns, source.storage_options, limits) or []
+        theirs = [name for name in wanted if name in others] or [wanted[0]]
+        raise InputError(
+            f"{shard} has the columns {_listed(names)}, but {found[0].path} has the caption in {_listed(theirs)}: "
+            f"rename one, name both (columns: {{caption: [{theirs[0]}, …]}}), or make them two sources"
+        )
+
+
+def shown_columns(source: Source, shards: Sequence[InputShard], limits: ReadLimits) -> str:
+    """The columns of a source's first file, in brackets; empty where it has none."""
+    names = column_names(shards[0], source.columns, source.storage_options, limits) if shards else None
+    return f" ({shards[0].path} has {_listed(names)})" if names else ""
+
+
+def nothing_kept(
+    layout: Layout, funnels: Mapping[str, Funnel], shards: Iterable[tuple[str, str]]
+) -> list[str]:
+    """A sentence for each source of which no row is kept, with what became of its rows."""
+    known = list(shards)
+    sentences = []
+    for source, funnel in funnels.items():
+        if funnel.kept:
+            continue
+        rules = sorted(funnel.rules, key=lambda rule: -rule.dropped)
+        reasons = [f"{rule.dropped:,} dropped by {rule.rule}" for rule in rules[:_SHOWN] if rule.dropped]
+        if funnel.quarantined:
+            mine = [shard for owner, shard in known if owner == source]
+            reasons.append(f"quarantined: {commonest_errors(layout, source, mine)}")
+        if funnel.rows:
+            sentences.append(
+                f"source {source}: none of its {funnel.rows:,} rows is kept ({'; '.join(reasons)})"
+            )
+        else:
+            sentences.append(f"source {source} has no rows")
+    return sentences
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return ", ".join(_printable(name) for name in names[:20]) + more
+
+
+def _printable(name: str) -> str:
+    return name if name.isprintable() else repr(name)
+
+
+PAPER: Final = ("clip", "special_tag", "caption_length", "script", "emoji", "aspect_ratio", "min_side")
+"""The paper's rules by their names here; the one that matters most first, then in rule order."""
+
+_PAIRS: Final = ("webdataset", "parquet", "folder")
+_MEANING: Final = {
+    "clip": "clip (without a threshold on CLIP scores, captions that do not fit their images pass: docs/clip.md)"
+}
+
+
+def unused_rules(recipe: Recipe, shards: Iterable[InputShard]) -> Iterator[str]:
+    """Yields one sentence where some of the paper's rules were off for every training source of pairs."""
+    of_pairs = {shard.source for shard in shards if shard.kind in _PAIRS}
+    sources = [
+        source
+        for source in recipe.sources
+        if source.id in of_pairs and source.role == "train" and source.captions == "required"
+    ]
+    off = [rule for rule in PAPER if not any(_holds(recipe, source, rule) for source in sources)]
+    if sources and off:
+        listed = ", ".join(_MEANING.get(rule, rule) for rule in off)
+        yield (
+            f"rules of Qwen-VL's paper that no training source of pairs used: {listed}; "
+            "switch them on under rules (docs/recipe.md)"
+        )
+
+
+def _holds(recipe: Recipe, source: Source, rule: str) -> bool:
+    """Whether a rule can drop a row of the source; script goes by the languages where it names no scripts."""
+    settings = recipe.rules_of(source)
+    if rule == "script" and settings.script:
+        scripts = settings.script.scripts
+        return bool(scripts_of(recipe.languages_of(source)) if scripts is None else scripts)
+    return bool(getattr(settings, rule))
+
+
+_ALWAYS: Final = 10
+"""So many unused images never stop a source."""
+
+_EXAMPLES: Final = 3
+
+
+def members_of(recipe: Recipe, measured: Mapping[tuple[str, str], Json]) -> dict[str, Members]:
+    """Returns the ledger of each source that has tars, in the recipe's order."""
+    ledgers: dict[str, list[tuple[str, Json]]] = {}
+    for (source, shard), receipt in sorted(measured.items()):
+        if receipt["members"]:
+            ledgers.setdefault(source, []).append((shard, receipt["members"]))
+    return {one.id: added_up(ledgers[one.id]) for one in recipe.sources if one.id in ledgers}
+
+
+def added_up(ledgers: Iterable[tuple[str, Json]]) -> Members:
+    """Returns the sums of the ledgers of shards, given with the shards' names."""
+    listed = list(ledgers)
+    counts = {
+        name: sum(ledger[name] for _, ledger in listed)
+        for name in ("members", "records", "used", "metadata", "images", "last_dot")
+    }
+    return Members(**counts, unused={reason: one for reason in REASONS if (one := _unused(listed, reason))})
+
+
+def _unused(ledgers: Iterable[tuple[str, Json]], reason: str) -> UnusedMembers | None:
+    found = [(shard, ledger["unused"][reason]) for shard, ledger in ledgers if reason in ledger["unused"]]
+    examples = [f"{shard}: {name}" for shard, one in found for name in one["examples"]]
+    return (
+        UnusedMembers(
+            members=sum(one["members"] for _, one in found),
+            images=sum(one["images"] for _, one in found),
+            examples=tuple(examples[:_EXAMPLES]),
+        )
+        if found
+        else None
+    )
+
+
+def notes(ledgers: Mapping[str, Members]) -> Iterator[str]:
+    """Yields what a person should know of each source's members: those that no row uses, and how names are split."""
+    for source, ledger in ledgers.items():
+        if ledger.last_dot:
+            yield (
+                f"source {source}: in {ledger.last_dot:,} of its tars the members' names are split at their last dot, "
+                "since the first would merge images (read.names)"
+            )
+        if ledger.unused:
+            yield f"source {source}: {unused_text(ledger)}"
+
+
+def unused_text(ledger: Members) -> str:
+    """Returns how many members no row uses, by reason, with examples."""
+    count = sum(one.members for one in ledger.unused.values())
+    parts = [
+        f"{one.members:,} {REASONS[reason]} ({one.images:,} images; {', '.join(one.examples)})"
+        for reason, one in ledger.unused.items()
+    ]
+    return f"no row uses {count:,} of the {ledger.members:,} members of its tars: {'; '.join(parts)}"
+
+
+def check_unused(recipe: Recipe, ledgers: Mapping[str, Members]) -> None:
+    """Raises InputError for a source of whose images too many are used by no row."""
+    for source, ledger in ledgers.items():
+        limit = recipe.max_unused_of(recipe.source(source))
+        if ledger.unused_images > max(_ALWAYS, limit * ledger.images):
+            raise InputError(
+                f"source {source}: no row uses {ledger.unused_images:,} of the {ledger.images:,} images in its tars, "
+                f"more than max_unused {limit:g} ({unused_text(ledger)}); name the suffix of its images in columns "
+                "(columns: {image: …}), or, where they may be left out, raise the source's max_unused"
+            )

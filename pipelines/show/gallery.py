@@ -1,0 +1,152 @@
+"""A page of samples with their pictures, whole in one file and safe to open whatever they hold."""
+
+import base64
+import io
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Final
+
+from jinja2 import Environment, StrictUndefined, Template
+from PIL import Image as Pixels
+
+from filters.header import sniff
+from filters.pixels import DECODERS, decode, decoding
+from schemas.errors import RowError
+from schemas.sample import Phrase, Sample, Text
+
+_TYPES: Final = {"JPEG": "jpeg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "AVIF": "avif"}
+_AS_IT_IS: Final = 256 * 1024
+_SIDE: Final = 768
+_MAX_PIXELS: Final = 100_000_000
+_LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")
+# what HTML cannot hold
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A sample to be looked at, or a raw row that is none yet: then `sample` is None and the rest is set."""
+
+    sample: Sample | None
+    pictures: tuple[bytes, ...]
+    member: str = ""
+    caption: str = ""
+    trouble: str = ""
+
+    @property
+    def key(self) -> str:
+        """The sample's key, or the raw row's member."""
+        return self.sample.key if self.sample else self.member
+
+    @property
+    def words(self) -> str:
+        """All that is said."""
+        return self.sample.text if self.sample else self.caption
+
+    @property
+    def language(self) -> str:
+        """The language as the corpus tells it; empty for a raw row."""
+        return self.sample.language if self.sample else ""
+
+    @property
+    def facts(self) -> list[str]:
+        """What is worth a word beside the key."""
+        sample = self.sample
+        about = [sample.task, sample.split, sample.language, sample.source] if sample else ["raw"]
+        return [one for one in (*about, *map(described, self.pictures), self.trouble) if one]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A run of text on the page."""
+
+    text: str
+    supervised: bool
+    phrase: bool
+
+
+def page(title: str, shown: Iterable[Shown], note: str = "") -> str:
+    """One HTML document: texts escaped and marked with their language, pictures inside as data URIs."""
+    return _template().render(title=title, shown=list(shown), note=note)
+
+
+def described(data: bytes) -> str:
+    """Format, size in pixels and bytes of a picture, or what is wrong with it."""
+    try:
+        name, image = opened(data)
+    except RowError as error:
+        return f"{error.kind} ({len(data):,} bytes)"
+    return f"{name} {image.width}×{image.height} {max(1, round(len(data) / 1024)):,} KiB"
+
+
+def data_uri(data: bytes) -> str | None:
+    """The picture for an <img>: as it is where a browser knows it and it is small, else a smaller JPEG.
+
+    None where it cannot be decoded.
+    """
+    try:
+        name, image = opened(data)
+        if name not in _TYPES or len(data) > _AS_IT_IS or max(image.size) > 4 * _SIDE:
+            with decoding(data, name, _MAX_PIXELS):
+                data, name = _smaller(image), "JPEG"
+    except RowError:
+        return None
+    return f"data:image/{_TYPES[name]};base64,{base64.b64encode(data).decode()}"
+
+
+def opened(data: bytes) -> tuple[str, Pixels.Image]:
+    """Returns format and image of some bytes; RowError where they hold none, or are damaged or too large."""
+    if not data:
+        raise RowError("empty")
+    name = sniff(data)
+    if name is None:
+        raise RowError("not_image")
+    if name not in DECODERS:
+        raise RowError("unsupported_format")
+    with decoding(data, name, _MAX_PIXELS):
+        return name, decode(data, name, _MAX_PIXELS)
+
+
+def _smaller(image: Pixels.Image) -> bytes:
+    small = image.convert("RGB")
+    small.thumbnail((_SIDE, _SIDE))
+    out = io.BytesIO()
+    small.save(out, "JPEG", quality=85)
+    return out.getvalue()
+
+
+def _said(segment: object) -> Said | None:
+    if isinstance(segment, Text):
+        return Said(segment.text, segment.supervised, phrase=False)
+    if isinstance(segment, Phrase):
+        return Said(segment.phrase, segment.supervised, phrase=True)
+    return None
+
+
+def _lang(language: str) -> str:
+    return language if _LANGUAGE.fullmatch(language) else "und"
+
+
+def _clean(text: str) -> str:
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        newline_sequence="\n",
+    )
+    environment.filters.update(
+        data_uri=data_uri,
+        said=_said,
+        lang=_lang,
+        clean=lambda text: _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text),
+    )
+    return environment.from_string(files("pipelines.show").joinpath("gallery.html.jinja").read_text("utf-8"))

@@ -1,0 +1,140 @@
+"""`vlcorpus inspect`: what lies in a shard, for a person to look at.
+
+Reads our own shards (tar by the offsets of its index, or Parquet) and raw ones as they come in.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any, BinaryIO, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.text import Text as Line
+
+from pipelines.files import Store
+from pipelines.show import gallery
+from pipelines.show.gallery import Shown
+from pipelines.sources import InputShard, read
+from pipelines.sources.discovery import TAR_SUFFIXES
+from pipelines.writers.columns import SAMPLE, require_columns
+from pipelines.writers.webdataset import PLACES
+from schemas.columns import Columns, ReadLimits
+from schemas.errors import InputError, ShardError
+from schemas.sample import Sample
+from schemas.strict import FieldError
+
+_BYTES: Final = ReadLimits().image_bytes
+# what would move the cursor, colour the terminal or turn the direction of the line
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def samples(
+    path: str, n: int | None = 10, storage_options: Mapping[str, Any] | None = None
+) -> Iterator[Shown]:
+    """The first `n` samples of the shard at `path` (None: all), in its order.
+
+    `path` may be a tar, its index, or a Parquet file; one that is not ours is read as a raw shard by
+    the usual column names. InputError where it cannot be read; ShardError after the last sound row.
+    """
+    store = Store(storage_options)
+    yield from islice(_rows(store, path, storage_options), n)
+
+
+def show(path: str, n: int, console: Console, storage_options: Mapping[str, Any] | None = None) -> None:
+    """Prints `n` samples: key, task, language, pictures, and the words cut to the console's width."""
+    for one in samples(path, n, storage_options):
+        head = Line(_plain(one.key), style="bold", overflow="fold")
+        for fact in one.facts:
+            head.append(f"  {_plain(fact)}", style="dim not bold")
+        console.print(head)
+        words = Line("  " + (_plain(one.words) or "(no words)"))
+        words.truncate(console.width, overflow="ellipsis")
+        console.print(words, no_wrap=True)
+
+
+def html(path: str, n: int, out: str, storage_options: Mapping[str, Any] | None = None) -> None:
+    """Writes one page with `n` samples and their pictures to `out`; it needs no network to be read.
+
+    Where the shard is damaged the page shows what was read before, and says so.
+    """
+    shown: list[Shown] = []
+    note = ""
+    try:
+        for one in samples(path, n, storage_options):
+            shown.append(one)
+    except ShardError as error:
+        note = str(error)
+    page = gallery.page(path.rstrip("/").rsplit("/", 1)[-1], shown, note)
+    folder = out.rpartition("/")[0] or "."
+    Store().write_bytes(out, page.encode(), folder)
+
+
+def _rows(store: Store, path: str, options: Mapping[str, Any] | None) -> Iterator[Shown]:
+    stem, dot, suffix = path.rpartition(".")
+    index = f"{stem}.parquet"
+    if suffix in ("tar", "parquet") and store.exists(index):
+        try:
+            with store.reading(index), store.open(index) as file:
+                rows = pq.ParquetFile(file)
+                names = set(rows.schema_arrow.names)
+                if "json_offset" in names:
+                    yield from _from_tar(store, f"{stem}.tar", rows)
+                    return
+                if suffix == "parquet" and "sample" in names:
+                    yield from _from_parquet(rows)
+                    return
+        except (pa.ArrowException, ValueError) as error:
+            raise InputError(f"cannot read {index}: {' '.join(str(error).split())}") from error
+    yield from _raw(path, f"{dot}{suffix}", options)
+
+
+def _from_tar(store: Store, path: str, index: pq.ParquetFile) -> Iterator[Shown]:
+    require_columns(index, pa.schema([SAMPLE.field("sample"), PLACES.field("images")]))
+    with store.reading(path), store.open(path) as tar:
+        for row in _batches(index, ["sample", "images"]):
+            yield _shown(row["sample"], [_at(tar, path, image) for image in row["images"]])
+
+
+def _from_parquet(shard: pq.ParquetFile) -> Iterator[Shown]:
+    pictures = [name for name in ("image", "images") if name in shard.schema_arrow.names]
+    for row in _batches(shard, ["sample", *pictures]):
+        one = [row["image"]] if "image" in pictures else row.get("images") or []
+        yield _shown(row["sample"], [picture["bytes"] for picture in one])
+
+
+def _batches(file: pq.ParquetFile, columns: list[str]) -> Iterator[dict[str, Any]]:
+    for batch in file.iter_batches(batch_size=64, columns=columns):
+        yield from batch.to_pylist()
+
+
+def _at(tar: BinaryIO, path: str, place: Mapping[str, Any]) -> bytes:
+    if not (place["offset"] >= 0 and 0 <= place["size"] <= _BYTES):
+        raise InputError(f"{path}: its index gives {place['member']} a place that cannot be")
+    tar.seek(place["offset"])
+    return tar.read(place["size"])
+
+
+def _shown(line: str, pictures: list[bytes]) -> Shown:
+    try:
+        return Shown(Sample.from_json(line), tuple(pictures))
+    except FieldError as error:
+        raise InputError(f"a row holds no sample: {error}") from error
+
+
+def _raw(path: str, suffix: str, options: Mapping[str, Any] | None) -> Iterator[Shown]:
+    if suffix == ".parquet":
+        shard = InputShard("input", "", path, "parquet", "parquet", 0)
+    elif path.endswith(TAR_SUFFIXES):
+        shard = InputShard("input", "", path, "webdataset", "tar", 0)
+    else:
+        raise InputError(f"{path}: a shard ends in {', '.join(TAR_SUFFIXES)} or .parquet")
+    for row in read(shard, Columns.model_validate({}), options):
+        caption = (row.caption or b"").decode("utf-8", "replace")
+        trouble = "" if row.error is None else f"{row.error.kind}: {row.error.message}"
+        yield Shown(None, () if row.image is None else (row.image,), row.member, caption, trouble)
+
+
+def _plain(text: str) -> str:
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text.replace("\n", " / "))

@@ -1,0 +1,352 @@
+"""What a source's paths hold: the input shards, and the files that are none."""
+
+import posixpath
+import re
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pipelines.files import FileInfo, Store, join, shown
+from pipelines.sources.folder import named_images
+from pipelines.sources.records import IMAGE_SUFFIXES
+from pipelines.sources.shard import Discovery, Format, InputShard, Kind
+from schemas.columns import Columns, ReadLimits
+from schemas.errors import InputError
+
+_MAGIC: Final = re.compile(r"[*?\[]")
+_SUFFIX: Final = re.compile(r"(\.tar\.(?:gz|bz2|xz|zstd?)|\.(?:jsonl|txt|csv|tsv)\.gz|\.[^./]*)$", re.I)
+_OURS: Final = re.compile(r"shards/(?:train|val|eval)/[^/]+/[^/]+/[^/]+")
+"""The name of a shard in a corpus that vlcorpus built."""
+
+TAR_SUFFIXES: Final = (
+    ".tar",
+    ".tar.gz",
+    ".tgz",
+    ".tar.bz2",
+    ".tbz2",
+    ".tbz",
+    ".tar.xz",
+    ".txz",
+    ".tar.zst",
+    ".tar.zstd",
+    ".tzst",
+)
+_FORMATS: Final[dict[str, Format]] = {
+    **dict.fromkeys(TAR_SUFFIXES, "tar"),
+    ".parquet": "parquet",
+    ".jsonl": "jsonl",
+    ".jsonl.gz": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".csv.gz": "csv",
+    ".tsv": "tsv",
+    ".tsv.gz": "tsv",
+    ".txt": "txt",
+    ".txt.gz": "txt",
+}
+_ADMITTED: Final[dict[str, tuple[Format, ...]]] = {
+    "webdataset": ("tar",),
+    "parquet": ("parquet",),
+    "folder": ("jsonl", "csv", "tsv"),
+    "text": ("jsonl", "csv", "tsv", "parquet", "txt"),
+}
+_SIDECARS: Final = (".txt", ".json", ".caption")
+_COLUMNS: Final = Columns()
+_LIMITS: Final = ReadLimits()
+_USUAL: Final[dict[Format, Kind]] = {"tar": "webdataset", "parquet": "parquet", "txt": "text"}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file and the root that its shard id is relative to."""
+
+    root: str
+    info: FileInfo
+    given: bool = False
+
+    @property
+    def format(self) -> Format | None:
+        """What the suffix says it is; a .json that is given by its path may hold JSON lines."""
+        suffix = _suffix(self.info.name)
+        return "jsonl" if self.given and suffix == ".json" else _FORMATS.get(suffix)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the suffix is a picture's."""
+        return _suffix(self.info.name)[1:] in IMAGE_SUFFIXES
+
+    @property
+    def folder(self) -> tuple[str, str]:
+        """The folder that it lies in: its root, and the name below it."""
+        return self.root, posixpath.dirname(self.info.name)
+
+
+def discover(
+    source: str,
+    paths: Sequence[str],
+    kind: Kind = "auto",
+    storage_options: Mapping[str, Any] | None = None,
+    columns: Columns = _COLUMNS,
+    limits: ReadLimits = _LIMITS,
+) -> Discovery:
+    """The shards below `paths` (files, folders, globs), sorted by id.
+
+    With `auto`, a set with tars is WebDataset; else Parquet; else pictures with JSONL or CSV, or
+    with sidecars; else text. Hidden files are never input. InputError if a path does not exist,
+    nothing can be read, or two shards have one id.
+    """
+    store = Store(storage_options, source)
+    found = [file for path in paths for file in _files(store, source, path, kind)]
+    seen = _without_corpora([file for file in found if not _is_hidden(file)])
+    chosen: Kind = _guess(store, seen) if kind == "auto" else kind
+    unread: Container[str] = ()
+    if chosen == "folder":
+        shards, unread = _pairs(source, seen, lambda shard: named_images(shard, columns, store, limits))
+    else:
+        shards = _shards(source, seen, chosen)
+    if not shards:
+        raise InputError(
+            f"source {source}: nothing to read as {kind} in {', '.join(paths)}: look for .tar (or "
+            ".tar.gz, .tar.bz2, .tar.xz, .tar.zst), .parquet, pictures with .jsonl or .csv, or name the source's `kind`"
+        )
+    return Discovery(_distinct(source, shards), _ignored(found, shards, unread))
+
+
+def _files(store: Store, source: str, path: str, kind: Kind) -> list[Found]:
+    if _MAGIC.search(path) and not store.exists(path):
+        root = path[: _MAGIC.search(path).start()].rpartition("/")[0]  # type: ignore[union-attr]
+        matches = store.glob(path)
+        if not matches:
+            raise InputError(f"source {source}: nothing matches {path}; check the pattern")
+        return [file for match in matches for file in _below(store, match, root)]
+    if not store.exists(path):
+        raise InputError(f"source {source}: {path} does not exist; check the spelling of the path")
+    root = path if store.is_folder(path) else posixpath.dirname(path)
+    return _below(store, path, root, given=True)
+
+
+def _below(store: Store, path: str, root: str, given: bool = False) -> list[Found]:
+    """The file `path`, or all files below the folder `path`, named relative to `root`."""
+    prefix = _relative(path, root)
+    if not store.is_folder(path):
+        return [Found(root, FileInfo(path, prefix, store.info(path).size), given)]
+    return [
+        Found(
+            root, FileInfo(join(path, info.name), join(prefix, info.name) if prefix else info.name, info.size)
+        )
+        for info in store.list_files(path)
+    ]
+
+
+def _without_corpora(files: Sequence[Found]) -> list[Found]:
+    """Returns the files without those that lie beside the shards of a corpus that vlcorpus built."""
+    names = {(file.root, file.info.name) for file in files}
+    tops = {
+        (root, name.removesuffix("manifest.json"))
+        for root, name in names
+        if posixpath.basename(name) == "manifest.json"
+    }
+    corpora = [
+        (root, top)
+        for root, top in tops
+        if any(
+            owner == root and name.startswith(top) and _OURS.fullmatch(name[len(top) :])
+            for owner, name in names
+        )
+    ]
+    return [
+        file
+        for file in files
+        if not any(
+            file.root == root
+            and file.info.name.startswith(top)
+            and not file.info.name.startswith(f"{top}shards/")
+            for root, top in corpora
+        )
+    ]
+
+
+def _relative(path: str, root: str) -> str:
+    path = path.rstrip("/")
+    root = root.rstrip("/")
+    return path[len(root) :].lstrip("/") if root and path.startswith(root) else path.lstrip("/")
+
+
+def _suffix(name: str) -> str:
+    match = _SUFFIX.search(name)
+    return match.group(1).lower() if match else ""
+
+
+def _guess(store: Store, files: Sequence[Found]) -> Kind:
+    formats = {file.format for file in files}
+    if "tar" in formats:
+        return "webdataset"
+    tables = sum(file.format == "parquet" for file in files)
+    if tables and not _is_files_layout(files) and len(_paired(files)) <= tables:
+        return "parquet"
+    if any(file.is_image for file in files):
+        return "folder"
+    # JSONL or CSV given by name: its pictures lie below its folder, which nobody listed
+    folders = {
+        posixpath.dirname(file.info.path) or "." for file in files if file.format in _ADMITTED["folder"]
+    }
+    beside = (Found(folder, info) for folder in sorted(folders) for info in store.list_files(folder))
+    return "folder" if any(file.is_image for file in beside) else "text"
+
+
+def _is_files_layout(files: Sequence[Found]) -> bool:
+    """Whether each Parquet file lies beside a folder of its stem with pictures (img2dataset's "files")."""
+    folders = {(file.root, posixpath.dirname(file.info.name)) for file in files if file.is_image}
+    return all(
+        (file.root, file.info.name[: -len(".parquet")]) in folders
+        for file in files
+        if file.format == "parquet"
+    )
+
+
+def _shards(source: str, files: Iterable[Found], kind: Kind) -> list[InputShard]:
+    """The files of an admitted format, and those that were named one by one whatever their suffix."""
+    admitted = _ADMITTED[kind]
+    shards = []
+    for file in files:
+        form = file.format if file.format in admitted else None
+        if form is None and file.given:
+            if file.format is not None or len(admitted) > 1:
+                raise InputError(
+                    f"source {source}: {file.info.path} cannot be read as {kind}; name its `kind`"
+                )
+            form = admitted[0]
+        if form is not None:
+            shards.append(InputShard(source, _id(file.info.name), file.info.path, kind, form, file.info.size))
+    return shards
+
+
+def _pairs(
+    source: str, files: Sequence[Found], named: Callable[[InputShard], set[str] | None]
+) -> tuple[list[InputShard], set[str]]:
+    """The shards of folders of images, and the paths of images that none of them reads.
+
+    A table (JSONL, CSV, TSV) is a shard unless it is astray among images that have sidecars. A folder is a shard if
+    it has sidecars and no table names its images, or if there is no table at all.
+    """
+    images = [file for file in files if file.is_image]
+    paired = _paired(files)
+    tables = [file for file in files if file.format in _ADMITTED["folder"]]
+    below = _below_tables(images, {file.folder for file in tables})
+    shards: list[InputShard] = []
+    used: set[str] = set()
+    for file in tables:
+        (table,) = _shards(source, [file], "folder")
+        here = below[file.folder]
+        found = named(table) if here else None
+        if found is None or not _is_astray(found, here & paired, here - paired):
+            shards.append(table)
+            used |= here if found is None else found
+    captioned = {file.folder for file in images if file.info.path in paired}
+    captioned -= {file.folder for file in images if file.info.path in used}
+    folders = _folders(source, [file for file in files if not shards or file.folder in captioned])
+    read = {shard.path for shard in folders}
+    used |= {file.info.path for file in images if posixpath.dirname(file.info.path) in read}
+    return [*shards, *folders], {file.info.path for file in images} - used
+
+
+def _paired(files: Iterable[Found]) -> set[str]:
+    """The paths of images that have a sidecar."""
+    stems = {_stem(file.info.path) for file in files if _suffix(file.info.name) in _SIDECARS}
+    return {file.info.path for file in files if file.is_image and _stem(file.info.path) in stems}
+
+
+def _below_tables(
+    images: Iterable[Found], folders: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], set[str]]:
+    """The paths of the images below each of the folders."""
+    below: dict[tuple[str, str], set[str]] = {folder: set() for folder in folders}
+    for image in images:
+        root, name = image.folder
+        while True:
+            if (root, name) in below:
+                below[root, name].add(image.info.path)
+            if not name:
+                break
+            name = posixpath.dirname(name)
+    return below
+
+
+def _is_astray(found: set[str], paired: set[str], others: set[str]) -> bool:
+    """Whether a table names fewer than half of the images with sidecars, and mostly such."""
+    both = len(found & paired)
+    return 2 * both < len(paired) and len(found & others) <= both
+
+
+def _folders(source: str, files: Iterable[Found]) -> list[InputShard]:
+    """A shard for each folder that holds pictures; the source's root itself is called `root`."""
+    sizes: dict[tuple[str, str], int] = {}
+    pictured: set[tuple[str, str]] = set()
+    for file in files:
+        place = file.folder
+        sizes[place] = sizes.get(place, 0) + max(file.info.size, 0)
+        if file.is_image:
+            pictured.add(place)
+    return [
+        InputShard(
+            source,
+            shown(name.replace("/", "__")) or "root",
+            join(root, name) if name else root,
+            "folder",
+            "files",
+            sizes[root, name],
+        )
+        for root, name in sorted(pictured)
+    ]
+
+
+def _id(name: str) -> str:
+    return shown(name[: len(name) - len(_suffix(name))].replace("/", "__"))
+
+
+def _distinct(source: str, shards: Iterable[InputShard]) -> tuple[InputShard, ...]:
+    by_id: dict[str, InputShard] = {}
+    by_path: dict[str, InputShard] = {}
+    for shard in sorted(shards):
+        same_id, same_path = by_id.get(shard.shard), by_path.get(shard.path)
+        if same_id and same_id.path != shard.path:
+            raise InputError(
+                f"source {source}: {same_id.path} and {shard.path} would both be shard {shard.shard!r}; "
+                "rename one, give the folder above both, or make them two sources"
+            )
+        if same_path and same_path.shard != shard.shard:
+            raise InputError(f"source {source}: {shard.path} is named twice; give each file once")
+        by_id[shard.shard] = by_path[shard.path] = shard
+    return tuple(sorted(by_id.values(), key=lambda shard: shard.shard))
+
+
+def _ignored(found: Iterable[Found], shards: Iterable[InputShard], unread: Container[str]) -> tuple[str, ...]:
+    """Names of files that no shard uses: neither shards, nor what goes with a tar or a folder.
+
+    `unread` are the images that none of the shards of a folder reads.
+    """
+    files = list(found)
+    paths = {shard.path for shard in shards}
+    stems = {_stem(shard.path) for shard in shards if shard.format == "tar"}
+    folders = {shard.path for shard in shards if shard.format == "files"}
+    pairs = any(shard.kind == "folder" for shard in shards)
+    images = {_stem(file.info.path) for file in files if file.is_image}
+    names = []
+    for file in files:
+        path = file.info.path
+        used = path in paths or _stem(path).removesuffix("_stats") in stems
+        if pairs and file.is_image:
+            used = path not in unread and not _is_hidden(file)
+        elif _suffix(path) in _SIDECARS:
+            used = used or (posixpath.dirname(path) in folders and _stem(path) in images)
+        if not used:
+            names.append(file.info.name)
+    return tuple(sorted(set(names)))
+
+
+def _is_hidden(file: Found) -> bool:
+    return any(part.startswith(".") for part in file.info.name.split("/"))
+
+
+def _stem(path: str) -> str:
+    return path[: len(path) - len(_suffix(path))]

@@ -1,0 +1,230 @@
+"""Rows of a folder of pictures: with a JSONL or CSV file that names them, or with sidecars.
+
+A JSONL or CSV file is one shard; its records name pictures relative to the folder it is in, and
+never outside it. Without such a file (img2dataset's "files" layout) each folder that holds
+pictures is a shard, and PICTURE.txt and PICTURE.json go with PICTURE.jpg. Members are paths
+without suffix.
+"""
+
+import posixpath
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Final
+
+from pipelines.files import FileInfo, Store, join, shown
+from pipelines.sources import text
+from pipelines.sources.ledger import Unique
+from pipelines.sources.lines import Record
+from pipelines.sources.records import IMAGE_SUFFIXES, Fields, as_utf8, fields_of, parse_json
+from pipelines.sources.shard import InputShard
+from pipelines.sources.text import names as table_names
+from pipelines.sources.text import records
+from schemas.columns import Columns, ReadLimits
+from schemas.errors import InputError, RowError, ShardError
+from schemas.row import RawRow
+
+FILE_NAMES: Final = ("file_name", "file", "image_path", "path", "filepath", "filename")
+"""Columns that hold a picture's path, tried after those of the column map."""
+
+Entry = tuple[str, str | RowError, Record]
+
+
+def read(
+    shard: InputShard, columns: Columns, store: Store, start: int, limits: ReadLimits
+) -> Iterator[RawRow]:
+    """The rows from number `start` on; pictures are opened only for these."""
+    if shard.format == "files":
+        for member, picture, beside in islice(_pictures(shard, store), start, None):
+            yield _sidecar_row(member, picture, beside, columns, store, limits)
+        return
+    for member, path, record in islice(_entries(shard, columns, store, limits), start, None):
+        yield _row(member, path, record, columns, store, limits)
+
+
+def fetch(
+    shard: InputShard,
+    columns: Columns,
+    wanted: Sequence[tuple[str, int | None]],
+    store: Store,
+    limits: ReadLimits,
+) -> Iterator[tuple[str, bytes]]:
+    """The image bytes of the members wanted, in the order of the shard."""
+    left = {member for member, _ in wanted}
+    paths: Iterator[tuple[str, str | RowError]]
+    if shard.format == "files":
+        paths = ((member, picture.path) for member, picture, _ in _pictures(shard, store))
+    else:
+        paths = ((member, path) for member, path, _ in _entries(shard, columns, store, limits))
+    for member, path in paths:
+        if member in left:
+            left.remove(member)
+            try:
+                if isinstance(path, RowError):
+                    raise path
+                yield member, _image(path, store, limits)
+            except RowError as error:
+                raise shard.changed(member) from error
+        if not left:
+            return
+    if left:
+        raise shard.changed(min(left))
+
+
+def head(shard: InputShard, store: Store, limits: ReadLimits, rows: int) -> list[dict[str, object]]:
+    """Returns the first records as stored; for pictures with sidecars the fields of these."""
+    if shard.format != "files":
+        return text.head(shard, store, limits, rows)
+    return [_beside(beside, store, limits) for _, _, beside in islice(_pictures(shard, store), rows)]
+
+
+def _beside(beside: dict[str, FileInfo], store: Store, limits: ReadLimits) -> dict[str, object]:
+    """The content of a picture's sidecars, by suffix, and by name the fields of the record."""
+    found: dict[str, object] = {}
+    for suffix, info in beside.items():
+        try:
+            data = _bytes(info.path, store, limits.record_bytes, "sidecar")
+            found.update(parse_json(data, limits.record_bytes) if suffix == "json" else {suffix: data})
+        except RowError:  # a row that will be quarantined has no columns to show
+            continue
+    return found
+
+
+def named_images(shard: InputShard, columns: Columns, store: Store, limits: ReadLimits) -> set[str] | None:
+    """The paths of the images that a table's records name; None where the table is damaged or holds no record."""
+    mapped = _mapped(columns)
+    there = table_names(shard, mapped, store, limits)
+    if not set(there) & set(mapped.names("image")):
+        return set() if there else None
+    try:
+        entries = _entries(shard, columns, store, limits)
+        return {path for _, path, _ in entries if isinstance(path, str)}
+    except ShardError:  # measure reports the damage
+        return None
+
+
+def _mapped(columns: Columns) -> Columns:
+    """The columns with all names that may hold an image's path."""
+    if columns.required("image"):
+        return columns
+    return columns.model_copy(update={"image": (*columns.names("image"), *FILE_NAMES)})
+
+
+def _entries(shard: InputShard, columns: Columns, store: Store, limits: ReadLimits) -> Iterator[Entry]:
+    """(member, the picture's path or what is wrong with it, record) of each record."""
+    mapped = _mapped(columns)
+    names = mapped.names("image")
+    unique = Unique()
+    for number, record in records(shard, mapped, store, limits, ("image",)):
+        path: str | RowError
+        if isinstance(record, RowError):
+            member, path = str(number), record
+        else:
+            try:
+                inside = _inside(record, names)
+                member, path = (
+                    posixpath.splitext(inside)[0],
+                    join(posixpath.dirname(shard.path) or ".", inside),
+                )
+            except RowError as error:
+                member, path = str(number), error
+        yield unique.name(shown(member)), path, record
+
+
+def _inside(record: dict[str, object], names: Sequence[str]) -> str:
+    """The picture's path below the file's folder; RowError if there is none or it leads out."""
+    value = next((record[name] for name in names if record.get(name)), None)
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "surrogateescape")
+    if isinstance(value, str) and shown(value) != value:
+        raise RowError("bad_row", "the picture's path is no UTF-8")
+    if value is None:
+        raise RowError("no_image", "the record names no picture")
+    if not isinstance(value, str):
+        raise RowError("bad_row", f"the picture's path is of type {type(value).__name__}, not text")
+    path = posixpath.normpath(value)
+    leads_out = value.startswith("/") or path == ".." or path.startswith("../") or "://" in value
+    if leads_out or "\0" in value or len(value) > 4096:
+        raise RowError("bad_row", "the picture's path leads out of the folder of the file that names it")
+    return path
+
+
+def _row(
+    member: str, path: str | RowError, record: Record, columns: Columns, store: Store, limits: ReadLimits
+) -> RawRow:
+    if isinstance(record, RowError):
+        return RawRow(member, None, None, error=record)
+    fields = fields_of(record, columns)
+    image, error = None, fields.error
+    try:
+        if isinstance(path, RowError):
+            raise path
+        image = _image(path, store, limits)
+    except RowError as failure:
+        error = failure
+    return RawRow(member, image, fields.caption, fields.url, None, fields.extra, error)
+
+
+def _image(path: str, store: Store, limits: ReadLimits) -> bytes:
+    """The picture's bytes; a picture that is not there is the row's error, a store that fails is not."""
+    return _bytes(path, store, limits.image_bytes, "picture")
+
+
+def _bytes(path: str, store: Store, limit: int, what: str) -> bytes:
+    try:
+        data = store.read_bytes(path, limit)
+    except InputError as error:
+        if isinstance(error.__cause__, FileNotFoundError | IsADirectoryError | NotADirectoryError):
+            raise RowError("no_image", f"the {what} that the record names is not there") from error
+        if isinstance(error.__cause__, OSError | ValueError) and "too long" in str(error):
+            raise RowError("bad_row", f"the {what}'s path is too long") from error
+        raise
+    if len(data) > limit:
+        raise RowError("too_large", f"the {what} has more than {limit} bytes")
+    return data
+
+
+def _pictures(shard: InputShard, store: Store) -> Iterator[tuple[str, FileInfo, dict[str, FileInfo]]]:
+    """(member, picture, the sidecars by suffix) of each picture directly in the folder, by name."""
+    here = [
+        info
+        for info in store.list_files(shard.path)
+        if "/" not in info.name and not info.name.startswith(".")
+    ]
+    beside: dict[str, dict[str, FileInfo]] = {}
+    for info in here:
+        stem, suffix = posixpath.splitext(info.name)
+        if suffix[1:].lower() in ("txt", "json", "caption"):
+            beside.setdefault(stem, {})[suffix[1:].lower()] = info
+    unique = Unique()
+    for info in here:
+        stem, suffix = posixpath.splitext(info.name)
+        if suffix[1:].lower() in IMAGE_SUFFIXES:
+            yield unique.name(shown(stem)), info, beside.get(stem, {})
+
+
+def _sidecar_row(
+    member: str,
+    picture: FileInfo,
+    beside: dict[str, FileInfo],
+    columns: Columns,
+    store: Store,
+    limits: ReadLimits,
+) -> RawRow:
+    fields, image, caption, error = Fields(), None, None, None
+    try:
+        image = _image(picture.path, store, limits)
+        if record := beside.get("json"):
+            data = _bytes(record.path, store, limits.record_bytes, "record")
+            data = as_utf8(data, limits.encoding)
+            fields = fields_of(parse_json(data, limits.record_bytes), columns)
+            error = fields.error
+        text = next((beside[name] for name in ("txt", "caption") if name in beside), None)
+        caption = fields.caption
+        if text:
+            caption = _bytes(text.path, store, limits.text_bytes, "caption")
+            caption = as_utf8(caption, limits.encoding)
+    except RowError as failure:
+        error = failure
+    return RawRow(member, image, caption, fields.url, None, fields.extra, error)

@@ -1,0 +1,236 @@
+"""The records of a tar: members that share a key, with the role of each."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import BinaryIO, Final
+
+from filters.header import sniff
+from pipelines.sources.ledger import Ledger, Unique
+from pipelines.sources.records import IMAGE_SUFFIXES
+from pipelines.sources.tar import Cut, Damage, Member, link_targets, members, without_dot
+from schemas.columns import Columns, ReadLimits
+
+Rank = tuple[int, int, str]
+
+_HEAD: Final = 64
+_SHOWN: Final = frozenset(
+    ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF", "JXL", "JPEG2000", "SVG")
+)
+_NUMBERED: Final = re.compile(r"\d+\.[^.]+")
+
+
+@dataclass(slots=True, eq=False)
+class Sample:
+    """The members of one record that matter, and the suffixes of all of them.
+
+    `image` is the one among `images` that its row takes; None where there is none, or no one can tell which.
+    """
+
+    member: str
+    suffixes: set[str] = field(default_factory=set)
+    images: list[tuple[Rank, Member]] = field(default_factory=list)
+    image: Member | None = None
+    caption: Member | None = None
+    caption_rank: int = 0
+    record: Member | None = None
+    others: int = 0
+
+    def is_row(self) -> bool:
+        """Whether an image, a caption or a record was seen."""
+        return bool(self.images or self.caption or self.record)
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """The records of a tar in the order of their first members, and what ended it early."""
+
+    samples: list[Sample]
+    damage: str | None
+    ledger: Ledger
+
+
+class Roles:
+    """What a suffix says a member is, by a source's columns."""
+
+    def __init__(self, columns: Columns) -> None:
+        self._images = _ranks(columns.names("image"))
+        self._captions = _ranks(columns.names("caption"))
+        self._named = columns.image is not None
+        self._texts = (*self._captions, "json")
+
+    def take(self, sample: Sample, member: Member, suffix: str) -> bool:
+        """Gives the member its role in the record, whatever the order of members; False where it has none."""
+        last = suffix.rpartition(".")[2]
+        if suffix in self._images or last in IMAGE_SUFFIXES:
+            rank = (self._images.get(suffix, len(self._images)), suffix.count("."), suffix)
+            sample.images.append((rank, member))
+        elif suffix in self._captions:
+            rank_of = self._captions[suffix]
+            if sample.caption is None or rank_of < sample.caption_rank:
+                sample.others += sample.caption is not None
+                sample.caption, sample.caption_rank = member, rank_of
+            else:
+                sample.others += 1
+        elif suffix == "json":
+            sample.record = member
+        else:
+            return False
+        return True
+
+    def choose(self, sample: Sample, ledger: Ledger) -> None:
+        """Sets the record's image, and counts its members.
+
+        Of several images the one is taken whose suffix the recipe names first, or the only one whose suffix has no
+        dot; never one of a numbered series. The others are in the ledger.
+        """
+        images = sorted(sample.images)
+        sample.image = self._own(images)
+        if sample.image is not None:
+            for _, image in images:
+                if image is not sample.image:
+                    ledger.leave_out("other_image", image.name, image=True)
+        taken = len(images) if sample.image is None else 1
+        ledger.records += 1
+        ledger.images += taken
+        ledger.used += taken + bool(sample.caption) + bool(sample.record)
+        ledger.metadata += sample.others
+
+    def _own(self, images: list[tuple[Rank, Member]]) -> Member | None:
+        """The image of a record's own, given its images by rank; None where no one can tell which."""
+        if not images:
+            return None
+        if len(images) == 1 or (self._named and images[0][0][0] < len(self._images)):
+            return images[0][1]
+        plain = [image for rank, image in images if not rank[1]]
+        numbered = any(_NUMBERED.fullmatch(rank[2]) for rank, _ in images)
+        return plain[0] if len(plain) == 1 and not numbered else None
+
+    def merges(self, sample: Sample) -> bool:
+        """Whether the key up to the first dot joins what belongs apart.
+
+        So it is where an image `A.B.jpg` has a text of its own, `A.B.txt`, and where images are joined that
+        share no text.
+        """
+        dotted = [rank[2].rpartition(".")[0] for rank, _ in sample.images if rank[1]]
+        if not dotted:
+            return False
+        if any(f"{stem}.{text}" in sample.suffixes for stem in dotted for text in self._texts):
+            return True
+        if self._named and any(rank[0] < len(self._images) for rank, _ in sample.images):
+            return False  # the recipe says which of them is the image
+        return len(sample.images) > 1 and not (sample.caption or sample.record)
+
+
+def index_of(file: BinaryIO, columns: Columns, limits: ReadLimits) -> Index:
+    """Returns the records among the tar's members, hard links replaced by what they stand for.
+
+    Keys go up to the first dot, in a tar where that would merge images up to the last (unless `read.names` says).
+    """
+    roles = Roles(columns)
+    index = _grouped(file, roles, limits, last_dot=limits.names == "last_dot")
+    if limits.names == "auto" and any(roles.merges(sample) for sample in index.samples):
+        index = _grouped(file, roles, limits, last_dot=True)
+    for sample in index.samples:
+        roles.choose(sample, index.ledger)
+    _follow(file, index.samples, limits)
+    return index
+
+
+def split_name(name: str, last_dot: bool = False) -> tuple[str, str]:
+    """Returns a member's name as (key, suffix in lower case); the key is empty for hidden files."""
+    folder, slash, last = without_dot(name).rpartition("/")
+    if not last or last[0] == ".":
+        return "", last.partition(".")[2].lower()
+    stem, _, suffix = last.partition(".")
+    if last_dot and suffix:
+        stem, _, suffix = last.rpartition(".")
+    return folder + slash + stem, suffix.lower()
+
+
+def _grouped(file: BinaryIO, roles: Roles, limits: ReadLimits, last_dot: bool) -> Index:
+    """Groups the members by key.
+
+    A member whose suffix the newest record of its key already has starts another record, named `KEY#2`. Groups
+    with neither image, caption nor record (labels, tensors) are no rows, and neither is the record that a cut
+    archive ends in.
+    """
+    newest: dict[str, Sample] = {}
+    samples: list[Sample] = []
+    unique, damage, ledger = Unique(), None, Ledger(last_dot=last_dot)
+    try:
+        for member in members(file, limits):
+            ledger.members += 1
+            key, suffix = split_name(member.name, last_dot)
+            if not key:
+                ledger.leave_out("hidden", member.name, _is_image(file, member))
+                continue
+            sample = newest.get(key)
+            if sample is None or suffix in sample.suffixes:
+                sample = newest[key] = Sample(unique.name(key))
+                samples.append(sample)
+            sample.suffixes.add(suffix)
+            if roles.take(sample, member, suffix):
+                continue
+            if _is_image(file, member):
+                ledger.leave_out("no_row", member.name, image=True)
+            else:
+                sample.others += 1
+    except Damage as error:
+        damage = str(error)
+        if isinstance(error, Cut):
+            key, suffix = split_name(error.name, last_dot)
+            if key in newest and suffix not in newest[key].suffixes:
+                samples.remove(newest[key])
+                _leave_out(newest[key], "cut", ledger)
+    return Index(_rows(samples, ledger), damage, ledger)
+
+
+def _rows(samples: Iterable[Sample], ledger: Ledger) -> list[Sample]:
+    rows = []
+    for sample in samples:
+        if sample.is_row():
+            rows.append(sample)
+        else:
+            _leave_out(sample, "no_row", ledger)
+    return rows
+
+
+def _leave_out(sample: Sample, reason: str, ledger: Ledger) -> None:
+    """Counts all members of a record that are not counted yet as used by no row."""
+    for _, image in sample.images:
+        ledger.leave_out(reason, image.name, image=True)
+    rest = sample.others + bool(sample.caption) + bool(sample.record)
+    if rest:
+        suffix = min(sample.suffixes)
+        name = f"{sample.member}.{suffix}" if suffix else sample.member
+        ledger.leave_out(reason, name, image=False, count=rest)
+
+
+def _is_image(file: BinaryIO, member: Member) -> bool:
+    """Whether the bytes of a member that no suffix announces begin as an image's do."""
+    if not member.usable or not member.size:
+        return False
+    file.seek(member.offset)
+    return sniff(file.read(min(member.size, _HEAD))) in _SHOWN
+
+
+def _follow(file: BinaryIO, samples: Iterable[Sample], limits: ReadLimits) -> None:
+    """Puts what hard links stand for in their place; a link to nothing stays as it is."""
+    linked = [
+        sample
+        for sample in samples
+        if any(part and part.link for part in (sample.image, sample.caption, sample.record))
+    ]
+    if not linked:
+        return
+    targets = link_targets(file, limits)
+    for sample in linked:
+        for role in ("image", "caption", "record"):
+            part = getattr(sample, role)
+            if part is not None:
+                setattr(sample, role, targets.get(part.offset, part) if part.link else part)
+
+
+def _ranks(names: tuple[str, ...]) -> dict[str, int]:
+    return {name.lower(): rank for rank, name in reversed(list(enumerate(names)))}

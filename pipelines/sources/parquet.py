@@ -1,0 +1,316 @@
+"""Rows of a Parquet file, streamed by record batches of bounded size; a row's member is its number.
+
+A record whose caption is a list is a row for each caption: the first has the record's number, the others
+`NUMBER#2`, `NUMBER#3`, …
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipelines.files import MIB, Store
+from pipelines.sources.parquet_columns import EMBED, Mapped, carried, is_list, mapping
+from pipelines.sources.records import fields_of
+from pipelines.sources.shard import InputShard
+from schemas.columns import Columns, ReadLimits
+from schemas.errors import InputError, RowError, ShardError
+from schemas.row import RawRow
+
+_BATCH_BYTES: Final = 4 * MIB
+_BATCH_ROWS: Final = 1024
+_MOST_CAPTIONS: Final = 1000
+
+
+def read(
+    shard: InputShard, columns: Columns, store: Store, start: int, limits: ReadLimits
+) -> Iterator[RawRow]:
+    """The rows from number `start` on; ShardError where the file cannot be read on."""
+    with _opened(shard, store, limits) as (file, schema):
+        mapped = mapping(shard, schema, columns)
+        if mapped.has_lists:  # how many rows a record is stands in the record
+            rows = _rows(shard, file, store, mapped, columns, limits, 0)
+            yield from islice(rows, start, None)
+        else:
+            yield from _rows(shard, file, store, mapped, columns, limits, start)
+
+
+def _rows(
+    shard: InputShard,
+    file: pq.ParquetFile,
+    store: Store,
+    mapped: Mapped,
+    columns: Columns,
+    limits: ReadLimits,
+    start: int,
+) -> Iterator[RawRow]:
+    """The rows of the records from number `start` on."""
+    for number, batch in _batches(shard, file, store, mapped.all, start):
+        cells = batch.column(mapped.image) if mapped.image is not None else None
+        others = [*mapped.others]
+        records = _records(batch.select(others)) if others else [{}] * batch.num_rows
+        for i, record in enumerate(records):
+            yield from _rows_of(number + i, cells[i] if cells is not None else None, record, columns, limits)
+
+
+def fetch(
+    shard: InputShard,
+    columns: Columns,
+    wanted: Sequence[tuple[str, int | None]],
+    store: Store,
+    limits: ReadLimits,
+) -> Iterator[tuple[str, bytes]]:
+    """The image bytes of the rows wanted, by ascending row number."""
+    members: dict[int, list[str]] = {}
+    for member, _ in wanted:
+        members.setdefault(int(member.partition("#")[0]), []).append(member)
+    numbers = sorted(members)
+    with _opened(shard, store, limits) as (file, schema):
+        image = mapping(shard, schema, columns).image
+        if image is None:
+            raise InputError(f"{shard} holds no pictures")
+        if numbers and numbers[-1] >= file.metadata.num_rows:
+            raise shard.changed(str(numbers[-1]))
+        first = 0
+        for group in range(file.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            here = [number for number in numbers if first <= number < first + rows]
+            if here:
+                for number, data in _fetch_group(shard, file, store, (group, first, image), here, limits):
+                    for member in dict.fromkeys(members[number]):
+                        yield member, data
+            first += rows
+
+
+def head(shard: InputShard, store: Store, limits: ReadLimits, rows: int) -> list[dict[str, object]]:
+    """Returns the first rows as stored, text as bytes; of columns that share a name, which nobody can read, none.
+
+    The type of a column stands for values that are too large, or that Python cannot have.
+    """
+    with _opened(shard, store, limits) as (file, schema):
+        times = Counter(schema.names)
+        names = [name for name in schema.names if times[name] == 1]
+        large = _too_large(file.metadata, names, limits)
+        types = {name: schema.field(name).type for name in large}
+        for _, batch in _batches(shard, file, store, [name for name in names if name not in large], 0):
+            first = batch.slice(0, rows)
+            values = {name: _stored(first.column(name)) for name in first.schema.names}
+            return [
+                {name: types.get(name) or values[name][row] for name in names}
+                for row in range(first.num_rows)
+            ]
+    return []
+
+
+def _too_large(metadata: pq.FileMetaData, names: list[str], limits: ReadLimits) -> set[str]:
+    """The columns whose values are on average above the limit of an image, as the first row group says."""
+    if not metadata.num_row_groups:
+        return set()
+    group = metadata.row_group(0)
+    chunks = [group.column(number) for number in range(group.num_columns)]
+    large = [
+        f"{chunk.path_in_schema}."
+        for chunk in chunks
+        if chunk.total_uncompressed_size > limits.image_bytes * max(chunk.num_values, 1)
+    ]
+    return {name for name in names if any(path.startswith(f"{name}.") for path in large)}
+
+
+def _stored(array: Any) -> list[Any]:
+    flat = _plain(array)
+    try:
+        return list((array if flat.null_count == len(flat) else flat).to_pylist())
+    except (pa.ArrowException, ValueError, OverflowError):
+        return [array.type] * len(array)
+
+
+def names(shard: InputShard, store: Store, limits: ReadLimits) -> list[str]:
+    """The names of the file's columns."""
+    with _opened(shard, store, limits) as (_, schema):
+        return list(schema.names)
+
+
+def _fetch_group(
+    shard: InputShard,
+    file: pq.ParquetFile,
+    store: Store,
+    place: tuple[int, int, str],
+    numbers: list[int],
+    limits: ReadLimits,
+) -> Iterator[tuple[int, bytes]]:
+    group, at, image = place
+    left = iter(numbers)
+    number: int | None = next(left)
+    for batch in _group(shard, file, store, group, [image]):
+        cells = batch.column(image)
+        while number is not None and number < at + batch.num_rows:
+            try:
+                yield number, _image(cells[number - at], limits)
+            except RowError as error:
+                raise shard.changed(str(number)) from error
+            number = next(left, None)
+        if number is None:
+            return
+        at += batch.num_rows
+
+
+@contextmanager
+def _opened(
+    shard: InputShard, store: Store, limits: ReadLimits
+) -> Iterator[tuple[pq.ParquetFile, pa.Schema]]:
+    with store.open(shard.path) as raw:
+        with _damage(shard, store):
+            file = pq.ParquetFile(
+                raw,
+                buffer_size=MIB,  # stream the pages; a column chunk is never held whole
+                pre_buffer=False,
+                page_checksum_verification=True,
+                thrift_string_size_limit=64 * MIB,
+                thrift_container_size_limit=1_000_000,
+            )
+            schema = file.schema_arrow
+        if file.metadata.num_rows > limits.rows:
+            raise ShardError(
+                f"{shard} announces {file.metadata.num_rows} rows, more than {limits.rows}; split it"
+            )
+        yield file, schema
+
+
+@contextmanager
+def _damage(shard: InputShard, store: Store) -> Iterator[None]:
+    """Tell damage in the file (Arrow's errors, which carry no errno) from trouble with the store."""
+    try:
+        with store.reading(shard.path):
+            try:
+                yield
+            except OSError as error:
+                if error.errno:
+                    raise
+                raise ShardError(_broken(shard, error)) from error
+    except (pa.ArrowException, ValueError, KeyError, OverflowError, MemoryError) as error:
+        raise ShardError(_broken(shard, error)) from error
+
+
+def _broken(shard: InputShard, error: Exception) -> str:
+    first_line = (str(error).splitlines() or [type(error).__name__])[0].encode("ascii", "replace").decode()
+    return f"{shard} is no sound Parquet file ({first_line[:160]}); write it again, or leave it out"
+
+
+def _batches(
+    shard: InputShard, file: pq.ParquetFile, store: Store, wanted: list[str], start: int
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """(number of its first row, batch) from row `start` on; whole row groups before it are skipped."""
+    first = 0
+    for group in range(file.num_row_groups):
+        rows = file.metadata.row_group(group).num_rows
+        if first + rows > start:
+            at = first
+            for batch in _group(shard, file, store, group, wanted):
+                skip = min(max(start - at, 0), batch.num_rows)
+                if skip < batch.num_rows:
+                    yield at + skip, batch.slice(skip)
+                at += batch.num_rows
+            if at != first + rows:
+                raise ShardError(
+                    _broken(shard, ValueError(f"row group {group} has {at - first} rows of {rows}"))
+                )
+        first += rows
+
+
+def _group(
+    shard: InputShard, file: pq.ParquetFile, store: Store, group: int, wanted: list[str]
+) -> Iterator[pa.RecordBatch]:
+    meta = file.metadata.row_group(group)
+    with _damage(shard, store):
+        rows = min(max(_BATCH_BYTES * max(meta.num_rows, 1) // max(meta.total_byte_size, 1), 1), _BATCH_ROWS)
+        batches: Any = file.iter_batches(rows, row_groups=[group], columns=wanted, use_threads=False)
+    while True:
+        with _damage(shard, store):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
+
+
+def _records(batch: pa.RecordBatch) -> list[dict[str, object]]:
+    """The rows as dicts; text as bytes, since it may be no UTF-8."""
+    arrays = [_plain(column) for column in batch.columns]
+    values = [array.to_pylist() for array in arrays]
+    return [dict(zip(batch.schema.names, row, strict=True)) for row in zip(*values, strict=True)]
+
+
+def _plain(array: Any) -> Any:
+    """Text as bytes, times as text, numbers and booleans as they are; what cannot be carried as nulls."""
+    kind = carried(array.type)
+    if kind is None:
+        return pa.nulls(len(array))
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
+    return array if kind == array.type else array.cast(kind)
+
+
+def _rows_of(
+    number: int, cell: Any, record: dict[str, object], columns: Columns, limits: ReadLimits
+) -> Iterator[RawRow]:
+    """The row of a record, or one for each of its captions."""
+    name = next((name for name in columns.names("caption") if record.get(name) is not None), "")
+    texts = record.get(name)
+    if not isinstance(texts, list):
+        yield _row(str(number), cell, record, columns, limits)
+        return
+    if len(texts) > _MOST_CAPTIONS:
+        error = RowError("bad_row", f"the record has {len(texts)} captions, more than {_MOST_CAPTIONS}")
+        yield RawRow(str(number), None, None, error=error)
+        return
+    for place, text in enumerate([text for text in texts if text is not None] or [None], 1):
+        member = str(number) if place == 1 else f"{number}#{place}"
+        yield _row(member, cell, {**record, name: text}, columns, limits)
+
+
+def _row(member: str, cell: Any, record: dict[str, object], columns: Columns, limits: ReadLimits) -> RawRow:
+    fields = fields_of(record, columns)
+    image, error = None, fields.error
+    try:
+        image = _image(cell, limits) if cell is not None else None
+        if fields.caption is not None and len(fields.caption) > limits.text_bytes:
+            raise RowError(
+                "too_large", f"the caption has {len(fields.caption)} bytes, more than {limits.text_bytes}"
+            )
+    except RowError as failure:
+        error = failure
+    caption = fields.caption if fields.caption is None or len(fields.caption) <= limits.text_bytes else None
+    return RawRow(member, image, caption, fields.url, None, fields.extra, error)
+
+
+def _image(cell: Any, limits: ReadLimits) -> bytes:
+    """The bytes in an image cell; RowError if there are none, or too many."""
+    if pa.types.is_struct(cell.type):
+        if cell.is_valid and not cell["bytes"].is_valid and _has_path(cell):
+            raise RowError("no_image", f"the row has an image's path and not its bytes; {EMBED}")
+        cell = cell["bytes"] if cell.is_valid else cell
+    elif is_list(cell.type) and not pa.types.is_integer(cell.type.value_type):
+        if cell.is_valid and len(cell.values) > 1:
+            raise RowError("bad_row", f"the row has {len(cell.values)} pictures, not one")
+        if cell.is_valid and len(cell.values) == 1:
+            return _image(cell.values[0], limits)
+        raise RowError("no_image")
+    if not cell.is_valid:
+        raise RowError("no_image")
+    numbers = is_list(cell.type)
+    size = len(cell.values) if numbers else len(cell.as_buffer())
+    if size > limits.image_bytes:
+        raise RowError("too_large", f"the picture has {size} bytes, more than {limits.image_bytes}")
+    if not numbers:
+        return bytes(cell.as_py())
+    if cell.values.null_count:
+        raise RowError("bad_row", "the picture's list of bytes has gaps")
+    return bytes(pc.cast(cell.values, pa.uint8(), safe=False).to_numpy(zero_copy_only=False))
+
+
+def _has_path(cell: Any) -> bool:
+    return cell.type.get_field_index("path") >= 0 and bool(cell["path"].is_valid)

@@ -1,0 +1,65 @@
+"""What is to be read: one input shard, and all that a source's paths turned out to hold."""
+
+from dataclasses import asdict, dataclass
+from typing import Literal, TypedDict, cast
+
+from pipelines.files import shown
+from schemas.errors import ChangedError
+
+Kind = Literal["auto", "webdataset", "parquet", "folder", "text", "annotations", "rendered"]
+Format = Literal["tar", "parquet", "jsonl", "csv", "tsv", "txt", "files", "annotations"]
+
+
+class ShardJson(TypedDict):
+    """An InputShard as a task carries it."""
+
+    source: str
+    shard: str
+    path: str
+    kind: Kind
+    format: Format
+    size: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class InputShard:
+    """One unit of reading: a tar, a Parquet file, a JSONL or CSV file with its pictures, or a folder.
+
+    `shard` is the path below the source's root without suffix, / as __. `size` is in bytes; for
+    the format `files` (pictures with sidecars) that of all files in the folder, else of the one file.
+    """
+
+    source: str
+    shard: str
+    path: str
+    kind: Kind
+    format: Format
+    size: int
+
+    def to_json(self) -> ShardJson:
+        """Plain values that `from_json` turns back."""
+        return cast(ShardJson, asdict(self))
+
+    @classmethod
+    def from_json(cls, value: ShardJson) -> "InputShard":
+        """The shard that `to_json` wrote."""
+        return cls(**value)
+
+    def changed(self, member: str) -> ChangedError:
+        """Returns the error for an image that is no longer what was measured."""
+        return ChangedError(
+            f"{self} no longer holds the image of {shown(member)!r} that was measured: it changed since; run the same "
+            "command again to measure it again"
+        )
+
+    def __str__(self) -> str:
+        """How messages name it."""
+        return f"source {self.source}: {shown(self.path)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """A source's shards, sorted by id, and the names of files that are no input, for the log."""
+
+    shards: tuple[InputShard, ...]
+    ignored: tuple[str, ...]

@@ -1,0 +1,219 @@
+"""Rows of a WebDataset tar: members that share a key (pipelines/sources/grouping.py).
+
+The headers are read first, the members by seek, so the members of a sample may stand anywhere in
+the tar and a later start skips without reading. What is not local and plain is copied to an
+anonymous temporary file for that.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import BinaryIO, Final
+
+from pipelines.files import Store
+from pipelines.sources.grouping import Sample, index_of, split_name
+from pipelines.sources.ledger import Ledger
+from pipelines.sources.records import Fields, as_utf8, fields_of, parse_json
+from pipelines.sources.shard import InputShard
+from pipelines.sources.tar import Damage, Member, members, size_at
+from pipelines.sources.unpack import LONGEST_MAGIC, packing, unpack
+from schemas.columns import Columns, ReadLimits
+from schemas.errors import RowError, ShardError
+from schemas.row import RawRow
+from schemas.sample import SAMPLE_FIELDS
+from schemas.sample import Sample as Written
+from schemas.strict import FieldError
+
+Wanted = Sequence[tuple[str, int | None]]
+
+_START: Final = 4096  # bytes of a member that `head` gives
+_MEMBERS: Final = 32  # of one sample, at most, that `head` looks at
+
+
+def read(
+    shard: InputShard,
+    columns: Columns,
+    store: Store,
+    start: int,
+    limits: ReadLimits,
+    ledgers: list[Ledger] | None = None,
+) -> Iterator[RawRow]:
+    """Yields the rows from number `start` on; then raises ShardError if the tar is damaged.
+
+    The ledger of its members is put into `ledgers` before the first row.
+    """
+    with _opened(shard, store, limits) as (file, plain, broken):
+        index = index_of(file, columns, limits)
+        if ledgers is not None:
+            ledgers.append(index.ledger)
+        for sample in index.samples[start:]:
+            yield _row(file, sample, columns, limits, plain)
+        if damage := broken or index.damage:
+            raise ShardError(
+                f"{shard} {damage} (rows read: {len(index.samples)}); write it again or leave it out"
+            )
+
+
+def fetch(
+    shard: InputShard, columns: Columns, wanted: Wanted, store: Store, limits: ReadLimits
+) -> Iterator[tuple[str, bytes]]:
+    """Yields the image bytes of the members wanted, in that order: by seek if all have offsets."""
+    if wanted and all(offset is not None for _, offset in wanted):
+        with store.open(shard.path) as file:
+            for member, offset in wanted:
+                with store.reading(shard.path):
+                    data = _at(file, offset or 0, limits)
+                if data is None:
+                    raise shard.changed(member)
+                yield member, data
+        return
+    with _opened(shard, store, limits) as (file, _, _):
+        images = {sample.member: sample.image for sample in index_of(file, columns, limits).samples}
+        for member, _ in wanted:
+            found = images.get(member)
+            if not found or not found.usable or found.size > limits.image_bytes:
+                raise shard.changed(member)
+            yield member, _bytes(file, found)
+
+
+def head(shard: InputShard, store: Store, limits: ReadLimits, rows: int) -> list[dict[str, object]]:
+    """Returns the first samples as stored: by suffix the start of each member, by name the record's fields."""
+    found: dict[str, dict[str, object]] = {}
+    with _readable(shard, store, limits) as file:
+        try:
+            for member in islice(members(file, limits), rows * _MEMBERS):
+                key, suffix = split_name(member.name)
+                if len(found) == rows and key not in found:
+                    break
+                if key and member.usable:
+                    found.setdefault(key, {}).update(_stored(file, member, suffix, limits))
+        except Damage as error:
+            if not found:  # else what was read before the damage counts
+                raise ShardError(f"{shard} {error}; write it again or leave it out") from error
+    return list(found.values())
+
+
+def _stored(file: BinaryIO, member: Member, suffix: str, limits: ReadLimits) -> dict[str, object]:
+    if suffix != "json":
+        file.seek(member.offset)
+        return {suffix: file.read(min(member.size, _START))}
+    try:
+        return parse_json(_content(file, member, limits.record_bytes, "record"), limits.record_bytes)
+    except RowError:  # a row that will be quarantined has no columns to show
+        return {}
+
+
+def _row(file: BinaryIO, sample: Sample, columns: Columns, limits: ReadLimits, plain: bool) -> RawRow:
+    image, caption, text = None, None, False
+    fields, errors = Fields(), []
+    try:
+        if sample.record:
+            body = _content(file, sample.record, limits.record_bytes, "record")
+            record = parse_json(as_utf8(body, limits.encoding), limits.record_bytes)
+            written = None if columns.caption else _written(record)
+            fields = fields_of(record, columns)
+            if written is not None:
+                fields.caption = written.text.encode()
+                text = not written.images and not sample.images
+    except RowError as error:
+        fields.error = error if error.kind == "bad_row" else RowError("bad_row", error.message)
+    try:
+        image = None if text else _image(file, sample, limits)
+    except RowError as error:
+        errors.append(error)
+    try:
+        caption = fields.caption
+        if sample.caption:
+            caption = None
+            caption = _content(file, sample.caption, limits.text_bytes, "caption")
+            caption = as_utf8(caption, limits.encoding)
+    except RowError as error:
+        errors.append(error)
+    if fields.error:
+        errors.append(fields.error)
+    offset = (
+        sample.image.offset if sample.image and plain and sample.image.plain and image is not None else None
+    )
+    first = errors[0] if errors else None
+    return RawRow(sample.member, image, caption, fields.url, offset, fields.extra, first, text)
+
+
+def _written(record: dict[str, object]) -> Written | None:
+    """Returns the sample that a record is, where vlcorpus wrote it."""
+    if record.keys() != set(SAMPLE_FIELDS):
+        return None
+    try:
+        return Written.from_json(json.dumps(record))
+    except FieldError:
+        return None
+
+
+def _image(file: BinaryIO, sample: Sample, limits: ReadLimits) -> bytes:
+    if sample.image is not None:
+        return _content(file, sample.image, limits.image_bytes, "image")
+    if not sample.images:
+        raise RowError("no_image", "the record has no image; read records of text alone with kind: text")
+    suffixes = [rank[2] for rank, _ in sorted(sample.images)]
+    listed = ", ".join(suffixes[:5]) + (" …" if len(suffixes) > 5 else "")
+    raise RowError(
+        "several_images",
+        f"the record has {len(suffixes)} images ({listed}); name the suffix of the one to take in the source's "
+        f"columns, for instance columns: {{image: [{suffixes[0]}]}}",
+    )
+
+
+def _content(file: BinaryIO, member: Member, limit: int, what: str) -> bytes:
+    if not member.usable:
+        kind = "no_image" if what == "image" else "bad_row"
+        if member.link:
+            raise RowError(
+                kind, f"the {what} is a hard link to {member.link[-100:]!r}, no file before it in the tar"
+            )
+        raise RowError(kind, f"the {what} is a symbolic link, a sparse file or a device, not a file")
+    if member.size > limit:
+        raise RowError("too_large", f"the {what} has {member.size} bytes, more than {limit}")
+    return _bytes(file, member)
+
+
+def _bytes(file: BinaryIO, member: Member) -> bytes:
+    file.seek(member.offset)
+    return file.read(member.size)
+
+
+def _at(file: BinaryIO, offset: int, limits: ReadLimits) -> bytes | None:
+    size = size_at(file, offset)
+    if size is None or size > limits.image_bytes:
+        return None
+    file.seek(offset)
+    data = file.read(size)
+    return data if len(data) == size else None
+
+
+@contextmanager
+def _readable(shard: InputShard, store: Store, limits: ReadLimits) -> Iterator[BinaryIO]:
+    """The tar as a file; what is not packed is read where it lies, for its start."""
+    with store.open(shard.path) as file, store.reading(shard.path):
+        if packing(file.read(LONGEST_MAGIC)) is None:
+            file.seek(0)
+            yield file
+            return
+    with _opened(shard, store, limits) as (unpacked, _, _):
+        yield unpacked
+
+
+@contextmanager
+def _opened(
+    shard: InputShard, store: Store, limits: ReadLimits
+) -> Iterator[tuple[BinaryIO, bool, str | None]]:
+    """The tar as a file with cheap seeks; whether it is not packed; what broke the unpacking."""
+    with store.local_copy(shard.path) as file:
+        with store.reading(shard.path):
+            packed = packing(file.read(LONGEST_MAGIC))  # by content: suffixes lie
+            file.seek(0)
+        if packed is None:
+            yield file, True, None
+            return
+        with store.scratch(shard.path) as unpacked:
+            broken = unpack(file, unpacked, shard, store, limits)
+            yield unpacked, False, broken

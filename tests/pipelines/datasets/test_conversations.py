@@ -1,0 +1,109 @@
+from typing import Any
+
+import pytest
+
+from pipelines.datasets.conversations import build, records
+from pipelines.datasets.table import DATA_SETS
+from schemas.sample import ImageRef, Text, Turn
+from tests.pipelines.datasets.common import as_sample, one, reason, said
+from tests.pipelines.datasets.common import records as rows
+
+
+def turn(who: str, text: str) -> dict[str, str]:
+    return {"from": who, "value": text}
+
+
+ASK, REPLY = turn("human", "<image>\nWhat is it?"), turn("gpt", "A dog.")
+
+
+def chat(*turns: Any, **more: Any) -> dict[str, Any]:
+    return {"id": "7", "conversations": list(turns)} | more
+
+
+def test_a_conversation_becomes_a_chat_sample() -> None:
+    """Turns alternate, the answer alone is supervised, and the picture stands where <image> stood."""
+    built = one(
+        build(records([chat(ASK, REPLY, turn("human", "Sure?"), turn("gpt", "Yes."), image="a.jpg")]))
+    )
+    assert built.member == "7"
+    assert built.drafts[0].images[0].name == "a.jpg"
+    assert built.drafts[0].turns[:2] == (
+        Turn("user", (ImageRef(0), Text("What is it?"))),
+        Turn("assistant", (Text("A dog.", True),)),
+    )
+    assert as_sample(built.drafts[0]).task == "chat"
+
+
+def test_openai_style_messages_are_read_too() -> None:
+    """Messages with role and content, and a system turn, are the same conversation."""
+    value = {
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "First <image> and\n<image>\nsecond?"},
+            {"role": "assistant", "content": "Alike."},
+        ],
+        "images": ["a.jpg", "b.jpg"],
+    }
+    built = one(build(rows(value)))
+    assert said(built.drafts[0]) == [
+        ("system", "Be brief."),
+        ("user", "First <image> and<image>second?"),
+        ("assistant", "Alike."),
+    ]
+    assert len(as_sample(built.drafts[0]).images) == 2
+
+
+def test_a_picture_without_a_place_comes_first() -> None:
+    """One listed picture that no turn shows stands before the first question."""
+    built = one(build(rows(chat(turn("human", "What?"), REPLY, image="a.jpg"))))
+    assert said(built.drafts[0])[0] == ("user", "<image>What?")
+
+
+def test_a_leading_answer_is_left_out_and_named() -> None:
+    """As in the published scripts, a conversation begins with the user."""
+    built = one(build(rows(chat(turn("gpt", "Hello!"), ASK, REPLY, image="a.jpg"))))
+    assert [lost.reason for lost in built.lost] == ["leading_answer"]
+    assert said(built.drafts[0])[0][0] == "user"
+
+
+def test_a_picture_shown_twice_is_held_once() -> None:
+    """Repeated names are one picture, shown twice."""
+    ask = turn("human", "<image>\n<image>\nSame?")
+    built = one(build(rows(chat(ask, REPLY, image=["a.jpg", "a.jpg"]))))
+    assert [picture.name for picture in built.drafts[0].images] == ["a.jpg"]
+    assert built.drafts[0].turns[0].segments[:2] == (ImageRef(0), ImageRef(0))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (chat(ASK, ASK, REPLY, image="a"), "out_of_turn"),
+        (chat(ASK, REPLY, REPLY, image="a"), "out_of_turn"),
+        (chat(ASK, turn("moderator", "Stop."), image="a"), "out_of_turn"),
+        (chat(ASK, turn("system", "Stop."), image="a"), "out_of_turn"),
+        (chat({"value": "x"}), "out_of_turn"),
+        (chat(ASK, image="a"), "unanswered"),
+        (chat(ASK, turn("gpt", " "), image="a"), "empty_answer"),
+        (chat(turn("human", ""), REPLY), "empty_question"),
+        (chat(), "no_turns"),
+        (chat(turn("gpt", "Hello")), "no_turns"),
+        (chat(turn("system", "Hello")), "no_turns"),
+        (chat(ASK, REPLY), "image_count"),
+        (chat(ASK, REPLY, image=["a", "b"]), "image_count"),
+        (chat(ASK, REPLY, image=[None]), "no_image"),
+        (chat(turn("human", "\ud800"), REPLY), "bad_record"),
+        (chat(turn("human", 3), REPLY), "bad_record"),  # type: ignore[arg-type]
+        ({"id": 1}, "bad_record"),
+        ({"conversations": "hello"}, "bad_record"),
+    ],
+)
+def test_a_bad_conversation_is_refused_for_what_is_wrong(value: dict[str, Any], expected: str) -> None:
+    """Turns out of order, empty turns and pictures that do not match have reasons of their own."""
+    assert reason(build(rows(value))) == expected
+
+
+def test_words_that_spell_tags_stay_words() -> None:
+    """A user who writes a tag of the markup is quoted, not obeyed."""
+    built = one(build(rows(chat(turn("human", "What is <|im_end|><ref>?"), REPLY))))
+    assert as_sample(built.drafts[0]).turns[0].segments == (Text("What is <|im_end|><ref>?"),)
+    assert "conversations" in DATA_SETS

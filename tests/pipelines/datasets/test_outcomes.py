@@ -1,0 +1,200 @@
+import io
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.datasets.built import Draft, Made, Picture, Record, outcomes
+from pipelines.datasets.drafts import caption_draft
+from pipelines.datasets.finish import finish
+from pipelines.datasets.reasons import MALFORMED, REASONS, Refusal, Refused
+from pipelines.datasets.records import jsonl, load
+from pipelines.datasets.table import DATA_SETS
+from schemas.errors import ShardError
+from schemas.sample import Image, ImageRef, Phrase, Turn
+
+
+def test_lines_are_records_whatever_they_hold() -> None:
+    """Each line is one record; what is no JSON object has a reason of its own."""
+    lines = [
+        b'{"a": 1}\n',
+        b"\n",
+        b'{"a": 1} x\n',
+        b'{"a": \n',
+        b"[1]\n",
+        b"\xff\n",
+        b"[" * 100_000,
+        b"1" * 5000,
+    ]
+    found = [(one.member, one.refusal and one.refusal.reason) for one in jsonl(lines)]
+    assert found == [
+        ("0", None),
+        ("2", "trailing_garbage"),
+        ("3", "bad_json"),
+        ("4", "bad_record"),
+        ("5", "bad_json"),
+        ("6", "bad_json"),
+        ("7", "bad_json"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        '[{"a": 1}, {"a": 2}]',
+        '[{"a": 1},\n{"a": 2}]\n',
+        '\n[\n {\n  "a": 1\n }\n]\n',
+        '\ufeff[{\n "a": 1}]',
+        '{\n "a": 1\n}\n',
+    ],
+)
+def test_a_document_is_not_read_as_lines(document: str) -> None:
+    """A JSON list or object over lines stops with one sentence that names the format, not a reason a line."""
+    with pytest.raises(ShardError, match=r"one JSON document, .* format: conversations, "):
+        list(jsonl(io.BytesIO(document.encode())))
+
+
+def test_a_list_among_lines_is_one_bad_record() -> None:
+    """A first line that is a whole list costs one record where other lines follow."""
+    found = [one.refusal and one.refusal.reason for one in jsonl([b'[{"a": 1}]\n', b'{"a": 1}\n'])]
+    assert found == ["bad_record", None]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b'{"a": 1}\n\n{"b": 1}\n', "train.json is JSON lines.*format: conversations_lines"),
+        (b'{"a": 1}\n}', "train.json goes on after its JSON ends, at character 9; cut it there"),
+        (b'{"a": 1} trailing', "train.json goes on after its JSON ends, at character 9"),
+        (b'{"a": ', "train.json is not JSON"),
+        (b"\xff", "train.json is not JSON"),
+        (b"[" * 100_000, "train.json is not JSON"),
+    ],
+)
+def test_a_file_read_whole_must_be_json(data: bytes, message: str) -> None:
+    """Garbage after the end, or no JSON at all, stops the source with a sentence."""
+    with pytest.raises(ShardError, match=message):
+        load(data, "train.json")
+
+
+def make(value: Any) -> Made:
+    kind = value["kind"]
+    if kind == "refused":
+        raise Refused("empty_answer")
+    if kind == "nothing":
+        return [], []
+    if kind == "lost":
+        return [], [Refusal("box_outside", "x"), Refusal("crowd", "y")]
+    return [caption_draft(Picture("a"), value["caption"])], []
+
+
+members = st.sampled_from(["a", "b", "a~2", "\ud800", "\\ud800"])
+values: st.SearchStrategy[dict[str, Any]] = st.one_of(
+    st.sampled_from(["refused", "nothing", "lost"]).map(lambda kind: {"kind": kind}),
+    st.just({"kind": "kept", "caption": "x"}),
+    st.just({"kind": "kept"}),
+    st.just({"kind": "kept", "caption": []}),
+    st.just({}),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(members, values)))
+def test_every_record_has_one_outcome_with_a_name_of_its_own(given_: list[tuple[str, Any]]) -> None:
+    """No record is lost, none is counted twice, and each is drafts or a reason of the table."""
+    built = list(outcomes([Record(member, value) for member, value in given_], make))
+    assert len(built) == len(given_)
+    assert len({one.member for one in built}) == len(built)
+    assert all(one.member.encode() for one in built)
+    for one in built:
+        assert (one.refusal is None) == bool(one.drafts)
+        assert one.refusal is None or one.refusal.reason in REASONS
+
+
+def test_the_first_part_lost_is_the_reason_of_the_whole() -> None:
+    """A record that lost all its parts says why the first went, and keeps the list."""
+    (one,) = outcomes([Record("a", {"kind": "lost"})], make)
+    assert one.refusal == ("box_outside", "x")
+    assert len(one.lost) == 2
+
+
+def test_a_refusal_s_sentence_fits_a_ledger() -> None:
+    """Half characters and endless texts of a record never reach the ledger as they are."""
+
+    def refuse(_: Any) -> Made:
+        raise Refused("bad_record", "\ud83d" + "x" * 10_000)
+
+    (one,) = outcomes([Record("a", {})], refuse)
+    assert one.refusal is not None
+    assert one.refusal.text.startswith("\\ud83dxxx")
+    assert len(one.refusal.text) < 600
+
+
+def test_reasons_are_a_table() -> None:
+    """A reason outside the table cannot be used; malformed boxes are in it."""
+    with pytest.raises(ValueError, match="unknown reason"):
+        Refused("because")
+    assert REASONS.keys() >= MALFORMED
+
+
+def stored(width: int, height: int) -> Image:
+    return Image("JPEG", width, height, "0" * 64)
+
+
+def draft(relative: bool = False, width: int = 640, height: int = 480) -> Draft:
+    phrase = Phrase("dog", ((10, 20, 30, 40),), (((0, 0), (4, 0), (4, 4), (0, 4)),), True)
+    turns = (Turn("document", (ImageRef(0), phrase)),)
+    return Draft("referring", "en", (Picture("a.jpg", width, height),), turns, relative)
+
+
+def finished(one: Draft, *images: Image, **more: Any) -> Any:
+    return finish(one, "k", images, split="train", source="s", licence="l", **more).turns[0].segments[1]
+
+
+def test_regions_hold_for_the_picture_as_stored() -> None:
+    """Regions given as shares move to the stored size; those given in pixels need the very size."""
+    assert finished(draft(), stored(640, 480)).boxes == ((10, 20, 30, 40),)
+    small = finished(draft(relative=True), stored(320, 240))
+    assert (small.boxes, small.quads) == (((5, 10, 15, 20),), (((0, 0), (2, 0), (2, 2), (0, 2)),))
+    assert finished(draft(), stored(320, 240), scale=True).boxes == ((5, 10, 15, 20),)
+    assert finished(draft(width=0, height=0), stored(9, 9)).boxes == ((10, 20, 30, 40),)
+
+
+@pytest.mark.parametrize(
+    ("one", "images", "reason"),
+    [
+        (draft(), [stored(320, 240)], "image_size"),
+        (draft(), [stored(480, 640)], "image_size"),
+        (draft(relative=True), [stored(320, 320)], "image_size"),
+        (draft(), [], "missing_image"),
+    ],
+)
+def test_another_picture_is_refused(one: Draft, images: list[Image], reason: str) -> None:
+    """A size or proportion that does not match says both sizes."""
+    with pytest.raises(Refused) as caught:
+        finished(one, *images)
+    assert caught.value.refusal.reason == reason
+
+
+@pytest.mark.parametrize("name", DATA_SETS)
+def test_every_data_set_refuses_another_file_with_a_sentence(name: str) -> None:
+    """Files of the wrong kind are errors or refusals, never a crash."""
+    data_set = DATA_SETS[name]
+    for junk in (
+        b"[]",
+        b"{}",
+        b"3",
+        b'{"a": [1, {"b": null}]}',
+        b'[1, {"id": []}]',
+        json.dumps([None]).encode(),
+        b"x",
+    ):
+        files = {part: io.BytesIO(junk) for part in data_set.parts}
+        try:
+            built = list(data_set.outcomes(files))
+        except ShardError as error:
+            assert str(error)  # noqa: PT017
+        else:
+            assert not any(one.drafts for one in built)

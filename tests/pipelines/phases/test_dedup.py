@@ -1,0 +1,355 @@
+"""The dedup phase, against the definitions of its four kinds applied row by row."""
+
+import hashlib
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.engines.local import LocalEngine
+from pipelines.engines.step import Json, Step, load_worker
+from pipelines.phases.dedup import DedupPlan, dedup, partitions_for
+from pipelines.phases.dedup import near as components
+from schemas.errors import InputError
+from schemas.row import CLUSTERS, SIGNALS
+
+KINDS = ("repeat", "exact", "pixels", "phash")
+
+
+class InProcess:
+    """The shuffle in one process, handing out rows in an order of its own."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self._random = random.Random(seed)
+        self.steps: list[str] = []
+
+    def shuffle(self, step: Step, tasks: Sequence[Json], partitions: int) -> list[Json]:
+        self.steps.append(step.worker.partition(":")[2])
+        worker = load_worker(step)
+        pieces: dict[int, list[pa.Table]] = {}
+        for task in self._random.sample(list(tasks), len(tasks)):
+            for partition, table in worker.split(task, lambda row: None):
+                assert 0 <= partition < partitions
+                pieces.setdefault(partition, []).append(table)
+        receipts = []
+        for partition in sorted(pieces):
+            table = pa.concat_tables(pieces[partition])
+            if table.num_rows:
+                table = table.take(self._random.sample(range(table.num_rows), table.num_rows))
+                receipts.append(worker.reduce(partition, table))
+        return receipts
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of signals as far as dedup looks."""
+
+    shard: int
+    key: int
+    sha256: int | None
+    pixels: int | None
+    phash: int | None
+    error: str | None = None
+    member: str = ""
+
+
+Member = tuple[int, str, str, str, int]
+
+
+def text(number: int | None, digits: int) -> str | None:
+    return None if number is None else f"{number:0{digits}x}"
+
+
+def write_signals(work: Path, rows: Sequence[Row], shards: int) -> tuple[tuple[str, str], ...]:
+    names = []
+    for shard in range(shards):
+        source, name = f"s{shard % 2}", f"{shard:05d}"
+        records: list[dict[str, Any]] = [
+            {
+                "key": text(row.key, 32),
+                "source": source,
+                "shard": name,
+                "member": row.member,
+                "sha256": text(row.sha256, 64),
+                "pixels": text(row.pixels, 32),
+                "phash": row.phash,
+                "error": row.error,
+            }
+            for row in rows
+            if row.shard == shard
+        ]
+        path = work / "signals" / source / f"{name}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist(records, SIGNALS), path)
+        names.append((source, name))
+    return tuple(names)
+
+
+def read_clusters(work: Path) -> dict[str, bytes]:
+    folder = work / "clusters"
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def members_of(work: Path, names: Sequence[tuple[str, str]]) -> list[Member]:
+    found: list[Member] = []
+    for shard, (source, name) in enumerate(names):
+        table = pq.ParquetFile(work / "clusters" / source / f"{name}.parquet").read()
+        assert table.schema.equals(CLUSTERS)
+        for r in table.to_pylist():
+            assert (r["source"], r["shard"]) == (source, name)
+            found.append((shard, r["member"], r["kind"], r["cluster"], r["distance"]))
+    return found
+
+
+def numbered(rows: Sequence[Row]) -> list[Row]:
+    """The rows with members of their own, in an order that is not that of their names."""
+    return [replace(row, member=f"{(7 * n) % 1009:04d}") for n, row in enumerate(rows)]
+
+
+def expected(rows: Sequence[Row], distance: int | None, shards: int) -> list[Member]:
+    """Memberships by definition: groups of equal values, and greedy stars of hashes by smallest key."""
+    measured = [(place, row) for place, row in enumerate(rows) if row.error is None]
+    found: list[tuple[int, int, int, Member]] = []
+
+    def add(place: int, row: Row, kind: int, key: int, apart: int) -> None:
+        member = (row.shard, row.member, KINDS[kind], f"{key:032x}", apart)
+        found.append((row.shard, place, kind, member))
+
+    for kind, name in enumerate(("key", "sha256", "pixels")):
+        for value in {getattr(row, name) for _, row in measured} - {None}:
+            group = [(p, r) for p, r in measured if getattr(r, name) == value]
+            group = [(p, r) for p, r in group if kind == 0 or r.sha256 is not None]
+            if len(group) > 1:
+                for place, row in group:
+                    add(place, row, kind, min(r.key for _, r in group), 0)
+    first: dict[int, tuple[int, int, int]] = {}
+    hashed = [(p, r) for p, r in measured if r.sha256 is not None and r.phash is not None]
+    for place, row in hashed if distance is not None else []:
+        assert row.phash is not None
+        at = (row.key, row.shard, place)
+        first[row.phash] = min(first.get(row.phash, at), at)
+    values = sorted(first, key=lambda value: first[value])
+    while values and distance is not None:
+        star = {value for value in values if (value ^ values[0]).bit_count() <= distance}
+        group = [(p, r) for p, r in hashed if r.phash in star]
+        if len(group) > 1:
+            for place, row in group:
+                assert row.phash is not None
+                add(place, row, 3, first[values[0]][0], (row.phash ^ values[0]).bit_count())
+        values = [value for value in values if value not in star]
+    return [member for *_, member in sorted(found, key=lambda f: f[:3])]
+
+
+@st.composite
+def corpora(draw: st.DrawFn) -> list[Row]:
+    """Rows with many duplicates, in which equal bytes mean equal pixels and those an equal hash."""
+    seeds = draw(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=3))
+    flips = st.lists(st.integers(0, 63), max_size=5).map(lambda places: sum(1 << p for p in set(places)))
+    phashes = draw(st.lists(st.tuples(st.sampled_from(seeds), flips), min_size=1, max_size=8))
+    pixels = draw(st.lists(st.integers(0, len(phashes) - 1), min_size=1, max_size=10))
+    images = draw(st.lists(st.integers(0, len(pixels) - 1), min_size=1, max_size=12))
+    rows = []
+    picks = st.none() | st.integers(0, len(images) - 1)
+    for pick in draw(st.lists(picks, min_size=1, max_size=24)):
+        key = draw(st.integers(0, 20)) << 64 | draw(st.integers(0, 1))
+        shard = draw(st.integers(0, 3))
+        error = draw(st.sampled_from([None, None, None, "truncated"]))
+        if pick is None:
+            rows.append(Row(shard, key, None, None, None, error))
+        else:
+            seed, flip = phashes[pixels[images[pick]]]
+            rows.append(Row(shard, key, pick, images[pick], seed ^ flip, error))
+    return numbered(rows)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Fresh folders, one for every example."""
+    return (tmp_path_factory.mktemp("work") for _ in iter(int, 1))
+
+
+def plan_for(work: Path, names: tuple[tuple[str, str], ...], **more: Any) -> DedupPlan:
+    return DedupPlan(str(work), str(work / "tmp" / "dedup"), names, **more)
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=corpora(), distance=st.sampled_from([None, 0, 2, 4, 5, 8]), partitions=st.integers(1, 5))
+def test_memberships_are_those_of_the_definitions(
+    folders: Iterator[Path], rows: list[Row], distance: int | None, partitions: int
+) -> None:
+    """Each kind's clusters, names and distances equal a slow reading of what they mean."""
+    work = next(folders)
+    names = write_signals(work, rows, 4)
+    result = dedup(InProcess(), plan_for(work, names, distance=distance, partitions=partitions))
+    members = members_of(work, names)
+    assert members == expected(rows, distance, 4)
+    assert result["shards"] == 4
+    assert result["memberships"] == {kind: sum(m[2] == kind for m in members) for kind in KINDS}
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    rows=corpora(),
+    partitions=st.integers(1, 5),
+    edges=st.sampled_from([0, 10**6]),
+    seed=st.integers(0, 99),
+)
+def test_files_are_the_same_however_the_work_is_spread(
+    folders: Iterator[Path], rows: list[Row], partitions: int, edges: int, seed: int
+) -> None:
+    """One worker or many, any partitions, any order of shards and of rows on their way: equal bytes."""
+    work, other = next(folders), next(folders)
+    names = write_signals(work, rows, 4)
+    write_signals(other, rows, 4)
+    dedup(InProcess(), plan_for(work, names))
+    shuffled = tuple(random.Random(seed).sample(names, len(names)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(components, "ALONE", edges)
+        dedup(InProcess(seed), plan_for(other, shuffled, partitions=partitions, alone=0))
+    assert read_clusters(other) == read_clusters(work)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    rows=st.lists(
+        st.builds(
+            Row,
+            shard=st.integers(0, 2),
+            key=st.just(0),
+            sha256=st.integers(0, 5),
+            pixels=st.none() | st.integers(0, 3),
+            phash=st.none() | st.integers(0, 40),
+        ),
+        max_size=20,
+    ),
+    partitions=st.integers(1, 3),
+)
+def test_coarser_clusters_hold_the_finer_ones_even_where_signals_disagree(
+    folders: Iterator[Path], rows: list[Row], partitions: int
+) -> None:
+    """Where equal bytes were measured to have unlike pixels or hashes, no cluster is torn, none too wide."""
+    work, other = next(folders), next(folders)
+    # keys of their own, since two clusters of repeats with unlike bytes would share a name
+    rows = [replace(row, key=(5 * n) % 101) for n, row in enumerate(numbered(rows))]
+    names = write_signals(work, rows, 3)
+    write_signals(other, rows, 3)
+    dedup(InProcess(), plan_for(work, names))
+    dedup(InProcess(1), plan_for(other, names, partitions=partitions, alone=0))
+    assert read_clusters(other) == read_clusters(work)
+    members = members_of(work, names)
+    cluster = {(shard, member, kind): name for shard, member, kind, name, _ in members}
+    together: dict[tuple[str, str], set[tuple[int, str]]] = {}
+    for shard, member, kind, name, distance in members:
+        assert distance <= (4 if kind == "phash" else 0)
+        together.setdefault((kind, name), set()).add((shard, member))
+    finer = [(kind, found) for (kind, _), found in together.items() if kind in ("exact", "pixels")]
+    for kind, found in finer:
+        for coarser in KINDS[KINDS.index(kind) + 1 :]:
+            assert len({cluster.get((*row, coarser)) for row in found}) == 1
+
+
+def test_consistent_signals_take_three_steps(tmp_path: Path) -> None:
+    """The usual corpus is read once by value and once by shard, with one worker in between."""
+    names = write_signals(tmp_path, numbered([Row(0, 1, 1, 1, 1), Row(1, 2, 2, 2, 3)]), 2)
+    engine = InProcess()
+    dedup(engine, plan_for(tmp_path, names))
+    assert engine.steps == ["EqualValues", "StarsAlone", "Members"]
+
+
+def test_every_shard_gets_a_file_and_nothing_else_is_left(tmp_path: Path) -> None:
+    """A shard without duplicates, and one without rows, get a table of no rows; scratch is gone."""
+    names = write_signals(tmp_path, numbered([Row(0, 1, 1, 1, 1), Row(1, 2, 2, 2, 2**40 - 1)]), 150)
+    dedup(InProcess(), plan_for(tmp_path, names))
+    assert members_of(tmp_path, names) == []
+    assert len(read_clusters(tmp_path)) == 150
+    assert [path for path in (tmp_path / "tmp").rglob("*") if path.is_file()] == []
+
+
+def test_a_corpus_of_no_shards_is_done_at_once(tmp_path: Path) -> None:
+    """No signals, no clusters, no failure."""
+    assert dedup(InProcess(), plan_for(tmp_path, ()))["shards"] == 0
+
+
+def test_many_equal_hashes_are_one_value_a_shard(tmp_path: Path) -> None:
+    """Blank pictures by the thousand make one cluster, and what travels is one entry a shard."""
+    rows = numbered([Row(n % 4, n, n, n, 1 << 63) for n in range(1000)])
+    names = write_signals(tmp_path, rows, 4)
+    travelled: list[int] = []
+
+    class Counting(InProcess):
+        def shuffle(self, step: Step, tasks: Sequence[Json], partitions: int) -> list[Json]:
+            for task in tasks:
+                for _, table in load_worker(step).split(task, lambda row: None):
+                    if "kind" in table.column_names:
+                        kinds = table["kind"].to_pylist()
+                        travelled.append(kinds.count(3))
+            return super().shuffle(step, tasks, partitions)
+
+    result = dedup(Counting(), plan_for(tmp_path, names))
+    assert result["memberships"] == {"repeat": 0, "exact": 0, "pixels": 0, "phash": 1000}
+    assert sum(travelled) == 8  # once on the way out and once on the way home
+
+
+def test_the_local_engine_gives_what_one_process_gives(tmp_path: Path) -> None:
+    """Workers are found by name in fresh processes; two of them write the same bytes."""
+    rng = random.Random(3)
+    rows = []
+    for n in range(400):
+        value = hashlib.sha256(bytes([n % 150])).digest()
+        phash = int.from_bytes(value[:8], "big") ^ (1 << rng.randrange(64)) ^ (1 << rng.randrange(64))
+        rows.append(Row(n % 5, rng.randrange(2**128), n, n, phash))
+    here, there = tmp_path / "here", tmp_path / "there"
+    names = write_signals(here, numbered(rows), 5)
+    write_signals(there, numbered(rows), 5)
+    dedup(InProcess(), plan_for(here, names))
+    engine = LocalEngine(2)
+    try:
+        dedup(engine, plan_for(there, names, partitions=3, alone=0))
+    finally:
+        engine.close()
+    assert read_clusters(there) == read_clusters(here)
+    assert len(members_of(here, names)) > 300
+
+
+@pytest.mark.parametrize("damage", ["no column", "no Parquet", "no key", "no file"])
+def test_signals_that_cannot_be_read_stop_with_a_sentence(tmp_path: Path, damage: str) -> None:
+    """The sentence names the file, and no clusters appear."""
+    names = write_signals(tmp_path, numbered([Row(0, 1, 1, 1, 1)]), 1)
+    path = tmp_path / "signals" / "s0" / "00000.parquet"
+    table = pq.read_table(path, partitioning=None)
+    if damage == "no column":
+        pq.write_table(table.drop_columns(["sha256"]), path)
+    elif damage == "no Parquet":
+        path.write_bytes(b"PAR1 and then nothing")
+    elif damage == "no key":
+        key = table.schema.get_field_index("key")
+        pq.write_table(table.set_column(key, "key", pa.array(["not a key"])), path)
+    else:
+        path.unlink()
+    with pytest.raises(InputError, match=r"s0/00000\.parquet"):
+        dedup(InProcess(), plan_for(tmp_path, names))
+    assert not (tmp_path / "clusters").exists()
+
+
+def test_a_plan_that_makes_no_sense_is_refused() -> None:
+    """A distance at which anything is near, and no partition at all."""
+    with pytest.raises(ValueError, match="distance"):
+        DedupPlan("w", "t", (), distance=17)
+    with pytest.raises(ValueError, match="partitions"):
+        DedupPlan("w", "t", (), partitions=0)
+
+
+def test_partitions_grow_with_the_rows() -> None:
+    """A partition's size, and so a worker's memory, does not."""
+    assert [partitions_for(rows) for rows in (0, 1, 500_000, 500_001, 10**9)] == [1, 1, 1, 2, 2000]

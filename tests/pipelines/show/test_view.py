@@ -1,0 +1,127 @@
+"""`vlcorpus view`: a shard or a key becomes a page that draws what the samples say."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines.show import inspect
+from pipelines.show.view import found, write
+from schemas.errors import InputError
+from schemas.sample import Sample
+from tests import needs
+from tests.pipelines.building import build
+from tests.pipelines.crawls import run_inline
+from tests.pipelines.sources.test_annotations import folder, line, lines, recipe
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus of grounded pictures, with dialogues of two."""
+    top = tmp_path_factory.mktemp("look")
+    path = lines(top / "a.jsonl", [line(n) for n in range(4)])
+    told = recipe(path, folder(top / "images", 4), chat={"localise": 1, "join": 2})
+    build(told, top / "out")
+    return top / "out"
+
+
+def shard(corpus: Path, task: str, suffix: str = "tar") -> Path:
+    """The only shard of a task."""
+    return corpus / "shards" / "train" / task / "boxes" / f"00000.{suffix}"
+
+
+def first(corpus: Path, task: str) -> Sample:
+    """The first sample of a task."""
+    sample = next(iter(inspect.samples(str(shard(corpus, task)), 1))).sample
+    assert sample is not None
+    return sample
+
+
+@pytest.mark.parametrize("suffix", ["tar", "parquet"])
+def test_a_shard_is_shown_from_its_start(corpus: Path, suffix: str) -> None:
+    """The tar and its index show the same samples, as many as asked for, with their pictures."""
+    shown = found(str(shard(corpus, "grounding", suffix)), "nowhere", 3)
+    assert len(shown) == 3
+    assert shown[0].sample == first(corpus, "grounding")
+    assert [len(one.images) for one in shown] == [1, 1, 1]
+
+
+def test_a_key_is_found_by_how_it_begins(corpus: Path) -> None:
+    """A pair's key shows all samples of the pair; a whole key shows one, several pictures included."""
+    sample = first(corpus, "grounding")
+    pair = sample.key.partition("-")[0]
+    keys = [one.sample.key for one in found(pair, str(corpus), 20)]
+    assert sample.key in keys
+    assert len(keys) >= 5
+    assert all(key.startswith(pair) for key in keys)
+    dialogue = first(corpus, "chat")
+    (shown,) = found(dialogue.key, str(corpus), 20)
+    assert shown.sample == dialogue
+    assert len(shown.images) == 2
+
+
+@pytest.mark.parametrize("what", ["ffffffff", "no.tar", "../../etc/passwd"])
+def test_what_is_not_there_is_one_sentence(corpus: Path, what: str) -> None:
+    """Neither a shard nor a key: said in one sentence."""
+    with pytest.raises(InputError) as caught:
+        found(what, str(corpus), 5)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_page_that_cannot_be_written_is_one_sentence(corpus: Path, tmp_path: Path) -> None:
+    """The path is named, not a traceback."""
+    shown = found(str(shard(corpus, "grounding")), "nowhere", 1)
+    with pytest.raises(InputError, match="cannot write"):
+        write(shown, tmp_path / "no" / "such" / "folder.html", None)
+
+
+def test_the_command_writes_page_and_picture(corpus: Path, tmp_path: Path) -> None:
+    """`vlcorpus view KEY --corpus DIR --out --png`: both files, and how many samples they show."""
+    sample = first(corpus, "referring")
+    page, picture = tmp_path / "page.html", tmp_path / "page.png"
+    done = run_inline("view", sample.key, "--corpus", corpus, "--out", page, "--png", picture)
+    assert done.returncode == 0, done.stderr
+    assert "1 samples" in done.stdout
+    text = page.read_text(encoding="utf-8")
+    assert "<rect" in text
+    assert "http://" not in text.replace("http://www.w3.org", "")
+    with Image.open(picture) as drawn:
+        drawn.verify()
+
+
+def test_the_command_says_what_is_missing(corpus: Path, tmp_path: Path) -> None:
+    """A key that no sample has ends with exit code 1 and one line."""
+    done = run_inline("view", "0000aaaa", "--corpus", corpus, "--out", tmp_path / "x.html")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") <= 1
+    assert not (tmp_path / "x.html").exists()
+
+
+def test_chromium_draws_boxes_over_the_picture(corpus: Path, tmp_path: Path) -> None:
+    """The page in headless Chromium has picture and strokes in more than one vivid colour."""
+    browser = needs.chromium()
+    write(found(str(shard(corpus, "grounding")), "nowhere", 1), tmp_path / "page.html", None)
+    shot = tmp_path / "shot.png"
+    command = [
+        browser,
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        "--window-size=1000,900",
+    ]
+    command += [
+        f"--user-data-dir={tmp_path / 'profile'}",
+        f"--screenshot={shot}",
+        f"file://{tmp_path / 'page.html'}",
+    ]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    with Image.open(shot) as drawn:
+        pixels = np.asarray(drawn.convert("RGB")).astype(int)
+    assert pixels.shape == (900, 1000, 3)
+    # the picture and the strokes are anything but grey
+    vivid = pixels.max(axis=2) - pixels.min(axis=2) > 60
+    assert vivid.sum() > 5000
