@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from pipelines.progress import Reporter
-    from pipelines.recipes import Given
+    from pipelines.recipe.load import Given
+    from pipelines.recipe.model import Recipe
     from pipelines.runs import Options as Engine
     from schemas.manifest import Funnel, Manifest
-    from schemas.recipe import Recipe
     from schemas.sample import Sample
 
 __all__ = ["Corpus", "Engine", "Error", "Example", "Recipe", "build", "schema"]
@@ -51,8 +51,9 @@ def build(
     Raises `Error`: the recipe is wrong, a source cannot be read, too many rows are in quarantine, the folder is in
     use or holds something else, input shards are damaged.
     """
-    from pipelines import recipes, runs
+    from pipelines import runs
     from pipelines.progress import Silent, reporter_for
+    from pipelines.recipe import load as recipes
 
     extra = {**settings, "out": os.fspath(out)} if out is not None else settings
     options = engine if isinstance(engine, runs.Options) else runs.Options(engine, workers)
@@ -63,7 +64,7 @@ def build(
 
 def schema() -> dict[str, Any]:
     """Returns the JSON Schema of recipes."""
-    from schemas.recipe import Recipe
+    from pipelines.recipe.model import Recipe
 
     return Recipe.model_json_schema()
 
@@ -174,7 +175,7 @@ class Corpus:
 def __getattr__(name: str) -> Any:
     """Loads what a notebook names but `import vlcorpus` need not pay for."""
     if name == "Recipe":
-        from schemas.recipe import Recipe
+        from pipelines.recipe.model import Recipe
 
         return Recipe
     if name == "Engine":

@@ -16,9 +16,9 @@ from pipelines.engines.local import LocalEngine
 from pipelines.layout import Layout
 from pipelines.progress import Lines
 from pipelines.receipts import Receipts
+from pipelines.recipe.model import Recipe
 from pipelines.verdicts import Verdicts
 from schemas.clip import ScorerSettings
-from schemas.recipe import Recipe
 
 
 class Phase:

@@ -33,7 +33,7 @@ import numpy as np
 from PIL import Image
 
 from pipelines.phases.render_inputs import page_maker
-from pipelines.recipes import for_pages
+from pipelines.recipe.load import for_pages
 from schemas.row import pair_key
 from schemas.sample import Quad
 from synth.readers import Found, RapidReader, agree

@@ -22,10 +22,10 @@ from pipelines.engines.step import Engine, Step
 from pipelines.layout import Layout
 from pipelines.phases.measure import WORKER, Measure
 from pipelines.progress import Lines
-from pipelines.recipes import for_inputs
+from pipelines.recipe.load import for_inputs
+from pipelines.recipe.model import Recipe
 from pipelines.sources import discover
 from pipelines.verdicts import Verdicts
-from schemas.recipe import Recipe
 
 PHASES = ("measure", "dedup", "score", "select", "compose", "shard", "card")
 

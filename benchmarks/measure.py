@@ -28,10 +28,10 @@ from pipelines.build import Build
 from pipelines.engines.local import LocalEngine, default_workers
 from pipelines.layout import Layout
 from pipelines.progress import Lines
-from pipelines.recipes import for_inputs
+from pipelines.recipe.load import for_inputs
 from pipelines.sources import discover, read
+from pipelines.sources.columns import Columns
 from pipelines.verdicts import Verdicts
-from schemas.columns import Columns
 
 
 def floor_of(paths: list[str]) -> tuple[int, float]:

@@ -6,8 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
+from pydantic import Field
 
-from schemas.recipe import Resize
+from schemas.settings import Settings
+
+
+class Resize(Settings):
+    """Pictures whose longer side is above `max_side` are made smaller and re-encoded; never larger."""
+
+    max_side: int = Field(gt=0)
+    quality: int = Field(90, ge=1, le=100)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ from pipelines.phases.shard import WORKER as SHARD
 from pipelines.phases.shard import Planned, plan, shard_fingerprint, strata
 from pipelines.progress import Reporter
 from pipelines.receipts import Receipts, Task, fingerprint
-from pipelines.recipes import applied_text, thresholds
+from pipelines.recipe.load import applied_text, thresholds
+from pipelines.recipe.model import Recipe, Source
 from pipelines.remarks import (
     check_columns_agree,
     check_unused,
@@ -40,7 +41,6 @@ from pipelines.sources import InputShard, discover, identity
 from pipelines.sources.annotations import annotation_identity, discover_annotations
 from pipelines.verdicts import Verdicts
 from schemas.errors import ChangedError, InputError
-from schemas.recipe import Recipe, Source
 
 PHASES = ("measure", "dedup", "score", "select", "ground", "compose", "shard", "card")
 BY_SHARD = (

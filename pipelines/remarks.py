@@ -15,12 +15,12 @@ from filters.scripts import scripts_of
 from pipelines.engines.step import Json
 from pipelines.layout import Layout
 from pipelines.parquet import read_table
+from pipelines.recipe.model import Recipe, Source
 from pipelines.sources import InputShard, column_names
+from pipelines.sources.columns import ReadLimits
 from pipelines.sources.ledger import REASONS
-from schemas.columns import ReadLimits
 from schemas.errors import InputError
 from schemas.manifest import Funnel, Members, UnusedMembers
-from schemas.recipe import Recipe, Source
 
 _PARTICULARS: Final = re.compile(r"'[^']*'|\"[^\"]*\"|\d[\d.,]*")
 _SHOWN: Final = 3

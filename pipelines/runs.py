@@ -26,12 +26,12 @@ from pipelines.files import absolute, join, local_path
 from pipelines.layout import Layout
 from pipelines.lock import claimed
 from pipelines.progress import Reporter
-from pipelines.recipes import rooted
+from pipelines.recipe.load import rooted
+from pipelines.recipe.model import Recipe
 from pipelines.remarks import members_of, notes, nothing_kept, unused_rules
 from pipelines.verdicts import Verdicts
 from schemas.errors import InputError
 from schemas.manifest import Funnel
-from schemas.recipe import Recipe
 
 KNOWN: Final = ("receipts", "rendered", "signals", "further", "clusters", "scores", "verdicts")
 """Folders of work/ that the phases up to select read."""

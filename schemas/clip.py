@@ -5,7 +5,7 @@ from typing import Final, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
-from schemas.signals import Settings
+from schemas.settings import Settings
 
 EMBEDDED: Final = "embedded"
 DEFAULT: Final = "default"

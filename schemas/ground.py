@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
-from schemas.signals import Settings
+from schemas.settings import Settings
 
 COLOURS: Final = "colours"
 """The detector that comes with the package: it finds what a phrase names by its colour."""

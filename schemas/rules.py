@@ -14,7 +14,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from schemas.signals import Settings, switch
+from schemas.settings import Settings, switch
 
 Off = Literal[False]
 

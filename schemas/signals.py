@@ -4,15 +4,10 @@ from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from schemas.patterns import FRAGMENTS, PATTERNS, SPECIAL_TAGS
-
-
-class Settings(BaseModel):
-    """A frozen block of a recipe in which an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+from schemas.settings import Settings, switch
 
 
 class CaptionSettings(Settings):
@@ -113,17 +108,6 @@ class TextSettings(Settings):
         description="paddleocr: a folder with det/ and rec/, as it exports models; default: it downloads its own",
     )
     min_score: float = Field(0.5, ge=0, le=1, description="lines that the OCR trusts less do not count")
-
-
-def switch(block: type[Settings]) -> BeforeValidator:
-    """Reads `off` as False and `on` as the block's defaults; what is wrong inside is told at its own key."""
-
-    def read(value: Any) -> Any:
-        if value is False:
-            return False
-        return block.model_validate({} if value is True else value)
-
-    return BeforeValidator(read)
 
 
 class SignalSettings(Settings):

@@ -13,7 +13,8 @@ from pipelines.phases.measure import filters_of
 from pipelines.phases.ocr import LIBRARIES
 from pipelines.phases.score import scorer_libraries
 from pipelines.receipts import versions
-from pipelines.recipes import thresholds
+from pipelines.recipe.load import thresholds
+from pipelines.recipe.model import Recipe
 from pipelines.remarks import members_of
 from pipelines.verdicts import Verdicts
 from schemas.manifest import (
@@ -28,7 +29,6 @@ from schemas.manifest import (
     Source,
     Verdict,
 )
-from schemas.recipe import Recipe
 from schemas.rules import in_order
 
 Name = tuple[str, str]

@@ -15,7 +15,7 @@ from typing import Any, Final
 from huggingface_hub import DatasetCardData
 from jinja2 import Environment, StrictUndefined, Template
 
-from pipelines.recipes import applied_text
+from pipelines.recipe.load import applied_text
 from schemas.clip import EMBEDDED
 from schemas.manifest import Funnel, Manifest, RuleCount, Source
 from schemas.rules import RuleSettings, in_order

@@ -43,8 +43,8 @@ def build(
 ) -> None:
     """Build a corpus: every phase that is not done yet."""
     import vlcorpus
-    from pipelines import recipes
     from pipelines.progress import reporter_for
+    from pipelines.recipe import load as recipes
 
     recipe = recipes.load(inputs, recipe_keys(out, language, sample, max_quarantine, max_bad_shards), kind)
     how = vlcorpus.Engine(engine, workers, address, verdicts, runner_options)
@@ -63,8 +63,9 @@ def _phase(name: str, summary: str) -> None:
         verdicts: VerdictFile = None,
         as_json: Json = False,
     ) -> None:
-        from pipelines import recipes, runs
+        from pipelines import runs
         from pipelines.progress import reporter_for
+        from pipelines.recipe import load as recipes
 
         loaded = recipes.load(recipe, recipe_keys(out, None))
         options = runs.Options(engine, workers, address, verdicts, runner_options)
@@ -94,8 +95,9 @@ def select(
     as_json: Json = False,
 ) -> None:
     """Decide which rows are kept, from the signals that are there."""
-    from pipelines import recipes, runs
+    from pipelines import runs
     from pipelines.progress import reporter_for
+    from pipelines.recipe import load as recipes
 
     loaded = recipes.load(recipe, recipe_keys(out, language))
     options = runs.Options(engine, workers, address, None, runner_options)

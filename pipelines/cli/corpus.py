@@ -15,7 +15,7 @@ app = typer.Typer()
 def verify(folder: Corpus, storage_options: StorageOptions = None) -> None:
     """Recompute every digest and every sum; exit 1 and say what differs."""
     import vlcorpus
-    from pipelines import recipes
+    from pipelines.recipe import load as recipes
 
     problems = vlcorpus.Corpus.open(folder, recipes.storage_options(storage_options)).verify()
     for problem in problems:
@@ -35,7 +35,7 @@ def inspect(
     """Show the samples of a shard."""
     from rich.console import Console
 
-    from pipelines import recipes
+    from pipelines.recipe import load as recipes
     from pipelines.show import inspect as inspection
 
     options = recipes.storage_options(storage_options)
@@ -56,7 +56,7 @@ def view(
     storage_options: StorageOptions = None,
 ) -> None:
     """Draw samples: boxes and quads on their images, dialogues as bubbles, taught text marked."""
-    from pipelines import recipes
+    from pipelines.recipe import load as recipes
     from pipelines.show import view as look
 
     samples = look.found(what, corpus, n, recipes.storage_options(storage_options))
@@ -74,9 +74,9 @@ def diff(
     """Show how two corpora differ: thresholds, decisions, keys."""
     from rich.console import Console
 
-    from pipelines import recipes
     from pipelines.audit.diff import diff as difference
     from pipelines.audit.diff import show
+    from pipelines.recipe import load as recipes
 
     show(difference(a, b, n, recipes.storage_options(storage_options)), Console())
 
@@ -90,8 +90,8 @@ def calibrate(
     """Show which CLIP thresholds keep which share, by source and language."""
     from rich.console import Console
 
-    from pipelines import recipes
     from pipelines.audit import calibrate as calibration
+    from pipelines.recipe import load as recipes
 
     found = calibration.curves(folder, recipes.storage_options(storage_options))
     calibration.show(found, Console())
@@ -103,7 +103,7 @@ def calibrate(
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of recipes, for editors."""
-    from schemas.recipe import Recipe
+    from pipelines.recipe.model import Recipe
 
     print(json.dumps(Recipe.model_json_schema(), indent=2, ensure_ascii=False))
 
@@ -113,8 +113,8 @@ def status(folder: Corpus, as_json: Json = False, storage_options: StorageOption
     """Show what is done, running, failed; rows; why rows are in quarantine."""
     from rich.console import Console
 
-    from pipelines import recipes
     from pipelines.audit import status as state
+    from pipelines.recipe import load as recipes
 
     found = state.read(folder, recipes.storage_options(storage_options))
     print(json.dumps(found.to_json(), ensure_ascii=False)) if as_json else state.show(found, Console())

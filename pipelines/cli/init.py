@@ -18,7 +18,7 @@ def init(
 ) -> None:
     """Look at data and write a commented recipe for it, with the columns found and what is guessed."""
     from pipelines import init as first
-    from pipelines import recipes
+    from pipelines.recipe import load as recipes
 
     for source in first.write(paths, out, force, recipes.storage_options(storage_options)):
         guessed = "; ".join(f"{part}: {', '.join(one.names)}" for part, one in source.guesses.items())

@@ -74,8 +74,8 @@ def ocr(
 ) -> None:
     """Make pages of text with true quads: N a language, one sample a page."""
     import vlcorpus
-    from pipelines import recipes
     from pipelines.progress import reporter_for
+    from pipelines.recipe import load as recipes
 
     given = {
         "count": n,

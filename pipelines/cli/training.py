@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipelines import recipes
+from pipelines.recipe import load as recipes
 from schemas.errors import InputError, missing
 
 

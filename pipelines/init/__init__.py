@@ -7,9 +7,9 @@ from typing import Any
 from pipelines.files import Store, is_local, local_path
 from pipelines.init.recipe import recipe
 from pipelines.init.survey import Survey, survey
-from pipelines.recipes import unknown_names
+from pipelines.recipe.load import unknown_names
+from pipelines.recipe.parse import parse
 from schemas.errors import OutputError
-from schemas.recipe_file import parse
 
 
 def write(

@@ -17,9 +17,9 @@ from filters.caption import Captions
 from filters.language import UNDETERMINED, Language
 from filters.scripts import Scripts
 from pipelines.sources import InputShard
+from pipelines.sources.columns import GUESSES, READY, Part
 from pipelines.sources.folder import FILE_NAMES
 from pipelines.sources.records import IMAGE_SUFFIXES
-from schemas.columns import GUESSES, READY, Part
 from schemas.sample import SAMPLE_FIELDS
 from schemas.signals import CaptionSettings, LanguageSettings
 

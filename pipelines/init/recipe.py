@@ -11,9 +11,9 @@ import yaml
 from pipelines.files import is_local
 from pipelines.init.columns import Guess, image_format, languages, text_of, values_of
 from pipelines.init.survey import Survey
+from pipelines.recipe.model import Recipe
+from pipelines.sources.columns import GUESSES, Part
 from pipelines.sources.parquet_columns import EMBED
-from schemas.columns import GUESSES, Part
-from schemas.recipe import Recipe
 from schemas.rules import RuleSettings
 
 _WIDTH: Final = 60

@@ -14,12 +14,12 @@ from typing import Any, Final
 
 from pipelines.files import Store, join
 from pipelines.init.columns import Guesses, column_of_paths, guess, is_image_member, text_of, values_of
+from pipelines.recipe.model import Format
 from pipelines.sources import InputShard, column_names, discover, head
+from pipelines.sources.columns import GUESSES, Columns, Part, ReadLimits
 from pipelines.sources.folder import FILE_NAMES
 from pipelines.sources.records import parse_json
-from schemas.columns import GUESSES, Columns, Part, ReadLimits
 from schemas.errors import InputError, RowError, ShardError
-from schemas.recipe import Format
 
 Row = Mapping[str, object]
 

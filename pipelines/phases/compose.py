@@ -17,7 +17,7 @@ from pipelines.parquet import read_table, write_tables
 from pipelines.phases.dialogues import Made, Place, with_dialogues
 from pipelines.phases.ground import read_grounded
 from pipelines.receipts import fingerprint
-from schemas.recipe import Recipe, Source
+from pipelines.recipe.model import Recipe, Source
 from schemas.sample import Image, Sample, caption_sample, sample_key, text_sample
 
 WORKER = "pipelines.phases.compose:Compose"

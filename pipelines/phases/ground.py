@@ -24,10 +24,10 @@ from pipelines.files import Store
 from pipelines.layout import Layout
 from pipelines.parquet import read_table, write_tables
 from pipelines.receipts import fingerprint, versions
+from pipelines.recipe.model import Recipe, Source
 from pipelines.sources import InputShard, fetch
 from schemas.errors import InputError, ModelError
 from schemas.ground import COLOURS, GroundSettings
-from schemas.recipe import Recipe, Source
 
 WORKER = "pipelines.phases.ground:Ground"
 

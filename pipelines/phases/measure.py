@@ -24,10 +24,10 @@ from pipelines.parquet import write_tables
 from pipelines.phases.ocr import reader_marks, text_area
 from pipelines.phases.render import RENDERED, rendered_drafts, told
 from pipelines.receipts import Receipts, fingerprint, versions
+from pipelines.recipe.model import Recipe, Source
 from pipelines.sources import InputShard, Ledger, read
 from pipelines.sources.annotations import Annotations, Facts, write_drafts
 from schemas.errors import ChangedError, RowError, ShardError
-from schemas.recipe import Recipe, Source
 from schemas.row import FURTHER, SIGNALS, RawRow, pair_key
 from schemas.signals import SignalSettings
 

@@ -15,10 +15,10 @@ from pipelines.files import Store
 from pipelines.phases.ocr import reader_marks
 from pipelines.phases.render_inputs import marks, page_maker
 from pipelines.receipts import fingerprint, versions
+from pipelines.recipe.model import Recipe, Source
+from pipelines.sources.columns import Columns
 from pipelines.sources.documents import assets, documents
-from schemas.columns import Columns
 from schemas.errors import InputError, RowError
-from schemas.recipe import Recipe, Source
 from schemas.row import RawRow
 from schemas.sample import Sample, sample_key
 

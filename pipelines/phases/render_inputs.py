@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.files import FileInfo, Store, local_path, shown
+from pipelines.recipe.model import Recipe, Source
 from schemas.errors import InputError
-from schemas.recipe import Recipe, Source
 from schemas.sample import Sample, Text
 from schemas.strict import FieldError
 

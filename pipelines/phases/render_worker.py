@@ -15,10 +15,10 @@ from pipelines.files import Store, is_local, local_path
 from pipelines.layout import Layout
 from pipelines.phases.ocr import ReadBack
 from pipelines.phases.render_inputs import page_maker
+from pipelines.recipe.model import Recipe, RenderSettings, Source
 from pipelines.writers.sink import Sink
 from pipelines.writers.webdataset import Archive
 from schemas.errors import RowError
-from schemas.recipe import Recipe, RenderSettings, Source
 from schemas.sample import turns_json
 
 Shown = tuple[str, bytes | None, Json]

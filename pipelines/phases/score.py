@@ -33,10 +33,10 @@ from pipelines.phases.prefetch import Ahead, Pixels
 from pipelines.phases.select.candidates import Judge, Judged
 from pipelines.phases.select.cuts import groups, histogram
 from pipelines.receipts import fingerprint, versions
+from pipelines.recipe.model import Recipe, Source
 from pipelines.sources import InputShard, fetch
 from schemas.clip import ScorerSettings, choose
 from schemas.errors import InputError
-from schemas.recipe import Recipe, Source
 from schemas.row import SCORES
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.picture import Pictures
-from filters.resize import resized
+from filters.resize import Resize, resized
 from pipelines.datasets.finish import scaled
 from pipelines.engines.step import At, Json
 from pipelines.files import Store
@@ -19,13 +19,13 @@ from pipelines.parquet import read_table
 from pipelines.phases.compose import SAMPLES
 from pipelines.phases.render import RENDERED
 from pipelines.receipts import fingerprint, versions
+from pipelines.recipe.model import Recipe, Source
 from pipelines.sources import InputShard, fetch
 from pipelines.sources.annotations import find_picture
 from pipelines.writers import parquet, webdataset
 from pipelines.writers.columns import Item
 from pipelines.writers.sink import Written
 from schemas.errors import RowError
-from schemas.recipe import Recipe, Resize, Source
 from schemas.sample import Image, Sample
 
 WORKER = "pipelines.phases.shard:WriteShard"

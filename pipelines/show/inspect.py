@@ -17,10 +17,10 @@ from pipelines.files import Store
 from pipelines.show import gallery
 from pipelines.show.gallery import Shown
 from pipelines.sources import InputShard, read
+from pipelines.sources.columns import Columns, ReadLimits
 from pipelines.sources.discovery import TAR_SUFFIXES
 from pipelines.writers.columns import SAMPLE, require_columns
 from pipelines.writers.webdataset import PLACES
-from schemas.columns import Columns, ReadLimits
 from schemas.errors import InputError, ShardError
 from schemas.sample import Sample
 from schemas.strict import FieldError

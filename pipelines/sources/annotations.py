@@ -26,9 +26,9 @@ from pipelines.engines.step import At, Json
 from pipelines.files import Store, join, local_path
 from pipelines.layout import Layout
 from pipelines.parquet import write_tables
+from pipelines.recipe.model import Source
 from pipelines.sources import InputShard
 from schemas.errors import InputError, RowError
-from schemas.recipe import Source
 from schemas.row import pair_key
 from schemas.sample import Image, ImageRef, Sample, Turn, sample_key
 

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from pipelines.files import Store
+from pipelines.sources.columns import ReadLimits
 from pipelines.sources.lines import UNSOUND, Record, TextFile, opened
 from pipelines.sources.records import IMAGE_SUFFIXES, is_text, no_text, twice
 from pipelines.sources.shard import InputShard
-from schemas.columns import ReadLimits
 from schemas.errors import InputError, RowError, ShardError
 
 _MARKS: Final = {"csv": ",;\t|", "tsv": "\t,;|"}

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pipelines.files import FileInfo, Store, join, shown
+from pipelines.sources.columns import Columns, ReadLimits
 from pipelines.sources.folder import named_images
 from pipelines.sources.records import IMAGE_SUFFIXES
 from pipelines.sources.shard import Discovery, Format, InputShard, Kind
-from schemas.columns import Columns, ReadLimits
 from schemas.errors import InputError
 
 _MAGIC: Final = re.compile(r"[*?\[]")

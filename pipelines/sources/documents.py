@@ -8,8 +8,8 @@ from typing import Final
 
 from pipelines.files import Store, is_local
 from pipelines.receipts import fingerprint
+from pipelines.recipe.model import Source
 from schemas.errors import InputError
-from schemas.recipe import Source
 
 SUFFIXES: Final = {"pdf": (".pdf",), "html": (".html", ".htm", ".xhtml")}
 _LONGEST: Final = 80

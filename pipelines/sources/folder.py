@@ -13,13 +13,13 @@ from typing import Final
 
 from pipelines.files import FileInfo, Store, join, shown
 from pipelines.sources import text
+from pipelines.sources.columns import Columns, ReadLimits
 from pipelines.sources.ledger import Unique
 from pipelines.sources.lines import Record
 from pipelines.sources.records import IMAGE_SUFFIXES, Fields, as_utf8, fields_of, parse_json
 from pipelines.sources.shard import InputShard
 from pipelines.sources.text import names as table_names
 from pipelines.sources.text import records
-from schemas.columns import Columns, ReadLimits
 from schemas.errors import InputError, RowError, ShardError
 from schemas.row import RawRow
 

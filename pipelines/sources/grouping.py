@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
 from filters.header import sniff
+from pipelines.sources.columns import Columns, ReadLimits
 from pipelines.sources.ledger import Ledger, Unique
 from pipelines.sources.records import IMAGE_SUFFIXES
 from pipelines.sources.tar import Cut, Damage, Member, link_targets, members, without_dot
-from schemas.columns import Columns, ReadLimits
 
 Rank = tuple[int, int, str]
 

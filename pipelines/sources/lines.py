@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from pipelines.files import MIB, Store
+from pipelines.sources.columns import ReadLimits
 from pipelines.sources.records import is_utf8, no_text, parse_json
 from pipelines.sources.shard import InputShard
-from schemas.columns import ReadLimits
 from schemas.errors import InputError, RowError, ShardError
 
 Record = dict[str, object] | RowError

@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.files import MIB, Store
+from pipelines.sources.columns import Columns, ReadLimits
 from pipelines.sources.parquet_columns import EMBED, Mapped, carried, is_list, mapping
 from pipelines.sources.records import fields_of
 from pipelines.sources.shard import InputShard
-from schemas.columns import Columns, ReadLimits
 from schemas.errors import InputError, RowError, ShardError
 from schemas.row import RawRow
 

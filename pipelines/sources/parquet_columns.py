@@ -5,9 +5,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipelines.sources.columns import Columns, Part
 from pipelines.sources.records import check_columns, missing_column, twice
 from pipelines.sources.shard import InputShard
-from schemas.columns import Columns, Part
 from schemas.errors import InputError
 
 EMBED = "store the images' bytes (with datasets: push_to_hub, or map(embed_table_storage) before to_parquet)"

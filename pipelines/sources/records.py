@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Final
 
 from pipelines.files import shown
-from schemas.columns import Columns, Part
+from pipelines.sources.columns import Columns, Part
 from schemas.errors import InputError, RowError
 from schemas.row import Value
 

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from pipelines.files import Store
 from pipelines.sources import folder, parquet, text, webdataset
+from pipelines.sources.columns import Columns, ReadLimits
 from pipelines.sources.ledger import Ledger
 from pipelines.sources.shard import InputShard
-from schemas.columns import Columns, ReadLimits
 from schemas.errors import InputError
 from schemas.row import RawRow
 

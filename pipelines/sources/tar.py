@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-from schemas.columns import ReadLimits
+from pipelines.sources.columns import ReadLimits
 
 BLOCK: Final = 512
 _ZEROS: Final = bytes(BLOCK)

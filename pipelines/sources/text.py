@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from itertools import islice
 
 from pipelines.files import Store
+from pipelines.sources.columns import Columns, Part, ReadLimits
 from pipelines.sources.delimited import csv_records
 from pipelines.sources.lines import Record, json_lines, lines
 from pipelines.sources.records import check_columns, fields_of
 from pipelines.sources.shard import InputShard
-from schemas.columns import Columns, Part, ReadLimits
 from schemas.errors import RowError, ShardError
 from schemas.row import RawRow
 

@@ -10,8 +10,8 @@ from typing import BinaryIO, Final, cast
 import pyarrow as pa
 
 from pipelines.files import MIB, Store
+from pipelines.sources.columns import ReadLimits
 from pipelines.sources.shard import InputShard
-from schemas.columns import ReadLimits
 
 _FREE: Final = 256 * MIB  # an archive may unpack to this much, whatever its ratio
 _XZ_MEMORY: Final = 128 * MIB  # of a decoder: `xz -9` needs 65 MiB, a hostile header may ask for 4 GiB

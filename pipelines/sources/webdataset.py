@@ -12,13 +12,13 @@ from itertools import islice
 from typing import BinaryIO, Final
 
 from pipelines.files import Store
+from pipelines.sources.columns import Columns, ReadLimits
 from pipelines.sources.grouping import Sample, index_of, split_name
 from pipelines.sources.ledger import Ledger
 from pipelines.sources.records import Fields, as_utf8, fields_of, parse_json
 from pipelines.sources.shard import InputShard
 from pipelines.sources.tar import Damage, Member, members, size_at
 from pipelines.sources.unpack import LONGEST_MAGIC, packing, unpack
-from schemas.columns import Columns, ReadLimits
 from schemas.errors import RowError, ShardError
 from schemas.row import RawRow
 from schemas.sample import SAMPLE_FIELDS

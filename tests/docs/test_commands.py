@@ -10,7 +10,7 @@ import typer
 import yaml
 
 from pipelines.cli import app
-from schemas.recipe_file import parse
+from pipelines.recipe.parse import parse
 
 HOUSE = Path(__file__).parent.parent.parent
 PAGES = [HOUSE / "docs" / f"{name}.md" for name in ("ray", "beam", "recipe", "output")]
@@ -73,7 +73,7 @@ def test_recipes() -> None:
 
 def test_every_key_is_described() -> None:
     """Each key of a recipe, of a source and of the rules stands on the page about recipes."""
-    from schemas.recipe import Recipe
+    from pipelines.recipe.model import Recipe
     from schemas.rules import RuleSettings
 
     page = (HOUSE / "docs" / "recipe.md").read_text()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from filters.resize import fitted, resized
-from schemas.recipe import Resize
+from pipelines.recipe.model import Resize
 
 
 def encoded(form: str, mode: str = "RGB", size: tuple[int, int] = (120, 80), **options: object) -> bytes:

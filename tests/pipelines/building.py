@@ -16,8 +16,8 @@ from pipelines.engines.local import LocalEngine
 from pipelines.engines.step import Engine
 from pipelines.layout import Layout
 from pipelines.lock import claimed
+from pipelines.recipe.model import Recipe
 from pipelines.verdicts import Verdicts
-from schemas.recipe import Recipe
 
 
 @dataclass

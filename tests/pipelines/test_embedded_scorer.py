@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.recipes import from_file, load
+from pipelines.recipe.load import from_file, load
+from pipelines.recipe.model import Recipe
 from schemas.errors import RecipeError
-from schemas.recipe import Recipe
 from tests.pipelines import raw
 from tests.pipelines.building import build
 

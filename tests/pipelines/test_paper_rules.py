@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from pipelines.progress import Lines
-from pipelines.recipes import from_file
+from pipelines.recipe.load import from_file
+from pipelines.recipe.model import Recipe
 from pipelines.remarks import PAPER, unused_rules
 from pipelines.runs import Options, run
 from pipelines.sources import InputShard
-from schemas.recipe import Recipe
 from schemas.rules import RuleSettings, in_order
 from tests.pipelines.crawls import demo
 

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from pipelines.progress import Lines
+from pipelines.recipe.model import Recipe
 from pipelines.runs import Options, run
 from schemas.errors import InputError
-from schemas.recipe import Recipe
 from tests.pipelines.building import build
 
 RULES = {"languages": [], "rules": {"caption_length": False, "min_side": False, "language": False}}

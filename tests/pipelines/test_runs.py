@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from pipelines.recipe.model import Recipe
 from pipelines.runs import Options, run
 from schemas.errors import InputError
 from schemas.manifest import Funnel
-from schemas.recipe import Recipe
 from tests.pipelines import raw
 from tests.pipelines.building import Heard
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from schemas.recipe import Recipe
+from pipelines.recipe.model import Recipe
 from schemas.rules import RuleSettings, applying, is_pairs
 
 RULES = list(RuleSettings.model_fields)

@@ -14,7 +14,7 @@ from pipelines.layout import Layout
 from pipelines.parquet import read_table
 from pipelines.phases.dedup.plan import EVAL, KINDS
 from pipelines.phases.dedup.signals import held_out
-from schemas.recipe import Recipe, Source
+from pipelines.recipe.model import Recipe, Source
 
 PLACE = 32
 """A row's number: its shard's place in the sorted list, and below these bits its place in the shard."""

@@ -20,7 +20,7 @@ from filters.language import key_of
 from pipelines.engines.step import At, Json
 from pipelines.phases.dedup.tables import key_words
 from pipelines.phases.select.candidates import Judge, Judged
-from schemas.recipe import Recipe, Source
+from pipelines.recipe.model import Recipe, Source
 
 BINS = 1000
 """Bins a unit of score."""

@@ -7,7 +7,7 @@ from pipelines.engines.step import Engine, Json, Limits, Resources, Step
 from pipelines.files import join
 from pipelines.layout import Layout
 from pipelines.phases.select.cuts import places
-from schemas.recipe import Recipe
+from pipelines.recipe.model import Recipe
 
 CUTS = "pipelines.phases.select.cuts:Cuts"
 CONTEST = "pipelines.phases.select.keepers:Contest"

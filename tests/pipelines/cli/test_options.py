@@ -6,7 +6,7 @@ import pytest
 
 from model.config import PRESETS
 from pipelines.cli import options, synth
-from schemas.recipe import RenderSettings, Source
+from pipelines.recipe.model import RenderSettings, Source
 
 
 def choices(model: type[RenderSettings] | type[Source], name: str) -> set[str]:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import vlcorpus
-from pipelines.recipes import storage_options
+from pipelines.recipe.load import storage_options
 from tests.pipelines.crawls import demo, run_inline
 
 CORPUS = "s3://bucket/options/corpus"

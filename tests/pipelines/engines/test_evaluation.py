@@ -12,8 +12,8 @@ import pytest
 from pipelines.layout import Layout
 from pipelines.phases.dedup import DedupPlan, dedup
 from pipelines.phases.select import select
+from pipelines.recipe.model import Recipe
 from pipelines.runs import Options, engine_for
-from schemas.recipe import Recipe
 from schemas.row import SIGNALS
 from tests.pipelines.building import Heard
 

@@ -4,8 +4,8 @@ import pytest
 
 from pipelines.init.columns import Values, guess, image_format, values_of
 from pipelines.sources import InputShard
+from pipelines.sources.columns import Part
 from pipelines.sources.shard import Format, Kind
-from schemas.columns import Part
 
 JPEG = b"\xff\xd8\xff\xe0 and more"
 LONG: list[object] = [b"A dog that runs over a wide green field", b"Two cats on an old sofa"]

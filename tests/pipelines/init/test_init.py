@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import recipes
 from pipelines.cli import main
 from pipelines.files import Store
-from schemas.recipe import Recipe
+from pipelines.recipe import load as recipes
+from pipelines.recipe.model import Recipe
 from tests.pipelines import building
 from tests.pipelines.crawls import decisions
 from tests.pipelines.raw import caption, picture, shard

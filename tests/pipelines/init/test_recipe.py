@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipelines.init.recipe import recipe, scalar, shown
 from pipelines.init.survey import survey
-from schemas.recipe_file import parse
+from pipelines.recipe.parse import parse
 from schemas.rules import RuleSettings
 from tests.pipelines.raw import caption, picture
 

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import init, recipes
+from pipelines import init
+from pipelines.recipe import load as recipes
 from schemas.errors import VlcorpusError
 from tests.pipelines import building
 from tests.pipelines.crawls import decisions

@@ -20,9 +20,9 @@ from pipelines.audit.verify import verify
 from pipelines.layout import Layout
 from pipelines.phases.dedup import DedupPlan, dedup
 from pipelines.phases.select import select
+from pipelines.recipe.model import Recipe
 from schemas.errors import InputError
 from schemas.manifest import load
-from schemas.recipe import Recipe
 from schemas.row import SIGNALS
 from tests.pipelines import raw
 from tests.pipelines.building import build, rows

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.recipes import load
+from pipelines.recipe.load import load
 from schemas.errors import InputError, RecipeError
 from schemas.manifest import load as load_manifest
 from tests.pipelines import raw

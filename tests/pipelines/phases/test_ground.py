@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw
 
 from filters.detect import iou
 from pipelines.audit.verify import verify
+from pipelines.recipe.parse import parse
 from pipelines.show import inspect
 from schemas.errors import ModelError, RecipeError
-from schemas.recipe_file import parse
 from schemas.sample import Phrase, Sample, Text
 from tests.pipelines.building import build, rows
 from tests.pipelines.raw import add

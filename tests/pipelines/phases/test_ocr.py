@@ -8,8 +8,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from pipelines.phases.ocr import LIBRARIES, reader_marks
+from pipelines.recipe.model import Recipe
 from schemas.errors import InputError
-from schemas.recipe import Recipe
 from tests.pipelines.building import build, rows, table
 
 pytest.importorskip("rapidocr", reason="text in pictures is found by rapidocr")

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.phases.ocr import ReadBack
+from pipelines.recipe.model import Recipe
 from schemas.errors import VlcorpusError
-from schemas.recipe import Recipe
 from schemas.sample import Phrase, Sample
 from synth.documents import DocumentPage
 from synth.readers import Found

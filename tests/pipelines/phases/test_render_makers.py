@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.recipe.model import Recipe
 from schemas.errors import InputError
-from schemas.recipe import Recipe
 from schemas.sample import Phrase
 from tests.pipelines.building import build
 from tests.pipelines.crawls import run_inline

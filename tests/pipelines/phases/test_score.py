@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.phases.select.cuts import histogram, places, staying
+from pipelines.recipe.model import Recipe
 from schemas.errors import InputError
-from schemas.recipe import Recipe
 from tests.filters.clips import write_model
 from tests.pipelines.building import build, rows, table
 from tests.pipelines.raw import caption, scored, shard

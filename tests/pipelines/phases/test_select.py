@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pipelines.layout import Layout
 from pipelines.phases.select import select
 from pipelines.phases.select.decide import split
-from schemas.recipe import Recipe
+from pipelines.recipe.model import Recipe
 from schemas.row import CLUSTERS, DECISIONS, SIGNALS
 from tests.pipelines.phases.test_dedup import InProcess
 

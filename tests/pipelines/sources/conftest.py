@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.sources import InputShard, read
+from pipelines.sources.columns import Columns
 from pipelines.sources.shard import Format, Kind
-from schemas.columns import Columns
 from schemas.errors import InputError
 from schemas.row import RawRow
 

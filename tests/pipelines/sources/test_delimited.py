@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pipelines.files import Store
 from pipelines.sources import InputShard, discover, read
-from schemas.columns import Columns, ReadLimits
+from pipelines.sources.columns import Columns, ReadLimits
 from schemas.errors import InputError, ShardError
 from schemas.row import RawRow
 

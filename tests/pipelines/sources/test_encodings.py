@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.sources import InputShard, read
-from schemas.columns import Columns, ReadLimits
+from pipelines.sources.columns import Columns, ReadLimits
 from schemas.errors import InputError
 from schemas.row import RawRow
 

@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.files import Store
 from pipelines.sources import InputShard, discover, fetch, identity, read
-from schemas.columns import Columns, ReadLimits
+from pipelines.sources.columns import Columns, ReadLimits
 from schemas.errors import InputError, ShardError
 from schemas.row import RawRow
 

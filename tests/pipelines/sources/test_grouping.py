@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.sources import InputShard, Ledger, fetch, read
+from pipelines.sources.columns import Columns, ReadLimits
 from pipelines.sources.grouping import split_name
-from schemas.columns import Columns, ReadLimits
 from schemas.row import RawRow
 from tests.pipelines.raw import picture
 

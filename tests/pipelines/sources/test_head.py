@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.sources import discover, head
-from schemas.columns import ReadLimits
+from pipelines.sources.columns import ReadLimits
 from schemas.errors import ShardError
 from tests.pipelines.raw import add, caption, picture, shard
 

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.sources import InputShard, discover, fetch, read
+from pipelines.sources.columns import Columns
 from pipelines.sources.shard import Kind
-from schemas.columns import Columns
 from schemas.errors import InputError, ShardError
 from schemas.row import RawRow
 

@@ -5,8 +5,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipelines.sources import InputShard, Ledger, discover, read
+from pipelines.sources.columns import Columns
 from pipelines.sources.discovery import TAR_SUFFIXES
-from schemas.columns import Columns
 from schemas.errors import ShardError
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from pipelines.sources.columns import ReadLimits
 from pipelines.sources.tar import Damage, members, size_at
-from schemas.columns import ReadLimits
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0/"), min_size=1, max_size=200).filter(
     lambda name: name.strip(".") == name.strip() == name

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines.sources import InputShard, discover, fetch, read
-from schemas.columns import Columns
+from pipelines.sources.columns import Columns
 from schemas.errors import ShardError
 from schemas.row import RawRow
 

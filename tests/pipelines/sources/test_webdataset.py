@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.sources import InputShard, fetch, read
+from pipelines.sources.columns import Columns, ReadLimits
 from pipelines.sources.grouping import split_name
-from schemas.columns import Columns, ReadLimits
 from schemas.errors import OutputError, ShardError
 from schemas.row import RawRow
 

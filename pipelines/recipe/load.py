@@ -17,11 +17,11 @@ from filters.clip.source import LOCAL
 from filters.language import doubled
 from filters.scripts import SCRIPTS, SCRIPTS_OF, admitted, base
 from pipelines.files import absolute
+from pipelines.recipe.model import Recipe, RenderSettings, Source
+from pipelines.recipe.parse import MAX_BYTES, from_record, parse
+from pipelines.recipe.parse import storage_options as options_of
 from schemas.clip import DEFAULT, ScorerSettings
 from schemas.errors import RecipeError
-from schemas.recipe import Recipe, RenderSettings, Source
-from schemas.recipe_file import MAX_BYTES, from_record, parse
-from schemas.recipe_file import storage_options as options_of
 from schemas.rules import RuleSettings
 
 Where = tuple[str | int, ...]
@@ -258,7 +258,7 @@ def _rooted_render(render: RenderSettings) -> RenderSettings:
 
 def default_path() -> Path:
     """recipes/default.yaml: inside the package where it is installed, beside it in a checkout."""
-    here = Path(__file__).parent
+    here = Path(__file__).parent.parent
     installed = here / "recipes" / "default.yaml"
     return installed if installed.exists() else here.parent / "recipes" / "default.yaml"
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.recipes import default_path, for_inputs, from_file
+from pipelines.recipe.load import default_path, for_inputs, from_file
+from pipelines.recipe.model import Recipe
+from pipelines.recipe.parse import parse
 from schemas.errors import RecipeError
-from schemas.recipe import Recipe
-from schemas.recipe_file import parse
 
 SMALL = "sources:\n  - id: web\n    path: data\n"
 

@@ -10,11 +10,13 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
+from filters.resize import Resize
+from pipelines.sources.columns import Columns, ReadLimits
 from schemas.clip import EMBEDDED, ClipSettings
-from schemas.columns import Columns, ReadLimits
 from schemas.ground import ChatSettings, GroundSettings
 from schemas.rules import Phash, RuleSettings, applying, is_pairs
-from schemas.signals import Settings, SignalSettings
+from schemas.settings import Settings
+from schemas.signals import SignalSettings
 
 Task = Literal[
     "caption",
@@ -206,13 +208,6 @@ class Shards(Settings):
     format: Literal["webdataset", "parquet"] = "webdataset"
     samples: int = Field(1000, gt=0, le=100_000, description="samples a shard")
     group: int = Field(64, gt=0, description="input shards whose samples are laid end to end")
-
-
-class Resize(Settings):
-    """Pictures whose longer side is above `max_side` are made smaller and re-encoded; never larger."""
-
-    max_side: int = Field(gt=0)
-    quality: int = Field(90, ge=1, le=100)
 
 
 class PhaseResources(Settings):

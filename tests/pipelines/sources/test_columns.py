@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from schemas.columns import GUESSES, READY, Columns
+from pipelines.sources.columns import GUESSES, READY, Columns
 
 
 def test_without_a_map_names_are_guessed() -> None:

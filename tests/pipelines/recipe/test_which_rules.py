@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.recipe.model import Recipe
 from schemas.manifest import load
-from schemas.recipe import Recipe
 from schemas.sample import Sample
 from tests.pipelines.building import build, rows
 from tests.pipelines.phases.test_evaluation import Row, coco, decided, noisy, pairs

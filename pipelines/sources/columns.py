@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal, get_args
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from schemas.signals import Settings
+from schemas.settings import Settings
 
 Part = Literal["image", "caption", "url", "extra"]
 Names = tuple[str, ...]

@@ -8,8 +8,8 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from pipelines.recipe.model import Recipe
 from schemas.errors import RecipeError
-from schemas.recipe import Recipe
 
 MAX_BYTES = 1 << 20
 MAX_NODES = 100_000
