@@ -28,10 +28,10 @@ from model import shards
 from model import tokenizer as tokenizers
 from model.batch import PADDING, Batch
 from model.encode import encode
+from model.images import square
 from model.loader import Feed, Loader
-from model.order import Deal, Draws, StratumOrder
 from model.packing import Member, fill, pack
-from model.pictures import square
+from model.sampler import ConsumerSampler, MixtureSampler, StratumSampler
 from model.shards import Reader, Stratum
 from model.store import Store
 
@@ -41,15 +41,15 @@ _STRETCHES: Final = 3
 def raw_rows(store: Store, strata: tuple[Stratum, ...], count: int) -> Iterator[int]:
     """Reads `count` shuffled samples; gives the size of each one's pictures."""
     reader = Reader(store)
-    orders = [StratumOrder(one, 0, reader.keys) for one in strata]
-    draws = Draws(np.array([one.rows for one in strata], np.int64), None, 0)
-    for _, (stratum, ordinal) in zip(range(count), Deal(draws, 0, 1), strict=False):
+    orders = [StratumSampler(one, 0, reader.keys) for one in strata]
+    draws = MixtureSampler(np.array([one.rows for one in strata], np.int64), None, 0)
+    for _, (stratum, ordinal) in zip(range(count), ConsumerSampler(draws, 0, 1), strict=False):
         row = reader.row(*orders[stratum].locate(ordinal))
-        yield sum(map(len, row.pictures))
+        yield sum(map(len, row.images))
 
 
 def rate_of(rows: Iterator[object], count: int) -> float:
-    """Items a second, after a first one that opens what must be opened."""
+    """Items a second, after a first one that opens what must be from_shared."""
     next(rows)
     start = time.perf_counter()
     done = sum(1 for _ in rows)
@@ -113,7 +113,7 @@ def decoding(feed: Feed, tokenizer: tokenizers.TagTokenizer, workers: int, count
     """Prints the loader's speed with decoding against that of bare loops, stretch by stretch."""
     reader = Reader(feed.store)
     places = [(shard, row) for one in feed.strata for shard in one.shards for row in range(shard.rows)]
-    pictures = [data for place in places[:count] for data in reader.row(*place).pictures]
+    pictures = [data for place in places[:count] for data in reader.row(*place).images]
     pictures = (pictures * (count // max(len(pictures), 1) + 1))[:count]
     batches = iter(Loader(feed, tokenizer, workers=workers))
     found = []

@@ -1,4 +1,4 @@
-"""A conversation with a model on the terminal: several pictures, several rounds, boxes drawn to a file."""
+"""A conversation with a model on the terminal: several images, several rounds, boxes drawn to a file."""
 
 import io
 import sys
@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model import parallel, saved
-from model.draw import drawn
+from model import checkpoint, parallel
 from model.evaluate import prompt_of
 from model.generate import generate
-from model.pictures import PictureError, square
+from model.images import ImageError, square
+from model.predictions import drawn
 from model.qwen_vl import QwenVL
 from model.tokenizer import TagTokenizer
 from schemas.errors import InputError
@@ -26,7 +26,7 @@ from schemas.sample import ImageRef, Phrase, Sample, Segment, Text, Turn
 _FILE_BYTES: Final = 64 << 20
 _NO_DIGEST: Final = "0" * 64
 
-HELP: Final = "/image FILE adds a picture, /reset forgets all, /quit ends"
+HELP: Final = "/image FILE adds an image, /reset forgets all, /quit ends"
 
 
 @dataclass(slots=True)
@@ -45,7 +45,7 @@ class Chat:
     _unseen: int = 0
 
     def show(self, data: bytes) -> None:
-        """Adds a picture to the next question; PictureError where the bytes are none."""
+        """Adds an image to the next question; ImageError where the bytes are none."""
         self.pixels.append(square(data, self.side))
         image = Image.open(io.BytesIO(data))
         image.load()
@@ -74,7 +74,7 @@ class Chat:
         return answer
 
     def picture(self) -> Image.Image | None:
-        """The last picture with the last answer's regions on it; None where it has none."""
+        """The last image with the last answer's regions on it; None where it has none."""
         return drawn(self.images[-1], self.regions) if self.regions and self.images else None
 
     def reset(self) -> None:
@@ -101,9 +101,9 @@ def chat(
     """Talks on the terminal (or with `lines`) until the input ends; boxes in an answer are drawn to `out`."""
     to = to or sys.stdout
     _require_drawable(out)
-    model, tokenizer = saved.from_pretrained(folder)
+    model, tokenizer = checkpoint.from_pretrained(folder)
     model.to(parallel.device_of(device))
-    talk = Chat(model, tokenizer, side or saved.side_of(folder, model.config))
+    talk = Chat(model, tokenizer, side or checkpoint.side_of(folder, model.config))
     for path in pictures:
         _show(talk, path)
     print(HELP, file=to)
@@ -119,7 +119,7 @@ def _require_drawable(out: Path) -> None:
     """InputError where boxes could not be drawn to `out`: better said before the talk than in it."""
     kinds = Image.registered_extensions()
     if kinds.get(out.suffix.lower()) not in Image.SAVE:
-        raise InputError(f"{out} is the name of no kind of picture: name a .png or .jpg")
+        raise InputError(f"{out} names no kind of image file: name a .png or .jpg")
     if not out.parent.is_dir():
         raise InputError(f"{out.parent} is no folder: make it, or name another file for the boxes")
 
@@ -145,7 +145,7 @@ def _reply(talk: Chat, text: str, out: Path) -> str:
             return "forgotten"
         if text.startswith("/image "):
             _show(talk, Path(text.removeprefix("/image ").strip()))
-            return f"picture {len(talk.images)} is seen with the next question"
+            return f"image {len(talk.images)} is seen with the next question"
         if text.startswith("/"):
             return HELP
         answer = talk.ask(text)
@@ -164,7 +164,7 @@ def _reply(talk: Chat, text: str, out: Path) -> str:
 def _show(talk: Chat, path: Path) -> None:
     try:
         if not path.is_file() or path.stat().st_size > _FILE_BYTES:
-            raise InputError(f"{path} is no picture file of at most {_FILE_BYTES >> 20} MiB")
+            raise InputError(f"{path} is no image file of at most {_FILE_BYTES >> 20} MiB")
         talk.show(path.read_bytes())
-    except (PictureError, OSError) as error:
-        raise InputError(f"{path} cannot be read as a picture: {error}") from error
+    except (ImageError, OSError) as error:
+        raise InputError(f"{path} cannot be read as an image: {error}") from error

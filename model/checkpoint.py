@@ -1,18 +1,22 @@
-"""Checkpoints: all that a killed run needs to give the same losses, whole or not there at all.
+"""Models on disk, and the checkpoints from which a killed run goes on with the same losses.
 
-STAGE/checkpoints/00000200/   model.safetensors  optimizer.pt  state.json (step, loaders, digests)
+A model     config.json  model.safetensors  tokenizer.json  images.json; nothing that could run code
+Checkpoint  STAGE/checkpoints/00000200/   model.safetensors  optimizer.pt  state.json (step, loaders, digests)
 """
 
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -21,10 +25,96 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
+from model import tokenizer as tokenizers
+from model.config import ModelConfig, read_config
 from model.optim import Optimisers
-from model.qwen_vl import QwenVL
-from model.saved import WEIGHTS, read_weights, replace_folder
-from schemas.errors import RecipeError
+from model.qwen_vl import QwenVL, build
+from model.tokenizer import TagTokenizer
+from schemas.errors import InputError, RecipeError
+
+WEIGHTS = "model.safetensors"
+IMAGES = "pictures.json"
+
+
+def save(
+    folder: Path,
+    config: ModelConfig,
+    weights: Mapping[str, Tensor],
+    tokenizer: TagTokenizer,
+    side: int | None = None,
+) -> None:
+    """Writes a model into `folder`, which then appears as a whole; `side` is that of the images it learned from."""
+    scratch = folder.with_name(f".{folder.name}.tmp")
+    scratch.mkdir(parents=True, exist_ok=True)
+    save_file({name: one.detach().cpu().contiguous() for name, one in weights.items()}, scratch / WEIGHTS)
+    (scratch / "config.json").write_text(config.to_json(), "utf-8")
+    (scratch / IMAGES).write_text(json.dumps({"side": side or config.sides[0]}) + "\n", "utf-8")
+    tokenizer.save(scratch)
+    replace_folder(scratch, folder)
+
+
+def replace_folder(scratch: Path, folder: Path) -> None:
+    """Puts `scratch` in the place of `folder`; at no moment is there half a folder of that name."""
+    old = folder.with_name(f".{folder.name}.old")
+    if folder.exists():
+        os.rename(folder, old)
+    os.rename(scratch, folder)
+    if old.exists():
+        for file in old.iterdir():
+            file.unlink()
+        old.rmdir()
+
+
+def from_pretrained(folder: Path) -> tuple[QwenVL, TagTokenizer]:
+    """The model and tokenizer that `save` wrote; a sentence where something is missing or of another size."""
+    config = read_config(folder)
+    model = build(config)
+    load_weights(model, read_weights(folder / WEIGHTS), str(folder))
+    return model.eval(), tokenizers.load(folder)
+
+
+def side_of(folder: Path, config: ModelConfig) -> int:
+    """The side in pixels of the images that a saved model learned from last."""
+    path = folder / IMAGES
+    if not path.is_file():
+        return config.sides[0]
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+    side = document.get("side") if isinstance(document, dict) else None
+    return side if side in config.sides else config.sides[0]
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file."""
+    if not path.is_file():
+        raise InputError(f"{path} is missing: the folder holds no whole model")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+
+
+def load_weights(model: QwenVL, weights: Mapping[str, Tensor], what: str) -> None:
+    """Fills a model; RecipeError where the weights are those of a model of other sizes."""
+    own = model.state_dict()
+    missing = sorted(own.keys() - weights.keys())
+    unknown = sorted(weights.keys() - own.keys())
+    shapes = [name for name in own if name in weights and own[name].shape != weights[name].shape]
+    if missing or unknown or shapes:
+        first = (shapes or missing or unknown)[0]
+        sizes = f"{first} is {_shape(weights.get(first))}, here {_shape(own.get(first))}"
+        raise RecipeError(
+            f"{what} holds a model of another preset than {model.config.name}: {sizes} "
+            f"({len(shapes)} sizes differ, {len(missing)} are missing, {len(unknown)} unknown)"
+        )
+    model.load_state_dict(dict(weights))
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "absent" if tensor is None else " x ".join(map(str, tensor.shape)) or "a scalar"
+
 
 OPTIMIZER: Final = "optimizer.pt"
 STATE: Final = "state.json"
@@ -75,7 +165,7 @@ def write(
 
 
 def latest(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
-    """The newest whole checkpoint; `say` is told of each newer one that is damaged."""
+    """The newest whole checkpoint; `say` is given a sentence on each newer one that is damaged."""
     for found in reversed(_folders(folder)):
         damage = None
         try:

@@ -72,7 +72,7 @@ class LanguageConfig:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """The three parts, and the sides in pixels of its pictures; stages that name no side take the first."""
+    """The three parts, and the sides in pixels of its images; stages that name no side take the first."""
 
     name: str
     vision: VisionConfig

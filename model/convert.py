@@ -1,23 +1,25 @@
-"""Weights of other checkpoints under our names.
+"""Weights of other checkpoints under our names, out of safetensors or PyTorch files read as data alone.
 
 vision     any open_clip ViT: class token and projection dropped, positions resampled
 language   a Hugging Face folder: Qwen2's names, or Qwen's own with fused query, key and value
 model      a folder of ours, or Qwen-VL as published
 """
 
+import json
+import pickle
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from model.attention import resample
 from model.config import CLIP_MEAN, CLIP_STD
 from model.qwen_vl import QwenVL
-from model.tensors import read_json, tensors
-from schemas.errors import RecipeError
+from model.vision import resample
+from schemas.errors import InputError, RecipeError
 
 Named = list[tuple[str, Tensor]]
 Mapper = Callable[[str, Tensor], Named]
@@ -137,7 +139,7 @@ def _tensor(values: tuple[float, ...]) -> Tensor:
 
 
 def _normalisation(folder: Path) -> tuple[Tensor, Tensor]:
-    """Mean and deviation, (1, 3, 1, 1), that an open_clip folder's pictures are normalised by."""
+    """Mean and deviation, (1, 3, 1, 1), that an open_clip folder's images are normalised by."""
     config = read_json(folder / "open_clip_config.json").get("preprocess_cfg")
     found = config if isinstance(config, dict) else {}
     return _tensor(tuple(found.get("mean", CLIP_MEAN))), _tensor(tuple(found.get("std", CLIP_STD)))
@@ -250,3 +252,60 @@ def by_kind(fused: Tensor, heads: int) -> Tensor:
     """Query, key, value of head 0, then of head 1, …, as all queries, all keys, all values."""
     rest: tuple[Any, ...] = tuple(fused.shape[1:])
     return fused.reshape(heads, 3, -1, *rest).transpose(0, 1).reshape(fused.shape)
+
+
+_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
+
+
+def files(path: Path) -> list[Path]:
+    """The weight files that a file or a folder stands for; safetensors where there are any."""
+    if path.is_file():
+        return [path]
+    for suffix in _SUFFIXES:
+        found = sorted(one for one in path.glob(f"*{suffix}") if one.is_file())
+        if found:
+            return found
+    raise InputError(
+        f"{path} holds no weights: a {', '.join(_SUFFIXES)} file, or a folder of such, is needed"
+    )
+
+
+def tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of a checkpoint by its name, one file after the other; InputError names a damaged file."""
+    for file in files(path):
+        try:
+            if file.suffix == ".safetensors":
+                with safe_open(file, "pt") as opened:
+                    for name in opened.keys():  # noqa: SIM118 (no mapping: it has keys alone)
+                        yield name, opened.get_tensor(name)
+            else:
+                yield from _unpickled(file)
+        except (
+            SafetensorError,
+            OSError,
+            RuntimeError,
+            EOFError,
+            ValueError,
+            pickle.UnpicklingError,
+        ) as error:
+            raise InputError(f"{file} cannot be read as weights: {error}") from error
+
+
+def _unpickled(file: Path) -> Iterator[tuple[str, Tensor]]:
+    # weights_only admits tensors and plain containers; anything else in the file is refused
+    value = torch.load(file, map_location="cpu", weights_only=True)
+    if isinstance(value, dict) and isinstance(value.get("state_dict"), dict):
+        value = value["state_dict"]
+    if not isinstance(value, dict):
+        raise InputError(f"{file} holds no state dict")
+    for name, tensor in value.items():
+        if isinstance(tensor, Tensor):
+            yield str(name), tensor
+
+
+def read_json(path: Path) -> dict[str, object]:
+    """The JSON object in a file, or nothing where there is no such file."""
+    if not path.is_file():
+        return {}
+    value = json.loads(path.read_text("utf-8"))
+    return value if isinstance(value, dict) else {}

@@ -1,4 +1,4 @@
-"""A sample as token ids with targets and picture places."""
+"""A sample as token ids with targets and image places."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from schemas.sample import Sample
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A sample's ids; `loss[t]` says whether token t is taught; `places[i]` is where picture i's span starts.
+    """A sample's ids; `loss[t]` says whether token t is taught; `places[i]` is where image i's span starts.
 
     `images` names the sample's image at each place. `shared` is the length of what samples of the same
-    pictures have in common: the pictures at the head, without the last </img>, which each sample has for
-    itself, since its first word is told from there.
+    images have in common: the images at the head, without the last </img>, which each sample has for
+    itself, since its first word is predicted from there.
     """
 
     key: str
@@ -52,7 +52,7 @@ def encode_pieces(
             places.append(len(ids) + 1)
             images.append(piece.image)
         ids += tokens
-        # a picture never carries loss, whatever its piece says
+        # an image never carries loss, whatever its piece says
         loss += [piece.loss and piece.kind != "image"] * len(tokens)
     head = 0
     while head < len(pieces) and pieces[head].kind == "image":

@@ -1,6 +1,6 @@
 """Held-out shards put to a model: what it answers, what that is worth, and what it would be worth blind.
 
-`chance` is the same model's figure with every picture exchanged for another sample's of the task: what a
+`chance` is the same model's figure with every image exchanged for another sample's of the task: what a
 model can know from the words alone.
 """
 
@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from model import parallel, predictions, saved, shards
-from model.choice import choice, choices
+from model import checkpoint, parallel, predictions, shards
 from model.encode import encode, encode_pieces, prompt_pieces
 from model.generate import Prompt, generate
+from model.images import ImageError, square
+from model.journal import merge_metrics
 from model.loader import KNOWN_TASKS, Feed, Loader, require_known
-from model.metrics_file import merge_metrics
-from model.order import generator
-from model.pictures import PictureError, square
+from model.matching import matches, matching_figure
 from model.qwen_vl import QwenVL
+from model.sampler import generator
 from model.shards import Reader, Row, Stratum
 from model.store import Store
 from model.tasks import LIMITS, SCORERS, Answered, Known
@@ -36,7 +36,7 @@ from schemas.sample import Sample
 class EvalConfig:
     """What is evaluated: the model, the shards, at most `limit` samples a task, chosen by `seed`.
 
-    `choose`: of captions also, which of four pictures each is of.
+    `choose`: of captions also, which of four images each is of.
     """
 
     model: Path
@@ -58,11 +58,11 @@ class EvalConfig:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A sample to be answered, with its pictures as the model sees them, and one of them as stored."""
+    """A sample to be answered, with its images as the model sees them, and one of them as stored."""
 
     sample: Sample
     pieces: tuple[Piece, ...]
-    pictures: tuple[Any, ...]
+    images: tuple[Any, ...]
     stored: bytes
 
 
@@ -71,20 +71,22 @@ def evaluate(config: EvalConfig) -> dict[str, Any]:
     device = parallel.device_of(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
-    model, tokenizer = saved.from_pretrained(config.model)
+    model, tokenizer = checkpoint.from_pretrained(config.model)
     model.to(device)
     store = Store(config.shards, config.storage_options)
     require_known(store, shards.find(store, config.split))
     strata = shards.find(store, config.split, config.tasks)
-    side = config.side or saved.side_of(config.model, model.config)
+    side = config.side or checkpoint.side_of(config.model, model.config)
     figures: dict[str, Any] = {}
     kept: list[predictions.Prediction] = []
     questions, known = _questions(config, store, strata, side)
     for task in sorted(questions):
-        figures[task], told = _task(config, model, tokenizer, questions[task], known)
-        kept += told
+        figures[task], own = _task(config, model, tokenizer, questions[task], known)
+        kept += own
     if config.choose and "caption" in questions:
-        figures["caption"]["choice"] = choice(_choices(config, model, tokenizer, questions["caption"]))
+        figures["caption"]["choice"] = matching_figure(
+            _matches(config, model, tokenizer, questions["caption"])
+        )
     for task, loss in losses(model, tokenizer, Feed(**_feed(config, store, strata, model, side))).items():
         figures.setdefault(task, {})["loss"] = loss
         if task == "text":
@@ -130,7 +132,7 @@ def losses(model: QwenVL, tokenizer: TagTokenizer, feed: Feed) -> dict[str, floa
 def _questions(
     config: EvalConfig, store: Store, strata: Sequence[Stratum], side: int
 ) -> tuple[dict[str, list[Question]], Known]:
-    """The chosen samples of each task that can be answered, and what all samples say of the pictures."""
+    """The chosen samples of each task that can be answered, and what all samples say of the images."""
     questions: dict[str, list[Question]] = {}
     known = Known()
     for sample in shards.samples(store, strata):
@@ -157,13 +159,13 @@ def _chosen(config: EvalConfig, store: Store, strata: Sequence[Stratum]) -> Iter
 
 
 def _question(sample: Sample, row: Row, style: Style, side: int) -> Question | None:
-    """None where a picture cannot be decoded."""
+    """None where an image cannot be decoded."""
     try:
-        pictures = tuple(square(data, side) for data in row.pictures)
-    except PictureError:
+        images = tuple(square(data, side) for data in row.images)
+    except ImageError:
         return None
     pieces, _ = prompt_pieces(sample, style)
-    return Question(sample, pieces, pictures, row.pictures[0] if row.pictures else b"")
+    return Question(sample, pieces, images, row.images[0] if row.images else b"")
 
 
 def _task(
@@ -191,19 +193,19 @@ def _task(
     return figures, kept
 
 
-def _choices(
+def _matches(
     config: EvalConfig, model: QwenVL, tokenizer: TagTokenizer, questions: Sequence[Question]
 ) -> list[bool]:
-    """For each caption, whether the model tells its picture from three others."""
+    """For each caption, whether the model finds its image among four."""
     room = model.config.language.context
     encoded = [
         (one, encode(one.sample, tokenizer, model.config.adapter.queries, config.style)) for one in questions
     ]
-    fits = [(one, found) for one, found in encoded if len(one.pictures) == 1 and len(found) <= room]
-    return choices(
+    fits = [(one, found) for one, found in encoded if len(one.images) == 1 and len(found) <= room]
+    return matches(
         model,
         [found for _, found in fits],
-        [one.pictures[0] for one, _ in fits],
+        [one.images[0] for one, _ in fits],
         [one.sample.images[0].sha256 for one, _ in fits],
         tokenizer.end,
         config.batch,
@@ -227,7 +229,7 @@ def _figures(
 
 
 def exchanged(questions: Sequence[Question]) -> list[Question]:
-    """For each question the one whose pictures it is given instead: another picture, wherever there is one."""
+    """For each question the one whose images it is given instead: another image, wherever there is one."""
     count = len(questions)
     found = []
     for at, question in enumerate(questions):
@@ -236,7 +238,7 @@ def exchanged(questions: Sequence[Question]) -> list[Question]:
         fits = (
             one
             for one in others
-            if len(one.pictures) == len(question.pictures) and one.sample.images[0].sha256 != own
+            if len(one.images) == len(question.images) and one.sample.images[0].sha256 != own
         )
         found.append(next(fits, question))
     return found
@@ -249,10 +251,10 @@ def _answers(
     questions: Sequence[Question],
     shown: Sequence[Question],
 ) -> list[Answered]:
-    """What the model writes for each question, given the pictures of `shown`."""
+    """What the model writes for each question, given the images of `shown`."""
     task = questions[0].sample.task
     prompts = [
-        prompt_of(question.pieces, other.pictures, tokenizer, model.config.adapter.queries)
+        prompt_of(question.pieces, other.images, tokenizer, model.config.adapter.queries)
         for question, other in zip(questions, shown, strict=True)
     ]
     # alike lengths together: little padding
@@ -268,8 +270,8 @@ def _answers(
 
 
 def prompt_of(
-    pieces: Sequence[Piece], pictures: Sequence[np.ndarray[Any, Any]], tokenizer: TagTokenizer, queries: int
+    pieces: Sequence[Piece], images: Sequence[np.ndarray[Any, Any]], tokenizer: TagTokenizer, queries: int
 ) -> Prompt:
     """The prompt that rendered pieces make, showing `pictures` by their numbers."""
     encoded = encode_pieces(pieces, tokenizer, queries)
-    return Prompt(encoded.ids, encoded.places, tuple(pictures[at] for at in encoded.images))
+    return Prompt(encoded.ids, encoded.places, tuple(images[at] for at in encoded.images))

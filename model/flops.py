@@ -17,7 +17,7 @@ _FORWARD: Final = 1.0
 
 
 def vision_forward(config: ModelConfig, side: int) -> float:
-    """Floating-point operations to encode one picture."""
+    """Floating-point operations to encode one image."""
     vision = config.vision
     patches = (side // vision.patch) ** 2
     layer = patches * (4 * vision.width**2 + 2 * vision.width * vision.mlp) + 2 * patches**2 * vision.width
@@ -25,7 +25,7 @@ def vision_forward(config: ModelConfig, side: int) -> float:
 
 
 def adapter_forward(config: ModelConfig, side: int) -> float:
-    """Floating-point operations to adapt one picture."""
+    """Floating-point operations to adapt one image."""
     patches, queries = (side // config.vision.patch) ** 2, config.adapter.queries
     hidden, width = config.language.hidden, config.vision.width
     linear = patches * width * hidden + 2 * patches * hidden**2 + 3 * queries * hidden**2
@@ -48,9 +48,9 @@ def batch_flops(config: ModelConfig, stage: StageConfig, batch: Batch) -> float:
 
     Recomputed activations are no progress and not counted.
     """
-    pictures = len(batch.pixels)
-    vision = vision_forward(config, stage.side) * pictures
-    adapter = adapter_forward(config, stage.side) * pictures
+    images = len(batch.pixels)
+    vision = vision_forward(config, stage.side) * images
+    adapter = adapter_forward(config, stage.side) * images
     linear = language_forward(config, batch.tokens)
     linear += 2.0 * batch.supervised * config.language.hidden * config.language.vocab
     attention = language_attention(config, batch.tokens, batch.input_ids.shape[1])

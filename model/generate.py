@@ -14,11 +14,11 @@ from model.qwen_vl import QwenVL
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Token ids, and the pictures, (3, S, S) uint8, whose spans start at `places`."""
+    """Token ids, and the images, (3, S, S) uint8, whose spans start at `places`."""
 
     ids: tuple[int, ...]
     places: tuple[int, ...] = ()
-    pictures: tuple[NDArray[np.uint8], ...] = ()
+    images: tuple[NDArray[np.uint8], ...] = ()
 
 
 @torch.inference_mode()
@@ -69,15 +69,15 @@ def _embedded(
     longest = max(len(one.ids) for one in prompts)
     ids = torch.full((len(prompts), longest), end)
     there = torch.zeros(len(prompts), longest, dtype=torch.bool)
-    places, pictures = [], []
+    places, images = [], []
     for row, prompt in enumerate(prompts):
         gap = longest - len(prompt.ids)
         ids[row, gap:] = torch.tensor(prompt.ids)
         there[row, gap:] = True
         places += [(row, gap + place) for place in prompt.places]
-        pictures += list(prompt.pictures)
-    side = pictures[0].shape[-1] if pictures else 1
-    pixels = torch.from_numpy(np.stack(pictures)) if pictures else torch.zeros(0, 3, side, side)
+        images += list(prompt.images)
+    side = images[0].shape[-1] if images else 1
+    pixels = torch.from_numpy(np.stack(images)) if images else torch.zeros(0, 3, side, side)
     where = torch.tensor(places, dtype=torch.int64).reshape(-1, 2)
     return model.embed(ids.to(device), pixels.to(device), where.to(device)), there.to(device)
 

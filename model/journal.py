@@ -1,6 +1,7 @@
-"""What a training run tells: a line of JSON a step, TensorBoard, a line on the terminal, curves at the end."""
+"""The log of a training run: a line of JSON a step, TensorBoard, a line on the terminal, curves; and metrics.json."""
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ class Journal:
             return
         folder.mkdir(parents=True, exist_ok=True)
         lines = [line for line in read(folder / LOG) if line["step"] <= start]
-        # a resumed run goes on after its checkpoint: what came later is told again
+        # a resumed run goes on after its checkpoint: what came later is written again
         text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines)
         (folder / LOG).write_text(text, "utf-8")
         self._file = (folder / LOG).open("a", encoding="utf-8")
@@ -152,3 +153,21 @@ def _board(folder: Path) -> Any:
     except ImportError:
         return None
     return SummaryWriter(str(folder / "tensorboard"))
+
+
+def merge_metrics(path: Path, part: Mapping[str, Any]) -> dict[str, Any]:
+    """Puts the entries of `part` into the file, beside what is there; gives the whole."""
+    whole: dict[str, Any] = {}
+    if path.is_file():
+        try:
+            found = json.loads(path.read_text("utf-8"))
+        except ValueError:
+            found = None
+        if isinstance(found, dict):
+            whole = found
+    whole.update(part)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.tmp")
+    scratch.write_text(json.dumps(whole, indent=2, sort_keys=True, ensure_ascii=False) + "\n", "utf-8")
+    os.replace(scratch, path)
+    return whole

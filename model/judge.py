@@ -7,11 +7,11 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, Final
 
-from model import saved, shards
+from model import checkpoint, shards
 from model import tokenizer as tokenizers
 from model.config import preset_document
 from model.evaluate import EvalConfig, evaluate
-from model.metrics_file import merge_metrics
+from model.journal import merge_metrics
 from model.settings import TrainConfig
 from model.store import Store
 from model.train import run
@@ -119,7 +119,7 @@ def _tokenizer(config: TrainConfig, other: str) -> dict[str, str]:
         scratch = folder.with_name(".tokenizer.tmp")
         scratch.mkdir(parents=True, exist_ok=True)
         trained.save(scratch)
-        saved.replace_folder(scratch, folder)
+        checkpoint.replace_folder(scratch, folder)
     return {**config.init, "tokenizer": str(folder)}
 
 
@@ -141,10 +141,10 @@ def _trained(
     asked = replace(held_out, model=model, out=out / "train", chance=False, choose=True)
     figures = evaluate(asked)
     found = {MEAN: headline(figures)}
-    for task, told in figures.items():
+    for task, own in figures.items():
         for figure in (*HEADLINES.get(task, ()), "loss"):
-            if figure in told:
-                value = told[figure]
+            if figure in own:
+                value = own[figure]
                 found[f"{task}.{figure}"] = value["value"] if isinstance(value, Mapping) else value
     tokens = sum(one.get("tokens_per_s", 0) * one.get("seconds", 0) for one in stages.values())
     return found, round(tokens)

@@ -17,13 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from model.batch import Batch
-from model.collate import Collator
+from model.batch import Batch, Collator, SharedBatch, from_shared, to_shared
 from model.encode import encode
-from model.order import Deal, Draws, StratumOrder, generator
+from model.images import ImageError, square
 from model.packing import Bin, Group, Member, pack, parted
-from model.parcel import Parcel, opened, wrapped
-from model.pictures import PictureError, square
+from model.sampler import ConsumerSampler, MixtureSampler, StratumSampler, generator
 from model.shards import Reader, Stratum
 from model.store import Store
 from model.tokenizer import TagTokenizer
@@ -109,12 +107,12 @@ class Feed:
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A sample in the pool: which it is, what it encodes to, its pictures' bytes, rounds it waited."""
+    """A sample in the pool: which it is, what it encodes to, its images' bytes, rounds it waited."""
 
     stratum: int
     ordinal: int
     member: Member
-    pictures: tuple[bytes, ...]
+    images: tuple[bytes, ...]
     age: int = 0
 
 
@@ -124,10 +122,12 @@ class PackedStream:
     def __init__(self, feed: Feed, tokenizer: TagTokenizer, consumer: int, consumers: int) -> None:
         self.feed, self._tokenizer = feed, tokenizer
         self._reader = Reader(feed.store)
-        self._orders = [StratumOrder(one, feed.seed, self._reader.keys, feed.endless) for one in feed.strata]
+        self._orders = [
+            StratumSampler(one, feed.seed, self._reader.keys, feed.endless) for one in feed.strata
+        ]
         rows = np.array([one.rows for one in feed.strata], np.int64)
-        draws = Draws(rows, feed.weights(), feed.seed, feed.endless)
-        self._deal = Deal(draws, consumer, consumers)
+        draws = MixtureSampler(rows, feed.weights(), feed.seed, feed.endless)
+        self._sampler = ConsumerSampler(draws, consumer, consumers)
         self._collator = Collator(feed.length, feed.side, tokenizer.end, feed.isolate, feed.blind)
         self._pool: list[_Waiting] = []
         self._round = 0
@@ -138,7 +138,7 @@ class PackedStream:
         self.start = self._snapshot(0)
 
     def __iter__(self) -> Iterator[Batch]:
-        draws = iter(self._deal)
+        draws = iter(self._sampler)
         while True:
             ended = self._fill(draws, self.feed.pool)
             waiting = {id(one.member): one for one in self._pool}
@@ -154,7 +154,7 @@ class PackedStream:
                     batch, self._emitted = self._collated(bins, waiting), number
                     yield batch
                 elif number == skip:
-                    # with the pictures that could not be decoded in the batches skipped
+                    # with the images that could not be decoded in the batches skipped
                     self.drops = Counter(self._dropped)
                 for member in _members(bins):
                     del waiting[id(member)]
@@ -172,7 +172,7 @@ class PackedStream:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on as the stream whose `state` this is would have."""
-        self._deal.restore(state["deal"])
+        self._sampler.restore(state["deal"])
         self._round, self._emitted, self._seen = state["round"], state["emitted"], state["seen"]
         self.drops, self._dropped = Counter(state["drops"]), state["dropped"]
         self._pool = []
@@ -183,7 +183,7 @@ class PackedStream:
     def _snapshot(self, round_: int) -> dict[str, Any]:
         pool = [[one.stratum, one.ordinal, one.age] for one in self._pool]
         return {
-            "deal": self._deal.state(),
+            "deal": self._sampler.state(),
             "pool": pool,
             "round": round_,
             "drops": dict(self.drops),
@@ -206,9 +206,9 @@ class PackedStream:
         shard, number = self._orders[stratum].locate(ordinal)
         row = self._reader.row(shard, number)
         sample = row.sample(shard, number)
-        if len(row.pictures) != len(sample.images):
+        if len(row.images) != len(sample.images):
             raise InputError(
-                f"{shard.path}, row {number}: {len(row.pictures)} pictures, not {len(sample.images)}"
+                f"{shard.path}, row {number}: {len(row.images)} images, not {len(sample.images)}"
             )
         try:
             encoded = encode(sample, self._tokenizer, self.feed.queries, self.feed.style)
@@ -222,7 +222,7 @@ class PackedStream:
         if not any(encoded.loss[1:]):
             return self._drop("nothing_taught", f"{sample.key} teaches nothing")
         shown = tuple(sample.images[at].sha256 for at in encoded.images)
-        return [_Waiting(stratum, ordinal, Member(encoded, shown), () if self.feed.blind else row.pictures)]
+        return [_Waiting(stratum, ordinal, Member(encoded, shown), () if self.feed.blind else row.images)]
 
     def _drop(self, reason: str, message: str) -> list[_Waiting]:
         self.drops[reason] += 1
@@ -256,7 +256,7 @@ class PackedStream:
         stay = {id(member) for member in _members(kept)}
         self._pool = [replace(one, age=one.age + 1) for one in self._pool if id(one.member) in stay]
         if self.feed.endless:
-            order = generator(self.feed.seed, "bins", self._deal.consumer, self._round).permutation(
+            order = generator(self.feed.seed, "bins", self._sampler.consumer, self._round).permutation(
                 len(ready)
             )
             ready = [ready[at] for at in order]
@@ -266,8 +266,8 @@ class PackedStream:
         def show(member: Member, place: int) -> NDArray[np.uint8] | None:
             one = waiting[id(member)]
             try:
-                return square(one.pictures[member.encoded.images[place]], self.feed.side)
-            except PictureError:
+                return square(one.images[member.encoded.images[place]], self.feed.side)
+            except ImageError:
                 self.drops["picture"] += 1
                 return None
 
@@ -282,7 +282,7 @@ def _take(queue: deque[Bin[Group]], count: int) -> list[Bin[Group]]:
     return [queue.popleft() for _ in range(min(count, len(queue)))]
 
 
-_Sent = tuple[int, Batch | Parcel | VlcorpusError, dict[str, Any] | None, dict[str, Any]]
+_Sent = tuple[int, Batch | SharedBatch | VlcorpusError, dict[str, Any] | None, dict[str, Any]]
 """Whose batch it is, the batch, the state at the start of its round where that is new, and what came since.
 
 A mistake in the data comes in the batch's place: as an exception it would bring a worker's traceback along.
@@ -315,7 +315,7 @@ class _Share(IterableDataset[_Sent]):
             for batch in stream:
                 start = None if stream.start is known else stream.start
                 known = stream.start
-                yield own, wrapped(batch) if info else batch, start, stream.since()
+                yield own, to_shared(batch) if info else batch, start, stream.since()
         except VlcorpusError as error:
             yield own, error, stream.start, stream.since()
 
@@ -365,11 +365,11 @@ class Loader:
                 raise sent
             self._states[str(own)] = {**(start or self._states[str(own)]), **since}
             self._turn = (own + 1) % max(self._workers, 1)
-            yield opened(sent) if isinstance(sent, Parcel) else sent
+            yield from_shared(sent) if isinstance(sent, SharedBatch) else sent
 
     @property
     def drops(self) -> Counter[str]:
-        """Samples left out so far, by reason: markup, too_long, nothing_taught, picture."""
+        """Samples left out so far, by reason: markup, too_long, nothing_taught, image."""
         total: Counter[str] = Counter()
         for state in self._states.values():
             total.update(state["dropped"])

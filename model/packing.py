@@ -1,4 +1,4 @@
-"""Samples packed into sequences: same task, no sample cut, several questions on one picture sharing it."""
+"""Samples packed into sequences: same task, no sample cut, several questions on one image sharing it."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -9,15 +9,15 @@ from model.encode import Encoded
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """An encoded sample, and whose pictures it shows: members of equal `pictures` may share them."""
+    """An encoded sample, and whose images it shows: members of equal `pictures` may share them."""
 
     encoded: Encoded
-    pictures: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
 class Group:
-    """Samples of the same pictures, which stand once at the head."""
+    """Samples of the same images, which stand once at the head."""
 
     members: list[Member] = field(default_factory=list)
 
@@ -91,7 +91,7 @@ def grouped(members: Iterable[Member], length: int, share: bool = True) -> dict[
         if len(one) > length:
             raise ValueError(f"{one.key} has {len(one)} tokens, more than {length}")
         groups = tasks.setdefault(one.task, [])
-        key = (one.task, member.pictures, one.shared)
+        key = (one.task, member.images, one.shared)
         group = open_groups.get(key) if share and one.shared else None
         if group is None or group.grown(member) > length:
             group = open_groups[key] = Group()

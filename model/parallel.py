@@ -63,7 +63,7 @@ def shard(model: QwenVL, world: int, device: torch.device) -> None:
     units: list[nn.Module] = [*model.vision.blocks, model.adapter, *model.language.model.layers, model]
     for unit in units:
         fully_shard(unit, mesh=mesh)
-    # ranks must run the same collectives, pictures or none
+    # ranks must run the same collectives, images or none
     model.always_sees = True
 
 

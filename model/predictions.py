@@ -1,6 +1,7 @@
-"""What a model answered, kept: a Parquet file of all, a page that shows some on their pictures."""
+"""What a model answered, kept: a Parquet file of all, a page that shows some, with regions drawn on their images."""
 
 import base64
+import io
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,9 +12,9 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image, ImageDraw
 
-from model.draw import thumbnail
-from model.tasks import Answered, Known, asked, told, true_boxes
+from model.tasks import Answered, Known, asked, taught_words, true_boxes
 from schemas.sample import Phrase
 
 SCHEMA: Final = pa.schema(
@@ -47,19 +48,19 @@ class Prediction:
     @classmethod
     def of(cls, answered: Answered, exchanged: str, stored: bytes, known: Known) -> "Prediction":
         """The prediction of an answered sample."""
-        return cls(answered, exchanged, stored, known.count(answered.picture))
+        return cls(answered, exchanged, stored, known.count(answered.image))
 
     def row(self) -> dict[str, object]:
         """The values of SCHEMA."""
         sample = self.answered.sample
         boxes = true_boxes(sample)
-        truth = told(sample) if not boxes else json.dumps(boxes, ensure_ascii=False)
+        truth = taught_words(sample) if not boxes else json.dumps(boxes, ensure_ascii=False)
         return {
             "key": sample.key,
             "task": sample.task,
             "source": sample.source,
             "language": sample.language,
-            "picture": self.answered.picture,
+            "picture": self.answered.image,
             "objects": self.objects,
             "asked": asked(sample),
             "truth": truth,
@@ -74,7 +75,7 @@ def write_parquet(predictions: Sequence[Prediction], path: Path) -> None:
 
 
 def write_page(predictions: Sequence[Prediction], figures: Mapping[str, Any], path: Path) -> None:
-    """Writes one HTML file, pictures and all, with the figures and the first answers of each task."""
+    """Writes one HTML file, images and all, with the figures and the first answers of each task."""
     by_task: dict[str, list[Prediction]] = defaultdict(list)
     for one in predictions:
         by_task[one.answered.sample.task].append(one)
@@ -125,15 +126,66 @@ def _number(value: float | None) -> str:
 
 def _card(one: Prediction) -> str:
     row = one.row()
-    true = [
-        segment
-        for turn in one.answered.sample.turns
-        for segment in turn.segments
-        if isinstance(segment, Phrase)
-    ]
-    picture = thumbnail(one.stored, one.answered.phrases, true)
-    source = base64.b64encode(picture).decode()
-    image = f'<img alt="" src="data:image/jpeg;base64,{source}">' if picture else ""
+    segments = (segment for turn in one.answered.sample.turns for segment in turn.segments)
+    true = [segment for segment in segments if isinstance(segment, Phrase)]
+    small = thumbnail(one.stored, one.answered.phrases, true)
+    source = base64.b64encode(small).decode()
+    image = f'<img alt="" src="data:image/jpeg;base64,{source}">' if small else ""
     shown = [(name, str(row[name])) for name in ("asked", "answer", "truth")]
-    told_of = "".join(f"<br><b>{name}</b> {escape(text[:300])}" for name, text in shown if text)
-    return f"<div class=card>{image}{told_of}</div>"
+    words = "".join(f"<br><b>{name}</b> {escape(text[:300])}" for name, text in shown if text)
+    return f"<div class=card>{image}{words}</div>"
+
+
+_COLOURS: Final = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080")
+
+
+def drawn(image: Image.Image, phrases: Sequence[Phrase]) -> Image.Image:
+    """A copy of `image` with each phrase's regions outlined and named."""
+    copy = image.convert("RGB")
+    pen = ImageDraw.Draw(copy)
+    width = max(2, round(max(copy.size) / 250))
+    for number, phrase in enumerate(phrases):
+        colour = _COLOURS[number % len(_COLOURS)]
+        for x1, y1, x2, y2 in phrase.boxes:
+            pen.rectangle((x1, y1, x2, y2), outline=colour, width=width)
+            _name(pen, phrase.phrase, x1, y1, colour)
+        for quad in phrase.quads:
+            pen.line([*quad, quad[0]], fill=colour, width=width)
+    return copy
+
+
+def _name(pen: ImageDraw.ImageDraw, words: str, x: float, y: float, colour: str) -> None:
+    shown = words.strip()[:40]
+    # the built-in font has Latin letters alone, and a row of question marks tells nothing
+    if shown.isascii():
+        pen.text((x + 3, max(y - 12, 0)), shown, fill=colour)
+
+
+def _truth(image: Image.Image, phrases: Sequence[Phrase]) -> Image.Image:
+    """A copy of `image` with each phrase's regions in white on black, so that they show on any ground."""
+    copy = image.convert("RGB")
+    pen = ImageDraw.Draw(copy)
+    width = max(1, round(max(copy.size) / 400))
+    quads = [
+        *(quad for phrase in phrases for quad in phrase.quads),
+        *(((x1, y1), (x2, y1), (x2, y2), (x1, y2)) for phrase in phrases for x1, y1, x2, y2 in phrase.boxes),
+    ]
+    for colour, wide in (("black", 3 * width), ("white", width)):
+        for quad in quads:
+            pen.line([*quad, quad[0]], fill=colour, width=wide)
+    return copy
+
+
+def thumbnail(data: bytes, phrases: Sequence[Phrase], truth: Sequence[Phrase] = (), side: int = 240) -> bytes:
+    """A small JPEG of stored image bytes with regions drawn on it, over the true ones in white; empty where it
+    cannot be decoded.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            small = drawn(_truth(image, truth), phrases)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return b""
+    small.thumbnail((side, side))
+    out = io.BytesIO()
+    small.save(out, "JPEG", quality=85)
+    return out.getvalue()

@@ -10,12 +10,10 @@ from transformers import AttentionInterface, AttentionMaskInterface, Qwen2Config
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from model.adapter import Adapter
-from model.attention import exact, full_precision
 from model.batch import IGNORE, Batch, attention_mask
 from model.config import CLIP_MEAN, CLIP_STD, LanguageConfig, ModelConfig
-from model.told import Teller
-from model.vision import VisionTransformer
+from model.oracle import Oracle
+from model.vision import Adapter, VisionTransformer, exact, full_precision
 
 PARTS: Final = ("vision", "adapter", "language")
 """The names of the model's three parts, each a module of its own."""
@@ -49,50 +47,52 @@ class QwenVL(nn.Module):
         self.vision = VisionTransformer(config.vision)
         self.adapter = Adapter(config.adapter, config.vision.width, config.language.hidden)
         self.language = Qwen2ForCausalLM(language_config(config.language))
-        # sharded models must run the same modules on every rank, even where one has no picture
+        # sharded models must run the same modules on every rank, even where one has no image
         self.always_sees = False
         shape = (1, 3, 1, 1)
         self.register_buffer("mean", torch.tensor(CLIP_MEAN).reshape(shape) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(CLIP_STD).reshape(shape) * 255, persistent=False)
 
     def see(self, pixels: Tensor) -> Tensor:
-        """Pictures (P, 3, S, S) as uint8 to tokens (P, queries, hidden)."""
+        """Images (P, 3, S, S) as uint8 to tokens (P, queries, hidden)."""
         normal = (pixels.to(self.mean.dtype) - self.mean) / self.std
         tokens: Tensor = self.adapter(self.vision(normal))
         return tokens
 
-    def embed(self, input_ids: Tensor, pixels: Tensor, places: Tensor, told: Tensor | None = None) -> Tensor:
-        """(B, T, hidden): the tokens' embeddings, with each picture's tokens at its place (row, start).
+    def embed(
+        self, input_ids: Tensor, pixels: Tensor, places: Tensor, features: Tensor | None = None
+    ) -> Tensor:
+        """(B, T, hidden): the tokens' embeddings, with each image's tokens at its place (row, start).
 
-        `told`, (P, queries, hidden), stands there instead of what is seen.
+        `features`, (P, queries, hidden), stand there instead of what is seen.
         """
         words: Tensor = self.language.get_input_embeddings()(input_ids)
         if len(pixels) == 0 and self.always_sees:
             side = self.config.sides[0]
             words = words + 0 * self.see(pixels.new_zeros(1, 3, side, side)).sum()
-        if told is None and len(pixels) == 0:
+        if features is None and len(pixels) == 0:
             return words
-        seen = self.see(pixels) if told is None else told
+        seen = self.see(pixels) if features is None else features
         length = input_ids.shape[1]
         offsets = torch.arange(seen.shape[1], device=places.device)
         flat = (places[:, :1] * length + places[:, 1:] + offsets).flatten()
         mixed = words.flatten(0, 1).index_copy(0, flat, seen.flatten(0, 1).to(words.dtype))
         return mixed.view_as(words)
 
-    def forward(self, batch: Batch, teller: Teller | None = None, match: bool = False) -> RowLosses:
+    def forward(self, batch: Batch, oracle: Oracle | None = None, match: bool = False) -> RowLosses:
         """The losses of a batch; the head sees the supervised tokens alone.
 
-        With a `teller`, pictures are told and not seen; with `match` too, they are seen, and the loss is how far
-        that is from what would be told, a count a picture (`_matched`).
+        With an `oracle`, its features stand for the images; with `match` too, images are seen, and the loss is how
+        far that is from those features, a count an image (`_matched`).
         """
-        told = None
-        if teller is not None:
+        features = None
+        if oracle is not None:
             words: Any = self.language.get_input_embeddings().weight
-            told = teller.tell(batch.names, words)
+            features = oracle.features(batch.names, words)
             if match:
-                known = torch.tensor([name in teller for name in batch.names], device=told.device)
-                return self._matched(batch, teller, told.detach(), known)
-        hidden = self.hidden(batch, told)
+                known = torch.tensor([name in oracle for name in batch.names], device=features.device)
+                return self._matched(batch, oracle, features.detach(), known)
+        hidden = self.hidden(batch, features)
         taught = batch.targets != IGNORE
         logits = self.language.lm_head(hidden[taught])
         each = functional.cross_entropy(
@@ -102,18 +102,18 @@ class QwenVL(nn.Module):
         sums = torch.zeros(len(hidden), dtype=each.dtype, device=each.device).index_add(0, rows, each)
         return RowLosses(sums, taught.sum(1))
 
-    def _matched(self, batch: Batch, teller: Teller, told: Tensor, known: Tensor) -> RowLosses:
-        """Squared distance of what is seen from what is told, in the variance of what is told; 1 says nothing."""
+    def _matched(self, batch: Batch, oracle: Oracle, features: Tensor, known: Tensor) -> RowLosses:
+        """Returns the squared distance of what is seen from `features`, in their variance; 1 says nothing."""
         rows = batch.places[:, 0]
         counts = torch.bincount(rows[known], minlength=len(batch.input_ids))
-        seen = self.see(batch.pixels).to(_at_least_float32(told))
-        apart = teller.apart(told - told.mean((0, 1))).mean().clamp(min=1e-12)
-        each = teller.apart(seen - told).mean(1) / apart * known
+        seen = self.see(batch.pixels).to(_at_least_float32(features))
+        apart = oracle.apart(features - features.mean((0, 1))).mean().clamp(min=1e-12)
+        each = oracle.apart(seen - features).mean(1) / apart * known
         return RowLosses(each.new_zeros(len(counts)).index_add(0, rows, each), counts)
 
-    def hidden(self, batch: Batch, told: Tensor | None = None) -> Tensor:
+    def hidden(self, batch: Batch, features: Tensor | None = None) -> Tensor:
         """The language model's last states, (B, T, hidden)."""
-        embedded = self.embed(batch.input_ids, batch.pixels, batch.places, told)
+        embedded = self.embed(batch.input_ids, batch.pixels, batch.places, features)
         mask = None if batch.plain else attention_mask(batch.groups, batch.parts)
         out = self.language.model(
             inputs_embeds=embedded,

@@ -10,13 +10,13 @@ import torch
 
 from model import shards
 from model.config import ModelConfig, preset, preset_document
+from model.oracle import GROUNDED
 from model.stages import STAGES, StageConfig, stage_config
 from model.store import Store
-from model.told import TELLING
 from schemas.errors import RecipeError
 
 BESIDE_GPU: Final = 4
-"""Loader processes of a rank on a GPU: some 2,000 pictures of 224 px a second, where `base` takes some 200 with half of
+"""Loader processes of a rank on a GPU: some 2,000 images of 224 px a second, where `base` takes some 200 with half of
 an H200's arithmetic (by calculation)."""
 
 
@@ -109,7 +109,7 @@ def stage_settings(config: TrainConfig, name: str) -> StageConfig:
 def stages_for(config: TrainConfig) -> tuple[str, ...]:
     """The stages that `all` stands for: the paper's that the corpus has samples for, and before them, where the
     language model would start at random, `language`, and what else the preset has of `FIRST`: `primer` where the
-    corpus holds what it reads, `sight` where pictures can be told.
+    corpus holds what it reads, `sight` where it holds grounded samples.
     """
     store = Store(config.corpus, config.storage_options)
     strata = shards.find(store, config.split)
@@ -125,7 +125,7 @@ def stages_for(config: TrainConfig) -> tuple[str, ...]:
             for name, wanted in (
                 ("primer", bool(plain) and plain.keys() <= names),
                 ("language", True),
-                ("sight", "sight" in numbers and bool(there & set(TELLING))),
+                ("sight", "sight" in numbers and bool(there & set(GROUNDED))),
             )
             if wanted
         ]

@@ -1,7 +1,7 @@
 """The shards of a corpus: which there are, and their rows read by index, from tar and Parquet alike.
 
-DIR/shards/<split>/<task>/<source>/NNNNN.tar + NNNNN.parquet     the index says where each picture lies
-DIR/shards/<split>/<task>/<source>/NNNNN.parquet                 carries its pictures
+DIR/shards/<split>/<task>/<source>/NNNNN.tar + NNNNN.parquet     the index says where each image lies
+DIR/shards/<split>/<task>/<source>/NNNNN.parquet                 carries its images
 """
 
 from collections import OrderedDict
@@ -94,10 +94,10 @@ def _shard(store: Store, path: str, there: Collection[str]) -> Shard:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One sample as it lies in its shard: its JSON, and the bytes of its pictures."""
+    """One sample as it lies in its shard: its JSON, and the bytes of its images."""
 
     json: str
-    pictures: tuple[bytes, ...]
+    images: tuple[bytes, ...]
 
     def sample(self, shard: Shard, row: int) -> Sample:
         """The sample; InputError names shard and row where its record is wrong."""
@@ -109,11 +109,11 @@ class Row:
 
 @dataclass(slots=True)
 class _Group:
-    """One row group in memory; `spans[i]` are the places (offset, size) or the bytes of row i's pictures."""
+    """One row group in memory; `spans[i]` are the places (offset, size) or the bytes of row i's images."""
 
     samples: Any
     first: int
-    pictures: Callable[[int], tuple[bytes, ...]]
+    images: Callable[[int], tuple[bytes, ...]]
     size: int
 
 
@@ -131,7 +131,7 @@ class Reader:
         """Row `row` of `shard`, counted from 0."""
         group = self._group(shard, row)
         at = row - group.first
-        return Row(group.samples[at].as_py(), group.pictures(at))
+        return Row(group.samples[at].as_py(), group.images(at))
 
     def keys(self, shard: Shard, start: int, stop: int) -> list[str]:
         """The keys of rows `start` to `stop`."""
@@ -172,29 +172,29 @@ class Reader:
         samples = table["sample"].chunk(0) if table.num_rows else table["sample"]
         if not columns:
             return _Group(samples, first, lambda at: (), table.nbytes)
-        pictures = table[columns[0]].chunk(0)
+        images = table[columns[0]].chunk(0)
         if shard.tar is not None:
-            return _Group(samples, first, self._from_tar(shard.tar, pictures), table.nbytes)
-        return _Group(samples, first, _from_column(pictures), table.nbytes)
+            return _Group(samples, first, self._from_tar(shard.tar, images), table.nbytes)
+        return _Group(samples, first, _from_column(images), table.nbytes)
 
-    def _from_tar(self, tar: str, pictures: Any) -> Callable[[int], tuple[bytes, ...]]:
-        edges = pictures.offsets.to_numpy()
-        values = pictures.values
+    def _from_tar(self, tar: str, images: Any) -> Callable[[int], tuple[bytes, ...]]:
+        edges = images.offsets.to_numpy()
+        values = images.values
         offsets, sizes = values.field("offset").to_numpy(), values.field("size").to_numpy()
 
         def read(at: int) -> tuple[bytes, ...]:
             places = range(edges[at], edges[at + 1])
             for place in places:
                 if not 0 <= sizes[place] <= _PICTURE_BYTES or offsets[place] < 0:
-                    raise InputError(f"{tar}: its index gives a picture of {sizes[place]} bytes")
+                    raise InputError(f"{tar}: its index gives an image of {sizes[place]} bytes")
             return tuple(self._store.read(tar, int(offsets[p]), int(sizes[p])) for p in places)
 
         return read
 
 
-def _from_column(pictures: Any) -> Callable[[int], tuple[bytes, ...]]:
+def _from_column(images: Any) -> Callable[[int], tuple[bytes, ...]]:
     def read(at: int) -> tuple[bytes, ...]:
-        value = pictures[at].as_py()
+        value = images[at].as_py()
         if value is None:
             return ()
         return tuple(one["bytes"] for one in (value if isinstance(value, list) else [value]))
@@ -203,7 +203,7 @@ def _from_column(pictures: Any) -> Callable[[int], tuple[bytes, ...]]:
 
 
 def samples(store: Store, strata: Sequence[Stratum], limit: int | None = None) -> Iterator[Sample]:
-    """Every sample of `strata` in the order of the shards, at most `limit` a stratum; no picture is read."""
+    """Every sample of `strata` in the order of the shards, at most `limit` a stratum; no image is read."""
     for stratum in strata:
         left = stratum.rows if limit is None else limit
         for shard in stratum.shards:

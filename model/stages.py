@@ -16,8 +16,8 @@ STAGES: Final = ("1", "2", "3")
 """The paper's stages."""
 
 FIRST: Final = ("primer", "language", "sight")
-"""Stages before them, for a language model that starts from nothing: pictures told in words, few tasks first and then
-all, and to see what was told (model/told.py)."""
+"""Stages before them, for a language model that starts from nothing: images as oracle features (model/oracle.py), few
+tasks first and then all, and then to see what those show."""
 
 ORDER: Final = (*FIRST, *STAGES)
 
@@ -26,10 +26,10 @@ ORDER: Final = (*FIRST, *STAGES)
 class StageConfig:
     """One stage. `batch` counts sequences over all ranks, `micro` those of one forward pass.
 
-    `side`: pictures' side in pixels; `length`: tokens of a sequence; `rate` and `floor`: highest and last
+    `side`: images' side in pixels; `length`: tokens of a sequence; `rate` and `floor`: highest and last
     learning rate; `muon`: the highest rate of the inner matrices where Muon moves them (0: AdamW does);
     `trains`: the parts that learn; `tasks`: those that are read; `mixture`: their weights.
-    `pictures` are shown, told in words, or shown to learn from what would have been told.
+    `pictures` are `shown`, `told` (oracle features stand for them), or `matched` (shown, to learn those features).
     """
 
     name: str
@@ -100,7 +100,7 @@ def title(name: str) -> str:
 _PAPER: Final[dict[str, dict[str, Any]]] = {
     # few tasks first: where all begin at once, each begins late
     "primer": {"trains": ("language",), "tasks": ("vqa", "referring"), "pictures": "told"},
-    # a language model that knows nothing cannot be spoken to by pictures
+    # a language model that knows nothing cannot be spoken to by images
     "language": {"trains": ("language",), "tasks": KNOWN_TASKS, "pictures": "told"},
     "sight": {"trains": ("vision", "adapter"), "tasks": ("caption",), "pictures": "matched"},
     "1": {"trains": ("vision", "adapter"), "tasks": ("caption",), "style": STAGE1},

@@ -5,12 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from model.metrics.answers import vqa_score
-from model.metrics.boxes import hit, pair_f1
-from model.metrics.cider import cider
-from model.metrics.edits import anls, error_rate
-from model.metrics.objects import object_f1, objects
-from model.metrics.words import answer
+from model.metrics import anls, answer, cider, error_rate, hit, object_f1, objects, pair_f1, vqa_score
 from schemas.markup import parse_lenient
 from schemas.sample import Box, Phrase, Sample, Text
 
@@ -24,7 +19,7 @@ Sizes = Sequence[tuple[int, int]]
 
 @dataclass(slots=True)
 class Known:
-    """What all samples together say of each picture, by its SHA-256."""
+    """What all samples together say of each image, by its SHA-256."""
 
     phrases: dict[str, dict[str, set[Box]]] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(set))
@@ -36,28 +31,28 @@ class Known:
         """Takes note of one sample."""
         if not sample.images:
             return
-        picture = sample.images[0].sha256
+        image = sample.images[0].sha256
         for turn in sample.turns:
             for segment in turn.segments:
                 if isinstance(segment, Phrase) and sample.task != "ocr":
-                    self.phrases[picture][segment.phrase] |= set(segment.boxes)
+                    self.phrases[image][segment.phrase] |= set(segment.boxes)
         if sample.task == "caption":
-            self.captions[picture, sample.language].append(told(sample))
+            self.captions[image, sample.language].append(taught_words(sample))
         if sample.task == "vqa":
-            self.answers[picture, asked(sample)].append(told(sample))
+            self.answers[image, asked(sample)].append(taught_words(sample))
 
-    def count(self, picture: str) -> int:
-        """How many objects of a picture are known by their boxes."""
-        return len(set().union(*self.phrases[picture].values())) if picture in self.phrases else 0
+    def count(self, image: str) -> int:
+        """How many objects of an image are known by their boxes."""
+        return len(set().union(*self.phrases[image].values())) if image in self.phrases else 0
 
     def objects(self, sample: Sample) -> Counter[str]:
-        """The objects of a sample's picture: phrases with boxes where they are known, else what captions say."""
-        picture = sample.images[0].sha256
+        """The objects of a sample's image: phrases with boxes where they are known, else what captions say."""
+        image = sample.images[0].sha256
         found: Counter[str] = Counter()
-        for phrase, boxes in self.phrases.get(picture, {}).items():
+        for phrase, boxes in self.phrases.get(image, {}).items():
             for name, count in objects(phrase).items():
                 found[name] = max(found[name], count * len(boxes))
-        for caption in self.captions[picture, sample.language] if not found else ():
+        for caption in self.captions[image, sample.language] if not found else ():
             found |= objects(caption)
         return found
 
@@ -70,13 +65,13 @@ class Answered:
     text: str
 
     @property
-    def picture(self) -> str:
-        """The SHA-256 of the picture, empty where there is none."""
+    def image(self) -> str:
+        """The SHA-256 of the image, empty where there is none."""
         return self.sample.images[0].sha256 if self.sample.images else ""
 
     @property
     def sizes(self) -> Sizes:
-        """Width and height of the pictures."""
+        """Width and height of the images."""
         return [(one.width, one.height) for one in self.sample.images]
 
     @property
@@ -95,7 +90,7 @@ class Answered:
         return "".join(texts).strip()
 
 
-def told(sample: Sample) -> str:
+def taught_words(sample: Sample) -> str:
     """The words that are taught."""
     parts = []
     for turn in sample.turns:
@@ -133,8 +128,8 @@ Figures = dict[str, float]
 
 
 def captions(answered: Sequence[Answered], known: Known) -> Figures:
-    """`cider` against all captions of the picture in that language, `f1` over its objects."""
-    references = [known.captions[one.picture, one.sample.language] for one in answered]
+    """`cider` against all captions of the image in that language, `f1` over its objects."""
+    references = [known.captions[one.image, one.sample.language] for one in answered]
     texts = [one.words for one in answered]
     scores = cider(texts, references)
     truth = [known.objects(one.sample) for one in answered]
@@ -143,7 +138,7 @@ def captions(answered: Sequence[Answered], known: Known) -> Figures:
 
 def vqa(answered: Sequence[Answered], known: Known) -> Figures:
     """`accuracy`: the VQA score."""
-    scores = [vqa_score(one.words, known.answers[one.picture, asked(one.sample)]) for one in answered]
+    scores = [vqa_score(one.words, known.answers[one.image, asked(one.sample)]) for one in answered]
     return {"accuracy": sum(scores) / len(scores)}
 
 
@@ -166,14 +161,15 @@ def grounding(answered: Sequence[Answered], known: Known) -> Figures:
 def grounded_caption(answered: Sequence[Answered], known: Known) -> Figures:
     """`accuracy`: the phrase is the very one."""
     return {
-        "accuracy": sum(answer(one.words) == answer(told(one.sample)) for one in answered) / len(answered)
+        "accuracy": sum(answer(one.words) == answer(taught_words(one.sample)) for one in answered)
+        / len(answered)
     }
 
 
 def ocr(answered: Sequence[Answered], known: Known) -> Figures:
     """`cer`, the character error rate (lower is better), and `anls`, over a page's lines in reading order."""
     given = [lines(one) for one in answered]
-    truth = [told(one.sample) for one in answered]
+    truth = [taught_words(one.sample) for one in answered]
     nearness = [anls(a, [b]) for a, b in zip(given, truth, strict=True)]
     return {"cer": error_rate(given, truth), "anls": sum(nearness) / len(nearness)}
 

@@ -4,6 +4,8 @@ The library's tokenizer knows no special tokens at all, so words that spell a ta
 in through `Piece.kind` alone. The layout above the BPE is Qwen's: 3 ChatML marks, the reserved ones, 9 tags.
 """
 
+import base64
+import binascii
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +15,6 @@ from typing import Final
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from model.tiktoken import merges, read_ranks
 from schemas.errors import RecipeError
 from schemas.markup import Piece, escape
 
@@ -67,7 +68,7 @@ class TagTokenizer:
 
     @property
     def pad(self) -> int:
-        """<imgpad>: the place of one of a picture's tokens."""
+        """<imgpad>: the place of one of an image's tokens."""
         return self.ids["<imgpad>"]
 
     def encode(self, text: str) -> list[int]:
@@ -75,7 +76,7 @@ class TagTokenizer:
         return list(self.bpe.encode(text, add_special_tokens=False).ids)
 
     def encode_piece(self, piece: Piece, queries: int) -> list[int]:
-        """The ids of a piece: a tag is one, a picture is `queries` places between its two tags."""
+        """The ids of a piece: a tag is one, an image is `queries` places between its two tags."""
         if piece.kind == "text":
             return self.encode(piece.text)
         if piece.kind == "tag":
@@ -189,3 +190,40 @@ def _merge_list(ranks: dict[bytes, int]) -> list[tuple[str, str]]:
 
 def _characters(token: bytes) -> str:
     return "".join(_CHARACTERS[byte] for byte in token)
+
+
+_LIMIT: Final = 64 << 20
+
+
+def read_ranks(path: Path) -> dict[bytes, int]:
+    """Each token's bytes and rank, ranks being 0 .. n - 1; RecipeError names the line that is wrong."""
+    if path.stat().st_size > _LIMIT:
+        raise RecipeError(f"{path} is too large for a vocabulary")
+    ranks: dict[bytes, int] = {}
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            token, rank = line.split()
+            ranks[base64.b64decode(token, validate=True)] = int(rank)
+        except (ValueError, binascii.Error) as error:
+            raise RecipeError(f"{path}, line {number}: not `base64 rank`") from error
+    whole = sorted(ranks.values()) == list(range(len(ranks)))
+    if not ranks or not whole or not all(bytes([byte]) in ranks for byte in range(256)):
+        raise RecipeError(f"{path} is no byte-level vocabulary: ranks must be 0 .. n - 1 and hold every byte")
+    return ranks
+
+
+def merges(ranks: dict[bytes, int]) -> list[tuple[bytes, bytes]]:
+    """Every pair of tokens that together are a token, by that token's rank.
+
+    tiktoken joins the neighbours whose union ranks lowest, whatever pair they are; so all pairs are merges.
+    """
+    found = []
+    for token, rank in ranks.items():
+        for cut in range(1, len(token)):
+            left, right = token[:cut], token[cut:]
+            if left in ranks and right in ranks:
+                found.append((rank, ranks[left], left, right))
+    found.sort(key=lambda one: one[:2])
+    return [(left, right) for _, _, left, right in found]

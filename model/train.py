@@ -16,15 +16,15 @@ from typing import Any
 
 import torch
 
-from model import checkpoint, flops, journal, optim, origin, parallel, saved, shards
+from model import checkpoint, flops, journal, optim, parallel, shards, warm_start
 from model.batch import Batch
+from model.journal import merge_metrics
 from model.loader import Feed, Loader, require_known
-from model.metrics_file import merge_metrics
+from model.oracle import Oracle
 from model.settings import Place, TrainConfig, check, mixture_of, stage_settings
 from model.stages import StageConfig, set_trained
 from model.store import Store
 from model.tokenizer import TagTokenizer
-from model.told import Teller
 from schemas.errors import InputError, RecipeError, VlcorpusError
 
 
@@ -44,19 +44,19 @@ def run(config: TrainConfig, rank: int = 0, world: int = 1, local_rank: int | No
     require_known(store, shards.find(store, config.split))
     with parallel.process_group(rank, world, device):
         place = Place(config, rank, world, device)
-        tokenizer = origin.tokenizer_of(place)
+        tokenizer = warm_start.tokenizer_of(place)
         # the same for all stages, and read only where one that is not done yet needs it
-        tell = cache(lambda: origin.teller_of(place, tokenizer))
+        oracle = cache(lambda: warm_start.oracle_of(place, tokenizer))
         found: dict[str, Any] = {}
         for stage in [stage_settings(config, name) for name in config.stages]:
-            found[stage.title] = _stage(place, stage, tokenizer, tell)
+            found[stage.title] = _stage(place, stage, tokenizer, oracle)
             if not found[stage.title]["finished"]:
                 break
         return found
 
 
 def _stage(
-    place: Place, stage: StageConfig, tokenizer: TagTokenizer, tell: Callable[[], Teller]
+    place: Place, stage: StageConfig, tokenizer: TagTokenizer, oracle: Callable[[], Oracle]
 ) -> dict[str, Any]:
     folder = place.config.folder / stage.title
     metrics_path = place.config.folder / "metrics.json"
@@ -64,7 +64,7 @@ def _stage(
         done = json.loads(metrics_path.read_text("utf-8")).get(stage.title)
         if isinstance(done, dict):
             return done
-    trainer = _Trainer(place, stage, tokenizer, None if stage.pictures == "shown" else tell())
+    trainer = _Trainer(place, stage, tokenizer, None if stage.pictures == "shown" else oracle())
     metrics = trainer.train()
     if place.rank == 0 and metrics.get("finished"):
         merge_metrics(metrics_path, {stage.title: metrics})
@@ -76,9 +76,9 @@ class _Trainer:
     """One stage on one rank."""
 
     def __init__(
-        self, place: Place, stage: StageConfig, tokenizer: TagTokenizer, teller: Teller | None
+        self, place: Place, stage: StageConfig, tokenizer: TagTokenizer, oracle: Oracle | None
     ) -> None:
-        self.place, self.stage, self.tokenizer, self.teller = place, stage, tokenizer, teller
+        self.place, self.stage, self.tokenizer, self.oracle = place, stage, tokenizer, oracle
         self.folder = place.config.folder / stage.title
         per_step = stage.micro * place.world
         if stage.batch % per_step:
@@ -95,7 +95,9 @@ class _Trainer:
         feed = self._feed()
         self.loader = Loader(feed, tokenizer, place.rank, place.world, place.workers)
         self.model = (
-            origin.model_of(place, stage, feed, tokenizer, self.teller, self._say).to(place.device).train()
+            warm_start.model_of(place, stage, feed, tokenizer, self.oracle, self._say)
+            .to(place.device)
+            .train()
         )
         set_trained(self.model, stage.trains)
         if place.config.recompute:
@@ -173,7 +175,7 @@ class _Trainer:
         return int(found.state["step"])
 
     def _step(self, step: int, batches: Iterator[Batch], meter: "_Meter") -> dict[str, Any]:
-        """One step of the optimiser, and what there is to tell of it."""
+        """Takes one step of the optimiser; returns its record."""
         meter.start()
         micros = [meter.waited(batches) for _ in range(self.accumulate)]
         world, device = self.place.world, self.place.device
@@ -205,15 +207,15 @@ class _Trainer:
         }
 
     def _counted(self, micro: Batch) -> int:
-        """What the loss is the mean over: supervised tokens, or pictures."""
+        """What the loss is the mean over: supervised tokens, or images."""
         if self.stage.pictures == "matched":
-            return sum(name in self.teller for name in micro.names) if self.teller else 0
+            return sum(name in self.oracle for name in micro.names) if self.oracle else 0
         return micro.supervised
 
     def _backward(self, micro: Batch, scale: float, tasks: dict[str, list[float]]) -> None:
         device = self.place.device
         with torch.autocast(device.type, torch.bfloat16, enabled=self.half):
-            losses = self.model(micro.to(device), self.teller, self.stage.pictures == "matched")
+            losses = self.model(micro.to(device), self.oracle, self.stage.pictures == "matched")
         # FSDP takes the mean over ranks, so the sum over ranks must be asked for
         (losses.sums.sum() * scale).backward()
         rows = zip(micro.tasks, losses.sums.tolist(), losses.counts.tolist(), strict=True)
@@ -244,7 +246,7 @@ class _Trainer:
         weights = checkpoint.model_state(self.model, self.place.world)
         if self.place.rank == 0:
             scratch = self.folder / "final"
-            saved.save(scratch, self.place.model, weights, self.tokenizer, self.stage.side)
+            checkpoint.save(scratch, self.place.model, weights, self.tokenizer, self.stage.side)
             # config.json last: where it lies, the model is whole
             for name in sorted(scratch.iterdir(), key=lambda one: one.name == "config.json"):
                 name.replace(self.folder / name.name)

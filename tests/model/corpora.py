@@ -45,7 +45,7 @@ def picture(number: int) -> tuple[bytes, str, str, tuple[int, int, int, int]]:
 
 
 def item(task: str, number: int, ordinal: int = 0, *, split: str = "train", source: str = "s") -> Item:
-    """Sample `number` of `task`; ordinals ask different things of one picture."""
+    """Sample `number` of `task`; ordinals ask different things of one image."""
     data, colour, shape, box = picture(number)
     said = f"{colour} {shape}"
     bodies: Mapping[str, Sequence[Segment]] = {
@@ -81,7 +81,7 @@ TASKS = ("caption", "vqa", "referring", "grounded_caption", "grounding", "ocr", 
 
 
 def items(task: str, count: int, *, split: str = "train", source: str = "s") -> list[Item]:
-    """`count` samples in key order; of vqa, three questions on each picture."""
+    """`count` samples in key order; of vqa, three questions on each image."""
     each = 3 if task == "vqa" else 1
     made = [item(task, at // each, at % each, split=split, source=source) for at in range(count)]
     return sorted(made, key=lambda one: one.sample.key)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from model import chat as chatting
-from model import saved
+from model import checkpoint
 from model.chat import Chat, chat
 from model.generate import Prompt
 from model.qwen_vl import build
@@ -17,8 +17,8 @@ from tests.model.corpora import TINY, picture, tokenizer
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A saved model, and two pictures beside it."""
-    saved.save(tmp_path / "model", TINY, build(TINY, 1).state_dict(), tokenizer())
+    """A saved model, and two images beside it."""
+    checkpoint.save(tmp_path / "model", TINY, build(TINY, 1).state_dict(), tokenizer())
     for number in range(2):
         (tmp_path / f"{number}.png").write_bytes(picture(number)[0])
     return tmp_path
@@ -41,9 +41,9 @@ def _says(monkeypatch: pytest.MonkeyPatch, answer: str) -> list[Prompt]:
 
 
 def test_rounds(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several pictures and rounds stand in one prompt as ChatML, pictures numbered in order."""
+    """Several images and rounds stand in one prompt as ChatML, images numbered in order."""
     asked = _says(monkeypatch, "It is<ref> red</ref><box>(100,100),(500,500)</box>")
-    model, own = saved.from_pretrained(folder / "model")
+    model, own = checkpoint.from_pretrained(folder / "model")
     talk = Chat(model, own, 16)
     talk.show(picture(0)[0])
     talk.ask("What is it?")
@@ -56,14 +56,14 @@ def test_rounds(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "<|im_start|>assistant\nIt is<ref> red</ref><box>(100,100),(500,500)</box><|im_end|>\n"
         "<|im_start|>user\nPicture 2: <img></img>\nAnd this?<|im_end|>\n<|im_start|>assistant\n"
     )
-    assert len(asked[1].pictures) == 2
+    assert len(asked[1].images) == 2
     talk.reset()
     talk.ask("Hello")
-    assert asked[2].pictures == ()
+    assert asked[2].images == ()
 
 
 def test_boxes_drawn(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer with boxes is drawn to a file of the picture's size."""
+    """An answer with boxes is drawn to a file of the image's size."""
     _says(monkeypatch, "<ref>red</ref><box>(100,100),(500,500)</box>")
     said = io.StringIO()
     out = folder / "answer.png"
@@ -104,13 +104,13 @@ def test_too_long(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["answer.txt", "nowhere/answer.png"])
 def test_boxes_have_somewhere_to_go(folder: Path, name: str) -> None:
-    """A file that no picture can be drawn to is refused before the talk."""
+    """A file that no image can be drawn to is refused before the talk."""
     with pytest.raises(InputError, match=r"for the boxes|name a \.png"):
         chat(folder / "model", out=folder / name, lines=[])
 
 
 def test_a_name_that_is_none(folder: Path) -> None:
-    """A name too long for the system, or a file that is no picture, is a sentence; the talk goes on."""
+    """A name too long for the system, or a file that is no image, is a sentence; the talk goes on."""
     (folder / "text.png").write_text("no picture")
     said = io.StringIO()
     lines = [f"/image {'x' * 300}.png", f"/image {folder / 'text.png'}", "/reset"]

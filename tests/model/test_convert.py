@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from model import convert, saved
-from model.attention import resample
+from model import checkpoint, convert
 from model.config import ModelConfig
 from model.qwen_vl import QwenVL, build
+from model.vision import resample
 from schemas.errors import InputError, RecipeError
 from tests import needs
 from tests.model.corpora import TINY, tokenizer
@@ -50,7 +50,7 @@ def _slow_clip(clip: Any, pixels: Tensor) -> Any:
 
 @pytest.mark.parametrize("form", ["pt", "safetensors"])
 def test_open_clip_vision(tmp_path: Path, form: str) -> None:
-    """An open_clip ViT's weights give its own layers' patches, for its own normalisation of pictures."""
+    """An open_clip ViT's weights give its own layers' patches, for its own normalisation of images."""
     clip = _clip()
     state = clip.state_dict()
     if form == "pt":
@@ -263,8 +263,8 @@ def test_published_language_alone(tmp_path: Path) -> None:
 def test_saved_model(tmp_path: Path) -> None:
     """A saved model comes back as it was, and serves as a start."""
     model = build(TINY, 4)
-    saved.save(tmp_path / "m", TINY, model.state_dict(), tokenizer())
-    again, own = saved.from_pretrained(tmp_path / "m")
+    checkpoint.save(tmp_path / "m", TINY, model.state_dict(), tokenizer())
+    again, own = checkpoint.from_pretrained(tmp_path / "m")
     assert own.size == tokenizer().size
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
     start = build(TINY, 5)
@@ -280,18 +280,18 @@ def _other() -> QwenVL:
 
 def test_another_presets_weights(tmp_path: Path) -> None:
     """Weights of another preset are refused with the first size that differs."""
-    saved.save(tmp_path / "m", TINY, _other().state_dict(), tokenizer())
+    checkpoint.save(tmp_path / "m", TINY, _other().state_dict(), tokenizer())
     with pytest.raises(RecipeError, match=r"another preset than test: .* 48"):
-        saved.from_pretrained(tmp_path / "m")
+        checkpoint.from_pretrained(tmp_path / "m")
 
 
 def test_damaged_weights(tmp_path: Path) -> None:
     """Damaged weights, and a pickle that is more than data, are refused by name."""
-    saved.save(tmp_path / "m", TINY, build(TINY).state_dict(), tokenizer())
+    checkpoint.save(tmp_path / "m", TINY, build(TINY).state_dict(), tokenizer())
     path = tmp_path / "m" / "model.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(InputError, match="damaged"):
-        saved.from_pretrained(tmp_path / "m")
+        checkpoint.from_pretrained(tmp_path / "m")
     torch.save({"a": Path("x")}, tmp_path / "evil.pt")
     with pytest.raises(InputError, match=r"evil\.pt cannot be read as weights"):
         convert.load_part(build(TINY), "vision", tmp_path / "evil.pt")

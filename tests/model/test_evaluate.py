@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from model import checkpoint
 from model import evaluate as evaluation
-from model import saved
 from model.encode import encode_pieces, prompt_pieces
 from model.evaluate import EvalConfig, Question, _task, evaluate, exchanged
 from model.generate import Prompt
-from model.pictures import square
+from model.images import square
 from model.qwen_vl import QwenVL, build
 from model.tasks import Known
 from schemas.errors import InputError
@@ -38,7 +38,7 @@ COUNTS = {
 def model_folder(tmp_path: Path) -> Path:
     """A model that knows nothing."""
     folder = tmp_path / "model"
-    saved.save(folder, TINY, build(TINY, 1).state_dict(), tokenizer())
+    checkpoint.save(folder, TINY, build(TINY, 1).state_dict(), tokenizer())
     return folder
 
 
@@ -78,7 +78,7 @@ def test_figures(tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyP
 
 
 def _oracle(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Puts in the model's place one that reads the truth off the pictures' colours."""
+    """Puts in the model's place one that reads the truth off the images' colours."""
     truth = {}
     for task in COUNTS:
         for one in items(task, 12, split="eval"):
@@ -91,13 +91,13 @@ def _oracle(monkeypatch: pytest.MonkeyPatch) -> None:
                 truth[asked, square(one.images[0], 16).tobytes()] = ids[:-1]
 
     def answers(model: QwenVL, prompts: list[Prompt], *rest: object) -> list[list[int]]:
-        return [truth.get((one.ids, one.pictures[0].tobytes()), []) for one in prompts]
+        return [truth.get((one.ids, one.images[0].tobytes()), []) for one in prompts]
 
     monkeypatch.setattr(evaluation, "generate", answers)
 
 
 def test_perfect_answers(tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Answers as taught get full marks through text and back, and with other pictures they get far less."""
+    """Answers as taught get full marks through text and back, and with other images they get far less."""
     _oracle(monkeypatch)
     figures = evaluate(_config(tmp_path, model_folder))
     assert figures["vqa"]["accuracy"]["value"] == 1.0
@@ -114,7 +114,7 @@ def test_perfect_answers(tmp_path: Path, model_folder: Path, monkeypatch: pytest
 
 
 def _counted(objects: int, number: int) -> list[Question]:
-    """A question on a picture of so many objects, and the sample that knows their boxes."""
+    """A question on an image of so many objects, and the sample that knows their boxes."""
     picture = np.full((3, 16, 16), 10 * number + objects, np.uint8)
     image = Image("PNG", 64, 48, f"{number:064x}")
     boxes = [(5 * at, 2, 5 * at + 4, 9) for at in range(objects)]
@@ -137,8 +137,8 @@ def _counted(objects: int, number: int) -> list[Question]:
 
 
 def test_by_objects(tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The headline is of pictures with more than one object, and each number of objects has its own figure;
-    chance is what the same model says to another picture."""
+    """The headline is of images with more than one object, and each number of objects has its own figure;
+    chance is what the same model says to another image."""
     made = [_counted(objects, number) for number, objects in enumerate((1, 2, 3, 4, 2, 1))]
     known = Known()
     for pair in made:
@@ -146,17 +146,17 @@ def test_by_objects(tmp_path: Path, model_folder: Path, monkeypatch: pytest.Monk
             known.add(one.sample)
     questions = [pair[0] for pair in made]
     own = tokenizer()
-    # a model that counts rightly whatever picture it is shown, but for the one with three objects
+    # a model that counts rightly whatever image it is shown, but for the one with three objects
     says = {at % 10: str(at % 10 if at % 10 != 3 else 9) for at in (1, 2, 3, 4)}
 
     def answers(model: QwenVL, prompts: list[Prompt], *rest: object) -> list[list[int]]:
-        return [own.encode(says[int(one.pictures[0].max()) % 10]) for one in prompts]
+        return [own.encode(says[int(one.images[0].max()) % 10]) for one in prompts]
 
     monkeypatch.setattr(evaluation, "generate", answers)
-    model, tokens = saved.from_pretrained(model_folder)
+    model, tokens = checkpoint.from_pretrained(model_folder)
     config = EvalConfig(model_folder, str(tmp_path), tmp_path, device="cpu")
     figures, kept = _task(config, model, tokens, questions, known)
-    # shown instead are the pictures with 4, 2, 1, 1, 2, 3 objects
+    # shown instead are the images with 4, 2, 1, 1, 2, 3 objects
     assert [one.exchanged for one in kept] == ["4", "2", "1", "1", "2", "9"]
     assert figures["accuracy"] == {"value": 3 / 4, "chance": 2 / 4, "n": 4}
     assert {number: one["accuracy"] for number, one in figures["by_objects"].items()} == {
@@ -180,7 +180,7 @@ def test_limit(tmp_path: Path, model_folder: Path) -> None:
 
 
 def test_exchange() -> None:
-    """Each question is given another picture than its own, where there is another."""
+    """Each question is given another image than its own, where there is another."""
     made = [Question(item("vqa", at // 3, at % 3).sample, (), (at // 3,), b"") for at in range(9)]
     for question, other in zip(made, exchanged(made), strict=True):
         assert question.sample.images[0].sha256 != other.sample.images[0].sha256
@@ -199,6 +199,6 @@ def test_perplexity_of_a_uniform_model(tmp_path: Path, model_folder: Path) -> No
     model = build(TINY)
     with torch.no_grad():
         model.language.lm_head.weight.zero_()
-    saved.save(model_folder, TINY, model.state_dict(), tokenizer())
+    checkpoint.save(model_folder, TINY, model.state_dict(), tokenizer())
     figures = evaluate(_config(tmp_path, model_folder, tasks=("text",)))
     assert figures["text"]["perplexity"] == pytest.approx(TINY.language.vocab, rel=1e-4)

@@ -21,7 +21,7 @@ COUNTABLE = partial(sdpa_kernel, SDPBackend.MATH)
 
 
 def test_vision_and_adapter() -> None:
-    """What one picture asks for is what PyTorch's own counter sees."""
+    """What one image asks for is what PyTorch's own counter sees."""
     config = preset("tiny")
     model = build(config).eval()
     pixels = torch.zeros(1, 3, 64, 64)

@@ -26,7 +26,7 @@ def _prompts() -> list[Prompt]:
 def _slow(model: QwenVL, prompt: Prompt, limit: int, stops: list[int]) -> list[int]:
     """Without cache or padding: the whole text again for each token."""
     ids, answer = list(prompt.ids), []
-    pictures = prompt.pictures
+    pictures = prompt.images
     pixels = torch.from_numpy(np.stack(pictures)) if pictures else torch.zeros(0, 3, 16, 16)
     places = torch.tensor([(0, place) for place in prompt.places], dtype=torch.int64).reshape(-1, 2)
     for _ in range(limit):

@@ -43,7 +43,7 @@ def some(loader: Loader, count: int) -> list[Batch]:
 
 
 def test_one_pass(tmp_path: Path) -> None:
-    """A finite pass gives each sample once; rows hold one task and their own pictures."""
+    """A finite pass gives each sample once; rows hold one task and their own images."""
     corpus(tmp_path, COUNTS)
     batches = list(Loader(feed(tmp_path, endless=False), tokenizer()))
     assert keys(batches) == Counter(
@@ -57,7 +57,7 @@ def test_one_pass(tmp_path: Path) -> None:
         opening, closing = own.ids["<img>"], own.ids["</img>"]
         assert all(span == [opening, *[own.pad] * 4, closing] for span in spans)
         assert int((batch.input_ids == own.pad).sum()) == 4 * len(batch.pixels)
-        # no place of a picture is ever told, and none of a picture's tokens tells
+        # no place of an image is ever told, and none of an image's tokens tells
         assert not (
             (batch.targets == own.pad) | (batch.targets == opening) | (batch.targets == closing)
         ).any()
@@ -134,7 +134,7 @@ def test_mixture(tmp_path: Path) -> None:
 
 
 def test_several_questions_share_a_picture(tmp_path: Path) -> None:
-    """Questions on one picture stand in one sequence with the picture decoded once."""
+    """Questions on one image stand in one sequence with the image decoded once."""
     corpus(tmp_path, {"vqa": 90})
     batches = list(Loader(feed(tmp_path, endless=False, length=128), tokenizer()))
     shown = sum(len(batch.pixels) for batch in batches)
@@ -145,7 +145,7 @@ def test_several_questions_share_a_picture(tmp_path: Path) -> None:
 
 
 def test_blind(tmp_path: Path) -> None:
-    """A blind feed has the words as they stand beside pictures, and shows none."""
+    """A blind feed has the words as they stand beside images, and shows none."""
     corpus(tmp_path, {"caption": 20})
     seeing = list(Loader(feed(tmp_path, endless=False), tokenizer()))
     unseeing = list(Loader(feed(tmp_path, endless=False, blind=True), tokenizer()))
@@ -243,7 +243,7 @@ def _broken(whole: Item) -> Item:
 
 
 def test_broken_picture(tmp_path: Path) -> None:
-    """A picture that cannot be decoded teaches nothing, is counted, and stops nobody else."""
+    """An image that cannot be decoded teaches nothing, is counted, and stops nobody else."""
     good = item("caption", 1)
     write(tmp_path, [_broken(item("caption", 0)), good])
     loader = Loader(feed(tmp_path, endless=False, length=48), tokenizer())
@@ -256,7 +256,7 @@ def test_broken_picture(tmp_path: Path) -> None:
 
 
 def test_broken_pictures_are_counted_on(tmp_path: Path) -> None:
-    """A loader restored after any batch goes on counting the pictures that it could not decode."""
+    """A loader restored after any batch goes on counting the images that it could not decode."""
     made = [item("caption", at) for at in range(40)]
     write(tmp_path, [_broken(one) if at % 5 == 0 else one for at, one in enumerate(made)])
     given = feed(tmp_path, pool=16)

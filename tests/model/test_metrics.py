@@ -7,12 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.metrics.answers import vqa_score
-from model.metrics.boxes import hit, iou, pair_f1
-from model.metrics.cider import cider
-from model.metrics.edits import anls, edits, error_rate
-from model.metrics.objects import object_f1, objects
-from model.metrics.words import answer, words
+from model.metrics import (
+    anls,
+    answer,
+    cider,
+    edits,
+    error_rate,
+    hit,
+    iou,
+    object_f1,
+    objects,
+    pair_f1,
+    vqa_score,
+    words,
+)
 
 
 def test_cider_of_the_reference_itself() -> None:
@@ -22,7 +30,7 @@ def test_cider_of_the_reference_itself() -> None:
 
 
 def test_cider_by_hand() -> None:
-    """Two pictures; `a` is in both and so weighs nothing, each other word weighs log 2."""
+    """Two images; `a` is in both and so weighs nothing, each other word weighs log 2."""
     # unigrams: {x, y} against {x, z}: cosine 1/2; bigrams: {a x, x y} against {a x, x z}: 1/2; trigrams none
     scores = cider(["a x y", "a w"], [["a x z"], ["a w"]])
     assert scores[0] == pytest.approx(10 * (1 / 2 + 1 / 2 + 0 + 0) / 4)

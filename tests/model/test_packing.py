@@ -64,7 +64,7 @@ def test_every_sample_once(drawn: list[tuple[str, int, str]]) -> None:
 
 
 def test_shared_picture() -> None:
-    """Questions on one picture pay for it once."""
+    """Questions on one image pay for it once."""
     own = tokenizer()
     questions = [encode(item("vqa", 3, at).sample, own, 16, STAGE2) for at in range(3)]
     groups = grouped([Member(one, ("x",)) for one in questions], 200)["vqa"]

@@ -7,12 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from model.adapter import Adapter
-from model.attention import Attention, grid_positions, resample
 from model.batch import IGNORE, Batch
 from model.config import AdapterConfig
 from model.loader import Loader
 from model.qwen_vl import QwenVL, build
+from model.vision import Adapter, Attention, grid_positions, resample
 from tests.model.corpora import TASKS, TINY, corpus, tokenizer
 from tests.model.test_loader import feed
 
@@ -64,7 +63,7 @@ def test_isolation_mask_matters(tmp_path: Path) -> None:
 
 
 def test_pictures_are_seen(tmp_path: Path) -> None:
-    """Another picture gives another loss; what stands before a picture does not see it."""
+    """Another image gives another loss; what stands before an image does not see it."""
     corpus(tmp_path, {"caption": 4})
     model = _double()
     (batch,) = Loader(feed(tmp_path, endless=False, length=200), tokenizer())

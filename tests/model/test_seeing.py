@@ -1,4 +1,4 @@
-"""That pictures teach."""
+"""That images teach."""
 
 import dataclasses
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.model.test_loader import feed
 
 
 def test_learns_to_see(tmp_path: Path) -> None:
-    """A model told the colours of pictures comes to need the pictures: with others its loss is far higher."""
+    """A model told the colours of images comes to need the images: with others its loss is far higher."""
     write(tmp_path, [item("vqa", number, 0) for number in range(12)])
     given = feed(tmp_path, micro=12, pack=False, share=False, fixed=False, pool=12)
     model = build(TINY, 0).train()

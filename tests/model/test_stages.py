@@ -8,10 +8,10 @@ import torch
 
 from model import optim, shards
 from model.loader import Loader
+from model.oracle import Oracle, regions
 from model.qwen_vl import PARTS, build
 from model.stages import set_trained, stage_config
 from model.store import Store
-from model.told import Teller, regions
 from schemas.errors import RecipeError
 from tests.model.corpora import TASKS, TINY, corpus, preset_file, tokenizer
 from tests.model.test_loader import feed
@@ -35,9 +35,9 @@ def test_freezing(tmp_path: Path, name: str) -> None:
     batches = iter(Loader(feed(tmp_path, blind=stage.pictures == "told"), tokenizer()))
     store = Store(str(tmp_path))
     known = regions(shards.samples(store, shards.find(store, "train")))
-    teller = None if stage.pictures == "shown" else Teller(known, tokenizer(), 4, 16)
+    oracle = None if stage.pictures == "shown" else Oracle(known, tokenizer(), 4, 16)
     for _ in range(3):
-        model(next(batches), teller, stage.pictures == "matched").mean.backward()
+        model(next(batches), oracle, stage.pictures == "matched").mean.backward()
         optim.clip_gradients(model, stage.clip)
         optimiser.step()
         optimiser.zero_grad()

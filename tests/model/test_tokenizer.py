@@ -58,7 +58,7 @@ def test_layout() -> None:
 
 
 def test_picture_span() -> None:
-    """A picture is its two tags with the queries' places between."""
+    """An image is its two tags with the queries' places between."""
     own = tokenizer()
     ids = own.encode_piece(Piece("<img>0</img>", "image", image=0), 256)
     assert len(ids) == 258

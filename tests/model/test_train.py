@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from model import journal, saved
+from model import checkpoint, journal
 from model.settings import Place, TrainConfig, stages_for
 from model.train import LossError, run
 from schemas.errors import InputError, RecipeError
@@ -46,7 +46,7 @@ def test_all_stages(tmp_path: Path) -> None:
     metrics = json.loads((made.folder / "metrics.json").read_text())
     for title in found:
         folder = made.folder / title
-        model, tokenizer = saved.from_pretrained(folder)
+        model, tokenizer = checkpoint.from_pretrained(folder)
         assert tokenizer.size <= model.config.language.vocab
         records = journal.read(folder / journal.LOG)
         assert [one["step"] for one in records] == list(range(1, 9))
@@ -55,11 +55,11 @@ def test_all_stages(tmp_path: Path) -> None:
             assert (folder / journal.CURVES).read_bytes().startswith(b"\x89PNG")
         assert metrics[title]["steps"] == 8
         assert {"tokens_per_s", "mfu", "wait"} <= records[0].keys()
-    first, second = (saved.from_pretrained(made.folder / title)[0] for title in ("language", "stage1"))
+    first, second = (checkpoint.from_pretrained(made.folder / title)[0] for title in ("language", "stage1"))
     assert torch.equal(first.language.lm_head.weight, second.language.lm_head.weight)
     assert not torch.equal(first.adapter.query, second.adapter.query)
-    assert saved.side_of(made.folder / "stage1", first.config) == 16
-    assert saved.side_of(made.folder / "stage2", first.config) == 32
+    assert checkpoint.side_of(made.folder / "stage1", first.config) == 16
+    assert checkpoint.side_of(made.folder / "stage2", first.config) == 32
     third = journal.read(made.folder / "stage3" / journal.LOG)
     assert set(third[0]["tasks"]) == {"chat"}
     assert "vision" not in third[0]["gradient"]
@@ -67,7 +67,7 @@ def test_all_stages(tmp_path: Path) -> None:
 
 def test_stages_for(tmp_path: Path) -> None:
     """`all` stands for the stages that the corpus can feed, after `language` where that part starts at random;
-    `sight` needs pictures that can be told, `primer` what its mixture names."""
+    `sight` needs images that can be told, `primer` what its mixture names."""
     made = config(tmp_path)
     assert stages_for(made) == ("language", "sight", "1", "2", "3")
     assert stages_for(replace(made, init={"language": "x"})) == ("1", "2", "3")
@@ -124,7 +124,7 @@ def test_stopped_and_resumed(tmp_path: Path) -> None:
         assert not (parts.folder / "stage2" / "config.json").exists()
         run(parts)
         assert losses(parts) == losses(whole)
-    weights = [saved.read_weights(one.folder / "stage2" / saved.WEIGHTS) for one in (whole, parts)]
+    weights = [checkpoint.read_weights(one.folder / "stage2" / checkpoint.WEIGHTS) for one in (whole, parts)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
@@ -169,9 +169,9 @@ def test_done_stage_is_kept(tmp_path: Path) -> None:
     """A stage that is done is not trained again."""
     made = config(tmp_path)
     first = run(made)
-    before = (made.folder / "stage2" / saved.WEIGHTS).stat().st_mtime_ns
+    before = (made.folder / "stage2" / checkpoint.WEIGHTS).stat().st_mtime_ns
     assert run(made) == first
-    assert (made.folder / "stage2" / saved.WEIGHTS).stat().st_mtime_ns == before
+    assert (made.folder / "stage2" / checkpoint.WEIGHTS).stat().st_mtime_ns == before
 
 
 def test_corrupt_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -302,7 +302,7 @@ def _two_ranks(made: TrainConfig, folder: Path) -> None:
 
 
 def test_two_ranks(tmp_path: Path) -> None:
-    """Two sharded ranks are told pictures, learn to show them, with Muon, and go on; resumed, with the same losses."""
+    """Two sharded ranks are told images, learn to show them, with Muon, and go on; resumed, with the same losses."""
     moved = {"muon": 1e-2}
     made = config(tmp_path, stages=("language", "sight", "2"), overrides={"language": moved, "sight": moved})
     _two_ranks(made, tmp_path)
@@ -311,5 +311,5 @@ def test_two_ranks(tmp_path: Path) -> None:
         assert [step for step, _ in whole] == list(range(1, 6))
         assert cut == whole
         assert whole[-1][1] < whole[0][1]
-    model, _ = saved.from_pretrained(tmp_path / "whole" / "train" / "stage2")
+    model, _ = checkpoint.from_pretrained(tmp_path / "whole" / "train" / "stage2")
     assert all(torch.isfinite(one).all() for one in model.parameters())

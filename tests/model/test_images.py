@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.pictures import PictureError, square
+from model.images import ImageError, square
 
 
 def _bytes(image: Image.Image, form: str = "PNG", **given: object) -> bytes:
@@ -18,7 +18,7 @@ def _bytes(image: Image.Image, form: str = "PNG", **given: object) -> bytes:
 
 
 def test_square() -> None:
-    """A picture of any shape becomes a square, its aspect ignored, channels first."""
+    """An image of any shape becomes a square, its aspect ignored, channels first."""
     image = Image.new("RGB", (60, 20), "red")
     image.paste("blue", (30, 0, 60, 20))
     found = square(_bytes(image), 16)
@@ -57,7 +57,7 @@ def test_modes(mode: str) -> None:
 
 
 def test_turn_is_ignored() -> None:
-    """A picture is taken as stored, whatever its EXIF says, as boxes are."""
+    """An image is taken as stored, whatever its EXIF says, as boxes are."""
     image = Image.new("RGB", (8, 8), "red")
     image.paste("blue", (0, 4, 8, 8))
     exif = Image.Exif()
@@ -67,13 +67,13 @@ def test_turn_is_ignored() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"no picture", b"\x89PNG\r\n\x1a\n"])
 def test_no_picture(data: bytes) -> None:
-    """Bytes that are no picture raise one kind of error."""
-    with pytest.raises(PictureError):
+    """Bytes that are no image raise one kind of error."""
+    with pytest.raises(ImageError):
         square(data, 8)
 
 
 def test_hostile_pictures(test_data: Path) -> None:
-    """Hostile pictures give a square or that one error, never another."""
+    """Hostile images give a square or that one error, never another."""
     folder = test_data / "hostile"
     records = [json.loads(line) for line in (folder / "index.jsonl").read_text().splitlines()]
     pictures = [folder / one["file"] for one in records if one["kind"] == "image"]
@@ -81,5 +81,5 @@ def test_hostile_pictures(test_data: Path) -> None:
     for path in pictures:
         try:
             assert square(path.read_bytes(), 32).shape == (3, 32, 32)
-        except PictureError:
+        except ImageError:
             continue

@@ -1,11 +1,11 @@
 """First weights: of a language model from nothing, and of an adapter beside a vision encoder from a CLIP.
 
-An adapter with random weights hands every picture on as almost the same tokens: its queries look everywhere at
-once, and what patches of all pictures have in common outweighs what tells them apart. A small language model has
+An adapter with random weights hands every image on as almost the same tokens: its queries look everywhere at
+once, and what patches of all images have in common outweighs what tells them apart. A small language model has
 learnt not to look before the adapter has learnt to show. So where a CLIP is given, each query starts by looking at
-its own part of the picture, shows it in the space that the CLIP shares between pictures and words, and what all
-pictures have in common is taken off. Where pictures have been told in words (model/told.py), a linear map
-brings it near to those words. These are first weights alone: the architecture is the paper's.
+its own part of the image, shows it in the space that the CLIP shares between images and words, and what all
+images have in common is taken off. Where a language model has learnt from oracle features (model/oracle.py), a
+linear map brings it near to those. These are first weights alone: the architecture is the paper's.
 """
 
 from pathlib import Path
@@ -14,16 +14,16 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from model.adapter import Adapter
+from model.convert import tensors
 from model.qwen_vl import QwenVL
-from model.tensors import tensors
 from model.tokenizer import TagTokenizer
+from model.vision import Adapter
 
 PICTURES: Final = 200
-"""Pictures over which what they have in common is taken."""
+"""Images over which what they have in common is taken."""
 
 MATCHED: Final = 1000
-"""Pictures on which tokens are brought near to words."""
+"""Images on which tokens are brought near to words."""
 
 _FREQUENCIES: Final = 8
 """Of each sine and cosine: those whose wave is short enough to tell neighbours apart."""
@@ -48,8 +48,8 @@ _WRITES: Final = 0.0175
 _THROUGH: Final = 0.3
 # how much a word with a space before it has of the same word without
 _TWIN: Final = 0.9
-# queries and keys of what is alike, in the size of a rotation; and how much any word looks at pictures' places: enough
-# that a word finds itself in a picture rather than in the sentence that it stands in
+# queries and keys of what is alike, in the size of a rotation; and how much any word looks at images' places: enough
+# that a word finds itself in an image rather than in the sentence that it stands in
 _SHARP: Final = 1.5
 _LOOK: Final = 2.4
 # of the pairs of a head that rotary positions turn, the first ones turn too fast to tell what is alike
@@ -58,7 +58,7 @@ _FAST: Final = 6 / 16
 
 @torch.no_grad()
 def copying(model: QwenVL, tokenizer: TagTokenizer, seed: int) -> None:
-    """Lets attention look for what is alike in pictures, hand on what it finds, and the head say what the stream holds.
+    """Lets attention look for what is alike in images, hand on what it finds, and the head say what the stream holds.
 
     Mimetic initialisation (arXiv 2305.09828): what trained models' attention comes to look like. A question's
     words find the places that say the same and take over what else stands there after far fewer steps. A word
@@ -146,12 +146,14 @@ def align(adapter: Adapter, projection: Tensor) -> None:
 
 
 @torch.no_grad()
-def centre(model: QwenVL, pixels: Tensor, nothing: Tensor, told: tuple[Tensor, Tensor] | None = None) -> None:
-    """Takes off what the pictures `pixels`, (P, 3, S, S), have in common, and evens out the rest.
+def centre(
+    model: QwenVL, pixels: Tensor, nothing: Tensor, oracle: tuple[Tensor, Tensor] | None = None
+) -> None:
+    """Takes off what the images `pixels`, (P, 3, S, S), have in common, and evens out the rest.
 
     Needs an adapter that `align` made. Tokens are whitened, and stand about `nothing`, (hidden,): the embedding
-    that fills a picture's place where none is shown, which the language model knows. `told`: pictures, and what
-    words say of them, (K, queries, hidden), which tokens are brought near to by a linear map.
+    that fills an image's place where none is shown, which the language model knows. `oracle`: images and their
+    oracle features, (K, queries, hidden), which a linear map brings tokens near to.
     """
     adapter = model.adapter
     adapter.ln_post.weight.fill_(1.0)
@@ -163,14 +165,14 @@ def centre(model: QwenVL, pixels: Tensor, nothing: Tensor, told: tuple[Tensor, T
     along = common / common.square().sum()
     apart = (normed - common) - torch.outer((normed - common) @ along, common)
     values, vectors = torch.linalg.eigh(apart.T @ apart / len(apart))
-    noise = _NOISE if told is None else _NOISE_FIT
+    noise = _NOISE if oracle is None else _NOISE_FIT
     sizes = (values.clamp(min=0) + noise * values.max()) ** -0.5
     off = torch.eye(len(common), dtype=torch.float64) - torch.outer(along, common)
     whiten = _SIZE * off @ vectors @ torch.diag(sizes) @ vectors.T  # of rows
     aim = nothing.double()
-    if told is not None:
-        tokens = _normed(model, told[0]) @ whiten
-        wanted = told[1].flatten(0, 1).double()
+    if oracle is not None:
+        tokens = _normed(model, oracle[0]) @ whiten
+        wanted = oracle[1].flatten(0, 1).double()
         aim = wanted.mean(0)
         tokens = tokens - tokens.mean(0)
         weight = _PENALTY_FIT * len(tokens) * tokens.var()

@@ -1,4 +1,4 @@
-"""Which of four pictures a caption is of: told by how likely the model finds the caption with each."""
+"""Image-text matching: of four images, the one with which the model finds a caption likeliest."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -7,28 +7,28 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.collate import Collator
+from model.batch import Collator
 from model.encode import Encoded
 from model.packing import Bin, Group, Member
 from model.qwen_vl import QwenVL
 
 OTHERS: Final = 3
-"""Pictures beside a caption's own."""
+"""Images beside a caption's own."""
 
 
 @torch.inference_mode()
-def choices(
+def matches(
     model: QwenVL,
     captions: Sequence[Encoded],
-    pictures: Sequence[NDArray[np.uint8]],
+    images: Sequence[NDArray[np.uint8]],
     names: Sequence[str],
     padding: int,
     batch: int = 32,
 ) -> list[bool]:
-    """For each caption, whether its own picture makes it likelier than each of three others does.
+    """For each caption, whether its own image makes it likelier than each of three others does.
 
-    The caption's words are the same with every picture, so nothing is gained by knowing likely words: a
-    model that does not look is right one time in four. `names` tells equal pictures.
+    The caption's words are the same with every image, so nothing is gained by knowing likely words: a
+    model that does not look is right one time in four. `names` identify equal images.
     """
     shown = [
         (at, other)
@@ -40,11 +40,11 @@ def choices(
     # alike lengths together: little padding
     order = sorted(range(len(shown)), key=lambda one: len(captions[shown[one][0]]))
     loss = np.zeros(len(shown))
-    collator = Collator(model.config.language.context, pictures[0].shape[-1] if len(pictures) else 1, padding)
+    collator = Collator(model.config.language.context, images[0].shape[-1] if len(images) else 1, padding)
     for start in range(0, len(order), batch):
         some = order[start : start + batch]
         bins = [_alone(captions[shown[one][0]]) for one in some]
-        seen = iter([pictures[shown[one][1]] for one in some])
+        seen = iter([images[shown[one][1]] for one in some])
         found = model(collator.batch(bins, lambda member, place, seen=seen: next(seen), False).to(device))  # type: ignore[misc]
         loss[some] = found.sums.float().cpu().numpy()
     own: dict[int, list[float]] = {}
@@ -54,7 +54,7 @@ def choices(
 
 
 def _others(at: int, names: Sequence[str]) -> list[int]:
-    """Other pictures, spread over the set, the same each time."""
+    """Other images, spread over the set, the same each time."""
     count = len(names)
     found: list[int] = []
     for step in range(count):
@@ -73,6 +73,6 @@ def _alone(caption: Encoded) -> Bin[Group]:
 Figures = dict[str, Any]
 
 
-def choice(right: Sequence[bool]) -> Figures:
+def matching_figure(right: Sequence[bool]) -> Figures:
     """The share of right choices, as evaluations give figures."""
     return {"value": sum(right) / len(right), "chance": 1 / (1 + OTHERS), "n": len(right)}

@@ -1,4 +1,4 @@
-"""What a stage of a training run starts from: its tokenizer, what tells pictures, and the weights."""
+"""What a stage of a training run starts from: its tokenizer, its oracle and the weights of a warm start."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,15 +7,15 @@ from typing import Any
 
 import torch
 
-from model import convert, parallel, saved, shards, start
+from model import checkpoint, convert, initialise, parallel, shards
 from model import tokenizer as tokenizers
 from model.config import preset_document
 from model.loader import Feed, Loader
+from model.oracle import GROUNDED, SAMPLES, Oracle, regions
 from model.qwen_vl import QwenVL, build
 from model.settings import Place
 from model.stages import ORDER, StageConfig, title
 from model.tokenizer import TagTokenizer
-from model.told import SAMPLES, TELLING, Teller, regions
 from schemas.errors import RecipeError
 
 _VOCABULARY_SAMPLES = 20_000
@@ -57,39 +57,39 @@ def _train_tokenizer(place: Place, folder: Path) -> None:
     scratch = folder.with_name(".tokenizer.tmp")
     scratch.mkdir(parents=True, exist_ok=True)
     trained.save(scratch)
-    saved.replace_folder(scratch, folder)
+    checkpoint.replace_folder(scratch, folder)
 
 
-def teller_of(place: Place, tokenizer: TagTokenizer) -> Teller:
-    """What tells the corpus's pictures; reads the samples that say what lies where, `SAMPLES` in all at most."""
+def oracle_of(place: Place, tokenizer: TagTokenizer) -> Oracle:
+    """Returns the oracle of the corpus's images, from `SAMPLES` grounded samples at most."""
     strata = shards.find(place.store, place.config.split)
-    telling = tuple(one for one in strata if one.task in TELLING)
-    each = max(SAMPLES // max(len(telling), 1), 1)
-    known = regions(shards.samples(place.store, telling, each)) if telling else {}
+    grounded = tuple(one for one in strata if one.task in GROUNDED)
+    each = max(SAMPLES // max(len(grounded), 1), 1)
+    known = regions(shards.samples(place.store, grounded, each)) if grounded else {}
     shape = place.model
-    return Teller(known, tokenizer, shape.adapter.queries, shape.language.hidden)
+    return Oracle(known, tokenizer, shape.adapter.queries, shape.language.hidden)
 
 
 def model_of(
-    place: Place, stage: StageConfig, feed: Feed, tokenizer: TagTokenizer, teller: Teller | None, say: Say
+    place: Place, stage: StageConfig, feed: Feed, tokenizer: TagTokenizer, oracle: Oracle | None, say: Say
 ) -> QwenVL:
     """The model that a stage starts from: the stage before it, else what `init` names, else at random."""
     model = build(place.model, place.config.seed)
     earlier = [one for one in ORDER[: ORDER.index(stage.name)] if _is_done(place, one)]
     if earlier:
         folder = place.config.folder / title(earlier[-1])
-        saved.load_weights(model, saved.read_weights(folder / saved.WEIGHTS), str(folder))
+        checkpoint.load_weights(model, checkpoint.read_weights(folder / checkpoint.WEIGHTS), str(folder))
         say(f"{stage.title} starts from {folder}")
     else:
         if not {"language", "model"} & place.config.init.keys():
-            start.copying(model, tokenizer, place.config.seed)
+            initialise.copying(model, tokenizer, place.config.seed)
         for part, path in sorted(place.config.init.items()):
             if part != "tokenizer":
                 convert.load_part(model, part, Path(path))
                 say(f"{stage.title} starts with {part} from {path}")
     sees_first = stage.pictures != "told" and not set(earlier) - {"primer", "language"}
     if sees_first and "vision" in place.config.init and "model" not in place.config.init:
-        _adapt(model, Path(place.config.init["vision"]), feed, tokenizer, teller)
+        _adapt(model, Path(place.config.init["vision"]), feed, tokenizer, oracle)
     return model
 
 
@@ -97,13 +97,13 @@ def _is_done(place: Place, name: str) -> bool:
     return (place.config.folder / title(name) / "config.json").is_file()
 
 
-def _adapt(model: QwenVL, clip: Path, feed: Feed, tokenizer: TagTokenizer, teller: Teller | None) -> None:
+def _adapt(model: QwenVL, clip: Path, feed: Feed, tokenizer: TagTokenizer, oracle: Oracle | None) -> None:
     """The adapter's first weights beside the encoder of a CLIP, the same on every rank."""
-    projection = start.shared_space(clip)
+    projection = initialise.shared_space(clip)
     if projection is None:
         return
-    start.align(model.adapter, projection)
-    wanted = start.MATCHED if teller else start.PICTURES
+    initialise.align(model.adapter, projection)
+    wanted = initialise.MATCHED if oracle else initialise.PICTURES
     taken: list[torch.Tensor] = []
     names: list[str] = []
     for batch in Loader(replace(feed, endless=False), tokenizer):
@@ -115,8 +115,8 @@ def _adapt(model: QwenVL, clip: Path, feed: Feed, tokenizer: TagTokenizer, telle
         return
     pixels = torch.cat(taken)[:wanted]
     words: Any = model.language.get_input_embeddings().weight
-    known = [at for at, name in enumerate(names[:wanted]) if teller and name in teller]
-    told = None
-    if teller and known:
-        told = pixels[known], teller.tell([names[at] for at in known], words.detach())
-    start.centre(model, pixels[: start.PICTURES], words[tokenizer.pad].detach(), told)
+    known = [at for at, name in enumerate(names[:wanted]) if oracle and name in oracle]
+    features = None
+    if oracle and known:
+        features = pixels[known], oracle.features([names[at] for at in known], words.detach())
+    initialise.centre(model, pixels[: initialise.PICTURES], words[tokenizer.pad].detach(), features)

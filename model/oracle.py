@@ -1,8 +1,8 @@
-"""Pictures told in words: at each of a picture's places stand the words of what lies there.
+"""Images told in words: at each of an image's places stand the words of what lies there.
 
-A language model that starts from nothing has much to learn before a picture is of use to it: to find, in what is
+A language model that starts from nothing has much to learn before an image is of use to it: to find, in what is
 shown, what a question names, and to turn where it lies into a box. It learns that far sooner when what is shown is
-clear, so it is first told each picture (stages `primer` and `language`): at a place stand the embeddings of the words
+clear, so it is first told each image (stages `primer` and `language`): at a place stand the embeddings of the words
 of the phrases whose boxes lie there, each weighted by how rare it is and how much of the place its box covers, and
 where the box that covers most of it begins and ends. Then the vision encoder and the adapter learn to show what would
 have been told (stage `sight`). All it takes are grounded phrases.
@@ -18,7 +18,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from model.order import generator
+from model.sampler import generator
 from model.tokenizer import TagTokenizer
 from schemas.sample import Phrase, Sample
 
@@ -32,38 +32,38 @@ EDGE: Final = 0.1
 """How large what tells one edge of a box is, in the size of words."""
 
 EDGES_COUNT: Final = 6.0
-"""How much more than the rest an error in what tells edges counts, where pictures are to be seen as they are told:
+"""How much more than the rest an error in what tells edges counts, where images are to be seen as they are told:
 words that are loud are found sooner, but edges that are quiet would be seen last."""
 
 STEPS: Final = 10
-"""An edge is told by how near it is to each of the picture's tenths: the two next to it share one."""
+"""An edge is told by how near it is to each of the image's tenths: the two next to it share one."""
 
 SAMPLES: Final = 200_000
-"""Grounded samples that are taken note of; pictures beyond them are not told."""
+"""Grounded samples that are taken note of; images beyond them are not told."""
 
-TELLING: Final = ("grounding", "referring", "grounded_caption")
-"""The tasks whose samples say what lies where in a picture."""
+GROUNDED: Final = ("grounding", "referring", "grounded_caption")
+"""The tasks whose samples say what lies where in an image."""
 
 Region = tuple[str, tuple[float, float, float, float]]
-"""A phrase and one of its boxes, in shares of the picture's width and height."""
+"""A phrase and one of its boxes, in shares of the image's width and height."""
 
 
 def regions(samples: Iterable[Sample]) -> dict[str, tuple[Region, ...]]:
-    """What lies where in each picture, by its SHA-256: of the sample that tells most boxes."""
+    """What lies where in each image, by its SHA-256: of the sample that tells most boxes."""
     found: dict[str, tuple[Region, ...]] = {}
     for sample in samples:
         if len(sample.images) != 1 or sample.task == "ocr":
             continue
-        picture = sample.images[0]
+        image = sample.images[0]
         here = tuple(
-            (one.phrase, (x1 / picture.width, y1 / picture.height, x2 / picture.width, y2 / picture.height))
+            (one.phrase, (x1 / image.width, y1 / image.height, x2 / image.width, y2 / image.height))
             for turn in sample.turns
             for one in turn.segments
             if isinstance(one, Phrase)
             for x1, y1, x2, y2 in one.boxes
         )
-        if len(here) > len(found.get(picture.sha256, ())):
-            found[picture.sha256] = here
+        if len(here) > len(found.get(image.sha256, ())):
+            found[image.sha256] = here
     return found
 
 
@@ -98,8 +98,8 @@ def rarity(phrases: Iterable[Sequence[int]]) -> dict[int, float]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
-    """The tokens of a picture's words, (K,), and how much of each place they cover, (K, queries); its boxes, (R, 4),
+class _Regions:
+    """The tokens of an image's words, (K,), and how much of each place they cover, (K, queries); its boxes, (R, 4),
     and for each place which of them covers most of it and how firmly that is told, (queries,) both.
     """
 
@@ -110,8 +110,8 @@ class _Told:
     firm: Tensor
 
 
-class Teller:
-    """Tells pictures whose regions are known; of others it tells nothing but the places themselves."""
+class Oracle:
+    """Tells images whose regions are known; of others it tells nothing but the places themselves."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class Teller:
         hidden: int,
     ) -> None:
         self._known, self._tokenizer, self._side = known, tokenizer, isqrt(queries)
-        self._memory: dict[str, _Told] = {}
+        self._memory: dict[str, _Regions] = {}
         self._spelled: dict[str, tuple[int, ...]] = {}
         self._weights = rarity(self._words(phrase) for regions in known.values() for phrase, _ in regions)
         random = generator("places")
@@ -131,13 +131,13 @@ class Teller:
         self._edges = EDGE * torch.from_numpy(random.standard_normal((4 * (STEPS + 1), hidden))).float()
         self._span = torch.linalg.qr(self._edges.T)[0]
 
-    def __contains__(self, picture: str) -> bool:
-        return picture in self._known
+    def __contains__(self, image: str) -> bool:
+        return image in self._known
 
-    def tell(self, pictures: Sequence[str], words: Tensor) -> Tensor:
+    def features(self, images: Sequence[str], words: Tensor) -> Tensor:
         """(P, queries, hidden): what stands at the places of `pictures`; `words` are all tokens' embeddings."""
-        told = (words[self._tokenizer.pad] + self._marks.to(words)).expand(len(pictures), -1, -1)
-        parts = [self._told(picture) for picture in pictures]
+        told = (words[self._tokenizer.pad] + self._marks.to(words)).expand(len(images), -1, -1)
+        parts = [self._regions(image) for image in images]
         counts = torch.tensor([len(part.tokens) for part in parts], dtype=torch.int64)
         if not int(counts.sum()):
             return told
@@ -153,7 +153,7 @@ class Teller:
         found: Tensor = total / difference.shape[-1]
         return found
 
-    def _bounds(self, parts: Sequence[_Told], words: Tensor) -> Tensor:
+    def _bounds(self, parts: Sequence[_Regions], words: Tensor) -> Tensor:
         """(P, queries, hidden): at each place the edges of the box that covers most of it."""
         before = 0
         owners: list[Tensor] = []
@@ -162,7 +162,7 @@ class Teller:
             before += len(part.boxes)
         boxes = edges(torch.cat([part.boxes for part in parts])) @ self._edges
         firm = torch.stack([part.firm for part in parts])
-        # a picture of which nothing is known has no box of its own: it is told another's not at all
+        # an image of which nothing is known has no box of its own: it is told another's not at all
         told = firm[:, :, None] * boxes[torch.stack(owners).clamp(max=before - 1)]
         return told.to(words)
 
@@ -174,14 +174,14 @@ class Teller:
             found = self._spelled[phrase] = tuple(self._tokenizer.encode(text))
         return found
 
-    def _told(self, picture: str) -> _Told:
-        found = self._memory.get(picture)
+    def _regions(self, image: str) -> _Regions:
+        found = self._memory.get(image)
         if found is None:
             tokens: list[int] = []
             shares: list[Tensor] = [torch.zeros(0, self._side**2)]
             # before all boxes one that covers nothing: where no box lies there is an owner too
             each: list[Tensor] = [torch.zeros(self._side**2)]
-            known = self._known.get(picture, ())
+            known = self._known.get(image, ())
             for phrase, box in known:
                 own = self._words(phrase)
                 tokens += own
@@ -190,7 +190,7 @@ class Teller:
                     WORDS * torch.tensor([self._weights[token] for token in own])[:, None] * each[-1]
                 )
             most, owner = torch.stack(each).max(0)
-            found = self._memory[picture] = _Told(
+            found = self._memory[image] = _Regions(
                 torch.tensor(tokens, dtype=torch.int64),
                 torch.cat(shares),
                 torch.tensor([box for _, box in known], dtype=torch.float32).reshape(-1, 4),

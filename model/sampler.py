@@ -1,4 +1,4 @@
-"""The order of samples: shuffled by a seed, the same whatever the number of ranks and workers.
+"""The sampler: the order of samples, shuffled by a seed, the same whatever the number of ranks and workers.
 
 One global sequence of draws names strata by weight; the n-th draw of a stratum is the n-th sample of its
 own shuffled, endless order. Consumers take runs of draws in turn, so together they take each draw once.
@@ -21,7 +21,7 @@ Keys = Callable[[Shard, int, int], list[str]]
 CHUNK: Final = 1024
 """Draws that are dealt at once; weights are met to within one draw in each chunk."""
 RUN: Final = 64
-"""Draws that one consumer takes before the next consumer's turn: questions on one picture stay together."""
+"""Draws that one consumer takes before the next consumer's turn: questions on one image stay together."""
 BLOCK: Final = 256
 """Rows that are read together."""
 WINDOW: Final = 16
@@ -35,7 +35,7 @@ def generator(*parts: int | str) -> np.random.Generator:
 
 
 @dataclass(slots=True)
-class Draws:
+class MixtureSampler:
     """Strata drawn by weight, in chunks. Without weights: each epoch holds every sample exactly once.
 
     `counts` are the draws of each stratum so far, `drawn` their sum, `left` what the epoch still holds.
@@ -97,18 +97,18 @@ class Draws:
             "left": self.left.tolist(),
         }
 
-    def restored(self, state: dict[str, Any]) -> "Draws":
+    def restored(self, state: dict[str, Any]) -> "MixtureSampler":
         """The same draws from where `state` was taken."""
         counts, left = np.array(state["counts"], np.int64), np.array(state["left"], np.int64)
-        return Draws(
+        return MixtureSampler(
             self.rows, self.weights, self.seed, self.endless, state["chunk"], state["drawn"], counts, left
         )
 
 
-class StratumOrder:
+class StratumSampler:
     """The endless order of one stratum's samples: each epoch a new shuffle that holds every sample once.
 
-    Samples of one picture, neighbours in their shard, stay neighbours.
+    Samples of one image, neighbours in their shard, stay neighbours.
     """
 
     def __init__(self, stratum: Stratum, seed: int, keys: Keys, shuffle: bool = True) -> None:
@@ -172,10 +172,10 @@ class StratumOrder:
         return units
 
 
-class Deal:
+class ConsumerSampler:
     """One consumer's share of the draws, of `consumers` in all."""
 
-    def __init__(self, draws: Draws, consumer: int, consumers: int) -> None:
+    def __init__(self, draws: MixtureSampler, consumer: int, consumers: int) -> None:
         self.draws, self.consumer, self.consumers = draws, consumer, consumers
         self._before = draws.state()
         self._skip = 0

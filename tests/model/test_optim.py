@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.muon import Muon, orthogonal
+from model.optim import Muon, orthogonal
 
 Make = Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer]
 

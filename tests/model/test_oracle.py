@@ -1,4 +1,4 @@
-"""Pictures told in words."""
+"""Images told in words."""
 
 from collections import Counter
 from itertools import pairwise
@@ -10,8 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model import shards, told
+from model import shards
 from model.loader import Loader
+from model.oracle import EDGES_COUNT, STEPS, WORDS, Oracle, covered, edges, rarity, regions
 from model.qwen_vl import build
 from model.store import Store
 from tests.model.corpora import TINY, corpus, items, tokenizer
@@ -22,7 +23,7 @@ SIDE = st.integers(1, 8)
 
 @st.composite
 def boxes(draw: st.DrawFn) -> tuple[float, float, float, float]:
-    """A box within the picture."""
+    """A box within the image."""
     x, y = (sorted(draw(st.tuples(st.floats(0, 1), st.floats(0, 1)))) for _ in range(2))
     return x[0], y[0], x[1], y[1]
 
@@ -30,7 +31,7 @@ def boxes(draw: st.DrawFn) -> tuple[float, float, float, float]:
 @given(boxes(), SIDE)
 def test_shares_are_those_of_a_fine_grid(box: tuple[float, float, float, float], side: int) -> None:
     """All shares together are the box's area, and none is below 0 or above 1."""
-    shares = told.covered(box, side)
+    shares = covered(box, side)
     assert shares.shape == (side * side,)
     assert bool((shares >= 0).all())
     assert bool((shares <= 1 + 1e-5).all())
@@ -40,15 +41,15 @@ def test_shares_are_those_of_a_fine_grid(box: tuple[float, float, float, float],
 
 def test_a_box_covers_its_places() -> None:
     """Rows come first: a box in the upper right covers the upper right."""
-    shares = told.covered((0.5, 0.0, 1.0, 0.25), 2)
+    shares = covered((0.5, 0.0, 1.0, 0.25), 2)
     assert torch.allclose(shares, torch.tensor([0.0, 0.5, 0.0, 0.0]))
 
 
 def test_regions(tmp_path: Path) -> None:
-    """What lies where is known from grounded samples, in shares of the picture; captions and pages tell nothing."""
+    """What lies where is known from grounded samples, in shares of the image; captions and pages tell nothing."""
     corpus(tmp_path, {"referring": 3, "caption": 5, "ocr": 3})
     store = Store(str(tmp_path))
-    found = told.regions(shards.samples(store, shards.find(store, "train")))
+    found = regions(shards.samples(store, shards.find(store, "train")))
     assert len(found) == 3
     sample = items("referring", 1)[0].sample
     ((phrase, box),) = found[sample.images[0].sha256]
@@ -60,15 +61,15 @@ def test_the_words_stand_where_the_box_is() -> None:
     """A place holds the pad, its own mark, and the words of what covers it, each by how much it covers."""
     own = tokenizer()
     words = torch.randn(own.size, 16, generator=torch.Generator().manual_seed(1))
-    teller = told.Teller({"a": [("red circle", (0.0, 0.0, 0.5, 0.25))]}, own, 4, 16)
-    assert "a" in teller
-    assert "b" not in teller
-    known, unknown = teller.tell(["a", "b"], words)
+    oracle = Oracle({"a": [("red circle", (0.0, 0.0, 0.5, 0.25))]}, own, 4, 16)
+    assert "a" in oracle
+    assert "b" not in oracle
+    known, unknown = oracle.features(["a", "b"], words)
     said = words[torch.tensor(own.encode(" red circle"))].sum(0)
     difference = known - unknown
     # the box covers half of the first place: its edges are told in full there, and nowhere else
-    bounds = told.edges(torch.tensor([[0.0, 0.0, 0.5, 0.25]])) @ teller._edges
-    assert torch.allclose(difference[0], said * 0.5 * told.WORDS + bounds[0], atol=1e-5)
+    bounds = edges(torch.tensor([[0.0, 0.0, 0.5, 0.25]])) @ oracle._edges
+    assert torch.allclose(difference[0], said * 0.5 * WORDS + bounds[0], atol=1e-5)
     assert torch.allclose(difference[1:], torch.zeros(3, 16), atol=1e-6)
     marks = unknown - words[own.pad]
     assert len({tuple(np.round(mark.tolist(), 4)) for mark in marks}) == 4
@@ -77,7 +78,7 @@ def test_the_words_stand_where_the_box_is() -> None:
 @given(st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=4), min_size=1, max_size=30))
 def test_rare_words_are_told_louder(phrases: list[list[int]]) -> None:
     """No word is louder than a rarer one, none is silent, and over all that is said the mean is 1."""
-    loud = told.rarity(phrases)
+    loud = rarity(phrases)
     counts = Counter(token for phrase in phrases for token in set(phrase))
     assert loud.keys() == counts.keys()
     assert all(value > 0 for value in loud.values())
@@ -89,69 +90,69 @@ def test_rare_words_are_told_louder(phrases: list[list[int]]) -> None:
 
 def test_what_tells_edges_counts_more() -> None:
     """A mistake in an edge weighs EDGES_COUNT times one of equal size that no edge has part in."""
-    teller = told.Teller({}, tokenizer(), 4, 160)
-    edge = teller._edges[7]
+    oracle = Oracle({}, tokenizer(), 4, 160)
+    edge = oracle._edges[7]
     other = torch.randn(160, generator=torch.Generator().manual_seed(2))
-    other = other - torch.linalg.lstsq(teller._edges.T, other[:, None]).solution.T[0] @ teller._edges
+    other = other - torch.linalg.lstsq(oracle._edges.T, other[:, None]).solution.T[0] @ oracle._edges
     other = other * edge.norm() / other.norm()
-    apart = teller.apart(torch.stack([edge, other]))
+    apart = oracle.apart(torch.stack([edge, other]))
     assert apart[1].item() == pytest.approx(other.square().mean().item(), rel=1e-3)
-    assert apart[0].item() == pytest.approx(told.EDGES_COUNT * apart[1].item(), rel=1e-3)
+    assert apart[0].item() == pytest.approx(EDGES_COUNT * apart[1].item(), rel=1e-3)
 
 
 @given(boxes())
 def test_edges_can_be_read_again(box: tuple[float, float, float, float]) -> None:
     """The tenths, weighed by what is told of an edge, give the edge."""
-    told_edges = told.edges(torch.tensor([box])).reshape(4, told.STEPS + 1)
+    told_edges = edges(torch.tensor([box])).reshape(4, STEPS + 1)
     assert torch.allclose(told_edges.sum(1), torch.ones(4), atol=1e-5)
-    tenths = torch.arange(told.STEPS + 1) / told.STEPS
+    tenths = torch.arange(STEPS + 1) / STEPS
     assert (told_edges @ tenths).tolist() == pytest.approx(box, abs=1e-5)
 
 
 def test_each_place_tells_the_box_that_covers_most_of_it() -> None:
-    """Of two boxes over a place the larger share wins; a place's telling hangs on its picture alone."""
+    """Of two boxes over a place the larger share wins; a place's telling hangs on its image alone."""
     own = tokenizer()
     words = torch.zeros(own.size, 16)
     left, right = (0.0, 0.0, 0.7, 1.0), (0.7, 0.0, 1.0, 1.0)
-    teller = told.Teller({"a": [("red", left), ("blue", right)], "b": [("red", right)]}, own, 4, 16)
-    first, none, second = teller.tell(["a", "-", "b"], words)
-    bounds = told.edges(torch.tensor([left, right])) @ teller._edges
+    oracle = Oracle({"a": [("red", left), ("blue", right)], "b": [("red", right)]}, own, 4, 16)
+    first, none, second = oracle.features(["a", "-", "b"], words)
+    bounds = edges(torch.tensor([left, right])) @ oracle._edges
     assert torch.allclose(first[0] - none[0], bounds[0], atol=1e-5)
     assert torch.allclose(first[1] - none[1], bounds[1], atol=1e-5)
     assert torch.allclose(second[0], none[0], atol=1e-6)
     assert torch.allclose(second[1] - none[1], bounds[1], atol=1e-5)
-    assert torch.equal(teller.tell(["b"], words)[0], second)
+    assert torch.equal(oracle.features(["b"], words)[0], second)
 
 
 def test_told_pictures_change_the_loss_and_teach_the_words(tmp_path: Path) -> None:
     """What is told counts: another telling has another loss, and embeddings of what is told get gradients."""
     corpus(tmp_path, {"vqa": 12, "referring": 4})
     store = Store(str(tmp_path))
-    known = told.regions(shards.samples(store, shards.find(store, "train")))
+    known = regions(shards.samples(store, shards.find(store, "train")))
     batch = next(iter(Loader(feed(tmp_path, blind=True), tokenizer())))
     assert len(batch.pixels) == 0
     assert len(batch.names) == len(batch.places) > 0
     model = build(TINY, 0)
-    teller = told.Teller(known, tokenizer(), 4, 16)
-    nothing = told.Teller({}, tokenizer(), 4, 16)
-    assert model(batch, teller).mean.item() != model(batch, nothing).mean.item()
-    model(batch, teller).mean.backward()
+    oracle = Oracle(known, tokenizer(), 4, 16)
+    nothing = Oracle({}, tokenizer(), 4, 16)
+    assert model(batch, oracle).mean.item() != model(batch, nothing).mean.item()
+    model(batch, oracle).mean.backward()
     assert model.vision.conv1.weight.grad is None
 
 
 def test_what_is_seen_is_brought_near_to_what_is_told(tmp_path: Path) -> None:
-    """The loss of a matched batch is a mean over pictures, has no gradient for words, and falls when it is followed."""
+    """The loss of a matched batch is a mean over images, has no gradient for words, and falls when it is followed."""
     corpus(tmp_path, {"referring": 8, "caption": 8})
     store = Store(str(tmp_path))
-    known = told.regions(shards.samples(store, shards.find(store, "train")))
-    teller = told.Teller(known, tokenizer(), 4, 16)
+    known = regions(shards.samples(store, shards.find(store, "train")))
+    oracle = Oracle(known, tokenizer(), 4, 16)
     model = build(TINY, 0)
     batch = next(iter(Loader(feed(tmp_path), tokenizer())))
     optimiser = torch.optim.Adam([*model.vision.parameters(), *model.adapter.parameters()], lr=3e-3)
     first = None
     for _ in range(60):
-        losses = model(batch, teller, match=True)
-        assert int(losses.counts.sum()) == sum(name in teller for name in batch.names)
+        losses = model(batch, oracle, match=True)
+        assert int(losses.counts.sum()) == sum(name in oracle for name in batch.names)
         first = losses.mean.item() if first is None else first
         losses.mean.backward()
         optimiser.step()
@@ -161,9 +162,9 @@ def test_what_is_seen_is_brought_near_to_what_is_told(tmp_path: Path) -> None:
 
 
 def test_pictures_that_cannot_be_told_teach_no_match(tmp_path: Path) -> None:
-    """Nothing is known of a picture: it counts for nothing."""
+    """Nothing is known of an image: it counts for nothing."""
     corpus(tmp_path, {"caption": 8})
     batch = next(iter(Loader(feed(tmp_path), tokenizer())))
-    losses = build(TINY, 0)(batch, told.Teller({}, tokenizer(), 4, 16), match=True)
+    losses = build(TINY, 0)(batch, Oracle({}, tokenizer(), 4, 16), match=True)
     assert losses.mean.item() == 0.0
     assert int(losses.counts.sum()) == 0

@@ -1,12 +1,12 @@
-"""Captions and four pictures."""
+"""Captions and four images."""
 
 import numpy as np
 import pytest
 import torch
 
 from model.batch import Batch
-from model.choice import OTHERS, _others, choice, choices
 from model.encode import Encoded, encode
+from model.matching import OTHERS, _others, matches, matching_figure
 from model.qwen_vl import QwenVL, RowLosses, build
 from schemas.markup import STAGE2
 from tests.model.corpora import TINY, item, tokenizer
@@ -20,7 +20,7 @@ def _captions() -> list[Encoded]:
 
 
 def test_a_model_that_knows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model to which a caption is likeliest with its own picture is always right, one to which it is least, never."""
+    """A model to which a caption is likeliest with its own image is always right, one to which it is least, never."""
     model = build(TINY)
     own = {encode(item("caption", at).sample, tokenizer(), 4, STAGE2).ids: 20 * at for at in range(10)}
     for sign in (1, -1):
@@ -33,29 +33,29 @@ def test_a_model_that_knows(monkeypatch: pytest.MonkeyPatch) -> None:
             return RowLosses(torch.tensor(fits), torch.ones(len(fits)))
 
         monkeypatch.setattr(model, "forward", losses)
-        found = choices(model, _captions(), PICTURES, NAMES, tokenizer().end, batch=7)
+        found = matches(model, _captions(), PICTURES, NAMES, tokenizer().end, batch=7)
         assert found == [sign == 1] * 10
 
 
 def test_a_model_that_is_blind(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the picture makes no difference no choice is right: a tie is no choice."""
+    """Where the image makes no difference no choice is right: a tie is no choice."""
     model = build(TINY)
     monkeypatch.setattr(
         model, "forward", lambda batch: RowLosses(torch.ones(len(batch.keys)), torch.ones(len(batch.keys)))
     )
-    assert choices(model, _captions(), PICTURES, NAMES, tokenizer().end) == [False] * 10
+    assert matches(model, _captions(), PICTURES, NAMES, tokenizer().end) == [False] * 10
 
 
 def test_a_model_at_random() -> None:
     """A model that was never trained gives a choice for each caption."""
-    found = choices(build(TINY, 3), _captions(), PICTURES, NAMES, tokenizer().end)
+    found = matches(build(TINY, 3), _captions(), PICTURES, NAMES, tokenizer().end)
     assert len(found) == 10
-    assert choice(found)["n"] == 10
-    assert choice(found)["chance"] == 0.25
+    assert matching_figure(found)["n"] == 10
+    assert matching_figure(found)["chance"] == 0.25
 
 
 def test_others() -> None:
-    """A caption is held against three other pictures, never twice the same, nor its own under another number."""
+    """A caption is held against three other images, never twice the same, nor its own under another number."""
     names = ["a", "b", "a", "c", "b", "d", "a", "e"]
     for at in range(len(names)):
         found = _others(at, names)
@@ -64,6 +64,6 @@ def test_others() -> None:
 
 
 def test_too_few() -> None:
-    """One picture alone leaves nothing to choose."""
+    """One image alone leaves nothing to choose."""
     model: QwenVL = build(TINY)
-    assert choices(model, _captions()[:1], PICTURES[:1], NAMES[:1], tokenizer().end) == []
+    assert matches(model, _captions()[:1], PICTURES[:1], NAMES[:1], tokenizer().end) == []

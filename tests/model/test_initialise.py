@@ -2,7 +2,7 @@
 
 import torch
 
-from model import start
+from model import initialise
 from model.config import preset
 from model.qwen_vl import QwenVL, build
 from tests.model.corpora import tokenizer
@@ -11,13 +11,13 @@ from tests.model.corpora import tokenizer
 def _model() -> QwenVL:
     model = build(preset("tiny"), 0).eval()
     projection = torch.randn(128, 128, generator=torch.Generator().manual_seed(1)) / 128**0.5
-    start.align(model.adapter, projection)
+    initialise.align(model.adapter, projection)
     return model
 
 
 def _pixels(count: int) -> torch.Tensor:
     random = torch.Generator().manual_seed(2)
-    # blocks rather than grain, so that patches differ from picture to picture
+    # blocks rather than grain, so that patches differ from image to image
     coarse = torch.randint(0, 256, (count, 3, 6, 6), generator=random, dtype=torch.uint8)
     return coarse.repeat_interleave(16, 2).repeat_interleave(16, 3)
 
@@ -36,12 +36,12 @@ def test_each_query_looks_about_its_own_place() -> None:
 
 
 def test_centred_tokens_stand_about_the_empty_place_and_tell_pictures_apart() -> None:
-    """Over the pictures taken, the mean token is that of no picture; before, what is common outweighs the rest."""
+    """Over the images taken, the mean token is that of no image; before, what is common outweighs the rest."""
     model, pixels = _model(), _pixels(60)
     nothing = torch.randn(160, generator=torch.Generator().manual_seed(5)) * 0.02
     with torch.inference_mode():
         before = model.see(pixels)
-    start.centre(model, pixels, nothing)
+    initialise.centre(model, pixels, nothing)
     with torch.inference_mode():
         after = model.see(pixels)
     assert torch.allclose(after.mean((0, 1)), nothing, atol=1e-3)
@@ -56,14 +56,14 @@ def test_tokens_are_brought_near_to_what_is_told() -> None:
     """Much of what a linear map of the tokens can tell is told; a small change of the encoder moves it a little."""
     model, pixels = _model(), _pixels(120)
     nothing = torch.zeros(160)
-    start.centre(model, pixels, nothing)
+    initialise.centre(model, pixels, nothing)
     with torch.inference_mode():
         tokens = model.see(pixels)
     random = torch.Generator().manual_seed(6)
     wanted = tokens @ torch.randn(160, 160, generator=random) / 160**0.5 + 0.1 * torch.randn(
         160, generator=random
     )
-    start.centre(model, pixels, nothing, (pixels, wanted))
+    initialise.centre(model, pixels, nothing, (pixels, wanted))
     with torch.inference_mode():
         found = model.see(pixels)
     spread = (wanted - wanted.mean((0, 1))).square().mean()
@@ -79,7 +79,7 @@ def test_a_copying_model_says_what_it_finds_again() -> None:
     """From its first weights on, a word that comes again makes the word that stood with it likelier."""
     model = build(preset("tiny"), 0).eval()
     plain = build(preset("tiny"), 0).eval()
-    start.copying(model, tokenizer(), 0)
+    initialise.copying(model, tokenizer(), 0)
 
     def likelier(one: QwenVL) -> float:
         random = torch.Generator().manual_seed(7)
@@ -102,9 +102,9 @@ def test_a_copying_model_says_what_it_finds_again() -> None:
 def test_copying_is_the_same_for_the_same_seed() -> None:
     """First weights hang on the seed alone."""
     first, second, other = (build(preset("tiny"), 0) for _ in range(3))
-    start.copying(first, tokenizer(), 3)
-    start.copying(second, tokenizer(), 3)
-    start.copying(other, tokenizer(), 4)
+    initialise.copying(first, tokenizer(), 3)
+    initialise.copying(second, tokenizer(), 3)
+    initialise.copying(other, tokenizer(), 4)
     for (name, one), (_, same) in zip(first.named_parameters(), second.named_parameters(), strict=True):
         assert torch.equal(one, same), name
     assert not torch.equal(first.language.lm_head.weight, other.language.lm_head.weight)
@@ -113,7 +113,7 @@ def test_copying_is_the_same_for_the_same_seed() -> None:
 def test_a_word_is_much_the_same_with_a_space_before_it() -> None:
     """At first: the two are nearer to each other than to any other word, but not the same."""
     model = build(preset("tiny"), 0)
-    start.copying(model, tokenizer(), 0)
+    initialise.copying(model, tokenizer(), 0)
     words = torch.nn.functional.normalize(model.language.get_input_embeddings().weight.detach())
     assert tokenizer().twins
     for plain, spaced in tokenizer().twins:

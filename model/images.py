@@ -1,4 +1,4 @@
-"""Picture bytes to the square that the model sees."""
+"""Image bytes to the square that the model sees."""
 
 import io
 import warnings
@@ -22,26 +22,26 @@ _LENT: Final = 3 << 20
 """Pixels that Pillow holds in one piece (16 MiB) for certain, so that they can be read where they lie."""
 
 
-class PictureError(ValueError):
-    """Bytes that are no picture, a broken one, or one too large."""
+class ImageError(ValueError):
+    """Bytes that are no image, a broken one, or one too large."""
 
 
 def square(data: bytes, side: int) -> NDArray[np.uint8]:
-    """(3, side, side) RGB, squeezed to a square whatever its shape, bicubically; PictureError if it is none.
+    """(3, side, side) RGB, squeezed to a square whatever its shape, bicubically; ImageError if it is none.
 
-    The picture is taken as stored: no EXIF turn, as boxes are given in stored pixels.
+    The image is taken as stored: no EXIF turn, as boxes are given in stored pixels.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             with Image.open(io.BytesIO(data)) as image:
                 if image.width * image.height > PIXELS:
-                    raise PictureError(f"{image.width} x {image.height} pixels are too many")
+                    raise ImageError(f"{image.width} x {image.height} pixels are too many")
                 # a JPEG is decoded at the smallest eighths that leave twice the side: several times faster
                 image.draft(image.mode, (2 * side, 2 * side))
                 return resized(image, side)
         except UnidentifiedImageError as error:
-            raise PictureError("it is of no known format") from error
+            raise ImageError("it is of no known format") from error
         # Pillow raises whatever its decoders meet: this is the row's boundary
         except (
             OSError,
@@ -51,11 +51,11 @@ def square(data: bytes, side: int) -> NDArray[np.uint8]:
             Image.DecompressionBombError,
             MemoryError,
         ) as error:
-            raise PictureError(str(error)) from error
+            raise ImageError(str(error)) from error
 
 
 def resized(image: Image.Image, side: int) -> NDArray[np.uint8]:
-    """(3, side, side) of an open picture; transparency is laid on white.
+    """(3, side, side) of an open image; transparency is laid on white.
 
     Pillow's own filter, within one or two levels of its result, by torch's vector code: half the time, which
     is most of what a loader does.

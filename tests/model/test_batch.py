@@ -3,13 +3,12 @@
 import pytest
 import torch
 
-from model.batch import Batch
-from model.parcel import opened, wrapped
+from model.batch import Batch, from_shared, to_shared
 
 
 @pytest.mark.parametrize("pictures", [0, 1, 3])
 def test_round_trip(pictures: int) -> None:
-    """A batch comes out of its parcel as it went in, with pictures and without, and in shared memory."""
+    """A batch comes out of its shared as it went in, with images and without, and in shared memory."""
     random = torch.Generator().manual_seed(pictures)
 
     def numbers(kind: torch.dtype, *shape: int) -> torch.Tensor:
@@ -28,9 +27,9 @@ def test_round_trip(pictures: int) -> None:
         tasks=("vqa", "text"),
         names=("x", "y", "z")[:pictures],
     )
-    parcel = wrapped(batch)
-    assert parcel.block.untyped_storage().is_shared()
-    found = opened(parcel)
+    shared = to_shared(batch)
+    assert shared.block.untyped_storage().is_shared()
+    found = from_shared(shared)
     assert (found.plain, found.keys, found.tasks) == (batch.plain, batch.keys, batch.tasks)
     assert found.names == batch.names
     for name in ("input_ids", "targets", "positions", "groups", "parts", "pixels", "places"):

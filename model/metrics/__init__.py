@@ -1,1 +1,0 @@
-"""What answers are worth: pure functions from texts and boxes to numbers, importing nothing heavy."""
