@@ -30,7 +30,7 @@ from model.batch import PADDING, Batch
 from model.encode import encode
 from model.images import square
 from model.loader import Feed, Loader
-from model.packing import Member, fill, pack
+from model.packing import Member, pack
 from model.sampler import ConsumerSampler, MixtureSampler, StratumSampler
 from model.shards import Reader, Stratum
 from model.store import Store
@@ -141,7 +141,8 @@ def packing(feed: Feed, tokenizer: tokenizers.TagTokenizer) -> None:
         if len(encoded) <= feed.length and any(encoded.loss[1:]):
             members.append(Member(encoded, tuple(sample.images[at].sha256 for at in encoded.images)))
     for task, bins in pack(members, feed.length).items():
-        streamed, whole = sum(own[task]) / (feed.length * len(own[task])), fill(bins, feed.length)
+        streamed = sum(own[task]) / (feed.length * len(own[task]))
+        whole = sum(one.used for one in bins) / (feed.length * len(bins))
         print(
             f"packing {task} to {feed.length} tokens: {streamed:.2%} are no padding, {whole:.2%} when all is "
             f"packed at once: {streamed / whole:.3f} of it ({len(own[task])} and {len(bins)} sequences)"

@@ -46,11 +46,15 @@ def save(
     """Writes a model into `folder`, which then appears as a whole; `side` is that of the images it learned from."""
     scratch = folder.with_name(f".{folder.name}.tmp")
     scratch.mkdir(parents=True, exist_ok=True)
-    save_file({name: one.detach().cpu().contiguous() for name, one in weights.items()}, scratch / WEIGHTS)
+    _write_weights(weights, scratch)
     (scratch / "config.json").write_text(config.to_json(), "utf-8")
     (scratch / IMAGES).write_text(json.dumps({"side": side or config.sides[0]}) + "\n", "utf-8")
     tokenizer.save(scratch)
     replace_folder(scratch, folder)
+
+
+def _write_weights(weights: Mapping[str, Tensor], folder: Path) -> None:
+    save_file({name: one.detach().cpu().contiguous() for name, one in weights.items()}, folder / WEIGHTS)
 
 
 def replace_folder(scratch: Path, folder: Path) -> None:
@@ -59,10 +63,7 @@ def replace_folder(scratch: Path, folder: Path) -> None:
     if folder.exists():
         os.rename(folder, old)
     os.rename(scratch, folder)
-    if old.exists():
-        for file in old.iterdir():
-            file.unlink()
-        old.rmdir()
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def from_pretrained(folder: Path) -> tuple[QwenVL, TagTokenizer]:
@@ -136,13 +137,7 @@ def model_state(model: QwenVL, world: int) -> dict[str, Any]:
 
 
 def write(
-    folder: Path,
-    model: QwenVL,
-    optimisers: Optimisers,
-    state: dict[str, Any],
-    *,
-    rank: int,
-    world: int,
+    folder: Path, model: QwenVL, optimisers: Optimisers, state: dict[str, Any], *, rank: int, world: int
 ) -> None:
     """Writes checkpoint `state["step"]` below `folder` and drops the oldest; every rank must call it."""
     options = StateDictOptions(full_state_dict=world > 1, cpu_offload=world > 1)
@@ -154,7 +149,7 @@ def write(
     scratch = folder / f".{final.name}.tmp"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    save_file({name: one.detach().cpu().contiguous() for name, one in weights.items()}, scratch / WEIGHTS)
+    _write_weights(weights, scratch)
     torch.save(moments, scratch / OPTIMIZER)
     digests = {name: _digest(scratch / name) for name in (WEIGHTS, OPTIMIZER)}
     text = json.dumps({**state, "digests": digests}, sort_keys=True)
@@ -192,16 +187,11 @@ def restore(checkpoint: Checkpoint, model: QwenVL, optimisers: Optimisers, world
 
 def require_same(checkpoint: Checkpoint, identity: dict[str, Any]) -> None:
     """RecipeError where a checkpoint is of another model or another stage's settings."""
-    before = checkpoint.state.get("identity")
+    before = checkpoint.state.get("identity") or {}
     # through JSON, as the other was: tuples are lists there
-    now = json.loads(json.dumps(identity, sort_keys=True))
-    if before != now:
-        names = before.keys() | now.keys() if isinstance(before, dict) else now.keys()
-        changed = [
-            name
-            for name in sorted(names)
-            if not isinstance(before, dict) or before.get(name) != now.get(name)
-        ]
+    now = json.loads(json.dumps(identity))
+    changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
+    if changed:
         raise RecipeError(
             f"{checkpoint.folder} is a checkpoint of other settings ({', '.join(changed)} differ): "
             "train with those, or into another folder"

@@ -7,7 +7,7 @@ model can know from the words alone.
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,9 @@ def evaluate(config: EvalConfig) -> dict[str, Any]:
         figures["caption"]["choice"] = matching_figure(
             _matches(config, model, tokenizer, questions["caption"])
         )
-    for task, loss in losses(model, tokenizer, Feed(**_feed(config, store, strata, model, side))).items():
+    context, queries = model.config.language.context, model.config.adapter.queries
+    feed = Feed(store, strata, context, 4, side, queries, style=config.style, endless=False, fixed=False)
+    for task, loss in losses(model, tokenizer, replace(feed, max_drop=1.0)).items():
         figures.setdefault(task, {})["loss"] = loss
         if task == "text":
             figures[task]["perplexity"] = math.exp(min(loss, 700.0))
@@ -96,23 +98,6 @@ def evaluate(config: EvalConfig) -> dict[str, Any]:
     predictions.write_page(kept, figures, config.out / "predictions.html")
     merge_metrics(config.out / "metrics.json", {"eval": figures})
     return figures
-
-
-def _feed(
-    config: EvalConfig, store: Store, strata: tuple[Stratum, ...], model: QwenVL, side: int
-) -> dict[str, Any]:
-    return {
-        "store": store,
-        "strata": strata,
-        "length": model.config.language.context,
-        "micro": 4,
-        "side": side,
-        "queries": model.config.adapter.queries,
-        "style": config.style,
-        "endless": False,
-        "fixed": False,
-        "max_drop": 1.0,
-    }
 
 
 @torch.inference_mode()

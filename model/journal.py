@@ -31,6 +31,7 @@ class Journal:
         self._file = (folder / LOG).open("a", encoding="utf-8")
         self._board = _board(folder) if board else None
         self._status = _status(title)
+        self._noted = 0
 
     def step(self, record: Mapping[str, Any]) -> None:
         """Notes one step."""
@@ -41,7 +42,12 @@ class Journal:
         if self._board:
             for name, value in flat(record).items():
                 self._board.add_scalar(name, value, record["step"])
-        self._status.update(line_of(record, self._steps, self._title))
+        line = line_of(record, self._steps, self._title)
+        if self._status:
+            self._status.update(line)
+        elif self._noted % 20 == 0:
+            self.say(line)
+        self._noted += 1
 
     def say(self, text: str) -> None:
         """Tells one sentence."""
@@ -52,7 +58,8 @@ class Journal:
         """Ends the log and draws the curves."""
         if self._silent:
             return
-        self._status.stop()
+        if self._status:
+            self._status.stop()
         self._file.close()
         if self._board:
             self._board.close()
@@ -120,31 +127,17 @@ def draw_curves(records: list[dict[str, Any]], path: Path, title: str) -> None:
     figure.savefig(path, dpi=110)
 
 
-class _Line:
-    """A line that is written now and then, where there is no terminal or no rich."""
-
-    def __init__(self) -> None:
-        self._count = 0
-
-    def update(self, text: str) -> None:
-        if self._count % 20 == 0:
-            print(text, file=sys.stderr, flush=True)
-        self._count += 1
-
-    def stop(self) -> None:
-        """Nothing is to be taken down."""
-
-
 def _status(title: str) -> Any:
-    if sys.stderr.isatty():
-        try:
-            from rich.console import Console
-        except ImportError:
-            return _Line()
-        status = Console(stderr=True).status(title)
-        status.start()
-        return status
-    return _Line()
+    """Returns a line that is written over on a terminal; None where there is no terminal or no rich."""
+    if not sys.stderr.isatty():
+        return None
+    try:
+        from rich.console import Console
+    except ImportError:
+        return None
+    status = Console(stderr=True).status(title)
+    status.start()
+    return status
 
 
 def _board(folder: Path) -> Any:

@@ -2,19 +2,17 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import chain, zip_longest
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from model import checkpoint, shards
-from model import tokenizer as tokenizers
-from model.config import preset_document
+from model import shards
 from model.evaluate import EvalConfig, evaluate
 from model.journal import merge_metrics
 from model.settings import TrainConfig
 from model.store import Store
 from model.train import run
+from model.warm_start import learn_tokenizer
 from schemas.errors import InputError, RecipeError
 
 HEADLINES: Final = {
@@ -29,29 +27,6 @@ HEADLINES: Final = {
 
 MEAN: Final = "mean"
 """The held-out mean: over tasks, of the mean of each one's headline figures. The verdict goes by it."""
-
-_WORDS: Final = 20_000
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """One figure of one corpus: of each seed's model, and of those the mean and the deviation."""
-
-    scores: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        """Over seeds."""
-        return statistics.fmean(self.scores)
-
-    @property
-    def deviation(self) -> float:
-        """The sample deviation over seeds."""
-        return statistics.stdev(self.scores)
-
-    def to_json(self) -> dict[str, Any]:
-        """As it stands in the judgement."""
-        return {"scores": list(self.scores), "mean": self.mean, "deviation": self.deviation}
 
 
 def judge(
@@ -112,22 +87,8 @@ def _tokenizer(config: TrainConfig, other: str) -> dict[str, str]:
         return dict(config.init)
     folder = config.out / "tokenizer"
     if not folder.is_dir():
-        numbers = preset_document(config.preset).get("tokenizer", {})
-        both = [_texts(config, corpus) for corpus in (config.corpus, other)]
-        texts = (text for text in chain.from_iterable(zip_longest(*both)) if text is not None)
-        trained = tokenizers.train(texts, int(numbers["base"]), int(numbers["extras"]))
-        scratch = folder.with_name(".tokenizer.tmp")
-        scratch.mkdir(parents=True, exist_ok=True)
-        trained.save(scratch)
-        checkpoint.replace_folder(scratch, folder)
+        learn_tokenizer(config, [config.corpus, other], folder)
     return {**config.init, "tokenizer": str(folder)}
-
-
-def _texts(config: TrainConfig, corpus: str) -> list[str]:
-    store = Store(corpus, config.storage_options)
-    strata = shards.find(store, config.split)
-    each = max(_WORDS // (2 * len(strata)), 1)
-    return [sample.text for sample in shards.samples(store, strata, each)]
 
 
 def _trained(
@@ -152,11 +113,14 @@ def _trained(
 
 def _compared(figure: str, runs: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, Any]:
     """Both corpora's scores, and which is better by more than twice the larger deviation, if one is."""
-    a, b = (Judged(tuple(one[figure] for one in runs[name])) for name in ("a", "b"))
-    gap = b.mean - a.mean
-    spread = max(a.deviation, b.deviation)
+    a, b = (_over_seeds([one[figure] for one in runs[name]]) for name in ("a", "b"))
+    gap = b["mean"] - a["mean"]
     better = None
-    if abs(gap) > 2 * spread:
+    if abs(gap) > 2 * max(a["deviation"], b["deviation"]):
         # of losses the lower is better
         better = "b" if (gap > 0) != figure.endswith(".loss") else "a"
-    return {"a": a.to_json(), "b": b.to_json(), "gap": gap, "better": better}
+    return {"a": a, "b": b, "gap": gap, "better": better}
+
+
+def _over_seeds(scores: list[float]) -> dict[str, Any]:
+    return {"scores": scores, "mean": statistics.fmean(scores), "deviation": statistics.stdev(scores)}

@@ -6,7 +6,7 @@ that no batch waits for a whole pool. Its state is where the round began, and ho
 """
 
 import multiprocessing
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.context import BaseContext
@@ -142,13 +142,13 @@ class PackedStream:
         while True:
             ended = self._fill(draws, self.feed.pool)
             waiting = {id(one.member): one for one in self._pool}
-            queue = deque(self._round_of_bins(ended))
+            queue = self._round_of_bins(ended)
             # where the next round begins: before the first of its draws
             following = self._snapshot(self._round + 1)
             kept, batches = len(self._pool), -(-len(queue) // self.feed.micro)
             skip = self._emitted
             for number in range(1, batches + 1):
-                bins = _take(queue, self.feed.micro)
+                bins = queue[(number - 1) * self.feed.micro : number * self.feed.micro]
                 self._fill(draws, kept + (self.feed.pool - kept) * number // batches)
                 if number > skip:
                     batch, self._emitted = self._collated(bins, waiting), number
@@ -181,10 +181,9 @@ class PackedStream:
         self.start = self._snapshot(self._round)
 
     def _snapshot(self, round_: int) -> dict[str, Any]:
-        pool = [[one.stratum, one.ordinal, one.age] for one in self._pool]
         return {
             "deal": self._sampler.state(),
-            "pool": pool,
+            "pool": [[one.stratum, one.ordinal, one.age] for one in self._pool],
             "round": round_,
             "drops": dict(self.drops),
             "seen": self._seen,
@@ -196,8 +195,7 @@ class PackedStream:
             drawn = next(draws, None)
             if drawn is None:
                 return True
-            kept = self._waiting(*drawn)
-            self._pool += kept
+            self._pool += self._waiting(*drawn)
             self._seen += 1
         return False
 
@@ -276,10 +274,6 @@ class PackedStream:
 
 def _members(bins: Iterable[Bin[Group]]) -> Iterator[Member]:
     return (member for one in bins for group in one.contents for member in group.members)
-
-
-def _take(queue: deque[Bin[Group]], count: int) -> list[Bin[Group]]:
-    return [queue.popleft() for _ in range(min(count, len(queue)))]
 
 
 _Sent = tuple[int, Batch | SharedBatch | VlcorpusError, dict[str, Any] | None, dict[str, Any]]

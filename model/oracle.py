@@ -1,17 +1,17 @@
-"""Images told in words: at each of an image's places stand the words of what lies there.
+"""Oracle features: at each of an image's places, the words of what lies there.
 
-A language model that starts from nothing has much to learn before an image is of use to it: to find, in what is
-shown, what a question names, and to turn where it lies into a box. It learns that far sooner when what is shown is
-clear, so it is first told each image (stages `primer` and `language`): at a place stand the embeddings of the words
-of the phrases whose boxes lie there, each weighted by how rare it is and how much of the place its box covers, and
-where the box that covers most of it begins and ends. Then the vision encoder and the adapter learn to show what would
-have been told (stage `sight`). All it takes are grounded phrases.
+A language model with random weights must learn to find, in what is shown, what a question names, and to write where
+it lies as a box. It learns that far sooner from clear input. So stages `primer` and `language` give it oracle
+features: at a place stand the embeddings of the words of the phrases whose boxes lie there, each weighted by how rare
+it is and how much of the place its box covers, and the edges of the box that covers most of it. In stage `sight` the
+vision encoder and the adapter then learn to show these features. All it takes are grounded phrases.
 """
 
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from math import isqrt
 from typing import Final
 
@@ -23,23 +23,23 @@ from model.tokenizer import TagTokenizer
 from schemas.sample import Phrase, Sample
 
 PLACE: Final = 0.1
-"""How large the mark of its row and column is that each place bears, in the size of words (model/start.py)."""
+"""Scale of the mark of row and column at each place, relative to words (model/initialise.py)."""
 
 WORDS: Final = 2.0
-"""How loudly words are told, on the average over all that is said."""
+"""Mean scale of the word embeddings."""
 
 EDGE: Final = 0.1
-"""How large what tells one edge of a box is, in the size of words."""
+"""Scale of the feature of one edge of a box, relative to words."""
 
 EDGES_COUNT: Final = 6.0
-"""How much more than the rest an error in what tells edges counts, where images are to be seen as they are told:
-words that are loud are found sooner, but edges that are quiet would be seen last."""
+"""Weight of an error in the features of edges, where images are to show oracle features: large words are found
+sooner, but small edges would be learnt last."""
 
 STEPS: Final = 10
-"""An edge is told by how near it is to each of the image's tenths: the two next to it share one."""
+"""The features of an edge are its nearness to each of the image's tenths: the two next to it share one."""
 
 SAMPLES: Final = 200_000
-"""Grounded samples that are taken note of; images beyond them are not told."""
+"""Grounded samples that the oracle reads at most; images beyond them have no features."""
 
 GROUNDED: Final = ("grounding", "referring", "grounded_caption")
 """The tasks whose samples say what lies where in an image."""
@@ -49,7 +49,7 @@ Region = tuple[str, tuple[float, float, float, float]]
 
 
 def regions(samples: Iterable[Sample]) -> dict[str, tuple[Region, ...]]:
-    """What lies where in each image, by its SHA-256: of the sample that tells most boxes."""
+    """Returns the phrases and boxes of each image by its SHA-256, from the sample with most boxes."""
     found: dict[str, tuple[Region, ...]] = {}
     for sample in samples:
         if len(sample.images) != 1 or sample.task == "ocr":
@@ -83,24 +83,24 @@ def edges(boxes: Tensor) -> Tensor:
 
 
 def rarity(phrases: Iterable[Sequence[int]]) -> dict[int, float]:
-    """How loudly each token is told: by the logarithm of how rare the phrases with it are, 1 over all that is said.
+    """Returns the weight of each token: the logarithm of how rare phrases with it are, 1 on the average.
 
-    What is said of nearly everything ("a", "的") tells nothing apart.
+    What is said of nearly everything ("a", "的") weighs nothing.
     """
     counts: Counter[int] = Counter()
     total = 0
     for phrase in phrases:
         counts.update(set(phrase))
         total += 1
-    loud = {token: math.log((total + 1) / count) for token, count in counts.items()}
-    mean = sum(loud[token] * count for token, count in counts.items()) / max(counts.total(), 1)
-    return {token: value / mean for token, value in loud.items()}
+    weights = {token: math.log((total + 1) / count) for token, count in counts.items()}
+    mean = sum(weights[token] * count for token, count in counts.items()) / max(counts.total(), 1)
+    return {token: value / mean for token, value in weights.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class _Regions:
     """The tokens of an image's words, (K,), and how much of each place they cover, (K, queries); its boxes, (R, 4),
-    and for each place which of them covers most of it and how firmly that is told, (queries,) both.
+    and for each place which of them covers most of it and the weight of its edges, (queries,) both.
     """
 
     tokens: Tensor
@@ -111,14 +111,10 @@ class _Regions:
 
 
 class Oracle:
-    """Tells images whose regions are known; of others it tells nothing but the places themselves."""
+    """Makes the features of images whose regions are known; of others, of the places alone."""
 
     def __init__(
-        self,
-        known: Mapping[str, Sequence[Region]],
-        tokenizer: TagTokenizer,
-        queries: int,
-        hidden: int,
+        self, known: Mapping[str, Sequence[Region]], tokenizer: TagTokenizer, queries: int, hidden: int
     ) -> None:
         self._known, self._tokenizer, self._side = known, tokenizer, isqrt(queries)
         self._memory: dict[str, _Regions] = {}
@@ -135,36 +131,33 @@ class Oracle:
         return image in self._known
 
     def features(self, images: Sequence[str], words: Tensor) -> Tensor:
-        """(P, queries, hidden): what stands at the places of `pictures`; `words` are all tokens' embeddings."""
-        told = (words[self._tokenizer.pad] + self._marks.to(words)).expand(len(images), -1, -1)
+        """Returns (P, queries, hidden), the features of `images`; `words` are all tokens' embeddings."""
+        found = (words[self._tokenizer.pad] + self._marks.to(words)).expand(len(images), -1, -1)
         parts = [self._regions(image) for image in images]
         counts = torch.tensor([len(part.tokens) for part in parts], dtype=torch.int64)
         if not int(counts.sum()):
-            return told
+            return found
         at = torch.repeat_interleave(torch.arange(len(parts)), counts).to(words.device)
         tokens = torch.cat([part.tokens for part in parts]).to(words.device)
         shares = torch.cat([part.shares for part in parts]).to(words)
-        return told.index_add(0, at, shares[:, :, None] * words[tokens][:, None]) + self._bounds(parts, words)
+        return found.index_add(0, at, shares[:, :, None] * words[tokens][:, None]) + self._bounds(
+            parts, words
+        )
 
     def apart(self, difference: Tensor) -> Tensor:
-        """(...) of (..., hidden): how far what is seen lies from what is told, squared; edges count more."""
+        """Returns (...) of (..., hidden): the mean square of a difference between features; edges count more."""
         along = difference @ self._span.to(difference)
         total = difference.square().sum(-1) + (EDGES_COUNT - 1) * along.square().sum(-1)
-        found: Tensor = total / difference.shape[-1]
-        return found
+        return total / difference.shape[-1]
 
     def _bounds(self, parts: Sequence[_Regions], words: Tensor) -> Tensor:
-        """(P, queries, hidden): at each place the edges of the box that covers most of it."""
-        before = 0
-        owners: list[Tensor] = []
-        for part in parts:
-            owners.append(part.owner + before)
-            before += len(part.boxes)
+        """Returns (P, queries, hidden): at each place the edges of the box that covers most of it."""
+        starts = [0, *accumulate(len(part.boxes) for part in parts)]
+        owners = torch.stack([part.owner + start for part, start in zip(parts, starts, strict=False)])
         boxes = edges(torch.cat([part.boxes for part in parts])) @ self._edges
         firm = torch.stack([part.firm for part in parts])
-        # an image of which nothing is known has no box of its own: it is told another's not at all
-        told = firm[:, :, None] * boxes[torch.stack(owners).clamp(max=before - 1)]
-        return told.to(words)
+        # an image without boxes points at another's, with the weight 0
+        return (firm[:, :, None] * boxes[owners.clamp(max=starts[-1] - 1)]).to(words)
 
     def _words(self, phrase: str) -> tuple[int, ...]:
         found = self._spelled.get(phrase)
@@ -195,7 +188,7 @@ class Oracle:
                 torch.cat(shares),
                 torch.tensor([box for _, box in known], dtype=torch.float32).reshape(-1, 4),
                 (owner - 1).clamp(min=0),
-                # what covers half of a place is told as firmly as what covers all of it
+                # a box over half of a place weighs as much as one over all of it
                 (2 * most).clamp(max=1),
             )
         return found

@@ -126,9 +126,3 @@ def parted(
     }
     ready = [one for at, one in enumerate(bins) if at not in waits]
     return ready, [bins[at] for at in sorted(waits)]
-
-
-def fill(bins: Iterable[Bin[Group]], length: int) -> float:
-    """The share of tokens in `bins` that are no padding; 1 where there are none."""
-    used = [one.used for one in bins]
-    return sum(used) / (length * len(used)) if used else 1.0

@@ -181,12 +181,5 @@ def build(config: ModelConfig, seed: int = 0) -> QwenVL:
         return QwenVL(config)
 
 
-def parameter_counts(config: ModelConfig) -> dict[str, int]:
-    """Parameters of each part, counted on the meta device: nothing is allocated."""
-    with torch.device("meta"):
-        model = QwenVL(config)
-    return {name: sum(p.numel() for p in getattr(model, name).parameters()) for name in PARTS}
-
-
 def _at_least_float32(like: Tensor) -> torch.dtype:
     return torch.float64 if like.dtype == torch.float64 else torch.float32

@@ -6,7 +6,6 @@ own shuffled, endless order. Consumers take runs of draws in turn, so together t
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -34,29 +33,21 @@ def generator(*parts: int | str) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(words))
 
 
-@dataclass(slots=True)
 class MixtureSampler:
-    """Strata drawn by weight, in chunks. Without weights: each epoch holds every sample exactly once.
+    """Draws strata by weight, in chunks. Without weights each epoch holds every sample exactly once.
 
     `counts` are the draws of each stratum so far, `drawn` their sum, `left` what the epoch still holds.
     """
 
-    rows: Ints
-    weights: NDArray[np.float64] | None
-    seed: int
-    endless: bool = True
-    chunk: int = 0
-    drawn: int = 0
-    counts: Ints | None = None
-    left: Ints | None = None
-
-    def __post_init__(self) -> None:
-        self.counts = np.zeros_like(self.rows) if self.counts is None else self.counts
-        self.left = self.rows.copy() if self.left is None else self.left
+    def __init__(
+        self, rows: Ints, weights: NDArray[np.float64] | None, seed: int, endless: bool = True
+    ) -> None:
+        self.rows, self.weights, self.seed, self.endless = rows, weights, seed, endless
+        self.chunk = self.drawn = 0
+        self.counts, self.left = np.zeros_like(rows), rows.copy()
 
     def next(self) -> tuple[Ints, Ints]:
-        """Stratum and ordinal of each draw of the next chunk; empty where a finite order has ended."""
-        assert self.counts is not None
+        """Returns stratum and ordinal of each draw of the next chunk; empty where a finite order has ended."""
         random = generator(self.seed, "draws", self.chunk)
         taken = self._natural(random) if self.weights is None else self._weighted(random)
         labels = np.repeat(np.arange(len(self.rows)), taken)
@@ -71,7 +62,6 @@ class MixtureSampler:
         return labels, ordinals
 
     def _natural(self, random: np.random.Generator) -> Ints:
-        assert self.left is not None
         if self.endless and self.left.sum() == 0:
             self.left = self.rows.copy()
         size = min(CHUNK, int(self.left.sum()))
@@ -87,26 +77,18 @@ class MixtureSampler:
         return np.bincount(labels, minlength=len(self.rows)).astype(np.int64)
 
     def state(self) -> dict[str, Any]:
-        """What `restored` needs, as JSON values."""
-        assert self.counts is not None
-        assert self.left is not None
-        return {
-            "chunk": self.chunk,
-            "drawn": self.drawn,
-            "counts": self.counts.tolist(),
-            "left": self.left.tolist(),
-        }
+        """Returns what `restore` needs, as JSON values."""
+        counts, left = self.counts.tolist(), self.left.tolist()
+        return {"chunk": self.chunk, "drawn": self.drawn, "counts": counts, "left": left}
 
-    def restored(self, state: dict[str, Any]) -> "MixtureSampler":
-        """The same draws from where `state` was taken."""
-        counts, left = np.array(state["counts"], np.int64), np.array(state["left"], np.int64)
-        return MixtureSampler(
-            self.rows, self.weights, self.seed, self.endless, state["chunk"], state["drawn"], counts, left
-        )
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on from where `state` was taken."""
+        self.chunk, self.drawn = state["chunk"], state["drawn"]
+        self.counts, self.left = np.array(state["counts"], np.int64), np.array(state["left"], np.int64)
 
 
 class StratumSampler:
-    """The endless order of one stratum's samples: each epoch a new shuffle that holds every sample once.
+    """Orders one stratum's samples without end: each epoch a new shuffle that holds every sample once.
 
     Samples of one image, neighbours in their shard, stay neighbours.
     """
@@ -119,13 +101,12 @@ class StratumSampler:
             for at, shard in enumerate(stratum.shards)
             for start in range(0, shard.rows, BLOCK)
         ]
-        self._rows = stratum.rows
         self._epochs: OrderedDict[int, tuple[Ints, Ints]] = OrderedDict()
         self._windows: OrderedDict[tuple[int, int], list[tuple[int, int]]] = OrderedDict()
 
     def locate(self, ordinal: int) -> tuple[Shard, int]:
         """Shard and row of the n-th sample."""
-        epoch, at = divmod(ordinal, self._rows)
+        epoch, at = divmod(ordinal, self.stratum.rows)
         _, edges = self._epoch(epoch)
         window = int(np.searchsorted(edges, at, side="right")) - 1
         shard, row = self._window(epoch, window)[at - int(edges[window])]
@@ -173,7 +154,7 @@ class StratumSampler:
 
 
 class ConsumerSampler:
-    """One consumer's share of the draws, of `consumers` in all."""
+    """Takes one consumer's share of the draws, of `consumers` in all."""
 
     def __init__(self, draws: MixtureSampler, consumer: int, consumers: int) -> None:
         self.draws, self.consumer, self.consumers = draws, consumer, consumers
@@ -200,6 +181,6 @@ class ConsumerSampler:
         return {"draws": self._before, "skip": self._skip}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from where `state` was taken."""
-        self.draws = self.draws.restored(state["draws"])
+        """Goes on from where `state` was taken."""
+        self.draws.restore(state["draws"])
         self._before, self._skip = state["draws"], state["skip"]

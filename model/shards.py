@@ -18,8 +18,6 @@ from schemas.errors import InputError
 from schemas.sample import Sample
 from schemas.strict import FieldError
 
-SPLITS: Final = ("train", "val", "eval")
-
 _CACHE_BYTES: Final = 256 << 20
 _PICTURE_BYTES: Final = 256 << 20
 

@@ -73,12 +73,6 @@ class Store:
                 os.close(self._handles.popitem(last=False)[1])
         return found
 
-    def close(self) -> None:
-        """Closes what is open; the store can be used again."""
-        for handle in self._handles.values():
-            os.close(handle)
-        self._handles.clear()
-
     def _file_system(self) -> Any:
         if self._remote is None:
             try:

@@ -1,7 +1,8 @@
 """What a stage of a training run starts from: its tokenizer, its oracle and the weights of a warm start."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from model.config import preset_document
 from model.loader import Feed, Loader
 from model.oracle import GROUNDED, SAMPLES, Oracle, regions
 from model.qwen_vl import QwenVL, build
-from model.settings import Place
+from model.settings import Place, TrainConfig
 from model.stages import ORDER, StageConfig, title
+from model.store import Store
 from model.tokenizer import TagTokenizer
 from schemas.errors import RecipeError
 
@@ -37,7 +39,7 @@ def tokenizer_of(place: Place) -> TagTokenizer:
     else:
         folder = place.config.folder / "tokenizer"
         if place.rank == 0 and not folder.is_dir():
-            _train_tokenizer(place, folder)
+            learn_tokenizer(place.config, [place.config.corpus], folder)
         parallel.barrier(place.world)
         found = tokenizers.load(folder)
     if found.size > place.model.language.vocab:
@@ -48,16 +50,22 @@ def tokenizer_of(place: Place) -> TagTokenizer:
     return found
 
 
-def _train_tokenizer(place: Place, folder: Path) -> None:
-    numbers = preset_document(place.config.preset).get("tokenizer", {})
-    strata = shards.find(place.store, place.config.split)
-    each = max(_VOCABULARY_SAMPLES // len(strata), 1)
-    texts = (sample.text for sample in shards.samples(place.store, strata, each))
+def learn_tokenizer(config: TrainConfig, corpora: Sequence[str], folder: Path) -> None:
+    """Learns a tokenizer from some 20,000 samples of the corpora, which take turns, and saves it in `folder`."""
+    numbers = preset_document(config.preset).get("tokenizer", {})
+    listed = [_texts(Store(one, config.storage_options), config.split, len(corpora)) for one in corpora]
+    texts = (text for text in chain.from_iterable(zip_longest(*listed)) if text is not None)
     trained = tokenizers.train(texts, int(numbers["base"]), int(numbers["extras"]))
     scratch = folder.with_name(".tokenizer.tmp")
     scratch.mkdir(parents=True, exist_ok=True)
     trained.save(scratch)
     checkpoint.replace_folder(scratch, folder)
+
+
+def _texts(store: Store, split: str, corpora: int) -> Iterator[str]:
+    strata = shards.find(store, split)
+    each = max(_VOCABULARY_SAMPLES // (corpora * len(strata)), 1)
+    return (sample.text for sample in shards.samples(store, strata, each))
 
 
 def oracle_of(place: Place, tokenizer: TagTokenizer) -> Oracle:

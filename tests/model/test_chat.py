@@ -89,8 +89,8 @@ def test_a_real_answer(folder: Path) -> None:
     ]
     chat(folder / "model", [], folder / "answer.png", device="cpu", lines=lines, to=said)
     text = said.getvalue()
-    assert "nowhere.png is no picture" in text
-    assert "picture 1 is seen" in text
+    assert "nowhere.png is no image" in text
+    assert "image 1 is seen" in text
     assert "forgotten" in text
     assert text.count(chatting.HELP) == 2
 
@@ -117,7 +117,7 @@ def test_a_name_that_is_none(folder: Path) -> None:
     chat(folder / "model", out=folder / "answer.png", lines=lines, to=said)
     _, long, text, last = said.getvalue().splitlines()
     assert long.startswith("error: ")
-    assert text.endswith("cannot be read as a picture: it is of no known format")
+    assert text.endswith("cannot be read as an image: it is of no known format")
     assert last == "forgotten"
 
 
