@@ -40,7 +40,7 @@ class Batch:
     names: tuple[str, ...] = ()
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on `device`."""
+        """Returns the same batch on `device`."""
         moved = {
             name: getattr(self, name).to(device, non_blocking=True)
             for name in ("input_ids", "targets", "positions", "groups", "parts", "pixels", "places")
@@ -49,17 +49,17 @@ class Batch:
 
     @property
     def supervised(self) -> int:
-        """How many tokens carry loss."""
+        """Returns how many tokens carry loss."""
         return int((self.targets != IGNORE).sum())
 
     @property
     def tokens(self) -> int:
-        """How many tokens are no padding."""
+        """Returns how many tokens are no padding."""
         return int((self.groups != PADDING).sum())
 
 
 def attention_mask(groups: Tensor, parts: Tensor) -> Tensor:
-    """(B, 1, T, T), true where row t may look at column s: not later, same group, shared or same part."""
+    """Returns (B, 1, T, T), true where row t may look at column s: not later, same group, shared or same part."""
     length = groups.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool, device=groups.device).tril()
     group = groups[:, :, None] == groups[:, None, :]
@@ -82,7 +82,7 @@ class Collator:
         self.blind = blind
 
     def batch(self, bins: Sequence[Bin[Group]], show: Show, fixed: bool = True) -> Batch:
-        """The bins as rows of `length` tokens, or of the longest bin's where not `fixed`."""
+        """Returns the bins as rows of `length` tokens, or of the longest bin's where not `fixed`."""
         longest = max((one.used for one in bins), default=1)
         length = self.length if fixed else min(self.length, -(-longest // 8) * 8)
         rows = [_Row(length, self.padding, self.isolate) for _ in bins]
@@ -134,7 +134,7 @@ class _Row:
         self._isolate, self._at, self._group, self._first = isolate, 0, 0, 0
 
     def add(self, group: Group) -> list[tuple[Member, int, int]]:
-        """Writes a group; gives member, number and first token of each image that stands in the row."""
+        """Writes a group; returns member, number and first token of each image that stands in the row."""
         shared = group.shared
         head = self._first = self._at
         shown = []
@@ -169,7 +169,7 @@ class _Row:
         self._at = here.stop
 
     def silence(self) -> None:
-        """The group written last carries no loss: its image cannot be seen."""
+        """Takes the loss off the group written last: its image cannot be seen."""
         self.targets[self._first : self._at] = IGNORE
 
 
@@ -220,7 +220,7 @@ def from_shared(shared: SharedBatch) -> Batch:
 
 
 def _starts(shapes: _Shapes) -> tuple[list[int], int]:
-    """Where each tensor starts in the block, and the block's size."""
+    """Returns where each tensor starts in the block, and the block's size."""
     starts, at = [], 0
     for kind, shape in shapes:
         starts.append(at)

@@ -45,7 +45,7 @@ class Chat:
     _unseen: int = 0
 
     def show(self, data: bytes) -> None:
-        """Adds an image to the next question; ImageError where the bytes are none."""
+        """Adds an image to the next question; raises ImageError where the bytes are none."""
         self.pixels.append(square(data, self.side))
         image = Image.open(io.BytesIO(data))
         image.load()
@@ -53,7 +53,7 @@ class Chat:
         self._unseen += 1
 
     def ask(self, question: str) -> str:
-        """The answer as markup; InputError where the conversation no longer fits the model's context."""
+        """Returns the answer as markup; raises InputError where the conversation outgrows the model's context."""
         first = len(self.images) - self._unseen
         segments: list[Segment] = [ImageRef(at) for at in range(first, len(self.images))]
         turns = [*self.turns, Turn("user", (*segments, Text(question)))]
@@ -74,11 +74,10 @@ class Chat:
         return answer
 
     def picture(self) -> Image.Image | None:
-        """The last image with the last answer's regions on it; None where it has none."""
+        """Returns the last image with the last answer's regions on it; None where it has none."""
         return drawn(self.images[-1], self.regions) if self.regions and self.images else None
 
     def reset(self) -> None:
-        """Forgets everything."""
         self.turns, self.images, self.pixels, self.regions, self._unseen = [], [], [], [], 0
 
     def _pieces(self, turns: Sequence[Turn]) -> tuple[Piece, ...]:
@@ -116,7 +115,7 @@ def chat(
 
 
 def _require_drawable(out: Path) -> None:
-    """InputError where boxes could not be drawn to `out`: better said before the talk than in it."""
+    """Raises InputError where boxes could not be drawn to `out`: better before the conversation than in it."""
     kinds = Image.registered_extensions()
     if kinds.get(out.suffix.lower()) not in Image.SAVE:
         raise InputError(f"{out} names no kind of image file: name a .png or .jpg")
@@ -125,7 +124,7 @@ def _require_drawable(out: Path) -> None:
 
 
 def _typed(to: TextIO) -> Iterator[str]:
-    """Lines from the terminal, each asked for by a sign where a person types them."""
+    """Yields lines from the terminal, after a prompt where a person types them."""
     asks = sys.stdin.isatty()
     while True:
         if asks:
@@ -138,7 +137,7 @@ def _typed(to: TextIO) -> Iterator[str]:
 
 
 def _reply(talk: Chat, text: str, out: Path) -> str:
-    """What is said to one line; a mistake is a sentence, and the talk goes on."""
+    """Returns the reply to one line; an error is a sentence, and the conversation goes on."""
     try:
         if text == "/reset":
             talk.reset()

@@ -67,7 +67,7 @@ def replace_folder(scratch: Path, folder: Path) -> None:
 
 
 def from_pretrained(folder: Path) -> tuple[QwenVL, TagTokenizer]:
-    """The model and tokenizer that `save` wrote; a sentence where something is missing or of another size."""
+    """Returns the model and tokenizer that `save` wrote; raises InputError or RecipeError where they are not whole."""
     config = read_config(folder)
     model = build(config)
     load_weights(model, read_weights(folder / WEIGHTS), str(folder))
@@ -75,7 +75,7 @@ def from_pretrained(folder: Path) -> tuple[QwenVL, TagTokenizer]:
 
 
 def side_of(folder: Path, config: ModelConfig) -> int:
-    """The side in pixels of the images that a saved model learned from last."""
+    """Returns the side in pixels of the images that a saved model learned from last."""
     path = folder / IMAGES
     if not path.is_file():
         return config.sides[0]
@@ -88,7 +88,6 @@ def side_of(folder: Path, config: ModelConfig) -> int:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file."""
     if not path.is_file():
         raise InputError(f"{path} is missing: the folder holds no whole model")
     try:
@@ -98,7 +97,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def load_weights(model: QwenVL, weights: Mapping[str, Tensor], what: str) -> None:
-    """Fills a model; RecipeError where the weights are those of a model of other sizes."""
+    """Fills a model; raises RecipeError where the weights are of a model of other sizes."""
     own = model.state_dict()
     missing = sorted(own.keys() - weights.keys())
     unknown = sorted(weights.keys() - own.keys())
@@ -131,7 +130,7 @@ class Checkpoint:
 
 
 def model_state(model: QwenVL, world: int) -> dict[str, Any]:
-    """The whole weights, on the CPU of rank 0 (elsewhere nothing); every rank must call it."""
+    """Returns the whole weights, on the CPU of rank 0 (elsewhere nothing); every rank must call it."""
     options = StateDictOptions(full_state_dict=world > 1, cpu_offload=world > 1)
     return get_model_state_dict(model, options=options)
 
@@ -160,7 +159,7 @@ def write(
 
 
 def latest(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
-    """The newest whole checkpoint; `say` is given a sentence on each newer one that is damaged."""
+    """Returns the newest whole checkpoint; `say` is given a sentence on each newer one that is damaged."""
     for found in reversed(_folders(folder)):
         damage = None
         try:
@@ -186,7 +185,7 @@ def restore(checkpoint: Checkpoint, model: QwenVL, optimisers: Optimisers, world
 
 
 def require_same(checkpoint: Checkpoint, identity: dict[str, Any]) -> None:
-    """RecipeError where a checkpoint is of another model or another stage's settings."""
+    """Raises RecipeError where a checkpoint is of another model or another stage's settings."""
     before = checkpoint.state.get("identity") or {}
     # through JSON, as the other was: tuples are lists there
     now = json.loads(json.dumps(identity))

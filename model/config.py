@@ -89,12 +89,12 @@ class ModelConfig:
         _require(hidden % 4 == 0, "language.hidden must be a multiple of 4: 2-D positions take quarters")
 
     def to_json(self) -> str:
-        """The config as it lies beside the weights: sorted keys, two spaces."""
+        """Returns the config as it lies beside the weights: sorted keys, two spaces."""
         return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
 
     @classmethod
     def from_mapping(cls, value: Mapping[str, Any]) -> "ModelConfig":
-        """The config that `value` spells; RecipeError names what is missing, unknown or wrong."""
+        """Returns the config that `value` spells; raises RecipeError with what is missing, unknown or wrong."""
         _names(value, "model", ("name", "vision", "adapter", "language", "sides"))
         return cls(
             name=str(value["name"]),
@@ -106,7 +106,7 @@ class ModelConfig:
 
 
 def preset_document(name: str) -> dict[str, Any]:
-    """The preset's YAML: `model`, `tokenizer`, `stages`; `name` may be a path to a YAML file of one's own."""
+    """Returns the preset's YAML: `model`, `tokenizer`, `stages`; `name` may be the path of a YAML file."""
     if name in PRESETS:
         text = resources.files("model").joinpath("presets", f"{name}.yaml").read_text("utf-8")
     elif name.endswith((".yaml", ".yml")) and Path(name).is_file():
@@ -120,13 +120,12 @@ def preset_document(name: str) -> dict[str, Any]:
 
 
 def preset(name: str) -> ModelConfig:
-    """The model of a preset."""
     document = preset_document(name)
     return ModelConfig.from_mapping({"name": Path(name).stem, **document["model"]})
 
 
 def read_config(folder: Path) -> ModelConfig:
-    """The config of a saved model; RecipeError where the folder holds none."""
+    """Returns the config of a saved model; raises RecipeError where the folder holds none."""
     path = folder / "config.json"
     if not path.is_file() or path.stat().st_size > _CONFIG_BYTES:
         raise RecipeError(f"{folder} holds no saved model: config.json is missing")

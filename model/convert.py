@@ -80,7 +80,7 @@ _CLIP_NAMES: Final = {
 
 
 def _block(name: str) -> str | None:
-    """Our name of a weight of a vision block, None where it is of no block."""
+    """Returns our name of a weight of a vision block, None where it is of no block."""
     match = _CLIP_BLOCK.fullmatch(name)
     return f"vision.blocks.{match[1]}.{_CLIP_NAMES.get(match[2], match[2])}" if match else None
 
@@ -110,7 +110,7 @@ def _open_clip(model: QwenVL, folder: Path) -> Mapper:
 
 
 def _with_shift(mapped: Mapper, mean: Tensor, std: Tensor) -> Mapper:
-    """`mapped`, with what the other normalisation adds to each patch added to the positions.
+    """Returns `mapped`, with what the other normalisation adds to each patch added to the positions.
 
     conv1 takes the scale but has no bias for the constant; each position has room for it. The two tensors
     come in any order, so the one that comes first waits.
@@ -139,7 +139,7 @@ def _tensor(values: tuple[float, ...]) -> Tensor:
 
 
 def _normalisation(folder: Path) -> tuple[Tensor, Tensor]:
-    """Mean and deviation, (1, 3, 1, 1), that an open_clip folder's images are normalised by."""
+    """Returns mean and deviation, (1, 3, 1, 1), that an open_clip folder's images are normalised by."""
     config = read_json(folder / "open_clip_config.json").get("preprocess_cfg")
     found = config if isinstance(config, dict) else {}
     return _tensor(tuple(found.get("mean", CLIP_MEAN))), _tensor(tuple(found.get("std", CLIP_STD)))
@@ -249,7 +249,7 @@ def _visual(name: str, tensor: Tensor, heads: int) -> Named:
 
 
 def by_kind(fused: Tensor, heads: int) -> Tensor:
-    """Query, key, value of head 0, then of head 1, …, as all queries, all keys, all values."""
+    """Returns query, key, value of head 0, then of head 1, …, as all queries, all keys, all values."""
     rest: tuple[Any, ...] = tuple(fused.shape[1:])
     return fused.reshape(heads, 3, -1, *rest).transpose(0, 1).reshape(fused.shape)
 
@@ -258,7 +258,7 @@ _SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 
 
 def files(path: Path) -> list[Path]:
-    """The weight files that a file or a folder stands for; safetensors where there are any."""
+    """Returns the weight files that a file or a folder stands for; safetensors where there are any."""
     if path.is_file():
         return [path]
     for suffix in _SUFFIXES:
@@ -271,7 +271,7 @@ def files(path: Path) -> list[Path]:
 
 
 def tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of a checkpoint by its name, one file after the other; InputError names a damaged file."""
+    """Yields every tensor of a checkpoint with its name; raises InputError where a file is damaged."""
     for file in files(path):
         try:
             if file.suffix == ".safetensors":
@@ -304,7 +304,6 @@ def _unpickled(file: Path) -> Iterator[tuple[str, Tensor]]:
 
 
 def read_json(path: Path) -> dict[str, object]:
-    """The JSON object in a file, or nothing where there is no such file."""
     if not path.is_file():
         return {}
     value = json.loads(path.read_text("utf-8"))

@@ -30,7 +30,7 @@ class Encoded:
 
 
 def encode(sample: Sample, tokenizer: TagTokenizer, queries: int, style: Style) -> Encoded:
-    """The tokens of `sample` as `style` words it.
+    """Returns the tokens of `sample` as `style` words it.
 
     MarkupError where the sample does not fit its task's template.
     """
@@ -41,7 +41,6 @@ def encode(sample: Sample, tokenizer: TagTokenizer, queries: int, style: Style) 
 def encode_pieces(
     pieces: Sequence[Piece], tokenizer: TagTokenizer, queries: int, *, key: str = "", task: str = ""
 ) -> Encoded:
-    """The tokens of rendered pieces."""
     ids: list[int] = []
     loss: list[bool] = []
     places: list[int] = []
@@ -62,7 +61,7 @@ def encode_pieces(
 
 
 def prompt_pieces(sample: Sample, style: Style) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
-    """The pieces before the first that is taught, and the rest: what a model is asked and should say."""
+    """Returns the pieces before the first that is taught, and the rest: what a model is asked and should say."""
     pieces = render(sample, style).pieces
     first = next((at for at, piece in enumerate(pieces) if piece.loss), len(pieces))
     return pieces[:first], pieces[first:]

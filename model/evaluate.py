@@ -67,7 +67,7 @@ class Question:
 
 
 def evaluate(config: EvalConfig) -> dict[str, Any]:
-    """Writes predictions.parquet, predictions.html and metrics.json's `eval` into `out`; gives that part."""
+    """Writes predictions.parquet, predictions.html and metrics.json's `eval` into `out`; returns that part."""
     device = parallel.device_of(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -102,7 +102,7 @@ def evaluate(config: EvalConfig) -> dict[str, Any]:
 
 @torch.inference_mode()
 def losses(model: QwenVL, tokenizer: TagTokenizer, feed: Feed) -> dict[str, float]:
-    """The mean loss of each task's taught tokens, over every sample once; their exponential is perplexity."""
+    """Returns the mean loss of each task's taught tokens, over every sample once; their exponential is perplexity."""
     sums: dict[str, float] = defaultdict(float)
     counts: dict[str, int] = defaultdict(int)
     device = next(model.parameters()).device
@@ -117,7 +117,7 @@ def losses(model: QwenVL, tokenizer: TagTokenizer, feed: Feed) -> dict[str, floa
 def _questions(
     config: EvalConfig, store: Store, strata: Sequence[Stratum], side: int
 ) -> tuple[dict[str, list[Question]], Known]:
-    """The chosen samples of each task that can be answered, and what all samples say of the images."""
+    """Returns the chosen samples of each task that can be answered, and what all samples say of the images."""
     questions: dict[str, list[Question]] = {}
     known = Known()
     for sample in shards.samples(store, strata):
@@ -132,7 +132,7 @@ def _questions(
 
 
 def _chosen(config: EvalConfig, store: Store, strata: Sequence[Stratum]) -> Iterator[tuple[Sample, Row]]:
-    """At most `limit` samples of one task, spread over its sources by chance, in the shards' order."""
+    """Returns at most `limit` samples of one task, spread over its sources by chance, in the shards' order."""
     places = [(shard, row) for stratum in strata for shard in stratum.shards for row in range(shard.rows)]
     random = generator(config.seed, "evaluate", strata[0].task)
     count = min(config.limit, len(places))
@@ -144,7 +144,7 @@ def _chosen(config: EvalConfig, store: Store, strata: Sequence[Stratum]) -> Iter
 
 
 def _question(sample: Sample, row: Row, style: Style, side: int) -> Question | None:
-    """None where an image cannot be decoded."""
+    """Returns None where an image cannot be decoded."""
     try:
         images = tuple(square(data, side) for data in row.images)
     except ImageError:
@@ -156,7 +156,7 @@ def _question(sample: Sample, row: Row, style: Style, side: int) -> Question | N
 def _task(
     config: EvalConfig, model: QwenVL, tokenizer: TagTokenizer, questions: list[Question], known: Known
 ) -> tuple[dict[str, Any], list[predictions.Prediction]]:
-    """A task's figures, each with value, chance and n, and what was answered."""
+    """Returns a task's figures, each with value, chance and n, and what was answered."""
     task = questions[0].sample.task
     plain = _answers(config, model, tokenizer, questions, questions)
     blind = _answers(config, model, tokenizer, questions, exchanged(questions)) if config.chance else plain
@@ -181,7 +181,7 @@ def _task(
 def _matches(
     config: EvalConfig, model: QwenVL, tokenizer: TagTokenizer, questions: Sequence[Question]
 ) -> list[bool]:
-    """For each caption, whether the model finds its image among four."""
+    """Returns for each caption whether the model finds its image among four."""
     room = model.config.language.context
     encoded = [
         (one, encode(one.sample, tokenizer, model.config.adapter.queries, config.style)) for one in questions
@@ -214,7 +214,7 @@ def _figures(
 
 
 def exchanged(questions: Sequence[Question]) -> list[Question]:
-    """For each question the one whose images it is given instead: another image, wherever there is one."""
+    """Returns for each question one with another image, wherever there is one."""
     count = len(questions)
     found = []
     for at, question in enumerate(questions):
@@ -236,7 +236,7 @@ def _answers(
     questions: Sequence[Question],
     shown: Sequence[Question],
 ) -> list[Answered]:
-    """What the model writes for each question, given the images of `shown`."""
+    """Returns what the model writes for each question, given the images of `shown`."""
     task = questions[0].sample.task
     prompts = [
         prompt_of(question.pieces, other.images, tokenizer, model.config.adapter.queries)
@@ -257,6 +257,6 @@ def _answers(
 def prompt_of(
     pieces: Sequence[Piece], images: Sequence[np.ndarray[Any, Any]], tokenizer: TagTokenizer, queries: int
 ) -> Prompt:
-    """The prompt that rendered pieces make, showing `pictures` by their numbers."""
+    """Returns the prompt that rendered pieces make, showing `images` by their numbers."""
     encoded = encode_pieces(pieces, tokenizer, queries)
     return Prompt(encoded.ids, encoded.places, tuple(images[at] for at in encoded.images))

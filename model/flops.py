@@ -17,7 +17,7 @@ _FORWARD: Final = 1.0
 
 
 def vision_forward(config: ModelConfig, side: int) -> float:
-    """Floating-point operations to encode one image."""
+    """Returns floating-point operations to encode one image."""
     vision = config.vision
     patches = (side // vision.patch) ** 2
     layer = patches * (4 * vision.width**2 + 2 * vision.width * vision.mlp) + 2 * patches**2 * vision.width
@@ -25,7 +25,7 @@ def vision_forward(config: ModelConfig, side: int) -> float:
 
 
 def adapter_forward(config: ModelConfig, side: int) -> float:
-    """Floating-point operations to adapt one image."""
+    """Returns floating-point operations to adapt one image."""
     patches, queries = (side // config.vision.patch) ** 2, config.adapter.queries
     hidden, width = config.language.hidden, config.vision.width
     linear = patches * width * hidden + 2 * patches * hidden**2 + 3 * queries * hidden**2
@@ -33,18 +33,18 @@ def adapter_forward(config: ModelConfig, side: int) -> float:
 
 
 def language_forward(config: ModelConfig, tokens: int) -> float:
-    """Floating-point operations of the decoder's linear layers on `tokens`, without its head."""
+    """Returns floating-point operations of the decoder's linear layers on `tokens`, without its head."""
     language = config.language
     return 2.0 * language.layers * tokens * (4 * language.hidden**2 + 3 * language.hidden * language.mlp)
 
 
 def language_attention(config: ModelConfig, tokens: int, length: int) -> float:
-    """Those of its attention in sequences of `length`: causal, it looks at half of the sequence on average."""
+    """Returns those of its attention in sequences of `length`: causal, it looks at half of the sequence on average."""
     return 2.0 * config.language.layers * tokens * length * config.language.hidden
 
 
 def batch_flops(config: ModelConfig, stage: StageConfig, batch: Batch) -> float:
-    """Floating-point operations of a training step on `batch`; padding counts for nothing.
+    """Returns floating-point operations of a training step on `batch`; padding counts for nothing.
 
     Recomputed activations are no progress and not counted.
     """

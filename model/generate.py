@@ -25,7 +25,7 @@ class Prompt:
 def generate(
     model: QwenVL, prompts: Sequence[Prompt], limit: int, stops: Sequence[int], end: int
 ) -> list[list[int]]:
-    """For each prompt the ids that the model finds likeliest one by one, up to a stop (left out) or `limit`.
+    """Returns for each prompt the likeliest ids one by one, up to a stop (left out) or `limit`.
 
     Prompts are padded on the left with `end`; padding changes no answer. A prompt and its answer together
     stay within the model's context.
@@ -65,7 +65,7 @@ def generate(
 def _embedded(
     model: QwenVL, prompts: Sequence[Prompt], end: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """(B, T, hidden) of the prompts, and (B, T) whether a token is one."""
+    """Returns (B, T, hidden) of the prompts, and (B, T) whether a token is one."""
     longest = max(len(one.ids) for one in prompts)
     ids = torch.full((len(prompts), longest), end)
     there = torch.zeros(len(prompts), longest, dtype=torch.bool)

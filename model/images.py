@@ -27,7 +27,7 @@ class ImageError(ValueError):
 
 
 def square(data: bytes, side: int) -> NDArray[np.uint8]:
-    """(3, side, side) RGB, squeezed to a square whatever its shape, bicubically; ImageError if it is none.
+    """Returns (3, side, side) RGB, squeezed to a square whatever its shape, bicubically; ImageError if it is none.
 
     The image is taken as stored: no EXIF turn, as boxes are given in stored pixels.
     """
@@ -55,7 +55,7 @@ def square(data: bytes, side: int) -> NDArray[np.uint8]:
 
 
 def resized(image: Image.Image, side: int) -> NDArray[np.uint8]:
-    """(3, side, side) of an open image; transparency is laid on white.
+    """Returns (3, side, side) of an open image; transparency is laid on white.
 
     Pillow's own filter, within one or two levels of its result, by torch's vector code: half the time, which
     is most of what a loader does.

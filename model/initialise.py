@@ -102,13 +102,13 @@ def copying(model: QwenVL, tokenizer: TagTokenizer, seed: int) -> None:
 
 
 def _turned(size: int, random: torch.Generator) -> Tensor:
-    """A random rotation, (size, size)."""
+    """Returns a random rotation, (size, size)."""
     found: Tensor = torch.linalg.qr(torch.randn(size, size, generator=random))[0]
     return found
 
 
 def shared_space(path: Path) -> Tensor | None:
-    """(vision width, joint width): a CLIP's last norm and projection in one; None where it has no projection."""
+    """Returns (vision width, joint width), a CLIP's last norm and projection in one; None without a projection."""
     wanted = ("visual.proj", "visual.ln_post.weight")
     found = {name: tensor.float() for name, tensor in tensors(path) if name in wanted}
     if len(found) < len(wanted):
@@ -182,7 +182,7 @@ def centre(
 
 
 def _normed(model: QwenVL, pixels: Tensor) -> Tensor:
-    """(P * queries, hidden), float64: what the adapter's last projection is given."""
+    """Returns (P * queries, hidden), float64: what the adapter's last projection is given."""
     projection = model.adapter.proj.weight
     projection.copy_(torch.eye(len(projection)))
     return torch.cat([model.see(some) for some in torch.split(pixels, 50)]).flatten(0, 1).double()

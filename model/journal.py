@@ -34,7 +34,6 @@ class Journal:
         self._noted = 0
 
     def step(self, record: Mapping[str, Any]) -> None:
-        """Notes one step."""
         if self._silent:
             return
         self._file.write(json.dumps(record, sort_keys=True) + "\n")
@@ -50,7 +49,6 @@ class Journal:
         self._noted += 1
 
     def say(self, text: str) -> None:
-        """Tells one sentence."""
         if not self._silent:
             print(text, file=sys.stderr, flush=True)
 
@@ -67,7 +65,7 @@ class Journal:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The records of a log; a last line that was cut off is left out."""
+    """Returns the records of a log; a last line that was cut off is left out."""
     if not path.is_file():
         return []
     records = []
@@ -80,7 +78,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """The numbers of a record by path, as TensorBoard names them."""
+    """Returns the numbers of a record by path, as TensorBoard names them."""
     found: dict[str, float] = {}
     for name, value in record.items():
         if isinstance(value, Mapping):
@@ -91,7 +89,6 @@ def flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
 
 
 def line_of(record: Mapping[str, Any], steps: int, title: str) -> str:
-    """The line on the terminal."""
     tasks = " ".join(f"{task} {loss:.3f}" for task, loss in sorted(record["tasks"].items()))
     return (
         f"{title} {record['step']}/{steps} loss {record['loss']:.4f} ({tasks}) rate {record['rate']:.2e} "
@@ -101,7 +98,7 @@ def line_of(record: Mapping[str, Any], steps: int, title: str) -> str:
 
 
 def evened(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """At most `POINTS` points: means over as many neighbours each, so that curves of single steps can be told apart."""
+    """Returns at most `POINTS` points: means over as many neighbours each, so that curves can be told apart."""
     size = -(-len(points) // POINTS)
     chunks = [points[at : at + size] for at in range(0, len(points), max(size, 1))]
     return [(sum(x for x, _ in one) / len(one), sum(y for _, y in one) / len(one)) for one in chunks]
@@ -148,8 +145,8 @@ def _board(folder: Path) -> Any:
     return SummaryWriter(str(folder / "tensorboard"))
 
 
-def merge_metrics(path: Path, part: Mapping[str, Any]) -> dict[str, Any]:
-    """Puts the entries of `part` into the file, beside what is there; gives the whole."""
+def merge_metrics(path: Path, part: Mapping[str, Any]) -> None:
+    """Puts the entries of `part` into the file, beside what is there."""
     whole: dict[str, Any] = {}
     if path.is_file():
         try:
@@ -163,4 +160,3 @@ def merge_metrics(path: Path, part: Mapping[str, Any]) -> dict[str, Any]:
     scratch = path.with_name(f".{path.name}.tmp")
     scratch.write_text(json.dumps(whole, indent=2, sort_keys=True, ensure_ascii=False) + "\n", "utf-8")
     os.replace(scratch, path)
-    return whole

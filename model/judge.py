@@ -59,7 +59,7 @@ def judge(
 
 
 def held_out_of(first: TrainConfig, second: TrainConfig) -> str:
-    """The corpus whose eval samples both are asked where none is named: the first's own, or the second's."""
+    """Returns the corpus whose eval samples both are asked where none is named: the first's own, or the second's."""
     for config in (first, second):
         try:
             shards.find(Store(config.corpus, config.storage_options), "eval")
@@ -70,7 +70,7 @@ def held_out_of(first: TrainConfig, second: TrainConfig) -> str:
 
 
 def headline(figures: Mapping[str, Any]) -> float:
-    """The mean over tasks of their headline figures."""
+    """Returns the mean over tasks of their headline figures."""
     values = [
         statistics.fmean(figures[task][name]["value"] for name in names if name in figures[task])
         for task, names in HEADLINES.items()
@@ -82,7 +82,7 @@ def headline(figures: Mapping[str, Any]) -> float:
 
 
 def _tokenizer(config: TrainConfig, other: str) -> dict[str, str]:
-    """What models start from, with one tokenizer for both corpora, so that they are the same model."""
+    """Returns `init` with one tokenizer for both corpora, so that they start from the same model."""
     if "tokenizer" in config.init or "model" in config.init:
         return dict(config.init)
     folder = config.out / "tokenizer"
@@ -94,7 +94,7 @@ def _tokenizer(config: TrainConfig, other: str) -> dict[str, str]:
 def _trained(
     config: TrainConfig, corpus: str, name: str, held_out: EvalConfig, seed: int
 ) -> tuple[dict[str, float], int]:
-    """The figures of one model, and how many tokens it was trained on."""
+    """Returns the figures of one model, and how many tokens it was trained on."""
     out = config.out / f"{name}-{seed}"
     own = replace(config, corpus=corpus, out=out, seed=seed)
     stages = run(own)
@@ -112,7 +112,7 @@ def _trained(
 
 
 def _compared(figure: str, runs: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, Any]:
-    """Both corpora's scores, and which is better by more than twice the larger deviation, if one is."""
+    """Returns both corpora's scores, and which is better by more than twice the larger deviation, if one is."""
     a, b = (_over_seeds([one[figure] for one in runs[name]]) for name in ("a", "b"))
     gap = b["mean"] - a["mean"]
     better = None

@@ -39,7 +39,7 @@ _DROPS_AFTER: Final = 500
 
 
 def require_known(store: Store, strata: Sequence[Stratum]) -> None:
-    """InputError where shards are of a task that the model has no template for."""
+    """Raises InputError where shards are of a task that the model has no template for."""
     unknown = sorted({one.task for one in strata} - set(KNOWN_TASKS))
     if unknown:
         raise InputError(
@@ -80,7 +80,7 @@ class Feed:
         require_known(self.store, self.strata)
 
     def weights(self) -> NDArray[np.float64] | None:
-        """The weight of each stratum; None where each epoch shall hold every sample once.
+        """Returns the weight of each stratum; None where each epoch shall hold every sample once.
 
         The mixture names `task` or `task/source`; a task's weight is split over its sources by their rows.
         Where there is a mixture, what it does not name is left out.
@@ -163,15 +163,15 @@ class PackedStream:
             self.start, self._emitted, self._round = following, 0, self._round + 1
 
     def state(self) -> dict[str, Any]:
-        """What brings back the batch after the last one handed out, as JSON values."""
+        """Returns what brings back the batch after the last one handed out, as JSON values."""
         return {**self.start, **self.since()}
 
     def since(self) -> dict[str, Any]:
-        """The part of the state that changes with each batch; `start`, the rest, changes with each round."""
+        """Returns the part of the state that changes with each batch; `start`, the rest, changes with each round."""
         return {"emitted": self._emitted, "dropped": dict(self.drops)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on as the stream whose `state` this is would have."""
+        """Goes on as the stream whose `state` this is would have."""
         self._sampler.restore(state["deal"])
         self._round, self._emitted, self._seen = state["round"], state["emitted"], state["seen"]
         self.drops, self._dropped = Counter(state["drops"]), state["dropped"]
@@ -200,7 +200,7 @@ class PackedStream:
         return False
 
     def _waiting(self, stratum: int, ordinal: int) -> list[_Waiting]:
-        """The sample as a list of one, or of none where it is dropped and counted."""
+        """Returns the sample as a list of one, or of none where it is dropped and counted."""
         shard, number = self._orders[stratum].locate(ordinal)
         row = self._reader.row(shard, number)
         sample = row.sample(shard, number)
@@ -230,7 +230,7 @@ class PackedStream:
         return []
 
     def _round_of_bins(self, ended: bool) -> list[Bin[Group]]:
-        """The sequences of this round, in an order of their own; the pool keeps the rest."""
+        """Returns the sequences of this round, in an order of their own; the pool keeps the rest."""
         packed = pack([one.member for one in self._pool], self.feed.length, self.feed.share, self.feed.pack)
         ages = {id(one.member): one.age for one in self._pool}
         ready: list[Bin[Group]] = []
@@ -363,14 +363,14 @@ class Loader:
 
     @property
     def drops(self) -> Counter[str]:
-        """Samples left out so far, by reason: markup, too_long, nothing_taught, image."""
+        """Returns how many samples were left out so far, by reason: markup, too_long, nothing_taught, picture."""
         total: Counter[str] = Counter()
         for state in self._states.values():
             total.update(state["dropped"])
         return total
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the loader stands after the last batch it gave, as JSON values."""
+        """Returns where the loader stands after the last batch it gave, as JSON values."""
         return {
             "workers": dict(self._states),
             "turn": self._turn,
@@ -378,7 +378,7 @@ class Loader:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on after the batch that `state` was taken at; InputError where the split of work is another."""
+        """Goes on after the batch of `state`; raises InputError where the work is split in another way."""
         shape = [self._rank, self._world, self._workers]
         if state["shape"] != shape:
             raise InputError(

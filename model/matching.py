@@ -25,7 +25,7 @@ def matches(
     padding: int,
     batch: int = 32,
 ) -> list[bool]:
-    """For each caption, whether its own image makes it likelier than each of three others does.
+    """Returns for each caption whether its own image makes it likelier than each of three others does.
 
     The caption's words are the same with every image, so nothing is gained by knowing likely words: a
     model that does not look is right one time in four. `names` identify equal images.
@@ -54,7 +54,7 @@ def matches(
 
 
 def _others(at: int, names: Sequence[str]) -> list[int]:
-    """Other images, spread over the set, the same each time."""
+    """Returns other images, spread over the set, the same each time."""
     count = len(names)
     found: list[int] = []
     for step in range(count):
@@ -74,5 +74,5 @@ Figures = dict[str, Any]
 
 
 def matching_figure(right: Sequence[bool]) -> Figures:
-    """The share of right choices, as evaluations give figures."""
+    """Returns the share of right choices, as evaluations give figures."""
     return {"value": sum(right) / len(right), "chance": 1 / (1 + OTHERS), "n": len(right)}

@@ -19,17 +19,17 @@ _NUMBERS: Final = {
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words without punctuation; each Han character is a word."""
+    """Returns lower-case words without punctuation; each Han character is a word."""
     return _WORD.findall(text.lower())
 
 
 def answer(text: str) -> str:
-    """An answer as it is compared: words without articles, numbers in digits."""
+    """Returns an answer as it is compared: words without articles, numbers in digits."""
     return " ".join(_NUMBERS.get(word, word) for word in words(text) if word not in _ARTICLES)
 
 
 def vqa_score(given: str, answers: Sequence[str]) -> float:
-    """0 to 1: the mean over annotators of min(1, how many of the others gave this answer / 3).
+    """Returns 0 to 1: the mean over annotators of min(1, how many of the others gave this answer / 3).
 
     With fewer than four answers there are no three others: then 1 where any of them is the same.
     """
@@ -42,7 +42,7 @@ def vqa_score(given: str, answers: Sequence[str]) -> float:
 
 
 def iou(a: Box, b: Box) -> float:
-    """Intersection over union; 0 for boxes without area."""
+    """Returns intersection over union; 0 for boxes without area."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     both = max(width, 0.0) * max(height, 0.0)
@@ -51,14 +51,14 @@ def iou(a: Box, b: Box) -> float:
 
 
 def hit(given: Box | None, truth: Sequence[Box], threshold: float = 0.5) -> bool:
-    """Whether the box found lies on one of the true boxes; finding none is a miss."""
+    """Returns whether the box found lies on one of the true boxes; finding none is a miss."""
     return given is not None and any(iou(given, one) >= threshold for one in truth)
 
 
 def pair_f1(
     given: Sequence[tuple[str, Box]], truth: Sequence[tuple[str, Box]], threshold: float = 0.5
 ) -> tuple[int, int, int]:
-    """(hits, given, true): phrases with boxes, each true one found at most once, best overlap first."""
+    """Returns (hits, given, true): phrases with boxes, each true one found at most once, best overlap first."""
     found = sorted(
         (
             (-iou(a[1], b[1]), i, j)
@@ -81,7 +81,7 @@ def _area(box: Box) -> float:
 
 
 def edits(a: str, b: str) -> int:
-    """The Levenshtein distance: fewest letters put in, taken out or changed."""
+    """Returns the Levenshtein distance: fewest letters put in, taken out or changed."""
     if len(a) < len(b):
         a, b = b, a
     row = list(range(len(b) + 1))
@@ -93,7 +93,7 @@ def edits(a: str, b: str) -> int:
 
 
 def anls(given: str, answers: Sequence[str], cut: float = 0.5) -> float:
-    """1 less the smallest distance by length, over the answers; 0 where that is `cut` or more away."""
+    """Returns 1 less the smallest distance by length, over the answers; 0 where that is `cut` or more."""
     best = 0.0
     for answer in answers:
         a, b = " ".join(given.lower().split()), " ".join(answer.lower().split())
@@ -104,7 +104,7 @@ def anls(given: str, answers: Sequence[str], cut: float = 0.5) -> float:
 
 
 def error_rate(given: Sequence[str], truth: Sequence[str]) -> float:
-    """Letters wrong by letters true, over all texts; it may be above 1. Runs of spaces count as one."""
+    """Returns letters wrong by letters true, over all texts; it may be above 1. Runs of spaces count as one."""
     pairs = [(" ".join(a.split()), " ".join(b.split())) for a, b in zip(given, truth, strict=True)]
     return sum(edits(a, b) for a, b in pairs) / max(sum(len(b) for _, b in pairs), 1)
 
@@ -129,10 +129,10 @@ _HAN_THING: Final = re.compile(r"(?:([一两三四五])[个只块颗座条张片
 
 
 def objects(caption: str) -> Counter[str]:
-    """What a caption names, as words between words that only join: `red circle`, twice for `two red circles`.
+    """Returns the things that a caption names: `red circle`, twice for `two red circles`.
 
-    It knows no list of things, so caption and truth, cut alike, must agree word for word; sizes and
-    backgrounds are left out.
+    A thing is what stands between words that only join. There is no list of things, so caption and truth, cut
+    alike, must agree word for word; sizes and backgrounds are left out.
     """
     if len(_HAN.findall(caption)) * 2 > len(caption.strip()):
         return _han_objects(caption)
@@ -172,7 +172,7 @@ def _han_objects(caption: str) -> Counter[str]:
 
 
 def object_f1(captions: Sequence[str], truth: Sequence[Counter[str]]) -> float:
-    """F1 over all captions' objects against what the images hold."""
+    """Returns F1 over all captions' objects against what the images hold."""
     hits = given = true = 0
     for caption, each in zip(captions, truth, strict=True):
         own = objects(caption)
@@ -187,7 +187,7 @@ _SIGMA: Final = 6.0
 
 
 def cider(captions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
-    """The score of each caption against its image's references, 0 to 10; their mean is the set's CIDEr.
+    """Returns the score of each caption against its image's references, 0 to 10; their mean is the set's CIDEr.
 
     Document frequencies are counted over the images' references. ValueError where an image has none.
     """
@@ -228,7 +228,7 @@ def _length(counts: Counter[Gram]) -> int:
 
 
 def _likeness(mine: list[dict[Gram, float]], theirs: list[dict[Gram, float]], longer: int) -> float:
-    """The mean over n of the cosines, clipped so that repeating a word earns nothing, less for length."""
+    """Returns the mean over n of the cosines, clipped so that repeating a word earns nothing, less for length."""
     total = 0.0
     for a, b in zip(mine, theirs, strict=True):
         norm = math.sqrt(sum(x * x for x in a.values()) * sum(x * x for x in b.values()))

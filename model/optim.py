@@ -24,7 +24,7 @@ _OUTER: Final = re.compile(r"positions$|query$|embed_tokens|lm_head")
 
 
 def rate_scale(name: str, layers: int, decay: float) -> float:
-    """What parameter `name`'s learning rate is multiplied by: decay^(layers above it) in vision, else 1."""
+    """Returns the factor of parameter `name`'s learning rate: decay^(layers above it) in vision, else 1."""
     if not name.startswith("vision."):
         return 1.0
     parts = name.split(".")
@@ -40,7 +40,7 @@ class Optimisers:
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """The groups of all members; each has its `scale` of the stage's rate."""
+        """Returns the groups of all members; each has its `scale` of the stage's rate."""
         return [group for member in self.members for group in member.param_groups]
 
     def set_rate(self, value: float) -> None:
@@ -54,13 +54,12 @@ class Optimisers:
             member.step()
 
     def zero_grad(self) -> None:
-        """Forgets the gradients."""
         for member in self.members:
             member.zero_grad(set_to_none=True)
 
 
 def optimisers(model: QwenVL, stage: StageConfig, fused: bool = False) -> Optimisers:
-    """The optimisers over what learns; norms and biases do not decay.
+    """Returns the optimisers over what learns; norms and biases do not decay.
 
     With `stage.muon` the inner matrices take steps of equal size in all directions (Muon, arXiv 2502.16982: its
     rates are of AdamW's size); embeddings, head, positions and queries, and all that is no matrix, take AdamW's.
@@ -88,7 +87,7 @@ def optimisers(model: QwenVL, stage: StageConfig, fused: bool = False) -> Optimi
 
 
 def rate(stage: StageConfig, step: int) -> float:
-    """The learning rate of step `step` (from 0): linear warm-up, then a cosine to the floor."""
+    """Returns the learning rate of step `step` (from 0): linear warm-up, then a cosine to the floor."""
     if step < stage.warmup:
         return stage.rate * (step + 1) / stage.warmup
     span = max(stage.steps - stage.warmup - 1, 1)
@@ -97,7 +96,7 @@ def rate(stage: StageConfig, step: int) -> float:
 
 
 def clip_gradients(model: QwenVL, limit: float) -> dict[str, float]:
-    """Scales all gradients so that their norm is at most `limit`; gives the norms before, by part and total."""
+    """Scales all gradients to a norm of at most `limit`; returns the norms before, by part and total."""
     norms: dict[str, Tensor] = {}
     grads: list[Tensor] = []
     for part in PARTS:
@@ -125,7 +124,7 @@ _ITERATIONS: Final = 5
 
 @torch.no_grad()
 def orthogonal(matrices: Tensor) -> Tensor:
-    """(K, M, N): each matrix with its singular values, but for noise, all near 1: 0.7 to 1.2."""
+    """Returns (K, M, N): each matrix with its singular values, but for noise, all near 1: 0.7 to 1.2."""
     wide = matrices if matrices.shape[-2] <= matrices.shape[-1] else matrices.mT
     a, b, c = _QUINTIC
     found = wide / wide.square().sum((-2, -1), keepdim=True).sqrt().clamp(min=1e-7)

@@ -68,7 +68,7 @@ def regions(samples: Iterable[Sample]) -> dict[str, tuple[Region, ...]]:
 
 
 def covered(box: tuple[float, float, float, float], side: int) -> Tensor:
-    """(side * side,): the share of each place of a side x side grid, rows first, that lies in the box."""
+    """Returns (side * side,): the share of each place of a side x side grid, rows first, that lies in the box."""
     x1, y1, x2, y2 = (value * side for value in box)
     edges = torch.arange(side, dtype=torch.float32)
     across = (edges.add(1).clamp(max=x2) - edges.clamp(min=x1)).clamp(min=0)
@@ -77,7 +77,7 @@ def covered(box: tuple[float, float, float, float], side: int) -> Tensor:
 
 
 def edges(boxes: Tensor) -> Tensor:
-    """(R, 4 * (STEPS + 1)): for each edge of the boxes, (R, 4), in shares, how near it is to each tenth; linear."""
+    """Returns (R, 4 * (STEPS + 1)): how near each edge of the boxes, (R, 4), in shares, is to each tenth; linear."""
     apart = boxes[:, :, None] - torch.arange(STEPS + 1) / STEPS
     return (1 - apart.abs() * STEPS).clamp(min=0).flatten(1)
 
@@ -147,7 +147,7 @@ class Oracle:
     def apart(self, difference: Tensor) -> Tensor:
         """Returns (...) of (..., hidden): the mean square of a difference between features; edges count more."""
         along = difference @ self._span.to(difference)
-        total = difference.square().sum(-1) + (EDGES_COUNT - 1) * along.square().sum(-1)
+        total: Tensor = difference.square().sum(-1) + (EDGES_COUNT - 1) * along.square().sum(-1)
         return total / difference.shape[-1]
 
     def _bounds(self, parts: Sequence[_Regions], words: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ class Group:
 
     @property
     def shared(self) -> int:
-        """Length of the head that stands once; 0 where there is one sample."""
+        """Returns length of the head that stands once; 0 where there is one sample."""
         return self.members[0].encoded.shared if len(self.members) > 1 else 0
 
     def __len__(self) -> int:
@@ -31,7 +31,6 @@ class Group:
         return shared + sum(len(member.encoded) - shared for member in self.members)
 
     def grown(self, member: Member) -> int:
-        """The length with `member` in it."""
         return len(self) + len(member.encoded) - member.encoded.shared
 
 
@@ -47,7 +46,7 @@ class Bin(Generic[Content]):
 
 
 def first_fit(sizes: Sequence[tuple[Content, int]], length: int) -> list[Bin[Content]]:
-    """First-fit-decreasing: each content, the longest first, into the first bin with room for it.
+    """Packs first-fit-decreasing: each content, the longest first, into the first bin with room for it.
 
     Ties keep the order given. A segment tree over the bins' room finds the first in log time.
     """
@@ -69,7 +68,7 @@ class _Rooms:
         self._tree = [length] * (2 * self._leaves)
 
     def take(self, size: int) -> int:
-        """The first bin with room for `size`, which is taken from it."""
+        """Returns the first bin with room for `size`, which is taken from it."""
         at = 1
         while at < self._leaves:
             at *= 2
@@ -83,7 +82,7 @@ class _Rooms:
 
 
 def grouped(members: Iterable[Member], length: int, share: bool = True) -> dict[str, list[Group]]:
-    """The members of each task as groups no longer than `length`, in order of appearance."""
+    """Returns the members of each task as groups no longer than `length`, in order of appearance."""
     tasks: dict[str, list[Group]] = {}
     open_groups: dict[tuple[str, tuple[str, ...], int], Group] = {}
     for member in members:
@@ -103,7 +102,7 @@ def grouped(members: Iterable[Member], length: int, share: bool = True) -> dict[
 def pack(
     members: Iterable[Member], length: int, share: bool = True, several: bool = True
 ) -> dict[str, list[Bin[Group]]]:
-    """Each task's sequences of at most `length` tokens; without `several`, one group a sequence."""
+    """Returns each task's sequences of at most `length` tokens; without `several`, one group a sequence."""
     packed = {}
     for task, groups in grouped(members, length, share).items():
         sizes = [(group, len(group)) for group in groups]
@@ -114,7 +113,7 @@ def pack(
 def parted(
     bins: Sequence[Bin[Group]], may_wait: Callable[[Member], bool]
 ) -> tuple[list[Bin[Group]], list[Bin[Group]]]:
-    """The bins of a task to hand out now, and those to pack again with what comes next.
+    """Returns the bins of a task to hand out now, and those to pack again with what comes next.
 
     The emptiest quarter waits, at least one bin, unless it holds a sample that may not wait.
     """

@@ -14,13 +14,13 @@ from schemas.errors import RecipeError
 
 
 def ranks() -> tuple[int, int, int]:
-    """Rank, world and local rank that torchrun put into the environment; 0, 1, 0 where nobody did."""
+    """Returns rank, world and local rank that torchrun put into the environment; 0, 1, 0 where nobody did."""
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     return rank, world, int(os.environ.get("LOCAL_RANK", str(rank)))
 
 
 def device_of(wanted: str, local_rank: int = 0) -> torch.device:
-    """The device `auto`, `cpu` or `cuda` stands for; RecipeError where a GPU is asked for and none is there."""
+    """Returns the device of `auto`, `cpu` or `cuda`; raises RecipeError where a GPU is asked for and there is none."""
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     if wanted.startswith("cuda") and not torch.cuda.is_available():
@@ -31,13 +31,13 @@ def device_of(wanted: str, local_rank: int = 0) -> torch.device:
 
 
 def halves(precision: str, device: torch.device) -> bool:
-    """Whether autocast to bf16 is meant: `auto` means it on GPUs alone."""
+    """Returns whether autocast to bf16 is meant: `auto` means it on GPUs alone."""
     return precision == "bf16" or (precision == "auto" and device.type == "cuda")
 
 
 @contextmanager
 def process_group(rank: int, world: int, device: torch.device) -> Iterator[None]:
-    """Within it, ranks can speak; a group that the caller (torchrun, Ray Train) opened stays open."""
+    """Lets ranks speak; a group that the caller (torchrun, Ray Train) opened stays open."""
     own = world > 1 and not dist.is_initialized()
     if own:
         for name in ("MASTER_ADDR", "MASTER_PORT"):
@@ -68,7 +68,6 @@ def shard(model: QwenVL, world: int, device: torch.device) -> None:
 
 
 def total(values: list[float], world: int, device: torch.device) -> list[float]:
-    """The sums of `values` over all ranks."""
     if world == 1:
         return values
     tensor = torch.tensor(values, dtype=torch.float64, device=device)
@@ -77,7 +76,6 @@ def total(values: list[float], world: int, device: torch.device) -> list[float]:
 
 
 def gathered(value: Any, world: int) -> list[Any]:
-    """The `value` of every rank, in order of rank."""
     if world == 1:
         return [value]
     found: list[Any] = [None] * world
@@ -86,6 +84,5 @@ def gathered(value: Any, world: int) -> list[Any]:
 
 
 def barrier(world: int) -> None:
-    """Waits until every rank is here."""
     if world > 1:
         dist.barrier()

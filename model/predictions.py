@@ -47,11 +47,10 @@ class Prediction:
 
     @classmethod
     def of(cls, answered: Answered, exchanged: str, stored: bytes, known: Known) -> "Prediction":
-        """The prediction of an answered sample."""
         return cls(answered, exchanged, stored, known.count(answered.image))
 
     def row(self) -> dict[str, object]:
-        """The values of SCHEMA."""
+        """Returns the values of SCHEMA."""
         sample = self.answered.sample
         boxes = true_boxes(sample)
         truth = taught_words(sample) if not boxes else json.dumps(boxes, ensure_ascii=False)
@@ -70,7 +69,6 @@ class Prediction:
 
 
 def write_parquet(predictions: Sequence[Prediction], path: Path) -> None:
-    """Writes all predictions."""
     pq.write_table(pa.Table.from_pylist([one.row() for one in predictions], SCHEMA), path, compression="zstd")
 
 
@@ -97,7 +95,7 @@ figure with each picture exchanged for another sample's.</p>"""
 
 
 def _table(figures: Mapping[str, Any]) -> Iterator[str]:
-    """The figures as a table: value, chance, and the value by number of objects."""
+    """Returns the figures as a table: value, chance, and the value by number of objects."""
     numbers = sorted({number for part in figures.values() for number in part.get("by_objects", {})}, key=int)
     heads = ["figure", "value", "chance", "n", *(f"{number} objects" for number in numbers)]
     yield f"<table><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr>"
@@ -140,7 +138,7 @@ _COLOURS: Final = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#0080
 
 
 def drawn(image: Image.Image, phrases: Sequence[Phrase]) -> Image.Image:
-    """A copy of `image` with each phrase's regions outlined and named."""
+    """Returns a copy of `image` with each phrase's regions outlined and named."""
     copy = image.convert("RGB")
     pen = ImageDraw.Draw(copy)
     width = max(2, round(max(copy.size) / 250))
@@ -162,7 +160,7 @@ def _name(pen: ImageDraw.ImageDraw, words: str, x: float, y: float, colour: str)
 
 
 def _truth(image: Image.Image, phrases: Sequence[Phrase]) -> Image.Image:
-    """A copy of `image` with each phrase's regions in white on black, so that they show on any ground."""
+    """Returns a copy of `image` with each phrase's regions in white on black, so that they show on any ground."""
     copy = image.convert("RGB")
     pen = ImageDraw.Draw(copy)
     width = max(1, round(max(copy.size) / 400))
@@ -177,7 +175,7 @@ def _truth(image: Image.Image, phrases: Sequence[Phrase]) -> Image.Image:
 
 
 def thumbnail(data: bytes, phrases: Sequence[Phrase], truth: Sequence[Phrase] = (), side: int = 240) -> bytes:
-    """A small JPEG of stored image bytes with regions drawn on it, over the true ones in white; empty where it
+    """Returns a small JPEG of stored image bytes with regions drawn on it, over the true ones in white; empty where it
     cannot be decoded.
     """
     try:

@@ -31,7 +31,7 @@ class RowLosses:
 
     @property
     def mean(self) -> Tensor:
-        """The mean over all supervised tokens; 0 where there are none."""
+        """Returns the mean over all supervised tokens; 0 where there are none."""
         return self.sums.sum() / self.counts.sum().clamp(min=1)
 
 
@@ -54,7 +54,7 @@ class QwenVL(nn.Module):
         self.register_buffer("std", torch.tensor(CLIP_STD).reshape(shape) * 255, persistent=False)
 
     def see(self, pixels: Tensor) -> Tensor:
-        """Images (P, 3, S, S) as uint8 to tokens (P, queries, hidden)."""
+        """Returns (P, queries, hidden), the tokens of images (P, 3, S, S) in uint8."""
         normal = (pixels.to(self.mean.dtype) - self.mean) / self.std
         tokens: Tensor = self.adapter(self.vision(normal))
         return tokens
@@ -62,7 +62,7 @@ class QwenVL(nn.Module):
     def embed(
         self, input_ids: Tensor, pixels: Tensor, places: Tensor, features: Tensor | None = None
     ) -> Tensor:
-        """(B, T, hidden): the tokens' embeddings, with each image's tokens at its place (row, start).
+        """Returns (B, T, hidden): the tokens' embeddings, with each image's tokens at its place (row, start).
 
         `features`, (P, queries, hidden), stand there instead of what is seen.
         """
@@ -80,7 +80,7 @@ class QwenVL(nn.Module):
         return mixed.view_as(words)
 
     def forward(self, batch: Batch, oracle: Oracle | None = None, match: bool = False) -> RowLosses:
-        """The losses of a batch; the head sees the supervised tokens alone.
+        """Returns the losses of a batch; the head sees the supervised tokens alone.
 
         With an `oracle`, its features stand for the images; with `match` too, images are seen, and the loss is how
         far that is from those features, a count an image (`_matched`).
@@ -112,7 +112,7 @@ class QwenVL(nn.Module):
         return RowLosses(each.new_zeros(len(counts)).index_add(0, rows, each), counts)
 
     def hidden(self, batch: Batch, features: Tensor | None = None) -> Tensor:
-        """The language model's last states, (B, T, hidden)."""
+        """Returns the language model's last states, (B, T, hidden)."""
         embedded = self.embed(batch.input_ids, batch.pixels, batch.places, features)
         mask = None if batch.plain else attention_mask(batch.groups, batch.parts)
         out = self.language.model(
@@ -126,7 +126,7 @@ class QwenVL(nn.Module):
         return states
 
     def checkpoint_activations(self) -> None:
-        """From now on, recompute activations in the backward pass instead of keeping them."""
+        """Recomputes activations in the backward pass from now on, instead of keeping them."""
         self.vision.checkpointing = True
         language: Any = self.language
         # renamed in transformers 5
@@ -136,7 +136,7 @@ class QwenVL(nn.Module):
 
 
 def language_config(config: LanguageConfig) -> Any:
-    """The transformers configuration of Qwen-7B's shape: Qwen2 with as many key heads as heads, untied."""
+    """Returns the transformers configuration of Qwen-7B's shape: Qwen2 with as many key heads as heads, untied."""
     made: Any = Qwen2Config(
         vocab_size=config.vocab,
         hidden_size=config.hidden,
@@ -162,7 +162,7 @@ def _attend(
     attention_mask: Tensor | None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """transformers' own scaled dot product attention, in the precision of `model.attention`."""
+    """Runs transformers' scaled dot product attention in the precision of `model.vision`."""
     with full_precision(query):
         mixed, _ = sdpa_attention_forward(
             module, exact(query), exact(key), exact(value), attention_mask, **options
@@ -175,7 +175,7 @@ AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 
 def build(config: ModelConfig, seed: int = 0) -> QwenVL:
-    """A model with random weights, the same for the same seed."""
+    """Returns a model with random weights, the same for the same seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return QwenVL(config)

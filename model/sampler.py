@@ -28,7 +28,7 @@ WINDOW: Final = 16
 
 
 def generator(*parts: int | str) -> np.random.Generator:
-    """A generator of its own for each purpose."""
+    """Returns a generator of its own for each purpose."""
     words = [part if isinstance(part, int) else int.from_bytes(part.encode(), "big") for part in parts]
     return np.random.default_rng(np.random.SeedSequence(words))
 
@@ -105,7 +105,7 @@ class StratumSampler:
         self._windows: OrderedDict[tuple[int, int], list[tuple[int, int]]] = OrderedDict()
 
     def locate(self, ordinal: int) -> tuple[Shard, int]:
-        """Shard and row of the n-th sample."""
+        """Returns shard and row of the n-th sample."""
         epoch, at = divmod(ordinal, self.stratum.rows)
         _, edges = self._epoch(epoch)
         window = int(np.searchsorted(edges, at, side="right")) - 1
@@ -113,7 +113,7 @@ class StratumSampler:
         return self.stratum.shards[shard], row
 
     def _epoch(self, epoch: int) -> tuple[Ints, Ints]:
-        """The order of blocks, and the ordinal at which each window of them starts."""
+        """Returns the order of blocks, and the ordinal at which each window of them starts."""
         found = self._epochs.get(epoch)
         if found is None:
             order = np.arange(len(self._blocks))
@@ -162,7 +162,7 @@ class ConsumerSampler:
         self._skip = 0
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """Stratum and ordinal of each draw of this consumer."""
+        """Yields stratum and ordinal of each draw of this consumer."""
         while True:
             self._before = self.draws.state()
             first = self.draws.drawn
@@ -177,7 +177,7 @@ class ConsumerSampler:
             self._skip = 0
 
     def state(self) -> dict[str, Any]:
-        """Where the share stands, as JSON values."""
+        """Returns what `restore` needs, as JSON values."""
         return {"draws": self._before, "skip": self._skip}
 
     def restore(self, state: dict[str, Any]) -> None:

@@ -53,7 +53,6 @@ class TrainConfig:
 
     @property
     def folder(self) -> Path:
-        """Where everything is written."""
         return self.out / "train"
 
 
@@ -68,17 +67,16 @@ class Place:
 
     @property
     def store(self) -> Store:
-        """The corpus."""
         return Store(self.config.corpus, self.config.storage_options)
 
     @cached_property
     def model(self) -> ModelConfig:
-        """The preset's shape, read once: every step counts its arithmetic by it."""
+        """Returns the preset's shape, read once: every step counts its arithmetic by it."""
         return preset(self.config.preset)
 
     @property
     def workers(self) -> int:
-        """Loader processes: those asked for, else as many as suit the device.
+        """Returns loader processes: those asked for, else as many as suit the device.
 
         No number of the host's cores, since the order of samples depends on it.
         """
@@ -88,7 +86,7 @@ class Place:
 
 
 def check(config: TrainConfig) -> None:
-    """RecipeError where settings name what there is not."""
+    """Raises RecipeError where settings name what there is not."""
     unknown = sorted(set(config.init) - {"vision", "language", "model", "tokenizer"})
     if unknown:
         raise RecipeError(f"init: unknown {', '.join(unknown)}; there is vision, language, model, tokenizer")
@@ -99,7 +97,7 @@ def check(config: TrainConfig) -> None:
 
 
 def stage_settings(config: TrainConfig, name: str) -> StageConfig:
-    """Stage `name` as this run trains it; RecipeError as `stage_config`."""
+    """Returns stage `name` as this run trains it."""
     given = dict(config.overrides.get(name, {}))
     if config.steps is not None:
         given["steps"] = config.steps
@@ -107,7 +105,7 @@ def stage_settings(config: TrainConfig, name: str) -> StageConfig:
 
 
 def stages_for(config: TrainConfig) -> tuple[str, ...]:
-    """The stages that `all` stands for: the paper's that the corpus has samples for, and before them, where the
+    """Returns the stages that `all` stands for: the paper's that the corpus has samples for, and before them, where the
     language model would start at random, `language`, and what else the preset has of `FIRST`: `primer` where the
     corpus holds what it reads, `sight` where it holds grounded samples.
     """
@@ -135,7 +133,7 @@ def stages_for(config: TrainConfig) -> tuple[str, ...]:
 def mixture_of(
     config: TrainConfig, stage: StageConfig, strata: Sequence[shards.Stratum]
 ) -> Mapping[str, float]:
-    """The weights asked for; of a preset's own, those of what this corpus holds."""
+    """Returns the weights asked for; of a preset's own, those of what this corpus holds."""
     if "mixture" in config.overrides.get(stage.name, {}):
         return stage.mixture
     names = {one.name for one in strata} | {one.task for one in strata}

@@ -42,17 +42,16 @@ class Stratum:
 
     @property
     def name(self) -> str:
-        """Task and source, as mixtures name it."""
+        """Returns task and source, as mixtures name it."""
         return f"{self.task}/{self.source}"
 
     @property
     def rows(self) -> int:
-        """How many samples it holds."""
         return sum(shard.rows for shard in self.shards)
 
 
 def find(store: Store, split: str, tasks: Collection[str] | None = None) -> tuple[Stratum, ...]:
-    """The strata of `split` below the store's root (any folder of a corpus), sorted, empty ones left out.
+    """Returns the strata of `split` below the store's root (any folder of a corpus), sorted, empty ones left out.
 
     InputError where there is none of the split and tasks asked for.
     """
@@ -98,7 +97,7 @@ class Row:
     images: tuple[bytes, ...]
 
     def sample(self, shard: Shard, row: int) -> Sample:
-        """The sample; InputError names shard and row where its record is wrong."""
+        """Returns the sample; raises InputError with shard and row where its record is wrong."""
         try:
             return Sample.from_json(self.json)
         except FieldError as error:
@@ -126,13 +125,11 @@ class Reader:
         self._held = 0
 
     def row(self, shard: Shard, row: int) -> Row:
-        """Row `row` of `shard`, counted from 0."""
         group = self._group(shard, row)
         at = row - group.first
         return Row(group.samples[at].as_py(), group.images(at))
 
     def keys(self, shard: Shard, start: int, stop: int) -> list[str]:
-        """The keys of rows `start` to `stop`."""
         found = self._keys.get(shard.path)
         if found is None:
             table = self._store.parquet(shard.path).read(["key"], use_threads=False)
@@ -201,7 +198,7 @@ def _from_column(images: Any) -> Callable[[int], tuple[bytes, ...]]:
 
 
 def samples(store: Store, strata: Sequence[Stratum], limit: int | None = None) -> Iterator[Sample]:
-    """Every sample of `strata` in the order of the shards, at most `limit` a stratum; no image is read."""
+    """Yields every sample of `strata` in the order of the shards, at most `limit` a stratum; reads no image."""
     for stratum in strata:
         left = stratum.rows if limit is None else limit
         for shard in stratum.shards:

@@ -88,12 +88,10 @@ class StageConfig:
 
     @property
     def title(self) -> str:
-        """The name of the stage's folder and of its part of metrics.json."""
         return title(self.name)
 
 
 def title(name: str) -> str:
-    """The name of a stage's folder and of its part of metrics.json."""
     return name if name in FIRST else f"stage{name}"
 
 
@@ -110,7 +108,7 @@ _PAPER: Final[dict[str, dict[str, Any]]] = {
 
 
 def stage_config(preset: str, name: str, overrides: Mapping[str, Any] | None = None) -> StageConfig:
-    """Stage `name` of a preset, with `overrides` by field; RecipeError names a field that is unknown."""
+    """Returns stage `name` of a preset, with `overrides` by field; raises RecipeError where a field is unknown."""
     if name not in _PAPER:
         raise RecipeError(f"there is no stage {name!r}; choose {', '.join(_PAPER)}")
     document = preset_document(preset)
@@ -132,7 +130,7 @@ def stage_config(preset: str, name: str, overrides: Mapping[str, Any] | None = N
 
 
 def _style(name: str, given: Any) -> Style:
-    """The style that a preset spells, over stage 2's; RecipeError names what is none."""
+    """Returns the style that a preset spells, over stage 2's; raises RecipeError with what is none."""
     if isinstance(given, Style):
         return given
     if not isinstance(given, Mapping):
@@ -160,7 +158,7 @@ def _style(name: str, given: Any) -> Style:
 
 
 def set_trained(model: QwenVL, trains: tuple[str, ...]) -> list[nn.Parameter]:
-    """Lets the named parts learn and no other; gives the parameters that do."""
+    """Lets the named parts learn and no other; returns the parameters that do."""
     for part in PARTS:
         getattr(model, part).requires_grad_(part in trains)
     return [one for one in model.parameters() if one.requires_grad]

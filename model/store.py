@@ -35,11 +35,10 @@ class Store:
 
     @property
     def is_remote(self) -> bool:
-        """Whether the root is a URL."""
         return "://" in self.root
 
     def files(self) -> list[str]:
-        """Every file below the root, by its path, sorted; InputError where the root is not there."""
+        """Returns every file below the root, by its path, sorted; raises InputError where the root is not there."""
         if self.is_remote:
             names = self._file_system().find(self.root)
             return sorted(str(self._file_system().unstrip_protocol(name)) for name in names)
@@ -50,13 +49,12 @@ class Store:
         return sorted(_walk(Path(self.root).absolute()))
 
     def parquet(self, path: str) -> pq.ParquetFile:
-        """The Parquet file at `path`."""
         if self.is_remote:
             return pq.ParquetFile(self._file_system().open(path, "rb"))
         return pq.ParquetFile(path, memory_map=False, pre_buffer=False)
 
     def read(self, path: str, offset: int, size: int) -> bytes:
-        """`size` bytes from `offset`; InputError where the file ends before."""
+        """Returns `size` bytes from `offset`; raises InputError where the file ends before."""
         if self.is_remote:
             data = bytes(self._file_system().cat_file(path, start=offset, end=offset + size))
         else:

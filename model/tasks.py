@@ -28,7 +28,6 @@ class Known:
     answers: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, sample: Sample) -> None:
-        """Takes note of one sample."""
         if not sample.images:
             return
         image = sample.images[0].sha256
@@ -42,11 +41,11 @@ class Known:
             self.answers[image, asked(sample)].append(taught_words(sample))
 
     def count(self, image: str) -> int:
-        """How many objects of an image are known by their boxes."""
+        """Returns how many objects of an image are known by their boxes."""
         return len(set().union(*self.phrases[image].values())) if image in self.phrases else 0
 
     def objects(self, sample: Sample) -> Counter[str]:
-        """The objects of a sample's image: phrases with boxes where they are known, else what captions say."""
+        """Returns the objects of a sample's image: phrases with boxes where they are known, else what captions say."""
         image = sample.images[0].sha256
         found: Counter[str] = Counter()
         for phrase, boxes in self.phrases.get(image, {}).items():
@@ -66,23 +65,22 @@ class Answered:
 
     @property
     def image(self) -> str:
-        """The SHA-256 of the image, empty where there is none."""
+        """Returns the SHA-256 of the image, empty where there is none."""
         return self.sample.images[0].sha256 if self.sample.images else ""
 
     @property
     def sizes(self) -> Sizes:
-        """Width and height of the images."""
         return [(one.width, one.height) for one in self.sample.images]
 
     @property
     def phrases(self) -> list[Phrase]:
-        """Phrases and boxes in the answer, as far as they can be read."""
+        """Returns phrases and boxes in the answer, as far as they can be read."""
         found = parse_lenient(self.text, self.sizes, 0).segments
         return [segment for segment in found if isinstance(segment, Phrase)]
 
     @property
     def words(self) -> str:
-        """The answer's words without markup."""
+        """Returns the answer's words without markup."""
         found = parse_lenient(self.text, self.sizes, 0).segments
         texts = [
             one.phrase if isinstance(one, Phrase) else one.text for one in found if not hasattr(one, "image")
@@ -91,7 +89,7 @@ class Answered:
 
 
 def taught_words(sample: Sample) -> str:
-    """The words that are taught."""
+    """Returns the words that are taught."""
     parts = []
     for turn in sample.turns:
         for segment in turn.segments:
@@ -103,7 +101,7 @@ def taught_words(sample: Sample) -> str:
 
 
 def asked(sample: Sample) -> str:
-    """The words that stand before what is taught."""
+    """Returns the words that stand before what is taught."""
     texts = [
         one.text
         for turn in sample.turns
@@ -114,7 +112,7 @@ def asked(sample: Sample) -> str:
 
 
 def true_boxes(sample: Sample) -> list[tuple[str, Box]]:
-    """Each box of a sample with its phrase."""
+    """Returns each box of a sample with its phrase."""
     return [
         (segment.phrase, box)
         for turn in sample.turns
@@ -128,7 +126,7 @@ Figures = dict[str, float]
 
 
 def captions(answered: Sequence[Answered], known: Known) -> Figures:
-    """`cider` against all captions of the image in that language, `f1` over its objects."""
+    """Returns `cider` against all captions of the image in that language, `f1` over its objects."""
     references = [known.captions[one.image, one.sample.language] for one in answered]
     texts = [one.words for one in answered]
     scores = cider(texts, references)
@@ -137,19 +135,19 @@ def captions(answered: Sequence[Answered], known: Known) -> Figures:
 
 
 def vqa(answered: Sequence[Answered], known: Known) -> Figures:
-    """`accuracy`: the VQA score."""
+    """Returns `accuracy`: the VQA score."""
     scores = [vqa_score(one.words, known.answers[one.image, asked(one.sample)]) for one in answered]
     return {"accuracy": sum(scores) / len(scores)}
 
 
 def referring(answered: Sequence[Answered], known: Known) -> Figures:
-    """`acc@0.5`: the first box found against the phrase's own."""
+    """Returns `acc@0.5`: the first box found against the phrase's own."""
     hits = [hit(first_box(one), [box for _, box in true_boxes(one.sample)]) for one in answered]
     return {"acc@0.5": sum(hits) / len(hits)}
 
 
 def grounding(answered: Sequence[Answered], known: Known) -> Figures:
-    """`f1` over phrases with their boxes."""
+    """Returns `f1` over phrases with their boxes."""
     hits = given = true = 0
     for one in answered:
         found = [(phrase.phrase.strip(), box) for phrase in one.phrases for box in phrase.boxes]
@@ -159,7 +157,7 @@ def grounding(answered: Sequence[Answered], known: Known) -> Figures:
 
 
 def grounded_caption(answered: Sequence[Answered], known: Known) -> Figures:
-    """`accuracy`: the phrase is the very one."""
+    """Returns `accuracy`: the phrase is the very one."""
     return {
         "accuracy": sum(answer(one.words) == answer(taught_words(one.sample)) for one in answered)
         / len(answered)
@@ -167,7 +165,7 @@ def grounded_caption(answered: Sequence[Answered], known: Known) -> Figures:
 
 
 def ocr(answered: Sequence[Answered], known: Known) -> Figures:
-    """`cer`, the character error rate (lower is better), and `anls`, over a page's lines in reading order."""
+    """Returns `cer`, the character error rate (lower is better), and `anls`, over a page's lines in reading order."""
     given = [lines(one) for one in answered]
     truth = [taught_words(one.sample) for one in answered]
     nearness = [anls(a, [b]) for a, b in zip(given, truth, strict=True)]
@@ -175,13 +173,11 @@ def ocr(answered: Sequence[Answered], known: Known) -> Figures:
 
 
 def lines(answered: Answered) -> str:
-    """The lines of text in an answer."""
     phrases = [phrase.phrase for phrase in answered.phrases]
     return "\n".join(phrases) if phrases else answered.words
 
 
 def first_box(answered: Answered) -> Box | None:
-    """The first box in an answer."""
     return next((box for phrase in answered.phrases for box in phrase.boxes), None)
 
 

@@ -48,7 +48,7 @@ class TagTokenizer:
 
     @cached_property
     def ids(self) -> dict[str, int]:
-        """The id of every mark and tag."""
+        """Returns the id of every mark and tag."""
         reserved = [f"<|extra_{number}|>" for number in range(self.extras)]
         return {tag: self.base + at for at, tag in enumerate([*MARKS, *reserved, *TAGS])}
 
@@ -58,25 +58,25 @@ class TagTokenizer:
 
     @property
     def size(self) -> int:
-        """How many ids there are; a model's table may be larger."""
+        """Returns how many ids there are; a model's table may be larger."""
         return self.base + len(self.ids)
 
     @property
     def end(self) -> int:
-        """<|endoftext|>: the end of a document, and padding."""
+        """Returns the id of <|endoftext|>: the end of a document, and padding."""
         return self.ids["<|endoftext|>"]
 
     @property
     def pad(self) -> int:
-        """<imgpad>: the place of one of an image's tokens."""
+        """Returns the id of <imgpad>: the place of one of an image's tokens."""
         return self.ids["<imgpad>"]
 
     def encode(self, text: str) -> list[int]:
-        """The ids of plain text; what spells a tag in it stays text."""
+        """Returns the ids of plain text; what spells a tag in it stays text."""
         return list(self.bpe.encode(text, add_special_tokens=False).ids)
 
     def encode_piece(self, piece: Piece, queries: int) -> list[int]:
-        """The ids of a piece: a tag is one, an image is `queries` places between its two tags."""
+        """Returns the ids of a piece: a tag is one, an image is `queries` places between its two tags."""
         if piece.kind == "text":
             return self.encode(piece.text)
         if piece.kind == "tag":
@@ -84,7 +84,7 @@ class TagTokenizer:
         return [self.ids["<img>"], *[self.pad] * queries, self.ids["</img>"]]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of `ids` as markup: tags as they are written, text that spells one escaped.
+        """Returns the text of `ids` as markup: tags as they are written, text that spells one escaped.
 
         Bytes that are no UTF-8 become U+FFFD, ids beyond the layout nothing.
         """
@@ -103,7 +103,7 @@ class TagTokenizer:
 
     @cached_property
     def twins(self) -> tuple[tuple[int, int], ...]:
-        """The ids of each word and of the same word with a space before it, where both are tokens."""
+        """Returns the ids of each word and of the same word with a space before it, where both are tokens."""
         words = self.bpe.get_vocab()
         space = _CHARACTERS[ord(" ")]
         found = ((words.get(word.removeprefix(space)), at) for word, at in words.items() if word[0] == space)
@@ -117,7 +117,7 @@ class TagTokenizer:
 
 
 def load(path: Path) -> TagTokenizer:
-    """The tokenizer that `save` left in a folder, or that a file of Qwen's tiktoken format spells."""
+    """Returns the tokenizer that `save` left in a folder, or that a file of Qwen's tiktoken format spells."""
     if path.is_file():
         ranks = read_ranks(path)
         return TagTokenizer(_library(models.BPE(_spelled(ranks), _merge_list(ranks))), len(ranks))
@@ -133,7 +133,7 @@ def load(path: Path) -> TagTokenizer:
 
 
 def train(texts: Iterable[str], base: int, extras: int = EXTRAS) -> TagTokenizer:
-    """A tokenizer of at most `base` BPE tokens learned from `texts`; the same texts give the same one.
+    """Returns a tokenizer of at most `base` BPE tokens learned from `texts`; the same texts give the same one.
 
     Han characters stand alone: their words have no bounds, and a small corpus says the same sentences so
     often that whole ones would become one token, with nothing in common with the words they are made of.
@@ -163,7 +163,7 @@ def _library(model: models.BPE) -> Tokenizer:
 
 
 def _split() -> list[pre_tokenizers.PreTokenizer]:
-    """The published split, then bytes."""
+    """Returns the published split, then bytes."""
     return [
         pre_tokenizers.Split(Regex(PATTERN), behavior="isolated"),
         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
@@ -171,7 +171,7 @@ def _split() -> list[pre_tokenizers.PreTokenizer]:
 
 
 def _alphabet() -> dict[int, str]:
-    """The printable character that stands for each byte (GPT-2's table)."""
+    """Returns the printable character that stands for each byte (GPT-2's table)."""
     kept = [*range(33, 127), *range(161, 173), *range(174, 256)]
     moved = [byte for byte in range(256) if byte not in set(kept)]
     return {byte: chr(byte) for byte in kept} | {byte: chr(256 + at) for at, byte in enumerate(moved)}
@@ -196,7 +196,7 @@ _LIMIT: Final = 64 << 20
 
 
 def read_ranks(path: Path) -> dict[bytes, int]:
-    """Each token's bytes and rank, ranks being 0 .. n - 1; RecipeError names the line that is wrong."""
+    """Returns each token's bytes and rank, ranks being 0 .. n - 1; raises RecipeError with the line that is wrong."""
     if path.stat().st_size > _LIMIT:
         raise RecipeError(f"{path} is too large for a vocabulary")
     ranks: dict[bytes, int] = {}
@@ -215,7 +215,7 @@ def read_ranks(path: Path) -> dict[bytes, int]:
 
 
 def merges(ranks: dict[bytes, int]) -> list[tuple[bytes, bytes]]:
-    """Every pair of tokens that together are a token, by that token's rank.
+    """Returns every pair of tokens that together are a token, by that token's rank.
 
     tiktoken joins the neighbours whose union ranks lowest, whatever pair they are; so all pairs are merges.
     """

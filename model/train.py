@@ -33,7 +33,7 @@ class LossError(VlcorpusError):
 
 
 def run(config: TrainConfig, rank: int = 0, world: int = 1, local_rank: int | None = None) -> dict[str, Any]:
-    """Trains every stage that is not done yet and gives each stage's metrics; every rank calls it alike."""
+    """Trains every stage that is not done yet; returns each stage's metrics. Every rank calls it alike."""
     device = parallel.device_of(config.device, rank if local_rank is None else local_rank)
     check(config)
     if device.type == "cuda":
@@ -135,7 +135,7 @@ class _Trainer:
         )
 
     def train(self) -> dict[str, Any]:
-        """Trains to the stage's last step, from the newest checkpoint on; gives the stage's metrics."""
+        """Trains to the stage's last step, from the newest checkpoint on; returns the stage's metrics."""
         first = self._resume()
         stage, config = self.stage, self.place.config
         log = journal.Journal(self.folder, first, stage.steps, stage.title, silent=self.place.rank != 0)
@@ -207,7 +207,7 @@ class _Trainer:
         }
 
     def _counted(self, micro: Batch) -> int:
-        """What the loss is the mean over: supervised tokens, or images."""
+        """Returns the count that the loss is the mean over: supervised tokens, or images."""
         if self.stage.pictures == "matched":
             return sum(name in self.oracle for name in micro.names) if self.oracle else 0
         return micro.supervised
@@ -280,7 +280,7 @@ class _Meter:
         self._start, self._wait = time.perf_counter(), 0.0
 
     def waited(self, batches: Iterator[Batch]) -> Batch:
-        """The next batch; the time it took to come counts as waiting."""
+        """Returns the next batch; the time it took to come counts as waiting."""
         before = time.perf_counter()
         batch = next(batches, None)
         self._wait += time.perf_counter() - before
@@ -289,7 +289,7 @@ class _Meter:
         return batch
 
     def stop(self, work: float, tokens: int, samples: int) -> dict[str, float]:
-        """The step's rates."""
+        """Returns the step's rates."""
         seconds = time.perf_counter() - self._start
         self._seconds += seconds
         self._waits += self._wait
@@ -304,7 +304,6 @@ class _Meter:
         }
 
     def summary(self) -> dict[str, float]:
-        """The same over all steps of this process."""
         seconds = max(self._seconds, 1e-9)
         return {
             "seconds": self._seconds,

@@ -24,12 +24,12 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Self-attention of x, (B, N, D)."""
+        """Returns the self-attention of x, (B, N, D)."""
         query, key, value = self.in_proj(x).chunk(3, dim=-1)
         return self._attend(query, key, value)
 
     def across(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """(B, Q, D) from queries (B, Q, D), keys and values (B, N, D)."""
+        """Returns (B, Q, D) from queries (B, Q, D), keys and values (B, N, D)."""
         weights = self.in_proj.weight.chunk(3)
         biases = self.in_proj.bias.chunk(3)
         projected = [
@@ -47,14 +47,14 @@ class Attention(nn.Module):
 
 
 def full_precision(like: Tensor) -> AbstractContextManager[object]:
-    """Where attention on a CPU does not heed autocast: its backward pass in bf16 is many times slower there."""
+    """Turns autocast off on a CPU, where the backward pass of attention in bf16 is many times slower."""
     if _halved(like):
         return torch.autocast("cpu", enabled=False)
     return nullcontext()
 
 
 def exact(part: Tensor) -> Tensor:
-    """The part in float32 where `full_precision` holds, else as it is."""
+    """Returns the part in float32 where `full_precision` holds, else as it is."""
     return part.float() if part.device.type == "cpu" and part.dtype == torch.bfloat16 else part
 
 
@@ -63,12 +63,12 @@ def _halved(like: Tensor) -> bool:
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:
-    """(B, N, D) as (B, H, N, D/H)."""
+    """Returns (B, N, D) as (B, H, N, D/H)."""
     return x.reshape(*x.shape[:2], heads, -1).transpose(1, 2)
 
 
 def resample(table: Tensor, side: int) -> Tensor:
-    """A position table (S*S, D) as (side*side, D), bicubically; in float32, and the same where S = side."""
+    """Returns a position table (S*S, D) as (side*side, D), bicubically; in float32, and the same where S = side."""
     source = round(table.shape[0] ** 0.5)
     if source == side:
         return table
@@ -78,7 +78,7 @@ def resample(table: Tensor, side: int) -> Tensor:
 
 
 def grid_positions(width: int, side: int) -> Tensor:
-    """Sine-cosine positions of a side x side grid, (side*side, width), rows first.
+    """Returns sine-cosine positions of a side x side grid, (side*side, width), rows first.
 
     The first half of the width tells the column, the second the row; each is sines, then cosines, of
     frequencies 10000^(-i / (width / 4)) (arXiv 2111.06377, as the published weights expect it).

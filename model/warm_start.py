@@ -26,7 +26,7 @@ Say = Callable[[str], None]
 
 
 def tokenizer_of(place: Place) -> TagTokenizer:
-    """The tokenizer of this run: given, left by an earlier stage, or learned from the corpus's words."""
+    """Returns the tokenizer of this run: given, left by an earlier stage, or learned from the corpus's words."""
     given = place.config.init.get("tokenizer")
     if (
         given is None
@@ -81,7 +81,7 @@ def oracle_of(place: Place, tokenizer: TagTokenizer) -> Oracle:
 def model_of(
     place: Place, stage: StageConfig, feed: Feed, tokenizer: TagTokenizer, oracle: Oracle | None, say: Say
 ) -> QwenVL:
-    """The model that a stage starts from: the stage before it, else what `init` names, else at random."""
+    """Returns the model that a stage starts from: the stage before it, else what `init` names, else at random."""
     model = build(place.model, place.config.seed)
     earlier = [one for one in ORDER[: ORDER.index(stage.name)] if _is_done(place, one)]
     if earlier:
@@ -106,7 +106,7 @@ def _is_done(place: Place, name: str) -> bool:
 
 
 def _adapt(model: QwenVL, clip: Path, feed: Feed, tokenizer: TagTokenizer, oracle: Oracle | None) -> None:
-    """The adapter's first weights beside the encoder of a CLIP, the same on every rank."""
+    """Returns the adapter's first weights beside the encoder of a CLIP, the same on every rank."""
     projection = initialise.shared_space(clip)
     if projection is None:
         return
