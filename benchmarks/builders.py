@@ -30,7 +30,7 @@ def sentence(rng: random.Random, least: int, most: int) -> str:
 
 
 def corners(rng: random.Random) -> list[float]:
-    """A box as two corners, two decimals, in a picture of 640 x 480."""
+    """A box as two corners, two decimals, in an image of 640 x 480."""
     x, y = rng.uniform(0, 500), rng.uniform(0, 400)
     return [round(one, 2) for one in (x, y, x + rng.uniform(9, 130), y + rng.uniform(9, 70))]
 
@@ -103,19 +103,19 @@ def conversation(rng: random.Random, number: int) -> dict[str, Any]:
 
 
 def obelics(rng: random.Random, number: int) -> dict[str, Any]:
-    """An OBELICS document of three pictures and four paragraphs."""
+    """An OBELICS document of three images and four paragraphs."""
     images = [None, f"https://example.org/{number}/1.jpg", None, f"https://example.org/{number}/2.jpg", None]
     return {"images": images, "texts": [None if one else sentence(rng, 20, 80) for one in images]}
 
 
 def mmc4(rng: random.Random, number: int) -> dict[str, Any]:
-    """An MMC4 document of two pictures and eight sentences."""
+    """An MMC4 document of two images and eight sentences."""
     info = [{"image_name": f"{number}-{n}.jpg", "matched_text_index": n * 3} for n in range(2)]
     return {"text_list": [sentence(rng, 8, 20) for _ in range(8)], "image_info": info}
 
 
 def sources() -> dict[str, tuple[Made, int]]:
-    """The files of each data set, and how many records they hold."""
+    """The files of each dataset, and how many records they hold."""
     rng = random.Random(0)
     images = [{"id": n, "file_name": f"{n}.jpg", "width": 640, "height": 480} for n in range(RECORDS // 5)]
     numbers = range(RECORDS)
@@ -202,7 +202,7 @@ def sources() -> dict[str, tuple[Made, int]]:
         "mmc4": lines(mmc4),
     }
     counted = {name: (files, RECORDS) for name, files in many.items()}
-    # a picture with its objects is one outcome; the file's records are the objects
+    # an image with its objects is one outcome; the file's records are the objects
     return counted | {"coco_instances": (whole(instances), len(images))}
 
 

@@ -6,7 +6,7 @@
 (a) the device alone: pixels and tokens lie ready, both towers run; (b) the whole phase as a build runs it:
 a worker process reads signals and tars on disk, decodes, encodes, writes scores and receipts; (c) what a
 user of open_clip writes: a DataLoader over JPEGs in memory with open_clip's transform and tokenizer, and
-encode_image and encode_text. One run, the same pictures and captions, rounds of all three in turn, the
+encode_image and encode_text. One run, the same images and captions, rounds of all three in turn, the
 best of each. Named architectures have random weights: weights change no time; `tiny` is a CLIP that costs
 next to nothing, so that all the rest is the limit, as it is beside a GPU. `a ms` to `c ms` are CPU
 milliseconds a pair, of all processes and of the device where that is a CPU; `feed` are those of decoding,

@@ -2,7 +2,7 @@
 
     python -m benchmarks.dedup [--rows 1000000 10000000] [--workers 2] [--distance 4]
 
-A tenth of the rows (at most a million) are blank pictures of one hash; of the others one in twenty is
+A tenth of the rows (at most a million) are blank images of one hash; of the others one in twenty is
 a copy of an earlier row with up to `distance` bits of its hash changed. Prints a table, a line for
 each number of rows; the floor is one numpy argsort of all hashes, in memory, in the same run.
 """

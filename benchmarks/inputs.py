@@ -1,4 +1,4 @@
-"""Pictures of real size with captions, as tars: from VLCORPUS_TEST_DATA where it is there, else made up."""
+"""Images of real size with captions, as tars: from VLCORPUS_TEST_DATA where it is there, else made up."""
 
 import io
 import json
@@ -16,7 +16,7 @@ SCALE = 0.6
 
 
 def pictures(folder: Path, n: int, per_shard: int, seed: int = 1) -> str:
-    """Write `n` pictures with captions into tars of `per_shard`; says where they are from.
+    """Write `n` images with captions into tars of `per_shard`; says where they are from.
 
     Real ones are cropped again when they run out, so that none is a duplicate.
     """
@@ -49,7 +49,7 @@ def _real(folder: Path, rng: random.Random) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _cropped(data: bytes, rng: random.Random) -> bytes:
-    """Another part of the picture, at the picture's own size."""
+    """Another part of the image, at the image's own size."""
     image = Image.open(io.BytesIO(data)).convert("RGB")
     width, height = image.size
     x, y = rng.uniform(0, 1 - SCALE) * width, rng.uniform(0, 1 - SCALE) * height
@@ -60,7 +60,7 @@ def _cropped(data: bytes, rng: random.Random) -> bytes:
 
 
 def _made(folder: Path, n: int, seed: int) -> Iterator[tuple[bytes, bytes]]:
-    """The demo crawl's whole pictures, again and again."""
+    """The demo crawl's whole images, again and again."""
     crawl = folder / "crawl"
     write_crawl(crawl, min(n, 500), seed, 500)
     pairs = []

@@ -2,7 +2,7 @@
 
     python -m benchmarks.loader CORPUS [--samples 4000] [--workers 2] [--side 224]
 
-Without decoding, both give each sample's record and its pictures' bytes, in one process; ours shuffled. With
+Without decoding, both give each sample's record and its images' bytes, in one process; ours shuffled. With
 decoding, the loader's packed batches from `workers` processes stand against as many processes that do
 nothing but decode and resize the same bytes: with plain Pillow, as one would write it by hand, and with the
 loader's own function. Each stretch of the loader lies between stretches of those; the medians of the ratios
@@ -39,7 +39,7 @@ _STRETCHES: Final = 3
 
 
 def raw_rows(store: Store, strata: tuple[Stratum, ...], count: int) -> Iterator[int]:
-    """Reads `count` shuffled samples; gives the size of each one's pictures."""
+    """Reads `count` shuffled samples; gives the size of each one's images."""
     reader = Reader(store)
     orders = [StratumSampler(one, 0, reader.keys) for one in strata]
     draws = MixtureSampler(np.array([one.rows for one in strata], np.int64), None, 0)
@@ -67,7 +67,7 @@ def webdataset_rate(tars: list[str], count: int) -> float | None:
 
 
 def plain(data: bytes, side: int) -> object:
-    """The picture as a square by Pillow alone."""
+    """The image as a square by Pillow alone."""
     with Image.open(io.BytesIO(data)) as image:
         return np.asarray(image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC))
 
@@ -83,7 +83,7 @@ def _decode(how: Callable[[bytes, int], object], pictures: list[bytes], side: in
 
 
 def bare_rate(how: Callable[[bytes, int], object], pictures: list[bytes], side: int, workers: int) -> float:
-    """Pictures a second that `workers` processes decode and resize when that is all they do."""
+    """Images a second that `workers` processes decode and resize when that is all they do."""
     context = multiprocessing.get_context("forkserver")
     start, done = context.Barrier(workers + 1), context.Queue()
     shares = [pictures[at::workers] for at in range(workers)]
@@ -100,7 +100,7 @@ def bare_rate(how: Callable[[bytes, int], object], pictures: list[bytes], side: 
 
 
 def loader_rate(batches: Iterator[Batch], workers: int, count: int) -> float:
-    """Pictures a second in packed batches, those apart that were made in advance."""
+    """Images a second in packed batches, those apart that were made in advance."""
     for _ in range(5 * workers):
         next(batches)
     start, shown = time.perf_counter(), 0

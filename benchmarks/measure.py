@@ -5,7 +5,7 @@
 The floor is what nobody can do without: Pillow decodes, imagehash hashes, fastText tells the language,
 over the same bytes in memory, one process a core, one thread each. Measure does all of that and every
 other signal, and reads tars and writes Parquet. Data-Juicer runs its equal operators over the same
-pictures, as a whole process and by its operators' own time.
+images, as a whole process and by its operators' own time.
 """
 
 import argparse
@@ -139,7 +139,7 @@ def juiced(python: str, shards: list[str], folder: Path, workers: int) -> tuple[
 
 
 def unpacked(shards: list[str], folder: Path) -> Iterator[dict[str, Any]]:
-    """The rows of tars as Data-Juicer reads them: text, and pictures as files."""
+    """The rows of tars as Data-Juicer reads them: text, and images as files."""
     folder.mkdir()
     for number, path in enumerate(shards):
         with tarfile.open(path) as tar:
@@ -153,7 +153,7 @@ def unpacked(shards: list[str], folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def peak(rows: int, shards: int) -> float:
-    """Peak MB of the one worker that measures so many shards of so many rows (the same pictures again)."""
+    """Peak MB of the one worker that measures so many shards of so many rows (the same images again)."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "one").mkdir()

@@ -1,11 +1,11 @@
 # ruff: noqa: E402 - threads are counted before numpy is imported
-"""Pictures a second: what filters/picture.py measures against the least that anybody has to do.
+"""Images a second: what filters/image.py measures against the least that anybody has to do.
 
-    python -m benchmarks.pictures [FOLDER] [--limit N] [--repeats N] [--steps]
+    python -m benchmarks.images [FOLDER] [--limit N] [--repeats N] [--steps]
 
 The floor is what the three libraries cost when they are called one after another: Pillow's open
 and load, `imagehash.phash`, fastText's `predict` on one caption. One process, one thread; floor and
-ours take turns, picture by picture, so that both see the same machine; medians over the repeats.
+ours take turns, image by image, so that both see the same machine; medians over the repeats.
 """
 
 import argparse
@@ -45,7 +45,7 @@ LIMIT = 10**9
 
 
 def main(arguments: list[str]) -> None:
-    """Prints the figures; exits with a sentence where there are no pictures."""
+    """Prints the figures; exits with a sentence where there are no images."""
     options = _options(arguments)
     blobs = _pictures(options.folder, options.limit)
     ours, model = Pictures(PictureSettings()), fasttext.load_model(str(MODEL))
@@ -97,7 +97,7 @@ def _pictures(folder: Path, limit: int) -> list[bytes]:
 
 
 def _round(blobs: list[bytes], ours: Pictures, model: Any) -> tuple[float, float]:
-    """Seconds of the floor and of ours over all pictures."""
+    """Seconds of the floor and of ours over all images."""
     floor = own = 0.0
     thumbnails = []
     for data in blobs:
@@ -129,7 +129,7 @@ def _seconds(action: Callable[[], object]) -> float:
 
 
 def _steps(blobs: list[bytes]) -> dict[str, float]:
-    """Mean microseconds of each step for a picture that needs no turn."""
+    """Mean microseconds of each step for an image that needs no turn."""
     totals: dict[str, float] = {}
     for data in blobs:
         for step, seconds in _stamps(data):

@@ -7,7 +7,7 @@
 
 `pages` gives CPU seconds a page and where they go; `pdf` and `html` pages a second of so many processes, CPU
 seconds a page (the browsers' included) and where they go; `ocr` reads a folder with `ocr.jsonl` (file, lines of text
-and quad). What an OCR reads of pages: benchmarks/legibility.py. SynthDoG took 2.3 CPU seconds a picture on
+and quad). What an OCR reads of pages: benchmarks/legibility.py. SynthDoG took 2.3 CPU seconds an image on
 the machine that docs/ocr.md names.
 """
 

@@ -37,7 +37,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 def relative(name: str) -> str:
-    """`name` itself if it stays inside the corpus and names a file of it; ValueError otherwise."""
+    """Returns `name` itself if it stays inside the corpus and names a file of it; raises ValueError otherwise."""
     parts = name.split("/")
     if name.startswith("/") or "\\" in name or ":" in parts[0] or re.search(r"[\x00-\x1f\x7f]", name):
         raise ValueError(f"{name!r} is not a relative name with / between its parts")
@@ -73,7 +73,7 @@ class Funnel(Record):
     errors: dict[str, Count] = Field(default={}, description="quarantined rows by class of error")
 
     def problems(self) -> Iterator[str]:
-        """One sentence for every sum that does not come out."""
+        """Returns one sentence for every sum that does not come out."""
         total = self.kept + self.dropped + self.quarantined
         if total != self.rows:
             yield f"kept + dropped + quarantined is {total:,}, but there are {self.rows:,} rows"
@@ -92,7 +92,7 @@ class Funnel(Record):
 
 
 class Source(Record):
-    """One data set that went in. `origin` is public text, never a path."""
+    """One dataset that went in. `origin` is public text, never a path."""
 
     id: str
     origin: str = ""
@@ -151,11 +151,11 @@ class Members(Record):
 
     @property
     def unused_images(self) -> int:
-        """The images that no row uses."""
+        """Returns the images that no row uses."""
         return sum(one.images for one in self.unused.values())
 
     def problems(self, rows: int) -> Iterator[str]:
-        """One sentence for every sum that does not come out; `rows` is what the funnel counts."""
+        """Returns one sentence for every sum that does not come out; `rows` is what the funnel counts."""
         total = self.used + self.metadata + sum(one.members for one in self.unused.values())
         if total != self.members:
             yield f"used + metadata + unused members are {total:,}, but its tars have {self.members:,}"
@@ -204,7 +204,7 @@ class Manifest(Record):
         return self
 
     def problems(self) -> Iterator[str]:
-        """One sentence for every count that contradicts another."""
+        """Returns one sentence for every count that contradicts another."""
         ids = [source.id for source in self.sources]
         if len(set(ids)) != len(ids) or set(ids) != set(self.funnel):
             yield f"the funnel counts {sorted(self.funnel)}, but the sources are {sorted(ids)}"
@@ -240,7 +240,7 @@ class Manifest(Record):
                 yield f"{folder}: {counted[folder]:,} samples are counted, its shards hold {rows[folder]:,}"
 
     def dump(self) -> bytes:
-        """The one JSON text of this manifest: sorted keys, UTF-8, a line feed at the end."""
+        """Returns the one JSON text of this manifest: sorted keys, UTF-8, a line feed at the end."""
         record = self.model_dump(mode="json")
         return (
             json.dumps(record, sort_keys=True, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
@@ -252,7 +252,7 @@ def _folder(count: SampleCount) -> str:
 
 
 def load(data: bytes, *, sums: bool = True) -> Manifest:
-    """The manifest that `data` holds; VerifyError says in one sentence what is wrong with it.
+    """Returns the manifest that `data` holds; raises VerifyError where something is wrong with it.
 
     With `sums=False` counts may contradict each other: ask `Manifest.problems()`.
     """

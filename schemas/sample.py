@@ -11,9 +11,9 @@ from typing import Any, Final
 from schemas.strict import FieldError, array, boolean, dumps, fields, loads, pixels, require, string, whole
 
 Box = tuple[float, float, float, float]
-"""x1, y1, x2, y2 in pixels of the stored picture."""
+"""x1, y1, x2, y2 in pixels of the stored image."""
 Quad = tuple[tuple[float, float], tuple[float, float], tuple[float, float], tuple[float, float]]
-"""Four corners in pixels of the stored picture, clockwise from the top left of the text."""
+"""Four corners in pixels of the stored image, clockwise from the top left of the text."""
 
 ROLES: Final = ("document", "system", "user", "assistant")
 """Who speaks in a turn; `document` is nobody: the turn is the matter itself."""
@@ -27,7 +27,7 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What is known of one picture of a sample: its format (as Pillow names it), size and digest."""
+    """What is known of one image of a sample: its format (as Pillow names it), size and digest."""
 
     format: str
     width: int
@@ -49,16 +49,16 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """The place of a picture: an index into the sample's images."""
+    """The place of an image: an index into the sample's images."""
 
     image: int
 
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """Words that stand for regions of the picture shown last before them.
+    """Words that stand for regions of the image shown last before them.
 
-    Coordinates are pixels of the stored picture: whole numbers stay whole, others keep two decimals.
+    Coordinates are pixels of the stored image: whole numbers stay whole, others keep two decimals.
     """
 
     phrase: str
@@ -90,7 +90,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One training example; pictures are named by their place in `images`, their bytes lie beside it."""
+    """One training example; images are named by their place in `images`, their bytes lie beside it."""
 
     key: str
     task: str
@@ -112,11 +112,11 @@ class Sample:
 
     @property
     def text(self) -> str:
-        """All words of the sample in reading order; turns are parted by a line feed."""
+        """Returns all words of the sample in reading order; turns are parted by a line feed."""
         return "\n".join(_words(turn) for turn in self.turns)
 
     def to_json(self) -> str:
-        """One line of JSON: sorted keys, characters as they are, the same sample always the same text."""
+        """Returns one line of JSON: sorted keys, characters as they are, the same sample always the same text."""
         record = {name: getattr(self, name) for name in SAMPLE_FIELDS[:6]}
         record["images"] = [{name: getattr(image, name) for name in _IMAGE} for image in self.images]
         record["turns"] = turns_json(self.turns)
@@ -124,7 +124,7 @@ class Sample:
 
     @classmethod
     def from_json(cls, line: str | bytes) -> "Sample":
-        """The sample that `line` holds; FieldError names any field that is missing, unknown or wrong."""
+        """Returns the sample that `line` holds; raises FieldError where a field is missing, unknown or wrong."""
         record = fields(loads(line), "sample", SAMPLE_FIELDS)
         words = {name: string(record[name], name) for name in SAMPLE_FIELDS[:6]}
         images = tuple(_image(one) for one in array(record["images"], "images"))
@@ -133,7 +133,7 @@ class Sample:
 
 
 def turns_json(turns: tuple[Turn, ...]) -> list[dict[str, Any]]:
-    """Turns as a sample's JSON has them."""
+    """Returns turns as a sample's JSON has them."""
     return [{"role": turn.role, "segments": [_segment_json(one) for one in turn.segments]} for turn in turns]
 
 
@@ -142,7 +142,7 @@ _IMAGE: Final = ("format", "width", "height", "sha256")
 
 
 def sample_key(pair_key: str, task: str, ordinal: int) -> str:
-    """The key of a sample, without a dot: the key of its pair, its task, and its number among those."""
+    """Returns the key of a sample, without a dot: the key of its pair, its task, and its number among those."""
     return f"{pair_key}-{task}-{ordinal}"
 
 
@@ -157,7 +157,7 @@ def caption_sample(
     licence: str,
     ordinal: int = 0,
 ) -> Sample:
-    """A picture with its caption, and nothing of a prompt: the markup adds that."""
+    """Returns an image with its caption, and nothing of a prompt: the markup adds that."""
     turn = Turn("document", (ImageRef(0), Text(caption, supervised=True)))
     key = sample_key(pair_key, "caption", ordinal)
     return Sample(key, "caption", split, language, source, licence, (image,), (turn,))
@@ -166,7 +166,7 @@ def caption_sample(
 def text_sample(
     pair_key: str, text: str, *, split: str, language: str, source: str, licence: str, ordinal: int = 0
 ) -> Sample:
-    """Pure text, all of it taught."""
+    """Returns a sample of pure text, all of it taught."""
     turn = Turn("document", (Text(text, supervised=True),))
     return Sample(
         sample_key(pair_key, "text", ordinal), "text", split, language, source, licence, (), (turn,)

@@ -16,7 +16,7 @@ def require(condition: bool, message: str) -> None:
 
 
 def loads(line: str | bytes) -> Any:
-    """The value that `line` holds; NaN and infinities, which are no JSON, are refused."""
+    """Returns the value that `line` holds; NaN and infinities, which are no JSON, are refused."""
     try:
         return json.loads(line, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
@@ -24,14 +24,14 @@ def loads(line: str | bytes) -> Any:
 
 
 def dumps(value: object) -> str:
-    """`value` as one line: sorted keys, characters as they are, the same value always the same text."""
+    """Returns `value` as one line: sorted keys, characters as they are, the same value always the same text."""
     line = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     require(is_unicode(line), "text holds half of a surrogate pair, which UTF-8 cannot write")
     return line
 
 
 def is_unicode(text: str) -> bool:
-    """True where UTF-8 can write `text`: it holds no half of a surrogate pair."""
+    """Returns true where UTF-8 can write `text`: it holds no half of a surrogate pair."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -40,7 +40,7 @@ def is_unicode(text: str) -> bool:
 
 
 def fields(value: Any, what: str, names: tuple[str, ...]) -> dict[str, Any]:
-    """`value` as an object with exactly the fields `names`."""
+    """Returns `value` as an object with exactly the fields `names`."""
     require(isinstance(value, dict), f"{what} must be an object")
     missing = sorted(set(names) - value.keys())
     require(not missing, f"{what} lacks the field {', '.join(missing)}")
@@ -50,33 +50,33 @@ def fields(value: Any, what: str, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def array(value: Any, what: str) -> list[Any]:
-    """`value` as an array."""
+    """Returns `value` as an array."""
     require(isinstance(value, list), f"{what} must be an array")
     return list(value)
 
 
 def string(value: Any, what: str) -> str:
-    """`value` as text that UTF-8 can write."""
+    """Returns `value` as text that UTF-8 can write."""
     require(isinstance(value, str), f"{what} must be text")
     require(is_unicode(value), f"{what} holds half of a surrogate pair, which UTF-8 cannot write")
     return str(value)
 
 
 def boolean(value: Any, what: str) -> bool:
-    """`value` as true or false."""
+    """Returns `value` as true or false."""
     require(isinstance(value, bool), f"{what} must be true or false")
     return bool(value)
 
 
 def whole(value: Any, what: str) -> int:
-    """`value` as a whole number; true and false are none."""
+    """Returns `value` as a whole number; true and false are none."""
     require(isinstance(value, int) and not isinstance(value, bool), f"{what} must be a whole number")
     return int(value)
 
 
 def pixels(value: Any, what: str) -> float:
-    """`value` as a coordinate: a whole number as it is, any other finite one to two decimals."""
-    # the types that nearly every coordinate has come first: data sets hold hundreds of millions
+    """Returns `value` as a coordinate: a whole number as it is, any other finite one to two decimals."""
+    # the types that nearly every coordinate has come first: datasets hold hundreds of millions
     if type(value) is float and math.isfinite(value):
         return round(value, 2) + 0.0
     if type(value) is int:

@@ -14,7 +14,7 @@ from schemas.sample import Box, Phrase, Sample, Text
 
 @dataclass(frozen=True, slots=True)
 class Annotated:
-    """What COCO's JSON says of one picture: its name, size, captions, and phrases with their boxes."""
+    """What COCO's JSON says of one image: its name, size, captions, and phrases with their boxes."""
 
     name: str
     width: int
@@ -24,13 +24,13 @@ class Annotated:
 
 
 def annotated(samples: Iterable[Sample], name: str) -> Annotated:
-    """What samples of one picture say of it; captions and boxes that several of them repeat count once."""
+    """Returns what samples of one image say of it; captions and boxes that several of them repeat count once."""
     captions: dict[str, None] = {}
     boxes: dict[str, dict[Box, None]] = {}
     size = (0, 0)
     for sample in samples:
         if len(sample.images) != 1:
-            raise MarkupError("a COCO annotation is of one picture")
+            raise MarkupError("a COCO annotation is of one image")
         size = (sample.images[0].width, sample.images[0].height)
         if sample.task in ("caption", "grounding"):
             captions[_words(sample)] = None
@@ -43,7 +43,7 @@ def annotated(samples: Iterable[Sample], name: str) -> Annotated:
 
 
 def to_coco(pictures: Iterable[Annotated]) -> dict[str, list[dict[str, Any]]]:
-    """The JSON of annotated pictures; ids count from 1, categories in order of first appearance."""
+    """Returns the JSON of annotated images; ids count from 1, categories in order of first appearance."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     categories: dict[str, int] = {}
@@ -64,14 +64,14 @@ def to_coco(pictures: Iterable[Annotated]) -> dict[str, list[dict[str, Any]]]:
 
 
 def from_coco(record: Mapping[str, Any]) -> list[Annotated]:
-    """The annotated pictures of a JSON, in its order; MarkupError where an annotation is of none."""
+    """Returns the annotated images of a JSON, in its order; raises MarkupError where an annotation is of none."""
     names = {one["id"]: str(one["name"]) for one in record.get("categories", [])}
     captions: dict[Any, list[str]] = {one["id"]: [] for one in record["images"]}
     boxes: dict[Any, dict[str, list[Box]]] = {one["id"]: {} for one in record["images"]}
     for one in record["annotations"]:
         image = one["image_id"]
         if image not in captions or ("caption" not in one and one.get("category_id") not in names):
-            raise MarkupError(f"annotation {one.get('id')!r} is of no picture or no category there")
+            raise MarkupError(f"annotation {one.get('id')!r} is of no image or no category there")
         if "caption" in one:
             captions[image].append(one["caption"])
         else:

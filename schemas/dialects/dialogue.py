@@ -7,15 +7,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from schemas.markup.normal import merged
 from schemas.markup.reader import MarkupError
+from schemas.markup.render import merged
 from schemas.markup.style import STAGE2, TEMPLATES, Style, fit
 from schemas.sample import ImageRef, Phrase, Sample, Segment, Text, Turn
 
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """A dialogue as read: its id, the names of its pictures in order of appearance, and its turns."""
+    """A dialogue as read: its id, the names of its images in order of appearance, and its turns."""
 
     id: str
     images: tuple[str, ...]
@@ -23,7 +23,7 @@ class Dialogue:
 
 
 def as_chat(sample: Sample, style: Style = STAGE2) -> Sample:
-    """`sample` as question and answer: a document turn is split where its template's target begins.
+    """Returns `sample` as question and answer: a document turn is split where its template's target begins.
 
     MarkupError for a document that has no question: pure text, interleaved documents.
     """
@@ -51,7 +51,7 @@ def _halves(
 
 
 def shown(turns: Sequence[Turn]) -> list[int]:
-    """The pictures of a dialogue in the order in which they are shown, with repeats."""
+    """Returns the images of a dialogue in the order in which they are shown, with repeats."""
     return [one.image for turn in turns for one in turn.segments if isinstance(one, ImageRef)]
 
 
@@ -64,9 +64,9 @@ class Spelling:
         self._escaped = re.compile(rf"{re.escape(first)}\\(?=\\*(?:{rest}))")
 
     def escape(self, text: str) -> str:
-        """`text` without a mark: each that it spells has one more backslash after its first character."""
+        """Returns `text` without a mark: each that it spells has one more backslash after its first character."""
         return self._spelled.sub(lambda _: self._first + "\\", text)
 
     def unescape(self, text: str) -> str:
-        """What `escape` was given."""
+        """Returns what `escape` was given."""
         return self._escaped.sub(lambda _: self._first, text)

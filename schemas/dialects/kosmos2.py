@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from schemas.dialects.dialogue import Spelling
-from schemas.markup.normal import merged
 from schemas.markup.reader import MarkupError
+from schemas.markup.render import merged
 from schemas.markup.tags import Size, guard, unguard
 from schemas.sample import Box, Phrase, Segment, Text
 
@@ -28,7 +28,7 @@ _TAG: Final = re.compile(rf"</?(?:grounding|phrase|object|image)>|<patch_index_[
 
 
 def to_kosmos2(segments: Sequence[Segment], size: Size) -> str:
-    """The grounded text of a caption's texts and phrases, in a picture of `size`."""
+    """Returns the grounded text of a caption's texts and phrases, in an image of `size`."""
     caption = merged([Text(" "), *_untaught(segments)])
     parts = ["<grounding>"]
     for index, segment in enumerate(caption):
@@ -47,7 +47,7 @@ def to_kosmos2(segments: Sequence[Segment], size: Size) -> str:
 
 
 def from_kosmos2(text: str, size: Size) -> tuple[Segment, ...]:
-    """The texts and phrases of a grounded text, all of them supervised; MarkupError where it is malformed."""
+    """Returns the texts and phrases of a grounded text, all of them supervised; raises MarkupError."""
     if not text.startswith("<grounding>"):
         raise MarkupError("a grounded text begins with <grounding>")
     read: list[Segment] = []
@@ -70,7 +70,7 @@ def from_kosmos2(text: str, size: Size) -> tuple[Segment, ...]:
 
 
 def snap(box: Box, size: Size) -> Box:
-    """The box that is read from the tokens of `box`."""
+    """Returns the box that is read from the tokens of `box`."""
     return _box(_tokens(box, size), size)
 
 
@@ -82,7 +82,7 @@ def _untaught(segments: Sequence[Segment]) -> list[Segment]:
         elif isinstance(segment, Phrase) and not segment.quads:
             plain.append(segment)
         else:
-            raise MarkupError("Kosmos-2's text has neither quads nor pictures inside")
+            raise MarkupError("Kosmos-2's text has neither quads nor images inside")
     return plain
 
 
@@ -96,7 +96,7 @@ def _plain(text: str) -> Text:
 def _tokens(box: Box, size: Size) -> str:
     x1, y1, x2, y2 = (min(max(v / side, 0.0), 1.0) * SIDE for v, side in zip(box, size * 2, strict=True))
     if not (x1 < x2 and y1 < y2):
-        raise MarkupError(f"the box {list(box)} has no extent within the picture")
+        raise MarkupError(f"the box {list(box)} has no extent within the image")
     first = math.floor(y1) * SIDE + math.floor(x1)
     last = math.ceil(y2 - 1) * SIDE + math.ceil(x2 - 1)
     return f"<patch_index_{first:04d}><patch_index_{last:04d}>"

@@ -1,7 +1,7 @@
-"""LLaVA JSON: {id, image, conversations: [{from: human | gpt, value}]}, <image> where a picture stands.
+"""LLaVA JSON: {id, image, conversations: [{from: human | gpt, value}]}, <image> where an image stands.
 
 `image` is one name, or a list with a name for each <image>. A box is [x1, y1, x2, y2] as shares of the stored
-picture's sides, three decimals (LLaVA-1.5 pads pictures to a square: its loader must move boxes along).
+image's sides, three decimals (LLaVA-1.5 pads images to a square: its loader must move boxes along).
 Lacks: where a phrase begins (its words become text, its boxes a phrase without words), quads, words that are
 not taught in an answer or are in a question.
 """
@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from schemas.dialects.dialogue import Dialogue, Spelling, as_chat, shown
-from schemas.markup.normal import merged
 from schemas.markup.reader import MarkupError
+from schemas.markup.render import merged
 from schemas.markup.style import STAGE2, Style
 from schemas.markup.tags import Size
 from schemas.sample import Box, ImageRef, Phrase, Sample, Segment, Text, Turn
@@ -33,7 +33,7 @@ _BRACKET: Final = Spelling("[", _BOX[2:])
 
 
 def to_llava(sample: Sample, names: Sequence[str], style: Style = STAGE2) -> dict[str, Any]:
-    """The record of `sample`, whose pictures are the files `names`."""
+    """Returns the record of `sample`, whose images are the files `names`."""
     turns = as_chat(sample, style).turns
     sizes = [(image.width, image.height) for image in sample.images]
     current: Size | None = None
@@ -59,7 +59,7 @@ def to_llava(sample: Sample, names: Sequence[str], style: Style = STAGE2) -> dic
 
 
 def from_llava(record: Mapping[str, Any], sizes: Mapping[str, Size]) -> Dialogue:
-    """The dialogue of a record; `sizes` are those of the pictures by name. MarkupError where it is none."""
+    """Returns the dialogue of a record; `sizes` are those of the images by name. Raises MarkupError."""
     listed = record.get("image", [])
     order = [listed] if isinstance(listed, str) else listed
     turns = record.get("conversations")
@@ -76,12 +76,12 @@ def from_llava(record: Mapping[str, Any], sizes: Mapping[str, Size]) -> Dialogue
         segments, at = _segments(turn["value"], role == "assistant", at, places, [sizes[n] for n in names])
         read.append(Turn(role, segments))
     if at != len(places):
-        raise MarkupError(f"{len(places)} pictures are listed, {at} shown")
+        raise MarkupError(f"{len(places)} images are listed, {at} shown")
     return Dialogue(str(record.get("id", "")), tuple(names), tuple(read))
 
 
 def words_apart(segments: Sequence[Segment]) -> tuple[Segment, ...]:
-    """Segments as LLaVA's text can say them: a phrase's words are text, its boxes follow without words."""
+    """Returns segments as LLaVA's text can say them: a phrase's words are text, its boxes follow without words."""
     apart: list[Segment] = []
     for segment in segments:
         if not isinstance(segment, Phrase):
@@ -110,7 +110,7 @@ def _segments(
         end = match.end()
         if match[1]:
             if at >= len(places):
-                raise MarkupError(f"{len(places)} pictures are listed, more are shown")
+                raise MarkupError(f"{len(places)} images are listed, more are shown")
             read.append(ImageRef(places[at]))
             at += 1
         else:
@@ -120,7 +120,7 @@ def _segments(
 
 def _add_box(read: list[Segment], text: str, taught: bool, size: Size | None) -> None:
     if size is None:
-        raise MarkupError("a box stands before any picture")
+        raise MarkupError("a box stands before any image")
     x1, y1, x2, y2 = (float(one) for one in text[1:-1].split(", "))
     box = (round(x1 * size[0], 2), round(y1 * size[1], 2), round(x2 * size[0], 2), round(y2 * size[1], 2))
     last = read[-1] if read else None
@@ -132,6 +132,6 @@ def _add_box(read: list[Segment], text: str, taught: bool, size: Size | None) ->
 
 def _box_text(box: Box, size: Size | None) -> str:
     if size is None:
-        raise MarkupError("a box stands before any picture")
+        raise MarkupError("a box stands before any image")
     shares = [min(max(v / side, 0.0), 1.0) for v, side in zip(box, size * 2, strict=True)]
     return f"[{', '.join(f'{share:.3f}' for share in shares)}]"

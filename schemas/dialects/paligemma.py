@@ -32,7 +32,7 @@ class Pair:
 
 
 def to_paligemma(sample: Sample) -> Pair:
-    """The pair of a document sample; MarkupError where PaliGemma has no words for it."""
+    """Returns the pair of a document sample; raises MarkupError where PaliGemma has no words for it."""
     segments = [one for turn in sample.turns for one in turn.segments if not isinstance(one, ImageRef)]
     words = "".join(one.text for one in segments if isinstance(one, Text) and one.supervised)
     match sample.task:
@@ -49,7 +49,7 @@ def to_paligemma(sample: Sample) -> Pair:
 
 
 def from_paligemma(pair: Pair, size: Size) -> tuple[str, tuple[Segment, ...]]:
-    """The task (`grounding` for any detection) and the segments, all supervised but the question."""
+    """Returns the task (`grounding` for any detection) and the segments, all supervised but the question."""
     task, _, rest = pair.prefix.partition(" ")
     answer = Text(pair.suffix, supervised=True)
     if task == "caption":
@@ -64,7 +64,7 @@ def from_paligemma(pair: Pair, size: Size) -> tuple[str, tuple[Segment, ...]]:
 
 
 def together(segments: Sequence[Segment]) -> tuple[Phrase, ...]:
-    """The phrases with boxes, those of the same words as one, in order of first appearance."""
+    """Returns the phrases with boxes, those of the same words as one, in order of first appearance."""
     boxes: dict[str, tuple[Box, ...]] = {}
     for phrase in _phrases(segments):
         if phrase.boxes:
@@ -73,7 +73,7 @@ def together(segments: Sequence[Segment]) -> tuple[Phrase, ...]:
 
 
 def snap(box: Box, size: Size) -> Box:
-    """The box that is read from the tokens of `box`."""
+    """Returns the box that is read from the tokens of `box`."""
     entry = _ENTRY.fullmatch(_loc(box, size) + " x")
     assert entry is not None
     return _pixels([int(one) for one in entry.groups()[:4]], size)

@@ -19,7 +19,7 @@ _SPEAKERS: Final = ("user", "assistant")
 
 
 def to_qwen(sample: Sample, names: Sequence[str], style: Style = STAGE2) -> dict[str, Any]:
-    """The record of `sample`, whose pictures are the files `names`."""
+    """Returns the record of `sample`, whose images are the files `names`."""
     chat = as_chat(sample, style)
     for turn in chat.turns:
         if turn.role not in _SPEAKERS:
@@ -34,7 +34,7 @@ def to_qwen(sample: Sample, names: Sequence[str], style: Style = STAGE2) -> dict
 
 
 def from_qwen(record: Mapping[str, Any], sizes: Mapping[str, Size], style: Style = STAGE2) -> Dialogue:
-    """The dialogue of a record; `sizes` are those of the pictures by name. MarkupError where it is none."""
+    """Returns the dialogue of a record; `sizes` are those of the images by name. Raises MarkupError."""
     turns = record.get("conversations")
     if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
         raise MarkupError("conversations must be a list of objects")
@@ -50,7 +50,7 @@ def from_qwen(record: Mapping[str, Any], sizes: Mapping[str, Size], style: Style
     names = _names(text)
     missing = [name for name in names if name not in sizes]
     if missing:
-        raise MarkupError(f"the size of the picture {missing[0]!r} is not known")
+        raise MarkupError(f"the size of the image {missing[0]!r} is not known")
     read = parse(text, [sizes[name] for name in names], names=names, style=style) if text else None
     return Dialogue(str(record.get("id", "")), tuple(names), read.turns if read else ())
 

@@ -4,10 +4,9 @@
 Formats: arXiv 2308.12966, appendix B; the published finetune script for ChatML.
 """
 
-from schemas.markup.normal import canonical
 from schemas.markup.parse import Lenient, Parsed, parse, parse_lenient
 from schemas.markup.reader import PROBLEMS, MarkupError, Problem
-from schemas.markup.render import render
+from schemas.markup.render import canonical, render
 from schemas.markup.style import EVALUATION, STAGE1, STAGE2, Style
 from schemas.markup.tags import (
     GRID,

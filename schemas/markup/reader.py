@@ -1,26 +1,11 @@
-"""The reader of tags: segments out of tokens, each problem handed to a function that may raise.
+"""The reader of tags: segments out of tokens; each problem goes to a function that may raise."""
 
-What can be wrong with a text that should be markup.
-"""
-
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from schemas.markup.tags import (
-    Loss,
-    Size,
-    Token,
-    as_box,
-    as_quad,
-    clamped,
-    exact_cells,
-    found_cells,
-    outside,
-    reversed_box,
-    unescape,
-    unguard,
-)
+from schemas.markup.tags import GRID, Loss, Size, Token, cells_box, cells_quad, unescape, unguard
 from schemas.sample import Box, ImageRef, Phrase, Quad, Segment, Text
 
 PROBLEMS: Final = {
@@ -29,8 +14,8 @@ PROBLEMS: Final = {
     "coordinates": "a box or quad does not hold its numbers",
     "range": "a coordinate is not between 0 and 999",
     "order": "a box's second corner is not below and to the right of its first",
-    "image": "a picture that is not there",
-    "role": "a turn of nobody who speaks",
+    "image": "an image that is not there",
+    "role": "a turn of an unknown role",
     "after_end": "text after the end",
 }
 """The kinds of problem, with what each means."""
@@ -56,10 +41,10 @@ class MarkupError(ValueError):
 
 @dataclass(slots=True)
 class Reader:
-    """Reads the content of turns one after the other; `shown` is the picture that regions belong to.
+    """Reads the content of turns one after the other; `shown` is the image that regions belong to.
 
     `spaced`: a space before <ref> belongs to the markup (OCR). `pictures`: how many `Picture N: ` were read,
-    None where pictures are not numbered. `report` is called with every problem; where it returns, reading
+    None where images are not numbered. `report` is called with every problem; where it returns, reading
     goes on with what can be kept.
     """
 
@@ -76,7 +61,7 @@ class Reader:
     _read: list[Segment] = field(default_factory=list)
 
     def segments(self, tokens: list[Token]) -> list[Segment]:
-        """The segments that `tokens` spell."""
+        """Returns the segments that `tokens` spell."""
         self._tokens, self._at, self._read = tokens, 0, []
         while self._at < len(self._tokens):
             token = self._tokens[self._at]
@@ -110,7 +95,7 @@ class Reader:
             return
         index = self._index(unescape(name))
         if index is None:
-            self._problem("image", opened, f"there is no picture {name[:80]!r}")
+            self._problem("image", opened, f"there is no image {name[:80]!r}")
             return
         self.shown = index
         if self.pictures is not None:
@@ -158,34 +143,34 @@ class Reader:
             opened = self._tokens[self._at]
             kind = opened.tag[1:-1]
             inside = self._between(f"</{kind}>")
-            if inside is None and (rest := self._rest()) and found_cells(kind, rest):
+            if inside is None and (rest := self._rest()) and _found_cells(kind, rest):
                 inside = rest
                 self._at += 1
             cells = None if inside is None else self._cells(kind, inside, opened)
             if cells is None:
                 continue
             if not 0 <= self.shown < len(self.sizes):
-                self._problem("image", opened, "regions stand before any picture")
+                self._problem("image", opened, "regions stand before any image")
             elif kind == "box":
-                boxes.append(as_box(cells, self.sizes[self.shown]))
+                boxes.append(_as_box(cells, self.sizes[self.shown]))
             else:
-                quads.append(as_quad(cells, self.sizes[self.shown]))
+                quads.append(cells_quad(cells, self.sizes[self.shown]))
         return boxes, quads
 
     def _cells(self, kind: str, inside: str, opened: Token) -> list[int] | None:
-        cells = exact_cells(kind, inside)
+        cells = _exact_cells(kind, inside)
         if cells is None:
             self._problem("coordinates", opened, f"{inside[:80]!r} are not the coordinates of a {kind}")
-            cells = found_cells(kind, inside)
-        if cells is not None and outside(cells):
+            cells = _found_cells(kind, inside)
+        if cells is not None and _outside(cells):
             self._problem("range", opened, f"a coordinate of {inside[:80]!r} is not between 0 and 999")
-            cells = clamped(cells)
-        if cells is not None and reversed_box(kind, cells):
+            cells = _clamped(cells)
+        if cells is not None and _reversed_box(kind, cells):
             self._problem("order", opened, f"the box {inside[:80]!r} is not top left, bottom right")
         return cells
 
     def _between(self, closing: str) -> str | None:
-        """The text up to `closing`, past which reading goes on; None, with a problem, where it is missing."""
+        """Returns the text up to `closing`, past which reading goes on; None, with a problem, where it is missing."""
         opened = self._tokens[self._at]
         self._at += 1
         following = self._tokens[self._at : self._at + 2]
@@ -199,7 +184,7 @@ class Reader:
         return None
 
     def _rest(self) -> str | None:
-        """The text that follows a tag that is not closed; reading stays where it is."""
+        """Returns the text that follows a tag that is not closed; reading stays where it is."""
         token = self._tokens[self._at] if self._at < len(self._tokens) else None
         return self.text[token.start : token.end] if token and token.tag == "" else None
 
@@ -211,3 +196,46 @@ class Reader:
 
     def _problem(self, kind: str, token: Token, message: str) -> None:
         self.report(Problem(kind, token.start, token.end, message))
+
+
+_POINT: Final = r"\(([0-9]{1,9}),([0-9]{1,9})\)"
+_STRICT: Final = {"box": re.compile(",".join([_POINT] * 2)), "quad": re.compile(",".join([_POINT] * 4))}
+_NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+_LONGEST: Final = 400
+"""Characters beyond which no attempt is made to find numbers in junk."""
+
+
+def _exact_cells(kind: str, text: str) -> list[int] | None:
+    """Returns the cells in the text of a box or quad, exactly as the format has them; None if it is not."""
+    match = _STRICT[kind].fullmatch(text)
+    return None if match is None else [int(one) for one in match.groups()]
+
+
+def _found_cells(kind: str, text: str) -> list[int] | None:
+    """Returns the cells in a text that holds just the right count of numbers, whatever stands between them."""
+    numbers = _NUMBER.findall(text[:_LONGEST])
+    if len(numbers) != (4 if kind == "box" else 8) or len(text) > _LONGEST:
+        return None
+    # fractions are cut off; a number of many digits is out of range whatever it is
+    return [int(one.split(".")[0][:10]) for one in numbers]
+
+
+def _outside(cells: list[int]) -> bool:
+    """Returns whether a cell is not on the grid."""
+    return not all(0 <= cell < GRID for cell in cells)
+
+
+def _clamped(cells: list[int]) -> list[int]:
+    """Returns cells moved onto the grid."""
+    return [min(max(cell, 0), GRID - 1) for cell in cells]
+
+
+def _as_box(cells: list[int], size: Size) -> Box:
+    """Returns pixels of a box whose corners may be any two opposite ones."""
+    x1, y1, x2, y2 = cells
+    return cells_box((min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)), size)
+
+
+def _reversed_box(kind: str, cells: list[int]) -> bool:
+    """Returns whether a box's second corner is above or to the left of its first."""
+    return kind == "box" and (cells[0] > cells[2] or cells[1] > cells[3])

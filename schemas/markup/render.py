@@ -1,9 +1,10 @@
-"""A sample as text: the stage-2 templates (arXiv 2308.12966, B.1) and ChatML (B.2)."""
+"""A sample as text: the stage-2 templates (arXiv 2308.12966, B.1) and ChatML (B.2); and the one form of samples that
+are written alike.
+"""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from schemas.markup.normal import is_default_system, merged
 from schemas.markup.reader import MarkupError
 from schemas.markup.style import STAGE2, TEMPLATES, Style, fit
 from schemas.markup.tags import (
@@ -15,6 +16,8 @@ from schemas.markup.tags import (
     Size,
     assemble,
     box_cells,
+    cells_box,
+    cells_quad,
     escape,
     guard,
     nearest,
@@ -24,10 +27,10 @@ from schemas.sample import Box, ImageRef, Phrase, Quad, Sample, Segment, Text, T
 
 
 def render(sample: Sample, style: Style = STAGE2, names: Sequence[str] | None = None) -> Rendered:
-    """The text of `sample`, with the characters that carry loss and the places of its pictures.
+    """Returns the text of `sample`, with the characters that carry loss and the places of its images.
 
-    Between <img> and </img> stands the picture's number in the sample, or its name of `names`.
-    MarkupError where the sample does not fit its task's template, or a box has no extent or no picture.
+    Between <img> and </img> stands the image's number in the sample, or its name of `names`.
+    MarkupError where the sample does not fit its task's template, or a box has no extent or no image.
     """
     writer = _Writer([(one.width, one.height) for one in sample.images], names, style.coarse)
     form = style.form
@@ -63,13 +66,13 @@ class _Writer:
         yield Piece(EOS, "tag", loss=True)
 
     def referring(self, segment: Segment) -> Iterator[Piece]:
-        """The phrase is asked, its regions are taught."""
+        """Returns the phrase is asked, its regions are taught."""
         assert isinstance(segment, Phrase)
         yield from _ref(guard(segment.phrase), loss=False)
         yield from self.regions(segment, loss=True)
 
     def described(self, segment: Segment, cue: str) -> Iterator[Piece]:
-        """The regions are asked, the phrase is taught."""
+        """Returns the regions are asked, the phrase is taught."""
         assert isinstance(segment, Phrase)
         yield from _ref("This", loss=False)
         yield from self.regions(segment, loss=False)
@@ -94,7 +97,7 @@ class _Writer:
     def content(
         self, segments: Sequence[Segment], *, picture: int | None = None, spaced: bool = False
     ) -> Iterator[Piece]:
-        """Segments in order; `picture` numbers pictures, `spaced` parts phrases by a space before <ref>."""
+        """Returns segments in order; `picture` numbers images, `spaced` parts phrases by a space before <ref>."""
         inside = False
         for index, segment in enumerate(segments):
             if isinstance(segment, Text):
@@ -123,7 +126,7 @@ class _Writer:
 
     def regions(self, phrase: Phrase, loss: bool) -> Iterator[Piece]:
         if (phrase.boxes or phrase.quads) and self.shown < 0:
-            raise MarkupError(f"the regions of {phrase.phrase!r} stand before any picture")
+            raise MarkupError(f"the regions of {phrase.phrase!r} stand before any image")
         # what is asked stays exact: it is not for the model to say
         coarse = self.coarse if loss else 1
         for box in phrase.boxes:
@@ -133,7 +136,7 @@ class _Writer:
 
 
 def _lends_space(text: Text, after: Segment | None) -> bool:
-    """Whether the text's last space goes inside the <ref> that follows, as in published samples."""
+    """Returns whether the text's last space goes inside the <ref> that follows, as in published samples."""
     same = isinstance(after, Phrase) and after.supervised == text.supervised
     return same and text.text.endswith(" ")
 
@@ -159,3 +162,56 @@ def _box_text(box: Box, size: Size, coarse: int) -> str:
 
 def _quad_text(quad: Quad, size: Size, coarse: int) -> str:
     return ",".join(f"({nearest(x, coarse)},{nearest(y, coarse)})" for x, y in quad_cells(quad, size))
+
+
+def canonical(sample: Sample, style: Style = STAGE2) -> tuple[Turn, ...]:
+    """Returns the turns that `parse` gives back for `render(sample)`.
+
+    Neighbouring texts of one supervision are one text, empty texts are gone, coordinates are cells' centres,
+    and the system turn that the style adds by itself is left out.
+    """
+    sizes = [(one.width, one.height) for one in sample.images]
+    turns = sample.turns
+    if style.form != "document" and turns and is_default_system(turns[0], style):
+        turns = turns[1:]
+    shown, normal = -1, []
+    for turn in turns:
+        segments = []
+        for segment in merged(turn.segments):
+            if isinstance(segment, ImageRef):
+                shown = segment.image
+            segments.append(_snapped(segment, sizes, shown))
+        normal.append(Turn(turn.role, tuple(segments)))
+    return tuple(normal)
+
+
+def merged(segments: Sequence[Segment]) -> tuple[Segment, ...]:
+    """Returns segments without empty texts, neighbouring texts of one supervision joined."""
+    joined: list[Segment] = []
+    for segment in segments:
+        if isinstance(segment, Text):
+            if not segment.text:
+                continue
+            last = joined[-1] if joined else None
+            if isinstance(last, Text) and last.supervised == segment.supervised:
+                joined[-1] = Text(last.text + segment.text, last.supervised)
+                continue
+        joined.append(segment)
+    return tuple(joined)
+
+
+def is_default_system(turn: Turn, style: Style) -> bool:
+    """Returns whether a turn is the system turn that ChatML gets anyway."""
+    return turn.role == "system" and merged(turn.segments) == merged((Text(style.system),))
+
+
+def _snapped(segment: Segment, sizes: Sequence[Size], shown: int) -> Segment:
+    if not isinstance(segment, Phrase) or not (segment.boxes or segment.quads):
+        return segment
+    size = sizes[shown]
+    boxes = tuple(cells_box(box_cells(box, size), size) for box in segment.boxes)
+    quads = tuple(
+        cells_quad([cell for corner in quad_cells(quad, size) for cell in corner], size)
+        for quad in segment.quads
+    )
+    return replace(segment, boxes=boxes, quads=quads)

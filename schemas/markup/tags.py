@@ -1,16 +1,8 @@
-"""The tags, and how text that spells one stays text.
+"""The parts that writing and reading share: tags and their escapes, pieces, tokens, loss spans, the grid.
 
 A tag inside text is written with one more backslash after its `<`: `<ref>` becomes `<\ref>`, `<\ref>`
 becomes `<\\ref>`. Nothing else changes, so ordinary text is written as it is, and reading takes the
-backslash off again.
-
-A rendered sample: its text, where it carries loss, where its pictures stand.
-
-A text cut into tags and what lies between them, and which of its characters carry loss.
-
-Coordinates on Qwen-VL's grid: whole numbers from 0 to 999, relative to the stored picture.
-
-Reading the numbers of a box or a quad.
+backslash off again. Coordinates are whole numbers from 0 to 999, relative to the stored image.
 """
 
 import math
@@ -35,12 +27,12 @@ _SPACED: Final = re.compile(r"\\* ")
 
 
 def escape(text: str) -> str:
-    """`text` with every tag that it spells made plain text."""
+    """Returns `text` with every tag that it spells made plain text."""
     return escape_run([text])[0]
 
 
 def escape_run(parts: Sequence[str]) -> list[str]:
-    """The parts of one run of text, escaped as one: a tag may begin in one part and end in the next."""
+    """Returns the parts of one run of text, escaped as one: a tag may begin in one part and end in the next."""
     joined = "".join(parts)
     if "<" not in joined:
         return list(parts)
@@ -57,12 +49,12 @@ def escape_run(parts: Sequence[str]) -> list[str]:
 
 
 def unescape(text: str) -> str:
-    """What `escape` was given."""
+    """Returns what `escape` was given."""
     return unescape_cut(text, ())[0]
 
 
 def unescape_cut(text: str, cuts: Sequence[int]) -> list[str]:
-    """`text` unescaped as one run, and cut at the places `cuts` (ascending, in characters of `text`)."""
+    """Returns `text` unescaped as one run, and cut at the places `cuts` (ascending, in characters of `text`)."""
     removed = [match.start() + 1 for match in _ESCAPED.finditer(text)] if "<\\" in text else []
     plain = _ESCAPED.sub("<", text) if removed else text
     edges = [0, *(cut - bisect_left(removed, cut) for cut in cuts), len(plain)]
@@ -70,12 +62,12 @@ def unescape_cut(text: str, cuts: Sequence[int]) -> list[str]:
 
 
 def guard(phrase: str) -> str:
-    r"""`phrase` so that no space of its own leads it: a leading space gets a backslash before it."""
+    r"""Returns `phrase` so that no space of its own leads it: a leading space gets a backslash before it."""
     return "\\" + phrase if _SPACED.match(phrase) else phrase
 
 
 def unguard(phrase: str) -> str:
-    """What `guard` was given."""
+    """Returns what `guard` was given."""
     return phrase[1:] if phrase.startswith("\\") and _SPACED.match(phrase) else phrase
 
 
@@ -85,7 +77,7 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A stretch of one kind: a `tag` is one special token, an `image` stands for a picture's span of tokens.
+    """A stretch of one kind: a `tag` is one special token, an `image` stands for an image's span of tokens.
 
     The text of a piece of kind `text` is plain: tokenise it with no special token allowed, and words that
     spell a tag stay words. A tokeniser that reads piece by piece cuts where the published script cuts.
@@ -99,7 +91,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class ImagePlace:
-    """The characters from <img> to </img> of one showing of picture `image`."""
+    """The characters from <img> to </img> of one showing of image `image`."""
 
     image: int
     start: int
@@ -122,7 +114,7 @@ class Rendered:
 
 
 def assemble(pieces: Iterable[Piece], task: str) -> Rendered:
-    """The rendered sample that `pieces`, laid end to end, make."""
+    """Returns the rendered sample that `pieces`, laid end to end, make."""
     kept = tuple(piece for piece in pieces if piece.text)
     loss: list[Span] = []
     images: list[ImagePlace] = []
@@ -164,7 +156,7 @@ class Token:
 
 
 def tokens(text: str, start: int = 0, end: int | None = None) -> list[Token]:
-    """The tags and texts of text[start:end], in order, without empty texts."""
+    """Returns the tags and texts of text[start:end], in order, without empty texts."""
     end = len(text) if end is None else end
     found = []
     at = start
@@ -187,15 +179,15 @@ class Loss:
             raise ValueError("loss spans must be ascending and disjoint")
 
     def at(self, place: int) -> bool:
-        """Whether the character at `place` carries loss."""
+        """Returns whether the character at `place` carries loss."""
         return bisect_right(self._edges, place) % 2 == 1
 
     def any(self, start: int, end: int) -> bool:
-        """Whether any character from `start` to `end` carries loss."""
+        """Returns whether any character from `start` to `end` carries loss."""
         return self.at(start) or bisect_right(self._edges, start) < bisect_left(self._edges, end)
 
     def texts(self, text: str, start: int, end: int) -> list[Text]:
-        """text[start:end], unescaped, cut where supervision changes."""
+        """Returns text[start:end], unescaped, cut where supervision changes."""
         edges = self._edges[bisect_right(self._edges, start) : bisect_left(self._edges, end)]
         cuts = sorted(set(edges))
         parts = unescape_cut(text[start:end], [cut - start for cut in cuts])
@@ -207,18 +199,18 @@ GRID: Final = 1000
 """Cells a side."""
 
 Size = tuple[int, int]
-"""Width and height of a picture, in pixels."""
+"""Width and height of an image, in pixels."""
 
 Inverse = Literal["centre", "drawing", "evaluation"]
 
 
 def quantise(value: float, size: int, grid: int = GRID) -> int:
-    """The cell of a coordinate: floor(value / size * grid), clamped to 0 .. grid - 1."""
+    """Returns the cell of a coordinate: floor(value / size * grid), clamped to 0 .. grid - 1."""
     return min(max(math.floor(value * grid / size), 0), grid - 1)
 
 
 def dequantise(cell: int, size: int, inverse: Inverse = "centre") -> float:
-    """Pixels of a cell, two decimals: its centre, or as in published drawing (/ 1000), evaluation (/ 999)."""
+    """Returns pixels of a cell, two decimals: its centre, or as in published drawing (/ 1000), evaluation (/ 999)."""
     if inverse == "drawing":
         return round(cell * size / GRID, 2)
     if inverse == "evaluation":
@@ -227,25 +219,25 @@ def dequantise(cell: int, size: int, inverse: Inverse = "centre") -> float:
 
 
 def box_cells(box: Box, size: Size) -> tuple[int, int, int, int]:
-    """The four cells of a box."""
+    """Returns the four cells of a box."""
     width, height = size
     x1, y1, x2, y2 = box
     return quantise(x1, width), quantise(y1, height), quantise(x2, width), quantise(y2, height)
 
 
 def quad_cells(quad: Quad, size: Size) -> list[tuple[int, int]]:
-    """The four cells of a quad's corners."""
+    """Returns the four cells of a quad's corners."""
     width, height = size
     return [(quantise(x, width), quantise(y, height)) for x, y in quad]
 
 
 def nearest(cell: int, step: int) -> int:
-    """The multiple of `step` that is nearest to a cell, of two as near the larger one; clamped as `quantise`."""
+    """Returns the multiple of `step` nearest to a cell, of two the larger one; clamped as `quantise`."""
     return min((cell + step // 2) // step * step, GRID - 1)
 
 
 def cells_box(cells: Sequence[int], size: Size) -> Box:
-    """Pixels of a box of cells, never without extent: within one cell it reaches from a quarter to three."""
+    """Returns pixels of a box of cells, never without extent: within one cell it reaches from a quarter to three."""
     x1, y1, x2, y2 = cells
     left, right = _edges(x1, x2, size[0])
     top, bottom = _edges(y1, y2, size[1])
@@ -253,7 +245,7 @@ def cells_box(cells: Sequence[int], size: Size) -> Box:
 
 
 def cells_quad(cells: Sequence[int], size: Size) -> Quad:
-    """Pixels of a quad of cells."""
+    """Returns pixels of a quad of cells."""
     xs = [dequantise(cell, size[0]) for cell in cells[0::2]]
     ys = [dequantise(cell, size[1]) for cell in cells[1::2]]
     first, second, third, fourth = zip(xs, ys, strict=True)
@@ -264,51 +256,3 @@ def _edges(low: int, high: int, size: int) -> tuple[float, float]:
     if low == high:
         return round((low + 0.25) * size / GRID, 2), round((low + 0.75) * size / GRID, 2)
     return dequantise(low, size), dequantise(high, size)
-
-
-_POINT: Final = r"\(([0-9]{1,9}),([0-9]{1,9})\)"
-_STRICT: Final = {"box": re.compile(",".join([_POINT] * 2)), "quad": re.compile(",".join([_POINT] * 4))}
-_NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
-_LONGEST: Final = 400
-"""Characters beyond which no attempt is made to find numbers in junk."""
-
-
-def exact_cells(kind: str, text: str) -> list[int] | None:
-    """The cells in the text of a box or quad, exactly as the format has them; None if it is not."""
-    match = _STRICT[kind].fullmatch(text)
-    return None if match is None else [int(one) for one in match.groups()]
-
-
-def found_cells(kind: str, text: str) -> list[int] | None:
-    """The cells in a text that holds just the right count of numbers, whatever stands between them."""
-    numbers = _NUMBER.findall(text[:_LONGEST])
-    if len(numbers) != (4 if kind == "box" else 8) or len(text) > _LONGEST:
-        return None
-    # fractions are cut off; a number of many digits is out of range whatever it is
-    return [int(one.split(".")[0][:10]) for one in numbers]
-
-
-def outside(cells: list[int]) -> bool:
-    """Whether a cell is not on the grid."""
-    return not all(0 <= cell < GRID for cell in cells)
-
-
-def clamped(cells: list[int]) -> list[int]:
-    """Cells moved onto the grid."""
-    return [min(max(cell, 0), GRID - 1) for cell in cells]
-
-
-def as_box(cells: list[int], size: Size) -> Box:
-    """Pixels of a box whose corners may be any two opposite ones."""
-    x1, y1, x2, y2 = cells
-    return cells_box((min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)), size)
-
-
-def as_quad(cells: list[int], size: Size) -> Quad:
-    """Pixels of a quad."""
-    return cells_quad(cells, size)
-
-
-def reversed_box(kind: str, cells: list[int]) -> bool:
-    """Whether a box's second corner is above or to the left of its first."""
-    return kind == "box" and (cells[0] > cells[2] or cells[1] > cells[3])

@@ -36,7 +36,7 @@ def test_json_gives_the_sample_back(sample: Sample) -> None:
 
 
 def test_caption_sample_has_the_shape_of_the_contract() -> None:
-    """A caption sample is one turn of a picture and its supervised caption, with nothing of a prompt."""
+    """A caption sample is one turn of an image and its supervised caption, with nothing of a prompt."""
     assert json.loads(caption().to_json()) == {
         "key": "a" * 32 + "-caption-0",
         "task": "caption",

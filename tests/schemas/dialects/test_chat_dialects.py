@@ -10,7 +10,7 @@ from schemas.dialects.dialogue import as_chat, shown
 from schemas.dialects.llava import from_llava, to_llava, words_apart
 from schemas.dialects.qwen import from_qwen, to_qwen
 from schemas.markup import MarkupError, canonical
-from schemas.markup.normal import merged
+from schemas.markup.render import merged
 from schemas.sample import Image, ImageRef, Phrase, Sample, Segment, Text, Turn
 from tests.schemas.markup.strategies import boxes, quads, sample, words
 
@@ -20,7 +20,7 @@ WIDE = Image("JPEG", 1000, 500, "0" * 64)
 
 @st.composite
 def dialogues(draw: st.DrawFn, with_quads: bool = True) -> Sample:
-    """Questions of a user and taught answers of an assistant, over up to three pictures of 1000 x 500."""
+    """Questions of a user and taught answers of an assistant, over up to three images of 1000 x 500."""
     order = draw(st.lists(st.integers(0, 2), max_size=3))
     count = len(set(order))
     order = [sorted(set(order)).index(one) for one in order]
@@ -59,7 +59,7 @@ def test_finetune_json_gives_the_dialogue_back(one: Sample) -> None:
 @settings(max_examples=200, deadline=None)
 @given(dialogues(with_quads=False))
 def test_llava_json_gives_the_dialogue_back(one: Sample) -> None:
-    """What LLaVA's JSON says is the dialogue: words, pictures, and boxes to a thousandth of the side."""
+    """What LLaVA's JSON says is the dialogue: words, images, and boxes to a thousandth of the side."""
     read = from_llava(to_llava(one, NAMES), sizes(one))
     assert list(read.images) == NAMES[: len(one.images)]
     for got, given_ in zip(read.turns, one.turns, strict=True):
@@ -129,7 +129,7 @@ def test_a_document_becomes_a_question_and_its_answer(task: str, asked: str, ans
 
 
 def test_llava_is_written_to_the_letter() -> None:
-    """LLaVA's JSON names a single picture as text, marks it with <image>, and gives boxes as shares."""
+    """LLaVA's JSON names a single image as text, marks it with <image>, and gives boxes as shares."""
     one = sample((WIDE,), (Turn("document", DOCUMENTS["referring"]),), "referring")
     assert to_llava(one, ["a.jpg"]) == {
         "id": "k",
@@ -194,13 +194,13 @@ def test_a_broken_finetune_record_is_refused(record: dict[str, object]) -> None:
     ],
 )
 def test_a_broken_llava_record_is_refused(record: dict[str, object]) -> None:
-    """Pictures that are listed and not shown, or shown and not listed, are an error."""
+    """Images that are listed and not shown, or shown and not listed, are an error."""
     with pytest.raises(MarkupError):
         from_llava(record, {"a.jpg": (9, 9)})
 
 
 def test_pictures_are_listed_as_often_as_shown() -> None:
-    """A picture that is shown twice is listed twice, and is one picture when read."""
+    """An image that is shown twice is listed twice, and is one image when read."""
     turns = (Turn("user", (ImageRef(0), ImageRef(0), Text("Same?"))), Turn("assistant", (Text("Yes", True),)))
     one = sample((WIDE,), turns)
     record = to_llava(one, ["a.jpg"])

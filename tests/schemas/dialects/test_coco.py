@@ -37,7 +37,7 @@ def test_the_json_gives_the_pictures_back(given_: list[Annotated]) -> None:
 
 
 def test_samples_of_one_picture_are_annotated_once() -> None:
-    """Three task views of one picture give one caption and each box once, as x, y, width, height."""
+    """Three task views of one image give one caption and each box once, as x, y, width, height."""
     picture = Image("JPEG", 640, 480, "0" * 64)
     dog = Phrase("dog", ((10, 20, 30, 60),), (), True)
     made = [
@@ -55,10 +55,10 @@ def test_samples_of_one_picture_are_annotated_once() -> None:
 
 @pytest.mark.parametrize("changes", [{"image_id": 7}, {"category_id": 7}])
 def test_an_annotation_of_nothing_is_refused(changes: dict[str, int]) -> None:
-    """An annotation must be of a picture and a category that are there."""
+    """An annotation must be of an image and a category that are there."""
     record = to_coco([Annotated("a", 9, 9, (), (Phrase("x", ((0, 0, 1, 1),)),))])
     record["annotations"][0].update(changes)
-    with pytest.raises(MarkupError, match="no picture or no category"):
+    with pytest.raises(MarkupError, match="no image or no category"):
         from_coco(record)
 
 

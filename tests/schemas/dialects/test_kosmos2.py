@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from schemas.dialects.kosmos2 import from_kosmos2, snap, to_kosmos2
 from schemas.markup import MarkupError
-from schemas.markup.normal import merged
+from schemas.markup.render import merged
 from schemas.sample import Phrase, Segment, Text
 from tests import needs
 from tests.schemas.markup.strategies import words
@@ -92,7 +92,7 @@ def test_a_malformed_text_is_refused(text: str) -> None:
 
 
 def test_what_it_lacks_is_refused() -> None:
-    """A quad, and a box outside the picture, cannot be said."""
+    """A quad, and a box outside the image, cannot be said."""
     quad = ((0, 0), (9, 0), (9, 9), (0, 9))
     with pytest.raises(MarkupError, match="quads"):
         to_kosmos2([Phrase("x", (), (quad,))], SIZE)

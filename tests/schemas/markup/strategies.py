@@ -21,7 +21,7 @@ pictures = st.builds(Image, st.just("JPEG"), st.integers(1, 2000), st.integers(1
 
 @st.composite
 def boxes(draw: st.DrawFn) -> Box:
-    """A box with an extent, which may leave its picture."""
+    """A box with an extent, which may leave its image."""
     x1, y1 = draw(st.integers(-50, 2000)), draw(st.floats(-50, 2000))
     return x1, y1, x1 + draw(st.floats(0.02, 900)), y1 + draw(st.integers(1, 900))
 
@@ -62,7 +62,7 @@ def _turns(draw: st.DrawFn, shown: int) -> tuple[Turn, ...]:
 
 @st.composite
 def samples(draw: st.DrawFn) -> Sample:
-    """Any sample of no template's task whose regions have a picture and an extent."""
+    """Any sample of no template's task whose regions have an image and an extent."""
     images = tuple(draw(st.lists(pictures, max_size=3)))
     turns = draw(_turns(len(images)))
     return sample(images, turns)
@@ -71,7 +71,7 @@ def samples(draw: st.DrawFn) -> Sample:
 def sample(
     images: tuple[Image, ...], turns: tuple[Turn, ...], task: str = "chat", language: str = "en"
 ) -> Sample:
-    """A sample of those pictures and turns."""
+    """A sample of those images and turns."""
     return Sample("k", task, "train", language, "s", "l", images, turns)
 
 

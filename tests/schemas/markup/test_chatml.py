@@ -58,7 +58,7 @@ def test_labels_are_those_of_the_published_script_token_for_token(said: list[str
 
 
 def test_a_dialogue_is_written_to_the_letter() -> None:
-    """Pictures are numbered in the order of the dialogue, and a space before a phrase goes inside its tag."""
+    """Images are numbered in the order of the dialogue, and a space before a phrase goes inside its tag."""
     dog = Phrase("the dog", ((1, 2, 3, 4),), supervised=True)
     turns = (
         Turn("user", (ImageRef(1), ImageRef(0), Text("Where is it?"))),

@@ -19,7 +19,7 @@ def test_a_coordinate_comes_back_within_a_thousandth_of_the_side(pair: tuple[int
 @settings(deadline=None)
 @given(st.integers(0, 999), st.integers(20, 20_000))
 def test_a_cell_is_a_fixed_point(cell: int, size: int) -> None:
-    """The centre of a cell lies in that cell, for pictures whose cells are wider than the rounding."""
+    """The centre of a cell lies in that cell, for images whose cells are wider than the rounding."""
     assert quantise(dequantise(cell, size), size) == cell
 
 

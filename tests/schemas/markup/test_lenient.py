@@ -49,12 +49,12 @@ def test_what_can_be_read_is_read_and_the_rest_is_a_problem(
 
 
 def test_a_box_without_any_picture_is_a_problem() -> None:
-    """Without a picture a box has no size to be of."""
+    """Without an image a box has no size to be of."""
     assert [one.kind for one in parse_lenient("<box>(1,2),(3,4)</box>", []).problems] == ["image"]
 
 
 def test_boxes_are_of_the_picture_asked_for() -> None:
-    """`image` says which picture the answer is about; the last is the default."""
+    """`image` says which image the answer is about; the last is the default."""
     answer, sizes = "<ref>dog</ref><box>(100,200),(300,400)</box>", [(100, 100), (1000, 1000)]
     assert parse_lenient(answer, sizes, image=0).segments == (dog(BOX),)
     assert parse_lenient(answer, sizes).segments == (dog((100.5, 200.5, 300.5, 400.5)),)

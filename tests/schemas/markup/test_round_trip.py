@@ -69,7 +69,7 @@ def test_the_templates_rule_gives_the_loss(sample: Sample) -> None:
 @settings(deadline=None)
 @given(samples() | templated())
 def test_loss_and_pieces_agree(sample: Sample) -> None:
-    """Spans ascend and never touch, no picture carries loss, and the pieces spell the text."""
+    """Spans ascend and never touch, no image carries loss, and the pieces spell the text."""
     made = render(sample)
     assert all(a[1] < b[0] for a, b in zip(made.loss, made.loss[1:], strict=False))
     assert all(0 <= a < b <= len(made.text) for a, b in made.loss)

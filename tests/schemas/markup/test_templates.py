@@ -108,7 +108,7 @@ def test_coordinates_may_be_coarse() -> None:
 
 
 def test_pictures_may_be_named() -> None:
-    """The name of a picture's file stands between its tags where names are given, and is read back."""
+    """The name of an image's file stands between its tags where names are given, and is read back."""
     one = CASES["caption"][0]
     made = render(one, names=["a <b>/<img>.jpg"])
     assert made.text.startswith(r"<img>a <b>/<\img>.jpg</img>")
@@ -145,8 +145,8 @@ def test_a_box_without_extent_is_refused(box: tuple[float, float, float, float])
 
 
 def test_regions_need_a_picture() -> None:
-    """A box before any picture belongs to none."""
-    with pytest.raises(MarkupError, match="before any picture"):
+    """A box before any image belongs to none."""
+    with pytest.raises(MarkupError, match="before any image"):
         render(document("chat", DOG, ImageRef(0)))
 
 
