@@ -15,6 +15,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from schemas.edits import edits
 from schemas.errors import InputError, missing
 from schemas.sample import Quad
 
@@ -220,25 +221,6 @@ def plain(text: str) -> str:
     """`text` as it is compared: NFKC, no white space, one kind of quote, dash and dot, leaders as one dot."""
     even = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).translate(_SAME))
     return re.sub(r"\.{3,}", ".", re.sub(r"\s+", "", even))
-
-
-def edits(first: str, second: str) -> int:
-    """The Levenshtein distance, by bit vectors (Myers 1999, Hyyrö 2003): linear in the longer text."""
-    if not first:
-        return len(second)
-    places: dict[str, int] = {}
-    for at, char in enumerate(first):
-        places[char] = places.get(char, 0) | 1 << at
-    whole, last = (1 << len(first)) - 1, 1 << (len(first) - 1)
-    plus, minus, distance = whole, 0, len(first)
-    for char in second:
-        match = places.get(char, 0)
-        diagonal = (((match & plus) + plus) ^ plus) | match | minus
-        up, down = minus | ~(diagonal | plus) & whole, plus & diagonal
-        distance += bool(up & last) - bool(down & last)
-        up, down = up << 1 | 1, down << 1
-        plus, minus = (down | ~(diagonal | up)) & whole, up & diagonal
-    return distance
 
 
 def _overlaps(truth: list[Any], found: list[Any]) -> NDArray[np.float64]:

@@ -4,14 +4,11 @@ import math
 from collections import Counter
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from model.metrics import (
     anls,
     answer,
     cider,
-    edits,
     error_rate,
     hit,
     iou,
@@ -83,18 +80,6 @@ def test_pair_f1() -> None:
     box, far = (0.0, 0.0, 2.0, 2.0), (7.0, 7.0, 9.0, 9.0)
     assert pair_f1([("a", box), ("a", box), ("b", box)], [("a", box), ("b", far)]) == (1, 3, 2)
     assert pair_f1([], []) == (0, 0, 0)
-
-
-def _slow(a: str, b: str) -> int:
-    if not a or not b:
-        return len(a) + len(b)
-    return min(_slow(a[1:], b) + 1, _slow(a, b[1:]) + 1, _slow(a[1:], b[1:]) + (a[0] != b[0]))
-
-
-@given(st.text("ab", max_size=5), st.text("ab", max_size=5))
-def test_edits(a: str, b: str) -> None:
-    """The distance is that of trying every way."""
-    assert edits(a, b) == _slow(a, b)
 
 
 def test_reading() -> None:

@@ -4,34 +4,16 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from schemas.sample import Quad
 from synth.page.maker import PageMaker, PageSettings
-from synth.readers import Agreement, Found, RapidReader, agree, can_read, edits, plain
+from synth.readers import Agreement, Found, RapidReader, agree, can_read, plain
 from tests import needs
 
 
 def _quad(x: float, y: float, width: float, height: float = 20) -> Quad:
     return (x, y), (x + width, y), (x + width, y + height), (x, y + height)
-
-
-def _slow(first: str, second: str) -> int:
-    """The textbook table."""
-    row = list(range(len(second) + 1))
-    for at, char in enumerate(first, 1):
-        last, row[0] = row[0], at
-        for there, other in enumerate(second, 1):
-            last, row[there] = row[there], min(row[there] + 1, row[there - 1] + 1, last + (char != other))
-    return row[-1]
-
-
-@given(st.text("abc", max_size=30), st.text("abc", max_size=30))
-def test_edits_are_the_levenshtein_distance(first: str, second: str) -> None:
-    """The bit vectors count what the textbook's table counts."""
-    assert edits(first, second) == _slow(first, second)
 
 
 def test_what_is_read_as_it_stands_agrees() -> None:
