@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib import resources
 from pathlib import Path
@@ -144,17 +144,13 @@ Part = TypeVar("Part", VisionConfig, AdapterConfig, LanguageConfig)
 def _part(kind: type[Part], value: Any, what: str) -> Part:
     if not isinstance(value, dict):
         raise RecipeError(f"model.{what} must be a mapping")
-    known = fields(kind)
-    needed = tuple(one.name for one in known if one.name not in ("eps", "context", "rope_base"))
-    unknown = sorted(value.keys() - {one.name for one in known})
-    missing = [name for name in needed if name not in value]
-    if unknown or missing:
-        raise RecipeError(f"model.{what}: unknown {unknown}, missing {missing}")
+    _names(value, f"model.{what}", [one.name for one in fields(kind)], ("eps", "context", "rope_base"))
     return kind(**value)
 
 
-def _names(value: Mapping[str, Any], what: str, wanted: tuple[str, ...]) -> None:
-    missing, unknown = sorted(set(wanted) - value.keys()), sorted(value.keys() - set(wanted))
+def _names(value: Mapping[str, Any], what: str, wanted: Sequence[str], spared: Sequence[str] = ()) -> None:
+    missing = sorted({*wanted} - {*spared} - value.keys())
+    unknown = sorted(value.keys() - {*wanted})
     if missing or unknown:
         raise RecipeError(f"{what}: unknown {unknown}, missing {missing}")
 

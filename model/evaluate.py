@@ -25,7 +25,7 @@ from model.qwen_vl import QwenVL
 from model.sampler import generator
 from model.shards import Reader, Row, Stratum
 from model.store import Store
-from model.tasks import LIMITS, SCORERS, Answered, Known
+from model.tasks import ANSWERED, Answered, Known
 from model.tokenizer import TagTokenizer
 from schemas.errors import InputError
 from schemas.markup import STAGE2, Piece, Style
@@ -122,7 +122,7 @@ def _questions(
     known = Known()
     for sample in shards.samples(store, strata):
         known.add(sample)
-    for task in sorted({one.task for one in strata} & set(SCORERS)):
+    for task in sorted({one.task for one in strata} & ANSWERED.keys()):
         own = [one for one in strata if one.task == task]
         found = [_question(sample, row, config.style, side) for sample, row in _chosen(config, store, own)]
         questions[task] = [one for one in found if one is not None]
@@ -172,7 +172,7 @@ def _task(
         if count
     }
     kept = [
-        predictions.Prediction.of(one, other.text, question.stored, known)
+        predictions.Prediction(one, other.text, question.stored, known.count(one.image))
         for question, one, other in zip(questions, plain, blind, strict=True)
     ]
     return figures, kept
@@ -205,8 +205,8 @@ def _figures(
     which: Sequence[int],
     chance: bool,
 ) -> dict[str, Any]:
-    own = SCORERS[task]([plain[at] for at in which], known)
-    other = SCORERS[task]([blind[at] for at in which], known)
+    own = ANSWERED[task].score([plain[at] for at in which], known)
+    other = ANSWERED[task].score([blind[at] for at in which], known)
     return {
         name: {"value": value, "chance": other[name] if chance else None, "n": len(which)}
         for name, value in own.items()
@@ -248,7 +248,7 @@ def _answers(
     stops = (tokenizer.end, tokenizer.ids["<|im_end|>"])
     for start in range(0, len(order), config.batch):
         some = order[start : start + config.batch]
-        found = generate(model, [prompts[at] for at in some], LIMITS[task], stops, tokenizer.end)
+        found = generate(model, [prompts[at] for at in some], ANSWERED[task].limit, stops, tokenizer.end)
         for at, ids in zip(some, found, strict=True):
             texts[at] = tokenizer.decode(ids)
     return [Answered(question.sample, text) for question, text in zip(questions, texts, strict=True)]

@@ -11,19 +11,10 @@ from model.evaluate import EvalConfig, evaluate
 from model.journal import merge_metrics
 from model.settings import TrainConfig
 from model.store import Store
+from model.tasks import ANSWERED
 from model.train import run
 from model.warm_start import learn_tokenizer
 from schemas.errors import InputError, RecipeError
-
-HEADLINES: Final = {
-    "caption": ("f1", "choice"),
-    "vqa": ("accuracy",),
-    "referring": ("acc@0.5",),
-    "grounding": ("f1",),
-    "grounded_caption": ("accuracy",),
-    "ocr": ("anls",),
-}
-"""The figures of each task that count; all are 0 to 1, higher is better."""
 
 MEAN: Final = "mean"
 """The held-out mean: over tasks, of the mean of each one's headline figures. The verdict goes by it."""
@@ -73,7 +64,7 @@ def headline(figures: Mapping[str, Any]) -> float:
     """Returns the mean over tasks of their headline figures."""
     values = [
         statistics.fmean(figures[task][name]["value"] for name in names if name in figures[task])
-        for task, names in HEADLINES.items()
+        for task, (_, _, names) in ANSWERED.items()
         if any(name in figures.get(task, {}) for name in names)
     ]
     if not values:
@@ -103,7 +94,8 @@ def _trained(
     figures = evaluate(asked)
     found = {MEAN: headline(figures)}
     for task, own in figures.items():
-        for figure in (*HEADLINES.get(task, ()), "loss"):
+        headlines = ANSWERED[task].headlines if task in ANSWERED else ()
+        for figure in (*headlines, "loss"):
             if figure in own:
                 value = own[figure]
                 found[f"{task}.{figure}"] = value["value"] if isinstance(value, Mapping) else value

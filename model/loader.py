@@ -26,11 +26,10 @@ from model.shards import Reader, Stratum
 from model.store import Store
 from model.tokenizer import TagTokenizer
 from schemas.errors import InputError, VlcorpusError
-from schemas.markup import STAGE2, MarkupError, Style
+from schemas.markup import STAGE2, TEMPLATES, MarkupError, Style
 
-KNOWN_TASKS: Final = (
-    "caption", "vqa", "grounding", "referring", "grounded_caption", "ocr", "text", "chat", "interleaved",
-)  # fmt: skip
+KNOWN_TASKS: Final = (*TEMPLATES, "chat", "interleaved")
+"""Tasks of the samples that the model learns: those with a template, and those that are written plainly."""
 
 WAITS: Final = 4
 """Rounds that a sample may be kept back for a fuller sequence."""

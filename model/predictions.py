@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
-from model.tasks import Answered, Known, asked, taught_words, true_boxes
+from model.tasks import Answered, asked, taught_words, true_boxes
 from schemas.sample import Phrase
 
 SCHEMA: Final = pa.schema(
@@ -44,10 +44,6 @@ class Prediction:
     exchanged: str
     stored: bytes
     objects: int
-
-    @classmethod
-    def of(cls, answered: Answered, exchanged: str, stored: bytes, known: Known) -> "Prediction":
-        return cls(answered, exchanged, stored, known.count(answered.image))
 
     def row(self) -> dict[str, object]:
         """Returns the values of SCHEMA."""

@@ -3,16 +3,11 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from model.metrics import anls, answer, cider, error_rate, hit, object_f1, objects, pair_f1, vqa_score
 from schemas.markup import parse_lenient
 from schemas.sample import Box, Phrase, Sample, Text
-
-LIMITS: Final = {
-    "caption": 80, "vqa": 16, "referring": 40, "grounded_caption": 24, "grounding": 240, "ocr": 400,
-}  # fmt: skip
-"""New tokens that an answer may have; the tasks that are answered at all."""
 
 Sizes = Sequence[tuple[int, int]]
 
@@ -183,12 +178,23 @@ def first_box(answered: Answered) -> Box | None:
 
 Scorer = Callable[[Sequence[Answered], Known], dict[str, Any]]
 
-SCORERS: Final[dict[str, Scorer]] = {
-    "caption": captions,
-    "vqa": vqa,
-    "referring": referring,
-    "grounding": grounding,
-    "grounded_caption": grounded_caption,
-    "ocr": ocr,
+
+class Task(NamedTuple):
+    """How answers are made and scored: at most `limit` new tokens, all at once by `score`; `headlines` are the
+    figures that a judgement counts, all 0 to 1, higher is better.
+    """
+
+    limit: int
+    score: Scorer
+    headlines: tuple[str, ...]
+
+
+ANSWERED: Final = {
+    "caption": Task(80, captions, ("f1", "choice")),
+    "vqa": Task(16, vqa, ("accuracy",)),
+    "referring": Task(40, referring, ("acc@0.5",)),
+    "grounding": Task(240, grounding, ("f1",)),
+    "grounded_caption": Task(24, grounded_caption, ("accuracy",)),
+    "ocr": Task(400, ocr, ("anls",)),
 }
-"""How each task's answers are scored, all at once."""
+"""The tasks that a model answers."""

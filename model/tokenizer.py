@@ -120,7 +120,9 @@ def load(path: Path) -> TagTokenizer:
     """Returns the tokenizer that `save` left in a folder, or that a file of Qwen's tiktoken format spells."""
     if path.is_file():
         ranks = read_ranks(path)
-        return TagTokenizer(_library(models.BPE(_spelled(ranks), _merge_list(ranks))), len(ranks))
+        spelled = {_characters(token): rank for token, rank in ranks.items()}
+        pairs = [(_characters(left), _characters(right)) for left, right in merges(ranks)]
+        return TagTokenizer(_library(models.BPE(spelled, pairs)), len(ranks))
     layout_path, file = path / _LAYOUT, path / _FILE
     if not layout_path.is_file() or not file.is_file():
         raise RecipeError(f"{path} holds no tokenizer: {_FILE} and {_LAYOUT} are needed")
@@ -178,14 +180,6 @@ def _alphabet() -> dict[int, str]:
 
 
 _CHARACTERS: Final = _alphabet()
-
-
-def _spelled(ranks: dict[bytes, int]) -> dict[str, int]:
-    return {_characters(token): rank for token, rank in ranks.items()}
-
-
-def _merge_list(ranks: dict[bytes, int]) -> list[tuple[str, str]]:
-    return [(_characters(a), _characters(b)) for a, b in merges(ranks)]
 
 
 def _characters(token: bytes) -> str:

@@ -27,13 +27,10 @@ Say = Callable[[str], None]
 
 def tokenizer_of(place: Place) -> TagTokenizer:
     """Returns the tokenizer of this run: given, left by an earlier stage, or learned from the corpus's words."""
-    given = place.config.init.get("tokenizer")
-    if (
-        given is None
-        and "model" in place.config.init
-        and (Path(place.config.init["model"]) / "tokenizer.json").is_file()
-    ):
-        given = place.config.init["model"]
+    init = place.config.init
+    given = init.get("tokenizer")
+    if given is None and "model" in init and (Path(init["model"]) / "tokenizer.json").is_file():
+        given = init["model"]
     if given is not None:
         found = tokenizers.load(Path(given))
     else:

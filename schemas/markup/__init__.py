@@ -7,7 +7,7 @@ Formats: arXiv 2308.12966, appendix B; the published finetune script for ChatML.
 from schemas.markup.parse import Lenient, Parsed, parse, parse_lenient
 from schemas.markup.reader import PROBLEMS, MarkupError, Problem
 from schemas.markup.render import canonical, render
-from schemas.markup.style import EVALUATION, STAGE1, STAGE2, Style
+from schemas.markup.style import EVALUATION, STAGE1, STAGE2, TEMPLATES, Style
 from schemas.markup.tags import (
     GRID,
     ImagePlace,
@@ -27,6 +27,7 @@ __all__ = [
     "PROBLEMS",
     "STAGE1",
     "STAGE2",
+    "TEMPLATES",
     "ImagePlace",
     "Lenient",
     "MarkupError",

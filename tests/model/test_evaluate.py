@@ -17,7 +17,7 @@ from model.evaluate import EvalConfig, Question, _task, evaluate, exchanged
 from model.generate import Prompt
 from model.images import square
 from model.qwen_vl import QwenVL, build
-from model.tasks import Known
+from model.tasks import ANSWERED, Known
 from schemas.errors import InputError
 from schemas.markup import STAGE2
 from schemas.sample import Image, ImageRef, Phrase, Sample, Segment, Text, Turn
@@ -50,7 +50,8 @@ def _config(tmp_path: Path, model: Path, **given: Any) -> EvalConfig:
 
 def test_figures(tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every task has its figures, with value, chance and n, in metrics.json beside the stages'."""
-    monkeypatch.setattr(evaluation, "LIMITS", dict.fromkeys(COUNTS, 6))
+    short = {name: one._replace(limit=6) for name, one in ANSWERED.items()}
+    monkeypatch.setattr(evaluation, "ANSWERED", short)
     made = _config(tmp_path, model_folder)
     made.out.mkdir()
     (made.out / "metrics.json").write_text('{"stage1": {"loss_last": 1.0}}')
