@@ -67,22 +67,17 @@ def fill(model: QwenVL, prefix: str, mapper: Mapper, found: Iterable[tuple[str, 
 
 
 _CLIP_BLOCK: Final = re.compile(r"transformer\.resblocks\.(\d+)\.(.+)")
-_CLIP_NAMES: Final = {
-    "attn.in_proj_weight": "attn.in_proj.weight",
-    "attn.in_proj_bias": "attn.in_proj.bias",
-    "attn.in_proj.weight": "attn.in_proj.weight",
-    "attn.in_proj.bias": "attn.in_proj.bias",
-    "mlp.c_fc.weight": "c_fc.weight",
-    "mlp.c_fc.bias": "c_fc.bias",
-    "mlp.c_proj.weight": "c_proj.weight",
-    "mlp.c_proj.bias": "c_proj.bias",
-}
 
 
 def _block(name: str) -> str | None:
     """Returns our name of a weight of a vision block, None where it is of no block."""
-    match = _CLIP_BLOCK.fullmatch(name)
-    return f"vision.blocks.{match[1]}.{_CLIP_NAMES.get(match[2], match[2])}" if match else None
+    match = _CLIP_BLOCK.fullmatch(_linear(name))
+    return f"vision.blocks.{match[1]}.{match[2].removeprefix('mlp.')}" if match else None
+
+
+def _linear(name: str) -> str:
+    """Returns a name with the fused projection, a parameter of torch's attention, as a layer of ours."""
+    return name.replace("in_proj_", "in_proj.")
 
 
 def _open_clip(model: QwenVL, folder: Path) -> Mapper:
@@ -191,12 +186,6 @@ _OUTER: Final = {
     "transformer.ln_f.weight": "language.model.norm.weight",
     "lm_head.weight": "language.lm_head.weight",
 }
-_POOL: Final = {
-    "query": "query",
-    "kv_proj.weight": "kv_proj.weight",
-    "attn.in_proj_weight": "attn.in_proj.weight",
-    "attn.in_proj_bias": "attn.in_proj.bias",
-}
 
 
 def _published(model: QwenVL) -> Mapper:
@@ -244,7 +233,7 @@ def _visual(name: str, tensor: Tensor, heads: int) -> Named:
     if name.startswith("attn_pool."):
         inner = name.removeprefix("attn_pool.")
         # the fixed positions are computed here
-        return [] if inner == "pos_embed" else [(f"adapter.{_POOL.get(inner, inner)}", tensor)]
+        return [] if inner == "pos_embed" else [(f"adapter.{_linear(inner)}", tensor)]
     return []
 
 
