@@ -108,7 +108,12 @@ def release_worker(worker: Any) -> None:
         worker.close()
 
 
+def named(place: str) -> Any:
+    """Returns the function or class that a text names as "module:name"."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
 def load_worker(step: Step) -> Any:
     """The step's worker, made with its settings."""
-    module, _, name = step.worker.partition(":")
-    return getattr(importlib.import_module(module), name)(step.setup)
+    return named(step.worker)(step.setup)

@@ -19,6 +19,8 @@ OURS = {
     "pipelines.cli",
     "pipelines.engines",
     "pipelines.engines.names",
+    "pipelines.phases",
+    "pipelines.phases.table",
     "schemas",
     "schemas.errors",
 }
