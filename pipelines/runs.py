@@ -18,9 +18,9 @@ from typing import Any
 
 from pipelines.build import Build
 from pipelines.card.manifest import funnels
+from pipelines.engines import EngineName
 from pipelines.engines.inline import InlineEngine
 from pipelines.engines.local import LocalEngine, default_workers
-from pipelines.engines.names import EngineName
 from pipelines.engines.step import Engine
 from pipelines.files import absolute, join, local_path
 from pipelines.layout import Layout, Name, text_of

@@ -22,7 +22,7 @@ from pipelines.cli.options import (
     recipe_keys,
     runner_options,
 )
-from pipelines.engines.names import EngineName
+from pipelines.engines import EngineName
 from pipelines.phases.table import PHASES, Phase
 
 app = typer.Typer()

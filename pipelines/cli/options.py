@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pipelines.engines.names import EngineName
+from pipelines.engines import EngineName
 from schemas.errors import RecipeError
 
 runner_options: list[str] = []
