@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from pipelines.build import Build
 from pipelines.engines.local import LocalEngine
 from pipelines.layout import Layout
+from pipelines.phases.table import phase
 from pipelines.progress import Lines
-from pipelines.receipts import Receipts
 from pipelines.recipe.model import Recipe
 from pipelines.verdicts import Verdicts
 from schemas.clip import ScorerSettings
@@ -37,12 +37,12 @@ class Phase:
         self._out = Path(tempfile.mkdtemp(prefix="corpus-", dir=folder))
         self._layout = Layout(str(self._out))
         self._engine = LocalEngine(1)
+        self._work = Build(self._recipe, self._layout, self._engine, Silent(), Verdicts())
 
     def __enter__(self) -> "Phase":
         self._engine.open(self._layout)
-        work = self._work()
-        work.measure()
-        self._results = work.results
+        self._work.discover()
+        self._work.do(phase("measure"))
         self.run()
         return self
 
@@ -55,25 +55,16 @@ class Phase:
     def forget(self) -> None:
         """Remove the scores; the worker and its model stay."""
         shutil.rmtree(self._out / "work" / "scores", ignore_errors=True)
-        receipts = Receipts(self._layout, "score")
-        for name in receipts.strangers(()):
-            receipts.forget(name)
+        self._work.receipts("score").forget_all_but(())
 
     def run(self) -> None:
         """The phase, from nothing."""
-        work = self._work()
-        work.results = self._results
-        work.score()
+        self._work.do(phase("score"))
 
     @property
     def scored(self) -> int:
         """Pairs that the last run scored."""
-        return sum(receipt["scored"] for receipt in self._results.scored.values())
-
-    def _work(self) -> Build:
-        work = Build(self._recipe, self._layout, self._engine, Silent(), Verdicts())
-        work.discover()
-        return work
+        return sum(receipt["scored"] for receipt in self._work.results["score"].values())
 
 
 class Silent(Lines):

@@ -18,10 +18,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.phases.table import PHASES
 from synth.crawl import write_crawl
 
 HOUSE = Path(__file__).parent.parent
-PHASES = ("measure", "dedup", "score", "select", "compose", "shard", "card")
 WAYS = {
     "local": ("--workers", "2"),
     "ray": ("--engine", "ray", "--workers", "2"),
@@ -82,7 +82,9 @@ def three_nodes() -> Iterator[str]:
 
 def compared(title: str, recipe: Path, out: Path, ways: Sequence[str]) -> dict[str, Run]:
     """Builds a recipe on each engine; prints and returns the runs."""
-    print(f"{title}\n{'':16s} {'whole s':>8s} {'x local':>8s}  " + " ".join(f"{one:>8s}" for one in PHASES))
+    print(
+        f"{title}\n{'':16s} {'whole s':>8s} {'x local':>8s}  " + " ".join(f"{one.name:>8s}" for one in PHASES)
+    )
     runs: dict[str, Run] = {}
     for way in ways:
         if way == "ray_three_nodes":
@@ -92,7 +94,7 @@ def compared(title: str, recipe: Path, out: Path, ways: Sequence[str]) -> dict[s
             run = build(recipe, out / way, WAYS[way])
         runs[way] = run
         assert run.manifest == runs[ways[0]].manifest, f"{way} built other bytes than {ways[0]}"
-        seconds = " ".join(f"{run.phases.get(phase, 0):8.1f}" for phase in PHASES)
+        seconds = " ".join(f"{run.phases.get(one.name, 0):8.1f}" for one in PHASES)
         print(f"{way:16s} {run.whole:8.1f} {run.whole / runs[ways[0]].whole:8.2f}  {seconds}", flush=True)
     return runs
 

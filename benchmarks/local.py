@@ -20,14 +20,13 @@ from pipelines.engines.isolation import IsolatedWorker
 from pipelines.engines.local import LocalEngine, default_workers
 from pipelines.engines.step import Engine, Step
 from pipelines.layout import Layout
-from pipelines.phases.measure import WORKER, Measure
+from pipelines.phases.measure import Measure
+from pipelines.phases.table import PHASES, phase
 from pipelines.progress import Lines
 from pipelines.recipe.load import for_inputs
 from pipelines.recipe.model import Recipe
 from pipelines.sources import discover
 from pipelines.verdicts import Verdicts
-
-PHASES = ("measure", "dedup", "score", "select", "compose", "shard", "card")
 
 
 @dataclass(frozen=True)
@@ -53,11 +52,11 @@ def build(recipe: Recipe, out: Path, engine: Engine) -> Run:
     work = Build(recipe, layout, engine, Lines(), Verdicts())
     work.discover()
     seconds = {}
-    for phase in PHASES:
+    for one in PHASES:
         since = time.perf_counter()
-        getattr(work, phase)()
-        seconds[phase] = time.perf_counter() - since
-    return Run(sum(receipt["rows"] for receipt in work.results.measured.values()), seconds)
+        work.do(one)
+        seconds[one.name] = time.perf_counter() - since
+    return Run(sum(receipt["rows"] for receipt in work.results["measure"].values()), seconds)
 
 
 def scaling(recipe: Recipe, folder: Path) -> None:
@@ -88,7 +87,7 @@ def overhead(recipe: Recipe, folder: Path) -> None:
     bare = Measure(setups[0])
     engine = LocalEngine(1)
     engine.open(layouts[1])
-    step = Step("measure", WORKER, setups[1])
+    step = Step("measure", phase("measure").worker, setups[1])
     engine.map(step, tasks[:1])
     bare.run(tasks[0], lambda row: None)
     own = other = 0.0
@@ -142,7 +141,7 @@ def start_up(folder: Path) -> None:
     recipe = for_inputs([str(folder / "empty")], "text", {"max_quarantine": 1.0})
     layout = Layout(str(folder / "start"))
     setup = {"recipe": recipe.to_json(), "layout": asdict(layout)}
-    worker = IsolatedWorker(Step("measure", WORKER, setup))
+    worker = IsolatedWorker(Step("measure", phase("measure").worker, setup))
     shard = discover("input", recipe.sources[0].path, "text").shards[0]
     since = time.perf_counter()
     worker.run({"input": shard.to_json(), "shard": shard.shard, "known": {}})

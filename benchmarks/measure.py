@@ -27,6 +27,7 @@ from benchmarks.inputs import pictures
 from pipelines.build import Build
 from pipelines.engines.local import LocalEngine, default_workers
 from pipelines.layout import Layout
+from pipelines.phases.table import phase
 from pipelines.progress import Lines
 from pipelines.recipe.load import for_inputs
 from pipelines.sources import discover, read
@@ -77,15 +78,15 @@ def measured(folder: Path, out: Path, workers: int) -> tuple[float, float]:
     first = sorted(warm.shards)[:workers]
     warm.shards = {name: warm.shards[name] for name in first}
     since = time.perf_counter()
-    warm.measure()
+    warm.do(phase("measure"))
     start = time.perf_counter() - since
     work = Build(recipe, layout, engine, Lines(), Verdicts())
     work.discover()
     since = time.perf_counter()
-    work.measure()
+    work.do(phase("measure"))
     seconds = time.perf_counter() - since
     engine.close()
-    return sum(receipt["rows"] for receipt in work.results.measured.values()) / seconds, start
+    return sum(receipt["rows"] for receipt in work.results["measure"].values()) / seconds, start
 
 
 JUICER = """

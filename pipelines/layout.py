@@ -1,11 +1,27 @@
 """Where everything of a corpus lies, below its folder (local or on an object store)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pipelines.files import Store, is_local, join
+from pipelines.files import FileInfo, Store, is_local, join
 
-SHARD_PHASES: Final = ("measure", "dedup", "score", "select", "ground", "compose", "shard", "card")
+Name = tuple[str, str]
+"""An input shard: (source, shard)."""
+
+_SUFFIXES: Final = {"rendered": ".tar", "verdicts": ".json"}
+"""Of files in the folders of work/ that hold no Parquet."""
+
+
+def text_of(name: Name) -> str:
+    """Returns an input shard's name as receipts and sentences write it: source/shard."""
+    return "/".join(name)
+
+
+def name_of(text: str) -> Name:
+    """Returns the name that `text_of` wrote."""
+    source, _, shard = text.partition("/")
+    return source, shard
 
 
 @dataclass(frozen=True)
@@ -42,33 +58,12 @@ class Layout:
         """The path of a file of the corpus by its name in the manifest."""
         return join(self.out, *name.split("/"))
 
-    def signals(self, source: str, shard: str) -> str:
-        return join(self.work, "signals", source, f"{shard}.parquet")
+    def path(self, folder: str, source: str, shard: str) -> str:
+        """Returns the path of an input shard's file in a folder of work/ (pipelines/phases/table.py lists them)."""
+        return join(self.work, folder, source, f"{shard}{_SUFFIXES.get(folder, '.parquet')}")
 
-    def clusters(self, source: str, shard: str) -> str:
-        return join(self.work, "clusters", source, f"{shard}.parquet")
-
-    def scores(self, source: str, shard: str) -> str:
-        return join(self.work, "scores", source, f"{shard}.parquet")
-
-    def decisions(self, source: str, shard: str) -> str:
-        return join(self.work, "decisions", source, f"{shard}.parquet")
-
-    def grounded(self, source: str, shard: str) -> str:
-        return join(self.work, "grounded", source, f"{shard}.parquet")
-
-    def rendered(self, source: str, shard: str) -> str:
-        return join(self.work, "rendered", source, f"{shard}.tar")
-
-    def drafts(self, source: str, shard: str) -> str:
-        return join(self.work, "drafts", source, f"{shard}.parquet")
-
-    def further(self, source: str, shard: str) -> str:
-        """Images of a shard's rows beside each row's first."""
-        return join(self.work, "further", source, f"{shard}.parquet")
-
-    def samples(self, source: str, shard: str) -> str:
-        return join(self.work, "samples", source, f"{shard}.parquet")
-
-    def verdicts(self, source: str, shard: str) -> str:
-        return join(self.work, "verdicts", source, f"{shard}.json")
+    def listed(self, folder: str) -> Iterator[tuple[Name, FileInfo]]:
+        """Yields the files of a folder of work/ with the input shards that they are of, none where it is not there."""
+        place, suffix = join(self.work, folder), _SUFFIXES.get(folder, ".parquet")
+        for info in self.store.list_files(place) if self.store.is_folder(place) else ():
+            yield name_of(info.name.removesuffix(suffix)), info

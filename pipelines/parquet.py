@@ -47,3 +47,18 @@ def read_table(layout: Layout, path: str, columns: list[str] | None = None) -> p
         # a worker has a core to itself; handing a small file's columns to threads costs more than it gives
         table = pq.ParquetFile(file).read(columns=columns, use_threads=False)
     return table
+
+
+def write_valid(layout: Layout, path: str, validity: str, table: pa.Table) -> None:
+    """Writes rows that later runs may use again, with the fingerprint of what a single row depends on."""
+    schema = table.schema.with_metadata({"validity": validity})
+    write_tables(layout, path, schema, [table.cast(schema)])
+
+
+def still_valid(layout: Layout, path: str, validity: str, schema: pa.Schema) -> pa.Table:
+    """Returns the rows that an earlier run left with the same fingerprint; none where there is no such file."""
+    if layout.store.exists(path):
+        table = read_table(layout, path)
+        if (table.schema.metadata or {}).get(b"validity") == validity.encode():
+            return table.replace_schema_metadata(None)
+    return schema.empty_table()

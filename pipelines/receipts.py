@@ -1,15 +1,14 @@
 """Receipts: which tasks are done, so that a run that was killed goes on where it was.
 
-A done task leaves work/receipts/<phase>/<fingerprint>/<name>.json, written after its output. Before a
-task runs its old receipts are removed, so that one never vouches for another's output.
-
-What a task's result depends on, as one digest.
+A done task leaves work/receipts/<phase>/<fingerprint>/<name>.json, written after its output; the fingerprint is
+a digest of all that the output depends on. Before a task runs its old receipts are removed, so that one never
+vouches for another's output.
 """
 
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
@@ -51,13 +50,15 @@ class Receipts:
             for fingerprint in self._present.pop(task.name, ()):
                 self._layout.store.remove(self._path(task.name, fingerprint))
 
-    def strangers(self, tasks: Sequence[Task]) -> list[str]:
-        """Names that have a receipt but no task any more."""
-        return sorted(self._present.keys() - {task.name for task in tasks})
-
     def forget(self, name: str) -> None:
-        """Remove the receipts of a name that has no task any more."""
+        """Removes the receipts of a name."""
         self.clear([Task(name, "")])
+
+    def forget_all_but(self, names: Container[str]) -> None:
+        """Removes the receipts of all other names."""
+        for name in sorted(self._present.keys()):
+            if name not in names:
+                self.forget(name)
 
     def write(self, task: Task, receipt: Json) -> None:
         """Say that the task is done."""

@@ -1,19 +1,19 @@
-"""Why rows of a source were lost: the commonest messages, columns that differ between files, nothing kept.
+"""What a person should know of a run's sources, and what stops it once they are measured.
 
-Which rules of Qwen-VL's paper (its appendix on cleaning pairs) a run did without.
-
-The ledger of members: what became of every member of a source's tars, added up from measure's receipts.
+Why rows were lost; what became of every member of a source's tars, added up from measure's receipts; columns that
+differ between files; which rules of Qwen-VL's paper (its appendix on cleaning pairs) the run did without.
 """
 
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from filters.scripts import scripts_of
 from pipelines.engines.step import Json
-from pipelines.layout import Layout
+from pipelines.files import join
+from pipelines.layout import Layout, Name
 from pipelines.parquet import read_table
 from pipelines.recipe.model import Recipe, Source
 from pipelines.sources import InputShard, column_names
@@ -21,6 +21,9 @@ from pipelines.sources.columns import ReadLimits
 from pipelines.sources.ledger import REASONS
 from schemas.errors import InputError
 from schemas.manifest import Funnel, Members, UnusedMembers
+
+if TYPE_CHECKING:
+    from pipelines.build import Build
 
 _PARTICULARS: Final = re.compile(r"'[^']*'|\"[^\"]*\"|\d[\d.,]*")
 _SHOWN: Final = 3
@@ -91,7 +94,9 @@ class Losses:
 
 def quarantined(layout: Layout, source: str, shard: str) -> list[dict[str, Any]]:
     """Returns the quarantined rows of a shard: shard, member, error, error_message."""
-    table = read_table(layout, layout.signals(source, shard), ["shard", "member", "error", "error_message"])
+    table = read_table(
+        layout, layout.path("signals", source, shard), ["shard", "member", "error", "error_message"]
+    )
     rows: list[dict[str, Any]] = table.filter(table["error"].is_valid()).to_pylist()
     return rows
 
@@ -130,9 +135,7 @@ def shown_columns(source: Source, shards: Sequence[InputShard], limits: ReadLimi
     return f" ({shards[0].path} has {_listed(names)})" if names else ""
 
 
-def nothing_kept(
-    layout: Layout, funnels: Mapping[str, Funnel], shards: Iterable[tuple[str, str]]
-) -> list[str]:
+def nothing_kept(layout: Layout, funnels: Mapping[str, Funnel], shards: Iterable[Name]) -> list[str]:
     """A sentence for each source of which no row is kept, with what became of its rows."""
     known = list(shards)
     sentences = []
@@ -203,7 +206,7 @@ _ALWAYS: Final = 10
 _EXAMPLES: Final = 3
 
 
-def members_of(recipe: Recipe, measured: Mapping[tuple[str, str], Json]) -> dict[str, Members]:
+def members_of(recipe: Recipe, measured: Mapping[Name, Json]) -> dict[str, Members]:
     """Returns the ledger of each source that has tars, in the recipe's order."""
     ledgers: dict[str, list[tuple[str, Json]]] = {}
     for (source, shard), receipt in sorted(measured.items()):
@@ -268,3 +271,87 @@ def check_unused(recipe: Recipe, ledgers: Mapping[str, Members]) -> None:
                 f"more than max_unused {limit:g} ({unused_text(ledger)}); name the suffix of its images in columns "
                 "(columns: {image: …}), or, where they may be left out, raise the source's max_unused"
             )
+
+
+def check_measured(build: "Build") -> None:
+    """Raises InputError where a source as a whole does not hold: too few sound rows, no caption, damaged shards."""
+    ledgers = members_of(build.recipe, build.results["measure"])
+    for source in build.recipe.sources:
+        measured = [(build.shards[n], r) for n, r in build.results["measure"].items() if n[0] == source.id]
+        receipts = [receipt for _, receipt in measured]
+        shards = [shard for shard, _ in measured]
+        rows = sum(receipt["rows"] for receipt in receipts)
+        bad = sum(sum(receipt["errors"].values()) for receipt in receipts)
+        _check_evaluation(build, source, rows, bad)
+        _check_columns(build.recipe, source, shards, receipts)
+        own = {source.id: ledgers[source.id]} if source.id in ledgers else {}
+        for sentence in notes(own):
+            build.reporter.say(sentence)
+        check_unused(build.recipe, own)
+        limit = build.recipe.max_quarantine_of(source)
+        if rows and bad / rows > limit:
+            raise InputError(
+                f"source {source.id}: {bad:,} of {rows:,} rows ({bad / rows:.1%}) are quarantined, more than "
+                f"max_quarantine {limit:g}: "
+                f"{commonest_errors(build.layout, source.id, [shard.shard for shard in shards])}; see `error` "
+                f"in {join(build.layout.work, 'signals', source.id)}, then mend the source or raise --max-quarantine"
+            )
+        if rows and sum(receipt["missing_images"] for receipt in receipts) == rows:
+            raise InputError(
+                f"source {source.id}: none of the pictures that its {rows:,} records name is in "
+                f"{source.images or source.path[0]}; give the folder of its pictures (images: …)"
+            )
+        if rows == bad or not source.needs_captions:
+            continue
+        if not any(receipt["captions"] for receipt in receipts):
+            there = shown_columns(source, shards, build.recipe.read)
+            raise InputError(
+                f"source {source.id}: not one of its {rows:,} rows has a caption{there}; name the caption's "
+                "column (columns: {caption: …}), or say captions: none"
+            )
+        check_columns_agree(source, measured, build.recipe.read)
+
+
+def _check_evaluation(build: "Build", source: Source, rows: int, bad: int) -> None:
+    """Raises InputError where an evaluation source was not read: its images would go into training unseen."""
+    if source.role != "eval":
+        return
+    damaged = [why for name, why in bad_shards(build.results["measure"]) if name[0] == source.id]
+    if damaged or (rows == bad and build.recipe.sample == 1):
+        why = damaged[0] if damaged else f"none of the {rows:,} rows of source {source.id} could be measured"
+        raise InputError(
+            f"{why.removesuffix('; write it again or leave it out')}: source {source.id} is an evaluation set, "
+            "which must be read whole, or its images stand in training; mend it, or take it out of the recipe"
+        )
+
+
+def _check_columns(
+    recipe: Recipe, source: Source, shards: Sequence[InputShard], receipts: Sequence[Json]
+) -> None:
+    """Raises InputError where a column that a rule goes by has no value in any row of the source."""
+    if not any(receipt["rows"] for receipt in receipts):
+        return
+    there = {name for receipt in receipts for name in receipt["extras"]}
+    rules = recipe.rules_of(source)
+    if rules.clip and source.clip_score is not None and source.clip_score not in there:
+        raise InputError(no_score(source, [shard.shard for shard in shards]))
+    for name in rules.columns.limits if rules.columns else ():
+        if name not in there:
+            raise InputError(
+                f"source {source.id}: no row has a value in the column {name!r} that a rule goes by; name it as "
+                "the data writes it, in columns: {extra: […]} too, or switch the rule off for this source"
+            )
+
+
+def no_score(source: Source, shards: Sequence[str]) -> str:
+    """Returns the sentence for a source none of whose rows has the score that it should bring."""
+    shown = shards[0] if len(shards) == 1 else f"{len(shards)} shards"
+    return (
+        f"source {source.id}: no row of {shown} has the score {source.clip_score!r}: wherever it is looked for it is "
+        "null or no number; name it as the data writes it (clip_score: …, and in columns: {extra: […]})"
+    )
+
+
+def bad_shards(measured: Mapping[Name, Json]) -> list[tuple[Name, str]]:
+    """Returns the damaged input shards, with what is wrong with each."""
+    return [(name, receipt["bad"]) for name, receipt in measured.items() if receipt["bad"]]

@@ -14,39 +14,36 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from pipelines.build import Build, Name
+from pipelines.build import Build
 from pipelines.card.manifest import funnels
+from pipelines.engines import EngineName
 from pipelines.engines.inline import InlineEngine
 from pipelines.engines.local import LocalEngine, default_workers
-from pipelines.engines.names import EngineName
 from pipelines.engines.step import Engine
 from pipelines.files import absolute, join, local_path
-from pipelines.layout import Layout
+from pipelines.layout import Layout, Name, text_of
 from pipelines.lock import claimed
+from pipelines.phases.table import PHASES, up_to
 from pipelines.progress import Reporter
 from pipelines.recipe.load import rooted
 from pipelines.recipe.model import Recipe
-from pipelines.remarks import members_of, notes, nothing_kept, unused_rules
+from pipelines.remarks import bad_shards, members_of, notes, nothing_kept, unused_rules
 from pipelines.verdicts import Verdicts
 from schemas.errors import InputError
 from schemas.manifest import Funnel
 
-KNOWN: Final = ("receipts", "rendered", "signals", "further", "clusters", "scores", "verdicts")
-"""Folders of work/ that the phases up to select read."""
-
 
 @contextmanager
-def rehearsed(layout: Layout) -> Iterator[Layout]:
-    """A temporary corpus folder with the results that `layout` has; nothing is written to that one.
+def rehearsed(layout: Layout, until: str) -> Iterator[Layout]:
+    """A temporary corpus folder with what the phases up to `until` read; nothing is written to that of `layout`.
 
     Local files are linked, since a phase never changes a file in place: it puts another in its stead.
     """
     with tempfile.TemporaryDirectory(prefix="vlcorpus-dry-run-") as folder:
-        for kind in KNOWN:
-            known = join(layout.work, kind)
-            for info in layout.store.list_files(known) if layout.store.is_folder(known) else ():
+        for kind in {"receipts", *(kind for phase in up_to(until) for kind in phase.reads)}:
+            for _, info in layout.listed(kind):
                 place = Path(folder, "work", kind, info.name)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 if layout.is_local:
@@ -85,20 +82,24 @@ def run(recipe: Recipe, until: str, options: Options, reporter: Reporter, dry: b
     verdicts = _verdicts(options)
     started = time.time()
     with (
-        rehearsed(layout) if dry else nullcontext(layout) as place,
+        rehearsed(layout, until) if dry else nullcontext(layout) as place,
         claimed(place),
         Logged(reporter, place) as logged,
         engine_for(options, recipe, logged) as engine,
     ):
         engine.open(place)
         work = Build(recipe, place, engine, logged, verdicts)
-        work.run("score" if dry else until)
-        decided = work.dry_select() if dry else work.results.decided
+        if dry:
+            decided = work.rehearse(until)
+        else:
+            work.run(until)
+            decided = work.results["select"]
         logged.close()
-        if until == "card" and not dry:
+        complete = until == PHASES[-1].name
+        if complete:
             _write_run(layout, options, started)
     if decided:
-        reporter.finish(funnels(recipe, decided), layout.out, until == "card", list(_remarks(work)))
+        reporter.finish(funnels(recipe, decided), layout.out, complete, list(_remarks(work)))
     _raise_for_bad_shards(work)
     _tell_of_nothing_kept(work, decided, reporter, dry)
     return layout
@@ -222,7 +223,7 @@ def _write_run(layout: Layout, options: Options, started: float) -> None:
 
 def _remarks(work: Build) -> Iterator[str]:
     """What a person should know at the end of a run: members that no row uses, rules that were off."""
-    yield from notes(members_of(work.recipe, work.results.measured))
+    yield from notes(members_of(work.recipe, work.results["measure"]))
     yield from unused_rules(work.recipe, work.shards.values())
 
 
@@ -239,9 +240,9 @@ def _tell_of_nothing_kept(
 
 
 def _raise_for_bad_shards(work: Build) -> None:
-    bad = work.bad_shards()
+    bad = bad_shards(work.results["measure"])
     if len(bad) > work.recipe.max_bad_shards:
-        listed = "\n".join(f"  {'/'.join(name)}: {reason}" for name, reason in bad[:20])
+        listed = "\n".join(f"  {text_of(name)}: {reason}" for name, reason in bad[:20])
         raise InputError(
             f"{len(bad)} input shards are damaged (rows before the damage are in the corpus); mend or remove "
             f"them, or allow them with --max-bad-shards {len(bad)}:\n{listed}"

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipelines.engines.step import Json
-from pipelines.files import join
-from pipelines.layout import Layout
+from pipelines.layout import Layout, Name
 from schemas.errors import InputError
 
 KINDS = ("crash", "deadline", "out_of_memory")
@@ -36,26 +35,22 @@ class ShardVerdicts:
         """Keep them in the work folder."""
         record = [{"member": member, "kind": kind} for member, kind in self.by_member().items()]
         body = json.dumps(record, indent=1).encode() + b"\n"
-        layout.store.write_bytes(layout.verdicts(source, shard), body, layout.tmp)
+        layout.store.write_bytes(layout.path("verdicts", source, shard), body, layout.tmp)
 
 
 @dataclass(frozen=True)
 class Verdicts:
     """All verdicts of a corpus, by (source, shard)."""
 
-    shards: Mapping[tuple[str, str], ShardVerdicts] = field(default_factory=dict)
+    shards: Mapping[Name, ShardVerdicts] = field(default_factory=dict)
 
     @classmethod
     def read(cls, layout: Layout) -> "Verdicts":
         """Those that the work folder keeps."""
-        folder = join(layout.work, "verdicts")
-        if not layout.store.is_folder(folder):
-            return cls()
         found = {}
-        for info in layout.store.list_files(folder):
-            source, _, shard = info.name.removesuffix(".json").partition("/")
+        for name, info in layout.listed("verdicts"):
             try:
-                found[(source, shard)] = _shard(json.loads(layout.store.read_bytes(info.path)))
+                found[name] = _shard(json.loads(layout.store.read_bytes(info.path)))
             except (KeyError, TypeError, ValueError) as error:
                 raise InputError(
                     f"{info.path} holds no verdicts ({error}): remove it, and its rows are tried again"
@@ -67,7 +62,7 @@ class Verdicts:
         """Those of a manifest, or of a list of {source, shard, member, kind}, for a replay."""
         try:
             record = json.loads(text)
-            grouped: dict[tuple[str, str], list[Json]] = {}
+            grouped: dict[Name, list[Json]] = {}
             for one in record["verdicts"] if isinstance(record, dict) else record:
                 # a manifest calls the kind what decisions call it
                 given = {"member": one["member"], "kind": one.get("kind") or one["error"]}

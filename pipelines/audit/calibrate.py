@@ -194,7 +194,7 @@ def _tables(layout: Layout, folder: str, rules: dict[str, Any]) -> Iterator[pa.T
     for info in layout.store.list_files(folder):
         source, _, shard = info.name.removesuffix(".parquet").partition("/")
         table = read_table(layout, info.path, ["source", "member", "clip_score", "scorer"])
-        signals = read_table(layout, layout.signals(source, shard), ["member", "language", "scripts"])
+        signals = read_table(layout, layout.path("signals", source, shard), ["member", "language", "scripts"])
         known = pc.fill_null(dedup_language(signals, rules.get(source, {}).get("languages", ())), "und")
         at = pc.index_in(table["member"].combine_chunks(), value_set=signals["member"].combine_chunks())
         table = table.append_column("language", known.take(at))

@@ -15,7 +15,8 @@ from rich.table import Table
 
 from pipelines.engines.step import Json
 from pipelines.files import join, local_path
-from pipelines.layout import SHARD_PHASES, Layout
+from pipelines.layout import Layout
+from pipelines.phases.table import PHASES
 from pipelines.remarks import Loss, Losses, added_up, notes, quarantined
 from pipelines.verdicts import Verdicts
 from schemas.errors import InputError
@@ -57,11 +58,11 @@ def read(folder: str, storage_options: Mapping[str, Any] | None = None) -> Statu
     rows, errors, damaged = 0, Counter[str](), []
     ledgers: dict[str, list[tuple[str, Json]]] = {}
     lossy: list[str] = []
-    for phase in SHARD_PHASES:
-        receipts = _receipts(layout, phase)
+    for known in PHASES:
+        receipts = _receipts(layout, known.name)
         if receipts:
-            tasks[phase] = len(receipts)
-        if phase == "measure":
+            tasks[known.name] = len(receipts)
+        if known.name == "measure":
             for name, receipt in receipts:
                 rows += receipt["rows"]
                 errors.update(receipt["errors"])

@@ -2,13 +2,13 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from filters.language import model_digest
 from pipelines.card.readme import card
 from pipelines.engines.step import Json
-from pipelines.layout import Layout
+from pipelines.layout import Layout, Name
 from pipelines.phases.measure import filters_of
 from pipelines.phases.ocr import LIBRARIES
 from pipelines.phases.score import scorer_libraries
@@ -31,34 +31,27 @@ from schemas.manifest import (
 )
 from schemas.rules import in_order
 
-Name = tuple[str, str]
+if TYPE_CHECKING:
+    from pipelines.build import Build
+
+Results = Mapping[str, Mapping[Name, Json]]
+"""The receipts of a run by phase and input shard (pipelines/build.py)."""
 
 
-@dataclass
-class Results:
-    """What each phase of a run gave, by (source, shard)."""
-
-    made_with: set[str] = field(default_factory=set)
-    measured: dict[Name, Json] = field(default_factory=dict)
-    marks: dict[Name, str] = field(default_factory=dict)
-    verdicts: Verdicts = field(default_factory=Verdicts)
-    clusters: Json = field(default_factory=dict)
-    dedup_mark: str = ""
-    scored: dict[Name, Json] = field(default_factory=dict)
-    score_marks: dict[Name, str] = field(default_factory=dict)
-    decided: dict[Name, Json] = field(default_factory=dict)
-    grounded: dict[Name, Json] = field(default_factory=dict)
-    ground_marks: dict[Name, str] = field(default_factory=dict)
-    composed: dict[Name, Json] = field(default_factory=dict)
-    sample_marks: dict[Name, str] = field(default_factory=dict)
-    files: list[Json] = field(default_factory=list)
+def run(build: "Build") -> None:
+    """Writes the manifest and the dataset card."""
+    build.reporter.begin("card", 1, 0)
+    write_card(build.recipe, build.layout, build.results)
+    build.reporter.task({})
+    build.reporter.end()
 
 
 def write_card(recipe: Recipe, layout: Layout, results: Results) -> None:
     """Remove what no shard accounts for, then write README.md and, last, manifest.json."""
-    outputs = {f["name"]: Output(size=f["size"], sha256=f["sha256"], rows=f["rows"]) for f in results.files}
+    files = [file for receipt in results["shard"].values() for file in receipt["files"]]
+    outputs = {f["name"]: Output(size=f["size"], sha256=f["sha256"], rows=f["rows"]) for f in files}
     _remove_strays(layout, {*outputs, "README.md"})
-    described = _manifest(recipe, results, outputs)
+    described = _manifest(recipe, results, Verdicts.read(layout), outputs)
     readme = card(described).encode()
     layout.store.write_bytes(layout.at("README.md"), readme, layout.tmp)
     digest = hashlib.sha256(readme).hexdigest()
@@ -67,7 +60,7 @@ def write_card(recipe: Recipe, layout: Layout, results: Results) -> None:
     layout.store.write_bytes(layout.at("manifest.json"), whole.dump(), layout.tmp)
 
 
-def funnels(recipe: Recipe, decided: dict[Name, Json]) -> dict[str, Funnel]:
+def funnels(recipe: Recipe, decided: Mapping[Name, Json]) -> dict[str, Funnel]:
     """What became of each source's rows, from select's receipts."""
     return {
         source.id: _funnel(receipt for (owner, _), receipt in sorted(decided.items()) if owner == source.id)
@@ -94,8 +87,9 @@ def _funnel(receipts: Iterable[Json]) -> Funnel:
     return Funnel(**counts, rules=tuple(rules), errors=dict(sorted(errors.items())))
 
 
-def _manifest(recipe: Recipe, results: Results, outputs: dict[str, Output]) -> Manifest:
-    found = funnels(recipe, results.decided)
+def _manifest(recipe: Recipe, results: Results, verdicts: Verdicts, outputs: dict[str, Output]) -> Manifest:
+    measured, decided = results["measure"], results["select"]
+    found = funnels(recipe, decided)
     return Manifest(
         name=recipe.name,
         recipe=recipe.digest(),
@@ -105,24 +99,25 @@ def _manifest(recipe: Recipe, results: Results, outputs: dict[str, Output]) -> M
             Source(id=s.id, origin=s.origin, licence=s.licence, role=s.role, rows=found[s.id].rows)
             for s in recipe.sources
         ),
-        fonts=tuple(sorted(results.made_with)),
-        scorers=sorted({name for receipt in results.scored.values() for name in receipt["scorers"]}),
+        fonts=tuple(
+            sorted({font for receipt in results["render"].values() for font in receipt["made_with"]})
+        ),
+        scorers=sorted({name for receipt in results["score"].values() for name in receipt["scorers"]}),
         thresholds={
-            source.id: thresholds(recipe, source, _cuts(results.decided, source.id))
-            for source in recipe.sources
+            source.id: thresholds(recipe, source, _cuts(decided, source.id)) for source in recipe.sources
         },
         funnel=found,
-        members=members_of(recipe, results.measured),
-        samples=_samples(results.composed),
+        members=members_of(recipe, measured),
+        samples=_samples(results["compose"]),
         verdicts=tuple(
             Verdict(source=source, shard=shard, member=member, error=kind)
-            for (source, shard), receipt in sorted(results.measured.items())
-            for member, kind in results.verdicts.of(source, shard).by_member().items()
+            for (source, shard), receipt in sorted(measured.items())
+            for member, kind in verdicts.of(source, shard).by_member().items()
             if member in receipt["blamed"].values()
         ),
         bad_shards=tuple(
             BadShard(source=source, shard=shard, rows=receipt["rows"], error="damaged")
-            for (source, shard), receipt in sorted(results.measured.items())
+            for (source, shard), receipt in sorted(measured.items())
             if receipt["bad"]
         ),
         outputs=outputs,
@@ -144,17 +139,17 @@ def _versions(recipe: Recipe) -> dict[str, str]:
 def _detectors(results: Results) -> dict[str, str]:
     """The detectors of grounded sources, by what their weights are."""
     found: dict[str, set[str]] = {}
-    for (source, _), receipt in results.grounded.items():
+    for (source, _), receipt in results["ground"].items():
         found.setdefault(f"detector of {source}", set()).update(receipt["detectors"])
     return {name: ", ".join(sorted(ids)) for name, ids in sorted(found.items()) if ids}
 
 
-def _cuts(decided: dict[Name, Json], source_id: str) -> dict[str, float]:
+def _cuts(decided: Mapping[Name, Json], source_id: str) -> dict[str, float]:
     """The least score that stays by each `keep` threshold of a source, by language; equal in all its receipts."""
     return next((receipt["cuts"] for (owner, _), receipt in decided.items() if owner == source_id), {})
 
 
-def _samples(composed: dict[Name, Json]) -> tuple[SampleCount, ...]:
+def _samples(composed: Mapping[Name, Json]) -> tuple[SampleCount, ...]:
     counts: dict[tuple[str, str, str], Counter[str]] = {}
     for (source, _), receipt in composed.items():
         for task, split, language, count in receipt["counts"]:

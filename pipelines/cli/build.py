@@ -1,12 +1,13 @@
 """The commands that build a corpus: all phases, one phase, or a dry run of the decisions."""
 
-from typing import Annotated
+import inspect
 
 import typer
 
 from pipelines.cli.options import (
     Address,
     BadShards,
+    DryRun,
     Engines,
     Inputs,
     Json,
@@ -21,7 +22,8 @@ from pipelines.cli.options import (
     recipe_keys,
     runner_options,
 )
-from pipelines.engines.names import EngineName
+from pipelines.engines import EngineName
+from pipelines.phases.table import PHASES, Phase
 
 app = typer.Typer()
 
@@ -51,54 +53,35 @@ def build(
     vlcorpus.build(recipe, engine=how, progress=reporter_for(as_json))
 
 
-def _phase(name: str, summary: str) -> None:
-    """Make a command of one phase; the phases before it run where they are not done."""
+def _command(phase: Phase) -> None:
+    """Makes a command of one phase; the phases before it run where they are not done."""
 
     def command(
         recipe: RecipePath,
         out: Out = None,
+        language: Languages = None,
         engine: Engines = EngineName.local,
         workers: Workers = None,
         address: Address = None,
         verdicts: VerdictFile = None,
         as_json: Json = False,
+        dry_run: DryRun = False,
     ) -> None:
         from pipelines import runs
         from pipelines.progress import reporter_for
         from pipelines.recipe import load as recipes
 
-        loaded = recipes.load(recipe, recipe_keys(out, None))
+        loaded = recipes.load(recipe, recipe_keys(out, language))
         options = runs.Options(engine, workers, address, verdicts, runner_options)
-        runs.run(loaded, name, options, reporter_for(as_json))
+        runs.run(loaded, phase.name, options, reporter_for(as_json), dry_run)
 
-    app.command(name, help=summary)(command)
-
-
-_phase("measure", "Measure every signal of every row; earlier results are kept.")
-_phase("dedup", "Find the duplicates among all measured rows.")
-_phase("score", "Score the pairs that reach the clip rule.")
-_phase("ground", "Find what the captions of kept pairs name, in sources that ask for it.")
-_phase("compose", "Compose the samples of the kept rows.")
-_phase("shard", "Write the output shards.")
-_phase("card", "Write the manifest and the dataset card.")
+    signature = inspect.signature(command)
+    if not phase.rehearse:
+        given = [one for one in signature.parameters.values() if one.name != "dry_run"]
+        signature = signature.replace(parameters=given)
+    vars(command)["__signature__"] = signature
+    app.command(phase.name, help=phase.summary)(command)
 
 
-@app.command()
-def select(
-    recipe: RecipePath,
-    out: Out = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be kept; write nothing")] = False,
-    language: Languages = None,
-    engine: Engines = EngineName.local,
-    workers: Workers = None,
-    address: Address = None,
-    as_json: Json = False,
-) -> None:
-    """Decide which rows are kept, from the signals that are there."""
-    from pipelines import runs
-    from pipelines.progress import reporter_for
-    from pipelines.recipe import load as recipes
-
-    loaded = recipes.load(recipe, recipe_keys(out, language))
-    options = runs.Options(engine, workers, address, None, runner_options)
-    runs.run(loaded, "select", options, reporter_for(as_json), dry_run)
+for _phase in PHASES:
+    _command(_phase)

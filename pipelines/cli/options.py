@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pipelines.engines.names import EngineName
+from pipelines.engines import EngineName
 from schemas.errors import RecipeError
 
 runner_options: list[str] = []
@@ -43,6 +43,7 @@ Workers = Annotated[int | None, typer.Option(min=1, help="worker processes; defa
 Sample = Annotated[float | None, typer.Option(help="share of the keys that takes part, 0-1")]
 Quarantine = Annotated[float | None, typer.Option(help="largest share of a source's rows in quarantine")]
 BadShards = Annotated[int | None, typer.Option(help="damaged input shards that are tolerated")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would be kept; write nothing")]
 Json = Annotated[bool, typer.Option("--json", help="JSON lines for machines")]
 Address = Annotated[str | None, typer.Option(help="address of a Ray cluster; default: one in this process")]
 VerdictFile = Annotated[str | None, typer.Option("--verdicts", help="replay the verdicts of this file")]

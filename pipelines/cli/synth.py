@@ -15,7 +15,7 @@ from pipelines.cli.options import (
     recipe_keys,
     runner_options,
 )
-from pipelines.engines.names import EngineName
+from pipelines.engines import EngineName
 from schemas.errors import OutputError
 
 app = typer.Typer(cls=Group, help="Make data: the demo crawl, pages of text.", no_args_is_help=True)

@@ -1,9 +1,8 @@
 """The Beam engine: Create | Reshuffle | ParDo for a map, GroupByKey for a shuffle.
 
 Beam gives nothing back to its driver, so receipts pass through the corpus's work folder, where the
-driver picks them up while the pipeline runs: a killed run keeps what was finished.
-
-Failures that have to cross another framework's error handling as text, and come out as themselves.
+driver picks them up while the pipeline runs: a killed run keeps what was finished. A worker's failure
+crosses Beam's error handling as text, and comes out as itself.
 """
 
 import base64
@@ -13,7 +12,7 @@ import re
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -21,11 +20,26 @@ from typing import Any
 
 from pipelines.engines import exchange
 from pipelines.engines.child import describe, rebuild
-from pipelines.engines.isolation import IsolatedWorker, Rows
-from pipelines.engines.step import Done, Json, Step
+from pipelines.engines.isolation import IsolatedWorker
+from pipelines.engines.step import Done, Json, Rows, Step
 from pipelines.files import join
 from pipelines.layout import Layout
 from schemas.errors import InputError, missing
+
+# Beam tells everybody of Google's client libraries, which nothing here needs
+logging.getLogger().addFilter(lambda record: "apitools not found" not in record.getMessage())
+
+try:
+    import apache_beam as beam
+    from apache_beam.metrics import Metrics
+    from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+    from apache_beam.runners import create_runner
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+except ImportError as error:
+    raise InputError(missing("the beam engine", "apache-beam")) from error
+
+POLL = 0.5
+"""Seconds between looks for receipts."""
 
 _MARK = re.compile(r"vlcorpus-failure:([A-Za-z0-9+/=]+):end")
 
@@ -52,22 +66,6 @@ def found_in(error: BaseException) -> Exception | None:
     return None
 
 
-# Beam tells everybody of Google's client libraries, which nothing here needs
-logging.getLogger().addFilter(lambda record: "apitools not found" not in record.getMessage())
-
-try:
-    import apache_beam as beam
-    from apache_beam.metrics import Metrics
-    from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
-    from apache_beam.runners import create_runner
-    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-except ImportError as error:
-    raise InputError(missing("the beam engine", "apache-beam")) from error
-
-POLL = 0.5
-"""Seconds between looks for receipts."""
-
-
 class BeamEngine:
     """Runs steps as Beam pipelines; `runner` are Beam's own options, by default those of FnApiRunner here."""
 
@@ -84,56 +82,48 @@ class BeamEngine:
 
     def map(self, step: Step, tasks: Sequence[Json], done: Done | None = None) -> list[Json]:
         """Receipts in the order of the tasks; `done` hears of each within about half a second."""
-        items = [(index, json.dumps(task)) for index, task in enumerate(tasks)]
-        mail = Mail(self._layout)
 
-        def build(pipeline: Any) -> None:
-            _ = (
-                pipeline
-                | "tasks" >> beam.Create(items)
-                | "spread" >> beam.Reshuffle()
-                | step.name >> beam.ParDo(MapFn(step.to_text(), mail.address))
-            )
+        def mapped(spread: Any, address: str) -> Any:
+            return spread | step.name >> beam.ParDo(MapFn(step.to_text(), address))
 
-        found = self._run(build, mail, done)
+        found = self._run(tasks, mapped, done)
         return [found[index] for index in range(len(tasks))]
 
     def shuffle(self, step: Step, tasks: Sequence[Json], partitions: int) -> list[Json]:
         """Receipts of the partitions that hold rows, in partition order."""
-        items = [(index, json.dumps(task)) for index, task in enumerate(tasks)]
-        mail = Mail(self._layout)
 
-        def build(pipeline: Any) -> None:
-            _ = (
-                pipeline
-                | "tasks" >> beam.Create(items)
-                | "spread" >> beam.Reshuffle()
+        def shuffled(spread: Any, address: str) -> Any:
+            return (
+                spread
                 | f"{step.name}: split" >> beam.ParDo(SplitFn(step.to_text()))
                 | "by partition" >> beam.GroupByKey()
-                | f"{step.name}: reduce" >> beam.ParDo(ReduceFn(step.to_text(), mail.address))
+                | f"{step.name}: reduce" >> beam.ParDo(ReduceFn(step.to_text(), address))
             )
 
-        found = self._run(build, mail, None)
-        return [found[partition] for partition in sorted(found)]
+        return [receipt for _, receipt in sorted(self._run(tasks, shuffled).items())]
 
     def close(self) -> None:
         """Ends the children that were kept in this process."""
         WARM.close()
 
-    def _run(self, build: Any, mail: "Mail", done: Done | None) -> dict[int, Json]:
-        """Run a pipeline in a thread; hand on receipts as they come."""
+    def _run(
+        self, tasks: Sequence[Json], work: Callable[[Any, str], Any], done: Done | None = None
+    ) -> dict[int, Json]:
+        """Runs a pipeline over the tasks in a thread; hands on receipts as they come to the address of `work`."""
+        items = [(index, json.dumps(task)) for index, task in enumerate(tasks)]
+        mail = Mail(self._layout)
         failure: list[BaseException] = []
 
-        def work() -> None:
+        def run() -> None:
             try:
                 pipeline = beam.Pipeline(runner=self._runner(), options=self._pipeline_options())
-                build(pipeline)
+                work(pipeline | "tasks" >> beam.Create(items) | "spread" >> beam.Reshuffle(), mail.address)
                 pipeline.run().wait_until_finish()
             except BaseException as error:  # noqa: BLE001 - raised again below, in the driver's thread
                 failure.append(error)
 
         # a daemon, so that an interrupt ends the driver whatever the runner does
-        thread = threading.Thread(target=work, daemon=True)
+        thread = threading.Thread(target=run, daemon=True)
         thread.start()
         found: dict[int, Json] = {}
         try:
@@ -164,13 +154,9 @@ class BeamEngine:
             direct.direct_num_workers = self._workers
         return options
 
-    def _named_runner(self) -> str | None:
-        name: str | None = PipelineOptions(self._options).view_as(StandardOptions).runner
-        return name
-
     def _runner(self) -> Any:
         """The runner that the options name; InputError where there is none of that name."""
-        name = self._named_runner()
+        name: str | None = PipelineOptions(self._options).view_as(StandardOptions).runner
         if name is None:
             # not DirectRunner, which would fetch and run a binary
             return FnApiRunner()

@@ -5,9 +5,7 @@
 It publishes the number of the row it is about to touch in shared memory, so that its parent knows
 which row killed it. The kernel keeps the row's deadline: a timer over the process's CPU time (and a
 long one over the clock) whose signal, left at its default, ends a process that spins inside a C call,
-even when nobody is left to watch it.
-
-Messages between a worker and its child: JSON, each behind its length, over one socket.
+even when nobody is left to watch it. Messages are JSON, each behind its length, over one socket.
 """
 
 import fcntl

@@ -5,18 +5,16 @@ so here, and no limit of `resources` holds. Verdicts of earlier runs are honoure
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
-from pipelines.engines.step import IDLE, Done, Json, Step, load_worker, release_worker
+from pipelines.engines.step import IDLE, Done, Json, Rows, Step, load_worker, release_worker
 from pipelines.layout import Layout
 from schemas.errors import VlcorpusError
-
-Rows = Callable[[int], None]
 
 
 class InlineEngine:

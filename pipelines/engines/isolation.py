@@ -13,11 +13,10 @@ import socket
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from pipelines.engines.child import OUT_OF_MEMORY, ROW, WorkerDied, rebuild, receive, send
-from pipelines.engines.step import IDLE, Json, Step
+from pipelines.engines.step import IDLE, Json, Rows, Step
 
 TRIES = 3
 """How often a row must fail alone, and a task without a culprit, before it is given up."""
@@ -25,12 +24,6 @@ TRIES = 3
 DEATHS = {"crash": "it crashed", "deadline": "it took too long", "out_of_memory": "it ran out of memory"}
 
 STDERR = 2
-
-Rows = Callable[[int], None]
-"""Called with how many rows are to be added to those of the phase.
-
-Negative where a task's receipt counts fewer rows than were begun: rows out of the sample, the end of a shard.
-"""
 
 
 @dataclass(frozen=True)

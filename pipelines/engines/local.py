@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipelines.engines import exchange
-from pipelines.engines.isolation import IsolatedWorker, Rows, Stopped
-from pipelines.engines.step import Done, Json, Step
+from pipelines.engines.isolation import IsolatedWorker, Stopped
+from pipelines.engines.step import Done, Json, Rows, Step
 from pipelines.files import local_path
 from pipelines.layout import Layout
 

@@ -1,6 +1,6 @@
-"""How the driver joins a Ray cluster, or makes one in this process; what Ray refuses is one sentence.
+"""Joins a Ray cluster, or makes one in this process; asks its nodes for room and for a view of the corpus's folder.
 
-What the nodes of a Ray cluster have: room for workers, and a view of the corpus's folder.
+What Ray refuses is one sentence.
 """
 
 import os

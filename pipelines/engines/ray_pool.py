@@ -1,11 +1,8 @@
 """The pool of hosts: started once, kept from step to step, and made whole again when a host is lost.
 
-Ray retries nothing. A call whose host or node died goes back to the front of the queue; a new host is asked
-for at once, and gets work as soon as it answers.
-
-A host: Ray's actor that runs the calls of the driver, one after another, in the isolated child that it keeps.
-
-What a worker raises is part of a call's outcome, as data, so that Ray never sees a failure of ours:
+A host is a Ray actor that runs the driver's calls, one after another, in the isolated child that it keeps. Ray
+retries nothing: a call whose host or node died goes back to the front of the queue, and a new host is asked for at
+once. What a worker raises is part of a call's outcome, as data, so that Ray never sees a failure of ours:
 {"receipt": …}, {"failure": …} or, where pieces of a partition are lost, {"lost": [their places]}.
 """
 
@@ -30,7 +27,7 @@ from ray.exceptions import (
 from pipelines.engines import exchange
 from pipelines.engines.child import WorkerDied, describe, rebuild
 from pipelines.engines.isolation import IsolatedWorker
-from pipelines.engines.step import Json, Resources, Step
+from pipelines.engines.step import Done, Json, Resources, Step
 from schemas.errors import InputError, OutputError
 
 
@@ -121,9 +118,6 @@ HOST = ray.remote(Host)
 Submit = Callable[[Any, int], Any]
 """Sends the call of that index to a host; returns the reference of its outcome."""
 
-Receive = Callable[[int, Json], None]
-"""Called in the driver with a call's index and its outcome."""
-
 
 class Pool:
     """Hosts that each have the same share of the cluster; every host does one call at a time."""
@@ -150,7 +144,7 @@ class Pool:
         """Returns a reference to a text that goes to many calls, so that it travels once to each node."""
         return ray.put(text)
 
-    def run(self, phase: str, calls: Iterable[int], submit: Submit, receive: Receive) -> None:
+    def run(self, phase: str, calls: Iterable[int], submit: Submit, receive: Done) -> None:
         """Has hosts do all calls, given by index; `receive` gets each outcome once, as soon as there is one.
 
         The first exception, a caller's own included, ends the hosts that are still at work.

@@ -6,11 +6,9 @@ same step travels to a local child, a Ray actor or a Beam bundle as text.
 
 import importlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
-
-import pyarrow as pa
 
 from pipelines.layout import Layout
 
@@ -24,21 +22,11 @@ IDLE = -1
 SEVERAL = -2
 
 
-class MapWorker(Protocol):
-    """Made once per process with the step's settings; then run task by task."""
+Rows = Callable[[int], None]
+"""Called with how many rows are to be added to those of the phase.
 
-    def run(self, task: Json, at: At) -> Json:
-        """Do one task, write its output whole, and give back a small receipt."""
-
-
-class ShuffleWorker(Protocol):
-    """Splits tasks into pieces by partition, then reduces each partition whole."""
-
-    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
-        """The task's rows, in pieces, each with the partition it belongs to."""
-
-    def reduce(self, partition: int, table: pa.Table) -> Json:
-        """Do one partition: its rows come in any order."""
+Negative where a task's receipt counts fewer rows than were begun: rows out of the sample, the end of a shard.
+"""
 
 
 @dataclass(frozen=True)
@@ -62,7 +50,12 @@ class Resources:
 
 @dataclass(frozen=True)
 class Step:
-    """One phase's work: `worker` is "module:Class", `setup` its settings."""
+    """One phase's work: `worker` is "module:Class", made once a process with `setup`, then run task by task.
+
+    For a map it has `run(task: Json, at: At) -> Json`, which writes the task's output whole and returns a small
+    receipt. For a shuffle it has `split(task, at) -> Iterator[tuple[int, pa.Table]]`, the task's rows in pieces, each
+    with its partition; and `reduce(partition, table) -> Json`, which does a partition, whose rows come in any order.
+    """
 
     name: str
     worker: str
@@ -108,7 +101,12 @@ def release_worker(worker: Any) -> None:
         worker.close()
 
 
+def named(place: str) -> Any:
+    """Returns the function or class that a text names as "module:name"."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
 def load_worker(step: Step) -> Any:
     """The step's worker, made with its settings."""
-    module, _, name = step.worker.partition(":")
-    return getattr(importlib.import_module(module), name)(step.setup)
+    return named(step.worker)(step.setup)

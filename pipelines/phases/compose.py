@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,15 +12,16 @@ from pipelines.datasets.built import Picture
 from pipelines.datasets.detected import detected_drafts
 from pipelines.datasets.finish import finish
 from pipelines.engines.step import At, Json
-from pipelines.layout import Layout
+from pipelines.layout import Layout, Name, text_of
 from pipelines.parquet import read_table, write_tables
 from pipelines.phases.dialogues import Made, Place, with_dialogues
 from pipelines.phases.ground import read_grounded
-from pipelines.receipts import fingerprint
+from pipelines.receipts import Task, fingerprint
 from pipelines.recipe.model import Recipe, Source
 from schemas.sample import Image, Sample, caption_sample, sample_key, text_sample
 
-WORKER = "pipelines.phases.compose:Compose"
+if TYPE_CHECKING:
+    from pipelines.build import Build
 
 SAMPLES = pa.schema(
     [
@@ -86,19 +87,21 @@ class Compose:
         samples = [_described(one) for one in whole if one.sample.task in self._recipe.tasks]
         samples.sort(key=lambda one: (one["task"], one["split"], one["key"]))
         table = pa.Table.from_pylist(samples, SAMPLES)
-        write_tables(self._layout, self._layout.samples(source.id, task["shard"]), SAMPLES, [table])
+        write_tables(self._layout, self._layout.path("samples", source.id, task["shard"]), SAMPLES, [table])
         return {"samples": len(samples), "counts": _counts(samples)}
 
     def _kept(self, source: str, shard: str) -> list[dict[str, Any]]:
         """The kept rows' signals, with their split."""
-        decisions = read_table(self._layout, self._layout.decisions(source, shard), ["decision", "split"])
-        signals = read_table(self._layout, self._layout.signals(source, shard), _SIGNALS)
+        decisions = read_table(
+            self._layout, self._layout.path("decisions", source, shard), ["decision", "split"]
+        )
+        signals = read_table(self._layout, self._layout.path("signals", source, shard), _SIGNALS)
         table = signals.append_column("split", decisions["split"])
         table = table.append_column("clip_score", self._scores(source, shard, signals))
         return list(table.filter(pc.equal(decisions["decision"], "kept")).to_pylist())
 
     def _scores(self, source: str, shard: str, signals: pa.Table) -> pa.Array:
-        path = self._layout.scores(source, shard)
+        path = self._layout.path("scores", source, shard)
         if not self._recipe.is_scored(self._recipe.source(source)):
             return pa.nulls(signals.num_rows, pa.float32())
         scores = read_table(self._layout, path, ["member", "clip_score"])
@@ -112,7 +115,7 @@ class Compose:
     def _annotated(self, source: Source, shard: str, rows: list[dict[str, Any]]) -> list[Made]:
         """The samples of kept annotations, from the drafts that phase measure left."""
         kept = {row["member"]: row for row in rows}
-        drafts = read_table(self._layout, self._layout.drafts(source.id, shard))
+        drafts = read_table(self._layout, self._layout.path("drafts", source.id, shard))
         samples = []
         for draft in drafts.to_pylist():
             row = kept.get(draft["member"])
@@ -191,3 +194,16 @@ def _counts(samples: list[dict[str, Any]]) -> list[list[Any]]:
         name = (made["task"], made["split"], made["language"])
         counts[name] = counts.get(name, 0) + 1
     return [[*name, count] for name, count in sorted(counts.items())]
+
+
+def run(build: "Build") -> None:
+    """Composes the samples of every kept row."""
+    build.map("compose", [_task(build, name) for name in sorted(build.shards)])
+
+
+def _task(build: "Build", name: Name) -> Task:
+    found = build.fingerprints
+    marks = [found["measure"][name], found["score"].get(name), found["ground"].get(name)]
+    kept = build.results["select"][name]["kept_digest"]
+    mark = compose_fingerprint(build.recipe, build.recipe.source(name[0]), kept, marks)
+    return Task(text_of(name), mark, {"source": name[0], "shard": name[1]})

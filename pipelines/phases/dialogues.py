@@ -1,10 +1,6 @@
-"""Dialogues made of the other samples of one input shard: about where things are, and about several pictures.
-
-Dialogues made of other samples: about where things are, and about several pictures.
+"""Dialogues made of the other samples of one input shard: about where things are, and about several images.
 
 Qwen-VL builds both kinds for its third stage, the second by "strategy concatenation" (arXiv 2308.12966).
-
-How a user may ask for what a dialogue answers, in English and Chinese; {phrase} stands for a phrase.
 """
 
 import hashlib
@@ -16,6 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 from pipelines.datasets.built import Draft, Picture
 from pipelines.datasets.reasons import Refused
 from pipelines.datasets.table import GROUNDED
+from pipelines.shares import is_drawn
 from schemas.ground import ChatSettings
 from schemas.sample import Image, ImageRef, Phrase, Sample, Segment, Text, Turn, sample_key
 
@@ -76,7 +73,7 @@ PROMPTS: Final[dict[str, dict[Ask, tuple[str, ...]]]] = {
         "compare": ("下面问一个关于图{number}的问题。", "现在看图{number}。", "接下来是图{number}。"),
     },
 }
-"""Prompts by language and what is asked."""
+"""How a user asks, by language and what is asked; {phrase} stands for a phrase, {number} for an image's number."""
 
 REGION: Final = {"en": "this region", "zh": "这个区域"}
 """What a user calls a box."""
@@ -237,7 +234,7 @@ def _localised(made: Sequence[Made], settings: ChatSettings, seed: int) -> list[
     found = []
     for group in views.values():
         pair = _pair(min(one.sample.key for one in group))
-        if not _drawn(settings.localise, seed, "localise", pair):
+        if not is_drawn(settings.localise, seed, "localise", pair):
             continue
         captions = [one for one in group if one.sample.task == "grounding"][:1]
         regions = _different([one for one in group if one.sample.task != "grounding"])
@@ -270,7 +267,7 @@ def _joined(made: Sequence[Made], settings: ChatSettings, seed: int) -> list[Mad
     for one in sorted(made, key=_order):
         sample = one.sample
         alone = sample.task == "chat" and len(sample.images) == 1 and _shows_first(sample.turns)
-        if not (alone and _drawn(settings.joined, seed, "join", sample.key)):
+        if not (alone and is_drawn(settings.joined, seed, "join", sample.key)):
             kept.append(one)
             continue
         group = waiting.setdefault((sample.split, sample.language), [])
@@ -320,8 +317,3 @@ def _order(made: Made) -> tuple[str, str, int]:
 
 def _pair(key: str) -> str:
     return key.rsplit("-", 2)[0]
-
-
-def _drawn(share: float, seed: int, *purpose: str) -> bool:
-    digest = hashlib.blake2b(f"{seed}:{':'.join(purpose)}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") < share * 2**64

@@ -6,12 +6,12 @@ compose's business, so moving a threshold detects nothing anew. Rows that an ear
 
 import io
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from PIL import Image
 
 from filters.chunk_tree import load_chunkers
@@ -21,15 +21,16 @@ from filters.detect_load import LIBRARIES, files_of, load_detector
 from filters.picture import Pictures
 from pipelines.engines.step import IDLE, SEVERAL, At, Json
 from pipelines.files import Store
-from pipelines.layout import Layout
-from pipelines.parquet import read_table, write_tables
-from pipelines.receipts import fingerprint, versions
+from pipelines.layout import Layout, Name, text_of
+from pipelines.parquet import read_table, still_valid, write_valid
+from pipelines.receipts import Task, fingerprint, versions
 from pipelines.recipe.model import Recipe, Source
 from pipelines.sources import InputShard, fetch
 from schemas.errors import InputError, ModelError
 from schemas.ground import COLOURS, GroundSettings
 
-WORKER = "pipelines.phases.ground:Ground"
+if TYPE_CHECKING:
+    from pipelines.build import Build
 
 GROUNDED = pa.schema(
     [
@@ -95,8 +96,8 @@ class Ground:
         settings = source.ground
         assert settings is not None
         rows = self._kept(source, settings, task["shard"])
-        path = self._layout.grounded(source.id, task["shard"])
-        old = self._old(path, task["validity"])
+        path = self._layout.path("grounded", source.id, task["shard"])
+        old = still_valid(self._layout, path, task["validity"], GROUNDED)
         known = {row["member"]: row for row in old.to_pylist()}
         fresh = [row for row in rows if row["member"] not in known]
         found = {row["member"]: row for row in self._fresh(source, settings, task, fresh, at)}
@@ -104,8 +105,7 @@ class Ground:
         # rows that are no longer kept may come back: theirs stay as well
         gone = [row for member, row in known.items() if member not in {row["member"] for row in rows}]
         table = pa.Table.from_pylist(sorted([*whole, *gone], key=lambda row: row["member"]), GROUNDED)
-        schema = GROUNDED.with_metadata({"validity": task["validity"]})
-        write_tables(self._layout, path, schema, [table.cast(schema)])
+        write_valid(self._layout, path, task["validity"], table)
         at(IDLE)
         return {
             "rows": len(rows),
@@ -117,25 +117,16 @@ class Ground:
 
     def _kept(self, source: Source, settings: GroundSettings, shard: str) -> list[Json]:
         """Kept pairs with a picture and a caption in a language that is grounded."""
-        decisions = read_table(self._layout, self._layout.decisions(source.id, shard), ["decision"])
+        decisions = read_table(self._layout, self._layout.path("decisions", source.id, shard), ["decision"])
         named = ["source", "shard", "member", "key", "caption", "language", "offset"]
         columns = [*named, "sha256", "original_sha256"]
-        signals = read_table(self._layout, self._layout.signals(source.id, shard), columns)
+        signals = read_table(self._layout, self._layout.path("signals", source.id, shard), columns)
         kept = pc.and_(
             pc.equal(decisions["decision"], "kept"),
             pc.and_(pc.is_valid(signals["sha256"]), pc.is_valid(signals["caption"])),
         )
         mine = pc.is_in(signals["language"], value_set=pa.array(settings.languages, pa.string()))
         return list(signals.filter(pc.and_(kept, mine)).to_pylist())
-
-    def _old(self, path: str, mark: str) -> pa.Table:
-        """What earlier runs found and still holds."""
-        if self._layout.store.exists(path):
-            with self._layout.store.open(path) as file:
-                table = pq.ParquetFile(file).read()
-            if (table.schema.metadata or {}).get(b"validity") == mark.encode():
-                return table.replace_schema_metadata(None)
-        return GROUNDED.empty_table()
 
     def _fresh(
         self, source: Source, settings: GroundSettings, task: Json, rows: list[Json], at: At
@@ -203,7 +194,7 @@ def _row(row: Json, chunks: list[Chunk], found: list[Found], detector: str) -> J
 def read_grounded(layout: Layout, source: str, shard: str) -> dict[str, tuple[list[Chunk], list[Found]]]:
     """By member: the chunks of its caption, and what was found of them."""
     table = read_table(
-        layout, layout.grounded(source, shard), ["member", "chunks", "phrase", "boxes", "scores"]
+        layout, layout.path("grounded", source, shard), ["member", "chunks", "phrase", "boxes", "scores"]
     )
     return {
         row["member"]: (
@@ -215,3 +206,26 @@ def read_grounded(layout: Layout, source: str, shard: str) -> dict[str, tuple[li
         )
         for row in table.to_pylist()
     }
+
+
+def run(build: "Build") -> None:
+    """Finds what the captions of kept pairs name, in sources that ask for it."""
+    asked = {one.id: one.ground for one in build.recipe.sources if one.ground is not None}
+    chunkers = {id_: chunker_names(settings) for id_, settings in asked.items()}
+    tasks = [
+        _task(build, name, asked[name[0]], chunkers[name[0]])
+        for name in sorted(build.shards)
+        if name[0] in asked
+    ]
+    if tasks:
+        # memory is the detector's business
+        threads = max(settings.detector.threads for settings in asked.values())
+        build.map("ground", tasks, replace(build.limits, memory_bytes=0, threads=threads))
+
+
+def _task(build: "Build", name: Name, settings: GroundSettings, chunkers: dict[str, str]) -> Task:
+    signals = build.fingerprints["measure"][name]
+    kept = build.results["select"][name]["kept_digest"]
+    body: Json = {"source": name[0], "shard": name[1], "input": build.shards[name].to_json()}
+    body |= {"chunkers": chunkers, "validity": validity(settings, chunkers, signals)}
+    return Task(text_of(name), ground_fingerprint(settings, chunkers, kept, signals), body)

@@ -1,12 +1,10 @@
-"""Phase measure: every signal of every row, read from the raw shards once; it knows no threshold.
-
-An input shard that changed after it was measured though its size, first and last MiB are the same.
-"""
+"""Phase measure: every signal of every row, read from the raw shards once; it knows no threshold."""
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,27 +12,31 @@ import pyarrow.compute as pc
 
 from filters.caption import Captions
 from filters.extra import parsed
-from filters.language import Language
+from filters.language import Language, model_digest
 from filters.picture import Pictures
 from filters.scripts import Scripts
 from filters.text_area import TextArea, repeats
 from pipelines.engines.step import IDLE, SEVERAL, At, Json
-from pipelines.layout import Layout
+from pipelines.layout import Layout, Name, name_of, text_of
 from pipelines.parquet import write_tables
 from pipelines.phases.ocr import reader_marks, text_area
 from pipelines.phases.render import RENDERED, rendered_drafts, told
-from pipelines.receipts import Receipts, fingerprint, versions
+from pipelines.receipts import Task, fingerprint, versions
 from pipelines.recipe.model import Recipe, Source
+from pipelines.remarks import check_measured
+from pipelines.shares import is_below
 from pipelines.sources import InputShard, Ledger, read
 from pipelines.sources.annotations import Annotations, Facts, write_drafts
-from schemas.errors import ChangedError, RowError, ShardError
+from pipelines.verdicts import Verdicts
+from schemas.errors import RowError, ShardError
 from schemas.row import FURTHER, SIGNALS, RawRow, pair_key
 from schemas.signals import SignalSettings
 
+if TYPE_CHECKING:
+    from pipelines.build import Build
+
 BATCH = 1024
 """Rows whose captions are measured together; no result depends on it."""
-
-WORKER = "pipelines.phases.measure:Measure"
 
 FILTERS = (Captions, Scripts, Language, Pictures, TextArea)
 
@@ -74,7 +76,7 @@ class Measure:
             for _ in self._tables(shard, task, at, counts, []):
                 break
             return {}
-        path = self._layout.signals(shard.source, shard.shard)
+        path = self._layout.path("signals", shard.source, shard.shard)
         drafts: list[Json] = []
         write_tables(self._layout, path, SIGNALS, self._tables(shard, task, at, counts, drafts))
         self._write_further(shard, counts)
@@ -85,7 +87,7 @@ class Measure:
 
     def _write_further(self, shard: InputShard, counts: "Counts") -> None:
         """The images of rows beside their first, so that evaluation protection sees them; no file where none are."""
-        path = self._layout.further(shard.source, shard.shard)
+        path = self._layout.path("further", shard.source, shard.shard)
         if not counts.further:
             if self._layout.store.exists(path):
                 self._layout.store.remove(path)
@@ -223,7 +225,7 @@ class Measure:
 
 def in_sample(key: str, share: float) -> bool:
     """Whether a key takes part in a sample of that share; a smaller share's keys are a subset."""
-    return int(key[:16], 16) < share * 2**64
+    return is_below(share, int(key[:16], 16))
 
 
 class Signals:
@@ -326,23 +328,33 @@ class Counts:
         }
 
 
-_BY_SHARD: Final = ("measure", "score", "ground", "compose")
-_WHOLE: Final = ("dedup", "select", "shard")
+def run(build: "Build") -> None:
+    """Measures the input shards that are not measured yet; then checks what must hold for a source as a whole."""
+    kept = Verdicts.read(build.layout)
+    verdicts = kept.updated(build.given_verdicts)
+    for name in build.shards:
+        if verdicts.of(*name) != kept.of(*name):
+            verdicts.of(*name).write(build.layout, *name)
+    with ThreadPoolExecutor(8) as pool:
+        identities = dict(zip(build.shards, pool.map(build.identity, build.shards.values()), strict=True))
+    model = model_digest(build.recipe.signals.language)
 
+    def task(name: Name, known: Json) -> Task:
+        shard = build.shards[name]
+        source = build.recipe.source(shard.source)
+        mark = measure_fingerprint(build.recipe, source, identities[name], known, model)
+        return Task(text_of(name), mark, {"input": shard.to_json(), "shard": text_of(name), "known": known})
 
-def forget(layout: Layout, shards: Mapping[tuple[str, str], InputShard], error: ChangedError) -> None:
-    """Removes what rests on the shard that `error` names, so that the next run measures it again.
+    def settle(done: Task, receipt: Json) -> Task:
+        """Keeps new verdicts, which are part of what the shard's signals depend on from now on."""
+        name = name_of(done.name)
+        found = verdicts.of(*name).found(receipt["verdicts"], receipt["blamed"])
+        if found == verdicts.of(*name):
+            return done
+        found.write(build.layout, *name)
+        return task(name, found.by_member())
 
-    The fingerprints of that run are those of this one, for the shard's identity is the same: so no receipt may stay
-    of any phase that saw the shard's signals.
-    """
-    for (source, shard), found in shards.items():
-        if str(error).startswith(f"{found} "):
-            for phase in _BY_SHARD:
-                Receipts(layout, phase).forget(f"{source}/{shard}")
-            layout.store.remove(layout.scores(source, shard))
-            layout.store.remove(layout.grounded(source, shard))
-    for phase in _WHOLE:
-        receipts = Receipts(layout, phase)
-        for name in receipts.strangers([]):
-            receipts.forget(name)
+    build.remove_orphans()
+    tasks = [task(name, verdicts.of(*name).by_member()) for name in build.shards]
+    build.map("measure", tasks, settle=settle)
+    check_measured(build)

@@ -3,7 +3,6 @@
 The OCR that a recipe asks for: the filter for text in pictures with it, and what its answers depend on.
 """
 
-import hashlib
 import importlib.metadata
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +15,7 @@ from filters.text_area import TextArea
 from pipelines.files import Store, local_path
 from pipelines.phases.render_inputs import files
 from pipelines.receipts import versions
+from pipelines.shares import is_drawn
 from schemas.errors import InputError, missing
 from schemas.signals import TextSettings
 
@@ -60,9 +60,7 @@ class ReadBack:
 
     def is_drawn(self, source: str, member: str, share: float) -> bool:
         """Whether the page of that name is among the share."""
-        name = f"{self._seed}:readback:{source}:{member}"
-        drawn = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8)
-        return int.from_bytes(drawn.digest(), "little") < share * 2**64
+        return is_drawn(share, self._seed, "readback", source, member)
 
     def agreement(self, page: Any, name: str = "rapidocr", models: str | None = None) -> Any:
         """How far what is read agrees with what the page tells (synth.readers.Agreement).

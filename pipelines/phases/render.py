@@ -8,21 +8,24 @@ What phase render wrote beside each page, as phase measure reads it.
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.engines.step import Json
 from pipelines.files import Store
+from pipelines.layout import text_of
 from pipelines.phases.ocr import reader_marks
 from pipelines.phases.render_inputs import marks, page_maker
-from pipelines.receipts import fingerprint, versions
+from pipelines.receipts import Task, fingerprint, versions
 from pipelines.recipe.model import Recipe, Source
+from pipelines.sources import InputShard
 from pipelines.sources.columns import Columns
 from pipelines.sources.documents import assets, documents
 from schemas.errors import InputError, RowError
 from schemas.row import RawRow
 from schemas.sample import Sample, sample_key
 
-WORKER = "pipelines.phases.render_worker:Render"
+if TYPE_CHECKING:
+    from pipelines.build import Build
 
 PAGES_A_TASK = 200
 DOCUMENTS_A_TASK = 8
@@ -170,3 +173,16 @@ def rendered_drafts(source: Source, record: Json, row: RawRow) -> list[Json]:
         sample = Sample.from_json(json.dumps(whole))
         made.append({"member": row.member, "task": task, "images": None, "sample": sample.to_json()})
     return made
+
+
+def run(build: "Build") -> None:
+    """Renders the raw shards of all rendered sources, where they are not there yet, and takes them in as inputs."""
+    sources = [source for source in build.recipe.sources if source.kind == "rendered"]
+    planned = [(source.id, one) for source in sources for one in plan_rendered(build.recipe, source)]
+    if not planned:
+        return
+    build.map("render", [Task(text_of((id_, one.shard)), one.fingerprint, one.body) for id_, one in planned])
+    for source, one in planned:
+        path = build.layout.path("rendered", source, one.shard)
+        size = build.layout.store.info(path).size
+        build.add([InputShard(source, one.shard, path, "rendered", "tar", size)])

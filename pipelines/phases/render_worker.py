@@ -44,7 +44,7 @@ class Render:
                 pass
             return {}
         rows = 0
-        path = self._layout.rendered(source.id, task["shard"])
+        path = self._layout.path("rendered", source.id, task["shard"])
         with self._layout.store.write_atomic(path, self._layout.tmp) as local, local.open("wb") as file:
             archive = Archive(Sink(file))
             for name, image, facts in pages:

@@ -1,23 +1,21 @@
 """Phase score: the CLIP score of every row that passes all rules before `clip`.
 
 Rows that have a score from an earlier run keep it; only those that came back to life are scored.
-
-What CLIP scores depend on, as digests: of one row, and of a shard with its counts.
 """
 
 import functools
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from PIL import Image
 
 from filters.clip.source import files_of, libraries_of, source_of
@@ -27,17 +25,22 @@ from filters.picture import Pictures
 from filters.text_area import TextArea
 from pipelines.engines.step import IDLE, SEVERAL, At, Json
 from pipelines.files import Store
-from pipelines.parquet import write_tables
+from pipelines.layout import Name, text_of
+from pipelines.parquet import still_valid, write_valid
 from pipelines.phases.ocr import reader_marks, text_area
 from pipelines.phases.prefetch import Ahead, Pixels
 from pipelines.phases.select.candidates import Judge, Judged
 from pipelines.phases.select.cuts import groups, histogram
-from pipelines.receipts import fingerprint, versions
+from pipelines.receipts import Task, fingerprint, versions
 from pipelines.recipe.model import Recipe, Source
+from pipelines.remarks import no_score
 from pipelines.sources import InputShard, fetch
 from schemas.clip import ScorerSettings, choose
 from schemas.errors import InputError
 from schemas.row import SCORES
+
+if TYPE_CHECKING:
+    from pipelines.build import Build
 
 
 def check_scorers(recipe: Recipe) -> None:
@@ -103,9 +106,6 @@ def _identity(path: str, size: int, changed: int) -> str:
     return Store().identity(path)
 
 
-WORKER = "pipelines.phases.score:Score"
-
-
 class Score:
     """Scores one input shard a task."""
 
@@ -122,9 +122,9 @@ class Score:
         at(SEVERAL)
         judged = self._judge.shard(task)
         rows = np.flatnonzero(judged.candidate)
-        path = self._judge.layout.scores(task["source"], task["shard"])
+        path = self._judge.layout.path("scores", task["source"], task["shard"])
         mark = validity(self._recipe, judged.source, task["signals"])
-        old = self._old(path, mark)
+        old = still_valid(self._judge.layout, path, mark, self._schema())
         known = pc.is_in(judged.signals["member"].combine_chunks(), value_set=old["member"].combine_chunks())
         fresh = rows[~known.to_numpy(zero_copy_only=False)[rows]]
         table = self._fresh(judged, fresh, task, at)
@@ -133,8 +133,7 @@ class Score:
             whole["member"].combine_chunks(), value_set=judged.signals["member"].combine_chunks()
         )
         whole = whole.take(pc.sort_indices(order))
-        schema = table.schema.with_metadata({"validity": mark})
-        write_tables(self._judge.layout, path, schema, [whole.cast(schema)])
+        write_valid(self._judge.layout, path, mark, whole)
         at(IDLE)
         return self._receipt(judged, whole, rows) | {"scored": len(fresh), "rows": judged.signals.num_rows}
 
@@ -148,16 +147,6 @@ class Score:
         scorers = sorted(set(table["scorer"].to_pylist()))
         without = int(np.count_nonzero(~sound))
         return {"bins": counts, "reached": len(rows), "unscored": without, "scorers": scorers}
-
-    def _old(self, path: str, mark: str) -> pa.Table:
-        """Scores of earlier runs that still hold."""
-        layout = self._judge.layout
-        if layout.store.exists(path):
-            with layout.store.open(path) as file:
-                table = pq.ParquetFile(file).read()
-            if (table.schema.metadata or {}).get(b"validity") == mark.encode():
-                return table.replace_schema_metadata(None)
-        return self._schema().empty_table()
 
     def _schema(self) -> pa.Schema:
         if self._recipe.clip is not None and self._recipe.clip.embeddings:
@@ -327,3 +316,46 @@ def _tokens(scorer: Any, captions: list[str]) -> tuple[npt.NDArray[np.int64], np
     rows = [place.setdefault(caption, len(place)) for caption in captions]
     tokens, cut = scorer.tokenize(list(place))
     return tokens[rows], cut[rows]
+
+
+def run(build: "Build") -> None:
+    """Scores the rows that reach the clip rule, in sources that are scored."""
+    tasks = [_task(build, name) for name in sorted(build.shards) if _is_scored(build.recipe, name)]
+    if not tasks:
+        return
+    if build.recipe.embedded_scorers:
+        build.reporter.say(
+            "CLIP scores are by the embedded scorer, which knows the drawn scenes of the demo alone: on other "
+            "images they mean nothing"
+        )
+    # the deadline is that of a batch, and memory is the model's business
+    scorers = build.recipe.clip.scorers.values() if build.recipe.clip else ()
+    rows = max((scorer.batch_size for scorer in scorers), default=1)
+    limits = replace(
+        build.limits,
+        row_cpu_seconds=build.limits.row_cpu_seconds * rows,
+        row_wall_seconds=build.limits.row_wall_seconds * rows,
+        memory_bytes=0,
+        threads=max((scorer.threads for scorer in scorers), default=1),
+    )
+    build.map("score", tasks, limits)
+    for source in build.recipe.sources:
+        found = {name: r for name, r in build.results["score"].items() if name[0] == source.id}
+        reached = sum(receipt["reached"] for receipt in found.values())
+        without = sum(receipt["unscored"] for receipt in found.values())
+        if source.clip_score is not None and reached and without == reached:
+            raise InputError(no_score(source, [shard for _, shard in found]))
+
+
+def _is_scored(recipe: Recipe, name: Name) -> bool:
+    return recipe.is_scored(recipe.source(name[0]))
+
+
+def _task(build: "Build", name: Name) -> Task:
+    signals = build.fingerprints["measure"][name]
+    mark = score_fingerprint(build.recipe, build.recipe.source(name[0]), signals)
+    if build.recipe.evaluation:
+        # which rows show an evaluation image, and so need no score, is known from dedup
+        mark = fingerprint("guarded", mark, *build.fingerprints["dedup"].values())
+    body: Json = {"source": name[0], "shard": name[1], "number": 0, "signals": signals}
+    return Task(text_of(name), mark, {**body, "input": build.shards[name].to_json()})

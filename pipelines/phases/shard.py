@@ -4,7 +4,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,7 +18,7 @@ from pipelines.layout import Layout
 from pipelines.parquet import read_table
 from pipelines.phases.compose import SAMPLES
 from pipelines.phases.render import RENDERED
-from pipelines.receipts import fingerprint, versions
+from pipelines.receipts import Task, fingerprint, versions
 from pipelines.recipe.model import Recipe, Source
 from pipelines.sources import InputShard, fetch
 from pipelines.sources.annotations import find_picture
@@ -28,7 +28,8 @@ from pipelines.writers.sink import Written
 from schemas.errors import RowError
 from schemas.sample import Image, Sample
 
-WORKER = "pipelines.phases.shard:WriteShard"
+if TYPE_CHECKING:
+    from pipelines.build import Build
 
 LAYOUTS: dict[str, parquet.Layout] = {"text": "none", "chat": "many", "interleaved": "many"}
 """How many pictures the samples of a task have: one where it is not named here."""
@@ -139,7 +140,7 @@ class WriteShard:
 
     def _gather(self, task: Json, part: Json, samples: "Gathered") -> None:
         """Read a part's samples and copy their pictures into the scratch file."""
-        table = read_table(self._layout, self._layout.samples(task["source"], part["shard"]))
+        table = read_table(self._layout, self._layout.path("samples", task["source"], part["shard"]))
         mine = pc.and_(pc.equal(table["task"], task["task"]), pc.equal(table["split"], task["split"]))
         rows = table.filter(mine).slice(part["start"], part["stop"] - part["start"]).to_pylist()
         source = self._recipe.source(task["source"])
@@ -268,3 +269,26 @@ def strata(receipts: dict[tuple[str, str], Json]) -> dict[Stratum, list[tuple[st
     return {
         stratum: [(shard, of[shard]) for shard in shards[stratum.source]] for stratum, of in counts.items()
     }
+
+
+def run(build: "Build") -> None:
+    """Writes the output shards that are not there yet; first the manifest goes, whose promises are about to change."""
+    settings = build.recipe.shards
+    tasks = [
+        _task(build, one) for one in plan(strata(build.results["compose"]), settings.group, settings.samples)
+    ]
+    receipts = build.receipts("shard")
+    if not all(receipts.done(task) for task in tasks):
+        build.layout.store.remove(build.layout.at("manifest.json"))
+    receipts.forget_all_but({task.name for task in tasks})
+    build.map("shard", tasks)
+
+
+def _task(build: "Build", planned: Planned) -> Task:
+    source = planned.stratum.source
+    marks = {part.shard: build.fingerprints["compose"][(source, part.shard)] for part in planned.parts}
+    parts = [
+        {**asdict(part), "input": build.shards[(source, part.shard)].to_json()} for part in planned.parts
+    ]
+    body = {**asdict(planned.stratum), "name": planned.name, "shard": planned.name, "parts": parts}
+    return Task(planned.name.replace("/", "-"), shard_fingerprint(build.recipe, planned, marks), body)

@@ -4,13 +4,15 @@ Everything is checked before any work begins; `load` turns what is wrong into on
 file, the line and the nearest valid name.
 """
 
+import difflib
 import hashlib
 import json
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from filters.resize import Resize
+from pipelines.phases.table import PHASES
 from pipelines.sources.columns import Columns, ReadLimits
 from schemas.clip import EMBEDDED, ClipSettings
 from schemas.ground import ChatSettings, GroundSettings
@@ -210,6 +212,20 @@ class Shards(Settings):
     group: int = Field(64, gt=0, description="input shards whose samples are laid end to end")
 
 
+_WITH_WORKERS = [phase.name for phase in PHASES if phase.worker]
+
+
+def _phase(value: str) -> str:
+    if value not in _WITH_WORKERS:
+        near = difflib.get_close_matches(value, _WITH_WORKERS, 1, 0.6)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"no phase of that name has workers; {hint}there are {', '.join(_WITH_WORKERS)}")
+    return value
+
+
+PhaseName = Annotated[str, AfterValidator(_phase), WithJsonSchema({"type": "string", "enum": _WITH_WORKERS})]
+
+
 class PhaseResources(Settings):
     """What one worker of a phase takes from a cluster."""
 
@@ -224,9 +240,9 @@ class Resources(Settings):
     row_cpu_seconds: float = Field(60, gt=0, description="a row that takes more is quarantined")
     row_wall_seconds: float = Field(600, gt=0)
     memory_gb: float = Field(8, gt=0, description="private memory of one worker process")
-    phases: dict[
-        Literal["measure", "dedup", "score", "select", "ground", "compose", "shard"], PhaseResources
-    ] = Field(default={}, description="what one worker of a phase takes from a cluster")
+    phases: dict[PhaseName, PhaseResources] = Field(
+        default={}, description="what one worker of a phase takes from a cluster"
+    )
 
 
 class Recipe(Settings):

@@ -294,5 +294,5 @@ def _own_split(built: Built) -> str:
 
 def write_drafts(layout: Layout, shard: InputShard, rows: list[Json]) -> None:
     """Write the drafts of one part."""
-    path = layout.drafts(shard.source, shard.shard)
+    path = layout.path("drafts", shard.source, shard.shard)
     write_tables(layout, path, DRAFTS, [pa.Table.from_pylist(rows, DRAFTS)])

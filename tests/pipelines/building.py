@@ -10,14 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.build import Build
-from pipelines.card.manifest import Results
 from pipelines.engines.inline import InlineEngine
 from pipelines.engines.local import LocalEngine
-from pipelines.engines.step import Engine
-from pipelines.layout import Layout
+from pipelines.engines.step import Engine, Json
+from pipelines.layout import Layout, Name
 from pipelines.lock import claimed
 from pipelines.recipe.model import Recipe
 from pipelines.verdicts import Verdicts
+
+Results = dict[str, dict[Name, Json]]
 
 
 @dataclass
@@ -60,13 +61,14 @@ def engine(workers: int = 0) -> Iterator[Engine]:
 
 
 def build(recipe: dict[str, Any], out: Path, until: str = "card", workers: int = 0) -> tuple[Results, Heard]:
-    """Runs a recipe inline, or on local workers; its results and what was reported."""
+    """Runs a recipe inline, or on local workers; its receipts by phase and shard, and what was reported."""
     heard = Heard()
     layout = Layout(str(out), "test")
     with claimed(layout), engine(workers) as made:
         made.open(layout)
         work = Build(Recipe.model_validate(recipe), layout, made, heard, Verdicts())
-        return work.run(until), heard
+        work.run(until)
+        return work.results, heard
 
 
 def table(out: Path, kind: str) -> pa.Table:

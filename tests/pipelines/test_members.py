@@ -35,7 +35,7 @@ def test_unused_members_are_told_everywhere(tmp_path: Path) -> None:
     strange(tmp_path / "in" / "00001.tar", range(4, 8))
     out = tmp_path / "out"
     results, heard = build(recipe(tmp_path / "in"), out)
-    assert results.measured["web", "00001"]["members"]["unused"]["no_row"]["images"] == 4
+    assert results["measure"]["web", "00001"]["members"]["unused"]["no_row"]["images"] == 4
     (said,) = [sentence for sentence in heard.said if "no row uses" in sentence]
     assert "4 of the 16 members" in said
     assert "00001: 00004.jpg_large" in said
@@ -59,7 +59,7 @@ def test_too_many_unused_images_stop_the_source(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"11 of the 17 images.*max_unused 0\.01.*00006\.jpg_large.*columns"):
         build(recipe(tmp_path / "in"), tmp_path / "out")
     results, _ = build(recipe(tmp_path / "in", max_unused=0.7), tmp_path / "out", until="measure")
-    assert sum(receipt["rows"] for receipt in results.measured.values()) == 6
+    assert sum(receipt["rows"] for receipt in results["measure"].values()) == 6
     named = recipe(tmp_path / "in", max_quarantine=1.0)
     named["sources"][0]["columns"] = {"image": ["jpg", "jpg_large"]}
     build(named, tmp_path / "named", until="measure")
@@ -83,7 +83,7 @@ def test_what_a_build_wrote_is_input(tmp_path: Path, form: str) -> None:
     found = rows(tmp_path / "again", "signals")
     assert sorted(row["caption_raw"] for row in found) == sorted(caption(number) for number in range(6))
     assert [row["error"] for row in found] == [None] * 6
-    assert sum(receipt["kept"] for receipt in results.decided.values()) == 6
+    assert sum(receipt["kept"] for receipt in results["select"].values()) == 6
 
 
 def test_text_that_a_build_wrote_is_input(tmp_path: Path) -> None:

@@ -45,15 +45,15 @@ def test_clear_takes_every_older_receipt(layout: Layout) -> None:
     assert files(layout) == ["work/receipts/measure/f1/b.json"]
 
 
-def test_strangers(layout: Layout) -> None:
-    """A name that has a receipt but no task any more is a stranger until it is forgotten."""
+def test_names_that_have_no_task_any_more(layout: Layout) -> None:
+    """Receipts of all names but those given are removed."""
     receipts = Receipts(layout, "measure")
-    receipts.write(Task("a", "f1"), {})
-    receipts.write(Task("b", "f1"), {})
-    assert receipts.strangers([Task("a", "f9")]) == ["b"]
-    receipts.forget("b")
-    assert receipts.strangers([Task("a", "f9")]) == []
-    assert Receipts(layout, "measure").strangers([]) == ["a"]
+    for name in ("a", "b", "c"):
+        receipts.write(Task(name, "f1"), {})
+    receipts.forget_all_but({"a"})
+    assert receipts.done(Task("a", "f1"))
+    assert not receipts.done(Task("b", "f1"))
+    assert files(layout) == ["work/receipts/measure/f1/a.json"]
 
 
 def test_reading_keeps_the_order(layout: Layout) -> None:

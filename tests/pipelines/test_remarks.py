@@ -76,7 +76,7 @@ def test_captions_in_another_column_stop(tmp_path: Path, form: str) -> None:
         build(recipe(source), tmp_path / "out")
     both = {**source, "columns": {"caption": ["caption", "alt_text"]}}
     results, _ = build(recipe(both), tmp_path / "out")
-    assert sum(receipt["captions"] for receipt in results.measured.values()) == 2
+    assert sum(receipt["captions"] for receipt in results["measure"].values()) == 2
 
 
 def test_a_column_of_nulls_is_no_other_column(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_column_of_nulls_is_no_other_column(tmp_path: Path) -> None:
         table = {"image": pa.array([image(3)], pa.binary()), "caption": [caption]}
         pq.write_table(pa.table(table), tmp_path / f"{name}.parquet")
     results, _ = build(recipe({"id": "web", "path": str(tmp_path)}), tmp_path / "out", "select")
-    assert [receipt["reasons"] for receipt in results.decided.values()] == [{}, {"no_caption": 1}]
+    assert [receipt["reasons"] for receipt in results["select"].values()] == [{}, {"no_caption": 1}]
 
 
 def test_a_source_without_captions_names_its_columns(tmp_path: Path) -> None:

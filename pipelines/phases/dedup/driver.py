@@ -1,30 +1,26 @@
 """The order of the phase's steps. The driver holds names of files and counts, never rows."""
 
-from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
 from filters.hamming import block_masks
-from pipelines.engines.step import Json, Step
+from pipelines.engines.step import Engine, Json, Step
 from pipelines.files import join
 from pipelines.phases.dedup.near import find_components
-from pipelines.phases.dedup.plan import EVAL, EXACT, KINDS, PIXELS, DedupPlan
+from pipelines.phases.dedup.plan import EVAL, EXACT, KINDS, PIXELS, DedupPlan, partitions_for
 from pipelines.phases.dedup.signals import shard_tasks
 from pipelines.phases.dedup.tables import Folder
+from pipelines.receipts import fingerprint
+
+if TYPE_CHECKING:
+    from pipelines.build import Build
 
 ENTRIES_A_PARTITION: Final = 8_000_000
 SHARDS_A_PARTITION: Final = 64
 
 
-class ShufflingEngine(Protocol):
-    """What of an engine the phase needs."""
-
-    def shuffle(self, step: Step, tasks: Sequence[Json], partitions: int) -> list[Json]:
-        """Receipts of the partitions that hold rows, in partition order."""
-
-
-def dedup(engine: ShufflingEngine, plan: DedupPlan) -> Json:
+def dedup(engine: Engine, plan: DedupPlan) -> Json:
     """Write work/clusters for every shard of the plan; {"shards", "memberships": {kind: count}}.
 
     The kind `eval` is counted where there are evaluation rows.
@@ -36,7 +32,7 @@ def dedup(engine: ShufflingEngine, plan: DedupPlan) -> Json:
 
 
 class _Run:
-    def __init__(self, engine: ShufflingEngine, plan: DedupPlan) -> None:
+    def __init__(self, engine: Engine, plan: DedupPlan) -> None:
         self._engine = engine
         self._plan = plan
         self._folder = Folder(plan.setup())
@@ -121,3 +117,30 @@ class _Run:
             "dedup", f"pipelines.phases.dedup.{worker}", setup, self._plan.limits, self._plan.resources
         )
         return self._engine.shuffle(step, tasks, count)
+
+
+def run(build: "Build") -> None:
+    """Finds the clusters over all sources."""
+    recipe = build.recipe
+    distance = recipe.rules.phash.distance if recipe.rules.phash else None
+    guard = [recipe.evaluation, recipe.eval_distance] if recipe.evaluation else []
+    marks = sorted([*name, mark] for name, mark in build.fingerprints["measure"].items())
+
+    def work() -> Json:
+        plan = DedupPlan(
+            work=build.layout.work,
+            scratch=join(build.layout.exchange, "dedup"),
+            shards=tuple(build.shards),
+            distance=distance,
+            evaluation=recipe.evaluation,
+            eval_distance=recipe.eval_distance,
+            partitions=partitions_for(build.rows),
+            options=build.layout.options or None,
+            limits=build.limits,
+            resources=build.resources("dedup"),
+        )
+        receipt = dedup(build.engine, plan)
+        build.reporter.task({})
+        return receipt
+
+    build.whole("dedup", fingerprint("dedup", 2, distance, guard, marks), work)

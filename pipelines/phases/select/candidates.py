@@ -59,7 +59,7 @@ class Judge:
     def shard(self, task: Json) -> Judged:
         """One shard: read, judged, and joined with its clusters."""
         source = self.recipe.source(task["source"])
-        signals = read_table(self.layout, self.layout.signals(source.id, task["shard"]))
+        signals = read_table(self.layout, self.layout.path("signals", source.id, task["shard"]))
         rules = self.recipe.rules_of(source)
         if not source.needs_captions:
             rules = rules.model_copy(update={"no_caption": False})
@@ -105,7 +105,7 @@ class Judge:
 
     def _scores(self, source: Source, shard: str, signals: pa.Table) -> npt.NDArray[np.float32] | None:
         """Each row's CLIP score; before there are any, and for sources without, None."""
-        path = self.layout.scores(source.id, shard)
+        path = self.layout.path("scores", source.id, shard)
         if not self.recipe.is_scored(source) or not self.layout.store.exists(path):
             return None
         table = read_table(self.layout, path, ["member", "clip_score"])
@@ -126,9 +126,9 @@ class Judge:
         members = signals["member"].combine_chunks()
         none = np.full(len(members), "", object)
         shown = {"source": none, "key": none, "distance": np.zeros(len(members), np.int32)}
-        if not self.layout.store.exists(self.layout.clusters(source, shard)):
+        if not self.layout.store.exists(self.layout.path("clusters", source, shard)):
             return dict.fromkeys(KINDS, none), shown
-        table = read_table(self.layout, self.layout.clusters(source, shard))
+        table = read_table(self.layout, self.layout.path("clusters", source, shard))
 
         def of(kind: str, column: str, fill: Any) -> npt.NDArray[Any]:
             mine = table.filter(pc.equal(table["kind"], kind))

@@ -16,6 +16,7 @@ from pipelines.phases.dedup.tables import Columns, Folder
 from pipelines.phases.select.candidates import Judge, Judged
 from pipelines.phases.select.cuts import fails, reached, unscored
 from pipelines.phases.select.keepers import losses
+from pipelines.shares import is_drawn
 from schemas.row import DECISIONS, ROW
 
 
@@ -37,7 +38,7 @@ class Decide:
         failed = self._with_others(judged, unfit, lost)
         table = self._table(judged, failed, lost)
         if self._write:
-            path = self._judge.layout.decisions(task["source"], task["shard"])
+            path = self._judge.layout.path("decisions", task["source"], task["shard"])
             write_tables(self._judge.layout, path, DECISIONS, [table])
         cuts = reached(self._cuts, judged.source.id)
         return funnel(table) | {"kept_digest": kept_digest(table), "cuts": cuts}
@@ -100,38 +101,25 @@ class Decide:
         return pa.array(texts, pa.string())
 
     def _splits(self, judged: Judged, kept: npt.NDArray[np.bool_]) -> pa.Array:
-        """The split of every kept row: `eval` where it is held out, else by its coarsest cluster, so that
+        """The split of every kept row: `eval` where it is held out, else drawn by its coarsest cluster, so that
         duplicates never straddle."""
-        drawn = self._drawn_splits(judged, kept & ~judged.evaluation)
-        return pc.if_else(pa.array(kept & judged.evaluation), "eval", drawn)
-
-    def _drawn_splits(self, judged: Judged, kept: npt.NDArray[np.bool_]) -> pa.Array:
-        share = self._judge.recipe.splits.val
-        if share == 0:
-            return _named("train", kept)
         keys = judged.signals["key"].to_numpy(zero_copy_only=False)
         for kind in KINDS:
             keys = np.where(judged.clusters[kind] == "", keys, judged.clusters[kind])
-        seed = self._judge.recipe.seed
-        names = [split(seed, key, share) if keep else None for key, keep in zip(keys, kept, strict=True)]
-        return pa.array(names, pa.string())
+        seed, share = self._judge.recipe.seed, self._judge.recipe.splits.val
+        val = [
+            bool(share and keep) and is_drawn(share, seed, "split", key)
+            for key, keep in zip(keys, kept, strict=True)
+        ]
+        drawn = pc.if_else(pa.array(val, pa.bool_()), "val", "train")
+        names = pc.if_else(pa.array(judged.evaluation), "eval", drawn)
+        return pc.if_else(pa.array(kept), names, pa.scalar(None, pa.string()))
 
 
 def _shown(judged: Judged, row: int) -> str:
     """Whose image a row shows of the evaluation rows."""
     source, key, distance = (judged.shown[name][row] for name in ("source", "key", "distance"))
     return f"like {key} of {source}, {distance} bits apart" if distance else f"like {key} of {source}"
-
-
-def _named(name: str, kept: npt.NDArray[np.bool_]) -> pa.Array:
-    """The name for every row that is kept, null for the others."""
-    return pc.if_else(pa.array(kept), name, pa.scalar(None, pa.string()))
-
-
-def split(seed: int, cluster: str, val: float) -> str:
-    """`val` for a share of the clusters, by a hash of (seed, cluster's smallest key); else `train`."""
-    digest = hashlib.blake2b(f"{seed}:split:{cluster}".encode(), digest_size=8).digest()
-    return "val" if int.from_bytes(digest, "little") < val * 2**64 else "train"
 
 
 def funnel(table: pa.Table) -> Json:

@@ -2,16 +2,37 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from pipelines.engines.step import Engine, Json, Limits, Resources, Step
 from pipelines.files import join
-from pipelines.layout import Layout
+from pipelines.layout import Layout, Name, name_of, text_of
+from pipelines.phases.dedup import partitions_for
 from pipelines.phases.select.cuts import places
+from pipelines.receipts import fingerprint
 from pipelines.recipe.model import Recipe
+
+if TYPE_CHECKING:
+    from pipelines.build import Build
 
 CUTS = "pipelines.phases.select.cuts:Cuts"
 CONTEST = "pipelines.phases.select.keepers:Contest"
 DECIDE = "pipelines.phases.select.decide:Decide"
+
+_UNSEEN = {
+    "path",
+    "files",
+    "images",
+    "render",
+    "storage_options",
+    "max_quarantine",
+    "max_unused",
+    "origin",
+    "licence",
+    "ground",
+    "chat",
+}
+"""Settings of a source that no decision depends on."""
 
 
 def select(
@@ -77,3 +98,45 @@ def _cuts(
     }
     receipts = engine.shuffle(Step("select", CUTS, setup, limits, resources), tasks, len(found))
     return {receipt["group"]: receipt for receipt in receipts}
+
+
+def run(build: "Build") -> None:
+    """Decides on every row."""
+    shards = sorted(build.shards)
+    settings = build.recipe.model_dump(
+        mode="json",
+        include={"seed", "languages", "rules", "captions", "splits", "sources"},
+        exclude={"sources": {"__all__": _UNSEEN}},
+    )
+    scores = sorted([*name, mark] for name, mark in build.fingerprints["score"].items())
+    mark = fingerprint("select", 4, settings, *build.fingerprints["dedup"].values(), scores)
+
+    def work() -> Json:
+        receipts = _decide(build, write=True)
+        for receipt in receipts:
+            build.reporter.task(receipt)
+        return {"shards": dict(zip(map(text_of, shards), receipts, strict=True))}
+
+    receipt = build.whole("select", mark, work, len(shards))
+    build.results["select"] = {name_of(name): one for name, one in receipt["shards"].items()}
+
+
+def rehearse(build: "Build") -> dict[Name, Json]:
+    """Returns what `run` would decide, shard by shard; writes nothing."""
+    return dict(zip(sorted(build.shards), _decide(build, write=False), strict=True))
+
+
+def _decide(build: "Build", write: bool) -> list[Json]:
+    (clusters,) = build.results["dedup"].values()
+    return select(
+        build.engine,
+        build.recipe,
+        build.layout,
+        sorted(build.shards),
+        partitions_for(build.rows),
+        scored=build.results["score"],
+        repeats=clusters["memberships"]["repeat"] > 0,
+        write=write,
+        limits=build.limits,
+        resources=build.resources("select"),
+    )

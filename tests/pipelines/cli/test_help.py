@@ -18,7 +18,8 @@ OURS = {
     "pipelines",
     "pipelines.cli",
     "pipelines.engines",
-    "pipelines.engines.names",
+    "pipelines.phases",
+    "pipelines.phases.table",
     "schemas",
     "schemas.errors",
 }

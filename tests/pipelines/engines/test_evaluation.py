@@ -63,7 +63,7 @@ def write(layout: Layout, hashes: dict[str, npt.NDArray[np.uint64]]) -> None:
                 pa.array(known[f.name], f.type) if f.name in known else pa.nulls(len(rows), f.type)
                 for f in SIGNALS
             ]
-            path = Path(layout.signals(source, shard))
+            path = Path(layout.path("signals", source, shard))
             path.parent.mkdir(parents=True, exist_ok=True)
             pq.write_table(pa.table(columns, schema=SIGNALS), path)
 

@@ -11,8 +11,7 @@ pytest.importorskip("ray", reason="the Ray tests need the extra ray")
 import ray
 
 from pipelines.engines.child import WorkerDied
-from pipelines.engines.ray import RayEngine
-from pipelines.engines.ray_shuffle import Shuffle, grouped
+from pipelines.engines.ray import RayEngine, Shuffle, grouped
 from pipelines.engines.step import Json, Resources
 from tests.pipelines.engines.clusters import NODE, RAY
 from tests.pipelines.engines.contract import step

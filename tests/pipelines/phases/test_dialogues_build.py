@@ -144,10 +144,10 @@ def test_dialogues_of_pairs_go_through_to_shards(tmp_path: Path) -> None:
         sizes = [(image.width, image.height) for image in one.images]
         assert len(parse(written.text, sizes, loss=written.loss, task="chat").turns) == len(one.turns)
     counted = {
-        (task, count) for receipt in results.composed.values() for task, _, _, count in receipt["counts"]
+        (task, count) for receipt in results["compose"].values() for task, _, _, count in receipt["counts"]
     }
     assert ("chat", 6) in counted
-    assert sum(receipt["rows"] for receipt in results.decided.values()) == 20
+    assert sum(receipt["rows"] for receipt in results["select"].values()) == 20
 
 
 def test_dialogues_of_pairs_go_through_to_parquet(tmp_path: Path) -> None:

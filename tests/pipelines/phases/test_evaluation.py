@@ -137,7 +137,7 @@ def decided(recipe: Recipe, corpus: Sequence[Row], partitions: int) -> dict[str,
         shards = [(source.id, "0") for source in recipe.sources]
         for source, shard in shards:
             records = [signals_of(row) for row in corpus if row.source == source]
-            path = Path(layout.signals(source, shard))
+            path = Path(layout.path("signals", source, shard))
             path.parent.mkdir(parents=True)
             pq.write_table(pa.Table.from_pylist(records, SIGNALS), path)
         phash = recipe.rules.phash
@@ -152,7 +152,7 @@ def decided(recipe: Recipe, corpus: Sequence[Row], partitions: int) -> dict[str,
         )
         dedup(engine(partitions), plan)
         select(engine(partitions), recipe, layout, shards, partitions, scored={})
-        tables = [pq.ParquetFile(layout.decisions(*shard)).read() for shard in shards]
+        tables = [pq.ParquetFile(layout.path("decisions", *shard)).read() for shard in shards]
         return {row["member"]: row for table in tables for row in table.to_pylist()}
 
 

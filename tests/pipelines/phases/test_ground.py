@@ -109,7 +109,7 @@ def test_what_a_caption_names_is_boxed_where_it_is(tmp_path: Path) -> None:
     assert views["referring"] == views["grounded_caption"]
     assert len(samples(tmp_path / "out", "caption")) == 20
     assert verify(str(tmp_path / "out")) == []
-    assert results.grounded["web", "a"]["rows"] == 16
+    assert results["ground"]["web", "a"]["rows"] == 16
 
 
 def test_every_pair_that_is_looked_at_has_a_row(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_threshold_moves_without_detecting_again(tmp_path: Path) -> None:
     build(stricter, out)
     results, heard = build(recipe(tmp_path / "in"), out)
     assert heard.ran["ground"] == 1
-    assert results.grounded["web", "a"]["grounded"] == 0
+    assert results["ground"]["web", "a"]["grounded"] == 0
 
 
 def test_another_detector_or_chunker_detects_again(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_another_detector_or_chunker_detects_again(tmp_path: Path) -> None:
     build(recipe(tmp_path / "in"), tmp_path / "out", until="ground")
     results, heard = build(recipe(tmp_path / "in", max_chunks=1), tmp_path / "out", until="ground")
     assert heard.ran["ground"] == 1
-    assert results.grounded["web", "a"]["grounded"] == 4
+    assert results["ground"]["web", "a"]["grounded"] == 4
 
 
 def test_workers_and_order_change_no_byte(tmp_path: Path) -> None:

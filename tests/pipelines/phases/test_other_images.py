@@ -28,5 +28,5 @@ def test_images_that_the_recipe_does_not_name_are_not_lost(tmp_path: Path) -> No
     ):
         build(recipe(tmp_path / "in"), tmp_path / "out", until="measure")
     results, heard = build(recipe(tmp_path / "in", max_unused=0.5), tmp_path / "out", until="measure")
-    assert results.measured["web", "0"]["rows"] == 11
+    assert results["measure"]["web", "0"]["rows"] == 11
     assert any("11 further images of a record (11 images; 0: 0.a.jpg" in sentence for sentence in heard.said)

@@ -86,12 +86,12 @@ def test_only_rows_that_came_back_to_life_are_scored_again(tmp_path: Path) -> No
     path = scored(tmp_path / "in" / "a.parquet", [0.4, 0.6], captions)
     first = recipe(path, {"min": 0.1})
     results, _ = build(first, tmp_path / "out")
-    assert results.scored["web", "a"]["scored"] == 1
+    assert results["score"]["web", "a"]["scored"] == 1
     second = recipe(path, {"min": 0.1})
     second["rules"] |= {"caption_length": {"min_chars": 2}}
     results, heard = build(second, tmp_path / "out")
     assert heard.ran["measure"] == 0
-    assert results.scored["web", "a"]["scored"] == 1
+    assert results["score"]["web", "a"]["scored"] == 1
     assert [row["member"] for row in rows(tmp_path / "out", "scores")] == ["0", "1"]
     assert kept(tmp_path / "out") == {"0", "1"}
 
@@ -223,7 +223,7 @@ def test_other_weights_at_the_same_place_score_again(tmp_path: Path) -> None:
     model = write_model(tmp_path / "model")
     wanted = embedded(tmp_path, scorers={"default": {"model": f"local-dir:{model}"}})
     results, _ = build(wanted, tmp_path / "out")
-    assert sum(receipt["scored"] for receipt in results.scored.values()) == 6
+    assert sum(receipt["scored"] for receipt in results["score"].values()) == 6
     before = table(tmp_path / "out", "scores")
     moved = model.rename(tmp_path / "moved")
     wanted["clip"]["scorers"]["default"]["model"] = f"local-dir:{moved}"
@@ -232,7 +232,7 @@ def test_other_weights_at_the_same_place_score_again(tmp_path: Path) -> None:
     write_model(moved, seed=1)
     results, heard = build(wanted, tmp_path / "out")
     assert heard.ran["measure"] == 0
-    assert sum(receipt["scored"] for receipt in results.scored.values()) == 6
+    assert sum(receipt["scored"] for receipt in results["score"].values()) == 6
     after = table(tmp_path / "out", "scores")
     assert set(before["scorer"].to_pylist()).isdisjoint(after["scorer"].to_pylist())
     assert not before["clip_score"].equals(after["clip_score"])

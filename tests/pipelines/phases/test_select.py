@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from pipelines.layout import Layout
 from pipelines.phases.select import select
-from pipelines.phases.select.decide import split
 from pipelines.recipe.model import Recipe
 from schemas.row import CLUSTERS, DECISIONS, SIGNALS
 from tests.pipelines.phases.test_dedup import InProcess
@@ -157,8 +156,8 @@ def write(layout: Layout, rows: Sequence[Row]) -> list[tuple[str, str]]:
             for row in mine
             for kind, name in row.clusters.items()
         ]
-        put(layout.signals(source, shard), pa.Table.from_pylist(signals, SIGNALS))
-        put(layout.clusters(source, shard), pa.Table.from_pylist(clusters, CLUSTERS))
+        put(layout.path("signals", source, shard), pa.Table.from_pylist(signals, SIGNALS))
+        put(layout.path("clusters", source, shard), pa.Table.from_pylist(clusters, CLUSTERS))
     return shards
 
 
@@ -197,7 +196,7 @@ def put(path: str, table: pa.Table) -> None:
 
 
 def decided(layout: Layout, shards: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
-    tables = [pq.ParquetFile(layout.decisions(*shard)).read() for shard in shards]
+    tables = [pq.ParquetFile(layout.path("decisions", *shard)).read() for shard in shards]
     assert all(table.schema.equals(DECISIONS) for table in tables)
     return [row for table in tables for row in table.to_pylist()]
 
@@ -268,16 +267,6 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     receipts = select(engine(), recipe(), layout, shards, 2, scored={}, write=False)
     assert sum(receipt["kept"] for receipt in receipts) == 5
     assert not (tmp_path / "work" / "decisions").exists()
-
-
-@settings(deadline=None, max_examples=20)
-@given(st.integers(0, 99), st.floats(0, 1))
-def test_splits(seed: int, val: float) -> None:
-    """The share of clusters in val is about what was asked for, and a larger share holds the smaller."""
-    names = [f"{number:032x}" for number in range(2000)]
-    chosen = {name for name in names if split(seed, name, val) == "val"}
-    assert abs(len(chosen) / len(names) - val) < 0.06
-    assert chosen <= {name for name in names if split(seed, name, min(1, val + 0.1)) == "val"}
 
 
 def test_duplicates_never_straddle(tmp_path: Path) -> None:

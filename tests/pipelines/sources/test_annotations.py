@@ -116,7 +116,7 @@ def test_every_bad_record_is_in_the_ledger_with_its_reason(tmp_path: Path) -> No
         if row["decision"] != "kept":
             assert row["detail"]
             assert "\n" not in row["detail"]
-    assert sum(receipt["rows"] for receipt in results.measured.values()) == len(BAD)
+    assert sum(receipt["rows"] for receipt in results["measure"].values()) == len(BAD)
     assert verify(str(tmp_path / "out")) == []
 
 
@@ -127,7 +127,7 @@ def test_a_large_file_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.Monke
     build(recipe(path, images), tmp_path / "whole")
     monkeypatch.setattr("pipelines.sources.annotations.BYTES_A_TASK", 600)
     results, _ = build(recipe(path, images), tmp_path / "parts")
-    assert len(results.measured) > 2
+    assert len(results["measure"]) > 2
     assert sorted(reasons(tmp_path / "parts")) == [str(n) for n in range(7)]
     assert sorted(one.to_json() for one in samples(tmp_path / "parts")) == sorted(
         one.to_json() for one in samples(tmp_path / "whole")

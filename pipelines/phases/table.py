@@ -1,0 +1,119 @@
+"""The phases of a build, in their order. A new phase is one module and one line here.
+
+The command line and the recipe read this table too, so it imports nothing of ours: what a phase runs is
+named ("module:function") and loaded when it runs.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A step of a build whose results lie on disk and are used again.
+
+    `run` takes the Build and does what is not done yet; `ready` takes the recipe before anything begins and
+    raises where the phase could not run; `rehearse` takes the Build and returns what `run` would decide.
+    `worker` is the class that writes the phase's results on the engine's workers; without one the driver
+    writes them. `reads` and `writes` are folders of work/ with one file an input shard. `by_shard`: a task
+    is an input shard, so a receipt is too.
+    """
+
+    name: str
+    summary: str
+    run: str
+    worker: str = ""
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    by_shard: bool = True
+    ready: str = ""
+    rehearse: str = ""
+
+
+_HERE: Final = "pipelines.phases"
+
+PHASES: Final = (
+    Phase(
+        "render",
+        "Render the pages and scenes of sources that are made, not read.",
+        run=f"{_HERE}.render:run",
+        worker=f"{_HERE}.render_worker:Render",
+        writes=("rendered",),
+    ),
+    Phase(
+        "measure",
+        "Measure every signal of every row; earlier results are kept.",
+        run=f"{_HERE}.measure:run",
+        worker=f"{_HERE}.measure:Measure",
+        reads=("rendered", "verdicts"),
+        writes=("signals", "further", "drafts"),
+    ),
+    Phase(
+        "dedup",
+        "Find the duplicates among all measured rows.",
+        run=f"{_HERE}.dedup.driver:run",
+        worker=f"{_HERE}.dedup.members:Members",
+        reads=("signals", "further"),
+        writes=("clusters",),
+        by_shard=False,
+    ),
+    Phase(
+        "score",
+        "Score the pairs that reach the clip rule.",
+        run=f"{_HERE}.score:run",
+        worker=f"{_HERE}.score:Score",
+        reads=("rendered", "signals", "clusters", "scores"),
+        writes=("scores",),
+        ready=f"{_HERE}.score:check_scorers",
+    ),
+    Phase(
+        "select",
+        "Decide which rows are kept, from the signals that are there.",
+        run=f"{_HERE}.select.driver:run",
+        worker=f"{_HERE}.select.decide:Decide",
+        reads=("signals", "clusters", "scores"),
+        writes=("decisions",),
+        by_shard=False,
+        rehearse=f"{_HERE}.select.driver:rehearse",
+    ),
+    Phase(
+        "ground",
+        "Find what the captions of kept pairs name, in sources that ask for it.",
+        run=f"{_HERE}.ground:run",
+        worker=f"{_HERE}.ground:Ground",
+        reads=("signals", "decisions", "grounded"),
+        writes=("grounded",),
+    ),
+    Phase(
+        "compose",
+        "Compose the samples of the kept rows.",
+        run=f"{_HERE}.compose:run",
+        worker=f"{_HERE}.compose:Compose",
+        reads=("signals", "drafts", "scores", "decisions", "grounded"),
+        writes=("samples",),
+    ),
+    Phase(
+        "shard",
+        "Write the output shards.",
+        run=f"{_HERE}.shard:run",
+        worker=f"{_HERE}.shard:WriteShard",
+        reads=("rendered", "samples"),
+        by_shard=False,
+    ),
+    Phase(
+        "card",
+        "Write the manifest and the dataset card.",
+        run="pipelines.card.manifest:run",
+        by_shard=False,
+    ),
+)
+
+
+def phase(name: str) -> Phase:
+    """Returns the phase of that name."""
+    return next(one for one in PHASES if one.name == name)
+
+
+def up_to(name: str) -> tuple[Phase, ...]:
+    """Returns the phases from the first to the one of that name."""
+    return PHASES[: PHASES.index(phase(name)) + 1]
