@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from filters.language import model_digest
 from pipelines.card.manifest import Results, write_card
 from pipelines.engines.step import Done, Engine, Json, Limits, Resources, Step
-from pipelines.files import Store, join
+from pipelines.files import join
 from pipelines.layout import Layout
 from pipelines.phases.compose import WORKER as COMPOSE
 from pipelines.phases.compose import compose_fingerprint
@@ -24,6 +24,8 @@ from pipelines.phases.score import check_scorers, score_fingerprint
 from pipelines.phases.select import select
 from pipelines.phases.shard import WORKER as SHARD
 from pipelines.phases.shard import Planned, plan, shard_fingerprint, strata
+from pipelines.phases.split import WORKER as SPLIT
+from pipelines.phases.split import split_tasks
 from pipelines.progress import Reporter
 from pipelines.receipts import Receipts, Task, fingerprint
 from pipelines.recipe.load import applied_text, thresholds
@@ -37,13 +39,14 @@ from pipelines.remarks import (
     notes,
     shown_columns,
 )
-from pipelines.sources import InputShard, discover, identity
-from pipelines.sources.annotations import annotation_identity, discover_annotations
+from pipelines.sources import InputShard, identity, input_shards, options_of
+from pipelines.sources.table import KINDS
 from pipelines.verdicts import Verdicts
 from schemas.errors import ChangedError, InputError
 
 PHASES = ("measure", "dedup", "score", "select", "ground", "compose", "shard", "card")
 BY_SHARD = (
+    "parts",
     "rendered",
     "signals",
     "further",
@@ -90,37 +93,19 @@ class Build:
         """Find every source's input shards, and say which rules apply to it; InputError where there are none."""
         for source in self.recipe.sources:
             self.reporter.say(f"source {source.id}: {applied_text(thresholds(self.recipe, source))}")
-            if source.kind == "annotations":
-                store = Store(source.storage_options or None, source.id)
-                for shard in discover_annotations(source, store):
-                    self.shards[(source.id, shard.shard)] = shard
-                continue
-            if source.kind == "rendered":
-                continue
-            found = discover(
-                source.id,
-                source.path,
-                source.kind,
-                source.storage_options,
-                source.columns,
-                self.recipe.read,
-            )
-            if not found.shards:
-                raise InputError(
-                    f"source {source.id}: nothing to read in {', '.join(source.path)}; give tars, Parquet files, "
-                    "or a folder of pictures with a JSONL or CSV file"
-                )
+            found = input_shards(source, self.recipe.read)
             if found.ignored:
                 self.reporter.say(f"source {source.id}: {ignored_text(found.ignored)}")
             self.shards |= {(source.id, shard.shard): shard for shard in found.shards}
         self._render()
+        self._split()
         # of equal pictures the one of the first source is kept
         rank = {source.id: number for number, source in enumerate(self.recipe.sources)}
         self.shards = dict(sorted(self.shards.items(), key=lambda item: rank[item[0][0]]))
 
     def _render(self) -> None:
         """The raw shards of all rendered sources, made where they are not there yet."""
-        sources = [source for source in self.recipe.sources if source.kind == "rendered"]
+        sources = [source for source in self.recipe.sources if KINDS[source.kind].made]
         planned = [(source.id, one) for source in sources for one in plan_rendered(self.recipe, source)]
         if not planned:
             return
@@ -131,6 +116,15 @@ class Build:
             size = self.layout.store.info(path).size
             self.shards[(source, one.shard)] = InputShard(source, one.shard, path, "rendered", "tar", size)
             self.results.made_with |= set(receipt["made_with"])
+
+    def _split(self) -> None:
+        """The parts of large annotation files, found where they are not known yet."""
+        tasks = split_tasks(self.recipe, self.shards)
+        receipts = Receipts(self.layout, "split")
+        for name in receipts.strangers(tasks):
+            receipts.forget(name)
+        if tasks:
+            self._phase("split", self._step("split", SPLIT), tasks, receipts)
 
     def measure(self) -> None:
         """Signals of every shard, then the checks that are made once a source is measured."""
@@ -511,11 +505,7 @@ class Build:
 
     def _identity(self, shard: InputShard) -> str:
         source = self.recipe.source(shard.source)
-        if source.kind == "rendered":
-            return self.layout.store.identity(shard.path)
-        if source.kind == "annotations":
-            return annotation_identity(source, Store(source.storage_options or None, source.id))
-        return identity(shard, source.storage_options)
+        return identity(shard, source, options_of(source, self.layout))
 
     def _shard_mark(self, planned: Planned) -> str:
         source = planned.stratum.source

@@ -60,6 +60,10 @@ class Layout:
     def rendered(self, source: str, shard: str) -> str:
         return join(self.work, "rendered", source, f"{shard}.tar")
 
+    def parts(self, source: str, shard: str) -> str:
+        """What is read of an annotation file as one part of several."""
+        return join(self.work, "parts", source, f"{shard}.jsonl")
+
     def drafts(self, source: str, shard: str) -> str:
         return join(self.work, "drafts", source, f"{shard}.parquet")
 

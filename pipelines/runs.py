@@ -33,7 +33,7 @@ from pipelines.verdicts import Verdicts
 from schemas.errors import InputError
 from schemas.manifest import Funnel
 
-KNOWN: Final = ("receipts", "rendered", "signals", "further", "clusters", "scores", "verdicts")
+KNOWN: Final = ("receipts", "parts", "rendered", "signals", "further", "clusters", "scores", "verdicts")
 """Folders of work/ that the phases up to select read."""
 
 

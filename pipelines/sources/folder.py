@@ -6,15 +6,16 @@ pictures is a shard, and PICTURE.txt and PICTURE.json go with PICTURE.jpg. Membe
 without suffix.
 """
 
+import hashlib
 import posixpath
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pipelines.files import FileInfo, Store, join, shown
 from pipelines.sources import text
 from pipelines.sources.columns import Columns, ReadLimits
-from pipelines.sources.ledger import Unique
+from pipelines.sources.ledger import Ledger, Unique
 from pipelines.sources.lines import Record
 from pipelines.sources.records import IMAGE_SUFFIXES, Fields, as_utf8, fields_of, parse_json
 from pipelines.sources.shard import InputShard
@@ -23,6 +24,9 @@ from pipelines.sources.text import records
 from schemas.errors import InputError, RowError, ShardError
 from schemas.row import RawRow
 
+if TYPE_CHECKING:
+    from pipelines.recipe.model import Source
+
 FILE_NAMES: Final = ("file_name", "file", "image_path", "path", "filepath", "filename")
 """Columns that hold a picture's path, tried after those of the column map."""
 
@@ -30,7 +34,12 @@ Entry = tuple[str, str | RowError, Record]
 
 
 def read(
-    shard: InputShard, columns: Columns, store: Store, start: int, limits: ReadLimits
+    shard: InputShard,
+    columns: Columns,
+    store: Store,
+    start: int,
+    limits: ReadLimits,
+    ledgers: list[Ledger] | None = None,
 ) -> Iterator[RawRow]:
     """The rows from number `start` on; pictures are opened only for these."""
     if shard.format == "files":
@@ -87,6 +96,16 @@ def _beside(beside: dict[str, FileInfo], store: Store, limits: ReadLimits) -> di
         except RowError:  # a row that will be quarantined has no columns to show
             continue
     return found
+
+
+def identity(shard: InputShard, source: "Source", store: Store) -> str:
+    """What changes when the table does or a file below its folder, or a file in the folder of images."""
+    alone = shard.format == "files"
+    digest = hashlib.sha256()
+    for info in store.list_files(shard.path if alone else shard.path.rpartition("/")[0] or "."):
+        if info.size >= 0 and not (alone and "/" in info.name):
+            digest.update(f"{info.name}\0{store.identity(info.path)}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
 def named_images(shard: InputShard, columns: Columns, store: Store, limits: ReadLimits) -> set[str] | None:

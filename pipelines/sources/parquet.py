@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 
 from pipelines.files import MIB, Store
 from pipelines.sources.columns import Columns, ReadLimits
+from pipelines.sources.ledger import Ledger
 from pipelines.sources.parquet_columns import EMBED, Mapped, carried, is_list, mapping
 from pipelines.sources.records import fields_of
 from pipelines.sources.shard import InputShard
-from schemas.errors import InputError, RowError, ShardError
+from schemas.errors import RowError, ShardError
 from schemas.row import RawRow
 
 _BATCH_BYTES: Final = 4 * MIB
@@ -28,11 +29,17 @@ _MOST_CAPTIONS: Final = 1000
 
 
 def read(
-    shard: InputShard, columns: Columns, store: Store, start: int, limits: ReadLimits
+    shard: InputShard,
+    columns: Columns,
+    store: Store,
+    start: int,
+    limits: ReadLimits,
+    ledgers: list[Ledger] | None = None,
+    images: bool = True,
 ) -> Iterator[RawRow]:
-    """The rows from number `start` on; ShardError where the file cannot be read on."""
+    """The rows from number `start` on, as text without `images`; ShardError where the file cannot be read on."""
     with _opened(shard, store, limits) as (file, schema):
-        mapped = mapping(shard, schema, columns)
+        mapped = mapping(shard, schema, columns, images)
         if mapped.has_lists:  # how many rows a record is stands in the record
             rows = _rows(shard, file, store, mapped, columns, limits, 0)
             yield from islice(rows, start, None)
@@ -72,8 +79,7 @@ def fetch(
     numbers = sorted(members)
     with _opened(shard, store, limits) as (file, schema):
         image = mapping(shard, schema, columns).image
-        if image is None:
-            raise InputError(f"{shard} holds no pictures")
+        assert image is not None, "images were asked for"
         if numbers and numbers[-1] >= file.metadata.num_rows:
             raise shard.changed(str(numbers[-1]))
         first = 0

@@ -1,28 +1,38 @@
-"""Rows of a text set: JSONL, CSV, or plain text with a row a line (Parquet is read by its own reader).
+"""Rows of a text set: JSONL, CSV, Parquet, or plain text with a row a line.
 
-The text is the row's caption; there is no picture, and that is no error. A row's member is its
+The text is the row's caption; there is no image, and that is no error. A row's member is its
 line's number from 0 (in CSV the record's).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from pipelines.files import Store
+from pipelines.sources import parquet
 from pipelines.sources.columns import Columns, Part, ReadLimits
 from pipelines.sources.delimited import csv_records
+from pipelines.sources.ledger import Ledger
 from pipelines.sources.lines import Record, json_lines, lines
 from pipelines.sources.records import check_columns, fields_of
 from pipelines.sources.shard import InputShard
-from schemas.errors import RowError, ShardError
+from schemas.errors import InputError, RowError, ShardError
 from schemas.row import RawRow
 
 _PEEK = 20
 
 
 def read(
-    shard: InputShard, columns: Columns, store: Store, start: int, limits: ReadLimits
+    shard: InputShard,
+    columns: Columns,
+    store: Store,
+    start: int,
+    limits: ReadLimits,
+    ledgers: list[Ledger] | None = None,
 ) -> Iterator[RawRow]:
     """The rows from number `start` on; blank lines of JSONL are no rows, those of plain text are."""
+    if shard.format == "parquet":
+        yield from parquet.read(shard, columns, store, start, limits, images=False)
+        return
     if shard.format == "txt":
         for number, (line, error) in islice(enumerate(lines(shard, store, limits)), start, None):
             yield RawRow(str(number), None, line, error=error)
@@ -35,8 +45,21 @@ def read(
             yield RawRow(str(number), None, fields.caption, fields.url, None, fields.extra, fields.error)
 
 
+def fetch(
+    shard: InputShard,
+    columns: Columns,
+    wanted: Sequence[tuple[str, int | None]],
+    store: Store,
+    limits: ReadLimits,
+) -> Iterator[tuple[str, bytes]]:
+    """Raises InputError: text has no images."""
+    raise InputError(f"{shard} holds no images")
+
+
 def head(shard: InputShard, store: Store, limits: ReadLimits, rows: int) -> list[dict[str, object]]:
     """Returns the first records as stored; a line of plain text is a record of one field without a name."""
+    if shard.format == "parquet":
+        return parquet.head(shard, store, limits, rows)
     if shard.format == "txt":
         return [{"": line} for line, _ in islice(lines(shard, store, limits), rows) if line is not None]
     found = (record for _, record in records(shard, Columns(), store, limits, ()))
