@@ -10,7 +10,7 @@ from pipelines.files import FileInfo, Store, join, shown
 from pipelines.sources.columns import Columns, ReadLimits
 from pipelines.sources.folder import named_images
 from pipelines.sources.records import IMAGE_SUFFIXES
-from pipelines.sources.shard import Discovery, InputShard
+from pipelines.sources.shard import Discovery, InputShard, Reading
 from pipelines.sources.table import KINDS, Kind
 from schemas.errors import InputError
 
@@ -82,7 +82,7 @@ def discover(
     unread: Container[str] = ()
     if chosen.beside:
         shards, unread = _pairs(
-            source, seen, chosen, lambda shard: named_images(shard, columns, store, limits)
+            source, seen, chosen, lambda shard: named_images(Reading(shard, store, columns, limits))
         )
     else:
         shards = _shards(source, seen, chosen)

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from pipelines.sources.columns import Columns, Part
 from pipelines.sources.records import check_columns, missing_column, twice
-from pipelines.sources.shard import InputShard
+from pipelines.sources.shard import InputShard, Reading
 from schemas.errors import InputError
 
 EMBED = "store the images' bytes (with datasets: push_to_hub, or map(embed_table_storage) before to_parquet)"
@@ -27,12 +27,12 @@ class Mapped:
         return [*self.others] if self.image is None else [self.image, *self.others]
 
 
-def mapping(shard: InputShard, schema: pa.Schema, columns: Columns, images: bool = True) -> Mapped:
+def mapping(reading: Reading, schema: pa.Schema, images: bool = True) -> Mapped:
     """The columns that the map names and the file has; InputError where one is missing or of a wrong type.
 
     Without `images` the caption is what a row must have.
     """
-    there = schema.names
+    shard, columns, there = reading.shard, reading.columns, schema.names
     if again := twice(there, columns.all_names()):
         raise InputError(f"{shard}: the column {again!r} stands twice in the file; rename one")
     needed: tuple[Part, ...] = () if images else ("caption",)

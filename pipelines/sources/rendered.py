@@ -1,14 +1,14 @@
 """Rendered sources: tars of pages that phase render made, with what it wrote beside each page."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pipelines.files import Store
 from pipelines.sources import webdataset
-from pipelines.sources.columns import Columns, ReadLimits
-from pipelines.sources.ledger import Ledger
-from pipelines.sources.shard import Discovery, InputShard
+from pipelines.sources.columns import Columns
+from pipelines.sources.shard import Discovery, Reading, Wanted
 from schemas.errors import RowError
 from schemas.row import RawRow
 from schemas.sample import Sample, sample_key
@@ -32,27 +32,14 @@ def discover(source: "Source", store: Store) -> Discovery:
     return Discovery(())
 
 
-def read(
-    shard: InputShard,
-    columns: Columns,
-    store: Store,
-    start: int,
-    limits: ReadLimits,
-    ledgers: list[Ledger] | None = None,
-) -> Iterator[RawRow]:
+def read(reading: Reading, start: int) -> Iterator[RawRow]:
     """Yields the pages from number `start` on; no ledger is kept of members that the build itself wrote."""
-    return webdataset.read(shard, _COLUMNS, store, start, limits)
+    return webdataset.read(replace(reading, columns=_COLUMNS, ledgers=None), start)
 
 
-def fetch(
-    shard: InputShard,
-    columns: Columns,
-    wanted: Sequence[tuple[str, int | None]],
-    store: Store,
-    limits: ReadLimits,
-) -> Iterator[tuple[str, bytes]]:
+def fetch(reading: Reading, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
     """Yields the images of the pages wanted."""
-    return webdataset.fetch(shard, _COLUMNS, wanted, store, limits)
+    return webdataset.fetch(replace(reading, columns=_COLUMNS), wanted)
 
 
 def describe(row: RawRow, record: dict[str, Any]) -> None:

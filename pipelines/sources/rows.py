@@ -1,14 +1,14 @@
 """The rows of an input shard, its images one by one, and what changes when it does."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from pipelines.files import Store
 from pipelines.sources import parquet, text
 from pipelines.sources.columns import Columns, ReadLimits
 from pipelines.sources.ledger import Ledger
-from pipelines.sources.shard import InputShard
+from pipelines.sources.shard import InputShard, Reading, Wanted
 from pipelines.sources.table import KINDS, Reader
 from schemas.row import RawRow
 
@@ -35,14 +35,14 @@ def read(
     damaged shard; InputError where a column is missing or the store fails; OutputError where a
     temporary copy finds no room.
     """
-    store = Store(storage_options, shard.source)
-    yield from _reader(shard).read(shard, columns, store, start, limits, ledgers)
+    reading = Reading(shard, Store(storage_options, shard.source), columns, limits, ledgers)
+    yield from _reader(shard).read(reading, start)
 
 
 def fetch(
     shard: InputShard,
     columns: Columns,
-    wanted: Sequence[tuple[str, int | None]],
+    wanted: Wanted,
     storage_options: Options = None,
     limits: ReadLimits = _LIMITS,
     digests: Mapping[str, str] | None = None,
@@ -54,8 +54,8 @@ def fetch(
     """
     if not wanted:
         return
-    store = Store(storage_options, shard.source)
-    for member, data in _reader(shard).fetch(shard, columns, wanted, store, limits):
+    reading = Reading(shard, Store(storage_options, shard.source), columns, limits)
+    for member, data in _reader(shard).fetch(reading, wanted):
         if digests is not None and hashlib.sha256(data).hexdigest() != digests[member]:
             raise shard.changed(member)
         yield member, data
@@ -65,19 +65,17 @@ def head(
     shard: InputShard, rows: int, storage_options: Options = None, limits: ReadLimits = _LIMITS
 ) -> list[dict[str, object]]:
     """Returns the first rows with all that is stored of them, by column: what a recipe can name."""
-    return _reader(shard).head(shard, Store(storage_options, shard.source), limits, rows)
+    return _reader(shard).head(Reading(shard, Store(storage_options, shard.source), Columns(), limits), rows)
 
 
 def column_names(
     shard: InputShard, columns: Columns, storage_options: Options = None, limits: ReadLimits = _LIMITS
 ) -> list[str] | None:
     """The columns of a Parquet, CSV, TSV or JSONL file (there, of its first records); None for what has none."""
-    store = Store(storage_options, shard.source)
+    reading = Reading(shard, Store(storage_options, shard.source), columns, limits)
     if shard.format == "parquet":
-        return parquet.names(shard, store, limits)
-    if shard.format in ("jsonl", "csv", "tsv"):
-        return text.names(shard, columns, store, limits)
-    return None
+        return parquet.names(reading)
+    return text.names(reading) if shard.format in ("jsonl", "csv", "tsv") else None
 
 
 def options_of(source: "Source", layout: "Layout") -> Options:

@@ -1,9 +1,12 @@
-"""What is to be read: one input shard, and all that a source's paths turned out to hold."""
+"""What is to be read: one input shard, how, and all that a source's paths turned out to hold."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipelines.files import shown
+from pipelines.files import Store, shown
+from pipelines.sources.columns import Columns, ReadLimits
+from pipelines.sources.ledger import Ledger
 from schemas.errors import ChangedError
 
 
@@ -49,3 +52,18 @@ class Discovery:
 
     shards: tuple[InputShard, ...]
     ignored: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How one shard is read; what becomes of each member of an archive goes into `ledgers` before the first row."""
+
+    shard: InputShard
+    store: Store
+    columns: Columns
+    limits: ReadLimits
+    ledgers: list[Ledger] | None = None
+
+
+Wanted = Sequence[tuple[str, int | None]]
+"""Members of rows, with the offsets of their images where these are known."""

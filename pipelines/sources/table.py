@@ -3,15 +3,13 @@
 A new kind is one module and one line of KINDS.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 from pipelines.files import Store
 from pipelines.sources import annotations, folder, parquet, rendered, text, webdataset
-from pipelines.sources.columns import Columns, ReadLimits
-from pipelines.sources.ledger import Ledger
-from pipelines.sources.shard import Discovery, InputShard
+from pipelines.sources.shard import Discovery, InputShard, Reading, Wanted
 from schemas.row import RawRow
 
 if TYPE_CHECKING:
@@ -42,31 +40,13 @@ _DUPLICATES: Final = ("exact", "pixels", "phash")
 class Reader(Protocol):
     """The module that reads the shards of a kind."""
 
-    def read(
-        self,
-        shard: InputShard,
-        columns: Columns,
-        store: Store,
-        start: int,
-        limits: ReadLimits,
-        ledgers: list[Ledger] | None = None,
-    ) -> Iterator[RawRow]:
-        """Yields the rows from number `start` on, then raises ShardError if the shard is damaged.
+    def read(self, reading: Reading, start: int) -> Iterator[RawRow]:
+        """Yields the rows from number `start` on, then raises ShardError if the shard is damaged."""
 
-        What became of each member of an archive goes into `ledgers` before the first row.
-        """
+    def fetch(self, reading: Reading, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
+        """Yields (member, image bytes) of the members wanted."""
 
-    def fetch(
-        self,
-        shard: InputShard,
-        columns: Columns,
-        wanted: Sequence[tuple[str, int | None]],
-        store: Store,
-        limits: ReadLimits,
-    ) -> Iterator[tuple[str, bytes]]:
-        """Yields (member, image bytes) of the members wanted, given with their offsets."""
-
-    def head(self, shard: InputShard, store: Store, limits: ReadLimits, rows: int) -> list[dict[str, object]]:
+    def head(self, reading: Reading, rows: int) -> list[dict[str, object]]:
         """Returns the first rows with all that is stored of them, by column."""
 
 
