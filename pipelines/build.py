@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Final
 
 from pipelines.engines.step import Engine, Json, Limits, Resources, Step, named
-from pipelines.files import Store
 from pipelines.layout import Layout, Name, name_of, text_of
 from pipelines.phases.table import PHASES, Phase, phase, up_to
 from pipelines.progress import Reporter
@@ -14,10 +13,9 @@ from pipelines.receipts import Receipts, Task
 from pipelines.recipe.load import applied_text, thresholds
 from pipelines.recipe.model import Recipe
 from pipelines.remarks import ignored_text
-from pipelines.sources import InputShard, discover, identity
-from pipelines.sources.annotations import annotation_identity, discover_annotations
+from pipelines.sources import InputShard, identity, input_shards, options_of
 from pipelines.verdicts import Verdicts
-from schemas.errors import ChangedError, InputError
+from schemas.errors import ChangedError
 
 WHOLE: Final = name_of("all")
 """The one name in the results of a phase that is not done shard by shard."""
@@ -72,25 +70,7 @@ class Build:
         """Find every source's input shards, and say which rules apply to it; InputError where there are none."""
         for source in self.recipe.sources:
             self.reporter.say(f"source {source.id}: {applied_text(thresholds(self.recipe, source))}")
-            if source.kind == "annotations":
-                store = Store(source.storage_options or None, source.id)
-                self.add(discover_annotations(source, store))
-                continue
-            if source.kind == "rendered":
-                continue
-            found = discover(
-                source.id,
-                source.path,
-                source.kind,
-                source.storage_options,
-                source.columns,
-                self.recipe.read,
-            )
-            if not found.shards:
-                raise InputError(
-                    f"source {source.id}: nothing to read in {', '.join(source.path)}; give tars, Parquet files, "
-                    "or a folder of pictures with a JSONL or CSV file"
-                )
+            found = input_shards(source, self.recipe.read)
             if found.ignored:
                 self.reporter.say(f"source {source.id}: {ignored_text(found.ignored)}")
             self.add(found.shards)
@@ -104,11 +84,7 @@ class Build:
     def identity(self, shard: InputShard) -> str:
         """Returns what changes when an input shard's content does."""
         source = self.recipe.source(shard.source)
-        if source.kind == "rendered":
-            return self.layout.store.identity(shard.path)
-        if source.kind == "annotations":
-            return annotation_identity(source, Store(source.storage_options or None, source.id))
-        return identity(shard, source.storage_options)
+        return identity(shard, source, options_of(source, self.layout))
 
     def map(
         self, name: str, tasks: Sequence[Task], limits: Limits | None = None, settle: Settle | None = None

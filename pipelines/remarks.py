@@ -19,6 +19,7 @@ from pipelines.recipe.model import Recipe, Source
 from pipelines.sources import InputShard, column_names
 from pipelines.sources.columns import ReadLimits
 from pipelines.sources.ledger import REASONS
+from pipelines.sources.table import KINDS
 from schemas.errors import InputError
 from schemas.manifest import Funnel, Members, UnusedMembers
 
@@ -168,7 +169,6 @@ def _printable(name: str) -> str:
 PAPER: Final = ("clip", "special_tag", "caption_length", "script", "emoji", "aspect_ratio", "min_side")
 """The paper's rules by their names here; the one that matters most first, then in rule order."""
 
-_PAIRS: Final = ("webdataset", "parquet", "folder")
 _MEANING: Final = {
     "clip": "clip (without a threshold on CLIP scores, captions that do not fit their images pass: docs/clip.md)"
 }
@@ -176,7 +176,7 @@ _MEANING: Final = {
 
 def unused_rules(recipe: Recipe, shards: Iterable[InputShard]) -> Iterator[str]:
     """Yields one sentence where some of the paper's rules were off for every training source of pairs."""
-    of_pairs = {shard.source for shard in shards if shard.kind in _PAIRS}
+    of_pairs = {shard.source for shard in shards if KINDS[shard.kind].pairs}
     sources = [
         source
         for source in recipe.sources

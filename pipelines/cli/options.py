@@ -26,7 +26,13 @@ def among(*names: str) -> Callable[[str], list[str]]:
     return complete
 
 
-KINDS = ("auto", "webdataset", "parquet", "folder", "text")
+def _kinds(incomplete: str) -> list[str]:
+    """Completes the kinds of sources that are no more than their paths."""
+    from pipelines.sources.table import KINDS
+
+    return among(*(name for name, kind in KINDS.items() if not kind.drafts))(incomplete)
+
+
 PRESETS = ("tiny", "small", "base", "qwen-vl-7b")
 DEVICES = ("auto", "cpu", "cuda")
 STAGES = ("all", "primer", "language", "sight", "1", "2", "3")
@@ -48,7 +54,7 @@ Json = Annotated[bool, typer.Option("--json", help="JSON lines for machines")]
 Address = Annotated[str | None, typer.Option(help="address of a Ray cluster; default: one in this process")]
 VerdictFile = Annotated[str | None, typer.Option("--verdicts", help="replay the verdicts of this file")]
 Kind = Annotated[
-    str, typer.Option(help="auto, webdataset, parquet, folder or text", autocompletion=among(*KINDS))
+    str, typer.Option(help="what the inputs are (docs/recipe.md); default: found out", autocompletion=_kinds)
 ]
 Corpus = Annotated[str, typer.Argument(help="folder of a corpus")]
 StorageOptions = Annotated[

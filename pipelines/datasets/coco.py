@@ -36,7 +36,9 @@ def instance_records(data: object, where: str = "instances.json") -> Iterator[Re
             strays.append(Record(f"annotation-{record.member}", {}, record.refusal or refusal))
     for record in each(images, "id"):
         own = objects.get(record.value.get("id"), [])
-        yield record._replace(value={"image": record.value, "objects": own, "names": names})
+        shown = {one.get("category_id") for one in own if isinstance(one.get("category_id"), int | str)}
+        named_ones = {key: names[key] for key in sorted(shown & names.keys(), key=repr)}
+        yield record._replace(value={"image": record.value, "objects": own, "names": named_ones})
     yield from strays
 
 

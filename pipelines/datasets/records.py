@@ -36,6 +36,11 @@ def jsonl(lines: Iterable[bytes]) -> Iterator[Record]:
         yield _line(str(number), line)
 
 
+def jsonl_from(lines: Iterable[bytes], first: int) -> Iterator[Record]:
+    """One record a line of the middle of a file, named by the number of its line; the first is number `first`."""
+    return (_line(str(number), line) for number, line in enumerate(lines, first) if not line.isspace())
+
+
 def load(data: bytes, where: str) -> Any:
     """The JSON value that is the whole of `data`; ShardError, naming `where`, if it is not."""
     try:

@@ -42,6 +42,11 @@ class DataSet:
     records: Callable[[Files], Iterator[Record]]
     build: Callable[[Iterable[Record]], Iterator[Built]]
 
+    @property
+    def is_lines(self) -> bool:
+        """Whether the records are the lines of one file, which can be read from any line on."""
+        return self.records is _lines
+
     def outcomes(self, files: Files) -> Iterator[Built]:
         """One outcome for each record of `files`."""
         return self.build(self.records(files))

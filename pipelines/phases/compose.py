@@ -18,6 +18,7 @@ from pipelines.phases.dialogues import Made, Place, with_dialogues
 from pipelines.phases.ground import read_grounded
 from pipelines.receipts import Task, fingerprint
 from pipelines.recipe.model import Recipe, Source
+from pipelines.sources.table import KINDS
 from schemas.sample import Image, Sample, caption_sample, sample_key, text_sample
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Compose:
         """Writes the shard's samples; the receipt counts them by task, split and language."""
         source = self._recipe.source(task["source"])
         rows = self._kept(source.id, task["shard"])
-        if source.kind in ("annotations", "rendered"):
+        if KINDS[source.kind].drafts:
             made = self._annotated(source, task["shard"], rows)
         else:
             made = [*self._samples(source, rows), *self._grounded(source, task["shard"], rows)]

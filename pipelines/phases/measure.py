@@ -20,13 +20,13 @@ from pipelines.engines.step import IDLE, SEVERAL, At, Json
 from pipelines.layout import Layout, Name, name_of, text_of
 from pipelines.parquet import write_tables
 from pipelines.phases.ocr import reader_marks, text_area
-from pipelines.phases.render import RENDERED, rendered_drafts, told
 from pipelines.receipts import Task, fingerprint, versions
 from pipelines.recipe.model import Recipe, Source
 from pipelines.remarks import check_measured
 from pipelines.shares import is_below
-from pipelines.sources import InputShard, Ledger, read
+from pipelines.sources import InputShard, Ledger, options_of, read, rendered
 from pipelines.sources.annotations import Annotations, Facts, write_drafts
+from pipelines.sources.table import KINDS
 from pipelines.verdicts import Verdicts
 from schemas.errors import RowError, ShardError
 from schemas.row import FURTHER, SIGNALS, RawRow, pair_key
@@ -80,7 +80,7 @@ class Measure:
         drafts: list[Json] = []
         write_tables(self._layout, path, SIGNALS, self._tables(shard, task, at, counts, drafts))
         self._write_further(shard, counts)
-        if shard.kind in ("annotations", "rendered"):
+        if KINDS[shard.kind].drafts:
             write_drafts(self._layout, shard, drafts)
         at(IDLE)
         return counts.receipt()
@@ -109,7 +109,7 @@ class Measure:
         careful = task.get("careful", False) or "only" in task
         size = 1 if careful else BATCH
         batch: list[Json] = []
-        read_rows = self._annotated if shard.kind == "annotations" else self._records
+        read_rows = self._annotated if KINDS[shard.kind].annotated else self._records
         for record in read_rows(shard, task, at, counts, drafts):
             batch.append(record)
             if len(batch) == size:
@@ -154,11 +154,8 @@ class Measure:
         number = task.get("only", 0)
         found, known = ({}, {}) if "only" in task else (task.get("verdicts", {}), task.get("known", {}))
         source = self._recipe.source(shard.source)
-        rendered = shard.kind == "rendered"
-        columns = RENDERED if rendered else source.columns
-        options = self._layout.options if rendered else source.storage_options
-        ledgers = counts.ledgers if shard.kind == "webdataset" else None
-        rows = read(shard, columns, options, number, self._recipe.read, ledgers)
+        options = options_of(source, self._layout)
+        rows = read(shard, source.columns, options, number, self._recipe.read, counts.ledgers)
         while True:
             at(number)
             try:
@@ -175,9 +172,9 @@ class Measure:
             except Exception as error:
                 error.add_note(f"while row {shard.source}/{shard.shard}/{row.member} was measured")
                 raise
-            if record is not None and rendered:
-                drafts += rendered_drafts(source, record, row)
             if record is not None:
+                if KINDS[shard.kind].made:
+                    drafts += rendered.drafts(source, record, row)
                 if verdict:
                     counts.verdicts[str(number)] = row.member
                 yield record
@@ -187,7 +184,7 @@ class Measure:
 
     def _record(self, shard: InputShard, row: RawRow, verdict: str | None) -> Json | None:
         """The row's name, key and picture signals; None where it is not of the sample."""
-        key = None
+        key, kind = None, KINDS[shard.kind]
         if self._recipe.sample < 1 or verdict:
             key = self._key(shard, row, None)
             if not in_sample(key, self._recipe.sample):
@@ -204,13 +201,13 @@ class Measure:
         try:
             if verdict:
                 raise RowError(verdict)
-            if shard.kind == "rendered":
-                told(row, record)
+            if kind.made:
+                rendered.describe(row, record)
             if row.error is not None:
                 raise row.error
-            if shard.kind != "text" and not row.text:
+            if kind.images and not row.text:
                 self._signals.picture(row.image, record)
-            if shard.kind not in ("text", "rendered"):
+            if not kind.made:
                 self._signals.text(row.image, record)
         except RowError as error:
             record["error"], record["error_message"] = error.kind, error.message

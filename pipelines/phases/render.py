@@ -1,11 +1,7 @@
 """Phase render: pages that are made or rendered become raw shards, which are then read like any other.
 
-Which raw shards a source has, and what each depends on; pipelines/phases/render_worker.py makes them.
+Which raw shards a source has, and what each depends on; pipelines/phases/render_worker.py makes them."""
 
-What phase render wrote beside each page, as phase measure reads it.
-"""
-
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,11 +14,9 @@ from pipelines.phases.render_inputs import marks, page_maker
 from pipelines.receipts import Task, fingerprint, versions
 from pipelines.recipe.model import Recipe, Source
 from pipelines.sources import InputShard
-from pipelines.sources.columns import Columns
 from pipelines.sources.documents import assets, documents
-from schemas.errors import InputError, RowError
-from schemas.row import RawRow
-from schemas.sample import Sample, sample_key
+from pipelines.sources.table import KINDS
+from schemas.errors import InputError
 
 if TYPE_CHECKING:
     from pipelines.build import Build
@@ -118,66 +112,9 @@ def _scene_ranges(recipe: Recipe, source: Source, common: list[Any]) -> Iterator
         yield Planned(shard, fingerprint("render", 2, common, languages, start, stop), body)
 
 
-RENDERED = Columns(
-    image=("jpg",),
-    caption=("-",),
-    url=("-",),
-    extra=(
-        "samples",
-        "language",
-        "refusal",
-        "refusal_text",
-        "error",
-        "error_message",
-        "error_rate",
-        "parameters",
-    ),
-)
-"""The columns of a rendered shard."""
-
-
-def told(row: RawRow, record: Json) -> None:
-    """Add what is told of a page to its record: why it is refused, how well it was read back.
-
-    Raises RowError where the page could not be rendered.
-    """
-    extra = row.extra
-    for name in ("refusal", "refusal_text", "error_rate"):
-        record[name] = extra.get(name)
-    # `extra` keeps what the page was drawn from; the samples lie in work/drafts
-    kept = {"parameters": json.loads(str(extra["parameters"]))} if extra.get("parameters") else None
-    record["extra"] = json.dumps(kept, sort_keys=True, ensure_ascii=False) if kept else None
-    if extra.get("error"):
-        raise RowError(str(extra["error"]), str(extra.get("error_message") or ""))
-
-
-def rendered_drafts(source: Source, record: Json, row: RawRow) -> list[Json]:
-    """The page's samples, with the picture as it was measured; none where it is refused."""
-    if record.get("error") or record.get("refusal"):
-        return []
-    made = []
-    ordinals: dict[str, int] = {}
-    for told_sample in json.loads(str(row.extra["samples"])):
-        task = told_sample["task"]
-        ordinal = ordinals.get(task, 0)
-        ordinals[task] = ordinal + 1
-        whole = {
-            **told_sample,
-            "key": sample_key(record["key"], task, ordinal),
-            "split": "train",
-            "language": told_sample.get("language") or row.extra.get("language") or "und",
-            "source": source.id,
-            "licence": source.licence,
-            "images": [{name: record[name] for name in ("format", "width", "height", "sha256")}],
-        }
-        sample = Sample.from_json(json.dumps(whole))
-        made.append({"member": row.member, "task": task, "images": None, "sample": sample.to_json()})
-    return made
-
-
 def run(build: "Build") -> None:
     """Renders the raw shards of all rendered sources, where they are not there yet, and takes them in as inputs."""
-    sources = [source for source in build.recipe.sources if source.kind == "rendered"]
+    sources = [source for source in build.recipe.sources if KINDS[source.kind].made]
     planned = [(source.id, one) for source in sources for one in plan_rendered(build.recipe, source)]
     if not planned:
         return

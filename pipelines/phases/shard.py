@@ -17,11 +17,11 @@ from pipelines.files import Store
 from pipelines.layout import Layout
 from pipelines.parquet import read_table
 from pipelines.phases.compose import SAMPLES
-from pipelines.phases.render import RENDERED
 from pipelines.receipts import Task, fingerprint, versions
 from pipelines.recipe.model import Recipe, Source
-from pipelines.sources import InputShard, fetch
+from pipelines.sources import InputShard, fetch, options_of
 from pipelines.sources.annotations import find_picture
+from pipelines.sources.table import KINDS
 from pipelines.writers import parquet, webdataset
 from pipelines.writers.columns import Item
 from pipelines.writers.sink import Written
@@ -144,7 +144,7 @@ class WriteShard:
         mine = pc.and_(pc.equal(table["task"], task["task"]), pc.equal(table["split"], task["split"]))
         rows = table.filter(mine).slice(part["start"], part["stop"] - part["start"]).to_pylist()
         source = self._recipe.source(task["source"])
-        if source.kind == "annotations":
+        if KINDS[source.kind].annotated:
             self._gather_named(source, rows, samples)
             return
         shard = InputShard.from_json(part["input"])
@@ -154,10 +154,8 @@ class WriteShard:
         named = {(place["member"], place["offset"]) for row in rows for place in row["places"]}
         wanted = sorted(named, key=lambda one: (one[1] or 0, one[0]))
         limits = self._recipe.read
-        rendered = source.kind == "rendered"
-        columns = RENDERED if rendered else source.columns
-        options = self._layout.options if rendered else source.storage_options
-        for member, data in fetch(shard, columns, wanted, options, limits):
+        options = options_of(source, self._layout)
+        for member, data in fetch(shard, source.columns, wanted, options, limits):
             try:
                 stored = self._pictures.stored(data)
             except RowError:

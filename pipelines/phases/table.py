@@ -41,11 +41,19 @@ PHASES: Final = (
         writes=("rendered",),
     ),
     Phase(
+        "split",
+        "Find the parts of large annotation files.",
+        run=f"{_HERE}.split:run",
+        worker=f"{_HERE}.split:Split",
+        writes=("parts",),
+        by_shard=False,
+    ),
+    Phase(
         "measure",
         "Measure every signal of every row; earlier results are kept.",
         run=f"{_HERE}.measure:run",
         worker=f"{_HERE}.measure:Measure",
-        reads=("rendered", "verdicts"),
+        reads=("rendered", "parts", "verdicts"),
         writes=("signals", "further", "drafts"),
     ),
     Phase(

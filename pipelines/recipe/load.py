@@ -20,6 +20,7 @@ from pipelines.files import absolute
 from pipelines.recipe.model import Recipe, RenderSettings, Source
 from pipelines.recipe.parse import MAX_BYTES, from_record, parse
 from pipelines.recipe.parse import storage_options as options_of
+from pipelines.sources.table import KINDS
 from schemas.clip import DEFAULT, ScorerSettings
 from schemas.errors import RecipeError
 from schemas.rules import RuleSettings
@@ -101,7 +102,7 @@ def _embedded(recipe: Recipe) -> Iterator[tuple[Where, str]]:
 
 def _columns(recipe: Recipe, number: int, source: Source) -> Iterator[tuple[Where, str]]:
     """A column that a source does not carry would be null in every row, and known only once all is measured."""
-    if source.kind in ("annotations", "rendered"):
+    if KINDS[source.kind].drafts:
         return
     carried = source.columns.names("extra")
     rules = recipe.rules_of(source).columns
@@ -226,7 +227,7 @@ def rooted(recipe: Recipe) -> Recipe:
             "files": {part: absolute(path) for part, path in source.files.items()},
             "images": None if source.images is None else absolute(source.images),
         }
-        if source.kind == "rendered":
+        if KINDS[source.kind].made:
             paths["render"] = _rooted_render(source.render)
         return source.model_copy(update={name: path for name, path in paths.items() if getattr(source, name)})
 

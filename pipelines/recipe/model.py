@@ -14,9 +14,10 @@ from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 from filters.resize import Resize
 from pipelines.phases.table import PHASES
 from pipelines.sources.columns import Columns, ReadLimits
+from pipelines.sources.table import KINDS
 from schemas.clip import EMBEDDED, ClipSettings
 from schemas.ground import ChatSettings, GroundSettings
-from schemas.rules import Phash, RuleSettings, applying, is_pairs
+from schemas.rules import Phash, RuleSettings
 from schemas.settings import Settings
 from schemas.signals import SignalSettings
 
@@ -134,12 +135,21 @@ class RenderSettings(Settings):
     )
 
 
+def _kind(value: str) -> str:
+    """The name of a kind of source."""
+    if value not in KINDS:
+        near = difflib.get_close_matches(value, KINDS, 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"there is no such kind; {hint}allowed are {', '.join(KINDS)}")
+    return value
+
+
 class Source(Settings):
     """One data set. Its place in the list is its rank: of equal pictures the first source's is kept."""
 
     id: Name
     path: tuple[Path, ...] = Field((), description="files, folders or globs: local, s3://, gs://, hf://")
-    kind: Literal["auto", "webdataset", "parquet", "folder", "text", "annotations", "rendered"] = "auto"
+    kind: Annotated[str, AfterValidator(_kind), Field(json_schema_extra={"enum": [*KINDS]})] = "auto"
     format: Format | None = Field(None, description="kind annotations: the data set whose files these are")
     files: dict[str, str] = Field(
         {}, description="kind annotations: files by part, where a data set has several"
@@ -166,12 +176,12 @@ class Source(Settings):
 
     @model_validator(mode="after")
     def _complete(self) -> "Source":
-        annotated, rendered = self.kind == "annotations", self.kind == "rendered"
-        if (annotated or rendered) != (self.format is not None):
+        kind = KINDS[self.kind]
+        if kind.drafts != (self.format is not None):
             raise ValueError(
                 "format: goes with kind: annotations (coco_captions, …) or rendered (ocr, scenes, …)"
             )
-        if self.format is not None and rendered != (self.format in RENDERED):
+        if self.format is not None and kind.made != (self.format in RENDERED):
             raise ValueError(f"format {self.format} is not for kind: {self.kind}")
         if not self.path and not self.files and self.format not in MADE:
             raise ValueError("path is missing")
@@ -179,10 +189,10 @@ class Source(Settings):
             raise ValueError("render.count is missing: how many to make")
         if self.render.level == "character" and self.format not in ("ocr", "scene_text"):
             raise ValueError("render.level: character is for format: ocr or scene_text; documents tell words")
-        if not annotated and (self.files or self.images):
+        if not kind.annotated and (self.files or self.images):
             raise ValueError("files and images are for kind: annotations")
-        if self.ground is not None and self.kind in ("annotations", "rendered", "text"):
-            raise ValueError(f"ground is for pairs of picture and caption, not for kind: {self.kind}")
+        if self.ground is not None and not kind.pairs:
+            raise ValueError(f"ground is for pairs of image and caption, not for kind: {self.kind}")
         return self
 
     @property
@@ -322,7 +332,7 @@ class Recipe(Settings):
     def rules_of(self, source: Source) -> RuleSettings:
         """Returns the rules that apply to a source: the recipe's, with the source's own on top, key by key.
 
-        A rule that does not apply to sources of its kind (schemas/rules.py) is off.
+        A rule that does not apply to sources of its kind (pipelines/sources/table.py) is off.
         """
         own = source.rules.model_dump(exclude_unset=True)
         merged = _merge(self.rules.model_dump(exclude_unset=True), own)
@@ -331,14 +341,15 @@ class Recipe(Settings):
             merged["clip"] = own["clip"]
         if self.signals.picture.orientation == "drop" and "orientation" not in own:
             merged["orientation"] = True
-        off = RuleSettings.model_fields.keys() - applying(source.kind, own) - _ALWAYS
-        if source.kind == "text" and source.clip_score is None:
+        kind = KINDS[source.kind]
+        off = RuleSettings.model_fields.keys() - kind.applying(RuleSettings.model_fields, own) - _ALWAYS
+        if not kind.pairs and source.clip_score is None:
             off.add("clip")
         return RuleSettings.model_validate(merged | dict.fromkeys(off, False))
 
     def is_scored(self, source: Source) -> bool:
         """Whether the source's pairs get a CLIP score."""
-        return source.clip_score is not None or (self.clip is not None and is_pairs(source.kind))
+        return source.clip_score is not None or (self.clip is not None and KINDS[source.kind].pairs)
 
     @property
     def embedded_scorers(self) -> tuple[str, ...]:
@@ -357,7 +368,7 @@ class Recipe(Settings):
         return {
             source.id: source.role == "eval"
             for source in self.sources
-            if source.role == "eval" or source.kind == "annotations"
+            if source.role == "eval" or KINDS[source.kind].annotated
         }
 
     @property

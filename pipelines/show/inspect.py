@@ -18,7 +18,7 @@ from pipelines.show import gallery
 from pipelines.show.gallery import Shown
 from pipelines.sources import InputShard, read
 from pipelines.sources.columns import Columns, ReadLimits
-from pipelines.sources.discovery import TAR_SUFFIXES
+from pipelines.sources.table import TAR
 from pipelines.writers.columns import SAMPLE, require_columns
 from pipelines.writers.webdataset import PLACES
 from schemas.errors import InputError, ShardError
@@ -126,10 +126,10 @@ def _shown(line: str, pictures: list[bytes]) -> Shown:
 def _raw(path: str, suffix: str, options: Mapping[str, Any] | None) -> Iterator[Shown]:
     if suffix == ".parquet":
         shard = InputShard("input", "", path, "parquet", "parquet", 0)
-    elif path.endswith(TAR_SUFFIXES):
+    elif path.endswith(TAR["tar"]):
         shard = InputShard("input", "", path, "webdataset", "tar", 0)
     else:
-        raise InputError(f"{path}: a shard ends in {', '.join(TAR_SUFFIXES)} or .parquet")
+        raise InputError(f"{path}: a shard ends in {', '.join(TAR['tar'])} or .parquet")
     for row in read(shard, Columns.model_validate({}), options):
         caption = (row.caption or b"").decode("utf-8", "replace")
         trouble = "" if row.error is None else f"{row.error.kind}: {row.error.message}"

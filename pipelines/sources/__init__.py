@@ -1,8 +1,8 @@
-"""Readers: raw rows of WebDataset tars, Parquet, folders of pictures and text sets, wherever they are."""
+"""Sources: the raw rows of tars, Parquet, folders, texts, annotations and rendered pages, wherever they are."""
 
-from pipelines.sources.discovery import discover
+from pipelines.sources.discovery import discover, input_shards
 from pipelines.sources.ledger import Ledger
-from pipelines.sources.rows import column_names, fetch, head, identity, read
+from pipelines.sources.rows import column_names, fetch, head, identity, options_of, read
 from pipelines.sources.shard import Discovery, InputShard
 
 __all__ = [
@@ -14,5 +14,7 @@ __all__ = [
     "fetch",
     "head",
     "identity",
+    "input_shards",
+    "options_of",
     "read",
 ]

@@ -1,16 +1,16 @@
-"""Annotation sources: data sets of boxes, questions and dialogues, with pictures in a folder beside.
+"""Annotation sources: datasets of boxes, questions and dialogues, with images in a folder beside.
 
-Every record is a row of the ledger. One file is read by several tasks, each taking every n-th record,
-so that a large one is spread over workers.
+Every record is a row of the ledger. A large file is read in parts, each a task of its own. Of JSON lines a part is a
+range of bytes, of other files every n-th record; phase split finds both in one pass over the files.
 """
 
 import hashlib
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -20,20 +20,23 @@ from pipelines.datasets import flickr30k, pages
 from pipelines.datasets.built import Built, Draft, Record
 from pipelines.datasets.finish import finish
 from pipelines.datasets.local_names import local_name
-from pipelines.datasets.reasons import Refused
+from pipelines.datasets.reasons import Refusal, Refused
+from pipelines.datasets.records import jsonl_from
 from pipelines.datasets.table import DATA_SETS
 from pipelines.engines.step import At, Json
 from pipelines.files import Store, join, local_path
 from pipelines.layout import Layout
 from pipelines.parquet import write_tables
-from pipelines.recipe.model import Source
-from pipelines.sources import InputShard
-from schemas.errors import InputError, RowError
+from pipelines.sources.shard import Discovery, InputShard
+from schemas.errors import InputError, RowError, ShardError
 from schemas.row import pair_key
 from schemas.sample import Image, ImageRef, Sample, Turn, sample_key
 
-BYTES_A_TASK = 32 * 1024 * 1024
-"""Of an annotation file; larger ones are read by several tasks."""
+if TYPE_CHECKING:
+    from pipelines.recipe.model import Source
+
+BYTES_A_PART = 32 * 1024 * 1024
+"""Of the files of a source; larger ones are read in several parts."""
 
 DRAFTS = pa.schema(
     [
@@ -49,40 +52,48 @@ FOLDERS = ("pages", "flickr30k")
 """Formats whose records are many files of a folder."""
 
 
-def discover_annotations(source: Source, store: Store) -> list[InputShard]:
+def discover(source: "Source", store: Store) -> Discovery:
     """The source's shards: parts of its annotation files. InputError where a file is missing."""
-    assert source.format is not None
+    form = str(source.format)
     if source.images is not None and not store.is_folder(source.images):
         raise InputError(
-            f"source {source.id}: there is no folder of pictures at {source.images}; check the spelling of images:"
+            f"source {source.id}: there is no folder of images at {source.images}; check the spelling of images:"
         )
-    if source.format in FOLDERS:
-        return [InputShard(source.id, source.format, source.path[0], "annotations", "annotations", 0)]
-    sizes = [store.info(path).size for path in _files(source).values()]
-    parts = max(1, -(-sum(sizes) // BYTES_A_TASK))
-    first = next(iter(_files(source).values()))
-    return [
-        InputShard(
-            source.id, f"{source.format}-{part:04d}-of-{parts:04d}", first, "annotations", "annotations", part
+    if form in FOLDERS:
+        size = sum(info.size for info in store.list_files(source.path[0]))
+        return Discovery((InputShard(source.id, form, source.path[0], source.kind, form, size),))
+    files = list(files_of(source).values())
+    size = sum(store.info(path).size for path in files)
+    parts = max(1, -(-size // BYTES_A_PART))
+    return Discovery(
+        tuple(
+            InputShard(
+                source.id,
+                f"{form}-{part:04d}-of-{parts:04d}",
+                files[0],
+                source.kind,
+                form,
+                size * (part + 1) // parts - size * part // parts,
+            )
+            for part in range(parts)
         )
-        for part in range(parts)
-    ]
+    )
 
 
-def annotation_identity(source: Source, store: Store) -> str:
-    """What changes when an annotation file does; pictures are checked by digest when they are written."""
+def identity(shard: InputShard, source: "Source", store: Store) -> str:
+    """What changes when an annotation file does; images are checked by digest when they are written."""
     digest = hashlib.sha256()
     if source.format in FOLDERS:
         for info in store.list_files(source.path[0]):
             digest.update(f"{info.name}\0{store.identity(info.path)}\n".encode("utf-8", "surrogateescape"))
     else:
-        for part, path in _files(source).items():
+        for part, path in files_of(source).items():
             digest.update(f"{part}\0{store.identity(path)}\n".encode())
     return digest.hexdigest()
 
 
-def _files(source: Source) -> dict[str, str]:
-    """The source's files by the part that its format calls them."""
+def files_of(source: "Source") -> dict[str, str]:
+    """Returns the source's files by the part that its format calls them. InputError where they are not those."""
     parts = DATA_SETS[str(source.format)].parts
     if source.files:
         if set(source.files) != set(parts):
@@ -99,26 +110,80 @@ def _files(source: Source) -> dict[str, str]:
     return {parts[0]: source.path[0]}
 
 
-def outcomes(source: Source, store: Store) -> Iterator[Built]:
-    """What becomes of each record, in the order of the files."""
-    if source.format == "pages":
-        yield from pages.build(pages.records(Path(local_path(source.path[0]))))
-    elif source.format == "flickr30k":
-        yield from flickr30k.build(_flickr(source, store))
+def is_part(shard: InputShard) -> bool:
+    """Returns whether the shard is one of several parts of its files."""
+    return "-of-" in shard.shard and not shard.shard.endswith("-of-0001")
+
+
+def outcomes(source: "Source", store: Store, shard: InputShard, layout: Layout) -> Iterator[Built]:
+    """What becomes of each record of a shard, in the order of the files."""
+    if is_part(shard):
+        yield from DATA_SETS[shard.format].build(_part(store, shard, layout))
+    elif shard.format == "pages":
+        yield from pages.build(pages.records(Path(local_path(shard.path))))
+    elif shard.format == "flickr30k":
+        yield from flickr30k.build(_flickr(shard.path, store))
     else:
-        with ExitStack() as stack:
-            files = {part: stack.enter_context(store.open(path)) for part, path in _files(source).items()}
-            yield from DATA_SETS[str(source.format)].outcomes(files)
+        with opened(source, store) as files:
+            yield from DATA_SETS[shard.format].outcomes(files)
 
 
-def _flickr(source: Source, store: Store) -> Iterator[Record]:
+@contextmanager
+def opened(source: "Source", store: Store) -> Iterator[dict[str, BinaryIO]]:
+    """The source's files, open for reading, by their part."""
+    with ExitStack() as stack:
+        yield {part: stack.enter_context(store.open(path)) for part, path in files_of(source).items()}
+
+
+def _part(store: Store, shard: InputShard, layout: Layout) -> Iterator[Record]:
+    """The records of a part, by what phase split wrote of it. ShardError where it found the files damaged."""
+    with layout.store.open(layout.path("parts", shard.source, shard.shard)) as file:
+        first = json.loads(file.readline())
+        if "damage" in first:
+            raise ShardError(first["damage"])
+        if "line" in first:
+            with store.open(shard.path) as lines:
+                yield from jsonl_from(_between(lines, first["start"], first["stop"]), first["line"])
+        yield from (unpacked(line) for line in file)
+
+
+def _between(file: BinaryIO, start: int, stop: int) -> Iterator[bytes]:
+    """The lines that lie in a range of bytes."""
+    file.seek(start)
+    while start < stop and (line := file.readline()):
+        start += len(line)
+        yield line
+
+
+def packed(record: Record) -> bytes:
+    """Returns a record as a line of JSON, which keeps no keys but text: of other keys it holds a list of items."""
+    items = {
+        name: list(value.items())
+        for name, value in record.value.items()
+        if isinstance(value, dict) and not all(isinstance(key, str) for key in value)
+    }
+    try:
+        line = json.dumps([record.member, {**record.value, **items}, list(items), record.refusal])
+    except (TypeError, ValueError, RecursionError) as error:  # a pickle may hold bytes, or itself
+        refusal = Refusal("bad_record", f"a field is of the wrong kind ({type(error).__name__})")
+        line = json.dumps([record.member, {}, [], refusal])
+    return line.encode() + b"\n"
+
+
+def unpacked(line: bytes) -> Record:
+    """Returns the record that `packed` wrote."""
+    member, value, items, refusal = json.loads(line)
+    value |= {name: dict(value[name]) for name in items}
+    return Record(member, value, refusal and Refusal(*refusal))
+
+
+def _flickr(folder: str, store: Store) -> Iterator[Record]:
     """Flickr30k Entities: Sentences/ID.txt and Annotations/ID.xml below the source's folder."""
-    folder = source.path[0]
     for info in store.list_files(join(folder, "Sentences")):
-        picture = info.name.removesuffix(".txt")
+        image = info.name.removesuffix(".txt")
         text = store.read_bytes(info.path).decode("utf-8", "replace")
         yield from flickr30k.records(
-            picture, text, store.read_bytes(join(folder, "Annotations", f"{picture}.xml"))
+            image, text, store.read_bytes(join(folder, "Annotations", f"{image}.xml"))
         )
 
 
@@ -139,30 +204,23 @@ class Annotations:
         self._pictures = pictures
 
     def records(
-        self, source: Source, shard: InputShard, task: Json, at: At
+        self, source: "Source", shard: InputShard, task: Json, at: At
     ) -> Iterator[tuple[int, Json, list[Json]]]:
         """For each record of this part its number, its signals (but those of its text) and its drafts."""
         store = Store(source.storage_options or None, source.id)
-        parts = int(shard.shard.rpartition("-of-")[2]) if "-of-" in shard.shard else 1
-        seen: dict[str, Facts] = {}
-        built = enumerate(outcomes(source, store))
-        while True:
-            number, one = next(built, (-1, None))
-            if one is None:
-                return
-            if number % parts != (shard.size if parts > 1 else 0):
-                continue
-            if "only" in task and number != task["only"]:
-                continue
-            at(number)
-            verdict = task.get("verdicts", {}).get(str(number))
-            look = _Look(store, source, self._pictures, seen)
-            yield number, *self._record(source, shard, one, look, verdict)
-            if "only" in task:
-                return
+        look = _Look(store, source, self._pictures, {})
+        built = enumerate(outcomes(source, store, shard, self._layout))
+        while (found := next(built, None)) is not None:
+            number, one = found
+            if number == task.get("only", number):
+                at(number)
+                verdict = task.get("verdicts", {}).get(str(number)) or task.get("known", {}).get(one.member)
+                yield number, *self._record(source, shard, one, look, verdict)
+                if "only" in task:
+                    return
 
     def _record(
-        self, source: Source, shard: InputShard, built: Built, look: "_Look", verdict: str | None
+        self, source: "Source", shard: InputShard, built: Built, look: "_Look", verdict: str | None
     ) -> tuple[Json, list[Json]]:
         content = json.dumps([_plain(draft) for draft in built.drafts], sort_keys=True, ensure_ascii=False)
         record: Json = {
@@ -190,7 +248,7 @@ class Annotations:
             record["error"], record["error_message"] = error.kind, error.message
         return record, []
 
-    def _drafts(self, source: Source, built: Built, look: "_Look", record: Json) -> list[Json]:
+    def _drafts(self, source: "Source", built: Built, look: "_Look", record: Json) -> list[Json]:
         drafts: list[Json] = []
         ordinals: dict[str, int] = {}
         for draft in built.drafts:
@@ -216,7 +274,7 @@ class _Look:
     """Measures pictures by name, each once."""
 
     store: Store
-    source: Source
+    source: "Source"
     pictures: Pictures
     seen: dict[str, Facts]
 
@@ -243,7 +301,7 @@ class _Look:
         return Facts(dict(columns), np.array(thumbnail))
 
 
-def picture_path(source: Source, name: str) -> str:
+def picture_path(source: "Source", name: str) -> str:
     """Where a picture of an annotation source lies, whether it exists or not.
 
     A name that leaves the folder, as of another layout of the same data set, stands for its last part.
@@ -256,7 +314,7 @@ def picture_path(source: Source, name: str) -> str:
     return join(folder, inside)
 
 
-def find_picture(source: Source, store: Store, name: str) -> str:
+def find_picture(source: "Source", store: Store, name: str) -> str:
     """The path of a picture that is there: by its name, else by the last part of it."""
     path = picture_path(source, name)
     if "/" in name and not store.exists(path):

@@ -12,11 +12,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from pipelines.files import Store
-from pipelines.sources.columns import ReadLimits
 from pipelines.sources.lines import UNSOUND, Record, TextFile, opened
 from pipelines.sources.records import IMAGE_SUFFIXES, is_text, no_text, twice
-from pipelines.sources.shard import InputShard
+from pipelines.sources.shard import Reading
 from schemas.errors import InputError, RowError, ShardError
 
 _MARKS: Final = {"csv": ",;\t|", "tsv": "\t,;|"}
@@ -34,16 +32,14 @@ class _TooLong(Exception):
     """A line or a record is longer than `record_bytes`."""
 
 
-def csv_records(
-    shard: InputShard, store: Store, limits: ReadLimits, known: Iterable[str]
-) -> Iterator[tuple[int, Record]]:
+def csv_records(reading: Reading) -> Iterator[tuple[int, Record]]:
     """(record number from 0, the record by the names of the first line, or what is wrong with it).
 
-    `known` are the columns that are looked for. InputError if one of them stands twice; ShardError if the first
+    InputError if a column that is looked for stands twice; ShardError if the first
     line is no line of names.
     """
-    with opened(shard, store, limits) as text:
-        parser = _Parser(text, known)
+    with opened(reading) as text:
+        parser = _Parser(text, reading.columns.all_names())
         rows = iter(parser)
         header = next(rows, None)
         if header is None:
@@ -51,10 +47,12 @@ def csv_records(
         line, names = header
         if isinstance(names, RowError):
             raise ShardError(
-                f"{shard} is no sound CSV: its first line must name the columns ({names.message}); mend it"
+                f"{reading.shard} is no sound CSV: its first line must name the columns ({names.message}); mend it"
             )
         if again := twice(names, parser.known):
-            raise InputError(f"{shard}: the column {again!r} stands twice in its first line; rename one")
+            raise InputError(
+                f"{reading.shard}: the column {again!r} stands twice in its first line; rename one"
+            )
         for number, (line, fields) in enumerate(rows):
             if isinstance(fields, RowError):
                 yield number, fields
@@ -92,7 +90,7 @@ class _Lines:
             raise StopIteration
         number, line = numbered
         self._size += len(line or "")
-        if line is None or self._size > self._text.limits.record_bytes + 2:
+        if line is None or self._size > self._text.reading.limits.record_bytes + 2:
             self._long = number, line
             raise _TooLong
         self.record.append((number, line))
@@ -122,7 +120,7 @@ class _Lines:
     def too_long(self) -> tuple[int, RowError]:
         """What is wrong after _TooLong, with its line: one line, or a quoted field that does not close."""
         assert self._long is not None
-        limit = self._text.limits.record_bytes
+        limit = self._text.reading.limits.record_bytes
         if not self.record:
             return self._long[0], RowError("too_large", f"the line has more than {limit} bytes")
         self._again.appendleft(self._long)
@@ -136,8 +134,8 @@ class _Parser:
 
     def __init__(self, text: TextFile, known: Iterable[str]) -> None:
         self.known = frozenset(known)
-        limits = text.limits
-        self._quoted = text.shard.format == "csv" if limits.quotes is None else limits.quotes
+        limits = text.reading.limits
+        self._quoted = text.reading.shard.format == "csv" if limits.quotes is None else limits.quotes
         self._lines = _Lines(text)
         csv.field_size_limit(_NO_LIMIT)
         first = self._lines.first()
@@ -145,7 +143,7 @@ class _Parser:
         if named:
             next(self._lines)
         self._delimiter = limits.delimiter or (
-            named.group(1) if named else self._best(first, text.shard.format)
+            named.group(1) if named else self._best(first, text.reading.shard.format)
         )
         other = f"[^{re.escape(self._delimiter)}]*"
         self._field = re.compile(rf'"((?:[^"]|"")*+)"({other})|{other}')
@@ -277,7 +275,7 @@ def _physical(text: TextFile) -> Iterator[str | None]:
     """Each line with its end; None for one longer than `record_bytes`."""
     encoding = "utf-8-sig" if text.is_utf8 else text.encoding
     decoded = io.TextIOWrapper(text.file, encoding, errors=UNSOUND, newline="")
-    limit = text.limits.record_bytes
+    limit = text.reading.limits.record_bytes
     while line := text.line(decoded.readline):
         whole = _ends(line) or len(line) <= limit
         while not _ends(line) and (more := text.line(decoded.readline)):

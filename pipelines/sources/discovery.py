@@ -4,76 +4,42 @@ import posixpath
 import re
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pipelines.files import FileInfo, Store, join, shown
 from pipelines.sources.columns import Columns, ReadLimits
 from pipelines.sources.folder import named_images
 from pipelines.sources.records import IMAGE_SUFFIXES
-from pipelines.sources.shard import Discovery, Format, InputShard, Kind
+from pipelines.sources.shard import Discovery, InputShard, Reading
+from pipelines.sources.table import KINDS, Kind
 from schemas.errors import InputError
+
+if TYPE_CHECKING:
+    from pipelines.recipe.model import Source
 
 _MAGIC: Final = re.compile(r"[*?\[]")
 _SUFFIX: Final = re.compile(r"(\.tar\.(?:gz|bz2|xz|zstd?)|\.(?:jsonl|txt|csv|tsv)\.gz|\.[^./]*)$", re.I)
 _OURS: Final = re.compile(r"shards/(?:train|val|eval)/[^/]+/[^/]+/[^/]+")
 """The name of a shard in a corpus that vlcorpus built."""
 
-TAR_SUFFIXES: Final = (
-    ".tar",
-    ".tar.gz",
-    ".tgz",
-    ".tar.bz2",
-    ".tbz2",
-    ".tbz",
-    ".tar.xz",
-    ".txz",
-    ".tar.zst",
-    ".tar.zstd",
-    ".tzst",
-)
-_FORMATS: Final[dict[str, Format]] = {
-    **dict.fromkeys(TAR_SUFFIXES, "tar"),
-    ".parquet": "parquet",
-    ".jsonl": "jsonl",
-    ".jsonl.gz": "jsonl",
-    ".ndjson": "jsonl",
-    ".csv": "csv",
-    ".csv.gz": "csv",
-    ".tsv": "tsv",
-    ".tsv.gz": "tsv",
-    ".txt": "txt",
-    ".txt.gz": "txt",
-}
-_ADMITTED: Final[dict[str, tuple[Format, ...]]] = {
-    "webdataset": ("tar",),
-    "parquet": ("parquet",),
-    "folder": ("jsonl", "csv", "tsv"),
-    "text": ("jsonl", "csv", "tsv", "parquet", "txt"),
-}
 _SIDECARS: Final = (".txt", ".json", ".caption")
 _COLUMNS: Final = Columns()
 _LIMITS: Final = ReadLimits()
-_USUAL: Final[dict[Format, Kind]] = {"tar": "webdataset", "parquet": "parquet", "txt": "text"}
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file and the root that its shard id is relative to."""
+    """A file, the root that its shard id is relative to, and the format that its suffix announces."""
 
     root: str
     info: FileInfo
+    format: str | None
     given: bool = False
 
     @property
-    def format(self) -> Format | None:
-        """What the suffix says it is; a .json that is given by its path may hold JSON lines."""
-        suffix = _suffix(self.info.name)
-        return "jsonl" if self.given and suffix == ".json" else _FORMATS.get(suffix)
-
-    @property
     def is_image(self) -> bool:
-        """Whether the suffix is a picture's."""
-        return _suffix(self.info.name)[1:] in IMAGE_SUFFIXES
+        """Whether the suffix is an image's."""
+        return _is_image(self.info.name)
 
     @property
     def folder(self) -> tuple[str, str]:
@@ -81,61 +47,81 @@ class Found:
         return self.root, posixpath.dirname(self.info.name)
 
 
+def input_shards(source: "Source", limits: ReadLimits) -> Discovery:
+    """Returns a source's shards, sorted by id. InputError where there is nothing to read."""
+    own = KINDS[source.kind].discover
+    if own is not None:
+        return own(source, Store(source.storage_options or None, source.id))
+    return discover(source.id, source.path, source.kind, source.storage_options, source.columns, limits)
+
+
 def discover(
     source: str,
     paths: Sequence[str],
-    kind: Kind = "auto",
+    kind: str = "auto",
     storage_options: Mapping[str, Any] | None = None,
     columns: Columns = _COLUMNS,
     limits: ReadLimits = _LIMITS,
 ) -> Discovery:
-    """The shards below `paths` (files, folders, globs), sorted by id.
+    """The shards among the files below `paths` (files, folders, globs), sorted by id.
 
-    With `auto`, a set with tars is WebDataset; else Parquet; else pictures with JSONL or CSV, or
+    With `auto`, a set with tars is WebDataset; else Parquet; else images with JSONL or CSV, or
     with sidecars; else text. Hidden files are never input. InputError if a path does not exist,
     nothing can be read, or two shards have one id.
     """
     store = Store(storage_options, source)
-    found = [file for path in paths for file in _files(store, source, path, kind)]
+    formats = {
+        suffix: name
+        for one in KINDS.values()
+        for name, suffixes in one.formats.items()
+        for suffix in suffixes
+    }
+    found = [file for path in paths for file in _files(store, source, path, formats)]
     seen = _without_corpora([file for file in found if not _is_hidden(file)])
-    chosen: Kind = _guess(store, seen) if kind == "auto" else kind
+    chosen = KINDS[_guess(store, seen) if kind == "auto" else kind]
     unread: Container[str] = ()
-    if chosen == "folder":
-        shards, unread = _pairs(source, seen, lambda shard: named_images(shard, columns, store, limits))
+    if chosen.beside:
+        shards, unread = _pairs(
+            source, seen, chosen, lambda shard: named_images(Reading(shard, store, columns, limits))
+        )
     else:
         shards = _shards(source, seen, chosen)
     if not shards:
         raise InputError(
             f"source {source}: nothing to read as {kind} in {', '.join(paths)}: look for .tar (or "
-            ".tar.gz, .tar.bz2, .tar.xz, .tar.zst), .parquet, pictures with .jsonl or .csv, or name the source's `kind`"
+            ".tar.gz, .tar.bz2, .tar.xz, .tar.zst), .parquet, images with .jsonl or .csv, or name the source's `kind`"
         )
     return Discovery(_distinct(source, shards), _ignored(found, shards, unread))
 
 
-def _files(store: Store, source: str, path: str, kind: Kind) -> list[Found]:
+def _files(store: Store, source: str, path: str, formats: Mapping[str, str]) -> list[Found]:
     if _MAGIC.search(path) and not store.exists(path):
         root = path[: _MAGIC.search(path).start()].rpartition("/")[0]  # type: ignore[union-attr]
         matches = store.glob(path)
         if not matches:
             raise InputError(f"source {source}: nothing matches {path}; check the pattern")
-        return [file for match in matches for file in _below(store, match, root)]
+        return [file for match in matches for file in _below(store, match, root, formats)]
     if not store.exists(path):
         raise InputError(f"source {source}: {path} does not exist; check the spelling of the path")
     root = path if store.is_folder(path) else posixpath.dirname(path)
-    return _below(store, path, root, given=True)
+    return _below(store, path, root, formats, given=True)
 
 
-def _below(store: Store, path: str, root: str, given: bool = False) -> list[Found]:
+def _below(
+    store: Store, path: str, root: str, formats: Mapping[str, str], given: bool = False
+) -> list[Found]:
     """The file `path`, or all files below the folder `path`, named relative to `root`."""
     prefix = _relative(path, root)
     if not store.is_folder(path):
-        return [Found(root, FileInfo(path, prefix, store.info(path).size), given)]
-    return [
-        Found(
-            root, FileInfo(join(path, info.name), join(prefix, info.name) if prefix else info.name, info.size)
-        )
+        info = FileInfo(path, prefix, store.info(path).size)
+        # a .json that is given by its path may hold JSON lines
+        suffix = ".jsonl" if given and _suffix(prefix) == ".json" else _suffix(prefix)
+        return [Found(root, info, formats.get(suffix), given)]
+    files = [
+        FileInfo(join(path, info.name), join(prefix, info.name) if prefix else info.name, info.size)
         for info in store.list_files(path)
     ]
+    return [Found(root, info, formats.get(_suffix(info.name))) for info in files]
 
 
 def _without_corpora(files: Sequence[Found]) -> list[Found]:
@@ -177,21 +163,24 @@ def _suffix(name: str) -> str:
     return match.group(1).lower() if match else ""
 
 
-def _guess(store: Store, files: Sequence[Found]) -> Kind:
+def _is_image(name: str) -> bool:
+    return _suffix(name)[1:] in IMAGE_SUFFIXES
+
+
+def _guess(store: Store, files: Sequence[Found]) -> str:
     formats = {file.format for file in files}
     if "tar" in formats:
         return "webdataset"
-    tables = sum(file.format == "parquet" for file in files)
-    if tables and not _is_files_layout(files) and len(_paired(files)) <= tables:
+    count = sum(file.format == "parquet" for file in files)
+    if count and not _is_files_layout(files) and len(_paired(files)) <= count:
         return "parquet"
     if any(file.is_image for file in files):
         return "folder"
-    # JSONL or CSV given by name: its pictures lie below its folder, which nobody listed
-    folders = {
-        posixpath.dirname(file.info.path) or "." for file in files if file.format in _ADMITTED["folder"]
-    }
-    beside = (Found(folder, info) for folder in sorted(folders) for info in store.list_files(folder))
-    return "folder" if any(file.is_image for file in beside) else "text"
+    # JSONL or CSV given by name: its images lie below its folder, which nobody listed
+    tables = [file for file in files if file.format in KINDS["folder"].formats]
+    folders = sorted({posixpath.dirname(file.info.path) or "." for file in tables})
+    beside = (info for folder in folders for info in store.list_files(folder))
+    return "folder" if any(_is_image(info.name) for info in beside) else "text"
 
 
 def _is_files_layout(files: Sequence[Found]) -> bool:
@@ -205,24 +194,26 @@ def _is_files_layout(files: Sequence[Found]) -> bool:
 
 
 def _shards(source: str, files: Iterable[Found], kind: Kind) -> list[InputShard]:
-    """The files of an admitted format, and those that were named one by one whatever their suffix."""
-    admitted = _ADMITTED[kind]
+    """The files of a format of the kind, and those that were named one by one whatever their suffix."""
+    admitted = [*kind.formats]
     shards = []
     for file in files:
         form = file.format if file.format in admitted else None
         if form is None and file.given:
             if file.format is not None or len(admitted) > 1:
                 raise InputError(
-                    f"source {source}: {file.info.path} cannot be read as {kind}; name its `kind`"
+                    f"source {source}: {file.info.path} cannot be read as {kind.name}; name its `kind`"
                 )
             form = admitted[0]
         if form is not None:
-            shards.append(InputShard(source, _id(file.info.name), file.info.path, kind, form, file.info.size))
+            shards.append(
+                InputShard(source, _id(file.info.name), file.info.path, kind.name, form, file.info.size)
+            )
     return shards
 
 
 def _pairs(
-    source: str, files: Sequence[Found], named: Callable[[InputShard], set[str] | None]
+    source: str, files: Sequence[Found], kind: Kind, named: Callable[[InputShard], set[str] | None]
 ) -> tuple[list[InputShard], set[str]]:
     """The shards of folders of images, and the paths of images that none of them reads.
 
@@ -231,12 +222,12 @@ def _pairs(
     """
     images = [file for file in files if file.is_image]
     paired = _paired(files)
-    tables = [file for file in files if file.format in _ADMITTED["folder"]]
+    tables = [file for file in files if file.format in kind.formats]
     below = _below_tables(images, {file.folder for file in tables})
     shards: list[InputShard] = []
     used: set[str] = set()
     for file in tables:
-        (table,) = _shards(source, [file], "folder")
+        (table,) = _shards(source, [file], kind)
         here = below[file.folder]
         found = named(table) if here else None
         if found is None or not _is_astray(found, here & paired, here - paired):
@@ -244,7 +235,7 @@ def _pairs(
             used |= here if found is None else found
     captioned = {file.folder for file in images if file.info.path in paired}
     captioned -= {file.folder for file in images if file.info.path in used}
-    folders = _folders(source, [file for file in files if not shards or file.folder in captioned])
+    folders = _folders(source, [file for file in files if not shards or file.folder in captioned], kind)
     read = {shard.path for shard in folders}
     used |= {file.info.path for file in images if posixpath.dirname(file.info.path) in read}
     return [*shards, *folders], {file.info.path for file in images} - used
@@ -278,25 +269,25 @@ def _is_astray(found: set[str], paired: set[str], others: set[str]) -> bool:
     return 2 * both < len(paired) and len(found & others) <= both
 
 
-def _folders(source: str, files: Iterable[Found]) -> list[InputShard]:
-    """A shard for each folder that holds pictures; the source's root itself is called `root`."""
+def _folders(source: str, files: Iterable[Found], kind: Kind) -> list[InputShard]:
+    """A shard for each folder that holds images; the source's root itself is called `root`."""
     sizes: dict[tuple[str, str], int] = {}
-    pictured: set[tuple[str, str]] = set()
+    with_images: set[tuple[str, str]] = set()
     for file in files:
         place = file.folder
         sizes[place] = sizes.get(place, 0) + max(file.info.size, 0)
         if file.is_image:
-            pictured.add(place)
+            with_images.add(place)
     return [
         InputShard(
             source,
             shown(name.replace("/", "__")) or "root",
             join(root, name) if name else root,
-            "folder",
+            kind.name,
             "files",
             sizes[root, name],
         )
-        for root, name in sorted(pictured)
+        for root, name in sorted(with_images)
     ]
 
 
@@ -329,7 +320,7 @@ def _ignored(found: Iterable[Found], shards: Iterable[InputShard], unread: Conta
     paths = {shard.path for shard in shards}
     stems = {_stem(shard.path) for shard in shards if shard.format == "tar"}
     folders = {shard.path for shard in shards if shard.format == "files"}
-    pairs = any(shard.kind == "folder" for shard in shards)
+    pairs = any(KINDS[shard.kind].beside for shard in shards)
     images = {_stem(file.info.path) for file in files if file.is_image}
     names = []
     for file in files:

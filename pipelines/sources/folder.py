@@ -6,22 +6,26 @@ pictures is a shard, and PICTURE.txt and PICTURE.json go with PICTURE.jpg. Membe
 without suffix.
 """
 
+import hashlib
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pipelines.files import FileInfo, Store, join, shown
 from pipelines.sources import text
-from pipelines.sources.columns import Columns, ReadLimits
 from pipelines.sources.ledger import Unique
 from pipelines.sources.lines import Record
 from pipelines.sources.records import IMAGE_SUFFIXES, Fields, as_utf8, fields_of, parse_json
-from pipelines.sources.shard import InputShard
+from pipelines.sources.shard import InputShard, Reading, Wanted
 from pipelines.sources.text import names as table_names
 from pipelines.sources.text import records
 from schemas.errors import InputError, RowError, ShardError
 from schemas.row import RawRow
+
+if TYPE_CHECKING:
+    from pipelines.recipe.model import Source
 
 FILE_NAMES: Final = ("file_name", "file", "image_path", "path", "filepath", "filename")
 """Columns that hold a picture's path, tried after those of the column map."""
@@ -29,108 +33,111 @@ FILE_NAMES: Final = ("file_name", "file", "image_path", "path", "filepath", "fil
 Entry = tuple[str, str | RowError, Record]
 
 
-def read(
-    shard: InputShard, columns: Columns, store: Store, start: int, limits: ReadLimits
-) -> Iterator[RawRow]:
+def read(reading: Reading, start: int) -> Iterator[RawRow]:
     """The rows from number `start` on; pictures are opened only for these."""
-    if shard.format == "files":
-        for member, picture, beside in islice(_pictures(shard, store), start, None):
-            yield _sidecar_row(member, picture, beside, columns, store, limits)
+    if reading.shard.format == "files":
+        for member, picture, beside in islice(_pictures(reading), start, None):
+            yield _sidecar_row(member, picture, beside, reading)
         return
-    for member, path, record in islice(_entries(shard, columns, store, limits), start, None):
-        yield _row(member, path, record, columns, store, limits)
+    for member, path, record in islice(_entries(reading), start, None):
+        yield _row(member, path, record, reading)
 
 
-def fetch(
-    shard: InputShard,
-    columns: Columns,
-    wanted: Sequence[tuple[str, int | None]],
-    store: Store,
-    limits: ReadLimits,
-) -> Iterator[tuple[str, bytes]]:
+def fetch(reading: Reading, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
     """The image bytes of the members wanted, in the order of the shard."""
     left = {member for member, _ in wanted}
     paths: Iterator[tuple[str, str | RowError]]
-    if shard.format == "files":
-        paths = ((member, picture.path) for member, picture, _ in _pictures(shard, store))
+    if reading.shard.format == "files":
+        paths = ((member, picture.path) for member, picture, _ in _pictures(reading))
     else:
-        paths = ((member, path) for member, path, _ in _entries(shard, columns, store, limits))
+        paths = ((member, path) for member, path, _ in _entries(reading))
     for member, path in paths:
         if member in left:
             left.remove(member)
             try:
                 if isinstance(path, RowError):
                     raise path
-                yield member, _image(path, store, limits)
+                yield member, _image(path, reading)
             except RowError as error:
-                raise shard.changed(member) from error
+                raise reading.shard.changed(member) from error
         if not left:
             return
     if left:
-        raise shard.changed(min(left))
+        raise reading.shard.changed(min(left))
 
 
-def head(shard: InputShard, store: Store, limits: ReadLimits, rows: int) -> list[dict[str, object]]:
+def head(reading: Reading, rows: int) -> list[dict[str, object]]:
     """Returns the first records as stored; for pictures with sidecars the fields of these."""
-    if shard.format != "files":
-        return text.head(shard, store, limits, rows)
-    return [_beside(beside, store, limits) for _, _, beside in islice(_pictures(shard, store), rows)]
+    if reading.shard.format != "files":
+        return text.head(reading, rows)
+    return [_beside(beside, reading) for _, _, beside in islice(_pictures(reading), rows)]
 
 
-def _beside(beside: dict[str, FileInfo], store: Store, limits: ReadLimits) -> dict[str, object]:
+def _beside(beside: dict[str, FileInfo], reading: Reading) -> dict[str, object]:
     """The content of a picture's sidecars, by suffix, and by name the fields of the record."""
     found: dict[str, object] = {}
     for suffix, info in beside.items():
         try:
-            data = _bytes(info.path, store, limits.record_bytes, "sidecar")
-            found.update(parse_json(data, limits.record_bytes) if suffix == "json" else {suffix: data})
+            data = _bytes(info.path, reading, reading.limits.record_bytes, "sidecar")
+            found.update(
+                parse_json(data, reading.limits.record_bytes) if suffix == "json" else {suffix: data}
+            )
         except RowError:  # a row that will be quarantined has no columns to show
             continue
     return found
 
 
-def named_images(shard: InputShard, columns: Columns, store: Store, limits: ReadLimits) -> set[str] | None:
+def identity(shard: InputShard, source: "Source", store: Store) -> str:
+    """What changes when the table does or a file below its folder, or a file in the folder of images."""
+    alone = shard.format == "files"
+    digest = hashlib.sha256()
+    for info in store.list_files(shard.path if alone else shard.path.rpartition("/")[0] or "."):
+        if info.size >= 0 and not (alone and "/" in info.name):
+            digest.update(f"{info.name}\0{store.identity(info.path)}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def named_images(reading: Reading) -> set[str] | None:
     """The paths of the images that a table's records name; None where the table is damaged or holds no record."""
-    mapped = _mapped(columns)
-    there = table_names(shard, mapped, store, limits)
-    if not set(there) & set(mapped.names("image")):
+    mapped = _mapped(reading)
+    there = table_names(mapped)
+    if not set(there) & set(mapped.columns.names("image")):
         return set() if there else None
     try:
-        entries = _entries(shard, columns, store, limits)
+        entries = _entries(reading)
         return {path for _, path, _ in entries if isinstance(path, str)}
     except ShardError:  # measure reports the damage
         return None
 
 
-def _mapped(columns: Columns) -> Columns:
-    """The columns with all names that may hold an image's path."""
+def _mapped(reading: Reading) -> Reading:
+    """The reading whose columns have all names that may hold an image's path."""
+    columns = reading.columns
     if columns.required("image"):
-        return columns
-    return columns.model_copy(update={"image": (*columns.names("image"), *FILE_NAMES)})
+        return reading
+    named = columns.model_copy(update={"image": (*columns.names("image"), *FILE_NAMES)})
+    return replace(reading, columns=named)
 
 
-def _entries(shard: InputShard, columns: Columns, store: Store, limits: ReadLimits) -> Iterator[Entry]:
+def _entries(reading: Reading) -> Iterator[Entry]:
     """(member, the picture's path or what is wrong with it, record) of each record."""
-    mapped = _mapped(columns)
-    names = mapped.names("image")
-    unique = Unique()
-    for number, record in records(shard, mapped, store, limits, ("image",)):
+    mapped = _mapped(reading)
+    names = mapped.columns.names("image")
+    unique, folder = Unique(), posixpath.dirname(reading.shard.path) or "."
+    for number, record in records(mapped, ("image",)):
         path: str | RowError
         if isinstance(record, RowError):
             member, path = str(number), record
         else:
             try:
                 inside = _inside(record, names)
-                member, path = (
-                    posixpath.splitext(inside)[0],
-                    join(posixpath.dirname(shard.path) or ".", inside),
-                )
+                member, path = posixpath.splitext(inside)[0], join(folder, inside)
             except RowError as error:
                 member, path = str(number), error
         yield unique.name(shown(member)), path, record
 
 
-def _inside(record: dict[str, object], names: Sequence[str]) -> str:
+def _inside(record: dict[str, object], names: tuple[str, ...]) -> str:
     """The picture's path below the file's folder; RowError if there is none or it leads out."""
     value = next((record[name] for name in names if record.get(name)), None)
     if isinstance(value, list) and len(value) == 1:
@@ -150,30 +157,28 @@ def _inside(record: dict[str, object], names: Sequence[str]) -> str:
     return path
 
 
-def _row(
-    member: str, path: str | RowError, record: Record, columns: Columns, store: Store, limits: ReadLimits
-) -> RawRow:
+def _row(member: str, path: str | RowError, record: Record, reading: Reading) -> RawRow:
     if isinstance(record, RowError):
         return RawRow(member, None, None, error=record)
-    fields = fields_of(record, columns)
+    fields = fields_of(record, reading.columns)
     image, error = None, fields.error
     try:
         if isinstance(path, RowError):
             raise path
-        image = _image(path, store, limits)
+        image = _image(path, reading)
     except RowError as failure:
         error = failure
     return RawRow(member, image, fields.caption, fields.url, None, fields.extra, error)
 
 
-def _image(path: str, store: Store, limits: ReadLimits) -> bytes:
+def _image(path: str, reading: Reading) -> bytes:
     """The picture's bytes; a picture that is not there is the row's error, a store that fails is not."""
-    return _bytes(path, store, limits.image_bytes, "picture")
+    return _bytes(path, reading, reading.limits.image_bytes, "picture")
 
 
-def _bytes(path: str, store: Store, limit: int, what: str) -> bytes:
+def _bytes(path: str, reading: Reading, limit: int, what: str) -> bytes:
     try:
-        data = store.read_bytes(path, limit)
+        data = reading.store.read_bytes(path, limit)
     except InputError as error:
         if isinstance(error.__cause__, FileNotFoundError | IsADirectoryError | NotADirectoryError):
             raise RowError("no_image", f"the {what} that the record names is not there") from error
@@ -185,11 +190,11 @@ def _bytes(path: str, store: Store, limit: int, what: str) -> bytes:
     return data
 
 
-def _pictures(shard: InputShard, store: Store) -> Iterator[tuple[str, FileInfo, dict[str, FileInfo]]]:
+def _pictures(reading: Reading) -> Iterator[tuple[str, FileInfo, dict[str, FileInfo]]]:
     """(member, picture, the sidecars by suffix) of each picture directly in the folder, by name."""
     here = [
         info
-        for info in store.list_files(shard.path)
+        for info in reading.store.list_files(reading.shard.path)
         if "/" not in info.name and not info.name.startswith(".")
     ]
     beside: dict[str, dict[str, FileInfo]] = {}
@@ -204,27 +209,20 @@ def _pictures(shard: InputShard, store: Store) -> Iterator[tuple[str, FileInfo, 
             yield unique.name(shown(stem)), info, beside.get(stem, {})
 
 
-def _sidecar_row(
-    member: str,
-    picture: FileInfo,
-    beside: dict[str, FileInfo],
-    columns: Columns,
-    store: Store,
-    limits: ReadLimits,
-) -> RawRow:
+def _sidecar_row(member: str, picture: FileInfo, beside: dict[str, FileInfo], reading: Reading) -> RawRow:
     fields, image, caption, error = Fields(), None, None, None
     try:
-        image = _image(picture.path, store, limits)
+        image = _image(picture.path, reading)
         if record := beside.get("json"):
-            data = _bytes(record.path, store, limits.record_bytes, "record")
-            data = as_utf8(data, limits.encoding)
-            fields = fields_of(parse_json(data, limits.record_bytes), columns)
+            data = _bytes(record.path, reading, reading.limits.record_bytes, "record")
+            data = as_utf8(data, reading.limits.encoding)
+            fields = fields_of(parse_json(data, reading.limits.record_bytes), reading.columns)
             error = fields.error
         text = next((beside[name] for name in ("txt", "caption") if name in beside), None)
         caption = fields.caption
         if text:
-            caption = _bytes(text.path, store, limits.text_bytes, "caption")
-            caption = as_utf8(caption, limits.encoding)
+            caption = _bytes(text.path, reading, reading.limits.text_bytes, "caption")
+            caption = as_utf8(caption, reading.limits.encoding)
     except RowError as failure:
         error = failure
     return RawRow(member, image, caption, fields.url, None, fields.extra, error)

@@ -11,10 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from pipelines.files import MIB, Store
-from pipelines.sources.columns import ReadLimits
+from pipelines.files import MIB
 from pipelines.sources.records import is_utf8, no_text, parse_json
-from pipelines.sources.shard import InputShard
+from pipelines.sources.shard import Reading
 from schemas.errors import InputError, RowError, ShardError
 
 Record = dict[str, object] | RowError
@@ -34,9 +33,7 @@ _WHOLE: Final = re.compile(r'\s*(?:\[\s*(?:\{|\Z)|\{\s*\n\s*")')
 class TextFile:
     """A text file open at its start: what it is encoded in, and its first characters."""
 
-    shard: InputShard
-    store: Store
-    limits: ReadLimits
+    reading: Reading
     file: Any
     encoding: str
     head: str
@@ -49,25 +46,23 @@ class TextFile:
 
     def line(self, readline: Callable[[int], Any]) -> Any:
         """One line or piece of it, by `readline`; empty at the end. ShardError on damaged or endless gzip."""
-        with self.store.reading(self.shard.path), damage(self.shard):
-            piece = readline(self.limits.record_bytes + 1)
+        with self.reading.store.reading(self.reading.shard.path), damage(self.reading):
+            piece = readline(self.reading.limits.record_bytes + 1)
         self.done += len(piece)
         packed = isinstance(self.file, gzip.GzipFile)
-        if packed and self.done > max(_FREE, self.limits.ratio * self.shard.size):
+        if packed and self.done > max(_FREE, self.reading.limits.ratio * self.reading.shard.size):
             raise ShardError(
-                f"{self.shard} unpacks to more than {self.limits.ratio} times its size; leave it out"
+                f"{self.reading.shard} unpacks to more than {self.reading.limits.ratio} times its size; leave it out"
             )
         return piece
 
 
-def lines(
-    shard: InputShard, store: Store, limits: ReadLimits
-) -> Iterator[tuple[bytes | None, RowError | None]]:
+def lines(reading: Reading) -> Iterator[tuple[bytes | None, RowError | None]]:
     """(each line without its end, in UTF-8; what is wrong with it); ShardError on damaged gzip.
 
     A line longer than `record_bytes` is None; one that is no text is as stored.
     """
-    with opened(shard, store, limits) as text:
+    with opened(reading) as text:
         for line in _lines(text):
             if line is None:
                 yield None, RowError("too_large", "the line is longer than the limit")
@@ -75,33 +70,33 @@ def lines(
                 yield line, None if is_utf8(line) else no_text(text.encoding)
 
 
-def json_lines(shard: InputShard, store: Store, limits: ReadLimits) -> Iterator[tuple[int, Record]]:
+def json_lines(reading: Reading) -> Iterator[tuple[int, Record]]:
     """(line number from 0, the object or what is wrong with it); blank lines are no records.
 
     InputError where the file is one JSON value over many lines.
     """
-    with opened(shard, store, limits) as text:
+    with opened(reading) as text:
         if _WHOLE.match(text.head):
             every = ".[]" if text.head.lstrip().startswith("[") else "."
             raise InputError(
-                f"{shard} is one JSON value, not one JSON object a line; make lines of it "
+                f"{reading.shard} is one JSON value, not one JSON object a line; make lines of it "
                 f"(jq -c '{every}' FILE > FILE.jsonl)"
             )
         for number, line in enumerate(_lines(text)):
             if line is None:
-                yield number, RowError("bad_row", f"a line of more than {limits.record_bytes} bytes")
+                yield number, RowError("bad_row", f"a line of more than {reading.limits.record_bytes} bytes")
             elif not is_utf8(line):
                 yield number, no_text(text.encoding)
             elif line.strip():
                 try:
-                    yield number, parse_json(line, limits.record_bytes)
+                    yield number, parse_json(line, reading.limits.record_bytes)
                 except RowError as error:
                     yield number, error
 
 
 def _lines(text: TextFile) -> Iterator[bytes | None]:
     readline = text.file.readline if text.is_utf8 else _encoded(text)
-    limit, first = text.limits.record_bytes, True
+    limit, first = text.reading.limits.record_bytes, True
     while line := text.line(readline):
         whole = len(line) <= limit + line.endswith(b"\n")
         while not line.endswith(b"\n") and (more := text.line(readline)):
@@ -118,27 +113,27 @@ def _encoded(text: TextFile) -> Callable[[int], bytes]:
 
 
 @contextmanager
-def opened(shard: InputShard, store: Store, limits: ReadLimits) -> Iterator[TextFile]:
+def opened(reading: Reading) -> Iterator[TextFile]:
     """The file, unpacked, with the encoding that the recipe names or that its first bytes show."""
-    with store.open(shard.path) as file:
-        with store.reading(shard.path):
+    with reading.store.open(reading.shard.path) as file:
+        with reading.store.reading(reading.shard.path):
             packed = file.read(2) == b"\x1f\x8b"
             file.seek(0)
         inner: Any = gzip.GzipFile(fileobj=file, mode="rb") if packed else file
-        with store.reading(shard.path), damage(shard):
+        with reading.store.reading(reading.shard.path), damage(reading):
             head = cast(bytes, inner.read(_HEAD))
             inner.seek(0)
-        encoding = limits.encoding or json.detect_encoding(head[:4])
+        encoding = reading.limits.encoding or json.detect_encoding(head[:4])
         shown = head.removeprefix(_BOM).decode(encoding, "replace")
-        yield TextFile(shard, store, limits, inner, encoding, shown)
+        yield TextFile(reading, inner, encoding, shown)
 
 
 @contextmanager
-def damage(shard: InputShard) -> Iterator[None]:
+def damage(reading: Reading) -> Iterator[None]:
     """Turns damaged gzip data into a ShardError."""
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ShardError(
-            f"{shard} has damaged gzip data ({type(error).__name__}); write it again, or leave it out"
+            f"{reading.shard} has damaged gzip data ({type(error).__name__}); write it again, or leave it out"
         ) from error

@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.files import MIB, Store
-from pipelines.sources.columns import Columns, ReadLimits
+from pipelines.files import MIB
+from pipelines.sources.columns import ReadLimits
 from pipelines.sources.parquet_columns import EMBED, Mapped, carried, is_list, mapping
 from pipelines.sources.records import fields_of
-from pipelines.sources.shard import InputShard
-from schemas.errors import InputError, RowError, ShardError
+from pipelines.sources.shard import InputShard, Reading, Wanted
+from schemas.errors import RowError, ShardError
 from schemas.row import RawRow
 
 _BATCH_BYTES: Final = 4 * MIB
@@ -27,77 +27,60 @@ _BATCH_ROWS: Final = 1024
 _MOST_CAPTIONS: Final = 1000
 
 
-def read(
-    shard: InputShard, columns: Columns, store: Store, start: int, limits: ReadLimits
-) -> Iterator[RawRow]:
-    """The rows from number `start` on; ShardError where the file cannot be read on."""
-    with _opened(shard, store, limits) as (file, schema):
-        mapped = mapping(shard, schema, columns)
+def read(reading: Reading, start: int, images: bool = True) -> Iterator[RawRow]:
+    """The rows from number `start` on, as text without `images`; ShardError where the file cannot be read on."""
+    with _opened(reading) as (file, schema):
+        mapped = mapping(reading, schema, images)
         if mapped.has_lists:  # how many rows a record is stands in the record
-            rows = _rows(shard, file, store, mapped, columns, limits, 0)
+            rows = _rows(reading, file, mapped, 0)
             yield from islice(rows, start, None)
         else:
-            yield from _rows(shard, file, store, mapped, columns, limits, start)
+            yield from _rows(reading, file, mapped, start)
 
 
-def _rows(
-    shard: InputShard,
-    file: pq.ParquetFile,
-    store: Store,
-    mapped: Mapped,
-    columns: Columns,
-    limits: ReadLimits,
-    start: int,
-) -> Iterator[RawRow]:
+def _rows(reading: Reading, file: pq.ParquetFile, mapped: Mapped, start: int) -> Iterator[RawRow]:
     """The rows of the records from number `start` on."""
-    for number, batch in _batches(shard, file, store, mapped.all, start):
+    for number, batch in _batches(reading, file, mapped.all, start):
         cells = batch.column(mapped.image) if mapped.image is not None else None
         others = [*mapped.others]
         records = _records(batch.select(others)) if others else [{}] * batch.num_rows
         for i, record in enumerate(records):
-            yield from _rows_of(number + i, cells[i] if cells is not None else None, record, columns, limits)
+            yield from _rows_of(number + i, cells[i] if cells is not None else None, record, reading)
 
 
-def fetch(
-    shard: InputShard,
-    columns: Columns,
-    wanted: Sequence[tuple[str, int | None]],
-    store: Store,
-    limits: ReadLimits,
-) -> Iterator[tuple[str, bytes]]:
+def fetch(reading: Reading, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
     """The image bytes of the rows wanted, by ascending row number."""
     members: dict[int, list[str]] = {}
     for member, _ in wanted:
         members.setdefault(int(member.partition("#")[0]), []).append(member)
     numbers = sorted(members)
-    with _opened(shard, store, limits) as (file, schema):
-        image = mapping(shard, schema, columns).image
-        if image is None:
-            raise InputError(f"{shard} holds no pictures")
+    with _opened(reading) as (file, schema):
+        image = mapping(reading, schema).image
+        assert image is not None, "images were asked for"
         if numbers and numbers[-1] >= file.metadata.num_rows:
-            raise shard.changed(str(numbers[-1]))
+            raise reading.shard.changed(str(numbers[-1]))
         first = 0
         for group in range(file.num_row_groups):
             rows = file.metadata.row_group(group).num_rows
             here = [number for number in numbers if first <= number < first + rows]
             if here:
-                for number, data in _fetch_group(shard, file, store, (group, first, image), here, limits):
+                for number, data in _fetch_group(reading, file, (group, first, image), here):
                     for member in dict.fromkeys(members[number]):
                         yield member, data
             first += rows
 
 
-def head(shard: InputShard, store: Store, limits: ReadLimits, rows: int) -> list[dict[str, object]]:
+def head(reading: Reading, rows: int) -> list[dict[str, object]]:
     """Returns the first rows as stored, text as bytes; of columns that share a name, which nobody can read, none.
 
     The type of a column stands for values that are too large, or that Python cannot have.
     """
-    with _opened(shard, store, limits) as (file, schema):
+    with _opened(reading) as (file, schema):
         times = Counter(schema.names)
         names = [name for name in schema.names if times[name] == 1]
-        large = _too_large(file.metadata, names, limits)
+        large = _too_large(file.metadata, names, reading.limits)
         types = {name: schema.field(name).type for name in large}
-        for _, batch in _batches(shard, file, store, [name for name in names if name not in large], 0):
+        for _, batch in _batches(reading, file, [name for name in names if name not in large], 0):
             first = batch.slice(0, rows)
             values = {name: _stored(first.column(name)) for name in first.schema.names}
             return [
@@ -129,30 +112,25 @@ def _stored(array: Any) -> list[Any]:
         return [array.type] * len(array)
 
 
-def names(shard: InputShard, store: Store, limits: ReadLimits) -> list[str]:
+def names(reading: Reading) -> list[str]:
     """The names of the file's columns."""
-    with _opened(shard, store, limits) as (_, schema):
+    with _opened(reading) as (_, schema):
         return list(schema.names)
 
 
 def _fetch_group(
-    shard: InputShard,
-    file: pq.ParquetFile,
-    store: Store,
-    place: tuple[int, int, str],
-    numbers: list[int],
-    limits: ReadLimits,
+    reading: Reading, file: pq.ParquetFile, place: tuple[int, int, str], numbers: Sequence[int]
 ) -> Iterator[tuple[int, bytes]]:
     group, at, image = place
     left = iter(numbers)
     number: int | None = next(left)
-    for batch in _group(shard, file, store, group, [image]):
+    for batch in _group(reading, file, group, [image]):
         cells = batch.column(image)
         while number is not None and number < at + batch.num_rows:
             try:
-                yield number, _image(cells[number - at], limits)
+                yield number, _image(cells[number - at], reading.limits)
             except RowError as error:
-                raise shard.changed(str(number)) from error
+                raise reading.shard.changed(str(number)) from error
             number = next(left, None)
         if number is None:
             return
@@ -160,11 +138,9 @@ def _fetch_group(
 
 
 @contextmanager
-def _opened(
-    shard: InputShard, store: Store, limits: ReadLimits
-) -> Iterator[tuple[pq.ParquetFile, pa.Schema]]:
-    with store.open(shard.path) as raw:
-        with _damage(shard, store):
+def _opened(reading: Reading) -> Iterator[tuple[pq.ParquetFile, pa.Schema]]:
+    with reading.store.open(reading.shard.path) as raw:
+        with _damage(reading):
             file = pq.ParquetFile(
                 raw,
                 buffer_size=MIB,  # stream the pages; a column chunk is never held whole
@@ -174,26 +150,26 @@ def _opened(
                 thrift_container_size_limit=1_000_000,
             )
             schema = file.schema_arrow
-        if file.metadata.num_rows > limits.rows:
+        if file.metadata.num_rows > reading.limits.rows:
             raise ShardError(
-                f"{shard} announces {file.metadata.num_rows} rows, more than {limits.rows}; split it"
+                f"{reading.shard} announces {file.metadata.num_rows} rows, more than {reading.limits.rows}; split it"
             )
         yield file, schema
 
 
 @contextmanager
-def _damage(shard: InputShard, store: Store) -> Iterator[None]:
+def _damage(reading: Reading) -> Iterator[None]:
     """Tell damage in the file (Arrow's errors, which carry no errno) from trouble with the store."""
     try:
-        with store.reading(shard.path):
+        with reading.store.reading(reading.shard.path):
             try:
                 yield
             except OSError as error:
                 if error.errno:
                     raise
-                raise ShardError(_broken(shard, error)) from error
+                raise ShardError(_broken(reading.shard, error)) from error
     except (pa.ArrowException, ValueError, KeyError, OverflowError, MemoryError) as error:
-        raise ShardError(_broken(shard, error)) from error
+        raise ShardError(_broken(reading.shard, error)) from error
 
 
 def _broken(shard: InputShard, error: Exception) -> str:
@@ -202,7 +178,7 @@ def _broken(shard: InputShard, error: Exception) -> str:
 
 
 def _batches(
-    shard: InputShard, file: pq.ParquetFile, store: Store, wanted: list[str], start: int
+    reading: Reading, file: pq.ParquetFile, wanted: list[str], start: int
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
     """(number of its first row, batch) from row `start` on; whole row groups before it are skipped."""
     first = 0
@@ -210,27 +186,25 @@ def _batches(
         rows = file.metadata.row_group(group).num_rows
         if first + rows > start:
             at = first
-            for batch in _group(shard, file, store, group, wanted):
+            for batch in _group(reading, file, group, wanted):
                 skip = min(max(start - at, 0), batch.num_rows)
                 if skip < batch.num_rows:
                     yield at + skip, batch.slice(skip)
                 at += batch.num_rows
             if at != first + rows:
                 raise ShardError(
-                    _broken(shard, ValueError(f"row group {group} has {at - first} rows of {rows}"))
+                    _broken(reading.shard, ValueError(f"row group {group} has {at - first} rows of {rows}"))
                 )
         first += rows
 
 
-def _group(
-    shard: InputShard, file: pq.ParquetFile, store: Store, group: int, wanted: list[str]
-) -> Iterator[pa.RecordBatch]:
+def _group(reading: Reading, file: pq.ParquetFile, group: int, wanted: list[str]) -> Iterator[pa.RecordBatch]:
     meta = file.metadata.row_group(group)
-    with _damage(shard, store):
+    with _damage(reading):
         rows = min(max(_BATCH_BYTES * max(meta.num_rows, 1) // max(meta.total_byte_size, 1), 1), _BATCH_ROWS)
         batches: Any = file.iter_batches(rows, row_groups=[group], columns=wanted, use_threads=False)
     while True:
-        with _damage(shard, store):
+        with _damage(reading):
             batch = next(batches, None)
         if batch is None:
             return
@@ -254,14 +228,12 @@ def _plain(array: Any) -> Any:
     return array if kind == array.type else array.cast(kind)
 
 
-def _rows_of(
-    number: int, cell: Any, record: dict[str, object], columns: Columns, limits: ReadLimits
-) -> Iterator[RawRow]:
+def _rows_of(number: int, cell: Any, record: dict[str, object], reading: Reading) -> Iterator[RawRow]:
     """The row of a record, or one for each of its captions."""
-    name = next((name for name in columns.names("caption") if record.get(name) is not None), "")
+    name = next((name for name in reading.columns.names("caption") if record.get(name) is not None), "")
     texts = record.get(name)
     if not isinstance(texts, list):
-        yield _row(str(number), cell, record, columns, limits)
+        yield _row(str(number), cell, record, reading)
         return
     if len(texts) > _MOST_CAPTIONS:
         error = RowError("bad_row", f"the record has {len(texts)} captions, more than {_MOST_CAPTIONS}")
@@ -269,21 +241,24 @@ def _rows_of(
         return
     for place, text in enumerate([text for text in texts if text is not None] or [None], 1):
         member = str(number) if place == 1 else f"{number}#{place}"
-        yield _row(member, cell, {**record, name: text}, columns, limits)
+        yield _row(member, cell, {**record, name: text}, reading)
 
 
-def _row(member: str, cell: Any, record: dict[str, object], columns: Columns, limits: ReadLimits) -> RawRow:
-    fields = fields_of(record, columns)
+def _row(member: str, cell: Any, record: dict[str, object], reading: Reading) -> RawRow:
+    fields = fields_of(record, reading.columns)
     image, error = None, fields.error
     try:
-        image = _image(cell, limits) if cell is not None else None
-        if fields.caption is not None and len(fields.caption) > limits.text_bytes:
+        image = _image(cell, reading.limits) if cell is not None else None
+        if fields.caption is not None and len(fields.caption) > reading.limits.text_bytes:
             raise RowError(
-                "too_large", f"the caption has {len(fields.caption)} bytes, more than {limits.text_bytes}"
+                "too_large",
+                f"the caption has {len(fields.caption)} bytes, more than {reading.limits.text_bytes}",
             )
     except RowError as failure:
         error = failure
-    caption = fields.caption if fields.caption is None or len(fields.caption) <= limits.text_bytes else None
+    caption = (
+        fields.caption if fields.caption is None or len(fields.caption) <= reading.limits.text_bytes else None
+    )
     return RawRow(member, image, caption, fields.url, None, fields.extra, error)
 
 

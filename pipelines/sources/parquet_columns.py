@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from pipelines.sources.columns import Columns, Part
 from pipelines.sources.records import check_columns, missing_column, twice
-from pipelines.sources.shard import InputShard
+from pipelines.sources.shard import InputShard, Reading
 from schemas.errors import InputError
 
 EMBED = "store the images' bytes (with datasets: push_to_hub, or map(embed_table_storage) before to_parquet)"
@@ -27,17 +27,20 @@ class Mapped:
         return [*self.others] if self.image is None else [self.image, *self.others]
 
 
-def mapping(shard: InputShard, schema: pa.Schema, columns: Columns) -> Mapped:
-    """The columns that the map names and the file has; InputError where one is missing or of a wrong type."""
-    there = schema.names
+def mapping(reading: Reading, schema: pa.Schema, images: bool = True) -> Mapped:
+    """The columns that the map names and the file has; InputError where one is missing or of a wrong type.
+
+    Without `images` the caption is what a row must have.
+    """
+    shard, columns, there = reading.shard, reading.columns, schema.names
     if again := twice(there, columns.all_names()):
         raise InputError(f"{shard}: the column {again!r} stands twice in the file; rename one")
-    needed: tuple[Part, ...] = ("caption",) if shard.kind == "text" else ()
+    needed: tuple[Part, ...] = () if images else ("caption",)
     check_columns(shard, there, columns, needed)
     captions = _captions(shard, schema, columns, required=bool(needed))
     urls = _of_type(shard, schema, columns, "url", _is_text)
     extra = [name for name in columns.names("extra") if name in there]
-    image = None if shard.kind == "text" else _image_column(shard, schema, columns)
+    image = _image_column(shard, schema, columns) if images else None
     others = tuple(dict.fromkeys([*captions, *urls, *extra]))
     for name in extra:
         if columns.required("extra") and carried(schema.field(name).type) is None:

@@ -1,25 +1,30 @@
-"""The rows of an input shard, its pictures one by one, and what changes when it does."""
+"""The rows of an input shard, its images one by one, and what changes when it does."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from types import ModuleType
-from typing import Any, Final
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from pipelines.files import Store
-from pipelines.sources import folder, parquet, text, webdataset
+from pipelines.sources import parquet, text
 from pipelines.sources.columns import Columns, ReadLimits
 from pipelines.sources.ledger import Ledger
-from pipelines.sources.shard import InputShard
-from schemas.errors import InputError
+from pipelines.sources.shard import InputShard, Reading, Wanted
+from pipelines.sources.table import KINDS, Reader
 from schemas.row import RawRow
 
+if TYPE_CHECKING:
+    from pipelines.layout import Layout
+    from pipelines.recipe.model import Source
+
 _LIMITS: Final = ReadLimits()
+Options = Mapping[str, Any] | None
+"""Storage options of fsspec."""
 
 
 def read(
     shard: InputShard,
     columns: Columns,
-    storage_options: Mapping[str, Any] | None = None,
+    storage_options: Options = None,
     start: int = 0,
     limits: ReadLimits = _LIMITS,
     ledgers: list[Ledger] | None = None,
@@ -30,20 +35,15 @@ def read(
     damaged shard; InputError where a column is missing or the store fails; OutputError where a
     temporary copy finds no room.
     """
-    reader = _reader(shard)
-    store = Store(storage_options, shard.source)
-    if reader is webdataset:
-        yield from webdataset.read(shard, columns, store, start, limits, ledgers)
-        return
-    rows: Iterator[RawRow] = reader.read(shard, columns, store, start, limits)
-    yield from rows
+    reading = Reading(shard, Store(storage_options, shard.source), columns, limits, ledgers)
+    yield from _reader(shard).read(reading, start)
 
 
 def fetch(
     shard: InputShard,
     columns: Columns,
-    wanted: Sequence[tuple[str, int | None]],
-    storage_options: Mapping[str, Any] | None = None,
+    wanted: Wanted,
+    storage_options: Options = None,
     limits: ReadLimits = _LIMITS,
     digests: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[str, bytes]]:
@@ -54,61 +54,44 @@ def fetch(
     """
     if not wanted:
         return
-    reader = _reader(shard)
-    if reader is text or shard.kind == "text":
-        raise InputError(f"{shard} holds no pictures")
-    store = Store(storage_options, shard.source)
-    images: Iterator[tuple[str, bytes]] = reader.fetch(shard, columns, wanted, store, limits)
-    for member, data in images:
+    reading = Reading(shard, Store(storage_options, shard.source), columns, limits)
+    for member, data in _reader(shard).fetch(reading, wanted):
         if digests is not None and hashlib.sha256(data).hexdigest() != digests[member]:
             raise shard.changed(member)
         yield member, data
 
 
 def head(
-    shard: InputShard,
-    rows: int,
-    storage_options: Mapping[str, Any] | None = None,
-    limits: ReadLimits = _LIMITS,
+    shard: InputShard, rows: int, storage_options: Options = None, limits: ReadLimits = _LIMITS
 ) -> list[dict[str, object]]:
     """Returns the first rows with all that is stored of them, by column: what a recipe can name."""
-    found: list[dict[str, object]] = _reader(shard).head(
-        shard, Store(storage_options, shard.source), limits, rows
-    )
-    return found
+    return _reader(shard).head(Reading(shard, Store(storage_options, shard.source), Columns(), limits), rows)
 
 
 def column_names(
-    shard: InputShard,
-    columns: Columns,
-    storage_options: Mapping[str, Any] | None = None,
-    limits: ReadLimits = _LIMITS,
+    shard: InputShard, columns: Columns, storage_options: Options = None, limits: ReadLimits = _LIMITS
 ) -> list[str] | None:
     """The columns of a Parquet, CSV, TSV or JSONL file (there, of its first records); None for what has none."""
-    store = Store(storage_options, shard.source)
+    reading = Reading(shard, Store(storage_options, shard.source), columns, limits)
     if shard.format == "parquet":
-        return parquet.names(shard, store, limits)
-    if shard.format in ("jsonl", "csv", "tsv"):
-        return text.names(shard, columns, store, limits)
-    return None
+        return parquet.names(reading)
+    return text.names(reading) if shard.format in ("jsonl", "csv", "tsv") else None
 
 
-def identity(shard: InputShard, storage_options: Mapping[str, Any] | None = None) -> str:
+def options_of(source: "Source", layout: "Layout") -> Options:
+    """Returns the storage options with which a source's shards are read; those that the build made lie in `layout`."""
+    return layout.options if KINDS[source.kind].made else source.storage_options
+
+
+def identity(shard: InputShard, source: "Source", storage_options: Options = None) -> str:
     """What changes when anything that `read` reads does: of one file, or of all files of a folder."""
     store = Store(storage_options, shard.source)
-    if shard.kind != "folder":
-        return store.identity(shard.path)
-    top = shard.path if shard.format == "files" else shard.path.rpartition("/")[0] or "."
-    digest = hashlib.sha256()
-    for info in store.list_files(top):
-        if info.size >= 0 and (shard.format != "files" or "/" not in info.name):
-            digest.update(f"{info.name}\0{store.identity(info.path)}\n".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
+    of_kind = KINDS[shard.kind].identity
+    return of_kind(shard, source, store) if of_kind else store.identity(shard.path)
 
 
-def _reader(shard: InputShard) -> ModuleType:
-    if shard.format == "parquet":
-        return parquet
-    if shard.kind == "text":
-        return text
-    return webdataset if shard.format == "tar" else folder
+def _reader(shard: InputShard) -> Reader:
+    reader = KINDS[shard.kind].reader
+    if reader is None:
+        raise ValueError(f"shards of kind {shard.kind} have no rows of their own")
+    return reader

@@ -1,47 +1,36 @@
-"""What is to be read: one input shard, and all that a source's paths turned out to hold."""
+"""What is to be read: one input shard, how, and all that a source's paths turned out to hold."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal, TypedDict, cast
+from typing import Any
 
-from pipelines.files import shown
+from pipelines.files import Store, shown
+from pipelines.sources.columns import Columns, ReadLimits
+from pipelines.sources.ledger import Ledger
 from schemas.errors import ChangedError
-
-Kind = Literal["auto", "webdataset", "parquet", "folder", "text", "annotations", "rendered"]
-Format = Literal["tar", "parquet", "jsonl", "csv", "tsv", "txt", "files", "annotations"]
-
-
-class ShardJson(TypedDict):
-    """An InputShard as a task carries it."""
-
-    source: str
-    shard: str
-    path: str
-    kind: Kind
-    format: Format
-    size: int
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class InputShard:
-    """One unit of reading: a tar, a Parquet file, a JSONL or CSV file with its pictures, or a folder.
+    """One unit of reading: a tar, a Parquet file, a JSONL or CSV file with its images, a folder, a part of a file.
 
-    `shard` is the path below the source's root without suffix, / as __. `size` is in bytes; for
-    the format `files` (pictures with sidecars) that of all files in the folder, else of the one file.
+    `shard` is the path below the source's root without suffix, / as __. `kind` is one of pipelines/sources/table.py.
+    `size` is in bytes; for the format `files` (images with sidecars) that of all files in the folder.
     """
 
     source: str
     shard: str
     path: str
-    kind: Kind
-    format: Format
+    kind: str
+    format: str
     size: int
 
-    def to_json(self) -> ShardJson:
-        """Plain values that `from_json` turns back."""
-        return cast(ShardJson, asdict(self))
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as a task carries them, that `from_json` turns back."""
+        return asdict(self)
 
     @classmethod
-    def from_json(cls, value: ShardJson) -> "InputShard":
+    def from_json(cls, value: dict[str, Any]) -> "InputShard":
         """The shard that `to_json` wrote."""
         return cls(**value)
 
@@ -62,4 +51,19 @@ class Discovery:
     """A source's shards, sorted by id, and the names of files that are no input, for the log."""
 
     shards: tuple[InputShard, ...]
-    ignored: tuple[str, ...]
+    ignored: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How one shard is read; what becomes of each member of an archive goes into `ledgers` before the first row."""
+
+    shard: InputShard
+    store: Store
+    columns: Columns
+    limits: ReadLimits
+    ledgers: list[Ledger] | None = None
+
+
+Wanted = Sequence[tuple[str, int | None]]
+"""Members of rows, with the offsets of their images where these are known."""

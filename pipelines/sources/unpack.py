@@ -9,9 +9,8 @@ from typing import BinaryIO, Final, cast
 
 import pyarrow as pa
 
-from pipelines.files import MIB, Store
-from pipelines.sources.columns import ReadLimits
-from pipelines.sources.shard import InputShard
+from pipelines.files import MIB
+from pipelines.sources.shard import Reading
 
 _FREE: Final = 256 * MIB  # an archive may unpack to this much, whatever its ratio
 _XZ_MEMORY: Final = 128 * MIB  # of a decoder: `xz -9` needs 65 MiB, a hostile header may ask for 4 GiB
@@ -28,23 +27,21 @@ def packing(start: bytes) -> str | None:
     return next((name for name, (magics, _) in _PACKINGS.items() if start.startswith(magics)), None)
 
 
-def unpack(
-    file: BinaryIO, unpacked: BinaryIO, shard: InputShard, store: Store, limits: ReadLimits
-) -> str | None:
+def unpack(file: BinaryIO, unpacked: BinaryIO, reading: Reading) -> str | None:
     """Writes to `unpacked` all that can be unpacked of `file`; returns None, or why the rest cannot."""
     name = packing(file.read(LONGEST_MAGIC))
     file.seek(0)
     if name is None:
         raise ValueError("the file is not packed")
-    most = max(_FREE, limits.ratio * shard.size)
+    most = max(_FREE, reading.limits.ratio * reading.shard.size)
     done = 0
     try:
         read = _PACKINGS[name][1](file)
         while block := read(MIB):
             done += len(block)
             if done > most:
-                return f"unpacks to more than {limits.ratio} times its size"
-            with store.unpacking(shard.path):
+                return f"unpacks to more than {reading.limits.ratio} times its size"
+            with reading.store.unpacking(reading.shard.path):
                 unpacked.write(block)
     except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, pa.ArrowException, _Broken) as error:
         return f"has damaged {name} data after {done} bytes ({type(error.__cause__ or error).__name__})"

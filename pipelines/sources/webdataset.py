@@ -6,17 +6,15 @@ anonymous temporary file for that.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from typing import BinaryIO, Final
 
-from pipelines.files import Store
-from pipelines.sources.columns import Columns, ReadLimits
+from pipelines.sources.columns import ReadLimits
 from pipelines.sources.grouping import Sample, index_of, split_name
-from pipelines.sources.ledger import Ledger
 from pipelines.sources.records import Fields, as_utf8, fields_of, parse_json
-from pipelines.sources.shard import InputShard
+from pipelines.sources.shard import Reading, Wanted
 from pipelines.sources.tar import Damage, Member, members, size_at
 from pipelines.sources.unpack import LONGEST_MAGIC, packing, unpack
 from schemas.errors import RowError, ShardError
@@ -25,72 +23,63 @@ from schemas.sample import SAMPLE_FIELDS
 from schemas.sample import Sample as Written
 from schemas.strict import FieldError
 
-Wanted = Sequence[tuple[str, int | None]]
-
 _START: Final = 4096  # bytes of a member that `head` gives
 _MEMBERS: Final = 32  # of one sample, at most, that `head` looks at
 
 
-def read(
-    shard: InputShard,
-    columns: Columns,
-    store: Store,
-    start: int,
-    limits: ReadLimits,
-    ledgers: list[Ledger] | None = None,
-) -> Iterator[RawRow]:
+def read(reading: Reading, start: int) -> Iterator[RawRow]:
     """Yields the rows from number `start` on; then raises ShardError if the tar is damaged.
 
-    The ledger of its members is put into `ledgers` before the first row.
+    The ledger of its members is known before the first row.
     """
-    with _opened(shard, store, limits) as (file, plain, broken):
-        index = index_of(file, columns, limits)
-        if ledgers is not None:
-            ledgers.append(index.ledger)
+    with _opened(reading) as (file, plain, broken):
+        index = index_of(file, reading.columns, reading.limits)
+        if reading.ledgers is not None:
+            reading.ledgers.append(index.ledger)
         for sample in index.samples[start:]:
-            yield _row(file, sample, columns, limits, plain)
+            yield _row(file, sample, reading, plain)
         if damage := broken or index.damage:
             raise ShardError(
-                f"{shard} {damage} (rows read: {len(index.samples)}); write it again or leave it out"
+                f"{reading.shard} {damage} (rows read: {len(index.samples)}); write it again or leave it out"
             )
 
 
-def fetch(
-    shard: InputShard, columns: Columns, wanted: Wanted, store: Store, limits: ReadLimits
-) -> Iterator[tuple[str, bytes]]:
+def fetch(reading: Reading, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
     """Yields the image bytes of the members wanted, in that order: by seek if all have offsets."""
     if wanted and all(offset is not None for _, offset in wanted):
-        with store.open(shard.path) as file:
+        with reading.store.open(reading.shard.path) as file:
             for member, offset in wanted:
-                with store.reading(shard.path):
-                    data = _at(file, offset or 0, limits)
+                with reading.store.reading(reading.shard.path):
+                    data = _at(file, offset or 0, reading.limits)
                 if data is None:
-                    raise shard.changed(member)
+                    raise reading.shard.changed(member)
                 yield member, data
         return
-    with _opened(shard, store, limits) as (file, _, _):
-        images = {sample.member: sample.image for sample in index_of(file, columns, limits).samples}
+    with _opened(reading) as (file, _, _):
+        images = {
+            sample.member: sample.image for sample in index_of(file, reading.columns, reading.limits).samples
+        }
         for member, _ in wanted:
             found = images.get(member)
-            if not found or not found.usable or found.size > limits.image_bytes:
-                raise shard.changed(member)
+            if not found or not found.usable or found.size > reading.limits.image_bytes:
+                raise reading.shard.changed(member)
             yield member, _bytes(file, found)
 
 
-def head(shard: InputShard, store: Store, limits: ReadLimits, rows: int) -> list[dict[str, object]]:
+def head(reading: Reading, rows: int) -> list[dict[str, object]]:
     """Returns the first samples as stored: by suffix the start of each member, by name the record's fields."""
     found: dict[str, dict[str, object]] = {}
-    with _readable(shard, store, limits) as file:
+    with _readable(reading) as file:
         try:
-            for member in islice(members(file, limits), rows * _MEMBERS):
+            for member in islice(members(file, reading.limits), rows * _MEMBERS):
                 key, suffix = split_name(member.name)
                 if len(found) == rows and key not in found:
                     break
                 if key and member.usable:
-                    found.setdefault(key, {}).update(_stored(file, member, suffix, limits))
+                    found.setdefault(key, {}).update(_stored(file, member, suffix, reading.limits))
         except Damage as error:
             if not found:  # else what was read before the damage counts
-                raise ShardError(f"{shard} {error}; write it again or leave it out") from error
+                raise ShardError(f"{reading.shard} {error}; write it again or leave it out") from error
     return list(found.values())
 
 
@@ -104,30 +93,30 @@ def _stored(file: BinaryIO, member: Member, suffix: str, limits: ReadLimits) -> 
         return {}
 
 
-def _row(file: BinaryIO, sample: Sample, columns: Columns, limits: ReadLimits, plain: bool) -> RawRow:
+def _row(file: BinaryIO, sample: Sample, reading: Reading, plain: bool) -> RawRow:
     image, caption, text = None, None, False
     fields, errors = Fields(), []
     try:
         if sample.record:
-            body = _content(file, sample.record, limits.record_bytes, "record")
-            record = parse_json(as_utf8(body, limits.encoding), limits.record_bytes)
-            written = None if columns.caption else _written(record)
-            fields = fields_of(record, columns)
+            body = _content(file, sample.record, reading.limits.record_bytes, "record")
+            record = parse_json(as_utf8(body, reading.limits.encoding), reading.limits.record_bytes)
+            written = None if reading.columns.caption else _written(record)
+            fields = fields_of(record, reading.columns)
             if written is not None:
                 fields.caption = written.text.encode()
                 text = not written.images and not sample.images
     except RowError as error:
         fields.error = error if error.kind == "bad_row" else RowError("bad_row", error.message)
     try:
-        image = None if text else _image(file, sample, limits)
+        image = None if text else _image(file, sample, reading.limits)
     except RowError as error:
         errors.append(error)
     try:
         caption = fields.caption
         if sample.caption:
             caption = None
-            caption = _content(file, sample.caption, limits.text_bytes, "caption")
-            caption = as_utf8(caption, limits.encoding)
+            caption = _content(file, sample.caption, reading.limits.text_bytes, "caption")
+            caption = as_utf8(caption, reading.limits.encoding)
     except RowError as error:
         errors.append(error)
     if fields.error:
@@ -191,29 +180,27 @@ def _at(file: BinaryIO, offset: int, limits: ReadLimits) -> bytes | None:
 
 
 @contextmanager
-def _readable(shard: InputShard, store: Store, limits: ReadLimits) -> Iterator[BinaryIO]:
+def _readable(reading: Reading) -> Iterator[BinaryIO]:
     """The tar as a file; what is not packed is read where it lies, for its start."""
-    with store.open(shard.path) as file, store.reading(shard.path):
+    with reading.store.open(reading.shard.path) as file, reading.store.reading(reading.shard.path):
         if packing(file.read(LONGEST_MAGIC)) is None:
             file.seek(0)
             yield file
             return
-    with _opened(shard, store, limits) as (unpacked, _, _):
+    with _opened(reading) as (unpacked, _, _):
         yield unpacked
 
 
 @contextmanager
-def _opened(
-    shard: InputShard, store: Store, limits: ReadLimits
-) -> Iterator[tuple[BinaryIO, bool, str | None]]:
+def _opened(reading: Reading) -> Iterator[tuple[BinaryIO, bool, str | None]]:
     """The tar as a file with cheap seeks; whether it is not packed; what broke the unpacking."""
-    with store.local_copy(shard.path) as file:
-        with store.reading(shard.path):
+    with reading.store.local_copy(reading.shard.path) as file:
+        with reading.store.reading(reading.shard.path):
             packed = packing(file.read(LONGEST_MAGIC))  # by content: suffixes lie
             file.seek(0)
         if packed is None:
             yield file, True, None
             return
-        with store.scratch(shard.path) as unpacked:
-            broken = unpack(file, unpacked, shard, store, limits)
+        with reading.store.scratch(reading.shard.path) as unpacked:
+            broken = unpack(file, unpacked, reading)
             yield unpacked, False, broken

@@ -22,6 +22,7 @@ from pipelines.phases.dedup.tables import Columns, Folder, columns_of, cut, fing
 from pipelines.phases.dedup.values import runs
 from pipelines.phases.select.candidates import Judge, Judged
 from pipelines.phases.select.cuts import fails
+from pipelines.sources.table import KINDS as SOURCE_KINDS
 
 _DIGESTS = {"exact": "sha256", "pixels": "pixels"}
 
@@ -78,7 +79,7 @@ class Contest:
         key_hi, key_lo = key_words(keys)
         entries: Columns = {"row": judged.places[chosen], "key_hi": key_hi, "key_lo": key_lo}
         entries |= take(self._judge.ranks(judged), chosen)
-        entries["annotated"] = np.full(len(chosen), judged.source.kind == "annotations")
+        entries["annotated"] = np.full(len(chosen), SOURCE_KINDS[judged.source.kind].annotated)
         entries["variant"] = _digests(self._judge.variants(judged).take(pa.array(chosen)))
         group = np.zeros(len(chosen), np.uint64)
         for kind in self._kinds:

@@ -125,7 +125,7 @@ def test_a_large_file_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.Monke
     images = folder(tmp_path / "images", 7)
     path = lines(tmp_path / "a.jsonl", [line(n) for n in range(7)])
     build(recipe(path, images), tmp_path / "whole")
-    monkeypatch.setattr("pipelines.sources.annotations.BYTES_A_TASK", 600)
+    monkeypatch.setattr("pipelines.sources.annotations.BYTES_A_PART", 600)
     results, _ = build(recipe(path, images), tmp_path / "parts")
     assert len(results["measure"]) > 2
     assert sorted(reasons(tmp_path / "parts")) == [str(n) for n in range(7)]
@@ -136,7 +136,7 @@ def test_a_large_file_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_workers_change_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The caller's process and two workers write equal manifests over several parts."""
-    monkeypatch.setattr("pipelines.sources.annotations.BYTES_A_TASK", 600)
+    monkeypatch.setattr("pipelines.sources.annotations.BYTES_A_PART", 600)
     images = folder(tmp_path / "images", 7)
     told = recipe(lines(tmp_path / "a.jsonl", [line(n) for n in range(7)]), images)
     told["chat"] = {"localise": 1, "join": 2}
@@ -229,7 +229,7 @@ def test_a_missing_part_is_one_sentence(tmp_path: Path) -> None:
 def test_a_missing_folder_of_pictures_is_one_sentence(tmp_path: Path) -> None:
     """Not one refusal a record: the folder itself is named."""
     path = lines(tmp_path / "a.jsonl", [line(0)])
-    with pytest.raises(InputError, match="no folder of pictures at"):
+    with pytest.raises(InputError, match="no folder of images at"):
         build(recipe(path, tmp_path / "nowhere"), tmp_path / "out")
 
 

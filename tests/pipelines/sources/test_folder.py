@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pipelines.files import Store
+from pipelines.recipe.model import Source
 from pipelines.sources import InputShard, discover, fetch, identity, read
 from pipelines.sources.columns import Columns, ReadLimits
 from schemas.errors import InputError, ShardError
@@ -190,10 +191,11 @@ def test_a_folder_changes_with_its_pictures(pictures: Path) -> None:
     """The identity of a folder's shard covers the pictures, not only the file that names them."""
     jsonl(pictures / "a.jsonl", [{"file": "images/0.jpg", "caption": "c"}])
     (shard,) = discover("web", [str(pictures)]).shards
-    before = identity(shard)
-    assert identity(shard) == before
+    source = Source.model_validate({"id": "web", "path": str(pictures)})
+    before = identity(shard, source)
+    assert identity(shard, source) == before
     (pictures / "images" / "0.jpg").write_bytes(b"x")
-    assert identity(shard) != before
+    assert identity(shard, source) != before
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -270,7 +270,7 @@ def test_text_needs_no_picture(write_parquet: Writer) -> None:
         kind="text",
     )
     assert list(read(shard, COLUMNS)) == [RawRow("0", None, b"a")]
-    with pytest.raises(InputError, match="holds no pictures"):
+    with pytest.raises(InputError, match="holds no images"):
         list(fetch(shard, COLUMNS, [("0", None)]))
 
 

@@ -11,7 +11,6 @@ import pytest
 
 from pipelines.sources import InputShard, discover, fetch, read
 from pipelines.sources.columns import Columns
-from pipelines.sources.shard import Kind
 from schemas.errors import InputError, ShardError
 from schemas.row import RawRow
 
@@ -19,7 +18,7 @@ Sharder = Callable[..., InputShard]
 Collector = Callable[..., tuple[list[RawRow], InputError | None]]
 
 
-def rows_of(path: Path, kind: Kind = "auto", columns: Columns | None = None) -> list[RawRow]:
+def rows_of(path: Path, kind: str = "auto", columns: Columns | None = None) -> list[RawRow]:
     """All rows of all shards; every fetched picture is the one read."""
     rows: list[RawRow] = []
     for shard in discover("real", [str(path)], kind).shards:

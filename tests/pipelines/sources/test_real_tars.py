@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipelines.sources import InputShard, Ledger, discover, read
 from pipelines.sources.columns import Columns
-from pipelines.sources.discovery import TAR_SUFFIXES
+from pipelines.sources.table import TAR
 from schemas.errors import ShardError
 
 
@@ -28,7 +28,7 @@ def test_every_member_of_real_tars_is_accounted_for(test_data: Path) -> None:
         path
         for folder in ("formats", "hostile", "cases", "pairs")
         for path in sorted((test_data / folder).rglob("*"))
-        if path.name.endswith(TAR_SUFFIXES)
+        if path.name.endswith(TAR["tar"])
     ]
     compared = 0
     for path in paths:

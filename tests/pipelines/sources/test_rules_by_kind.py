@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from pipelines.recipe.model import Recipe
-from schemas.rules import RuleSettings, applying, is_pairs
+from pipelines.sources.table import KINDS
+from schemas.rules import RuleSettings
 
 RULES = list(RuleSettings.model_fields)
 ALWAYS = {"no_caption", "repeat"}
@@ -101,6 +102,7 @@ def test_a_dropped_turn_holds_for_every_image(kind: str) -> None:
 
 def test_every_kind_is_in_the_table() -> None:
     """Naming a rule never takes one away, and only pairs have every rule."""
-    for kind in SOURCES:
-        assert applying(kind, []) <= applying(kind, RULES) <= set(RULES)
-        assert (applying(kind, RULES) == set(RULES)) == is_pairs(kind)
+    assert SOURCES.keys() == KINDS.keys()
+    for kind in KINDS.values():
+        assert kind.applying(RULES, []) <= kind.applying(RULES, RULES) <= set(RULES)
+        assert (kind.applying(RULES, RULES) == set(RULES)) == kind.pairs

@@ -1,0 +1,114 @@
+"""Phase split: finds the parts of large annotation files in one pass, so that each is then read by itself.
+
+Of a file of JSON lines it notes at which byte and line each part starts. Other files (JSON documents, joined with each
+other) it reads whole, once, and writes the records of each part: every n-th.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from itertools import pairwise
+from typing import TYPE_CHECKING, BinaryIO
+
+from pipelines.datasets.built import Record, unique
+from pipelines.datasets.records import jsonl
+from pipelines.datasets.table import DATA_SETS
+from pipelines.engines.step import IDLE, At, Json
+from pipelines.files import Store
+from pipelines.layout import Layout
+from pipelines.receipts import Task, fingerprint
+from pipelines.recipe.model import Recipe
+from pipelines.sources import InputShard, identity
+from pipelines.sources.annotations import is_part, opened, packed
+from schemas.errors import ShardError
+
+if TYPE_CHECKING:
+    from pipelines.build import Build
+
+
+def split_tasks(recipe: Recipe, shards: Mapping[tuple[str, str], InputShard]) -> list[Task]:
+    """Returns a task for each source whose files are read in parts."""
+    parts: dict[str, list[InputShard]] = {}
+    for shard in shards.values():
+        if is_part(shard):
+            parts.setdefault(shard.source, []).append(shard)
+    tasks = []
+    for name, own in parts.items():
+        source = recipe.source(name)
+        mark = fingerprint(
+            "split", 1, own[0].format, len(own), identity(own[0], source, source.storage_options)
+        )
+        body: Json = {"shard": f"{name}/all", "parts": [shard.to_json() for shard in own]}
+        tasks.append(Task(body["shard"], mark, body))
+    return tasks
+
+
+def run(build: "Build") -> None:
+    """Finds the parts of large annotation files, where they are not known yet."""
+    tasks = split_tasks(build.recipe, build.shards)
+    build.receipts("split").forget_all_but({task.name for task in tasks})
+    if tasks:
+        build.map("split", tasks)
+
+
+class Split:
+    """Finds the parts of one source a task."""
+
+    def __init__(self, setup: Json) -> None:
+        self._recipe = Recipe.model_validate(setup["recipe"])
+        self._layout = Layout(**setup["layout"])
+
+    def run(self, task: Json, at: At) -> Json:
+        """Writes a file for each part; where the source's files are damaged each says so."""
+        at(IDLE)
+        parts = [InputShard.from_json(part) for part in task["parts"]]
+        source = self._recipe.source(parts[0].source)
+        dataset = DATA_SETS[parts[0].format]
+        store = Store(source.storage_options or None, source.id)
+        try:
+            with opened(source, store) as files:
+                if dataset.is_lines:
+                    (file,) = files.values()
+                    self._write_starts(parts, file)
+                else:
+                    self._write_records(parts, unique(dataset.records(files)))
+        except ShardError as damage:
+            for part in parts:
+                self._write(part, {"damage": str(damage)})
+        return {"rows": 0}
+
+    def _write_starts(self, parts: list[InputShard], file: BinaryIO) -> None:
+        """Notes for each part the first line that starts at or after its share of the bytes."""
+        next(jsonl(file), None)  # ShardError if the lines are one document
+        file.seek(0)
+        starts = [(0, 0)]
+        place = number = 0
+        size = sum(part.size for part in parts)
+        for number, line in enumerate(file, 1):
+            place += len(line)
+            while len(starts) < len(parts) and place >= size * len(starts) // len(parts):
+                starts.append((place, number))
+        starts += [(place, number)] * (len(parts) + 1 - len(starts))
+        for part, ((start, line_number), (stop, _)) in zip(parts, pairwise(starts), strict=True):
+            self._write(part, {"start": start, "stop": stop, "line": line_number})
+
+    def _write_records(self, parts: list[InputShard], records: Iterable[Record]) -> None:
+        store, tmp = self._layout.store, self._layout.tmp
+        with ExitStack() as stack:
+            paths = [
+                stack.enter_context(
+                    store.write_atomic(self._layout.path("parts", part.source, part.shard), tmp)
+                )
+                for part in parts
+            ]
+            files = [stack.enter_context(open(path, "wb")) for path in paths]
+            for file in files:
+                file.write(b"{}\n")
+            for number, record in enumerate(records):
+                files[number % len(files)].write(packed(record))
+
+    def _write(self, part: InputShard, first: Json) -> None:
+        data = json.dumps(first).encode() + b"\n"
+        self._layout.store.write_bytes(
+            self._layout.path("parts", part.source, part.shard), data, self._layout.tmp
+        )

@@ -1,0 +1,80 @@
+"""Rendered sources: tars of pages that phase render made, with what it wrote beside each page."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from pipelines.files import Store
+from pipelines.sources import webdataset
+from pipelines.sources.columns import Columns
+from pipelines.sources.shard import Discovery, Reading, Wanted
+from schemas.errors import RowError
+from schemas.row import RawRow
+from schemas.sample import Sample, sample_key
+
+if TYPE_CHECKING:
+    from pipelines.recipe.model import Source
+
+_TOLD: Final = ("refusal", "refusal_text", "error_rate")
+_COLUMNS: Final = Columns(
+    image=("jpg",),
+    caption=("-",),
+    url=("-",),
+    extra=("samples", "language", *_TOLD, "error", "error_message", "parameters"),
+)
+
+head = webdataset.head
+
+
+def discover(source: "Source", store: Store) -> Discovery:
+    """Returns no shards: phase render makes them."""
+    return Discovery(())
+
+
+def read(reading: Reading, start: int) -> Iterator[RawRow]:
+    """Yields the pages from number `start` on; no ledger is kept of members that the build itself wrote."""
+    return webdataset.read(replace(reading, columns=_COLUMNS, ledgers=None), start)
+
+
+def fetch(reading: Reading, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
+    """Yields the images of the pages wanted."""
+    return webdataset.fetch(replace(reading, columns=_COLUMNS), wanted)
+
+
+def describe(row: RawRow, record: dict[str, Any]) -> None:
+    """Adds to a page's record why it is refused, and how well it was read back.
+
+    Raises RowError where the page could not be rendered.
+    """
+    extra = row.extra
+    record |= {name: extra.get(name) for name in _TOLD}
+    # `extra` keeps what the page was drawn from; the samples lie in work/drafts
+    kept = {"parameters": json.loads(str(extra["parameters"]))} if extra.get("parameters") else None
+    record["extra"] = json.dumps(kept, sort_keys=True, ensure_ascii=False) if kept else None
+    if extra.get("error"):
+        raise RowError(str(extra["error"]), str(extra.get("error_message") or ""))
+
+
+def drafts(source: "Source", record: dict[str, Any], row: RawRow) -> list[dict[str, Any]]:
+    """Returns the page's samples, with the image as it was measured; none where it is refused."""
+    if record.get("error") or record.get("refusal"):
+        return []
+    made = []
+    ordinals: dict[str, int] = {}
+    for written in json.loads(str(row.extra["samples"])):
+        task = written["task"]
+        ordinal = ordinals.get(task, 0)
+        ordinals[task] = ordinal + 1
+        whole = {
+            **written,
+            "key": sample_key(record["key"], task, ordinal),
+            "split": "train",
+            "language": written.get("language") or row.extra.get("language") or "und",
+            "source": source.id,
+            "licence": source.licence,
+            "images": [{name: record[name] for name in ("format", "width", "height", "sha256")}],
+        }
+        sample = Sample.from_json(json.dumps(whole))
+        made.append({"member": row.member, "task": task, "images": None, "sample": sample.to_json()})
+    return made
