@@ -10,7 +10,7 @@ import difflib
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import Distribution, EntryPoint, entry_points
@@ -81,13 +81,13 @@ def find(group: str, name: str, kind: type[T]) -> tuple[T, Plugin]:
     return value, _plugin(point, distribution)
 
 
-def unknown(group: str, name: str, own: Mapping[str, object] | tuple[str, ...]) -> str:
+def unknown(group: str, name: str, own: Collection[str]) -> str:
     """Returns the sentence for a name that neither we nor an installed package give, with the nearest one."""
-    near = difflib.get_close_matches(name, (*own, *names(group)), 1, 0.6)
-    hint = (
-        f"did you mean {near[0]!r}?" if near else f"install the package that gives it (entry point {group})"
-    )
-    return f"{name!r} is unknown here; {hint}"
+    known = (*own, *names(group))
+    near = difflib.get_close_matches(name, known, 1, 0.6)
+    hint = f"did you mean {near[0]}? " if near else ""
+    here = f"known are {', '.join(known)}; " if known else ""
+    return f"{name!r} is unknown here; {hint}{here}another is given by a package with an entry point in {group}: install it"
 
 
 @cache

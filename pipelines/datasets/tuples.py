@@ -1,21 +1,28 @@
-"""The project's own grounding tuples: JSON lines of picture, caption and phrases with boxes in pixels.
+"""The project's own grounding tuples: JSON lines of image, caption and phrases with boxes in pixels.
 
     {"image" (or file, file_name), "width", "height", "caption", "language" (or lang),
      "phrases": [{"text", "start", "end", "boxes": [[x1, y1, x2, y2]]}]}
 
 `start` and `end` count characters of the caption and may be left out: then the words are looked for. A phrase
 that the caption does not have still gives phrase to box and box to phrase.
+
+The same tuples come out of a caption, its chunks and what a detector found (phase `ground`), as Kosmos-2's GRIT was
+made: boxes below the threshold go, then boxes that overlap a better one, whatever their phrases; a chunk with boxes
+left stands as the referring expression around it; of overlapping expressions those with the most boxes stay.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from filters.chunks import Chunk
+from filters.detect import Found, suppress
 from filters.spans import Span, choose
-from pipelines.datasets.boxes import from_corners, size_of
-from pipelines.datasets.built import Built, Draft, Made, Picture, Record, outcomes
+from pipelines.datasets.boxes import boxes_of, from_corners, size_of
+from pipelines.datasets.dataset import Dataset, Made
 from pipelines.datasets.drafts import (
-    boxes_of,
+    Draft,
+    NamedImage,
     check_unicode,
     grounding_draft,
     label,
@@ -24,6 +31,8 @@ from pipelines.datasets.drafts import (
     words,
 )
 from pipelines.datasets.reasons import Refusal, Refused
+from pipelines.datasets.records import lines
+from schemas.ground import DetectorSettings
 from schemas.sample import Phrase
 
 
@@ -33,13 +42,9 @@ class _Place(NamedTuple):
     phrase: Phrase
 
 
-def build(records: Iterable[Record]) -> Iterator[Built]:
-    """For each record the caption with boxes, and both views of each phrase."""
-    return outcomes(records, _make)
-
-
 def _make(value: Mapping[str, Any]) -> Made:
-    picture = Picture(_name(value), *size_of(value.get("width"), value.get("height")))
+    """Returns the caption with boxes, and both views of each phrase."""
+    image = NamedImage(_name(value), *size_of(value.get("width"), value.get("height")))
     caption = _caption(value)
     language = label(value.get("language") or value.get("lang"), "en")
     lost: list[Refusal] = []
@@ -49,13 +54,13 @@ def _make(value: Mapping[str, Any]) -> Made:
     for number, entry in enumerate(value["phrases"]):
         text = words(entry["text"], "empty_phrase")
         place = _place(caption, entry, text, number, searched)
-        boxes = boxes_of(entry["boxes"], picture, from_corners, lost)
+        boxes = boxes_of(entry["boxes"], image, from_corners, lost)
         if not boxes:
             if not entry["boxes"]:
                 lost.append(Refusal("no_regions", f"phrase {number} {text!r} has no box"))
             continue
         phrase = Phrase(text, boxes, (), True)
-        drafts += region_drafts(picture, phrase, language)
+        drafts += region_drafts(image, phrase, language)
         if place is None:
             lost.append(Refusal("span_missing", f"phrase {number} {text!r}"))
             continue
@@ -65,12 +70,12 @@ def _make(value: Mapping[str, Any]) -> Made:
         spelled = caption[start:end]
         places.append(_Place(start, end, phrase if spelled == text else Phrase(spelled, boxes, (), True)))
     if places:
-        drafts.insert(0, grounding_draft(picture, caption, _apart(places, lost), language))
+        drafts.insert(0, grounding_draft(image, caption, _apart(places, lost), language))
     return drafts, lost
 
 
 def _apart(places: Sequence[_Place], lost: list[Refusal]) -> Sequence[_Place]:
-    """Places that do not overlap, in order; those that went are named in `lost`."""
+    """Returns places that do not overlap, in order; those that went are named in `lost`."""
     if all(a.end <= b.start for a, b in pairwise(places)):
         return places
     kept = choose([Span(start, end, len(phrase.boxes)) for start, end, phrase in places])
@@ -94,7 +99,7 @@ def _place(
 
 
 def _found(caption: str, text: str, start: int) -> tuple[int, int] | None:
-    """Where the caption has the words from `start` on, not as a part of longer words."""
+    """Returns where the caption has the words from `start` on, not as a part of longer words."""
     while (start := caption.find(text, start)) >= 0:
         end = start + len(text)
         if not (_joined(caption[start - 1 : start + 1]) or _joined(caption[end - 1 : end + 1])):
@@ -104,12 +109,12 @@ def _found(caption: str, text: str, start: int) -> tuple[int, int] | None:
 
 
 def _joined(pair: str) -> bool:
-    """Whether two characters are of one word, in scripts that part words by spaces."""
+    """Returns whether two characters are of one word, in scripts that part words by spaces."""
     return len(pair) == 2 and pair.isalnum() and pair[0].lower() != pair[0].upper()
 
 
 def _misplaced(caption: str, text: str, start: int, end: int, number: int) -> Refused:
-    """What is wrong with a phrase's offsets."""
+    """Returns what is wrong with a phrase's offsets."""
     which = f"phrase {number} {text!r} is given as {start}-{end}"
     if not 0 <= start < end <= len(caption):
         return Refused("span_outside", f"{which} in a caption of {len(caption)} characters")
@@ -133,3 +138,50 @@ def _caption(value: Mapping[str, Any]) -> str:
         raise Refused("empty_caption")
     check_unicode(caption)
     return caption
+
+
+GROUNDING: Final = Dataset(
+    "JSON lines: image, width, height, caption, phrases",
+    "a line",
+    ("grounding", "referring", "grounded_caption"),
+    _make,
+    lines,
+    recognised=lambda seen: seen.fields >= {"caption", "phrases"},
+)
+
+
+def detected_drafts(
+    caption: str,
+    language: str,
+    image: NamedImage,
+    chunks: Sequence[Chunk],
+    found: Sequence[Found],
+    settings: DetectorSettings,
+) -> list[Draft]:
+    """Returns the caption with boxes and both views of each phrase; nothing where no box is believed.
+
+    `found` counts chunks in the order of `chunks`.
+    """
+    believed = [one for one in found if one.score >= settings.threshold]
+    kept = suppress([one.box for one in believed], [one.score for one in believed], settings.nms)
+    labels: dict[tuple[int, int], list[Found]] = {}
+    for index in sorted(kept):
+        one = believed[index]
+        chunk = chunks[one.phrase]
+        labels.setdefault((chunk.whole_start, chunk.whole_end), []).append(one)
+    order = sorted(labels)
+    spans = [
+        Span(start, end, len(labels[start, end]), round(max(one.score for one in labels[start, end]) * 1e6))
+        for start, end in order
+    ]
+    places = []
+    drafts: list[Draft] = []
+    for index in choose(spans):
+        start, end = order[index]
+        # the best first, each box once
+        best = sorted(labels[start, end], key=lambda one: (-one.score, one.box))
+        boxes = tuple(dict.fromkeys(one.box for one in best))
+        phrase = Phrase(caption[start:end], boxes, (), True)
+        places.append((start, end, phrase))
+        drafts += region_drafts(image, phrase, language)
+    return [grounding_draft(image, caption, places, language), *drafts] if places else []

@@ -13,11 +13,10 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any, Final, Literal, NamedTuple
 
-from pipelines.datasets.built import Draft, Picture
+from pipelines.datasets.drafts import Draft, NamedImage
 from pipelines.datasets.reasons import Refused
-from pipelines.datasets.table import GROUNDED
 from schemas.ground import ChatSettings
-from schemas.sample import Image, ImageRef, Phrase, Sample, Segment, Text, Turn, sample_key
+from schemas.sample import TASKS, Image, ImageRef, Phrase, Sample, Segment, Text, Turn, sample_key
 
 Ask = Literal["where", "what", "describe", "compare", "ground"]
 
@@ -126,7 +125,7 @@ def concatenated(dialogues: Sequence[Draft], seed: int = 0) -> Draft:
     """
     if not dialogues:
         raise ValueError("nothing to join")
-    pictures: dict[Picture, int] = {}
+    pictures: dict[NamedImage, int] = {}
     turns: list[Turn] = []
     shown = 0
     for number, draft in enumerate(dialogues):
@@ -232,7 +231,7 @@ def _localised(made: Sequence[Made], settings: ChatSettings, seed: int) -> list[
         pair, ordinal = _pair(sample.key), int(sample.key.rpartition("-")[2])
         if sample.task == "chat":
             chats[pair] = max(chats.get(pair, 0), ordinal + 1)
-        if sample.task in GROUNDED and len(sample.images) == 1:
+        if TASKS[sample.task].grounded and len(sample.images) == 1:
             views.setdefault((sample.images[0].sha256, sample.split, sample.language), []).append(one)
     found = []
     for group in views.values():
@@ -302,7 +301,7 @@ def _one_of(group: Sequence[Made], seed: int) -> Made:
 def _draft(made: Made) -> Draft:
     """A sample as a draft whose pictures go by their digests."""
     sample = made.sample
-    pictures = tuple(Picture(image.sha256, image.width, image.height) for image in sample.images)
+    pictures = tuple(NamedImage(image.sha256, image.width, image.height) for image in sample.images)
     return Draft(sample.task, sample.language, pictures, sample.turns)
 
 

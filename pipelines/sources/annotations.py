@@ -9,21 +9,19 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from filters.picture import Pictures
-from pipelines.datasets import flickr30k, pages
-from pipelines.datasets.built import Built, Draft, Record
-from pipelines.datasets.finish import finish
-from pipelines.datasets.local_names import local_name
+from pipelines.datasets.dataset import Built, Dataset, build
+from pipelines.datasets.drafts import Draft, finish
+from pipelines.datasets.pages import local_name
 from pipelines.datasets.reasons import Refused
-from pipelines.datasets.table import DATA_SETS
+from pipelines.datasets.table import find
 from pipelines.engines.step import At, Json
-from pipelines.files import Store, join, local_path
+from pipelines.files import Store, join
 from pipelines.layout import Layout
 from pipelines.parquet import write_tables
 from pipelines.recipe.model import Source
@@ -45,22 +43,20 @@ DRAFTS = pa.schema(
 )
 """work/drafts: the samples of each record, but for their split; `images` are names below the source's folder."""
 
-FOLDERS = ("pages", "flickr30k")
-"""Formats whose records are many files of a folder."""
-
 
 def discover_annotations(source: Source, store: Store) -> list[InputShard]:
     """The source's shards: parts of its annotation files. InputError where a file is missing."""
-    assert source.format is not None
+    dataset = find(str(source.format))[0]
     if source.images is not None and not store.is_folder(source.images):
         raise InputError(
             f"source {source.id}: there is no folder of pictures at {source.images}; check the spelling of images:"
         )
-    if source.format in FOLDERS:
-        return [InputShard(source.id, source.format, source.path[0], "annotations", "annotations", 0)]
-    sizes = [store.info(path).size for path in _files(source).values()]
+    if dataset.folder is not None:
+        return [InputShard(source.id, str(source.format), source.path[0], "annotations", "annotations", 0)]
+    files = _files(source, dataset)
+    sizes = [store.info(path).size for path in files.values()]
     parts = max(1, -(-sum(sizes) // BYTES_A_TASK))
-    first = next(iter(_files(source).values()))
+    first = next(iter(files.values()))
     return [
         InputShard(
             source.id, f"{source.format}-{part:04d}-of-{parts:04d}", first, "annotations", "annotations", part
@@ -70,20 +66,24 @@ def discover_annotations(source: Source, store: Store) -> list[InputShard]:
 
 
 def annotation_identity(source: Source, store: Store) -> str:
-    """What changes when an annotation file does; pictures are checked by digest when they are written."""
-    digest = hashlib.sha256()
-    if source.format in FOLDERS:
+    """Returns what changes when an annotation file, or a dataset's package, does.
+
+    Images are checked by digest when they are written.
+    """
+    dataset, plugin = find(str(source.format))
+    digest = hashlib.sha256(plugin.digest.encode() if plugin else b"")
+    if dataset.folder is not None:
         for info in store.list_files(source.path[0]):
             digest.update(f"{info.name}\0{store.identity(info.path)}\n".encode("utf-8", "surrogateescape"))
     else:
-        for part, path in _files(source).items():
+        for part, path in _files(source, dataset).items():
             digest.update(f"{part}\0{store.identity(path)}\n".encode())
     return digest.hexdigest()
 
 
-def _files(source: Source) -> dict[str, str]:
+def _files(source: Source, dataset: Dataset) -> dict[str, str]:
     """The source's files by the part that its format calls them."""
-    parts = DATA_SETS[str(source.format)].parts
+    parts = dataset.parts
     if source.files:
         if set(source.files) != set(parts):
             raise InputError(
@@ -101,25 +101,14 @@ def _files(source: Source) -> dict[str, str]:
 
 def outcomes(source: Source, store: Store) -> Iterator[Built]:
     """What becomes of each record, in the order of the files."""
-    if source.format == "pages":
-        yield from pages.build(pages.records(Path(local_path(source.path[0]))))
-    elif source.format == "flickr30k":
-        yield from flickr30k.build(_flickr(source, store))
-    else:
+    dataset = find(str(source.format))[0]
+    if dataset.folder is not None:
+        yield from build(dataset.folder(store, source.path[0]), dataset.make)
+    elif dataset.records is not None:
         with ExitStack() as stack:
-            files = {part: stack.enter_context(store.open(path)) for part, path in _files(source).items()}
-            yield from DATA_SETS[str(source.format)].outcomes(files)
-
-
-def _flickr(source: Source, store: Store) -> Iterator[Record]:
-    """Flickr30k Entities: Sentences/ID.txt and Annotations/ID.xml below the source's folder."""
-    folder = source.path[0]
-    for info in store.list_files(join(folder, "Sentences")):
-        picture = info.name.removesuffix(".txt")
-        text = store.read_bytes(info.path).decode("utf-8", "replace")
-        yield from flickr30k.records(
-            picture, text, store.read_bytes(join(folder, "Annotations", f"{picture}.xml"))
-        )
+            paths = _files(source, dataset)
+            files = {part: stack.enter_context(store.open(path)) for part, path in paths.items()}
+            yield from build(dataset.records(files), dataset.make)
 
 
 @dataclass

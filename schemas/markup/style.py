@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from schemas.markup.reader import MarkupError
-from schemas.sample import ImageRef, Phrase, Segment, Text
+from schemas.sample import TASKS, ImageRef, Phrase, Segment, Text
 
 LANGUAGES: Final = {
     "ar": "Arabic",
@@ -100,15 +100,7 @@ EVALUATION: Final = Style(caption="Describe the image in {language}:")
 """The caption prompt of the published evaluation scripts."""
 
 
-TEMPLATES: Final = {
-    "caption": "pictures, then supervised words",
-    "vqa": "pictures and a question, then a supervised answer",
-    "grounding": "pictures, then a supervised caption with phrases",
-    "referring": "one picture, then one supervised phrase with regions",
-    "grounded_caption": "one picture, then one supervised phrase with regions",
-    "ocr": "pictures, then supervised phrases",
-    "text": "supervised words and no picture",
-}
+TEMPLATES: Final = {name: task.template for name, task in TASKS.items() if task.template}
 """The tasks that have a template, with what a sample must look like to fit it; others are written plainly."""
 
 
