@@ -18,7 +18,7 @@ from model import parallel, predictions, saved, shards
 from model.choice import choice, choices
 from model.encode import encode, encode_pieces, prompt_pieces
 from model.generate import Prompt, generate
-from model.loader import Feed, Loader, require_known
+from model.loader import KNOWN_TASKS, Feed, Loader, require_known
 from model.metrics_file import merge_metrics
 from model.order import generator
 from model.pictures import PictureError, square
@@ -29,7 +29,7 @@ from model.tasks import LIMITS, SCORERS, Answered, Known
 from model.tokenizer import TagTokenizer
 from schemas.errors import InputError
 from schemas.markup import STAGE2, Piece, Style
-from schemas.sample import TASKS, Sample
+from schemas.sample import Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class EvalConfig:
     shards: str
     out: Path
     split: str = "eval"
-    tasks: tuple[str, ...] = tuple(TASKS)
+    tasks: tuple[str, ...] = KNOWN_TASKS
     limit: int = 400
     batch: int = 32
     side: int | None = None

@@ -29,7 +29,10 @@ from model.store import Store
 from model.tokenizer import TagTokenizer
 from schemas.errors import InputError, VlcorpusError
 from schemas.markup import STAGE2, MarkupError, Style
-from schemas.sample import TASKS
+
+KNOWN_TASKS: Final = (
+    "caption", "vqa", "grounding", "referring", "grounded_caption", "ocr", "text", "chat", "interleaved",
+)  # fmt: skip
 
 WAITS: Final = 4
 """Rounds that a sample may be kept back for a fuller sequence."""
@@ -39,11 +42,11 @@ _DROPS_AFTER: Final = 500
 
 def require_known(store: Store, strata: Sequence[Stratum]) -> None:
     """InputError where shards are of a task that the model has no template for."""
-    unknown = sorted({one.task for one in strata} - set(TASKS))
+    unknown = sorted({one.task for one in strata} - set(KNOWN_TASKS))
     if unknown:
         raise InputError(
             f"{store.root} holds shards of task {', '.join(unknown)}, which the model has no template for "
-            f"(it has {', '.join(TASKS)}): move them out of the corpus"
+            f"(it has {', '.join(KNOWN_TASKS)}): move them out of the corpus"
         )
 
 

@@ -7,10 +7,10 @@ from typing import Any, Final, Literal
 from torch import nn
 
 from model.config import preset_document
+from model.loader import KNOWN_TASKS
 from model.qwen_vl import PARTS, QwenVL
 from schemas.errors import RecipeError
 from schemas.markup import STAGE1, STAGE2, Style
-from schemas.sample import TASKS
 
 STAGES: Final = ("1", "2", "3")
 """The paper's stages."""
@@ -72,7 +72,7 @@ class StageConfig:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 # YAML takes 1e-3 for a word
                 raise RecipeError(f"stage {self.name}: {name} must be a number (1.0e-3), not {value!r}")
-        unknown = sorted(set(self.trains) - set(PARTS)) + sorted(set(self.tasks) - set(TASKS))
+        unknown = sorted(set(self.trains) - set(PARTS)) + sorted(set(self.tasks) - set(KNOWN_TASKS))
         if unknown or not self.trains or not self.tasks:
             raise RecipeError(f"stage {self.name}: trains and tasks hold {unknown or 'nothing'}")
         if not self.rate > 0 or not 0 <= self.floor <= self.rate or self.warmup < 0 or not self.muon >= 0:
@@ -101,10 +101,10 @@ _PAPER: Final[dict[str, dict[str, Any]]] = {
     # few tasks first: where all begin at once, each begins late
     "primer": {"trains": ("language",), "tasks": ("vqa", "referring"), "pictures": "told"},
     # a language model that knows nothing cannot be spoken to by pictures
-    "language": {"trains": ("language",), "tasks": tuple(TASKS), "pictures": "told"},
+    "language": {"trains": ("language",), "tasks": KNOWN_TASKS, "pictures": "told"},
     "sight": {"trains": ("vision", "adapter"), "tasks": ("caption",), "pictures": "matched"},
     "1": {"trains": ("vision", "adapter"), "tasks": ("caption",), "style": STAGE1},
-    "2": {"trains": PARTS, "tasks": tuple(task for task in TASKS if task != "chat")},
+    "2": {"trains": PARTS, "tasks": tuple(task for task in KNOWN_TASKS if task != "chat")},
     "3": {"trains": ("adapter", "language"), "tasks": ("chat",)},
 }
 

@@ -74,7 +74,7 @@ def find(group: str, name: str, kind: type[T]) -> tuple[T, Plugin]:
     where = f"{name!r} of the package {distribution.name} {distribution.version} ({group}: {point.value})"
     try:
         value = point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RecipeError(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
     if not isinstance(value, kind):
         raise RecipeError(f"{where} is a {type(value).__name__}, not a {kind.__module__}.{kind.__qualname__}")
@@ -87,7 +87,7 @@ def unknown(group: str, name: str, own: Collection[str]) -> str:
     near = difflib.get_close_matches(name, known, 1, 0.6)
     hint = f"did you mean {near[0]}? " if near else ""
     here = f"known are {', '.join(known)}; " if known else ""
-    return f"{name!r} is unknown here; {hint}{here}another is given by a package with an entry point in {group}: install it"
+    return f"{name!r} is unknown here; {hint}{here}install the package that gives it (entry point in {group})"
 
 
 @cache

@@ -24,7 +24,7 @@ class Task:
     """What the samples of a task are for: how many `images` one has, and the Hub's name for the task, `category`.
 
     `template` says what a sample looks like that fits the task's stage-2 template; empty where it has none.
-    `grounded`: its phrases stand for regions of the one image.
+    `grounded`: its phrases are asked for, or given, with their regions.
     """
 
     images: Literal["none", "one", "many"]
@@ -49,6 +49,9 @@ TASKS: Final = {
     "interleaved": Task("many", "image-text-to-text"),
 }
 """The tasks that samples are for: the one list of them."""
+
+GROUNDED: Final = tuple(name for name, task in TASKS.items() if task.grounded)
+"""The tasks whose samples say what lies where in their one image."""
 
 PNG_METADATA_BYTES: Final = 16 * 1024 * 1024
 """A text or colour profile of a PNG may unpack to this; Pillow's own limit, 1 MiB, is below what is published."""

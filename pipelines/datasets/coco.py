@@ -5,7 +5,15 @@ from typing import Any, Final
 
 from pipelines.datasets.boxes import boxes_of, from_size, size_of
 from pipelines.datasets.dataset import Dataset, Files, Glimpse, Made, Record
-from pipelines.datasets.drafts import Draft, NamedImage, caption_draft, named, region_drafts, words
+from pipelines.datasets.drafts import (
+    REGION_TASKS,
+    Draft,
+    NamedImage,
+    caption_draft,
+    named,
+    region_drafts,
+    words,
+)
 from pipelines.datasets.reasons import MALFORMED, Refusal, Refused
 from pipelines.datasets.records import by_id, document, each, listed
 from schemas.sample import Phrase
@@ -109,7 +117,7 @@ CAPTIONS: Final = Dataset(
 INSTANCES: Final = Dataset(
     "instances_*.json",
     "an image",
-    ("referring", "grounded_caption"),
+    REGION_TASKS,
     _instances,
     _instance_records,
     recognised=lambda seen: _is_coco(seen) and _has_boxes(seen),

@@ -9,6 +9,7 @@ from pipelines.datasets.reasons import Refused
 from schemas.sample import Box, Image, ImageRef, Phrase, Quad, Sample, Segment, Text, Turn
 
 SHOWN: Final = ImageRef(0)
+REGION_TASKS: Final = ("referring", "grounded_caption")
 _LABEL: Final = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 
@@ -39,11 +40,8 @@ def region_drafts(
     image: NamedImage, phrase: Phrase, language: str = "en", relative: bool = False, split: str = ""
 ) -> list[Draft]:
     """Returns phrase to box, and box to phrase: the same words and boxes; the task says which half is taught."""
-    images, turns = (image,), (Turn("document", (SHOWN, phrase)),)
-    return [
-        Draft("referring", language, images, turns, relative, split),
-        Draft("grounded_caption", language, images, turns, relative, split),
-    ]
+    turns = (Turn("document", (SHOWN, phrase)),)
+    return [Draft(task, language, (image,), turns, relative, split) for task in REGION_TASKS]
 
 
 def grounding_draft(

@@ -15,7 +15,7 @@ from pipelines.datasets.dataset import Dataset, Made, Record
 from pipelines.datasets.drafts import Draft, NamedImage, grounding_draft, named, region_drafts
 from pipelines.datasets.reasons import Refusal, Refused
 from pipelines.files import Store, join
-from schemas.sample import Phrase
+from schemas.sample import GROUNDED, Phrase
 
 _ENTITY: Final = re.compile(r"\[/EN#(\d+)((?:/[^\s/\]]+)+) ([^\[\]]+)\]")
 MAX_XML: Final = 4 * 1024 * 1024
@@ -101,7 +101,7 @@ def _annotation(data: bytes) -> dict[str, Any]:
 FLICKR30K: Final = Dataset(
     "a folder with Sentences/*.txt and Annotations/*.xml",
     "a sentence",
-    ("grounding", "referring", "grounded_caption"),
+    GROUNDED,
     _make,
     folder=_folder,
 )

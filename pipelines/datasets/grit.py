@@ -21,7 +21,7 @@ from pipelines.datasets.drafts import (
 )
 from pipelines.datasets.reasons import MALFORMED, Refusal, Refused
 from pipelines.datasets.records import lines
-from schemas.sample import Box, Phrase
+from schemas.sample import GROUNDED, Box, Phrase
 
 Choice = Callable[[Sequence[Span]], list[int]]
 _Labels = dict[tuple[int, int], dict[Box, float]]
@@ -97,9 +97,8 @@ def _name(value: Mapping[str, Any]) -> str:
 
 
 def _grit(pick: Choice, recognised: Callable[[Glimpse], bool] | None) -> Dataset:
-    tasks = ("grounding", "referring", "grounded_caption")
     make = partial(_make, pick)
-    return Dataset("GRIT's JSON lines", "a line", tasks, make, lines, recognised=recognised)
+    return Dataset("GRIT's JSON lines", "a line", GROUNDED, make, lines, recognised=recognised)
 
 
 GRIT: Final = _grit(choose, lambda seen: seen.fields >= {"noun_chunks", "ref_exps"})

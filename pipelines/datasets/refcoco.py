@@ -20,7 +20,7 @@ from typing import Any, Final, NoReturn
 from pipelines.datasets.boxes import boxes_of, from_size
 from pipelines.datasets.coco import coco_image
 from pipelines.datasets.dataset import Dataset, Files, Made, Record
-from pipelines.datasets.drafts import Draft, label, region_drafts, words
+from pipelines.datasets.drafts import REGION_TASKS, Draft, label, region_drafts, words
 from pipelines.datasets.reasons import Refusal, Refused
 from pipelines.datasets.records import by_id, each, listed, load
 from schemas.errors import ShardError
@@ -191,7 +191,7 @@ def _end(data: bytes, start: int, length: int) -> int:
 REFCOCO: Final = Dataset(
     "refs(*).p, instances.json (RefCOCO, +, g)",
     "an object",
-    ("referring", "grounded_caption"),
+    REGION_TASKS,
     _make,
     _records,
     parts=("refs", "instances"),

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pipelines.datasets.boxes import boxes_of, from_size, size_of
 from pipelines.datasets.dataset import Dataset, Files, Made, Record
-from pipelines.datasets.drafts import NamedImage, region_drafts, vqa_draft, words
+from pipelines.datasets.drafts import REGION_TASKS, NamedImage, region_drafts, vqa_draft, words
 from pipelines.datasets.reasons import Refusal, Refused
 from pipelines.datasets.records import by_id, document, listed
 from pipelines.datasets.vqa import vqa
@@ -74,7 +74,7 @@ def _name(image: Mapping[str, Any], image_id: object) -> str:
 REGIONS: Final = Dataset(
     "region_descriptions.json, image_data.json",
     "a region",
-    ("referring", "grounded_caption"),
+    REGION_TASKS,
     _region,
     _records("regions", "regions", "region_id", "region"),
     parts=("regions", "images"),

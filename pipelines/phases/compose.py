@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.datasets.detected import detected_drafts
 from pipelines.datasets.drafts import NamedImage, finish
-from pipelines.datasets.tuples import detected_drafts
 from pipelines.engines.step import At, Json
 from pipelines.layout import Layout
 from pipelines.parquet import read_table, write_tables

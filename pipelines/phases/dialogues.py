@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, NamedTuple
 from pipelines.datasets.drafts import Draft, NamedImage
 from pipelines.datasets.reasons import Refused
 from schemas.ground import ChatSettings
-from schemas.sample import TASKS, Image, ImageRef, Phrase, Sample, Segment, Text, Turn, sample_key
+from schemas.sample import GROUNDED, Image, ImageRef, Phrase, Sample, Segment, Text, Turn, sample_key
 
 Ask = Literal["where", "what", "describe", "compare", "ground"]
 
@@ -231,7 +231,7 @@ def _localised(made: Sequence[Made], settings: ChatSettings, seed: int) -> list[
         pair, ordinal = _pair(sample.key), int(sample.key.rpartition("-")[2])
         if sample.task == "chat":
             chats[pair] = max(chats.get(pair, 0), ordinal + 1)
-        if TASKS[sample.task].grounded and len(sample.images) == 1:
+        if sample.task in GROUNDED and len(sample.images) == 1:
             views.setdefault((sample.images[0].sha256, sample.split, sample.language), []).append(one)
     found = []
     for group in views.values():

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
 from filters.resize import Resize
-from pipelines.datasets.table import DATASETS, find
+from pipelines.datasets import table as datasets
 from pipelines.sources.columns import Columns, ReadLimits
 from schemas import plugins
 from schemas.clip import EMBEDDED, ClipSettings
@@ -53,7 +53,7 @@ Name = Annotated[str, AfterValidator(_name)]
 Task = Annotated[str, AfterValidator(_task), WithJsonSchema({"type": "string", "enum": list(TASKS)})]
 # an editor offers ours; an installed package may give others
 Format = Annotated[
-    str, WithJsonSchema({"anyOf": [{"enum": [*DATASETS, *RENDERED]}, {"type": "string"}], "type": "string"})
+    str, WithJsonSchema({"anyOf": [{"enum": [*datasets.DATASETS, *RENDERED]}, {"type": "string"}], "type": "string"})
 ]
 # an empty one would be the folder that vlcorpus happens to run in
 Path = Annotated[str, Field(min_length=1)]
@@ -147,10 +147,10 @@ class Source(Settings):
     def _known(cls, name: str | None, info: ValidationInfo) -> str | None:
         if name is None or name in RENDERED:
             return name
-        if info.data.get("kind") == "rendered" and name not in DATASETS:
+        if info.data.get("kind") == "rendered" and name not in datasets.DATASETS:
             raise ValueError(plugins.unknown(plugins.GENERATORS, name, RENDERED))
         try:
-            find(name)
+            datasets.find(name)
         except RecipeError as error:
             raise ValueError(str(error)) from None
         return name
@@ -332,7 +332,7 @@ class Recipe(Settings):
     def plugins(self) -> tuple[Plugin, ...]:
         """What installed packages give to this recipe: datasets."""
         formats = {str(source.format) for source in self.sources if source.kind == "annotations"}
-        return tuple(sorted({plugin for name in formats if (plugin := find(name)[1])}))
+        return tuple(sorted({plugin for name in formats if (plugin := datasets.find(name)[1])}))
 
     @property
     def evaluation(self) -> dict[str, bool]:
