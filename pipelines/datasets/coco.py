@@ -15,7 +15,7 @@ from pipelines.datasets.drafts import (
     words,
 )
 from pipelines.datasets.reasons import MALFORMED, Refusal, Refused
-from pipelines.datasets.records import by_id, document, each, listed
+from pipelines.datasets.records import by_id, document, each, joined, listed
 from schemas.sample import Phrase
 
 
@@ -24,8 +24,7 @@ def _caption_records(files: Files) -> Iterator[Record]:
     data = document(files)
     images = by_id(listed(data, "captions.json", "images"))
     for record in each(listed(data, "captions.json", "annotations"), "id"):
-        image_id = record.value.get("image_id")
-        image = images.get(image_id) if isinstance(image_id, int | str) else None
+        image = joined(images, record.value.get("image_id"))
         yield record._replace(value={"annotation": record.value, "image": image})
 
 
@@ -38,14 +37,15 @@ def _instance_records(files: Files) -> Iterator[Record]:
     strays = []
     for record in each(listed(data, where, "annotations"), "id"):
         image_id = record.value.get("image_id")
-        if isinstance(image_id, int | str) and image_id in objects:
-            objects[image_id].append(record.value)
+        own = joined(objects, image_id)
+        if own is not None:
+            own.append(record.value)
         else:
             refusal = Refusal("unknown_image", f"annotation {record.member} is of image {image_id!r}")
             strays.append(Record(f"annotation-{record.member}", {}, record.refusal or refusal))
     for record in each(images, "id"):
-        own = objects.get(record.value.get("id"), [])
-        yield record._replace(value={"image": record.value, "objects": own, "names": names})
+        own = joined(objects, record.value.get("id"))
+        yield record._replace(value={"image": record.value, "objects": own or (), "names": names})
     yield from strays
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from filters.chunks import Chunk
 from filters.detect import Found, suppress
 from filters.spans import Span, choose
-from pipelines.datasets.drafts import Draft, NamedImage, grounding_draft, region_drafts
+from pipelines.datasets.drafts import Draft, NamedImage, Place, grounded_drafts
 from schemas.ground import DetectorSettings
 from schemas.sample import Phrase
 
@@ -39,13 +39,10 @@ def detected_drafts(
         for start, end in order
     ]
     places = []
-    drafts: list[Draft] = []
     for index in choose(spans):
         start, end = order[index]
         # the best first, each box once
         best = sorted(labels[start, end], key=lambda one: (-one.score, one.box))
         boxes = tuple(dict.fromkeys(one.box for one in best))
-        phrase = Phrase(caption[start:end], boxes, (), True)
-        places.append((start, end, phrase))
-        drafts += region_drafts(image, phrase, language)
-    return [grounding_draft(image, caption, places, language), *drafts] if places else []
+        places.append(Place(start, end, Phrase(caption[start:end], boxes, (), True)))
+    return grounded_drafts(image, caption, places, language)

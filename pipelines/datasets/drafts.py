@@ -36,6 +36,14 @@ class Draft(NamedTuple):
     split: str = ""
 
 
+class Place(NamedTuple):
+    """A phrase, and where it stands in the caption: from the character `start` to before `end`."""
+
+    start: int
+    end: int
+    phrase: Phrase
+
+
 def region_drafts(
     image: NamedImage, phrase: Phrase, language: str = "en", relative: bool = False, split: str = ""
 ) -> list[Draft]:
@@ -44,14 +52,18 @@ def region_drafts(
     return [Draft(task, language, (image,), turns, relative, split) for task in REGION_TASKS]
 
 
+def grounded_drafts(
+    image: NamedImage, caption: str, places: Sequence[Place], language: str = "en", relative: bool = False
+) -> list[Draft]:
+    """Returns the caption with boxes, then both views of each phrase; nothing where there is no phrase."""
+    views = [one for place in places for one in region_drafts(image, place.phrase, language, relative)]
+    return [grounding_draft(image, caption, places, language, relative), *views] if places else []
+
+
 def grounding_draft(
-    image: NamedImage,
-    caption: str,
-    places: Sequence[tuple[int, int, Phrase]],
-    language: str = "en",
-    relative: bool = False,
+    image: NamedImage, caption: str, places: Sequence[Place], language: str = "en", relative: bool = False
 ) -> Draft:
-    """Returns the caption with boxes; `places` are (start, end, phrase), in order and apart from each other."""
+    """Returns the caption with boxes; the places are in order and apart from each other."""
     segments: list[Segment] = [SHOWN]
     at = 0
     for start, end, phrase in places:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pipelines.datasets.boxes import boxes_of, from_corners, size_of
 from pipelines.datasets.dataset import Dataset, Made, Record
-from pipelines.datasets.drafts import Draft, NamedImage, grounding_draft, named, region_drafts
+from pipelines.datasets.drafts import NamedImage, Place, grounded_drafts, named
 from pipelines.datasets.reasons import Refusal, Refused
 from pipelines.files import Store, join
 from schemas.sample import GROUNDED, Phrase
@@ -63,16 +63,13 @@ def _make(value: Mapping[str, Any]) -> Made:
     caption, places = _plain(value["sentence"])
     lost: list[Refusal] = []
     kept = []
-    drafts: list[Draft] = []
     for start, end, number in places:
         boxes = boxes_of(value["boxes"].get(number, ()), image, from_corners, lost)
         if boxes:
-            phrase = Phrase(caption[start:end], boxes, (), True)
-            kept.append((start, end, phrase))
-            drafts += region_drafts(image, phrase)
+            kept.append(Place(start, end, Phrase(caption[start:end], boxes, (), True)))
     if not kept and not lost:
         raise Refused("no_regions", "no phrase of the sentence has a box")
-    return ([grounding_draft(image, caption, kept), *drafts] if kept else []), lost
+    return grounded_drafts(image, caption, kept), lost
 
 
 def _annotation(data: bytes) -> dict[str, Any]:

@@ -11,14 +11,7 @@ from typing import Any, Final
 from filters.spans import Span, choose, choose_greedy
 from pipelines.datasets.boxes import from_shares, size_of
 from pipelines.datasets.dataset import Dataset, Glimpse, Made
-from pipelines.datasets.drafts import (
-    Draft,
-    NamedImage,
-    check_unicode,
-    grounding_draft,
-    named,
-    region_drafts,
-)
+from pipelines.datasets.drafts import NamedImage, Place, check_unicode, grounded_drafts, named
 from pipelines.datasets.reasons import MALFORMED, Refusal, Refused
 from pipelines.datasets.records import lines
 from schemas.sample import GROUNDED, Box, Phrase
@@ -47,16 +40,11 @@ def _make(pick: Choice, value: Mapping[str, Any]) -> Made:
         Refusal("overlap", f"{caption[start:end]!r} at {start}-{end}")
         for start, end in (order[index] for index in went)
     ]
-    places = []
-    drafts: list[Draft] = []
-    for index in kept:
-        start, end = order[index]
-        phrase = Phrase(caption[start:end], tuple(labels[start, end]), (), True)
-        places.append((start, end, phrase))
-        drafts += region_drafts(image, phrase, relative=True)
-    if not places:
-        return [], lost
-    return [grounding_draft(image, caption, places, relative=True), *drafts], lost
+    places = [
+        Place(*order[index], Phrase(caption[slice(*order[index])], tuple(labels[order[index]]), (), True))
+        for index in kept
+    ]
+    return grounded_drafts(image, caption, places, relative=True), lost
 
 
 def _labels(value: Mapping[str, Any], caption: str, image: NamedImage, lost: list[Refusal]) -> _Labels:

@@ -4,11 +4,13 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, islice
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pipelines.datasets.dataset import Files, Record
 from pipelines.datasets.reasons import Refusal
 from schemas.errors import ShardError
+
+T = TypeVar("T")
 
 MAX_RECORD: Final = 16 * 1024 * 1024
 """Bytes of one line."""
@@ -86,6 +88,11 @@ def by_id(values: Iterable[Any], field: str = "id") -> dict[Any, Mapping[str, An
         if isinstance(value, Mapping) and isinstance(value.get(field), int | str):
             found[value[field]] = value
     return found
+
+
+def joined(found: Mapping[Any, T], key: object) -> T | None:
+    """Returns what is found by that id, which may be no id at all; None where there is nothing."""
+    return found.get(key) if isinstance(key, int | str) else None
 
 
 def each(values: Iterable[Any], *ids: str) -> Iterator[Record]:

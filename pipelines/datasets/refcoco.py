@@ -22,7 +22,7 @@ from pipelines.datasets.coco import coco_image
 from pipelines.datasets.dataset import Dataset, Files, Made, Record
 from pipelines.datasets.drafts import REGION_TASKS, Draft, label, region_drafts, words
 from pipelines.datasets.reasons import Refusal, Refused
-from pipelines.datasets.records import by_id, each, listed, load
+from pipelines.datasets.records import by_id, each, joined, listed, load
 from schemas.errors import ShardError
 from schemas.sample import Phrase
 
@@ -66,12 +66,8 @@ def _records(files: Files) -> Iterator[Record]:
     annotations = by_id(listed(data, "refs", "annotations"))
     for record in each(listed(load_pickle(files["refs"].read(), "refs"), "refs"), "ref_id"):
         ref = record.value
-        joined = {
-            "ref": ref,
-            "annotation": annotations.get(_hashable(ref.get("ann_id"))),
-            "image": images.get(_hashable(ref.get("image_id"))),
-        }
-        yield Record(record.member, joined, record.refusal)
+        annotation, image = joined(annotations, ref.get("ann_id")), joined(images, ref.get("image_id"))
+        yield record._replace(value={"ref": ref, "annotation": annotation, "image": image})
 
 
 def _make(value: Mapping[str, Any]) -> Made:
@@ -95,10 +91,6 @@ def _make(value: Mapping[str, Any]) -> Made:
     if not drafts and not lost:
         raise Refused("empty_phrase", "the object has no expression")
     return drafts, lost
-
-
-def _hashable(value: object) -> int | str | None:
-    return value if isinstance(value, int | str) else None
 
 
 def load_pickle(data: bytes, where: str) -> Any:

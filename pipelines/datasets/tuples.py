@@ -9,7 +9,7 @@ that the caption does not have still gives phrase to box and box to phrase.
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from filters.spans import Span, choose
 from pipelines.datasets.boxes import boxes_of, from_corners, size_of
@@ -17,6 +17,7 @@ from pipelines.datasets.dataset import Dataset, Made
 from pipelines.datasets.drafts import (
     Draft,
     NamedImage,
+    Place,
     check_unicode,
     grounding_draft,
     label,
@@ -29,12 +30,6 @@ from pipelines.datasets.records import lines
 from schemas.sample import GROUNDED, Phrase
 
 
-class _Place(NamedTuple):
-    start: int
-    end: int
-    phrase: Phrase
-
-
 def _make(value: Mapping[str, Any]) -> Made:
     """Returns the caption with boxes, and both views of each phrase."""
     image = NamedImage(_name(value), *size_of(value.get("width"), value.get("height")))
@@ -42,7 +37,7 @@ def _make(value: Mapping[str, Any]) -> Made:
     language = label(value.get("language") or value.get("lang"), "en")
     lost: list[Refusal] = []
     drafts: list[Draft] = []
-    places: list[_Place] = []
+    places: list[Place] = []
     searched = 0
     for number, entry in enumerate(value["phrases"]):
         text = words(entry["text"], "empty_phrase")
@@ -61,13 +56,13 @@ def _make(value: Mapping[str, Any]) -> Made:
         if "start" not in entry:
             searched = end
         spelled = caption[start:end]
-        places.append(_Place(start, end, phrase if spelled == text else Phrase(spelled, boxes, (), True)))
+        places.append(Place(start, end, phrase if spelled == text else Phrase(spelled, boxes, (), True)))
     if places:
         drafts.insert(0, grounding_draft(image, caption, _apart(places, lost), language))
     return drafts, lost
 
 
-def _apart(places: Sequence[_Place], lost: list[Refusal]) -> Sequence[_Place]:
+def _apart(places: Sequence[Place], lost: list[Refusal]) -> Sequence[Place]:
     """Returns places that do not overlap, in order; those that went are named in `lost`."""
     if all(a.end <= b.start for a, b in pairwise(places)):
         return places

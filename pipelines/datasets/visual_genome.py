@@ -11,7 +11,7 @@ from pipelines.datasets.boxes import boxes_of, from_size, size_of
 from pipelines.datasets.dataset import Dataset, Files, Made, Record
 from pipelines.datasets.drafts import REGION_TASKS, NamedImage, region_drafts, vqa_draft, words
 from pipelines.datasets.reasons import Refusal, Refused
-from pipelines.datasets.records import by_id, document, listed
+from pipelines.datasets.records import by_id, document, joined, listed
 from pipelines.datasets.vqa import vqa
 from schemas.sample import Phrase
 
@@ -36,7 +36,7 @@ def _records(part: str, field: str, name: str, kind: str) -> Callable[[Files], I
                     continue
                 image_id = item.get("image_id", item.get("image", own))
                 member = stand_in if item.get(name) is None else str(item[name])
-                yield Record(member, {kind: item, "image_id": image_id, "image": known.get(image_id)})
+                yield Record(member, {kind: item, "image_id": image_id, "image": joined(known, image_id)})
 
     return read
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from pipelines.datasets.dataset import Dataset, Files, Made, Record
 from pipelines.datasets.drafts import NamedImage, label, named, vqa_draft
 from pipelines.datasets.reasons import Refusal, Refused
-from pipelines.datasets.records import by_id, document, each, entries, listed, mapped
+from pipelines.datasets.records import by_id, document, each, entries, joined, listed, mapped
 
 _CONFIDENCE: Final = {"yes": 2, "maybe": 1, "no": 0}
 _OCRVQA_SPLITS: Final = {1: "train", 2: "val", 3: "test"}
@@ -154,10 +154,10 @@ def _vqav2_records(files: Files) -> Iterator[Record]:
     asked = set()
     for record in each(listed(questions, "questions.json", "questions"), "question_id"):
         own = record.value.get("question_id")
-        own = own if isinstance(own, int | str) else None
-        asked.add(own)
-        joined = {"question": record.value, "annotation": answers.get(own), "subset": subset}
-        yield record._replace(value=joined)
+        if isinstance(own, int | str):
+            asked.add(own)
+        value = {"question": record.value, "annotation": joined(answers, own), "subset": subset}
+        yield record._replace(value=value)
     for number in answers:
         if number not in asked:
             refusal = Refusal("no_question", f"question {number!r} is not there")

@@ -14,7 +14,7 @@ def test_the_page_lists_every_reason_dataset_task_and_dialect() -> None:
     text = DOC.read_text(encoding="utf-8")
     assert [name for name in REASONS if f"| `{name}` | {REASONS[name]} |" not in text] == []
     rows = [
-        f"| `{name}` | {one.published} | {one.unit} | {', '.join(one.tasks)} |"
+        f"| `{name}` | {one.published} | {one.unit} | {', '.join(one.tasks)} |".replace("*", r"\*")
         for name, one in DATASETS.items()
     ]
     assert "\n".join(rows) in text, "the table of docs/samples.md must be:\n" + "\n".join(rows)

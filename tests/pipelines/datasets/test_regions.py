@@ -70,6 +70,17 @@ def test_every_region_has_an_outcome() -> None:
     ]
 
 
+def test_an_id_of_the_wrong_kind_is_an_outcome() -> None:
+    """A list where an id should be joins nothing, and stops nothing."""
+    assert reason(regions(REGION | {"image_id": [2]})) == "unknown_image"
+    images = [{"id": [2], "file_name": "2.jpg", "width": 9, "height": 9}]
+    (image, stray) = read(
+        INSTANCES, records={"images": images, "annotations": [{"id": 1, "image_id": [2]}], "categories": []}
+    )
+    assert image.refusal is not None and image.refusal.reason == "no_regions"  # noqa: PT018
+    assert stray.refusal is not None and stray.refusal.reason == "unknown_image"  # noqa: PT018
+
+
 REF = {
     "ref_id": 1,
     "ann_id": 9,
