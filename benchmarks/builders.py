@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from pipelines.datasets.table import DATA_SETS
+from pipelines.datasets.dataset import build
+from pipelines.datasets.table import DATASETS
 
 FLOOR = 20_000
 RECORDS = 20_000
@@ -212,7 +213,10 @@ def rate(name: str, files: Made, expected: int, seconds: float) -> tuple[float, 
     start = time.process_time()
     while (spent := time.process_time() - start) < seconds:
         outcomes = 0
-        for one in DATA_SETS[name].outcomes({part: io.BytesIO(data) for part, data in files.items()}):
+        dataset = DATASETS[name]
+        assert dataset.records is not None, f"{name} is read from a folder"
+        opened = {part: io.BytesIO(data) for part, data in files.items()}
+        for one in build(dataset.records(opened), dataset.make):
             assert one.refusal is None, (name, one.refusal)
             outcomes += 1
             samples += len(one.drafts)

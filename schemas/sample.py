@@ -6,7 +6,7 @@ column `sample` of every index, are exactly `Sample.to_json()`.
 
 import re
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from schemas.strict import FieldError, array, boolean, dumps, fields, loads, pixels, require, string, whole
 
@@ -17,6 +17,41 @@ Quad = tuple[tuple[float, float], tuple[float, float], tuple[float, float], tupl
 
 ROLES: Final = ("document", "system", "user", "assistant")
 """Who speaks in a turn; `document` is nobody: the turn is the matter itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What the samples of a task are for: how many `images` one has, and the Hub's name for the task, `category`.
+
+    `template` says what a sample looks like that fits the task's stage-2 template; empty where it has none.
+    `grounded`: its phrases are asked for, or given, with their regions.
+    """
+
+    images: Literal["none", "one", "many"]
+    category: str
+    template: str = ""
+    grounded: bool = False
+
+
+_PHRASE: Final = "one picture, then one supervised phrase with regions"
+
+TASKS: Final = {
+    "caption": Task("one", "image-to-text", "pictures, then supervised words"),
+    "grounding": Task(
+        "one", "image-to-text", "pictures, then a supervised caption with phrases", grounded=True
+    ),
+    "referring": Task("one", "zero-shot-object-detection", _PHRASE, grounded=True),
+    "grounded_caption": Task("one", "image-to-text", _PHRASE, grounded=True),
+    "vqa": Task("one", "visual-question-answering", "pictures and a question, then a supervised answer"),
+    "ocr": Task("one", "image-to-text", "pictures, then supervised phrases"),
+    "chat": Task("many", "image-text-to-text"),
+    "text": Task("none", "text-generation", "supervised words and no picture"),
+    "interleaved": Task("many", "image-text-to-text"),
+}
+"""The tasks that samples are for: the one list of them."""
+
+GROUNDED: Final = tuple(name for name, task in TASKS.items() if task.grounded)
+"""The tasks whose samples say what lies where in their one image."""
 
 PNG_METADATA_BYTES: Final = 16 * 1024 * 1024
 """A text or colour profile of a PNG may unpack to this; Pillow's own limit, 1 MiB, is below what is published."""

@@ -95,6 +95,7 @@ def _manifest(recipe: Recipe, results: Results, verdicts: Verdicts, outputs: dic
         recipe=recipe.digest(),
         seed=recipe.seed,
         versions=_versions(recipe) | _detectors(results),
+        plugins=recipe.plugins,
         sources=tuple(
             Source(id=s.id, origin=s.origin, licence=s.licence, role=s.role, rows=found[s.id].rows)
             for s in recipe.sources

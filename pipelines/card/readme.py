@@ -19,22 +19,10 @@ from pipelines.recipe.load import applied_text
 from schemas.clip import EMBEDDED
 from schemas.manifest import Funnel, Manifest, RuleCount, Source
 from schemas.rules import RuleSettings, in_order
+from schemas.sample import TASKS
 
 SPLITS: Final = {"train": "train", "val": "validation", "eval": "test"}
 """Our splits by the names that the Hub uses."""
-
-TASKS: Final = {
-    "caption": "image-to-text",
-    "vqa": "visual-question-answering",
-    "grounding": "image-to-text",
-    "grounded_caption": "image-to-text",
-    "referring": "zero-shot-object-detection",
-    "ocr": "image-to-text",
-    "text": "text-generation",
-    "chat": "image-text-to-text",
-    "interleaved": "image-text-to-text",
-}
-"""Our tasks by the names of the Hub's task categories."""
 
 _SIZES: Final = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")
 # identifiers of the Hub for what people write; anything else is "other"
@@ -51,7 +39,7 @@ def front_matter(manifest: Manifest) -> str:
         license=_licences(source.licence for source in manifest.sources),
         pretty_name=manifest.name,
         size_categories=[_size(sum(count.samples for count in manifest.samples))],
-        task_categories=sorted({TASKS[c.task] for c in manifest.samples if c.task in TASKS}) or None,
+        task_categories=sorted({TASKS[c.task].category for c in manifest.samples if c.task in TASKS}) or None,
         tags=[*(["webdataset"] if ".tar" in suffixes(manifest) else []), "vlcorpus"],
         configs=configs(manifest) or None,
     )

@@ -1,20 +1,37 @@
-"""Boxes as data sets give them, made boxes within their picture, or refused with what is wrong."""
+"""Boxes as datasets give them, made boxes within their image, or refused with what is wrong."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from pipelines.datasets.reasons import Refused
+from pipelines.datasets.drafts import NamedImage
+from pipelines.datasets.reasons import MALFORMED, Refusal, Refused
 from schemas.sample import Box
 
 MIN_EXTENT: Final = 0.01
 """Pixels; coordinates are kept to two decimals."""
 _OVERSHOOT: Final = 1.1
-"""Sizes beyond which a box that leaves its picture is suspected to be of another form."""
+"""Sizes beyond which a box that leaves its image is suspected to be of another form."""
+
+Reader = Callable[[Sequence[Any], int, int], Box]
+"""Makes a box of a dataset's own form one within the image: `from_corners`, `from_size` or `from_shares`."""
+
+
+def boxes_of(values: Iterable[Any], image: NamedImage, read: Reader, lost: list[Refusal]) -> tuple[Box, ...]:
+    """Returns the usable boxes, each once; others go to `lost`, but a malformed one is raised."""
+    found: dict[Box, None] = {}
+    for value in values:
+        try:
+            found[read(value, image.width, image.height)] = None
+        except Refused as error:
+            if error.refusal.reason in MALFORMED:
+                raise
+            lost.append(error.refusal)
+    return tuple(found)
 
 
 def from_corners(value: Sequence[Any], width: int, height: int) -> Box:
-    """The box [x1, y1, x2, y2] in pixels, clipped to the picture."""
+    """Returns the box [x1, y1, x2, y2] in pixels, clipped to the image."""
     try:
         x1, y1, x2, y2 = value
         if 0 <= x1 < x2 - MIN_EXTENT and 0 <= y1 < y2 - MIN_EXTENT and x2 <= width and y2 <= height:
@@ -26,26 +43,26 @@ def from_corners(value: Sequence[Any], width: int, height: int) -> Box:
     box = _numbers(value)
     _check_pixels(box)
     if x2 < x1 or y2 < y1:
-        swapped = f"{list(value)} in a picture of {width} x {height}"
+        swapped = f"{list(value)} in an image of {width} x {height}"
         within = min(value) >= 0 and x2 > 0 and y2 > 0 and x1 + x2 <= width and y1 + y2 <= height
         raise Refused("box_xywh" if within else "box_order", swapped)
     return clipped(box, width, height)
 
 
 def from_size(value: Sequence[Any], width: int, height: int) -> Box:
-    """The box [x, y, width, height] in pixels, clipped to the picture."""
+    """Returns the box [x, y, width, height] in pixels, clipped to the image."""
     x, y, w, h = _numbers(value)
     _check_pixels((x, y, w, h))
     if w < 0 or h < 0:
         raise Refused("box_order", f"{list(value)} has a negative size")
     beyond = x + w > width * _OVERSHOOT + 1 or y + h > height * _OVERSHOOT + 1
     if beyond and 0 <= x < w <= width and 0 <= y < h <= height:
-        raise Refused("box_xyxy", f"{list(value)} in a picture of {width} x {height}")
+        raise Refused("box_xyxy", f"{list(value)} in an image of {width} x {height}")
     return clipped((x, y, x + w, y + h), width, height)
 
 
 def from_shares(value: Sequence[Any], width: int, height: int) -> Box:
-    """The box [x1, y1, x2, y2] in shares of the sides, as pixels, clipped to the picture."""
+    """Returns the box [x1, y1, x2, y2] in shares of the sides, as pixels, clipped to the image."""
     try:
         x1, y1, x2, y2 = value
         if 0 <= x1 < x2 - MIN_EXTENT / width and 0 <= y1 < y2 - MIN_EXTENT / height and x2 <= 1 and y2 <= 1:
@@ -62,12 +79,12 @@ def from_shares(value: Sequence[Any], width: int, height: int) -> Box:
 
 
 def clipped(box: Box, width: int, height: int) -> Box:
-    """The part of `box` within the picture; Refused where there is none to speak of."""
+    """Returns the part of `box` within the image; Refused where there is none to speak of."""
     x1, y1, x2, y2 = box
     if x2 - x1 < MIN_EXTENT or y2 - y1 < MIN_EXTENT:
         raise Refused("box_degenerate", f"{[x1, y1, x2, y2]} has no extent")
     if x1 >= width or y1 >= height or x2 <= 0 or y2 <= 0:
-        raise Refused("box_outside", f"{[x1, y1, x2, y2]} in a picture of {width} x {height}")
+        raise Refused("box_outside", f"{[x1, y1, x2, y2]} in an image of {width} x {height}")
     x1, y1, x2, y2 = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
     if x2 - x1 < MIN_EXTENT or y2 - y1 < MIN_EXTENT:
         raise Refused("box_degenerate", f"{list(box)} has no extent within {width} x {height}")
@@ -75,12 +92,12 @@ def clipped(box: Box, width: int, height: int) -> Box:
 
 
 def size_of(width: Any, height: Any) -> tuple[int, int]:
-    """A picture's size as a record gives it; Refused `image_size` where it is none."""
+    """Returns an image's size as a record gives it; Refused `image_size` where it is none."""
     whole = all(
         isinstance(one, int) and not isinstance(one, bool) and 0 < one < 10**7 for one in (width, height)
     )
     if not whole:
-        raise Refused("image_size", f"a picture of {_shown(width)} x {_shown(height)}")
+        raise Refused("image_size", f"an image of {_shown(width)} x {_shown(height)}")
     return width, height
 
 

@@ -1,66 +1,66 @@
 """COCO: captions_*.json and instances_*.json."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
-from pipelines.datasets.boxes import from_size, size_of
-from pipelines.datasets.built import Built, Draft, Made, Picture, Record, outcomes
-from pipelines.datasets.drafts import boxes_of, caption_draft, named, region_drafts, words
+from pipelines.datasets.boxes import boxes_of, from_size, size_of
+from pipelines.datasets.dataset import Dataset, Files, Glimpse, Made, Record
+from pipelines.datasets.drafts import (
+    REGION_TASKS,
+    Draft,
+    NamedImage,
+    caption_draft,
+    named,
+    region_drafts,
+    words,
+)
 from pipelines.datasets.reasons import MALFORMED, Refusal, Refused
-from pipelines.datasets.records import by_id, each, listed
+from pipelines.datasets.records import by_id, document, each, joined, listed
 from schemas.sample import Phrase
 
 
-def caption_records(data: object, where: str = "captions.json") -> Iterator[Record]:
-    """One record a caption, named by its annotation's id, joined with its picture."""
-    images = by_id(listed(data, where, "images"))
-    for record in each(listed(data, where, "annotations"), "id"):
-        image_id = record.value.get("image_id")
-        image = images.get(image_id) if isinstance(image_id, int | str) else None
+def _caption_records(files: Files) -> Iterator[Record]:
+    """Returns one record a caption, named by its annotation's id, joined with its image."""
+    data = document(files)
+    images = by_id(listed(data, "captions.json", "images"))
+    for record in each(listed(data, "captions.json", "annotations"), "id"):
+        image = joined(images, record.value.get("image_id"))
         yield record._replace(value={"annotation": record.value, "image": image})
 
 
-def instance_records(data: object, where: str = "instances.json") -> Iterator[Record]:
-    """One record a picture, named by its id, with its annotations; one for each annotation of no picture."""
+def _instance_records(files: Files) -> Iterator[Record]:
+    """Returns one record an image, named by its id, with its annotations; one for each annotation of no image."""
+    data, where = document(files), "instances.json"
     names = {key: one.get("name") for key, one in by_id(listed(data, where, "categories")).items()}
     images = listed(data, where, "images")
     objects: dict[Any, list[Any]] = {key: [] for key in by_id(images)}
     strays = []
     for record in each(listed(data, where, "annotations"), "id"):
         image_id = record.value.get("image_id")
-        known = isinstance(image_id, int | str) and image_id in objects
-        if known:
-            objects[image_id].append(record.value)
+        own = joined(objects, image_id)
+        if own is not None:
+            own.append(record.value)
         else:
-            refusal = Refusal("unknown_image", f"annotation {record.member} is of picture {image_id!r}")
+            refusal = Refusal("unknown_image", f"annotation {record.member} is of image {image_id!r}")
             strays.append(Record(f"annotation-{record.member}", {}, record.refusal or refusal))
     for record in each(images, "id"):
-        own = objects.get(record.value.get("id"), [])
+        own = joined(objects, record.value.get("id")) or []
         shown = {one.get("category_id") for one in own if isinstance(one.get("category_id"), int | str)}
         named_ones = {key: names[key] for key in sorted(shown & names.keys(), key=repr)}
         yield record._replace(value={"image": record.value, "objects": own, "names": named_ones})
     yield from strays
 
 
-def build_captions(records: Iterable[Record], language: str = "en") -> Iterator[Built]:
-    """For each caption a sample of task caption."""
-
-    def make(value: Mapping[str, Any]) -> Made:
-        image, annotation = value["image"], value["annotation"]
-        if image is None:
-            raise Refused("unknown_image", f"no picture has the id {annotation.get('image_id')!r}")
-        return [caption_draft(_picture(image), annotation["caption"], language)], []
-
-    return outcomes(records, make)
-
-
-def build_instances(records: Iterable[Record]) -> Iterator[Built]:
-    """For each picture both views of each category: its name and the boxes of all its objects."""
-    return outcomes(records, _instances)
+def _caption(value: Mapping[str, Any]) -> Made:
+    image, annotation = value["image"], value["annotation"]
+    if image is None:
+        raise Refused("unknown_image", f"no image has the id {annotation.get('image_id')!r}")
+    return [caption_draft(coco_image(image), annotation["caption"])], []
 
 
 def _instances(value: Mapping[str, Any]) -> Made:
-    picture = _picture(value["image"])
+    """Returns both views of each category: its name and the boxes of all its objects."""
+    image = coco_image(value["image"])
     lost: list[Refusal] = []
     crowded = {one.get("category_id") for one in value["objects"] if one.get("iscrowd")}
     found: dict[str, list[Any]] = {}
@@ -76,22 +76,51 @@ def _instances(value: Mapping[str, Any]) -> Made:
         found.setdefault(words(name, "empty_phrase"), []).append(one["bbox"])
     drafts: list[Draft] = []
     for name, given in found.items():
-        boxes = _boxes(name, given, picture, lost)
+        boxes = _boxes(name, given, image, lost)
         if boxes:
-            drafts += region_drafts(picture, Phrase(name, boxes, (), True))
+            drafts += region_drafts(image, Phrase(name, boxes, (), True))
     if not drafts and not lost:
-        raise Refused("no_regions", "the picture has no annotation")
+        raise Refused("no_regions", "the image has no annotation")
     return drafts, lost
 
 
-def _boxes(name: str, given: list[Any], picture: Picture, lost: list[Refusal]) -> tuple[Any, ...]:
+def _boxes(name: str, given: list[Any], image: NamedImage, lost: list[Refusal]) -> tuple[Any, ...]:
     try:
-        return boxes_of(given, picture, from_size, lost)
+        return boxes_of(given, image, from_size, lost)
     except Refused as error:
         if error.refusal.reason not in MALFORMED:
             raise
         raise Refused(error.refusal.reason, f"{name}: {error.refusal.text}") from error
 
 
-def _picture(image: Mapping[str, Any]) -> Picture:
-    return Picture(named(image.get("file_name")), *size_of(image.get("width"), image.get("height")))
+def coco_image(image: Mapping[str, Any]) -> NamedImage:
+    """Returns the image that an entry of COCO's `images` describes."""
+    return NamedImage(named(image.get("file_name")), *size_of(image.get("width"), image.get("height")))
+
+
+def _is_coco(seen: Glimpse) -> bool:
+    ends = seen.start + seen.end
+    return not seen.start.startswith(b"[") and (b'"images"' in ends or b'"annotations"' in ends)
+
+
+def _has_boxes(seen: Glimpse) -> bool:
+    ends = seen.start + seen.end
+    return b'"bbox"' in ends or b'"supercategory"' in ends
+
+
+CAPTIONS: Final = Dataset(
+    "captions_*.json",
+    "a caption",
+    ("caption",),
+    _caption,
+    _caption_records,
+    recognised=lambda seen: _is_coco(seen) and not _has_boxes(seen) and b'"caption"' in seen.start + seen.end,
+)
+INSTANCES: Final = Dataset(
+    "instances_*.json",
+    "an image",
+    REGION_TASKS,
+    _instances,
+    _instance_records,
+    recognised=lambda seen: _is_coco(seen) and _has_boxes(seen),
+)

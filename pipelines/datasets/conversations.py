@@ -1,17 +1,17 @@
-"""LLaVA and ShareGPT conversations: turns of human and gpt, pictures marked <image>.
+"""LLaVA and ShareGPT conversations: turns of human and gpt, images marked <image>.
 
 {"id", "image": name or [names], "conversations": [{"from": human | gpt | system, "value"}]}
 {"id", "images": [names], "messages": [{"role": user | assistant | system, "content"}]}
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from pipelines.datasets.built import Built, Draft, Made, Picture, Record, outcomes
-from pipelines.datasets.drafts import check_unicode, label, named
+from pipelines.datasets.dataset import Dataset, Files, Glimpse, Made, Record
+from pipelines.datasets.drafts import Draft, NamedImage, check_unicode, label, named
 from pipelines.datasets.reasons import Refusal, Refused
-from pipelines.datasets.records import each, listed
+from pipelines.datasets.records import entries, lines
 from schemas.sample import ImageRef, Segment, Text, Turn
 
 _ROLES: Final = {
@@ -27,21 +27,7 @@ _ROLES: Final = {
 _IMAGE: Final = re.compile(r"\n?<image>\n?")
 
 
-def records(data: object, where: str = "the conversations") -> Iterator[Record]:
-    """One record a conversation, named by its id, of a file that is one JSON list."""
-    return each(listed(data, where), "id", "conversation_id")
-
-
-def build(records: Iterable[Record], language: str = "en") -> Iterator[Built]:
-    """For each conversation a sample of task chat."""
-
-    def make(value: Mapping[str, Any]) -> Made:
-        return _make(value, language)
-
-    return outcomes(records, make)
-
-
-def _make(value: Mapping[str, Any], language: str) -> Made:
+def _make(value: Mapping[str, Any]) -> Made:
     said = _said(value)
     lost: list[Refusal] = []
     if said and said[0][0] == "assistant":
@@ -50,12 +36,12 @@ def _make(value: Mapping[str, Any], language: str) -> Made:
     names = _names(value)
     turns, shown = _turns(said)
     if shown == 0 and len(names) == 1:
-        # some published records do not say where their one picture stands: it comes first
-        turns, shown = _picture_first(turns), 1
+        # some published records do not say where their one image stands: it comes first
+        turns, shown = _image_first(turns), 1
     if shown != len(names):
-        raise Refused("image_count", f"{len(names)} pictures are listed, {shown} shown")
-    pictures, renumbered = _each_once(names, turns)
-    return [Draft("chat", label(value.get("language"), language), pictures, renumbered)], lost
+        raise Refused("image_count", f"{len(names)} images are listed, {shown} shown")
+    images, renumbered = _each_once(names, turns)
+    return [Draft("chat", label(value.get("language"), "en"), images, renumbered)], lost
 
 
 def _said(value: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -76,7 +62,7 @@ def _said(value: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _turns(said: list[tuple[str, str]]) -> tuple[list[Turn], int]:
-    """Turns that alternate, with a question first and an answer last; and how many pictures they show."""
+    """Returns turns that alternate, with a question first and an answer last; and how many images they show."""
     turns: list[Turn] = []
     shown = 0
     expected = "user"
@@ -110,17 +96,17 @@ def _segments(text: str, taught: bool, shown: int) -> tuple[tuple[Segment, ...],
     return tuple(segments), shown
 
 
-def _picture_first(turns: list[Turn]) -> list[Turn]:
+def _image_first(turns: list[Turn]) -> list[Turn]:
     first = next(at for at, turn in enumerate(turns) if turn.role == "user")
-    with_picture = Turn("user", (ImageRef(0), *turns[first].segments))
-    return [*turns[:first], with_picture, *turns[first + 1 :]]
+    with_image = Turn("user", (ImageRef(0), *turns[first].segments))
+    return [*turns[:first], with_image, *turns[first + 1 :]]
 
 
-def _each_once(names: list[str], turns: list[Turn]) -> tuple[tuple[Picture, ...], tuple[Turn, ...]]:
-    """Pictures without repeats, and turns that show them by their new numbers."""
+def _each_once(names: list[str], turns: list[Turn]) -> tuple[tuple[NamedImage, ...], tuple[Turn, ...]]:
+    """Returns images without repeats, and turns that show them by their new numbers."""
     once = list(dict.fromkeys(names))
     if len(once) == len(names):
-        return tuple(Picture(name) for name in names), tuple(turns)
+        return tuple(NamedImage(name) for name in names), tuple(turns)
     numbers = [once.index(name) for name in names]
     renamed = [
         Turn(
@@ -131,7 +117,7 @@ def _each_once(names: list[str], turns: list[Turn]) -> tuple[tuple[Picture, ...]
         )
         for turn in turns
     ]
-    return tuple(Picture(name) for name in once), tuple(renamed)
+    return tuple(NamedImage(name) for name in once), tuple(renamed)
 
 
 def _names(value: Mapping[str, Any]) -> list[str]:
@@ -139,3 +125,25 @@ def _names(value: Mapping[str, Any]) -> list[str]:
     if listed is None:
         return []
     return [named(one) for one in (listed if isinstance(listed, list) else [listed])]
+
+
+def _conversations(
+    published: str,
+    records: Callable[[Files], Iterator[Record]],
+    recognised: Callable[[Glimpse], bool],
+) -> Dataset:
+    return Dataset(published, "a conversation", ("chat",), _make, records, recognised=recognised)
+
+
+CONVERSATIONS: Final = _conversations(
+    "LLaVA or ShareGPT JSON",
+    entries("the conversations", ids=("id", "conversation_id")),
+    lambda seen: (
+        seen.start.startswith(b"[") and (b'"conversations"' in seen.start or b'"messages"' in seen.start)
+    ),
+)
+LINES: Final = _conversations(
+    "LLaVA or ShareGPT JSON, one a line",
+    lines,
+    lambda seen: bool(seen.fields & {"conversations", "messages"}),
+)

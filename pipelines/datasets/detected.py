@@ -9,21 +9,20 @@ from collections.abc import Sequence
 from filters.chunks import Chunk
 from filters.detect import Found, suppress
 from filters.spans import Span, choose
-from pipelines.datasets.built import Draft, Picture
-from pipelines.datasets.drafts import grounding_draft, region_drafts
+from pipelines.datasets.drafts import Draft, NamedImage, Place, grounded_drafts
 from schemas.ground import DetectorSettings
-from schemas.sample import Box, Phrase
+from schemas.sample import Phrase
 
 
 def detected_drafts(
     caption: str,
     language: str,
-    picture: Picture,
+    image: NamedImage,
     chunks: Sequence[Chunk],
     found: Sequence[Found],
     settings: DetectorSettings,
 ) -> list[Draft]:
-    """The caption with boxes and both views of each phrase; nothing where no box is believed.
+    """Returns the caption with boxes and both views of each phrase; nothing where no box is believed.
 
     `found` counts chunks in the order of `chunks`.
     """
@@ -40,13 +39,10 @@ def detected_drafts(
         for start, end in order
     ]
     places = []
-    drafts: list[Draft] = []
     for index in choose(spans):
         start, end = order[index]
         # the best first, each box once
         best = sorted(labels[start, end], key=lambda one: (-one.score, one.box))
-        boxes: tuple[Box, ...] = tuple(dict.fromkeys(one.box for one in best))
-        phrase = Phrase(caption[start:end], boxes, (), True)
-        places.append((start, end, phrase))
-        drafts += region_drafts(picture, phrase, language)
-    return [grounding_draft(picture, caption, places, language), *drafts] if places else []
+        boxes = tuple(dict.fromkeys(one.box for one in best))
+        places.append(Place(start, end, Phrase(caption[start:end], boxes, (), True)))
+    return grounded_drafts(image, caption, places, language)

@@ -1,51 +1,69 @@
-"""Drafts of the tasks: a grounded picture's three views, captions, questions."""
+"""Drafts, samples without the bytes of their images: of each task, and finished with the images as stored."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final, NamedTuple
 
-from pipelines.datasets.built import Draft, Picture
-from pipelines.datasets.reasons import MALFORMED, Refusal, Refused
-from schemas.sample import Box, ImageRef, Phrase, Segment, Text, Turn
+from pipelines.datasets.reasons import Refused
+from schemas.sample import Box, Image, ImageRef, Phrase, Quad, Sample, Segment, Text, Turn
 
 SHOWN: Final = ImageRef(0)
+REGION_TASKS: Final = ("referring", "grounded_caption")
 _LABEL: Final = re.compile(r"[A-Za-z0-9_-]{1,40}")
-Reader = Callable[[Sequence[Any], int, int], Box]
-"""Makes a box of a data set's own form one within the picture."""
 
 
-def boxes_of(values: Iterable[Any], picture: Picture, read: Reader, lost: list[Refusal]) -> tuple[Box, ...]:
-    """The usable boxes, each once; others go to `lost`, but a malformed one is raised."""
-    found: dict[Box, None] = {}
-    for value in values:
-        try:
-            found[read(value, picture.width, picture.height)] = None
-        except Refused as error:
-            if error.refusal.reason in MALFORMED:
-                raise
-            lost.append(error.refusal)
-    return tuple(found)
+class NamedImage(NamedTuple):
+    """An image by its name in the dataset; the size that its annotation is for, 0 where none is given."""
+
+    name: str
+    width: int = 0
+    height: int = 0
+
+
+class Draft(NamedTuple):
+    """A sample without the bytes of its images.
+
+    `relative`: regions were given as shares of the sides, so they hold for the image at any size. `split` is the
+    dataset's own, empty where it has none.
+    """
+
+    task: str
+    language: str
+    images: tuple[NamedImage, ...]
+    turns: tuple[Turn, ...]
+    relative: bool = False
+    split: str = ""
+
+
+class Place(NamedTuple):
+    """A phrase, and where it stands in the caption: from the character `start` to before `end`."""
+
+    start: int
+    end: int
+    phrase: Phrase
 
 
 def region_drafts(
-    picture: Picture, phrase: Phrase, language: str = "en", relative: bool = False, split: str = ""
+    image: NamedImage, phrase: Phrase, language: str = "en", relative: bool = False, split: str = ""
 ) -> list[Draft]:
-    """Phrase to box, and box to phrase: the same words and boxes; the task says which half is taught."""
-    images, turns = (picture,), (Turn("document", (SHOWN, phrase)),)
-    return [
-        Draft("referring", language, images, turns, relative, split),
-        Draft("grounded_caption", language, images, turns, relative, split),
-    ]
+    """Returns phrase to box, and box to phrase: the same words and boxes; the task says which half is taught."""
+    turns = (Turn("document", (SHOWN, phrase)),)
+    return [Draft(task, language, (image,), turns, relative, split) for task in REGION_TASKS]
+
+
+def grounded_drafts(
+    image: NamedImage, caption: str, places: Sequence[Place], language: str = "en", relative: bool = False
+) -> list[Draft]:
+    """Returns the caption with boxes, then both views of each phrase; nothing where there is no phrase."""
+    views = [one for place in places for one in region_drafts(image, place.phrase, language, relative)]
+    return [grounding_draft(image, caption, places, language, relative), *views] if places else []
 
 
 def grounding_draft(
-    picture: Picture,
-    caption: str,
-    places: Sequence[tuple[int, int, Phrase]],
-    language: str = "en",
-    relative: bool = False,
+    image: NamedImage, caption: str, places: Sequence[Place], language: str = "en", relative: bool = False
 ) -> Draft:
-    """The caption with boxes; `places` are (start, end, phrase), in order and apart from each other."""
+    """Returns the caption with boxes; the places are in order and apart from each other."""
     segments: list[Segment] = [SHOWN]
     at = 0
     for start, end, phrase in places:
@@ -55,26 +73,24 @@ def grounding_draft(
         at = end
     if at < len(caption):
         segments.append(Text(caption[at:], True))
-    return Draft("grounding", language, (picture,), (Turn("document", tuple(segments)),), relative)
+    return Draft("grounding", language, (image,), (Turn("document", tuple(segments)),), relative)
 
 
-def caption_draft(picture: Picture, caption: object, language: str = "en") -> Draft:
-    """A picture with its caption."""
+def caption_draft(image: NamedImage, caption: object) -> Draft:
+    """Returns an image with its caption."""
     segments = (SHOWN, Text(words(caption, "empty_caption"), True))
-    return Draft("caption", language, (picture,), (Turn("document", segments),))
+    return Draft("caption", "en", (image,), (Turn("document", segments),))
 
 
-def vqa_draft(
-    picture: Picture, question: object, answer: object, split: str = "", language: str = "en"
-) -> Draft:
-    """A question about a picture, and its answer."""
+def vqa_draft(image: NamedImage, question: object, answer: object, split: str = "") -> Draft:
+    """Returns a question about an image, and its answer."""
     asked = Text(words(question, "empty_question"))
     said = Text(words(answer, "empty_answer"), True)
-    return Draft("vqa", language, (picture,), (Turn("document", (SHOWN, asked, said)),), False, split)
+    return Draft("vqa", "en", (image,), (Turn("document", (SHOWN, asked, said)),), False, split)
 
 
 def words(value: object, reason: str) -> str:
-    """`value` without white space around it; Refused with `reason` where nothing is left."""
+    """Returns `value` without white space around it; Refused with `reason` where nothing is left."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
@@ -86,7 +102,7 @@ def words(value: object, reason: str) -> str:
 
 
 def check_unicode(text: str) -> None:
-    """Refused where UTF-8 cannot write `text`: a shard could not hold it."""
+    """Raises Refused where UTF-8 cannot write `text`: a shard could not hold it."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -94,13 +110,79 @@ def check_unicode(text: str) -> None:
 
 
 def label(value: object, default: str = "") -> str:
-    """A record's own word for its language or split where it is one, else `default`."""
+    """Returns a record's own word for its language or split where it is one, else `default`."""
     return value if isinstance(value, str) and _LABEL.fullmatch(value) else default
 
 
 def named(value: object) -> str:
-    """The name of a picture; Refused `no_image` where there is none."""
+    """Returns the name of an image; Refused `no_image` where there is none."""
     if not isinstance(value, str) or not value.strip():
-        raise Refused("no_image", f"{repr(value)[:80]} names no picture")
+        raise Refused("no_image", f"{repr(value)[:80]} names no image")
     check_unicode(value)
     return value
+
+
+def finish(
+    draft: Draft,
+    key: str,
+    images: Sequence[Image],
+    *,
+    split: str,
+    source: str,
+    licence: str,
+) -> Sample:
+    """Returns the sample of `draft` with the images as they are stored.
+
+    Regions that were given in shares are moved to the stored size. Any other difference between the stated and the
+    stored size is Refused `image_size`, as is an image of other proportions.
+    """
+    if len(images) != len(draft.images):
+        raise Refused("missing_image", f"{len(draft.images)} images are named, {len(images)} are there")
+    factors = [_factor(one, two, draft.relative) for one, two in zip(draft.images, images, strict=True)]
+    turns = draft.turns
+    if any(factor != (1.0, 1.0) for factor in factors):
+        turns = scaled(turns, factors)
+    return Sample(key, draft.task, split, draft.language, source, licence, tuple(images), turns)
+
+
+def scaled(turns: Sequence[Turn], factors: Sequence[tuple[float, float]]) -> tuple[Turn, ...]:
+    """Returns turns whose regions are multiplied by the factors (across, down) of their image."""
+    moved, current = [], (1.0, 1.0)
+    for turn in turns:
+        segments: list[Segment] = []
+        for segment in turn.segments:
+            if isinstance(segment, ImageRef):
+                current = factors[segment.image]
+            elif isinstance(segment, Phrase):
+                boxes = tuple(_box(box, current) for box in segment.boxes)
+                quads = tuple(_quad(quad, current) for quad in segment.quads)
+                segment = replace(segment, boxes=boxes, quads=quads)
+            segments.append(segment)
+        moved.append(Turn(turn.role, tuple(segments)))
+    return tuple(moved)
+
+
+def _factor(stated: NamedImage, stored: Image, relative: bool) -> tuple[float, float]:
+    if stated.width == 0 or (stated.width, stated.height) == (stored.width, stored.height):
+        return 1.0, 1.0
+    across, down = stored.width / stated.width, stored.height / stated.height
+    # rounding a side to whole pixels may move it by one
+    alike = abs(stored.height - stated.height * across) <= 1 or abs(stored.width - stated.width * down) <= 1
+    if not (relative and alike):
+        raise Refused(
+            "image_size",
+            f"{stated.name}: annotated at {stated.width} x {stated.height}, "
+            f"stored at {stored.width} x {stored.height}",
+        )
+    return across, down
+
+
+def _box(box: Box, factor: tuple[float, float]) -> Box:
+    across, down = factor
+    return box[0] * across, box[1] * down, box[2] * across, box[3] * down
+
+
+def _quad(quad: Quad, factor: tuple[float, float]) -> Quad:
+    across, down = factor
+    first, second, third, fourth = ((x * across, y * down) for x, y in quad)
+    return first, second, third, fourth

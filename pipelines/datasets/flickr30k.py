@@ -7,21 +7,29 @@ The number joins a phrase with the objects of the XML (Pascal VOC's form, corner
 
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from pipelines.datasets.boxes import from_corners, size_of
-from pipelines.datasets.built import Built, Draft, Made, Picture, Record, outcomes
-from pipelines.datasets.drafts import boxes_of, grounding_draft, named, region_drafts
+from pipelines.datasets.boxes import boxes_of, from_corners, size_of
+from pipelines.datasets.dataset import Dataset, Made, Record
+from pipelines.datasets.drafts import NamedImage, Place, grounded_drafts, named
 from pipelines.datasets.reasons import Refusal, Refused
-from schemas.sample import Phrase
+from pipelines.files import Store, join
+from schemas.sample import GROUNDED, Phrase
 
 _ENTITY: Final = re.compile(r"\[/EN#(\d+)((?:/[^\s/\]]+)+) ([^\[\]]+)\]")
 MAX_XML: Final = 4 * 1024 * 1024
 
 
-def records(picture_id: str, sentences: str, annotation: bytes) -> Iterator[Record]:
-    """One record a sentence of a picture, named ID#N, joined with the picture's boxes."""
+def _folder(store: Store, folder: str) -> Iterator[Record]:
+    for info in store.list_files(join(folder, "Sentences")):
+        image_id = info.name.removesuffix(".txt")
+        text = store.read_bytes(info.path).decode("utf-8", "replace")
+        yield from records(image_id, text, store.read_bytes(join(folder, "Annotations", f"{image_id}.xml")))
+
+
+def records(image_id: str, sentences: str, annotation: bytes) -> Iterator[Record]:
+    """Returns one record a sentence of an image, named ID#N, joined with the image's boxes."""
     try:
         known: Mapping[str, Any] = _annotation(annotation)
         refusal = None
@@ -29,16 +37,11 @@ def records(picture_id: str, sentences: str, annotation: bytes) -> Iterator[Reco
         known, refusal = {}, error.refusal
     for number, line in enumerate(sentences.splitlines()):
         if line.strip():
-            yield Record(f"{picture_id}#{number}", {**known, "sentence": line.strip()}, refusal)
+            yield Record(f"{image_id}#{number}", {**known, "sentence": line.strip()}, refusal)
 
 
-def build(records: Iterable[Record]) -> Iterator[Built]:
-    """For each sentence the caption with boxes, and both views of each phrase that has one."""
-    return outcomes(records, _make)
-
-
-def plain(sentence: str) -> tuple[str, list[tuple[int, int, str]]]:
-    """The sentence without brackets, and its phrases as (start, end, number)."""
+def _plain(sentence: str) -> tuple[str, list[tuple[int, int, str]]]:
+    """Returns the sentence without brackets, and its phrases as (start, end, number)."""
     parts: list[str] = []
     places = []
     at = length = 0
@@ -55,20 +58,18 @@ def plain(sentence: str) -> tuple[str, list[tuple[int, int, str]]]:
 
 
 def _make(value: Mapping[str, Any]) -> Made:
-    picture = Picture(named(value["name"]), *size_of(value["width"], value["height"]))
-    caption, places = plain(value["sentence"])
+    """Returns the caption with boxes, and both views of each phrase that has one."""
+    image = NamedImage(named(value["name"]), *size_of(value["width"], value["height"]))
+    caption, places = _plain(value["sentence"])
     lost: list[Refusal] = []
     kept = []
-    drafts: list[Draft] = []
     for start, end, number in places:
-        boxes = boxes_of(value["boxes"].get(number, ()), picture, from_corners, lost)
+        boxes = boxes_of(value["boxes"].get(number, ()), image, from_corners, lost)
         if boxes:
-            phrase = Phrase(caption[start:end], boxes, (), True)
-            kept.append((start, end, phrase))
-            drafts += region_drafts(picture, phrase)
+            kept.append(Place(start, end, Phrase(caption[start:end], boxes, (), True)))
     if not kept and not lost:
         raise Refused("no_regions", "no phrase of the sentence has a box")
-    return ([grounding_draft(picture, caption, kept), *drafts] if kept else []), lost
+    return grounded_drafts(image, caption, kept), lost
 
 
 def _annotation(data: bytes) -> dict[str, Any]:
@@ -92,3 +93,12 @@ def _annotation(data: bytes) -> dict[str, Any]:
     size = [root.findtext(f"size/{side}", "") for side in ("width", "height")]
     width, height = (int(one) if one.strip().isdecimal() else 0 for one in size)
     return {"name": root.findtext("filename"), "width": width, "height": height, "boxes": boxes}
+
+
+FLICKR30K: Final = Dataset(
+    "a folder with Sentences/*.txt and Annotations/*.xml",
+    "a sentence",
+    GROUNDED,
+    _make,
+    folder=_folder,
+)

@@ -4,34 +4,31 @@ Each entry is [start, end, x1, y1, x2, y2, score], boxes in shares of the sides.
 `a dog in the grass`. As Qwen-VL does (A.3), labels are kept such that no two overlap and the most boxes stay.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from filters.spans import Span, choose, choose_greedy
 from pipelines.datasets.boxes import from_shares, size_of
-from pipelines.datasets.built import Built, Draft, Made, Picture, Record, outcomes
-from pipelines.datasets.drafts import check_unicode, grounding_draft, named, region_drafts
+from pipelines.datasets.dataset import Dataset, Glimpse, Made
+from pipelines.datasets.drafts import NamedImage, Place, check_unicode, grounded_drafts, named
 from pipelines.datasets.reasons import MALFORMED, Refusal, Refused
-from schemas.sample import Box, Phrase
+from pipelines.datasets.records import lines
+from schemas.sample import GROUNDED, Box, Phrase
 
 Choice = Callable[[Sequence[Span]], list[int]]
 _Labels = dict[tuple[int, int], dict[Box, float]]
 
 
-def build(records: Iterable[Record], greedy: bool = False) -> Iterator[Built]:
-    """For each record the caption with boxes, and both views of each label that is kept."""
-    return outcomes(records, partial(_make, choose_greedy if greedy else choose))
-
-
 def _make(pick: Choice, value: Mapping[str, Any]) -> Made:
+    """Returns the caption with boxes, and both views of each label that is kept."""
     caption = value["caption"]
     if not isinstance(caption, str) or not caption.strip():
         raise Refused("empty_caption")
     check_unicode(caption)
-    picture = Picture(_name(value), *size_of(value.get("width"), value.get("height")))
+    image = NamedImage(_name(value), *size_of(value.get("width"), value.get("height")))
     lost: list[Refusal] = []
-    labels = _labels(value, caption, picture, lost)
+    labels = _labels(value, caption, image, lost)
     order = sorted(labels)
     spans = [
         Span(start, end, len(labels[start, end]), round(max(labels[start, end].values()) * 1e6))
@@ -43,20 +40,15 @@ def _make(pick: Choice, value: Mapping[str, Any]) -> Made:
         Refusal("overlap", f"{caption[start:end]!r} at {start}-{end}")
         for start, end in (order[index] for index in went)
     ]
-    places = []
-    drafts: list[Draft] = []
-    for index in kept:
-        start, end = order[index]
-        phrase = Phrase(caption[start:end], tuple(labels[start, end]), (), True)
-        places.append((start, end, phrase))
-        drafts += region_drafts(picture, phrase, relative=True)
-    if not places:
-        return [], lost
-    return [grounding_draft(picture, caption, places, relative=True), *drafts], lost
+    places = [
+        Place(*order[index], Phrase(caption[slice(*order[index])], tuple(labels[order[index]]), (), True))
+        for index in kept
+    ]
+    return grounded_drafts(image, caption, places, relative=True), lost
 
 
-def _labels(value: Mapping[str, Any], caption: str, picture: Picture, lost: list[Refusal]) -> _Labels:
-    """Boxes with their best score by span; each box once, those of noun chunks and expressions together."""
+def _labels(value: Mapping[str, Any], caption: str, image: NamedImage, lost: list[Refusal]) -> _Labels:
+    """Returns boxes with their best score by span; each box once, those of noun chunks and expressions together."""
     labels: _Labels = {}
     for field in ("noun_chunks", "ref_exps"):
         for number, (start, end, x1, y1, x2, y2, score) in enumerate(value.get(field) or ()):
@@ -64,7 +56,7 @@ def _labels(value: Mapping[str, Any], caption: str, picture: Picture, lost: list
                 raise Refused("bad_record", f"{field} {number} has the score {score!r}")
             place = _offsets(start, end, caption, field, number)
             try:
-                box = from_shares((x1, y1, x2, y2), picture.width, picture.height)
+                box = from_shares((x1, y1, x2, y2), image.width, image.height)
             except Refused as error:
                 if error.refusal.reason in MALFORMED:
                     raise
@@ -90,3 +82,12 @@ def _name(value: Mapping[str, Any]) -> str:
         (value[one] for one in ("image", "file_name", "key", "id") if value.get(one) is not None), None
     )
     return named(str(name) if isinstance(name, int) else name)
+
+
+def _grit(pick: Choice, recognised: Callable[[Glimpse], bool] | None) -> Dataset:
+    make = partial(_make, pick)
+    return Dataset("GRIT's JSON lines", "a line", GROUNDED, make, lines, recognised=recognised)
+
+
+GRIT: Final = _grit(choose, lambda seen: seen.fields >= {"noun_chunks", "ref_exps"})
+GREEDY: Final = _grit(choose_greedy, None)

@@ -9,25 +9,25 @@ REASONS: Final = {
     "bad_record": "a field of the record is missing or of the wrong kind",
     "too_large": "the record is larger than the limit",
     "repeated_id": "another record before it has the same id",
-    "unknown_image": "the annotation is of a picture that the data set does not list",
-    "unknown_annotation": "the record points to an annotation that the data set does not hold",
-    # pictures
-    "no_image": "the record names no picture",
-    "missing_image": "the picture is not among the files",
-    "image_size": "the picture's size is not the one that the annotation was made for",
-    "image_count": "the pictures listed are not as many as the text shows",
-    "remote_image": "the page shows a picture from elsewhere",
-    "inline_image": "the page holds the picture inside itself",
+    "unknown_image": "the annotation is of an image that the dataset does not list",
+    "unknown_annotation": "the record points to an annotation that the dataset does not hold",
+    # images
+    "no_image": "the record names no image",
+    "missing_image": "the image is not among the files",
+    "image_size": "the image's size is not the one that the annotation was made for",
+    "image_count": "the images listed are not as many as the text shows",
+    "remote_image": "the page shows an image from elsewhere",
+    "inline_image": "the page holds the image inside itself",
     "outside_image": "the page names a file outside its folder",
     # regions
     "box_numbers": "a box is not four finite numbers",
     "box_order": "a box's second corner is not below and to the right of its first",
     "box_xywh": "a box that should be two corners looks like a corner with width and height",
     "box_xyxy": "a box that should be a corner with width and height looks like two corners",
-    "box_normalised": "a box that should be in pixels is in shares of the picture's sides",
-    "box_pixels": "a box that should be in shares of the picture's sides is in pixels",
-    "box_outside": "a box lies outside its picture",
-    "box_degenerate": "a box has no extent within its picture",
+    "box_normalised": "a box that should be in pixels is in shares of the image's sides",
+    "box_pixels": "a box that should be in shares of the image's sides is in pixels",
+    "box_outside": "a box lies outside its image",
+    "box_degenerate": "a box has no extent within its image",
     "crowd": "a box stands for a crowd, not for one object",
     "no_regions": "the record has no phrase with a usable box",
     # words
@@ -46,9 +46,9 @@ REASONS: Final = {
     "leading_answer": "the dialogue begins with an answer; it is left out",
     "no_turns": "the dialogue has no question with an answer",
     # documents
-    "no_images": "the document shows no picture that can be used",
+    "no_images": "the document shows no image that can be used",
     "no_text": "the document has no words",
-    "image_place": "a picture's place in the text is not given",
+    "image_place": "an image's place in the text is not given",
 }
 """Each reason with what it means."""
 

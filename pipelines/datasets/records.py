@@ -2,24 +2,40 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, islice
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from pipelines.datasets.built import Record
+from pipelines.datasets.dataset import Files, Record
 from pipelines.datasets.reasons import Refusal
 from schemas.errors import ShardError
 
+T = TypeVar("T")
+
 MAX_RECORD: Final = 16 * 1024 * 1024
 """Bytes of one line."""
-
 
 _OPENS: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:\[\s*(?:\{|\Z)|\{\s*\Z)")
 """The first line of a JSON document that is a list of objects, or an object over many lines."""
 
 
+def lines(files: Files) -> Iterator[Record]:
+    """Returns one record a line of a dataset of JSON lines."""
+    return jsonl(files["records"])
+
+
+def document(files: Files, part: str = "records") -> Any:
+    """Returns the JSON value that is the whole of one file."""
+    return load(files[part].read(), part)
+
+
+def entries(where: str, *path: str, ids: tuple[str, ...] = ()) -> Callable[[Files], Iterator[Record]]:
+    """Returns a reader of one record an entry of the list at `path` of a JSON document, named as by `each`."""
+    return lambda files: each(listed(document(files), where, *path), *ids)
+
+
 def jsonl(lines: Iterable[bytes]) -> Iterator[Record]:
-    """One record a line, named by the number of its line from 0; empty lines are none.
+    """Returns one record a line, named by the number of its line from 0; empty lines are none.
 
     ShardError where the lines are one JSON document.
     """
@@ -42,7 +58,7 @@ def jsonl_from(lines: Iterable[bytes], first: int) -> Iterator[Record]:
 
 
 def load(data: bytes, where: str) -> Any:
-    """The JSON value that is the whole of `data`; ShardError, naming `where`, if it is not."""
+    """Returns the JSON value that is the whole of `data`; ShardError, naming `where`, if it is not."""
     try:
         return json.loads(data)
     except json.JSONDecodeError as error:
@@ -54,7 +70,7 @@ def load(data: bytes, where: str) -> Any:
 
 
 def listed(value: object, where: str, *path: str) -> list[Any]:
-    """The list at `path` inside a JSON value; ShardError if there is none."""
+    """Returns the list at `path` inside a JSON value; ShardError if there is none."""
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None
     if not isinstance(value, list):
@@ -64,14 +80,14 @@ def listed(value: object, where: str, *path: str) -> list[Any]:
 
 
 def mapped(value: object, where: str) -> dict[str, Any]:
-    """A JSON value as an object; ShardError if it is none."""
+    """Returns a JSON value as an object; ShardError if it is none."""
     if not isinstance(value, dict):
         raise ShardError(f"{where} is no JSON object; is it the file that the source expects?")
     return value
 
 
 def by_id(values: Iterable[Any], field: str = "id") -> dict[Any, Mapping[str, Any]]:
-    """Objects by their id; those without a usable one are left out."""
+    """Returns objects by their id; those without a usable one are left out."""
     found = {}
     for value in values:
         if isinstance(value, Mapping) and isinstance(value.get(field), int | str):
@@ -79,8 +95,13 @@ def by_id(values: Iterable[Any], field: str = "id") -> dict[Any, Mapping[str, An
     return found
 
 
+def joined(found: Mapping[Any, T], key: object) -> T | None:
+    """Returns what is found by that id, which may be no id at all; None where there is nothing."""
+    return found.get(key) if isinstance(key, int | str) else None
+
+
 def each(values: Iterable[Any], *ids: str) -> Iterator[Record]:
-    """A record for each value, named by the first of `ids` that it has, else by its number from 0."""
+    """Returns a record for each value, named by the first of `ids` that it has, else by its number from 0."""
     for number, value in enumerate(values):
         if not isinstance(value, Mapping):
             yield Record(f"record-{number}", {}, Refusal("bad_record", "the record is no JSON object"))
@@ -90,7 +111,7 @@ def each(values: Iterable[Any], *ids: str) -> Iterator[Record]:
 
 
 def _goes_on(error: json.JSONDecodeError) -> str:
-    """What is wrong with text that goes on after a JSON value, and the remedy."""
+    """Returns what is wrong with text that goes on after a JSON value, and the remedy."""
     another_line = error.doc[: error.pos].rstrip(" \t").endswith("\n")
     if another_line and error.doc.startswith("{", error.pos):
         return (

@@ -1,52 +1,85 @@
 """RefCOCO, RefCOCO+ and RefCOCOg: refs(*).p, a pickle of expressions, and instances.json as of COCO.
 
-Their pictures are COCO's train2014: those of val and test must not be trained on elsewhere.
+Their images are COCO's train2014: those of val and test must not be trained on elsewhere. The pickles are Python 2's,
+of lists, dicts, texts and numbers. A pickle is a program; this reader knows only the instructions that build such
+values, so that there is nothing to exploit.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+import io
+import pickle
+from collections.abc import Iterator, Mapping
+from pickletools import (
+    TAKEN_FROM_ARGUMENT1,
+    TAKEN_FROM_ARGUMENT4,
+    TAKEN_FROM_ARGUMENT4U,
+    UP_TO_NEWLINE,
+    opcodes,
+)
+from typing import Any, Final, NoReturn
 
-from pipelines.datasets.boxes import from_size, size_of
-from pipelines.datasets.built import Built, Draft, Made, Picture, Record, outcomes
-from pipelines.datasets.drafts import boxes_of, label, named, region_drafts, words
-from pipelines.datasets.plain_pickle import load as load_pickle
+from pipelines.datasets.boxes import boxes_of, from_size
+from pipelines.datasets.coco import coco_image
+from pipelines.datasets.dataset import Dataset, Files, Made, Record
+from pipelines.datasets.drafts import REGION_TASKS, Draft, label, region_drafts, words
 from pipelines.datasets.reasons import Refusal, Refused
-from pipelines.datasets.records import by_id, each, listed, load
+from pipelines.datasets.records import by_id, each, joined, listed, load
+from schemas.errors import ShardError
 from schemas.sample import Phrase
 
+MAX_BYTES: Final = 1 << 30
+MAX_OPCODES: Final = 100_000_000
 
-def records(refs: bytes, instances: bytes, where: str = "refs") -> Iterator[Record]:
-    """One record an expression's object, named by its ref_id, joined with annotation and picture.
+_PLAIN: Final = frozenset(
+    (
+        *("PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "DUP"),
+        *("NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"),
+        *("FLOAT", "BINFLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING"),
+        *(
+            "UNICODE",
+            "BINUNICODE",
+            "SHORT_BINUNICODE",
+            "BINUNICODE8",
+            "BINBYTES",
+            "SHORT_BINBYTES",
+            "BINBYTES8",
+        ),
+        *("EMPTY_LIST", "LIST", "APPEND", "APPENDS", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"),
+        *("EMPTY_DICT", "DICT", "SETITEM", "SETITEMS"),
+        *("GET", "BINGET", "LONG_BINGET", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"),
+    )
+)
+_NAMES: Final = {one.code.encode("latin-1"): one.name for one in opcodes}
+_LENGTHS: Final = {
+    one.code.encode("latin-1"): one.arg.n if one.arg else 0 for one in opcodes if one.name in _PLAIN
+}
+"""Bytes of argument of each plain instruction; negative: as pickletools says they are found."""
+_MEMO: Final = (b"p", b"r")
 
-    ShardError where a file is not what it should be; a pickle with anything but plain containers is.
+
+def _records(files: Files) -> Iterator[Record]:
+    """Returns one record an expression's object, named by its ref_id, joined with annotation and image.
+
+    ShardError where a file is not what it should be; a pickle with anything but plain containers is not.
     """
-    data = load(instances, f"{where}: instances.json")
-    images = by_id(listed(data, where, "images"))
-    annotations = by_id(listed(data, where, "annotations"))
-    for record in each(listed(load_pickle(refs, where), where), "ref_id"):
+    data = load(files["instances"].read(), "refs: instances.json")
+    images = by_id(listed(data, "refs", "images"))
+    annotations = by_id(listed(data, "refs", "annotations"))
+    for record in each(listed(load_pickle(files["refs"].read(), "refs"), "refs"), "ref_id"):
         ref = record.value
-        joined = {
-            "ref": ref,
-            "annotation": annotations.get(_hashable(ref.get("ann_id"))),
-            "image": images.get(_hashable(ref.get("image_id"))),
-        }
-        yield Record(record.member, joined, record.refusal)
-
-
-def build(records: Iterable[Record]) -> Iterator[Built]:
-    """For each object both views of each of its expressions."""
-    return outcomes(records, _make)
+        annotation, image = joined(annotations, ref.get("ann_id")), joined(images, ref.get("image_id"))
+        yield record._replace(value={"ref": ref, "annotation": annotation, "image": image})
 
 
 def _make(value: Mapping[str, Any]) -> Made:
+    """Returns both views of each expression of the object."""
     ref, annotation, image = value["ref"], value["annotation"], value["image"]
     if image is None:
         raise Refused("unknown_image", f"instances.json has no image {ref['image_id']!r}")
     if annotation is None:
         raise Refused("unknown_annotation", f"instances.json has no annotation {ref['ann_id']!r}")
-    picture = Picture(named(image.get("file_name")), *size_of(image.get("width"), image.get("height")))
+    shown = coco_image(image)
     lost: list[Refusal] = []
-    boxes = boxes_of([annotation["bbox"]], picture, from_size, lost)
+    boxes = boxes_of([annotation["bbox"]], shown, from_size, lost)
     drafts: list[Draft] = []
     for sentence in ref["sentences"] if boxes else ():
         try:
@@ -54,11 +87,104 @@ def _make(value: Mapping[str, Any]) -> Made:
         except Refused as error:
             lost.append(error.refusal)
             continue
-        drafts += region_drafts(picture, Phrase(text, boxes, (), True), split=label(ref.get("split")))
+        drafts += region_drafts(shown, Phrase(text, boxes, (), True), split=label(ref.get("split")))
     if not drafts and not lost:
         raise Refused("empty_phrase", "the object has no expression")
     return drafts, lost
 
 
-def _hashable(value: object) -> int | str | None:
-    return value if isinstance(value, int | str) else None
+def load_pickle(data: bytes, where: str) -> Any:
+    """Returns the value in `data`; ShardError, naming `where`, if it holds anything but plain containers.
+
+    Python 2's byte strings are read as Latin-1, as their publishers' code does.
+    """
+    if len(data) > MAX_BYTES:
+        raise ShardError(f"{where} is a pickle of {len(data)} bytes; the limit is {MAX_BYTES}")
+    _check(data, where)
+    try:
+        return _Plain(io.BytesIO(data), encoding="latin-1").load()
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        ValueError,
+        IndexError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ) as error:
+        raise ShardError(f"{where} is a damaged pickle ({type(error).__name__}); fetch it again") from error
+    except (OverflowError, MemoryError, RecursionError) as error:
+        raise ShardError(f"{where} is a pickle that cannot be read ({type(error).__name__})") from error
+
+
+class _Plain(pickle.Unpickler):
+    """A second lock: even an instruction that should have been refused finds no class."""
+
+    def find_class(self, module: str, name: str) -> NoReturn:
+        raise pickle.UnpicklingError(f"{module}.{name} is no plain container")
+
+    def persistent_load(self, pid: object) -> NoReturn:
+        raise pickle.UnpicklingError("a persistent id is no plain container")
+
+
+def _check(data: bytes, where: str) -> None:
+    """Walks the instructions without following them: each must be plain, each length within the data.
+
+    Not with pickletools.genops, which takes texts of the oldest protocol for ASCII.
+    """
+    place = 0
+    for _ in range(MAX_OPCODES):
+        code = data[place : place + 1]
+        if code == b".":
+            return
+        length = _LENGTHS.get(code)
+        if length is None:
+            raise ShardError(_forbidden(code, place, where))
+        start, place = place + 1, _end(data, place + 1, length)
+        if not start <= place <= len(data):
+            raise ShardError(
+                f"{where} is a damaged pickle: it ends within the instruction at byte {start - 1}"
+            )
+        if code in _MEMO and _memo_place(code, data[start:place]) > len(data):
+            raise ShardError(f"{where} is a damaged pickle: its memo is larger than itself")
+    raise ShardError(f"{where} is a pickle of more than {MAX_OPCODES} instructions")
+
+
+def _forbidden(code: bytes, place: int, where: str) -> str:
+    name = _NAMES.get(code)
+    if name is None:
+        return f"{where} is a damaged pickle at byte {place}; fetch it again"
+    return (
+        f"{where} is a pickle with the instruction {name} at byte {place}, which could run code; "
+        "only lists, dicts, tuples, texts and numbers are read"
+    )
+
+
+def _memo_place(code: bytes, argument: bytes) -> int:
+    """The place in the memo, a table that grows up to it: a large one would take all memory."""
+    if code == b"r":
+        return int.from_bytes(argument, "little")
+    digits = argument[:-1]
+    # what is no number is left to the unpickler, which refuses it; one of many digits is too large anyway
+    return int(digits) if digits.isdigit() and len(digits) < 19 else len(digits) // 19 * MAX_BYTES
+
+
+def _end(data: bytes, start: int, length: int) -> int:
+    """Where an instruction's argument ends; 0 where a line has no end."""
+    if length >= 0:
+        return start + length
+    if length == UP_TO_NEWLINE:
+        return data.find(b"\n", start) + 1
+    width = {TAKEN_FROM_ARGUMENT1: 1, TAKEN_FROM_ARGUMENT4: 4, TAKEN_FROM_ARGUMENT4U: 4}.get(length, 8)
+    signed = length == TAKEN_FROM_ARGUMENT4
+    return start + width + int.from_bytes(data[start : start + width], "little", signed=signed)
+
+
+REFCOCO: Final = Dataset(
+    "refs(*).p, instances.json (RefCOCO, +, g)",
+    "an object",
+    REGION_TASKS,
+    _make,
+    _records,
+    parts=("refs", "instances"),
+)

@@ -1,112 +1,62 @@
-"""The data sets that can be read: which files each has, which tasks it gives, how it is built."""
+"""The annotation datasets that can be read: ours, and those that installed packages give."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
-from typing import BinaryIO, Final
+from typing import Final
 
 from pipelines.datasets import (
-    ai2d,
-    chartqa,
     coco,
     conversations,
-    docvqa,
-    dvqa,
-    gqa,
+    flickr30k,
     grit,
-    mmc4,
-    obelics,
-    ocrvqa,
+    interleaved,
+    pages,
     refcoco,
-    textvqa,
     tuples,
     visual_genome,
-    vqav2,
+    vqa,
 )
-from pipelines.datasets.built import Built, Record
-from pipelines.datasets.records import jsonl, listed, load
+from pipelines.datasets.dataset import Dataset, Glimpse
+from schemas import plugins
+from schemas.plugins import Plugin
 
-Files = Mapping[str, BinaryIO]
-"""A data set's files by their part, open for reading."""
-
-GROUNDED: Final = ("grounding", "referring", "grounded_caption")
-REGIONS: Final = ("referring", "grounded_caption")
-
-
-@dataclass(frozen=True, slots=True)
-class DataSet:
-    """How one data set is read: `parts` name its files, `tasks` what its samples are for."""
-
-    parts: tuple[str, ...]
-    tasks: tuple[str, ...]
-    records: Callable[[Files], Iterator[Record]]
-    build: Callable[[Iterable[Record]], Iterator[Built]]
-
-    @property
-    def is_lines(self) -> bool:
-        """Whether the records are the lines of one file, which can be read from any line on."""
-        return self.records is _lines
-
-    def outcomes(self, files: Files) -> Iterator[Built]:
-        """One outcome for each record of `files`."""
-        return self.build(self.records(files))
-
-
-def _lines(files: Files) -> Iterator[Record]:
-    return jsonl(files["records"])
-
-
-def _json(files: Files, part: str) -> object:
-    return load(files[part].read(), part)
-
-
-def _visual_genome(files: Files) -> Iterator[Record]:
-    pictures = listed(_json(files, "regions"), "regions")
-    return visual_genome.region_records(pictures, listed(_json(files, "images"), "images"))
-
-
-def _vgqa(files: Files) -> Iterator[Record]:
-    pictures = listed(_json(files, "questions"), "questions")
-    return visual_genome.question_records(pictures, listed(_json(files, "images"), "images"))
-
-
-def _whole(read: Callable[[object], Iterator[Record]]) -> Callable[[Files], Iterator[Record]]:
-    return lambda files: read(_json(files, "records"))
-
-
-ONE: Final = ("records",)
-
-DATA_SETS: Final[dict[str, DataSet]] = {
-    "grounding": DataSet(ONE, GROUNDED, _lines, tuples.build),
-    "grit": DataSet(ONE, GROUNDED, _lines, grit.build),
-    "grit_greedy": DataSet(ONE, GROUNDED, _lines, partial(grit.build, greedy=True)),
-    "visual_genome": DataSet(("regions", "images"), REGIONS, _visual_genome, visual_genome.build_regions),
-    "refcoco": DataSet(
-        ("refs", "instances"),
-        REGIONS,
-        lambda files: refcoco.records(files["refs"].read(), files["instances"].read()),
-        refcoco.build,
-    ),
-    "coco_captions": DataSet(ONE, ("caption",), _whole(coco.caption_records), coco.build_captions),
-    "coco_instances": DataSet(ONE, REGIONS, _whole(coco.instance_records), coco.build_instances),
-    "vqav2": DataSet(
-        ("questions", "annotations"),
-        ("vqa",),
-        lambda files: vqav2.records(_json(files, "questions"), _json(files, "annotations")),
-        vqav2.build,
-    ),
-    "vgqa": DataSet(("questions", "images"), ("vqa",), _vgqa, visual_genome.build_questions),
-    "gqa": DataSet(ONE, ("vqa",), _whole(gqa.records), gqa.build),
-    "ocrvqa": DataSet(ONE, ("vqa",), _whole(ocrvqa.records), ocrvqa.build),
-    "docvqa": DataSet(ONE, ("vqa",), _whole(docvqa.records), docvqa.build),
-    "textvqa": DataSet(ONE, ("vqa",), _whole(textvqa.records), textvqa.build),
-    "chartqa": DataSet(ONE, ("vqa",), _whole(chartqa.records), chartqa.build),
-    "dvqa": DataSet(ONE, ("vqa",), _whole(dvqa.records), dvqa.build),
-    "ai2d": DataSet(ONE, ("vqa",), _whole(ai2d.records), ai2d.build),
-    "conversations": DataSet(ONE, ("chat",), _whole(conversations.records), conversations.build),
-    "conversations_lines": DataSet(ONE, ("chat",), _lines, conversations.build),
-    "obelics": DataSet(ONE, ("interleaved", "text"), _lines, obelics.build),
-    "mmc4": DataSet(ONE, ("interleaved", "text"), _lines, mmc4.build),
+DATASETS: Final[dict[str, Dataset]] = {
+    "grounding": tuples.GROUNDING,
+    "grit": grit.GRIT,
+    "grit_greedy": grit.GREEDY,
+    "flickr30k": flickr30k.FLICKR30K,
+    "visual_genome": visual_genome.REGIONS,
+    "refcoco": refcoco.REFCOCO,
+    "vqav2": vqa.VQAV2,
+    "vgqa": visual_genome.QUESTIONS,
+    "gqa": vqa.GQA,
+    "ocrvqa": vqa.OCRVQA,
+    "docvqa": vqa.DOCVQA,
+    "textvqa": vqa.TEXTVQA,
+    "chartqa": vqa.CHARTQA,
+    "dvqa": vqa.DVQA,
+    "ai2d": vqa.AI2D,
+    "conversations": conversations.CONVERSATIONS,
+    "conversations_lines": conversations.LINES,
+    "mmc4": interleaved.MMC4,
+    "obelics": interleaved.OBELICS,
+    "pages": pages.PAGES,
+    "coco_captions": coco.CAPTIONS,
+    "coco_instances": coco.INSTANCES,
 }
-"""Data sets of single files by name. Flickr30k Entities (two files a picture) and saved pages (folders) are
-read by `flickr30k.records` and `pages.records`."""
+"""Our datasets by the `format` of a recipe's source."""
+
+
+def find(name: str) -> tuple[Dataset, Plugin | None]:
+    """Returns the dataset of that name, and the package that gives it where it is not ours.
+
+    Raises RecipeError where there is none.
+    """
+    return plugins.lookup(plugins.DATASETS, name, DATASETS, Dataset)
+
+
+def recognise(seen: Glimpse) -> str | None:
+    """Returns the name of the dataset that a file with these ends is of; None where the ends do not tell."""
+    for name in (*DATASETS, *plugins.names(plugins.DATASETS)):
+        recognised = find(name)[0].recognised
+        if recognised is not None and recognised(seen):
+            return name
+    return None

@@ -1,4 +1,4 @@
-"""The project's own grounding tuples: JSON lines of picture, caption and phrases with boxes in pixels.
+"""The project's own grounding tuples: JSON lines of image, caption and phrases with boxes in pixels.
 
     {"image" (or file, file_name), "width", "height", "caption", "language" (or lang),
      "phrases": [{"text", "start", "end", "boxes": [[x1, y1, x2, y2]]}]}
@@ -7,15 +7,17 @@
 that the caption does not have still gives phrase to box and box to phrase.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, Final
 
 from filters.spans import Span, choose
-from pipelines.datasets.boxes import from_corners, size_of
-from pipelines.datasets.built import Built, Draft, Made, Picture, Record, outcomes
+from pipelines.datasets.boxes import boxes_of, from_corners, size_of
+from pipelines.datasets.dataset import Dataset, Made
 from pipelines.datasets.drafts import (
-    boxes_of,
+    Draft,
+    NamedImage,
+    Place,
     check_unicode,
     grounding_draft,
     label,
@@ -24,38 +26,29 @@ from pipelines.datasets.drafts import (
     words,
 )
 from pipelines.datasets.reasons import Refusal, Refused
-from schemas.sample import Phrase
-
-
-class _Place(NamedTuple):
-    start: int
-    end: int
-    phrase: Phrase
-
-
-def build(records: Iterable[Record]) -> Iterator[Built]:
-    """For each record the caption with boxes, and both views of each phrase."""
-    return outcomes(records, _make)
+from pipelines.datasets.records import lines
+from schemas.sample import GROUNDED, Phrase
 
 
 def _make(value: Mapping[str, Any]) -> Made:
-    picture = Picture(_name(value), *size_of(value.get("width"), value.get("height")))
+    """Returns the caption with boxes, and both views of each phrase."""
+    image = NamedImage(_name(value), *size_of(value.get("width"), value.get("height")))
     caption = _caption(value)
     language = label(value.get("language") or value.get("lang"), "en")
     lost: list[Refusal] = []
     drafts: list[Draft] = []
-    places: list[_Place] = []
+    places: list[Place] = []
     searched = 0
     for number, entry in enumerate(value["phrases"]):
         text = words(entry["text"], "empty_phrase")
         place = _place(caption, entry, text, number, searched)
-        boxes = boxes_of(entry["boxes"], picture, from_corners, lost)
+        boxes = boxes_of(entry["boxes"], image, from_corners, lost)
         if not boxes:
             if not entry["boxes"]:
                 lost.append(Refusal("no_regions", f"phrase {number} {text!r} has no box"))
             continue
         phrase = Phrase(text, boxes, (), True)
-        drafts += region_drafts(picture, phrase, language)
+        drafts += region_drafts(image, phrase, language)
         if place is None:
             lost.append(Refusal("span_missing", f"phrase {number} {text!r}"))
             continue
@@ -63,14 +56,14 @@ def _make(value: Mapping[str, Any]) -> Made:
         if "start" not in entry:
             searched = end
         spelled = caption[start:end]
-        places.append(_Place(start, end, phrase if spelled == text else Phrase(spelled, boxes, (), True)))
+        places.append(Place(start, end, phrase if spelled == text else Phrase(spelled, boxes, (), True)))
     if places:
-        drafts.insert(0, grounding_draft(picture, caption, _apart(places, lost), language))
+        drafts.insert(0, grounding_draft(image, caption, _apart(places, lost), language))
     return drafts, lost
 
 
-def _apart(places: Sequence[_Place], lost: list[Refusal]) -> Sequence[_Place]:
-    """Places that do not overlap, in order; those that went are named in `lost`."""
+def _apart(places: Sequence[Place], lost: list[Refusal]) -> Sequence[Place]:
+    """Returns places that do not overlap, in order; those that went are named in `lost`."""
     if all(a.end <= b.start for a, b in pairwise(places)):
         return places
     kept = choose([Span(start, end, len(phrase.boxes)) for start, end, phrase in places])
@@ -94,7 +87,7 @@ def _place(
 
 
 def _found(caption: str, text: str, start: int) -> tuple[int, int] | None:
-    """Where the caption has the words from `start` on, not as a part of longer words."""
+    """Returns where the caption has the words from `start` on, not as a part of longer words."""
     while (start := caption.find(text, start)) >= 0:
         end = start + len(text)
         if not (_joined(caption[start - 1 : start + 1]) or _joined(caption[end - 1 : end + 1])):
@@ -104,12 +97,12 @@ def _found(caption: str, text: str, start: int) -> tuple[int, int] | None:
 
 
 def _joined(pair: str) -> bool:
-    """Whether two characters are of one word, in scripts that part words by spaces."""
+    """Returns whether two characters are of one word, in scripts that part words by spaces."""
     return len(pair) == 2 and pair.isalnum() and pair[0].lower() != pair[0].upper()
 
 
 def _misplaced(caption: str, text: str, start: int, end: int, number: int) -> Refused:
-    """What is wrong with a phrase's offsets."""
+    """Returns what is wrong with a phrase's offsets."""
     which = f"phrase {number} {text!r} is given as {start}-{end}"
     if not 0 <= start < end <= len(caption):
         return Refused("span_outside", f"{which} in a caption of {len(caption)} characters")
@@ -133,3 +126,13 @@ def _caption(value: Mapping[str, Any]) -> str:
         raise Refused("empty_caption")
     check_unicode(caption)
     return caption
+
+
+GROUNDING: Final = Dataset(
+    "JSON lines: image, width, height, caption, phrases",
+    "a line",
+    GROUNDED,
+    _make,
+    lines,
+    recognised=lambda seen: seen.fields >= {"caption", "phrases"},
+)

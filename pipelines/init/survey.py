@@ -12,9 +12,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from pipelines.datasets.dataset import Glimpse
+from pipelines.datasets.table import recognise
 from pipelines.files import Store, join
 from pipelines.init.columns import Guesses, column_of_paths, guess, is_image_member, text_of, values_of
-from pipelines.recipe.model import Format
 from pipelines.sources import InputShard, column_names, discover, head
 from pipelines.sources.columns import GUESSES, Columns, Part, ReadLimits
 from pipelines.sources.folder import FILE_NAMES
@@ -73,39 +74,21 @@ def _parts(row: Row) -> list[Row]:
 
 _READ: Final = 64 * 1024
 
-_LINES: Final[tuple[tuple[Format, frozenset[str]], ...]] = (
-    ("conversations_lines", frozenset(("conversations",))),
-    ("conversations_lines", frozenset(("messages",))),
-    ("mmc4", frozenset(("text_list", "image_info"))),
-    ("obelics", frozenset(("images", "texts"))),
-    ("grit", frozenset(("noun_chunks", "ref_exps"))),
-    ("grounding", frozenset(("caption", "phrases"))),
-)
-"""Formats of JSON lines, and the fields that each record of one has."""
 
-
-def format_of_lines(fields: Collection[str]) -> Format | None:
+def format_of_lines(fields: Iterable[str]) -> str | None:
     """Returns the annotation format whose records have these fields; None where they are no format's."""
-    return next((form for form, needed in _LINES if needed <= set(fields)), None)
+    return recognise(Glimpse(b"", b"", frozenset(fields)))
 
 
-def format_of_json(store: Store, path: str) -> Format | None:
+def format_of_json(store: Store, path: str) -> str | None:
     """Returns the annotation format of a JSON document or of JSON lines; None where the ends do not tell."""
     size = store.info(path).size
     with store.open(path) as file, store.reading(path):
         first = file.read(_READ)
         file.seek(max(size - _READ, 0))
-        ends = first + file.read(_READ)
-    begin = first.lstrip(b"\xef\xbb\xbf \t\r\n")
-    if begin.startswith(b"["):
-        return "conversations" if b'"conversations"' in first or b'"messages"' in first else None
-    if form := format_of_lines(_fields(begin.partition(b"\n")[0])):
-        return form
-    if b'"images"' not in ends and b'"annotations"' not in ends:
-        return None
-    if b'"bbox"' in ends or b'"supercategory"' in ends:
-        return "coco_instances"
-    return "coco_captions" if b'"caption"' in ends else None
+        last = file.read(_READ)
+    start = first.lstrip(b"\xef\xbb\xbf \t\r\n")
+    return recognise(Glimpse(start, last, frozenset(_fields(start.partition(b"\n")[0]))))
 
 
 def _fields(line: bytes) -> Collection[str]:
@@ -152,9 +135,9 @@ class Survey:
     looked_at: InputShard | None = None
     rows: Rows = ()
     guesses: Guesses = field(default_factory=dict)
-    annotations: Format | None = None
+    annotations: str | None = None
     images: str | None = None
-    beside: Sequence[tuple[str, Format]] = ()
+    beside: Sequence[tuple[str, str]] = ()
     lacking: Mapping[Part, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     several: tuple[str, ...] = ()
 
@@ -332,7 +315,7 @@ def _as_text(found: Survey, options: Options) -> Survey:
     return found
 
 
-def _annotations_beside(store: Store, found: Survey) -> list[tuple[str, Format]]:
+def _annotations_beside(store: Store, found: Survey) -> list[tuple[str, str]]:
     """The annotation files among the first JSON files below the paths that are not read, with their formats."""
     folders = [path for path in found.paths if not _MAGIC.search(path) and store.is_folder(path)]
     documents = [name for name in found.ignored if name.endswith(".json")][:_COMPARED]

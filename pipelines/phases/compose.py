@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.datasets.built import Picture
 from pipelines.datasets.detected import detected_drafts
-from pipelines.datasets.finish import finish
+from pipelines.datasets.drafts import NamedImage, finish
 from pipelines.engines.step import At, Json
 from pipelines.layout import Layout, Name, text_of
 from pipelines.parquet import read_table, write_tables
@@ -146,7 +145,7 @@ class Compose:
             # a language that is grounded no more may have been
             if row["member"] not in found or row["language"] not in source.ground.languages:
                 continue
-            picture = Picture(row["sha256"], row["width"], row["height"])
+            picture = NamedImage(row["sha256"], row["width"], row["height"])
             told = found[row["member"]]
             drafts = detected_drafts(row["caption"], row["language"], picture, *told, source.ground.detector)
             ordinals: Counter[str] = Counter()

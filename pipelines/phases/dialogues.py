@@ -9,12 +9,11 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any, Final, Literal, NamedTuple
 
-from pipelines.datasets.built import Draft, Picture
+from pipelines.datasets.drafts import Draft, NamedImage
 from pipelines.datasets.reasons import Refused
-from pipelines.datasets.table import GROUNDED
 from pipelines.shares import is_drawn
 from schemas.ground import ChatSettings
-from schemas.sample import Image, ImageRef, Phrase, Sample, Segment, Text, Turn, sample_key
+from schemas.sample import GROUNDED, Image, ImageRef, Phrase, Sample, Segment, Text, Turn, sample_key
 
 Ask = Literal["where", "what", "describe", "compare", "ground"]
 
@@ -123,7 +122,7 @@ def concatenated(dialogues: Sequence[Draft], seed: int = 0) -> Draft:
     """
     if not dialogues:
         raise ValueError("nothing to join")
-    pictures: dict[Picture, int] = {}
+    pictures: dict[NamedImage, int] = {}
     turns: list[Turn] = []
     shown = 0
     for number, draft in enumerate(dialogues):
@@ -299,7 +298,7 @@ def _one_of(group: Sequence[Made], seed: int) -> Made:
 def _draft(made: Made) -> Draft:
     """A sample as a draft whose pictures go by their digests."""
     sample = made.sample
-    pictures = tuple(Picture(image.sha256, image.width, image.height) for image in sample.images)
+    pictures = tuple(NamedImage(image.sha256, image.width, image.height) for image in sample.images)
     return Draft(sample.task, sample.language, pictures, sample.turns)
 
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from filters.picture import Pictures
 from filters.resize import Resize, resized
-from pipelines.datasets.finish import scaled
+from pipelines.datasets.drafts import scaled
 from pipelines.engines.step import At, Json
 from pipelines.files import Store
 from pipelines.layout import Layout
@@ -26,13 +26,10 @@ from pipelines.writers import parquet, webdataset
 from pipelines.writers.columns import Item
 from pipelines.writers.sink import Written
 from schemas.errors import RowError
-from schemas.sample import Image, Sample
+from schemas.sample import TASKS, Image, Sample
 
 if TYPE_CHECKING:
     from pipelines.build import Build
-
-LAYOUTS: dict[str, parquet.Layout] = {"text": "none", "chat": "many", "interleaved": "many"}
-"""How many pictures the samples of a task have: one where it is not named here."""
 
 Place = tuple[int, int]
 """Offset and size of a picture in the scratch file."""
@@ -133,9 +130,7 @@ class WriteShard:
             samples = Gathered(scratch)
             for part in task["parts"]:
                 self._gather(task, part, samples)
-            files = self._write(
-                task["name"], samples.items(self._recipe.resize), LAYOUTS.get(task["task"], "one")
-            )
+            files = self._write(task["name"], samples.items(self._recipe.resize), TASKS[task["task"]].images)
         return {"files": files, "samples": len(samples), "bytes": sum(file["size"] for file in files)}
 
     def _gather(self, task: Json, part: Json, samples: "Gathered") -> None:

@@ -10,9 +10,9 @@ from contextlib import ExitStack
 from itertools import pairwise
 from typing import TYPE_CHECKING, BinaryIO
 
-from pipelines.datasets.built import Record, unique
-from pipelines.datasets.records import jsonl
-from pipelines.datasets.table import DATA_SETS
+from pipelines.datasets.dataset import Record, unique
+from pipelines.datasets.records import jsonl, lines
+from pipelines.datasets.table import find
 from pipelines.engines.step import IDLE, At, Json
 from pipelines.files import Store
 from pipelines.layout import Layout
@@ -63,14 +63,14 @@ class Split:
         at(IDLE)
         parts = [InputShard.from_json(part) for part in task["parts"]]
         source = self._recipe.source(parts[0].source)
-        dataset = DATA_SETS[parts[0].format]
+        dataset = find(parts[0].format)[0]
         store = Store(source.storage_options or None, source.id)
         try:
-            with opened(source, store) as files:
-                if dataset.is_lines:
+            with opened(source, dataset, store) as files:
+                if dataset.records is lines:
                     (file,) = files.values()
                     self._write_starts(parts, file)
-                else:
+                elif dataset.records is not None:
                     self._write_records(parts, unique(dataset.records(files)))
         except ShardError as damage:
             for part in parts:

@@ -7,60 +7,26 @@ file, the line and the nearest valid name.
 import difflib
 import hashlib
 import json
-from typing import Annotated, Any, Literal, get_args
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
 from filters.resize import Resize
+from pipelines.datasets import table as datasets
 from pipelines.phases.table import PHASES
 from pipelines.sources.columns import Columns, ReadLimits
 from pipelines.sources.table import KINDS
+from schemas import plugins
 from schemas.clip import EMBEDDED, ClipSettings
+from schemas.errors import RecipeError
 from schemas.ground import ChatSettings, GroundSettings
+from schemas.plugins import Plugin
 from schemas.rules import Phash, RuleSettings
+from schemas.sample import TASKS
 from schemas.settings import Settings
 from schemas.signals import SignalSettings
 
-Task = Literal[
-    "caption",
-    "grounding",
-    "referring",
-    "grounded_caption",
-    "vqa",
-    "ocr",
-    "chat",
-    "text",
-    "interleaved",
-]
-Format = Literal[
-    "ai2d",
-    "chartqa",
-    "coco_captions",
-    "coco_instances",
-    "conversations",
-    "conversations_lines",
-    "docvqa",
-    "dvqa",
-    "flickr30k",
-    "gqa",
-    "grit",
-    "grit_greedy",
-    "grounding",
-    "mmc4",
-    "html",
-    "obelics",
-    "ocr",
-    "ocrvqa",
-    "pages",
-    "pdf",
-    "refcoco",
-    "scene_text",
-    "scenes",
-    "textvqa",
-    "vgqa",
-    "visual_genome",
-    "vqav2",
-]
 RENDERED = ("html", "ocr", "pdf", "scene_text", "scenes")
 MADE = ("ocr", "scene_text", "scenes")
 """Formats of kind rendered; of these, those that are made from nothing."""
@@ -77,7 +43,23 @@ def _name(value: str) -> str:
     return value
 
 
+def _task(value: str) -> str:
+    if value not in TASKS:
+        near = difflib.get_close_matches(value, TASKS, 1, 0.6)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"there is no such task; {hint}tasks are {', '.join(TASKS)}")
+    return value
+
+
 Name = Annotated[str, AfterValidator(_name)]
+Task = Annotated[str, AfterValidator(_task), WithJsonSchema({"type": "string", "enum": list(TASKS)})]
+# an editor offers ours; an installed package may give others
+Format = Annotated[
+    str,
+    WithJsonSchema(
+        {"anyOf": [{"enum": [*datasets.DATASETS, *RENDERED]}, {"type": "string"}], "type": "string"}
+    ),
+]
 # an empty one would be the folder that vlcorpus happens to run in
 Path = Annotated[str, Field(min_length=1)]
 
@@ -174,6 +156,19 @@ class Source(Settings):
     max_unused: Fraction | None = None
     storage_options: dict[str, Any] = Field({}, repr=False, description="for fsspec; never written anywhere")
 
+    @field_validator("format")
+    @classmethod
+    def _known(cls, name: str | None, info: ValidationInfo) -> str | None:
+        if name is None or name in RENDERED:
+            return name
+        if info.data.get("kind") == "rendered" and name not in datasets.DATASETS:
+            raise ValueError(plugins.unknown(plugins.GENERATORS, name, RENDERED))
+        try:
+            datasets.find(name)
+        except RecipeError as error:
+            raise ValueError(str(error)) from None
+        return name
+
     @model_validator(mode="after")
     def _complete(self) -> "Source":
         kind = KINDS[self.kind]
@@ -269,7 +264,7 @@ class Recipe(Settings):
     captions: Keep = Field("one_per_language", description="which captions of one picture are kept")
     sample: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="share of the keys that take part")
     splits: Splits = Splits()
-    tasks: tuple[Task, ...] = Field(get_args(Task), description="samples of other tasks are left out")
+    tasks: tuple[Task, ...] = Field(tuple(TASKS), description="samples of other tasks are left out")
     chat: ChatSettings = Field(ChatSettings(), description="dialogues made of other samples")
     resize: Resize | None = None
     shards: Shards = Shards()
@@ -363,6 +358,12 @@ class Recipe(Settings):
         return self.languages if source.languages is None else source.languages
 
     @property
+    def plugins(self) -> tuple[Plugin, ...]:
+        """What installed packages give to this recipe: datasets."""
+        formats = {str(source.format) for source in self.sources if source.kind == "annotations"}
+        return tuple(sorted({plugin for name in formats if (plugin := datasets.find(name)[1])}))
+
+    @property
     def evaluation(self) -> dict[str, bool]:
         """The sources that may hold evaluation rows; False where the dataset's own splits say which."""
         return {
@@ -391,6 +392,8 @@ class Recipe(Settings):
     def digest(self) -> str:
         """SHA-256 over all that determines the data: not paths, credentials, resources or stops."""
         record = self.model_dump(mode="json", exclude=_NOT_DATA)
+        if self.plugins:
+            record["plugins"] = [asdict(one) for one in self.plugins]
         return hashlib.sha256(json.dumps(record, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 

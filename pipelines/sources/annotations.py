@@ -9,22 +9,20 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 
 from filters.picture import Pictures
-from pipelines.datasets import flickr30k, pages
-from pipelines.datasets.built import Built, Draft, Record
-from pipelines.datasets.finish import finish
-from pipelines.datasets.local_names import local_name
+from pipelines.datasets.dataset import Built, Dataset, Record, build
+from pipelines.datasets.drafts import Draft, finish
+from pipelines.datasets.pages import local_name
 from pipelines.datasets.reasons import Refusal, Refused
 from pipelines.datasets.records import jsonl_from
-from pipelines.datasets.table import DATA_SETS
+from pipelines.datasets.table import find
 from pipelines.engines.step import At, Json
-from pipelines.files import Store, join, local_path
+from pipelines.files import Store, join
 from pipelines.layout import Layout
 from pipelines.parquet import write_tables
 from pipelines.sources.shard import Discovery, InputShard
@@ -48,21 +46,19 @@ DRAFTS = pa.schema(
 )
 """work/drafts: the samples of each record, but for their split; `images` are names below the source's folder."""
 
-FOLDERS = ("pages", "flickr30k")
-"""Formats whose records are many files of a folder."""
-
 
 def discover(source: "Source", store: Store) -> Discovery:
     """The source's shards: parts of its annotation files. InputError where a file is missing."""
     form = str(source.format)
+    dataset = find(form)[0]
     if source.images is not None and not store.is_folder(source.images):
         raise InputError(
             f"source {source.id}: there is no folder of images at {source.images}; check the spelling of images:"
         )
-    if form in FOLDERS:
+    if dataset.folder is not None:
         size = sum(info.size for info in store.list_files(source.path[0]))
         return Discovery((InputShard(source.id, form, source.path[0], source.kind, form, size),))
-    files = list(files_of(source).values())
+    files = list(files_of(source, dataset).values())
     size = sum(store.info(path).size for path in files)
     parts = max(1, -(-size // BYTES_A_PART))
     return Discovery(
@@ -81,20 +77,24 @@ def discover(source: "Source", store: Store) -> Discovery:
 
 
 def identity(shard: InputShard, source: "Source", store: Store) -> str:
-    """What changes when an annotation file does; images are checked by digest when they are written."""
-    digest = hashlib.sha256()
-    if source.format in FOLDERS:
+    """Returns what changes when an annotation file, or a dataset's package, does.
+
+    Images are checked by digest when they are written.
+    """
+    dataset, plugin = find(str(source.format))
+    digest = hashlib.sha256(plugin.digest.encode() if plugin else b"")
+    if dataset.folder is not None:
         for info in store.list_files(source.path[0]):
             digest.update(f"{info.name}\0{store.identity(info.path)}\n".encode("utf-8", "surrogateescape"))
     else:
-        for part, path in files_of(source).items():
+        for part, path in files_of(source, dataset).items():
             digest.update(f"{part}\0{store.identity(path)}\n".encode())
     return digest.hexdigest()
 
 
-def files_of(source: "Source") -> dict[str, str]:
+def files_of(source: "Source", dataset: Dataset) -> dict[str, str]:
     """Returns the source's files by the part that its format calls them. InputError where they are not those."""
-    parts = DATA_SETS[str(source.format)].parts
+    parts = dataset.parts
     if source.files:
         if set(source.files) != set(parts):
             raise InputError(
@@ -117,22 +117,23 @@ def is_part(shard: InputShard) -> bool:
 
 def outcomes(source: "Source", store: Store, shard: InputShard, layout: Layout) -> Iterator[Built]:
     """What becomes of each record of a shard, in the order of the files."""
+    dataset = find(shard.format)[0]
     if is_part(shard):
-        yield from DATA_SETS[shard.format].build(_part(store, shard, layout))
-    elif shard.format == "pages":
-        yield from pages.build(pages.records(Path(local_path(shard.path))))
-    elif shard.format == "flickr30k":
-        yield from flickr30k.build(_flickr(shard.path, store))
-    else:
-        with opened(source, store) as files:
-            yield from DATA_SETS[shard.format].outcomes(files)
+        yield from build(_part(store, shard, layout), dataset.make)
+    elif dataset.folder is not None:
+        yield from build(dataset.folder(store, shard.path), dataset.make)
+    elif dataset.records is not None:
+        with opened(source, dataset, store) as files:
+            yield from build(dataset.records(files), dataset.make)
 
 
 @contextmanager
-def opened(source: "Source", store: Store) -> Iterator[dict[str, BinaryIO]]:
+def opened(source: "Source", dataset: Dataset, store: Store) -> Iterator[dict[str, BinaryIO]]:
     """The source's files, open for reading, by their part."""
     with ExitStack() as stack:
-        yield {part: stack.enter_context(store.open(path)) for part, path in files_of(source).items()}
+        yield {
+            part: stack.enter_context(store.open(path)) for part, path in files_of(source, dataset).items()
+        }
 
 
 def _part(store: Store, shard: InputShard, layout: Layout) -> Iterator[Record]:
@@ -175,16 +176,6 @@ def unpacked(line: bytes) -> Record:
     member, value, items, refusal = json.loads(line)
     value |= {name: dict(value[name]) for name in items}
     return Record(member, value, refusal and Refusal(*refusal))
-
-
-def _flickr(folder: str, store: Store) -> Iterator[Record]:
-    """Flickr30k Entities: Sentences/ID.txt and Annotations/ID.xml below the source's folder."""
-    for info in store.list_files(join(folder, "Sentences")):
-        image = info.name.removesuffix(".txt")
-        text = store.read_bytes(info.path).decode("utf-8", "replace")
-        yield from flickr30k.records(
-            image, text, store.read_bytes(join(folder, "Annotations", f"{image}.xml"))
-        )
 
 
 @dataclass

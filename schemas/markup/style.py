@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from schemas.markup.reader import MarkupError
-from schemas.sample import ImageRef, Phrase, Segment, Text
+from schemas.sample import TASKS, ImageRef, Phrase, Segment, Text
 
 LANGUAGES: Final = {
     "ar": "Arabic",
@@ -76,7 +76,7 @@ class Style:
     coarse: int = 1
 
     def cue(self, task: str, language: str) -> str:
-        """Returns the words of the task's template that stand before what is taught."""
+        """The words of the task's template that stand before what is taught."""
         named = LANGUAGES.get(language, language)
         match task:
             case "caption":
@@ -95,25 +95,17 @@ class Style:
 STAGE2: Final = Style()
 """Multi-task pre-training, appendix B.1."""
 STAGE1: Final = Style(caption="")
-"""Image, caption, end; the paper gives no prompt for stage 1."""
+"""Picture, caption, end; the paper gives no prompt for stage 1."""
 EVALUATION: Final = Style(caption="Describe the image in {language}:")
 """The caption prompt of the published evaluation scripts."""
 
 
-TEMPLATES: Final = {
-    "caption": "images, then supervised words",
-    "vqa": "images and a question, then a supervised answer",
-    "grounding": "images, then a supervised caption with phrases",
-    "referring": "one image, then one supervised phrase with regions",
-    "grounded_caption": "one image, then one supervised phrase with regions",
-    "ocr": "images, then supervised phrases",
-    "text": "supervised words and no image",
-}
+TEMPLATES: Final = {name: task.template for name, task in TASKS.items() if task.template}
 """The tasks that have a template, with what a sample must look like to fit it; others are written plainly."""
 
 
 def fit(segments: Sequence[Segment], task: str) -> tuple[tuple[Segment, ...], tuple[Segment, ...]]:
-    """Returns the segments before what is taught, and those that are taught; raises MarkupError if they do not fit."""
+    """The segments before what is taught, and those that are taught; MarkupError if they do not fit."""
     first = next((at for at, one in enumerate(segments) if taught(one)), len(segments))
     prefix, target = tuple(segments[:first]), tuple(segments[first:])
     if not target or not all(taught(one) for one in target) or not _fits(prefix, target, task):
@@ -122,7 +114,7 @@ def fit(segments: Sequence[Segment], task: str) -> tuple[tuple[Segment, ...], tu
 
 
 def taught(segment: Segment) -> bool:
-    """Returns whether a segment is supervised; an image never is."""
+    """Whether a segment is supervised; a picture never is."""
     return not isinstance(segment, ImageRef) and segment.supervised
 
 

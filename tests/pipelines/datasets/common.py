@@ -1,10 +1,12 @@
 """What the tests of builders share."""
 
+import io
 import json
 from collections.abc import Iterable
 from typing import Any
 
-from pipelines.datasets.built import Built, Draft, Record
+from pipelines.datasets.dataset import Built, Dataset, Record, build
+from pipelines.datasets.drafts import Draft
 from pipelines.datasets.reasons import REASONS
 from schemas.markup import render
 from schemas.sample import Image, Phrase, Sample, Segment
@@ -14,6 +16,17 @@ BOX = [10, 20, 30, 40]
 
 def records(*values: Any) -> list[Record]:
     return [Record(str(number), value) for number, value in enumerate(values)]
+
+
+def read(dataset: Dataset, **files: object) -> list[Built]:
+    """The outcomes of a dataset of JSON files, each given by its part: bytes, or what the JSON holds."""
+    assert dataset.records is not None
+    assert set(files) == set(dataset.parts)
+    opened = {
+        part: io.BytesIO(value if isinstance(value, bytes) else json.dumps(value).encode())
+        for part, value in files.items()
+    }
+    return list(build(dataset.records(opened), dataset.make))
 
 
 def one(built: Iterable[Built]) -> Built:

@@ -1,12 +1,14 @@
+from functools import partial
 from typing import Any
 
 import pytest
 
-from pipelines.datasets.conversations import build, records
-from pipelines.datasets.table import DATA_SETS
+from pipelines.datasets import dataset
+from pipelines.datasets.conversations import CONVERSATIONS, LINES
 from schemas.sample import ImageRef, Text, Turn
-from tests.pipelines.datasets.common import as_sample, one, reason, said
-from tests.pipelines.datasets.common import records as rows
+from tests.pipelines.datasets.common import as_sample, one, read, reason, records, said
+
+build = partial(dataset.build, make=CONVERSATIONS.make)
 
 
 def turn(who: str, text: str) -> dict[str, str]:
@@ -22,9 +24,8 @@ def chat(*turns: Any, **more: Any) -> dict[str, Any]:
 
 def test_a_conversation_becomes_a_chat_sample() -> None:
     """Turns alternate, the answer alone is supervised, and the picture stands where <image> stood."""
-    built = one(
-        build(records([chat(ASK, REPLY, turn("human", "Sure?"), turn("gpt", "Yes."), image="a.jpg")]))
-    )
+    asked = chat(ASK, REPLY, turn("human", "Sure?"), turn("gpt", "Yes."), image="a.jpg")
+    built = one(read(CONVERSATIONS, records=[asked]))
     assert built.member == "7"
     assert built.drafts[0].images[0].name == "a.jpg"
     assert built.drafts[0].turns[:2] == (
@@ -44,7 +45,7 @@ def test_openai_style_messages_are_read_too() -> None:
         ],
         "images": ["a.jpg", "b.jpg"],
     }
-    built = one(build(rows(value)))
+    built = one(build(records(value)))
     assert said(built.drafts[0]) == [
         ("system", "Be brief."),
         ("user", "First <image> and<image>second?"),
@@ -55,13 +56,13 @@ def test_openai_style_messages_are_read_too() -> None:
 
 def test_a_picture_without_a_place_comes_first() -> None:
     """One listed picture that no turn shows stands before the first question."""
-    built = one(build(rows(chat(turn("human", "What?"), REPLY, image="a.jpg"))))
+    built = one(build(records(chat(turn("human", "What?"), REPLY, image="a.jpg"))))
     assert said(built.drafts[0])[0] == ("user", "<image>What?")
 
 
 def test_a_leading_answer_is_left_out_and_named() -> None:
     """As in the published scripts, a conversation begins with the user."""
-    built = one(build(rows(chat(turn("gpt", "Hello!"), ASK, REPLY, image="a.jpg"))))
+    built = one(build(records(chat(turn("gpt", "Hello!"), ASK, REPLY, image="a.jpg"))))
     assert [lost.reason for lost in built.lost] == ["leading_answer"]
     assert said(built.drafts[0])[0][0] == "user"
 
@@ -69,7 +70,7 @@ def test_a_leading_answer_is_left_out_and_named() -> None:
 def test_a_picture_shown_twice_is_held_once() -> None:
     """Repeated names are one picture, shown twice."""
     ask = turn("human", "<image>\n<image>\nSame?")
-    built = one(build(rows(chat(ask, REPLY, image=["a.jpg", "a.jpg"]))))
+    built = one(build(records(chat(ask, REPLY, image=["a.jpg", "a.jpg"]))))
     assert [picture.name for picture in built.drafts[0].images] == ["a.jpg"]
     assert built.drafts[0].turns[0].segments[:2] == (ImageRef(0), ImageRef(0))
 
@@ -99,11 +100,11 @@ def test_a_picture_shown_twice_is_held_once() -> None:
 )
 def test_a_bad_conversation_is_refused_for_what_is_wrong(value: dict[str, Any], expected: str) -> None:
     """Turns out of order, empty turns and pictures that do not match have reasons of their own."""
-    assert reason(build(rows(value))) == expected
+    assert reason(build(records(value))) == expected
 
 
 def test_words_that_spell_tags_stay_words() -> None:
     """A user who writes a tag of the markup is quoted, not obeyed."""
-    built = one(build(rows(chat(turn("human", "What is <|im_end|><ref>?"), REPLY))))
+    built = one(build(records(chat(turn("human", "What is <|im_end|><ref>?"), REPLY))))
     assert as_sample(built.drafts[0]).turns[0].segments == (Text("What is <|im_end|><ref>?"),)
-    assert "conversations" in DATA_SETS
+    assert LINES.make is CONVERSATIONS.make

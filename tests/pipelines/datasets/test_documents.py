@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.datasets import html_page, markdown_page, mmc4, obelics, pages
-from pipelines.datasets.built import Picture
-from pipelines.datasets.interleave import Limits
-from pipelines.datasets.local_names import local_name
+from pipelines.datasets.dataset import build
+from pipelines.datasets.drafts import NamedImage
+from pipelines.datasets.interleaved import MMC4, OBELICS, interleaved
+from pipelines.datasets.pages import PAGES, html_blocks, local_name, markdown_blocks, page_records
 from pipelines.datasets.reasons import Refused
 from schemas.sample import ImageRef, Text
 from tests.pipelines.datasets.common import as_sample, one, reason, records, segments
@@ -24,9 +24,17 @@ def test_words_and_pictures_come_in_order() -> None:
     <p>One <b>bold</b>&amp;<img src="./a.png" alt=x>two<br>three</p><script>no()</script><div hidden>no</div>
     <pre>  x\n   y</pre><img data-src="img/b%20c.png?v=1" src="data:image/gif;base64,AA"><table><tr><td>1</td><td>2</td>
     </tr></table><ul><li>p</li><li>q</li></ul><p style="display: none">no</p><!-- no --></body></html>"""
-    blocks, lost, language = html_page.blocks(page, FILES)
+    blocks, lost, language = html_blocks(page, FILES)
     assert blocks == [
-        *("Head ing", "One bold&", Picture("a.png"), "two", "three", "  x\n   y", Picture("img/b c.png")),
+        *(
+            "Head ing",
+            "One bold&",
+            NamedImage("a.png"),
+            "two",
+            "three",
+            "  x\n   y",
+            NamedImage("img/b c.png"),
+        ),
         *("1 2", "p", "q"),
     ]
     assert (lost, language) == ([], "zh")
@@ -36,14 +44,24 @@ def test_markdown_is_read_alike() -> None:
     """Pictures of Markdown and of HTML inside it, code, and lists are read in order."""
     page = "# Head\n\nOne *bold* ![alt](a.png) two\nlines\n\n```\n x\n```\n\n- p\n- q\n\n"
     page += "<p>raw <img src='img/b%20c.png'></p>\n"
-    blocks, lost, _ = markdown_page.blocks(page.encode(), FILES)
+    blocks, lost, _ = markdown_blocks(page.encode(), FILES)
     assert blocks == [
-        *("Head", "One bold", Picture("a.png"), "two\nlines", " x", "p", "q", "raw", Picture("img/b c.png")),
+        *(
+            "Head",
+            "One bold",
+            NamedImage("a.png"),
+            "two\nlines",
+            " x",
+            "p",
+            "q",
+            "raw",
+            NamedImage("img/b c.png"),
+        ),
     ]
     assert lost == []
 
 
-@pytest.mark.parametrize("read", [html_page.blocks, markdown_page.blocks])
+@pytest.mark.parametrize("read", [html_blocks, markdown_blocks])
 def test_only_files_of_the_folder_are_shown(read: Any) -> None:
     """Addresses, files elsewhere and missing ones each have their reason."""
     sources = [
@@ -109,12 +127,13 @@ def test_no_reference_leads_outside(reference: str) -> None:
 )
 def test_the_page_says_how_it_is_written(head: bytes, text: bytes) -> None:
     """Charsets of the web are honoured, other codecs are not."""
-    assert html_page.decoded(head + text).endswith("漫游指南")
+    blocks, _, _ = html_blocks(head + text, FILES)
+    assert blocks == ["漫游指南"]
 
 
 def test_a_page_nests_as_deep_as_it_likes() -> None:
     """Depth is no way to stop the reader."""
-    blocks, _, _ = html_page.blocks(b"<div>" * 20_000 + b"deep", FILES)
+    blocks, _, _ = html_blocks(b"<div>" * 20_000 + b"deep", FILES)
     assert blocks == ["deep"]
 
 
@@ -122,9 +141,9 @@ def test_a_page_nests_as_deep_as_it_likes() -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_page(page: bytes) -> None:
     """Neither reader raises on junk."""
-    for read in (html_page.blocks, markdown_page.blocks):
+    for read in (html_blocks, markdown_blocks):
         blocks, _, _ = read(page, FILES)
-        assert all(isinstance(block, Picture) or block.strip() for block in blocks)
+        assert all(isinstance(block, NamedImage) or block.strip() for block in blocks)
 
 
 def test_pages_of_a_folder(tmp_path: Path) -> None:
@@ -136,10 +155,10 @@ def test_pages_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "in/out.html").symlink_to(tmp_path / "secret.png")
     (tmp_path / "in/p.html").write_text("<p>One<img src=img/a.png><img src=img/link.png>two")
     (tmp_path / "in/q.md").write_text("words only")
-    first, second, third = pages.build(pages.records(tmp_path / "in"), "en")
+    first, second, third = build(page_records(tmp_path / "in"), PAGES.make)
     assert (first.member, first.refusal and first.refusal.reason) == ("out.html", "outside_image")
     assert second.member == "p.html"
-    assert second.drafts[0].images == (Picture("img/a.png"),)
+    assert second.drafts[0].images == (NamedImage("img/a.png"),)
     assert segments(second.drafts[0]) == (Text("One\n", True), ImageRef(0), Text("two", True))
     assert [lost.reason for lost in second.lost] == ["missing_image"]
     assert (third.member, third.refusal and third.refusal.reason) == ("q.md", "no_images")
@@ -147,7 +166,7 @@ def test_pages_of_a_folder(tmp_path: Path) -> None:
 
 def test_real_sites(test_data: Path) -> None:
     """A Chinese book with many pictures keeps all its words in order, in samples of the limits' size."""
-    built = {one.member: one for one in pages.build(pages.records(test_data / "documents/sites"))}
+    built = {one.member: one for one in build(page_records(test_data / "documents/sites"), PAGES.make)}
     book = built["site-phodal-github/index.html"]
     assert book.drafts
     folder = test_data / "documents/sites"
@@ -167,7 +186,7 @@ def obelics_of(*places: Any) -> dict[str, Any]:
 
 def test_obelics_is_read_place_by_place() -> None:
     """Parallel lists become words and pictures in order."""
-    built = one(obelics.build(records(obelics_of("One.", "http://x/1", "http://x/2", " ", "Two."))))
+    built = one(build(records(obelics_of("One.", "http://x/1", "http://x/2", " ", "Two.")), OBELICS.make))
     assert segments(built.drafts[0]) == (Text("One.\n", True), ImageRef(0), ImageRef(1), Text("Two.", True))
     assert built.drafts[0].images[1].name == "http://x/2"
 
@@ -186,7 +205,7 @@ def test_obelics_is_read_place_by_place() -> None:
 )
 def test_a_bad_obelics_document_is_refused(value: dict[str, Any], expected: str) -> None:
     """Places with both or neither, and documents without words or pictures, have reasons."""
-    assert reason(obelics.build(records(value))) == expected
+    assert reason(build(records(value), OBELICS.make)) == expected
 
 
 def test_mmc4_pictures_stand_before_their_sentence() -> None:
@@ -197,7 +216,7 @@ def test_mmc4_pictures_stand_before_their_sentence() -> None:
         {"image_name": "c.jpg", "matched_text_index": 9},
         {"matched_text_index": 0},
     ]
-    built = one(mmc4.build(records({"text_list": ["One.", "Two."], "image_info": info})))
+    built = one(build(records({"text_list": ["One.", "Two."], "image_info": info}), MMC4.make))
     assert [picture.name for picture in built.drafts[0].images] == ["a.jpg", "b.jpg"]
     assert segments(built.drafts[0]) == (ImageRef(0), Text("One.\n", True), ImageRef(1), Text("Two.", True))
     assert [lost.reason for lost in built.lost] == ["image_place", "no_image"]
@@ -213,12 +232,16 @@ def test_long_documents_become_several_without_losing_a_block(
     places: list[str], images: int, characters: int
 ) -> None:
     """Samples hold at most so many pictures and characters, and together everything in order."""
-    built = one(obelics.build(records(obelics_of(*places)), limits=Limits(images, characters)))
-    if built.refusal:
-        assert built.refusal.reason in ("no_images", "no_text")
+    blocks = [NamedImage(place) if place.startswith("http") else place for place in places]
+    if not (
+        any(isinstance(one, str) for one in blocks) and any(isinstance(one, NamedImage) for one in blocks)
+    ):
+        with pytest.raises(Refused, match=r"no_images|no_text"):
+            interleaved(blocks, "en", (), images, characters)
         return
+    drafts = interleaved(blocks, "en", (), images, characters)
     read: list[str] = []
-    for draft in built.drafts:
+    for draft in drafts:
         assert len([s for s in segments(draft) if isinstance(s, ImageRef)]) <= images
         assert draft.task == ("interleaved" if draft.images else "text")
         for segment in segments(draft):

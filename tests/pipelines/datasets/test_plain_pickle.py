@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.datasets.plain_pickle import load
+from pipelines.datasets.refcoco import load_pickle
 from schemas.errors import ShardError
 
 plain = st.recursive(
@@ -32,7 +32,7 @@ def test_plain_containers_come_back(value: object, protocol: int) -> None:
     data = pickle.dumps(value, protocol)
     if protocol < 3 and (b"_codecs" in data or b"__builtin__" in data):
         return  # old protocols have no bytes but by a call, which is refused
-    assert load(data, "refs") == value
+    assert load_pickle(data, "refs") == value
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -40,7 +40,7 @@ def test_plain_containers_come_back(value: object, protocol: int) -> None:
 def test_a_program_is_refused_with_a_sentence(protocol: int, wrap: Any) -> None:
     """Whatever could call something is refused before any of it runs, and the sentence names the file."""
     with pytest.raises(ShardError, match=r"refs is a pickle with the instruction .* which could run code"):
-        load(pickle.dumps(wrap(Hostile()), protocol), "refs")
+        load_pickle(pickle.dumps(wrap(Hostile()), protocol), "refs")
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_program_is_refused_with_a_sentence(protocol: int, wrap: Any) -> None:
 def test_other_objects_are_refused(value: object) -> None:
     """Sets, classes, functions and exceptions are no plain containers."""
     with pytest.raises(ShardError, match="which could run code"):
-        load(pickle.dumps(value, 2) if not isinstance(value, set) else pickle.dumps(value, 4), "refs")
+        load_pickle(pickle.dumps(value, 2) if not isinstance(value, set) else pickle.dumps(value, 4), "refs")
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_other_objects_are_refused(value: object) -> None:
 def test_damage_is_a_sentence(data: bytes) -> None:
     """Truncated, empty, nonsensical or greedy pickles are errors that name the file."""
     with pytest.raises(ShardError, match="refs is a"):
-        load(data, "refs")
+        load_pickle(data, "refs")
 
 
 @settings(max_examples=300, deadline=None)
@@ -84,7 +84,7 @@ def test_damage_is_a_sentence(data: bytes) -> None:
 def test_random_bytes_are_plain_or_refused(data: bytes) -> None:
     """No bytes raise anything else, and nothing that is not plain comes out."""
     try:
-        value = load(data, "refs")
+        value = load_pickle(data, "refs")
     except ShardError:
         return
     assert isinstance(value, list | dict | tuple | str | bytes | int | float | type(None))
@@ -92,4 +92,4 @@ def test_random_bytes_are_plain_or_refused(data: bytes) -> None:
 
 def test_python_2_texts_are_latin_1() -> None:
     """Byte strings of the published files become text."""
-    assert load(b"(dp0\nS'caf\\xe9'\np1\nI1\ns.", "refs") == {"café": 1}
+    assert load_pickle(b"(dp0\nS'caf\\xe9'\np1\nI1\ns.", "refs") == {"café": 1}

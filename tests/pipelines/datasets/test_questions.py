@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.datasets import ai2d, chartqa, docvqa, dvqa, gqa, ocrvqa, textvqa, visual_genome, vqav2
-from pipelines.datasets.answers import most_confident, most_frequent
-from pipelines.datasets.built import Built
+from pipelines.datasets.dataset import Built
+from pipelines.datasets.table import DATASETS
+from pipelines.datasets.vqa import AI2D, OCRVQA, VQAV2, most_confident, most_frequent
 from schemas.errors import ShardError
-from tests.pipelines.datasets.common import as_sample, one, reason, said
+from tests.pipelines.datasets.common import as_sample, one, read, reason, said
 
 QUESTION = {"question_id": 7, "image_id": 42, "question": "What colour? "}
 
@@ -31,37 +31,25 @@ def built_from(name: str, question: Any = "What colour?", reply: Any = "red") ->
     }
     row |= {"image": "42.png", "imgname": "42.png", "image_id": "42", "answer": reply, "label": reply}
     row |= {"answers": [reply] * 3} if isinstance(reply, str) else {}
-    match name:
-        case "gqa":
-            return list(gqa.build(gqa.records({"7": row})))
-        case "vgqa":
-            return list(
-                visual_genome.build_questions(visual_genome.question_records([{"id": 42, "qas": [row]}]))
-            )
-        case "ocrvqa":
-            cover = {"imageURL": "https://x/y.png", "questions": [question], "answers": [reply], "split": 2}
-            return list(ocrvqa.build(ocrvqa.records({"42": cover})))
-        case "docvqa":
-            return list(docvqa.build(docvqa.records({"data": [row]})))
-        case "textvqa":
-            return list(textvqa.build(textvqa.records({"data": [row]})))
-        case "chartqa":
-            return list(chartqa.build(chartqa.records([row])))
-        case "dvqa":
-            return list(dvqa.build(dvqa.records([row])))
-        case "ai2d":
-            own = {
-                "questionId": "42.png-0",
-                "answerTexts": ["blue", reply],
-                "correctAnswer": 1,
-                "abcLabel": False,
-            }
-            return list(ai2d.build(ai2d.records({"imageName": "42.png", "questions": {question: own}})))
-        case _:
-            answers = [answer(reply)] if isinstance(reply, str) else []
-            data = {"annotations": [{"question_id": 7, "answers": answers}]}
-            asked = {"questions": [QUESTION | {"question": question}], "data_subtype": "val2014"}
-            return list(vqav2.build(vqav2.records(asked, data)))
+    answers = [answer(reply)] if isinstance(reply, str) else []
+    asked = {"questions": [QUESTION | {"question": question}], "data_subtype": "val2014"}
+    cover = {"imageURL": "https://x/y.png", "questions": [question], "answers": [reply], "split": 2}
+    own = {"questionId": "42.png-0", "answerTexts": ["blue", reply], "correctAnswer": 1, "abcLabel": False}
+    files: dict[str, dict[str, Any]] = {
+        "gqa": {"records": {"7": row}},
+        "vgqa": {"questions": [{"id": 42, "qas": [row]}], "images": []},
+        "ocrvqa": {"records": {"42": cover}},
+        "docvqa": {"records": {"data": [row]}},
+        "textvqa": {"records": {"data": [row]}},
+        "chartqa": {"records": [row]},
+        "dvqa": {"records": [row]},
+        "ai2d": {"records": {"imageName": "42.png", "questions": {question: own}}},
+        "vqav2": {
+            "questions": asked,
+            "annotations": {"annotations": [{"question_id": 7, "answers": answers}]},
+        },
+    }
+    return read(DATASETS[name], **files[name])
 
 
 SETS = {
@@ -104,18 +92,14 @@ def test_halves_of_characters_are_refused(name: str) -> None:
 def test_test_sets_are_unanswered(name: str) -> None:
     """A row without the field of answers is of a test set."""
     row = {"question": "x", "image": "a", "image_id": "a", "imageId": "a", "question_id": 1, "questionId": 1}
-    made = {
-        "gqa": lambda: gqa.build(gqa.records({"1": row})),
-        "docvqa": lambda: docvqa.build(docvqa.records({"data": [row]})),
-        "textvqa": lambda: textvqa.build(textvqa.records({"data": [row]})),
-    }
-    assert reason(made[name]()) == "unanswered"
+    data = {"1": row} if name == "gqa" else {"data": [row]}
+    assert reason(read(DATASETS[name], records=data)) == "unanswered"
 
 
 def test_questions_and_answers_without_their_other_half() -> None:
     """VQAv2's two files and OCR-VQA's two lists need not match: each orphan is an outcome."""
     answers = {"annotations": [{"question_id": 8, "answers": [answer("x")]}]}
-    built = list(vqav2.build(vqav2.records({"questions": [QUESTION]}, answers)))
+    built = read(VQAV2, questions={"questions": [QUESTION]}, annotations=answers)
     assert [(b.member, b.refusal and b.refusal.reason) for b in built] == [
         ("7", "unanswered"),
         ("annotation-8", "no_question"),
@@ -125,7 +109,7 @@ def test_questions_and_answers_without_their_other_half() -> None:
         "2": {"questions": [], "answers": ["x"]},
         "3": 4,
     }
-    rows = list(ocrvqa.build(ocrvqa.records(covers)))
+    rows = read(OCRVQA, records=covers)
     assert [(b.member, b.refusal and b.refusal.reason) for b in rows] == [
         ("1-0", None),
         ("1-1", "unanswered"),
@@ -141,7 +125,7 @@ def test_letters_need_the_lettered_picture() -> None:
         "imageName": "0.png",
         "questions": {"Which?": own, "And?": own | {"correctAnswer": 5, "questionId": "2"}, "X": 3},
     }
-    first, second, third = ai2d.build(ai2d.records(diagram))
+    first, second, third = read(AI2D, records=diagram)
     assert first.drafts[0].images[0].name == "abc_images/0.png"
     assert second.refusal is not None and second.refusal.reason == "unanswered"  # noqa: PT018
     assert (third.member, third.refusal and third.refusal.reason) == ("0.png-2", "bad_record")
@@ -180,10 +164,9 @@ def test_the_order_of_annotators_does_not_matter(answers: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("read", "value"),
-    [(gqa.records, []), (ocrvqa.records, []), (docvqa.records, {}), (chartqa.records, {}), (dvqa.records, 3)],
+    ("name", "value"), [("gqa", []), ("ocrvqa", []), ("docvqa", {}), ("chartqa", {}), ("dvqa", 3)]
 )
-def test_another_file_is_a_sentence(read: Any, value: Any) -> None:
+def test_another_file_is_a_sentence(name: str, value: Any) -> None:
     """A file of another shape is an error that asks whether it is the right one."""
     with pytest.raises(ShardError, match="is it the file that the source expects"):
-        list(read(value))
+        read(DATASETS[name], records=value)

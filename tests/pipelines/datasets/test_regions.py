@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 
-from pipelines.datasets import coco, flickr30k, refcoco, visual_genome
+from pipelines.datasets import flickr30k
+from pipelines.datasets.coco import CAPTIONS, INSTANCES
+from pipelines.datasets.dataset import build
+from pipelines.datasets.refcoco import REFCOCO
+from pipelines.datasets.visual_genome import REGIONS
 from schemas.errors import ShardError
-from tests.pipelines.datasets.common import as_sample, one, phrases, reason, records
+from tests.pipelines.datasets.common import as_sample, one, phrases, read, reason
 
 IMAGE = {"image_id": 2, "width": 640, "height": 480, "url": "https://cs.stanford.edu/VG_100K_2/2.jpg"}
 REGION = {
@@ -24,9 +28,7 @@ REGION = {
 
 
 def regions(*given: Any, data: tuple[Any, ...] = (IMAGE,)) -> Any:
-    return visual_genome.build_regions(
-        visual_genome.region_records([{"id": 2, "regions": list(given)}], data)
-    )
+    return read(REGIONS, regions=[{"id": 2, "regions": list(given)}], images=data)
 
 
 def test_a_region_gives_both_views() -> None:
@@ -58,7 +60,7 @@ def test_a_bad_region_is_refused(changes: dict[str, Any], expected: str) -> None
 def test_every_region_has_an_outcome() -> None:
     """Pictures and regions of the wrong kind, and repeated ids, are outcomes too."""
     pictures: list[Any] = [7, {"id": 2}, {"id": 2, "regions": [REGION, REGION, "x"]}]
-    built = list(visual_genome.build_regions(visual_genome.region_records(pictures, [IMAGE])))
+    built = read(REGIONS, regions=pictures, images=[IMAGE])
     assert [(b.member, b.refusal and b.refusal.reason) for b in built] == [
         ("picture-0", "bad_record"),
         ("picture-1", "bad_record"),
@@ -68,6 +70,17 @@ def test_every_region_has_an_outcome() -> None:
     ]
 
 
+def test_an_id_of_the_wrong_kind_is_an_outcome() -> None:
+    """A list where an id should be joins nothing, and stops nothing."""
+    assert reason(regions(REGION | {"image_id": [2]})) == "unknown_image"
+    images = [{"id": [2], "file_name": "2.jpg", "width": 9, "height": 9}]
+    (image, stray) = read(
+        INSTANCES, records={"images": images, "annotations": [{"id": 1, "image_id": [2]}], "categories": []}
+    )
+    assert image.refusal is not None and image.refusal.reason == "no_regions"  # noqa: PT018
+    assert stray.refusal is not None and stray.refusal.reason == "unknown_image"  # noqa: PT018
+
+
 REF = {
     "ref_id": 1,
     "ann_id": 9,
@@ -75,15 +88,15 @@ REF = {
     "split": "testA",
     "sentences": [{"sent": "left dog", "raw": "Left dog"}, {"sent": " "}, {"sent": "the dog"}],
 }
-INSTANCES: dict[str, Any] = {
+COCO: dict[str, Any] = {
     "images": [{"id": 2, "file_name": "COCO_train2014_000000000002.jpg", "width": 640, "height": 480}],
     "annotations": [{"id": 9, "image_id": 2, "category_id": 1, "bbox": [10, 20, 30, 40], "iscrowd": 0}],
     "categories": [{"id": 1, "name": "dog"}],
 }
 
 
-def refs(ref: Any, instances: Any = INSTANCES) -> Any:
-    return refcoco.build(refcoco.records(pickle.dumps([ref], 2), json.dumps(instances).encode()))
+def refs(ref: Any, instances: Any = COCO) -> Any:
+    return read(REFCOCO, refs=pickle.dumps([ref], 2), instances=instances)
 
 
 def test_an_object_gives_both_views_of_each_expression() -> None:
@@ -115,20 +128,16 @@ def test_a_bad_object_is_refused(changes: dict[str, Any], expected: str) -> None
 def test_files_that_are_something_else_are_a_sentence() -> None:
     """A pickle of no list, or instances without images, names the file."""
     with pytest.raises(ShardError, match="has no list at the top"):
-        refs_of({"a": 1}, INSTANCES)
+        read(REFCOCO, refs=pickle.dumps({"a": 1}, 2), instances=COCO)
     with pytest.raises(ShardError, match="has no list at images"):
-        refs_of([REF], {})
-
-
-def refs_of(value: Any, instances: Any) -> list[Any]:
-    return list(refcoco.records(pickle.dumps(value, 2), json.dumps(instances).encode()))
+        refs(REF, {})
 
 
 def test_a_caption_is_joined_with_its_picture() -> None:
     """COCO's captions are rows of their own; one of no picture is refused."""
     notes = [{"id": 1, "image_id": 2, "caption": "A dog.\n"}, {"id": 2, "image_id": 5, "caption": "x"}]
-    data = {"images": INSTANCES["images"], "annotations": [*notes, {"id": 3, "image_id": 2, "caption": " "}]}
-    built = list(coco.build_captions(coco.caption_records(data)))
+    data = {"images": COCO["images"], "annotations": [*notes, {"id": 3, "image_id": 2, "caption": " "}]}
+    built = read(CAPTIONS, records=data)
     assert [(b.member, b.refusal and b.refusal.reason) for b in built] == [
         ("1", None),
         ("2", "unknown_image"),
@@ -147,9 +156,9 @@ def test_instances_are_phrases_of_their_category() -> None:
         {"id": 5, "image_id": 8, "category_id": 1, "bbox": [1, 2, 3, 4], "iscrowd": 0},
     ]
     names = [{"id": 1, "name": "dog"}, {"id": 2, "name": "person"}]
-    images = [*INSTANCES["images"], {"id": 3, "file_name": "3.jpg", "width": 9, "height": 9}]
+    images = [*COCO["images"], {"id": 3, "file_name": "3.jpg", "width": 9, "height": 9}]
     data = {"images": images, "annotations": objects, "categories": names}
-    first, empty, stray = coco.build_instances(coco.instance_records(data))
+    first, empty, stray = read(INSTANCES, records=data)
     assert phrases(first.drafts[0]) == [("dog", [[10, 20, 40, 60], [50, 20, 80, 60]])]
     assert [lost.reason for lost in first.lost] == ["crowd", "unknown_annotation"]
     assert (empty.member, empty.refusal and empty.refusal.reason) == ("3", "no_regions")
@@ -159,11 +168,11 @@ def test_instances_are_phrases_of_their_category() -> None:
 def test_real_coco_files_lose_no_row(test_data: Path) -> None:
     """Captions and instances of real files: one outcome a row, all of them built."""
     captions = json.loads((test_data / "grounding/coco_captions_subset.json").read_bytes())
-    built = list(coco.build_captions(coco.caption_records(captions)))
+    built = read(CAPTIONS, records=captions)
     assert len(built) == len(captions["annotations"])
     assert all(one.drafts for one in built)
     instances = json.loads((test_data / "grounding/coco_instances_subset.json").read_bytes())
-    outcomes = list(coco.build_instances(coco.instance_records(instances)))
+    outcomes = read(INSTANCES, records=instances)
     assert len(outcomes) == len(instances["images"])
     boxes = sum(len(found) for b in outcomes for d in b.drafts[::2] for _, found in phrases(d))
     assert boxes + sum(len(b.lost) for b in outcomes) == len(instances["annotations"])
@@ -179,7 +188,7 @@ XML = """<annotation><filename>36979.jpg</filename><size><width>500</width><heig
 
 
 def flickr(sentence: str = SENTENCE, xml: str = XML) -> Any:
-    return flickr30k.build(flickr30k.records("36979", sentence, xml.encode()))
+    return build(flickr30k.records("36979", sentence, xml.encode()), flickr30k.FLICKR30K.make)
 
 
 def test_flickr30k_phrases_get_the_boxes_of_their_number() -> None:
@@ -210,8 +219,3 @@ def test_flickr30k_phrases_get_the_boxes_of_their_number() -> None:
 def test_a_bad_sentence_or_annotation_is_refused(sentence: str, xml: str, expected: str) -> None:
     """Broken brackets and broken XML have their reasons; a document type is never read."""
     assert reason(flickr(sentence, xml)) == expected
-
-
-def test_the_records_helper_is_one_outcome_each() -> None:
-    """An empty list of records has no outcome."""
-    assert list(coco.build_captions(records())) == []

@@ -1,4 +1,5 @@
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -6,11 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.datasets import dataset
 from pipelines.datasets.records import jsonl
-from pipelines.datasets.tuples import build
+from pipelines.datasets.tuples import GROUNDING
 from schemas.markup import canonical, parse, render
 from schemas.sample import Phrase
 from tests.pipelines.datasets.common import BOX, as_sample, one, phrases, reason, records, segments
+
+build = partial(dataset.build, make=GROUNDING.make)
 
 CAPTION = "A dog and a red ball"
 

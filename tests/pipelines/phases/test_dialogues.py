@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.datasets.built import Draft, Picture
-from pipelines.datasets.drafts import caption_draft
+from pipelines.datasets.dataset import build
+from pipelines.datasets.drafts import Draft, NamedImage, caption_draft
 from pipelines.datasets.reasons import Refused
-from pipelines.datasets.tuples import build
+from pipelines.datasets.tuples import GROUNDING
 from pipelines.phases.dialogues import PROMPTS, concatenated, described, in_groups, localisation
 from schemas.markup import render
 from schemas.sample import ImageRef, Phrase, Text, Turn
@@ -33,7 +33,7 @@ def views(language: str = "en", count: int = 2) -> tuple[Draft, ...]:
         "caption": caption,
         "phrases": labels,
     }
-    return one(build(records(value | {"lang": language}))).drafts
+    return one(build(records(value | {"lang": language}), GROUNDING.make)).drafts
 
 
 def chat(name: str, *words: str, system: bool = False) -> Draft:
@@ -41,7 +41,7 @@ def chat(name: str, *words: str, system: bool = False) -> Draft:
     for at, text in enumerate(words):
         shown = (ImageRef(0),) if at == 0 else ()
         turns.append(Turn("assistant" if at % 2 else "user", (*shown, Text(text, at % 2 == 1))))
-    return Draft("chat", "en", (Picture(name),), tuple(turns))
+    return Draft("chat", "en", (NamedImage(name),), tuple(turns))
 
 
 @pytest.mark.parametrize("language", ["en", "zh", "fr"])
@@ -124,7 +124,7 @@ def test_regions_stay_with_their_picture() -> None:
 
 def test_a_caption_can_be_asked_for() -> None:
     """A captioned picture is a dialogue of one question, in the caption's language."""
-    draft = described(caption_draft(Picture("a.jpg"), "一只狗", "zh"))
+    draft = described(caption_draft(NamedImage("a.jpg"), "一只狗")._replace(language="zh"))
     assert said(draft)[1] == ("assistant", "一只狗")
     assert said(draft)[0][1].removeprefix("<image>") in PROMPTS["zh"]["describe"]
 

@@ -1,0 +1,139 @@
+"""What an annotation dataset is: files read as records, each of which becomes samples or a reason why not.
+
+Every record has exactly one outcome, so nothing is lost without a trace.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Final, NamedTuple
+
+from pipelines.datasets.drafts import Draft
+from pipelines.datasets.reasons import Refusal, Refused
+from pipelines.files import Store
+from schemas.errors import InputError
+from schemas.sample import TASKS
+
+MAX_TEXT: Final = 500
+"""Characters of a refusal's sentence."""
+
+Files = Mapping[str, BinaryIO]
+"""A dataset's files by their part, open for reading."""
+
+
+class Record(NamedTuple):
+    """One annotation record; `refusal` where it could not be read."""
+
+    member: str
+    value: Mapping[str, Any]
+    refusal: Refusal | None = None
+
+
+Made = tuple[list[Draft], list[Refusal]]
+"""Drafts of one record, and the parts of it that were lost."""
+
+
+class Built(NamedTuple):
+    """The one outcome of a record: `drafts`, or `refusal`; `lost` are parts of it that went.
+
+    `member` names the record within its source's shard.
+    """
+
+    member: str
+    drafts: tuple[Draft, ...]
+    refusal: Refusal | None = None
+    lost: tuple[Refusal, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Glimpse:
+    """The ends of a file: first and last 64 KiB; `fields` are those of its first record where a line holds one."""
+
+    start: bytes
+    end: bytes
+    fields: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """How one dataset is read: `make` turns the value of a record into samples for `tasks`, or raises Refused.
+
+    Records come from `records`, which reads the files that `parts` name, or from `folder`, which reads the folder
+    at a path of a store. `published` says which files these are, `unit` what a record of them is; `recognised`
+    whether a file is one of the dataset's, as far as its ends tell.
+    """
+
+    published: str
+    unit: str
+    tasks: tuple[str, ...]
+    make: Callable[[Mapping[str, Any]], Made]
+    records: Callable[[Files], Iterator[Record]] | None = None
+    folder: Callable[[Store, str], Iterator[Record]] | None = None
+    parts: tuple[str, ...] = ("records",)
+    recognised: Callable[[Glimpse], bool] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.records is None) == (self.folder is None):
+            raise ValueError("a dataset has either records, read from files, or folder, read from a folder")
+        if strange := set(self.tasks) - TASKS.keys():
+            raise ValueError(f"there is no task {', '.join(strange)}; tasks are {', '.join(TASKS)}")
+
+
+def build(records: Iterable[Record], make: Callable[[Mapping[str, Any]], Made]) -> Iterator[Built]:
+    """Returns one outcome for each record, in order.
+
+    What a wrong type or a missing field in a record raises becomes an outcome too.
+    """
+    for member, value, refusal in unique(records):
+        if refusal is not None:
+            yield Built(member, (), _shortened(refusal))
+            continue
+        try:
+            drafts, lost = make(value)
+        except Refused as error:
+            yield Built(member, (), _shortened(error.refusal))
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+            yield Built(member, (), _shortened(Refusal("bad_record", _wrong(error))))
+        else:
+            if strange := {draft.task for draft in drafts} - TASKS.keys():
+                raise InputError(f"record {member!r} became samples of the unknown task {', '.join(strange)}")
+            gone = tuple(map(_shortened, lost))
+            why = None if drafts else next(iter(gone), Refusal("no_regions", "nothing to build from"))
+            yield Built(member, tuple(drafts), why, gone)
+
+
+def unique(records: Iterable[Record]) -> Iterator[Record]:
+    """Yields the records, each under a member of its own; one whose member was there before is refused."""
+    seen: dict[str, int] = {}
+    for name, value, refusal in records:
+        member = name if name.isascii() else _writable(name)
+        if member in seen:
+            again = Refusal("repeated_id", f"{member!r} was there before")
+            yield Record(_another(member, seen), {}, again)
+        else:
+            seen[member] = 1
+            yield Record(member, value, refusal)
+
+
+def _another(member: str, seen: dict[str, int]) -> str:
+    """Returns a name that no other record has, for a record whose id was there before."""
+    while True:
+        seen[member] += 1
+        name = f"{member}~{seen[member]}"
+        if name not in seen:
+            seen[name] = 1
+            return name
+
+
+def _shortened(refusal: Refusal) -> Refusal:
+    """Returns a refusal that a ledger can hold: characters that UTF-8 can write, and not too many."""
+    return Refusal(refusal.reason, _writable(refusal.text[:MAX_TEXT]))
+
+
+def _writable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _wrong(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"the field {error.args[0]!r} is missing"
+    return f"a field is of the wrong kind ({type(error).__name__}: {str(error)[:200]})"

@@ -1,0 +1,131 @@
+"""Documents of words and images in reading order, as samples of task interleaved: OBELICS and MMC4."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from pipelines.datasets.dataset import Dataset, Glimpse, Made
+from pipelines.datasets.drafts import Draft, NamedImage, check_unicode, named
+from pipelines.datasets.reasons import Refusal, Refused
+from pipelines.datasets.records import lines
+from schemas.sample import ImageRef, Segment, Text, Turn
+
+Block = str | NamedImage
+"""A paragraph, or an image."""
+
+MAX_IMAGES: Final = 7
+"""Images a sample: at 258 tokens each, what fits into 2048."""
+MAX_CHARACTERS: Final = 8000
+
+
+def interleaved(
+    blocks: Sequence[Block],
+    language: str,
+    lost: Sequence[Refusal],
+    max_images: int = MAX_IMAGES,
+    max_characters: int = MAX_CHARACTERS,
+) -> list[Draft]:
+    """Returns drafts that hold all blocks in order: `interleaved`, or `text` for a part without any image.
+
+    Refused `no_images` and `no_text` where the document has none; an image that was `lost` is the reason
+    named for the former.
+    """
+    if not any(isinstance(block, str) for block in blocks):
+        raise Refused("no_text")
+    if not any(isinstance(block, NamedImage) for block in blocks):
+        raise Refused(
+            "no_images", f"{len(lost)} images cannot be used" + (f", first: {lost[0].text}" if lost else "")
+        )
+    return [_draft(part, language) for part in _parts(blocks, max_images, max_characters)]
+
+
+def _parts(blocks: Sequence[Block], max_images: int, max_characters: int) -> Iterator[list[Block]]:
+    part: list[Block] = []
+    images = characters = 0
+    for block in blocks:
+        is_image = isinstance(block, NamedImage)
+        length = 0 if isinstance(block, NamedImage) else len(block)
+        if part and (images + is_image > max_images or characters + length > max_characters):
+            yield part
+            part, images, characters = [], 0, 0
+        part.append(block)
+        images += is_image
+        characters += length
+    yield part
+
+
+def _draft(part: Sequence[Block], language: str) -> Draft:
+    images: dict[NamedImage, int] = {}
+    segments: list[Segment] = []
+    words: list[str] = []
+    for number, block in enumerate(part):
+        if isinstance(block, NamedImage):
+            if words:
+                segments.append(Text("".join(words), True))
+                words = []
+            segments.append(ImageRef(images.setdefault(block, len(images))))
+        else:
+            check_unicode(block)
+            words.append(block + ("\n" if number + 1 < len(part) else ""))
+    if words:
+        segments.append(Text("".join(words), True))
+    task = "interleaved" if images else "text"
+    return Draft(task, language, tuple(images), (Turn("document", tuple(segments)),))
+
+
+def _obelics(value: Mapping[str, Any], lost: list[Refusal]) -> list[Block]:
+    """Returns the words and images of an OBELICS document; images are named by their address."""
+    images, texts = value["images"], value["texts"]
+    if not isinstance(images, list) or not isinstance(texts, list) or len(images) != len(texts):
+        raise Refused("bad_record", "images and texts are not lists of one length")
+    blocks: list[Block] = []
+    for number, (image, text) in enumerate(zip(images, texts, strict=True)):
+        if image is not None and text is not None:
+            raise Refused("image_place", f"place {number} holds both words and an image")
+        if image is None and text is None:
+            lost.append(Refusal("no_image", f"place {number} holds neither words nor an image"))
+        elif image is not None:
+            blocks.append(NamedImage(named(image)))
+        elif text.strip():
+            blocks.append(text.strip())
+    return blocks
+
+
+def _mmc4(value: Mapping[str, Any], lost: list[Refusal]) -> list[Block]:
+    """Returns the words and images of an MMC4 document; an image stands before the sentence that it is with."""
+    texts = value["text_list"]
+    images: dict[int, list[NamedImage]] = {}
+    for number, info in enumerate(value["image_info"]):
+        place = info.get("matched_text_index")
+        if not isinstance(place, int) or isinstance(place, bool) or not 0 <= place < len(texts):
+            lost.append(Refusal("image_place", f"image {number} is with sentence {place!r} of {len(texts)}"))
+            continue
+        try:
+            images.setdefault(place, []).append(
+                NamedImage(named(info.get("image_name") or info.get("raw_url")))
+            )
+        except Refused as error:
+            lost.append(error.refusal)
+    blocks: list[Block] = []
+    for place, text in enumerate(texts):
+        blocks += images.get(place, ())
+        if text.strip():
+            blocks.append(text.strip())
+    return blocks
+
+
+def _documents(blocks: Callable[[Mapping[str, Any], list[Refusal]], list[Block]], *fields: str) -> Dataset:
+    """Returns a dataset of JSON lines, each a document that has these fields."""
+
+    def make(value: Mapping[str, Any]) -> Made:
+        lost: list[Refusal] = []
+        return interleaved(blocks(value, lost), "en", lost), lost
+
+    def recognised(seen: Glimpse) -> bool:
+        return seen.fields >= set(fields)
+
+    published = f"JSON lines: {', '.join(fields)}"
+    return Dataset(published, "a document", ("interleaved", "text"), make, lines, recognised=recognised)
+
+
+OBELICS: Final = _documents(_obelics, "images", "texts")
+MMC4: Final = _documents(_mmc4, "text_list", "image_info")
