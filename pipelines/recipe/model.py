@@ -8,9 +8,11 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from filters.resize import Resize
+from pipelines.generators import RenderSettings
+from pipelines.generators import table as generators
 from pipelines.sources.columns import Columns, ReadLimits
 from schemas.clip import EMBEDDED, ClipSettings
 from schemas.ground import ChatSettings, GroundSettings
@@ -44,24 +46,15 @@ Format = Literal[
     "grit_greedy",
     "grounding",
     "mmc4",
-    "html",
     "obelics",
-    "ocr",
     "ocrvqa",
     "pages",
-    "pdf",
     "refcoco",
-    "scene_text",
-    "scenes",
     "textvqa",
     "vgqa",
     "visual_genome",
     "vqav2",
 ]
-RENDERED = ("html", "ocr", "pdf", "scene_text", "scenes")
-MADE = ("ocr", "scene_text", "scenes")
-"""Formats of kind rendered; of these, those that are made from nothing."""
-
 Keep = Literal["one_per_language", "longest", "all"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -79,71 +72,20 @@ Name = Annotated[str, AfterValidator(_name)]
 Path = Annotated[str, Field(min_length=1)]
 
 
-Shape = Literal[
-    "circle", "square", "triangle", "star", "heart", "cross", "ring", "diamond", "crescent", "hexagon"
-]
-Colour = Literal[
-    "red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "grey"
-]
-Size = Literal["small", "medium", "large"]
-
-
-class RenderSettings(Settings):
-    """How pages are made or rendered, for sources of kind `rendered`."""
-
-    count: int = Field(0, ge=0, description="ocr, scene_text: pages a language; scenes: pictures")
-    setting: Literal["default", "mild"] = Field(
-        "default", description="ocr: SynthDoG's parameters, or milder ones"
-    )
-    side: int = Field(160, ge=32, le=2048, description="scenes: pixels of the longer side")
-    shapes: tuple[Shape, ...] = Field((), description="scenes: the shapes that are drawn; default: all ten")
-    colours: tuple[Colour, ...] = Field((), description="scenes: their colours; default: all eleven")
-    sizes: tuple[Size, ...] = Field((), description="scenes: their sizes; default: small, medium, large")
-    objects: tuple[Annotated[int, Field(ge=1, le=4)], ...] = Field(
-        (), description="scenes: how many objects a picture may hold; default: 1, 2, 3, 4"
-    )
-    regions: int = Field(
-        2,
-        ge=1,
-        le=4,
-        description="scenes: of how many objects a picture's samples ask where they are, at most",
-    )
-    direction: Literal["auto", "ltr", "rtl", "vertical"] = "auto"
-    fonts: Path | None = Field(
-        None, description="ocr, scene_text: a folder of fonts; default: those of the system"
-    )
-    texts: tuple[Path, ...] = Field(
-        (),
-        description="ocr, scene_text: text files or shards with captions; default: the project's own words",
-    )
-    pictures: tuple[Path, ...] = Field(
-        (),
-        description="ocr, scene_text: pictures or shards to lie behind the text; default: drawn, photographs",
-    )
-    level: Literal["line", "word", "character"] = Field(
-        "line", description="what has a quad of its own; characters: ocr and scene_text only"
-    )
-    whole_text: bool = Field(False, description="also a question for all the text of a page")
-    readback: Fraction = Field(0.0, description="share of the pages that an OCR reads back")
-    reader: Literal["rapidocr", "paddleocr"] = Field("rapidocr", description="the OCR that reads them back")
-    models: Path | None = Field(None, description="paddleocr: a folder with det/ and rec/; default: its own")
-    max_error: Fraction = Field(
-        0.15, description="pages read back with a larger character error rate are dropped"
-    )
-
-
 class Source(Settings):
     """One data set. Its place in the list is its rank: of equal pictures the first source's is kept."""
 
     id: Name
     path: tuple[Path, ...] = Field((), description="files, folders or globs: local, s3://, gs://, hf://")
     kind: Literal["auto", "webdataset", "parquet", "folder", "text", "annotations", "rendered"] = "auto"
-    format: Format | None = Field(None, description="kind annotations: the data set whose files these are")
+    format: str | None = Field(
+        None, description="kind annotations: the data set whose files these are; kind rendered: the generator"
+    )
     files: dict[str, str] = Field(
         {}, description="kind annotations: files by part, where a data set has several"
     )
     images: str | None = Field(None, description="kind annotations: the folder of pictures; default: path")
-    render: RenderSettings = Field(RenderSettings(), description="kind rendered: how")
+    render: generators.Render = Field(None, validate_default=True, description="kind rendered: how")
     ground: GroundSettings | None = Field(
         None, description="pairs: find what captions name (docs/grounding.md)"
     )
@@ -162,6 +104,29 @@ class Source(Settings):
     max_unused: Fraction | None = None
     storage_options: dict[str, Any] = Field({}, repr=False, description="for fsspec; never written anywhere")
 
+    @field_validator("format")
+    @classmethod
+    def _known(cls, value: str | None, info: ValidationInfo) -> str | None:
+        kind, datasets = info.data.get("kind"), get_args(Format)
+        if (value in datasets and kind == "rendered") or (
+            value in generators.TABLE and kind == "annotations"
+        ):
+            raise ValueError(f"format {value} is not for kind: {kind}")
+        if value is not None and kind == "rendered":
+            generators.check(value)
+        elif value is not None and value not in (*datasets, *generators.TABLE):
+            raise ValueError(f"should be one of {', '.join(datasets)}")
+        return value
+
+    @field_validator("render", mode="before")
+    @classmethod
+    def _rendered(cls, value: Any, info: ValidationInfo) -> RenderSettings | None:
+        if info.data.get("kind") == "rendered" and info.data.get("format"):
+            return generators.settings_of(info.data["format"], value)
+        if value is not None:
+            raise ValueError("goes with kind: rendered and its format")
+        return None
+
     @model_validator(mode="after")
     def _complete(self) -> "Source":
         annotated, rendered = self.kind == "annotations", self.kind == "rendered"
@@ -169,14 +134,9 @@ class Source(Settings):
             raise ValueError(
                 "format: goes with kind: annotations (coco_captions, …) or rendered (ocr, scenes, …)"
             )
-        if self.format is not None and rendered != (self.format in RENDERED):
-            raise ValueError(f"format {self.format} is not for kind: {self.kind}")
-        if not self.path and not self.files and self.format not in MADE:
+        needs_path = not rendered or generators.lookup(str(self.format))[0].suffixes
+        if not self.path and not self.files and needs_path:
             raise ValueError("path is missing")
-        if self.format in MADE and not self.render.count:
-            raise ValueError("render.count is missing: how many to make")
-        if self.render.level == "character" and self.format not in ("ocr", "scene_text"):
-            raise ValueError("render.level: character is for format: ocr or scene_text; documents tell words")
         if not annotated and (self.files or self.images):
             raise ValueError("files and images are for kind: annotations")
         if self.ground is not None and self.kind in ("annotations", "rendered", "text"):
@@ -364,6 +324,9 @@ class Recipe(Settings):
     def digest(self) -> str:
         """SHA-256 over all that determines the data: not paths, credentials, resources or stops."""
         record = self.model_dump(mode="json", exclude=_NOT_DATA)
+        for source, plain in zip(self.sources, record["sources"], strict=True):
+            if source.render is not None:
+                plain["render"] = generators.data_of(str(source.format), source.render)
         return hashlib.sha256(json.dumps(record, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
@@ -386,7 +349,6 @@ _NOT_DATA: Any = {
             "max_unused": True,
             # named in the manifest by what its weights are, wherever they lie
             "ground": {"detector": {"model"}, "pipelines": True},
-            "render": {"fonts": True, "texts": True, "pictures": True, "models": True},
         }
     },
     # the manifest names every scorer by what its weights are

@@ -6,10 +6,11 @@ import pytest
 
 from model.config import PRESETS
 from pipelines.cli import options, synth
-from pipelines.recipe.model import RenderSettings, Source
+from pipelines.generators.text import OcrSettings
+from pipelines.recipe.model import Source
 
 
-def choices(model: type[RenderSettings] | type[Source], name: str) -> set[str]:
+def choices(model: type[OcrSettings] | type[Source], name: str) -> set[str]:
     """The values that a key of a recipe admits."""
     return set(get_args(model.model_fields[name].annotation))
 
@@ -17,8 +18,8 @@ def choices(model: type[RenderSettings] | type[Source], name: str) -> set[str]:
 def test_offered_names_are_admitted() -> None:
     """Each list is the one that the recipe, or the trainer, goes by."""
     assert set(options.KINDS) == choices(Source, "kind") - {"annotations", "rendered"}
-    assert set(synth.DIRECTIONS) == choices(RenderSettings, "direction")
-    assert set(synth.LEVELS) == choices(RenderSettings, "level")
+    assert set(synth.DIRECTIONS) == choices(OcrSettings, "direction")
+    assert set(synth.LEVELS) == choices(OcrSettings, "level")
     assert options.PRESETS == PRESETS
 
 
