@@ -197,5 +197,5 @@ def test_what_cannot_be_made_is_one_sentence(
 def test_pictures_and_texts_are_for_what_is_made() -> None:
     """A character level for documents is refused by name."""
     source = {"id": "a", "kind": "rendered", "format": "pdf", "path": "x", "render": {"level": "character"}}
-    with pytest.raises(RecipeError, match="render.level: Input should be 'line' or 'word'"):
+    with pytest.raises(RecipeError, match=r"render\.level: Input should be 'line' or 'word'"):
         load({"sources": [source]})
