@@ -7,10 +7,8 @@ from pydantic import Field
 
 from pipelines.generators import Generator, Item, Job, Maker, Page, RenderSettings, pillow
 from synth import scenes
-from synth.content import encode
 from synth.scenes import COLOURS, SHAPES, SIZES
 from synth.seeds import generator
-from synth.views import views
 
 if TYPE_CHECKING:
     Shape: TypeAlias = str
@@ -37,6 +35,9 @@ class SceneSettings(RenderSettings):
 
 
 def _open(job: Job) -> Maker:
+    from synth.content import encode
+    from synth.views import views
+
     settings: SceneSettings = job.settings
     kit = scenes.Kit(
         settings.shapes or scenes.ALL.shapes,
