@@ -26,7 +26,7 @@ from typing import Any, Final
 import pyarrow.parquet as pq
 import yaml
 
-from pipelines.sources.documents import stem
+from pipelines.generators.documents import stem
 
 _TOKEN: Final = re.compile(r"[⺀-鿿぀-ヿ가-힯豈-﫿]|[^\W_⺀-鿿぀-ヿ가-힯豈-﫿]+")
 _PAGE: Final = re.compile(r"-p\d{5}$")

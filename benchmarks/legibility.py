@@ -32,7 +32,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from pipelines.phases.render_inputs import page_maker
+from pipelines.generators.text import page_maker
+from pipelines.phases.render import job_of
 from pipelines.recipe.load import for_pages
 from schemas.row import pair_key
 from schemas.sample import Quad
@@ -95,7 +96,7 @@ def _maker(language: str, setting: str, count: int, seed: int) -> tuple[Any, str
     extra = {"out": "unused", "languages": [language], "seed": seed}
     recipe = for_pages(extra, {"count": count, "setting": setting})
     (source,) = recipe.sources
-    return page_maker(recipe, source, language), source.id
+    return page_maker(job_of(recipe, source), language), source.id
 
 
 def _page(maker: Any, source: str, index: int, reader: RapidReader) -> Row:

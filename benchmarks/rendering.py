@@ -19,7 +19,7 @@ from pypdfium2 import PdfPage  # type: ignore[import-untyped]
 
 from schemas.errors import RowError
 from synth import pdf, web
-from synth.documents import HTML_RULES, PDF_RULES, DocumentPage, DocumentRules, judge
+from synth.documents import HTML_RULES, PDF_RULES, DocumentPage, judge
 from synth.web import WebRenderer
 
 WANTED = {"pdf": 15.0, "html": 4.0}
@@ -96,7 +96,7 @@ def _timed(owner: Any, name: str, label: str) -> None:
 def _one(kind: str, file: Path) -> tuple[Counter[str], dict[str, float], float, float]:
     """(pages by outcome, seconds by stage, CPU seconds, seconds) of one file."""
     _stages.clear()
-    rules = DocumentRules(PDF_RULES if kind == "pdf" else HTML_RULES)
+    rules = PDF_RULES if kind == "pdf" else HTML_RULES
     outcomes: Counter[str] = Counter()
     wall, cpu = time.perf_counter(), _cpu()
     for page in _shown(pages=_opened(kind, file)):

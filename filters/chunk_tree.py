@@ -130,18 +130,13 @@ def tree_chunks(document: Any, caption: str, language: str, expand: bool) -> lis
 
 
 def load_chunkers(settings: GroundSettings) -> dict[str, Chunker]:
-    """A chunker for each language that is grounded; ModelError where one is asked for that is not installed."""
+    """Returns a chunker for each language that is grounded. Raises ModelError for one that is not installed."""
     if settings.chunker == "rules":
         return {language: RuleChunker() for language in settings.languages}
-    found: dict[str, Chunker] = {}
-    for language in settings.languages:
-        try:
-            found[language] = TreeChunker(_spacy(settings, language), language, settings.expand)
-        except ModelError:
-            if settings.chunker == "spacy":
-                raise
-            found[language] = RuleChunker()
-    return found
+    return {
+        language: TreeChunker(_spacy(settings, language), language, settings.expand)
+        for language in settings.languages
+    }
 
 
 def _spacy(settings: GroundSettings, language: str) -> Any:

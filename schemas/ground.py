@@ -1,8 +1,8 @@
 """Settings of what is made of pairs and boxes: grounding from raw pairs, and dialogues."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from schemas.settings import Settings
 
@@ -42,12 +42,17 @@ class DetectorSettings(Settings):
         return self
 
 
+def _named(chunker: Any) -> Any:
+    """Reads `auto` as our rules: what is chosen must not depend on what is installed."""
+    return "rules" if chunker == "auto" else chunker
+
+
 class GroundSettings(Settings):
     """How pairs of a source become grounding tuples (phase `ground`)."""
 
     detector: DetectorSettings
-    chunker: Literal["auto", "rules", "spacy"] = Field(
-        "auto", description="auto: spaCy's for languages whose pipeline is installed, else our rules"
+    chunker: Annotated[Literal["rules", "spacy"], BeforeValidator(_named)] = Field(
+        "rules", description="our rules, or spaCy's pipelines, which must be installed; auto means rules"
     )
     pipelines: dict[str, str] = Field(
         {"en": "en_core_web_sm", "zh": "zh_core_web_sm"},

@@ -183,6 +183,9 @@ class Manifest(Record):
     seed: int
     versions: dict[str, str] = Field(description="libraries whose version can change the data")
     plugins: tuple[Plugin, ...] = Field((), description="what installed packages gave: name, version, digest")
+    facts: dict[str, str] = Field(
+        default={}, description="what else of the machine can change the data: codecs, browsers, chunkers"
+    )
     sources: tuple[Source, ...]
     fonts: tuple[str, ...] = Field((), description="fonts that pages were set in: name, version, digest")
     scorers: tuple[str, ...] = Field(

@@ -7,7 +7,6 @@ from typing import Final
 from synth.photos import Crop, Pair
 from synth.scenes import Object, Scene, relation
 from synth.words import LANGUAGES, Language, Noun
-from synth.words.photos import PHOTO_WORDS
 
 SHORTEST: Final = 10
 LONGEST: Final = 200
@@ -101,8 +100,8 @@ def photo_caption(shown: Crop | Pair, language: str, rng: random.Random) -> str:
     """A true caption of a crop or a pair of photographs, in one of `PHOTO_LANGUAGES`."""
     words = LANGUAGES[language]
     if isinstance(shown, Crop):
-        thing = rng.choice(PHOTO_WORDS[shown.name][language])
+        thing = rng.choice(words.photographs[shown.name])
         return _dressed(rng.choice(words.photos).format(thing=thing), words, rng)
-    first, second = (rng.choice(PHOTO_WORDS[crop.name][language]) for crop in (shown.first, shown.second))
+    first, second = (rng.choice(words.photographs[crop.name]) for crop in (shown.first, shown.second))
     frames = words.left if shown.side_by_side else words.above
     return _dressed(frames[-1].format(a=first, b=second), words, rng)

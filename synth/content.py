@@ -10,8 +10,7 @@ from PIL import Image
 from synth import captions, photos, scenes
 from synth.photos import Crop, Pair
 from synth.scenes import Scene
-from synth.words import LANGUAGES
-from synth.words.photos import PHOTO_LANGUAGES
+from synth.words import LANGUAGES, PHOTO_LANGUAGES
 
 SHORTEST_SIDE: Final = 256
 LONGEST_SIDE: Final = 640

@@ -1,14 +1,14 @@
 """Pages of real documents and the paper's rules over them, whether PDF or HTML.
 
-The rules are those of Qwen-VL's appendix A.4 in its order; its limits are not published, ours are
-settings. A page is judged on its own; who counts the outcomes gets all reasons, the first one first.
+The rules are those of Qwen-VL's appendix A.4 in its order; it does not publish its limits. A page is judged on
+its own, and gets all reasons, the first one first.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from synth.readers import Agreement
 from synth.regions import TextLine
 
 PDF_RULES: Final = (
@@ -18,10 +18,15 @@ PDF_RULES: Final = (
     "latin_extended",
     "private_use",
     "unreadable_text",
-    "mismatch",
 )
 HTML_RULES: Final = tuple(rule for rule in PDF_RULES if rule != "latin_extended")
 """The same, without the one that the paper leaves out for HTML."""
+
+MIN_SIDE: Final = 200
+"""Pixels of a page's shorter side."""
+FEWEST: Final = 10
+MOST: Final = 6000
+"""Characters of a page other than white space."""
 
 _LATIN_EXTENDED: Final = re.compile("[\u0100-\u024f]")
 _PRIVATE_USE: Final = re.compile("[\ue000-\uf8ff\U000f0000-\U000ffffd\U00100000-\U0010fffd]")
@@ -63,59 +68,19 @@ class PageFailure:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class DocumentRules:
-    """Limits for a page: pixels of its shorter side, characters other than white space, error rate."""
-
-    names: tuple[str, ...] = PDF_RULES
-    min_side: int = 200
-    min_characters: int = 10
-    max_characters: int = 6000
-    max_error: float = 0.15
-
-
-def judge(page: DocumentPage, rules: DocumentRules, agreement: Agreement | None = None) -> dict[str, str]:
-    """The rules that the page fails, in order, each with its figure in words; none means it is kept.
-
-    `mismatch` is judged only where the page was read back (`agreement`).
-    """
+def judge(page: DocumentPage, rules: Sequence[str] = PDF_RULES) -> dict[str, str]:
+    """Returns those of `rules` that the page fails, in order, each with its figure in words."""
     text = page.text
+    side, count = min(page.width, page.height), sum(not char.isspace() for char in text)
     found = {
-        "too_small": _side(page, rules),
-        "few_characters": _few(text, rules),
-        "many_characters": _many(text, rules),
+        "too_small": f"{side} pixels, fewer than {MIN_SIDE}" if side < MIN_SIDE else "",
+        "few_characters": f"{count} characters, fewer than {FEWEST}" if count < FEWEST else "",
+        "many_characters": f"{count} characters, more than {MOST}" if count > MOST else "",
         "latin_extended": _counted(_LATIN_EXTENDED, text, "of Latin Extended"),
         "private_use": _counted(_PRIVATE_USE, text, "for private use"),
         "unreadable_text": _counted(_UNREADABLE, text, "without a meaning"),
-        "mismatch": mismatch(agreement, rules.max_error),
     }
-    return {name: found[name] for name in rules.names if found[name]}
-
-
-def mismatch(agreement: Agreement | None, limit: float) -> str:
-    """The figure of a page whose text its picture does not bear out; empty where it does."""
-    if agreement is None or agreement.error_rate <= limit:
-        return ""
-    return f"character error rate {agreement.error_rate:.3f}, more than {limit:g}"
-
-
-def _side(page: DocumentPage, rules: DocumentRules) -> str:
-    side = min(page.width, page.height)
-    return f"{side} pixels, fewer than {rules.min_side}" if side < rules.min_side else ""
-
-
-def _few(text: str, rules: DocumentRules) -> str:
-    count = _shown(text)
-    return f"{count} characters, fewer than {rules.min_characters}" if count < rules.min_characters else ""
-
-
-def _many(text: str, rules: DocumentRules) -> str:
-    count = _shown(text)
-    return f"{count} characters, more than {rules.max_characters}" if count > rules.max_characters else ""
-
-
-def _shown(text: str) -> int:
-    return sum(not char.isspace() for char in text)
+    return {name: found[name] for name in rules if found[name]}
 
 
 def _counted(pattern: re.Pattern[str], text: str, what: str) -> str:

@@ -46,7 +46,7 @@ PHOTOS: Final[dict[str, Photo]] = {
     "retina": Photo("retina.jpg", (0.3, 0.3, 0.7, 0.7), "CC0-1.0", "Mikael Häggström"),
     "rocket": Photo("rocket.jpg", (0.4, 0.24, 0.62, 0.96), "public domain", "SpaceX"),
 }
-"""Every photograph in use, by the name under which synth/words/photos.py has captions for it."""
+"""Every photograph in use, by the name under which synth/words has captions for it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from synth.page import effects, fonts, paper, typeset
 from synth.page.draw import Block, Box, Colour, Corners
 from synth.page.effects import homography
 from synth.page.layout import Cell
-from synth.page.maker import Page, encoded
+from synth.page.maker import Page, PageSettings, encoded
 from synth.page.typeset import told
 from synth.seeds import generator
 from synth.text import Reader, builtin
@@ -89,16 +89,6 @@ def _sign(rng: random.Random, short: int) -> Sign:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class SceneSettings:
-    """What is asked for; `direction` auto is rtl for the languages that are, else ltr."""
-
-    seed: int
-    language: str
-    direction: str = "auto"
-    characters: bool = False
-
-
 class SceneMaker:
     """Makes pictures with words in one language, `page(index)` a function of the settings and index alone.
 
@@ -108,7 +98,7 @@ class SceneMaker:
 
     def __init__(
         self,
-        settings: SceneSettings,
+        settings: PageSettings,
         passages: Sequence[str] = (),
         pictures: Sequence[bytes] = (),
         found: fonts.Fonts | None = None,

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Final
 
 from schemas.errors import InputError
-from synth.page.prose import PROSE
+from synth.words import LANGUAGES
 
 RIGHT_TO_LEFT: Final = frozenset({"ar", "fa", "he", "ur", "yi", "ps"})
 """Languages that are set from right to left."""
@@ -43,11 +43,11 @@ def passages(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def builtin(language: str) -> tuple[str, ...]:
-    """The project's own sentences; InputError for a language that has none."""
-    if language not in PROSE:
-        known = ", ".join(PROSE)
-        raise InputError(f"no text for language {language}: give text files (built in: {known})")
-    return PROSE[language]
+    """Returns the project's own sentences. Raises InputError for a language that has none."""
+    prose = {code: tuple(words.prose) for code, words in LANGUAGES.items() if words.prose}
+    if language not in prose:
+        raise InputError(f"no text for language {language}: give text files (built in: {', '.join(prose)})")
+    return prose[language]
 
 
 def tokens(text: str) -> list[str]:

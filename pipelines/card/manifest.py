@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from filters.language import model_digest
+from pipelines.card.facts import facts, libraries
 from pipelines.card.readme import card
 from pipelines.engines.step import Json
 from pipelines.layout import Layout, Name
 from pipelines.phases.measure import filters_of
-from pipelines.phases.ocr import LIBRARIES
 from pipelines.phases.score import scorer_libraries
 from pipelines.receipts import versions
 from pipelines.recipe.load import thresholds
@@ -96,6 +96,7 @@ def _manifest(recipe: Recipe, results: Results, verdicts: Verdicts, outputs: dic
         seed=recipe.seed,
         versions=_versions(recipe) | _detectors(results),
         plugins=recipe.plugins,
+        facts=facts(recipe, results["ground"]),
         sources=tuple(
             Source(id=s.id, origin=s.origin, licence=s.licence, role=s.role, rows=found[s.id].rows)
             for s in recipe.sources
@@ -125,16 +126,11 @@ def _manifest(recipe: Recipe, results: Results, verdicts: Verdicts, outputs: dic
     )
 
 
-def _readers(recipe: Recipe) -> tuple[str, ...]:
-    """The libraries of the OCR that looks for text in pictures."""
-    return LIBRARIES[recipe.signals.text.reader] if recipe.signals.text else ()
-
-
 def _versions(recipe: Recipe) -> dict[str, str]:
     """The libraries that can change the data, and the language model by its digest."""
     measured = [library for one in filters_of(recipe) for library in one.LIBRARIES]
-    libraries = versions(["pyarrow", *measured, *_readers(recipe), *scorer_libraries(recipe)])
-    return {**libraries, "language model": model_digest(recipe.signals.language)}
+    found = versions(["pyarrow", *measured, *libraries(recipe), *scorer_libraries(recipe)])
+    return {**found, "language model": model_digest(recipe.signals.language)}
 
 
 def _detectors(results: Results) -> dict[str, str]:

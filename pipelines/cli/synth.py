@@ -79,7 +79,8 @@ def ocr(
 
     given = {
         "count": n,
-        "setting": setting,
+        # words on images know no setting: one that is asked for all the same is refused
+        "setting": None if scene_text and setting == "default" else setting,
         "direction": direction,
         "fonts": fonts,
         "texts": text,

@@ -64,6 +64,12 @@ def detector_identity(settings: GroundSettings) -> list[str]:
     return files or [detector.model, str(detector.revision)]
 
 
+def libraries_of(settings: GroundSettings) -> tuple[str, ...]:
+    """Returns the distributions that find boxes and noun chunks with these settings."""
+    spacy = ("spacy",) if settings.chunker == "spacy" else ()
+    return (*spacy, *(() if settings.detector.model == COLOURS else LIBRARIES))
+
+
 def ground_fingerprint(settings: GroundSettings, chunkers: dict[str, str], kept: str, signals: str) -> str:
     """What the boxes of one shard depend on: its kept rows, and what a single row's depend on."""
     return fingerprint("ground", 1, kept, settings.languages, validity(settings, chunkers, signals))
@@ -73,9 +79,9 @@ def validity(settings: GroundSettings, chunkers: dict[str, str], signals: str) -
     """What a single row's boxes depend on: while it is the same, those of earlier runs hold."""
     own = settings.model_dump(mode="json", include={"expand", "max_chunks"})
     detector = settings.detector.model_dump(mode="json", include={"floor", "per_phrase", "threads"})
-    made_with = [] if settings.detector.model == COLOURS else versions(LIBRARIES)
+    made_with = versions(libraries_of(settings))
     return fingerprint(
-        "grounded", 1, own, detector, detector_identity(settings), chunkers, made_with, signals
+        "grounded", 2, own, detector, detector_identity(settings), chunkers, made_with, signals
     )
 
 
@@ -113,6 +119,7 @@ class Ground:
             "found": sum(bool(row["scores"]) for row in whole),
             "boxes": sum(len(row["scores"]) for row in whole),
             "detectors": sorted({row["detector"] for row in whole}),
+            "chunkers": task["chunkers"],
         }
 
     def _kept(self, source: Source, settings: GroundSettings, shard: str) -> list[Json]:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from filters.text_area import TextArea
 from pipelines.files import Store, local_path
-from pipelines.phases.render_inputs import files
+from pipelines.generators.inputs import files
 from pipelines.receipts import versions
 from pipelines.shares import is_drawn
 from schemas.errors import InputError, missing

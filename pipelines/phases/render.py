@@ -1,39 +1,32 @@
-"""Phase render: pages that are made or rendered become raw shards, which are then read like any other.
+"""Phase render: pages that generators make become raw shards, which are then read like any other.
 
-Which raw shards a source has, and what each depends on; pipelines/phases/render_worker.py makes them."""
+A page is an image and a JSON with its samples, or with the reason why it has none. Whatever kills the process
+while a document is open is blamed on that document.
+"""
 
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pipelines.engines.step import Json
+from pipelines.engines.step import IDLE, At, Json
 from pipelines.files import Store
-from pipelines.layout import text_of
-from pipelines.phases.ocr import reader_marks
-from pipelines.phases.render_inputs import marks, page_maker
+from pipelines.generators import Generator, Item, Job, Maker, Page, TextPageSettings
+from pipelines.generators.documents import documents
+from pipelines.generators.table import lookup
+from pipelines.layout import Layout, text_of
+from pipelines.phases.ocr import ReadBack, reader_marks
 from pipelines.receipts import Task, fingerprint, versions
 from pipelines.recipe.model import Recipe, Source
 from pipelines.sources import InputShard
-from pipelines.sources.documents import assets, documents
 from pipelines.sources.table import KINDS
-from schemas.errors import InputError
+from pipelines.writers.sink import Sink
+from pipelines.writers.webdataset import Archive
+from schemas.errors import InputError, RowError
+from schemas.sample import turns_json
 
 if TYPE_CHECKING:
     from pipelines.build import Build
-
-PAGES_A_TASK = 200
-DOCUMENTS_A_TASK = 8
-SCENES_A_TASK = 500
-
-LIBRARIES = {
-    "scenes": ("pillow",),
-    "ocr": ("numpy", "opencv-python-headless", "pillow"),
-    "scene_text": ("numpy", "opencv-python-headless", "pillow", "scikit-image"),
-    "pdf": ("pillow", "pypdfium2"),
-    "html": ("pillow", "playwright"),
-}
-UNSEEN = {"count", "fonts", "texts", "pictures", "models"}
-"""Settings that no page depends on: of paths it is what they hold that counts."""
 
 
 @dataclass(frozen=True)
@@ -46,70 +39,204 @@ class Planned:
 
 
 def plan_rendered(recipe: Recipe, source: Source) -> list[Planned]:
-    """The source's shards: ranges of pages a language, or batches of documents in order of name."""
-    render = source.render.model_dump(mode="json", exclude=UNSEEN)
-    common = [source.id, source.format, render, recipe.seed, versions(LIBRARIES[str(source.format)])]
-    if source.render.readback:
-        common += reader_marks(source.render.reader, source.render.models)
-    if source.format in ("ocr", "scene_text"):
-        return list(_page_ranges(recipe, source, common))
-    if source.format == "scenes":
-        return list(_scene_ranges(recipe, source, common))
-    return list(_batches(source, [*common, *_system(source)]))
+    """Returns the source's shards: ranges of pages, or batches of documents in order of name."""
+    made_by, job = generator_of(source), job_of(recipe, source)
+    settings = job.settings.model_dump(mode="json", exclude={"count", *job.settings.places})
+    facts = facts_of(recipe, source)
+    common = [
+        source.id,
+        made_by.name,
+        made_by.version,
+        settings,
+        recipe.seed,
+        versions(made_by.libraries),
+        facts,
+    ]
+    parts = _batches(source, made_by, job) if made_by.suffixes else _ranges(made_by, job)
+    return [
+        Planned(
+            shard,
+            fingerprint("render", 4, common, depends),
+            {"source": source.id, "shard": shard, **body, "facts": facts},
+        )
+        for shard, depends, body in parts
+    ]
 
 
-def _batches(source: Source, common: list[Any]) -> Iterator[Planned]:
-    store = Store(source.storage_options or None, source.id)
-    found = documents(source, store)
+Part = tuple[str, Any, Json]
+"""A raw shard, what it depends on apart from the source, and what its task is told."""
+
+
+def _batches(source: Source, made_by: Generator, job: Job) -> Iterator[Part]:
+    found = documents(job, source.path, made_by.suffixes)
     if not found:
-        raise InputError(f"source {source.id}: no {source.format} documents in {', '.join(source.path)}")
-    beside = assets(store, [path for _, path in found]) if source.format == "html" else {}
-    for number, first in enumerate(range(0, len(found), DOCUMENTS_A_TASK)):
-        batch = found[first : first + DOCUMENTS_A_TASK]
-        marks = [(name, store.identity(path), beside.get(path)) for name, path in batch]
-        body: Json = {"source": source.id, "shard": f"{source.format}-{number:05d}", "documents": batch}
-        yield Planned(body["shard"], fingerprint("render", 2, common, marks), body)
+        raise InputError(f"source {source.id}: no {made_by.name} documents in {', '.join(source.path)}")
+    marks = made_by.marks(job, found)
+    for number, first in enumerate(range(0, len(found), made_by.per_task)):
+        batch = slice(first, first + made_by.per_task)
+        names = [one.name for one in found[batch]]
+        body = {"documents": [(one.name, one.path) for one in found[batch]], "fonts": []}
+        yield f"{made_by.name}-{number:05d}", [names, marks[batch]], body
 
 
-def _system(source: Source) -> list[Any]:
-    """What of this machine shows in a document's picture: its fonts, and its browser."""
-    from synth.page import fonts
-
-    try:
-        marks = sorted({face.identity.digest for face in fonts.find().faces})
-    except InputError:  # a PDF may bring all of its own
-        marks = []
-    if source.format == "pdf":
-        return [marks]
-    from synth.chromium import find, version
-
-    return [marks, version(find())]
+def _ranges(made_by: Generator, job: Job) -> Iterator[Part]:
+    maker = made_by.open(job)
+    for language in (made_by.unit,) if made_by.unit else job.languages or ("en",):
+        marks = made_by.marks(job, [Item(language, language=language)])
+        kind = made_by.name if made_by.unit else f"{made_by.name}-{language}"
+        fonts = maker.fonts(language)
+        for start in range(0, job.settings.count, made_by.per_task):
+            stop = min(start + made_by.per_task, job.settings.count)
+            body = {"language": language, "start": start, "stop": stop, "fonts": fonts}
+            yield f"{kind}-{start // made_by.per_task:05d}", [marks, *body.values()], body
 
 
-def _page_ranges(recipe: Recipe, source: Source, common: list[Any]) -> Iterator[Planned]:
-    given = marks(source)
-    for language in recipe.languages_of(source) or ("en",):
-        faces = sorted(face.identity.digest for face in page_maker(recipe, source, language).faces)
-        for start in range(0, source.render.count, PAGES_A_TASK):
-            stop = min(start + PAGES_A_TASK, source.render.count)
-            shard = f"{source.format}-{language}-{start // PAGES_A_TASK:05d}"
-            body: Json = {
-                "source": source.id,
-                "shard": shard,
-                "language": language,
-                "start": start,
-                "stop": stop,
-            }
-            yield Planned(shard, fingerprint("render", 3, common, language, start, stop, faces, given), body)
+def generator_of(source: Source) -> Generator:
+    """Returns the generator of a source of kind rendered."""
+    return lookup(str(source.format))[0]
 
 
-def _scene_ranges(recipe: Recipe, source: Source, common: list[Any]) -> Iterator[Planned]:
-    languages = recipe.languages_of(source) or ("en",)
-    for start in range(0, source.render.count, SCENES_A_TASK):
-        stop = min(start + SCENES_A_TASK, source.render.count)
-        shard = f"scenes-{start // SCENES_A_TASK:05d}"
-        body: Json = {"source": source.id, "shard": shard, "language": "scene", "start": start, "stop": stop}
-        yield Planned(shard, fingerprint("render", 2, common, languages, start, stop), body)
+def job_of(recipe: Recipe, source: Source) -> Job:
+    """Returns what the source's generator knows of it."""
+    store = Store(source.storage_options or None, source.id)
+    return Job(source.id, recipe.seed, recipe.languages_of(source), source.render, store)
+
+
+def facts_of(recipe: Recipe, source: Source) -> dict[str, str]:
+    """Returns what of this machine shows in a source's pages, without paths: the manifest names it."""
+    made_by, settings = generator_of(source), source.render
+    facts = made_by.facts(job_of(recipe, source))
+    if isinstance(settings, TextPageSettings) and settings.readback:
+        read_by = reader_marks(settings.reader, settings.models)
+        facts["read back by"] = f"{settings.reader} ({fingerprint(read_by)[:16]})"
+    _, brought = lookup(str(source.format))
+    if brought is not None:
+        facts["generator"] = f"{brought.package} {brought.version} ({brought.digest[:16]})"
+    return facts
+
+
+class Render:
+    """Renders one raw shard a task."""
+
+    def __init__(self, setup: Json) -> None:
+        self._recipe = Recipe.model_validate(setup["recipe"])
+        self._layout = Layout(**setup["layout"])
+        self._readback = ReadBack(self._recipe.seed)
+        self._makers: dict[str, Maker] = {}
+
+    def run(self, task: Json, at: At) -> Json:
+        """Writes the tar; the receipt counts its pages, and says what was used to make them."""
+        source = self._recipe.source(task["source"])
+        pages = self._pages(source, task, at)
+        if "only" in task:
+            for _ in pages:
+                pass
+            return {}
+        rows = 0
+        path = self._layout.path("rendered", source.id, task["shard"])
+        with self._layout.store.write_atomic(path, self._layout.tmp) as local, local.open("wb") as file:
+            archive = Archive(Sink(file))
+            for page in pages:
+                facts = json.dumps(_record(page), sort_keys=True, ensure_ascii=False)
+                archive.add(f"{page.name}.json", facts.encode())
+                if page.image is not None:
+                    archive.add(f"{page.name}.jpg", page.image)
+                rows += 1
+            archive.end()
+        at(IDLE)
+        blamed = {row: _item(task, int(row)).name for row in task.get("verdicts", {})}
+        return {"rows": rows, "made_with": task["fonts"], "blamed": blamed}
+
+    def _pages(self, source: Source, task: Json, at: At) -> Iterator[Page]:
+        maker = self._maker(source, task)
+        count = len(task["documents"]) if "documents" in task else task["stop"] - task["start"]
+        for row in [task["only"]] if "only" in task else range(count):
+            at(row)
+            item = _item(task, row)
+            verdict = task.get("verdicts", {}).get(str(row)) if "only" not in task else None
+            if verdict:
+                yield Page(item.name, error=RowError(verdict))
+                continue
+            for page in maker.pages(item):
+                yield self._read_back(source, page)
+                # a document of many pages has the deadline of one row for each
+                at(row)
+
+    def _maker(self, source: Source, task: Json) -> Maker:
+        """Returns the source's maker. Raises InputError where this worker would make other pages than planned."""
+        if source.id not in self._makers:
+            here = facts_of(self._recipe, source)
+            if here != task["facts"]:
+                raise InputError(
+                    f"source {source.id}: a worker renders with {_named(here)}, where the run began with "
+                    f"{_named(task['facts'])}; install the same everywhere"
+                )
+            self._makers[source.id] = generator_of(source).open(job_of(self._recipe, source))
+        maker = self._makers[source.id]
+        if "language" in task and maker.fonts(task["language"]) != task["fonts"]:
+            raise InputError(
+                f"source {source.id}: a worker has other fonts for {task['language']} than the run began with; "
+                "install the same everywhere"
+            )
+        return maker
+
+    def _read_back(self, source: Source, page: Page) -> Page:
+        """Returns the page with what an OCR makes of it, where it is among the share that is read back."""
+        settings = source.render
+        # what is refused all the same need not be read
+        if not isinstance(settings, TextPageSettings) or page.image is None or page.refusal:
+            return page
+        if not self._readback.is_drawn(source.id, page.name, settings.readback):
+            return page
+        agreement = self._readback.agreement(page, settings.reader, settings.models)
+        if agreement is None:
+            return page
+        wrong = mismatch(agreement.error_rate, settings.max_error)
+        return replace(page, error_rate=agreement.error_rate, refusal={"mismatch": wrong} if wrong else {})
+
+    def close(self) -> None:
+        """Ends what the makers hold, such as a browser."""
+        while self._makers:
+            self._makers.popitem()[1].close()
+
+
+def mismatch(error_rate: float, limit: float) -> str:
+    """Returns the figure of a page whose image does not bear out its text; empty where it does."""
+    return f"character error rate {error_rate:.3f}, more than {limit:g}" if error_rate > limit else ""
+
+
+def _named(facts: dict[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in sorted(facts.items()))
+
+
+def _item(task: Json, row: int) -> Item:
+    """Returns what a row of the task is made from."""
+    if "documents" in task:
+        name, path = task["documents"][row]
+        return Item(name, path=path)
+    language, number = task["language"], task["start"] + row
+    return Item(f"{language}-{number:08d}", number, language)
+
+
+def _record(page: Page) -> Json:
+    """Returns the JSON beside a page: its samples, or why it has none, and how well it was read back."""
+    if page.error is not None:
+        return {"error": page.error.kind, "error_message": page.error.message}
+    record: Json = {"language": page.language, "samples": "[]"}
+    if page.error_rate is not None:
+        record["error_rate"] = round(page.error_rate, 5)
+    if page.parameters is not None:
+        record["parameters"] = json.dumps(page.parameters, sort_keys=True, ensure_ascii=False)
+    if page.refusal:
+        record["refusal"] = next(iter(page.refusal))
+        record["refusal_text"] = "; ".join(f"{name}: {figure}" for name, figure in page.refusal.items())
+    else:
+        samples = [
+            {"task": view.task, "language": view.language, "turns": turns_json(view.turns)}
+            for view in page.views
+        ]
+        record["samples"] = json.dumps(samples, ensure_ascii=False, sort_keys=True)
+    return record
 
 
 def run(build: "Build") -> None:

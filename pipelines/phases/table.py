@@ -37,7 +37,7 @@ PHASES: Final = (
         "render",
         "Render the pages and scenes of sources that are made, not read.",
         run=f"{_HERE}.render:run",
-        worker=f"{_HERE}.render_worker:Render",
+        worker=f"{_HERE}.render:Render",
         writes=("rendered",),
     ),
     Phase(

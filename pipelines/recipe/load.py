@@ -17,7 +17,7 @@ from filters.clip.source import LOCAL
 from filters.language import doubled
 from filters.scripts import SCRIPTS, SCRIPTS_OF, admitted, base
 from pipelines.files import absolute
-from pipelines.recipe.model import Recipe, RenderSettings, Source
+from pipelines.recipe.model import Recipe, Source
 from pipelines.recipe.parse import MAX_BYTES, from_record, parse
 from pipelines.recipe.parse import storage_options as options_of
 from pipelines.sources.table import KINDS
@@ -227,8 +227,8 @@ def rooted(recipe: Recipe) -> Recipe:
             "files": {part: absolute(path) for part, path in source.files.items()},
             "images": None if source.images is None else absolute(source.images),
         }
-        if KINDS[source.kind].made:
-            paths["render"] = _rooted_render(source.render)
+        if source.render is not None:
+            paths["render"] = source.render.rooted()
         return source.model_copy(update={name: path for name, path in paths.items() if getattr(source, name)})
 
     changes: dict[str, Any] = {"sources": tuple(of(source) for source in recipe.sources)}
@@ -245,16 +245,6 @@ def _rooted_scorer(scorer: ScorerSettings) -> ScorerSettings:
     if scorer.pretrained is not None and Path(scorer.pretrained).is_file():
         return scorer.model_copy(update={"pretrained": absolute(scorer.pretrained)})
     return scorer
-
-
-def _rooted_render(render: RenderSettings) -> RenderSettings:
-    paths: dict[str, Any] = {
-        "fonts": None if render.fonts is None else absolute(render.fonts),
-        "models": None if render.models is None else absolute(render.models),
-        "texts": tuple(absolute(path) for path in render.texts),
-        "pictures": tuple(absolute(path) for path in render.pictures),
-    }
-    return render.model_copy(update={name: path for name, path in paths.items() if path})
 
 
 def default_path() -> Path:

@@ -14,10 +14,11 @@ from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, fiel
 
 from filters.resize import Resize
 from pipelines.datasets import table as datasets
+from pipelines.generators import RenderSettings
+from pipelines.generators import table as generators
 from pipelines.phases.table import PHASES
 from pipelines.sources.columns import Columns, ReadLimits
 from pipelines.sources.table import KINDS
-from schemas import plugins
 from schemas.clip import EMBEDDED, ClipSettings
 from schemas.errors import RecipeError
 from schemas.ground import ChatSettings, GroundSettings
@@ -26,10 +27,6 @@ from schemas.rules import Phash, RuleSettings
 from schemas.sample import TASKS
 from schemas.settings import Settings
 from schemas.signals import SignalSettings
-
-RENDERED = ("html", "ocr", "pdf", "scene_text", "scenes")
-MADE = ("ocr", "scene_text", "scenes")
-"""Formats of kind rendered; of these, those that are made from nothing."""
 
 Keep = Literal["one_per_language", "longest", "all"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -57,64 +54,11 @@ Task = Annotated[str, AfterValidator(_task), WithJsonSchema({"type": "string", "
 Format = Annotated[
     str,
     WithJsonSchema(
-        {"anyOf": [{"enum": [*datasets.DATASETS, *RENDERED]}, {"type": "string"}], "type": "string"}
+        {"anyOf": [{"enum": [*datasets.DATASETS, *generators.TABLE]}, {"type": "string"}], "type": "string"}
     ),
 ]
 # an empty one would be the folder that vlcorpus happens to run in
 Path = Annotated[str, Field(min_length=1)]
-
-
-Shape = Literal[
-    "circle", "square", "triangle", "star", "heart", "cross", "ring", "diamond", "crescent", "hexagon"
-]
-Colour = Literal[
-    "red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "grey"
-]
-Size = Literal["small", "medium", "large"]
-
-
-class RenderSettings(Settings):
-    """How pages are made or rendered, for sources of kind `rendered`."""
-
-    count: int = Field(0, ge=0, description="ocr, scene_text: pages a language; scenes: pictures")
-    setting: Literal["default", "mild"] = Field(
-        "default", description="ocr: SynthDoG's parameters, or milder ones"
-    )
-    side: int = Field(160, ge=32, le=2048, description="scenes: pixels of the longer side")
-    shapes: tuple[Shape, ...] = Field((), description="scenes: the shapes that are drawn; default: all ten")
-    colours: tuple[Colour, ...] = Field((), description="scenes: their colours; default: all eleven")
-    sizes: tuple[Size, ...] = Field((), description="scenes: their sizes; default: small, medium, large")
-    objects: tuple[Annotated[int, Field(ge=1, le=4)], ...] = Field(
-        (), description="scenes: how many objects a picture may hold; default: 1, 2, 3, 4"
-    )
-    regions: int = Field(
-        2,
-        ge=1,
-        le=4,
-        description="scenes: of how many objects a picture's samples ask where they are, at most",
-    )
-    direction: Literal["auto", "ltr", "rtl", "vertical"] = "auto"
-    fonts: Path | None = Field(
-        None, description="ocr, scene_text: a folder of fonts; default: those of the system"
-    )
-    texts: tuple[Path, ...] = Field(
-        (),
-        description="ocr, scene_text: text files or shards with captions; default: the project's own words",
-    )
-    pictures: tuple[Path, ...] = Field(
-        (),
-        description="ocr, scene_text: pictures or shards to lie behind the text; default: drawn, photographs",
-    )
-    level: Literal["line", "word", "character"] = Field(
-        "line", description="what has a quad of its own; characters: ocr and scene_text only"
-    )
-    whole_text: bool = Field(False, description="also a question for all the text of a page")
-    readback: Fraction = Field(0.0, description="share of the pages that an OCR reads back")
-    reader: Literal["rapidocr", "paddleocr"] = Field("rapidocr", description="the OCR that reads them back")
-    models: Path | None = Field(None, description="paddleocr: a folder with det/ and rec/; default: its own")
-    max_error: Fraction = Field(
-        0.15, description="pages read back with a larger character error rate are dropped"
-    )
 
 
 def _kind(value: str) -> str:
@@ -132,12 +76,14 @@ class Source(Settings):
     id: Name
     path: tuple[Path, ...] = Field((), description="files, folders or globs: local, s3://, gs://, hf://")
     kind: Annotated[str, AfterValidator(_kind), Field(json_schema_extra={"enum": [*KINDS]})] = "auto"
-    format: Format | None = Field(None, description="kind annotations: the data set whose files these are")
+    format: Format | None = Field(
+        None, description="kind annotations: the dataset whose files these are; kind rendered: the generator"
+    )
     files: dict[str, str] = Field(
         {}, description="kind annotations: files by part, where a data set has several"
     )
     images: str | None = Field(None, description="kind annotations: the folder of pictures; default: path")
-    render: RenderSettings = Field(RenderSettings(), description="kind rendered: how")
+    render: generators.Render = Field(None, validate_default=True, description="kind rendered: how")
     ground: GroundSettings | None = Field(
         None, description="pairs: find what captions name (docs/grounding.md)"
     )
@@ -159,15 +105,26 @@ class Source(Settings):
     @field_validator("format")
     @classmethod
     def _known(cls, name: str | None, info: ValidationInfo) -> str | None:
-        if name is None or name in RENDERED:
+        kind = KINDS.get(info.data.get("kind", ""))
+        if name is None or kind is None or not kind.drafts:
             return name
-        if info.data.get("kind") == "rendered" and name not in datasets.DATASETS:
-            raise ValueError(plugins.unknown(plugins.GENERATORS, name, RENDERED))
+        if name in (datasets.DATASETS if kind.made else generators.TABLE):
+            raise ValueError(f"format {name} is not for kind: {kind.name}")
         try:
-            datasets.find(name)
+            generators.lookup(name) if kind.made else datasets.find(name)
         except RecipeError as error:
             raise ValueError(str(error)) from None
         return name
+
+    @field_validator("render", mode="before")
+    @classmethod
+    def _rendered(cls, value: Any, info: ValidationInfo) -> RenderSettings | None:
+        kind = KINDS.get(info.data.get("kind", ""))
+        if kind is not None and kind.made and info.data.get("format"):
+            return generators.settings_of(info.data["format"], value)
+        if value is not None:
+            raise ValueError("goes with kind: rendered and its format")
+        return None
 
     @model_validator(mode="after")
     def _complete(self) -> "Source":
@@ -176,14 +133,9 @@ class Source(Settings):
             raise ValueError(
                 "format: goes with kind: annotations (coco_captions, …) or rendered (ocr, scenes, …)"
             )
-        if self.format is not None and kind.made != (self.format in RENDERED):
-            raise ValueError(f"format {self.format} is not for kind: {self.kind}")
-        if not self.path and not self.files and self.format not in MADE:
+        needs_path = not kind.made or generators.lookup(str(self.format))[0].suffixes
+        if not self.path and not self.files and needs_path:
             raise ValueError("path is missing")
-        if self.format in MADE and not self.render.count:
-            raise ValueError("render.count is missing: how many to make")
-        if self.render.level == "character" and self.format not in ("ocr", "scene_text"):
-            raise ValueError("render.level: character is for format: ocr or scene_text; documents tell words")
         if not kind.annotated and (self.files or self.images):
             raise ValueError("files and images are for kind: annotations")
         if self.ground is not None and not kind.pairs:
@@ -359,9 +311,14 @@ class Recipe(Settings):
 
     @property
     def plugins(self) -> tuple[Plugin, ...]:
-        """What installed packages give to this recipe: datasets."""
-        formats = {str(source.format) for source in self.sources if source.kind == "annotations"}
-        return tuple(sorted({plugin for name in formats if (plugin := datasets.find(name)[1])}))
+        """What installed packages give to this recipe: datasets and generators."""
+        finders = {True: generators.lookup, False: datasets.find}
+        found = (
+            finders[KINDS[source.kind].made](source.format)[1]
+            for source in self.sources
+            if source.format is not None
+        )
+        return tuple(sorted({plugin for plugin in found if plugin is not None}))
 
     @property
     def evaluation(self) -> dict[str, bool]:
@@ -392,6 +349,9 @@ class Recipe(Settings):
     def digest(self) -> str:
         """SHA-256 over all that determines the data: not paths, credentials, resources or stops."""
         record = self.model_dump(mode="json", exclude=_NOT_DATA)
+        for source, plain in zip(self.sources, record["sources"], strict=True):
+            if source.render is not None:
+                plain["render"] = source.render.model_dump(mode="json", exclude={*source.render.places})
         if self.plugins:
             record["plugins"] = [asdict(one) for one in self.plugins]
         return hashlib.sha256(json.dumps(record, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
@@ -416,7 +376,6 @@ _NOT_DATA: Any = {
             "max_unused": True,
             # named in the manifest by what its weights are, wherever they lie
             "ground": {"detector": {"model"}, "pipelines": True},
-            "render": {"fonts": True, "texts": True, "pictures": True, "models": True},
         }
     },
     # the manifest names every scorer by what its weights are

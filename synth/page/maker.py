@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -31,7 +30,6 @@ class PageSettings:
     setting: str = "default"
     direction: str = "auto"
     characters: bool = False
-    fonts: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +72,7 @@ class PageMaker:
         self._passages = passages or builtin(settings.language)
         self._pictures = pictures
         self._direction = typeset.direction(settings.direction, settings.language)
-        found = found or fonts.find(settings.fonts)
+        found = found or fonts.find()
         self.faces = found.for_text(fonts.sample(self._passages), settings.language)
 
     def page(self, index: int) -> Page:

@@ -1,7 +1,9 @@
 """Noun chunks by rules and by the tree: offsets that fit, nouns that people link, expressions that grow."""
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -171,9 +173,15 @@ def settings(chunker: str, name: str = "no_such_pipeline") -> GroundSettings:
     )
 
 
-def test_auto_falls_back_to_rules_and_spacy_says_what_is_missing() -> None:
-    """Without a pipeline `auto` takes the rules; `spacy` is a sentence with the remedy."""
+def test_auto_means_rules_whatever_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where spaCy and its pipeline are installed `auto` still takes the rules: equal recipes give equal bytes."""
+    installed = SimpleNamespace(load=lambda name: pytest.fail("a pipeline is loaded that nobody asked for"))
+    monkeypatch.setitem(sys.modules, "spacy", installed)
+    assert settings("auto") == settings("rules")
     assert load_chunkers(settings("auto"))["en"].id == "rules 1"
-    assert load_chunkers(settings("rules"))["en"].id == "rules 1"
+
+
+def test_spacy_says_what_is_missing() -> None:
+    """A pipeline that is asked for and not installed is a sentence with the remedy."""
     with pytest.raises(ModelError, match="chunker: rules"):
         load_chunkers(settings("spacy"))

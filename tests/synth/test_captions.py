@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from synth import captions, photos, scenes
 from synth.scenes import COLOURS, SHAPES, Scene
 from synth.seeds import generator
-from synth.words import LANGUAGES
-from synth.words.photos import PHOTO_LANGUAGES, PHOTO_WORDS
+from synth.words import LANGUAGES, PHOTO_LANGUAGES
 
 NUMBERS = {"a": 1, "an": 1, "two": 2, "three": 3, "four": 4}
 PHRASE = re.compile(
@@ -101,5 +100,5 @@ def test_pairs_name_both_photographs(language: str) -> None:
         pair = photos.draw_pair(generator(seed, "pair"))
         text = captions.photo_caption(pair, language, generator(seed, "words")).lower()
         for crop in (pair.first, pair.second):
-            phrases = PHOTO_WORDS[crop.name][language]
+            phrases = LANGUAGES[language].photographs[crop.name]
             assert any(phrase.lower() in text for phrase in phrases), text

@@ -2,8 +2,7 @@
 
 import pytest
 
-from synth.documents import HTML_RULES, PDF_RULES, DocumentPage, DocumentRules, as_drawn, judge
-from synth.readers import Agreement
+from synth.documents import HTML_RULES, PDF_RULES, DocumentPage, as_drawn, judge
 from synth.regions import TextLine
 
 QUAD = ((0.0, 0.0), (9.0, 0.0), (9.0, 9.0), (0.0, 9.0))
@@ -28,12 +27,12 @@ def _page(text: str, width: int = 800, height: int = 600) -> DocumentPage:
 )
 def test_each_rule_drops_what_it_names(text: str, rule: str) -> None:
     """A page that breaks one rule fails that one alone; Latin-1 and Han are welcome."""
-    assert list(judge(_page(text), DocumentRules())) == ([rule] if rule else [])
+    assert list(judge(_page(text))) == ([rule] if rule else [])
 
 
 def test_all_failed_rules_are_told_in_order() -> None:
     """Whatever the page breaks comes back, in the order of the rules."""
-    failed = judge(_page("ā\ue000", 100, 100), DocumentRules())
+    failed = judge(_page("ā\ue000", 100, 100))
     assert list(failed) == ["too_small", "few_characters", "latin_extended", "private_use"]
     assert list(failed) == [name for name in PDF_RULES if name in failed]
     assert failed["too_small"] == "100 pixels, fewer than 200"
@@ -44,17 +43,8 @@ def test_all_failed_rules_are_told_in_order() -> None:
 def test_html_has_no_rule_for_latin_extended() -> None:
     """The paper drops Latin Extended in PDF only."""
     page = _page("a Polish łąka with a długi rów")
-    assert list(judge(page, DocumentRules())) == ["latin_extended"]
-    assert not judge(page, DocumentRules(HTML_RULES))
-
-
-def test_a_text_that_the_picture_does_not_bear_out_is_a_mismatch() -> None:
-    """Above the allowed error rate a page that was read back is dropped; one that was not is not judged."""
-    page = _page("enough text to be judged")
-    failed = judge(page, DocumentRules(), Agreement(characters=100, errors=40))
-    assert failed == {"mismatch": "character error rate 0.400, more than 0.15"}
-    assert not judge(page, DocumentRules(), Agreement(characters=100, errors=3))
-    assert not judge(page, DocumentRules())
+    assert list(judge(page)) == ["latin_extended"]
+    assert not judge(page, HTML_RULES)
 
 
 def test_text_is_told_as_it_is_drawn() -> None:

@@ -7,17 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import InputError
-from synth.page.prose import CHINESE, ENGLISH
-from synth.text import decode
+from synth.text import builtin, decode
 
 TEXTS = {
-    "zh": CHINESE[0] + CHINESE[1],
+    "zh": "".join(builtin("zh")[:2]),
     "tw": "清晨六點，第一班渡船離開碼頭，江面上還籠著一層薄霧。請妥善保管收據。",
     "ja": "朝六時、最初の渡し船が桟橋を離れる。領収書は大切に保管してください。",
     "ko": "아침 여섯 시에 첫 나룻배가 부두를 떠난다.",
     "ru": "В шесть часов утра первый паром уходит от причала.",
     "fr": "Déjà vu : l'œuvre complète coûte 12 €, garçon.",
-    "en": ENGLISH[0],
+    "en": builtin("en")[0],
 }
 
 

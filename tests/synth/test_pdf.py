@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from schemas.errors import RowError
-from synth.documents import DocumentPage, DocumentRules, PageFailure, judge
+from synth.documents import DocumentPage, PageFailure, judge
 from synth.pdf import PdfLimits, pdf_pages
 from tests.synth.made_pdf import Sheet, pdf, text
 
@@ -161,7 +161,7 @@ def test_real_documents_are_kept(test_data: Path) -> None:
         data = (test_data / "documents" / json.loads(line)["file"]).read_bytes()
         for page in pdf_pages(data, PdfLimits(max_pages=1, dpi=100)):
             if isinstance(page, DocumentPage) and page.lines:
-                verdicts.append(judge(page, DocumentRules()))
+                verdicts.append(judge(page))
                 for one in page.lines:
                     assert all(0 <= x <= page.width and 0 <= y <= page.height for x, y in one.quad)
     assert len(verdicts) >= 10

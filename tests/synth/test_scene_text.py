@@ -10,7 +10,8 @@ from PIL import Image
 
 from filters.text_area import text_mask
 from synth.page import fonts
-from synth.scene_text import SceneMaker, SceneSettings
+from synth.page.maker import PageSettings
+from synth.scene_text import SceneMaker
 from tests.synth.page.made_fonts import font
 
 TEXT = ("open every day until late and closed on holidays",)
@@ -22,7 +23,7 @@ def maker(tmp_path: Path) -> SceneMaker:
     out = BytesIO()
     Image.new("RGB", (900, 700), (128, 128, 128)).save(out, "PNG")
     font(tmp_path / "made.ttf")
-    return SceneMaker(SceneSettings(1, "en"), TEXT, [out.getvalue()], fonts.find(tmp_path))
+    return SceneMaker(PageSettings(1, "en"), TEXT, [out.getvalue()], fonts.find(tmp_path))
 
 
 def test_a_picture_is_a_function_of_its_index(maker: SceneMaker) -> None:

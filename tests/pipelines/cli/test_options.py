@@ -6,18 +6,18 @@ import pytest
 
 from model.config import PRESETS
 from pipelines.cli import options, synth
-from pipelines.recipe.model import RenderSettings
+from pipelines.generators.text import OcrSettings
 
 
-def choices(model: type[RenderSettings], name: str) -> set[str]:
+def choices(model: type[OcrSettings], name: str) -> set[str]:
     """The values that a key of a recipe admits."""
     return set(get_args(model.model_fields[name].annotation))
 
 
 def test_offered_names_are_admitted() -> None:
     """Each list is the one that the recipe, or the trainer, goes by."""
-    assert set(synth.DIRECTIONS) == choices(RenderSettings, "direction")
-    assert set(synth.LEVELS) == choices(RenderSettings, "level")
+    assert set(synth.DIRECTIONS) == choices(OcrSettings, "direction")
+    assert set(synth.LEVELS) == choices(OcrSettings, "level")
     assert options.PRESETS == PRESETS
 
 

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.phases.ocr import ReadBack
-from pipelines.recipe.model import Recipe
-from schemas.errors import VlcorpusError
+from pipelines.recipe.load import load
+from schemas.errors import RecipeError
 from schemas.sample import Phrase, Sample
 from synth.documents import DocumentPage
 from synth.readers import Found
@@ -283,6 +283,12 @@ def test_a_reader_judges_pages_in_its_own_script(
     ("source", "sentence"),
     [
         ({"id": "a", "kind": "rendered", "format": "scenes"}, "render.count is missing"),
+        (
+            {"id": "a", "kind": "rendered", "format": "scenes", "render": {"count": 1, "setting": "mild"}},
+            "render.setting: format scenes has no such setting; it has count, side, shapes,",
+        ),
+        ({"id": "a", "path": "x", "render": {"count": 1}}, "render: goes with kind: rendered"),
+        ({"id": "a", "kind": "rendered", "format": "ocrs"}, "'ocrs' is unknown here; did you mean ocr"),
         ({"id": "a", "kind": "rendered", "format": "vqav2", "path": "x"}, "not for kind: rendered"),
         ({"id": "a", "kind": "rendered", "path": "x"}, "format: goes with"),
         ({"id": "a", "format": "ocr", "path": "x"}, "format: goes with"),
@@ -290,5 +296,5 @@ def test_a_reader_judges_pages_in_its_own_script(
 )
 def test_a_rendered_source_that_lacks_something_is_refused(source: dict[str, Any], sentence: str) -> None:
     """What is missing or does not fit is said by name."""
-    with pytest.raises((ValueError, VlcorpusError), match=sentence):
-        Recipe.model_validate({"sources": [source]})
+    with pytest.raises(RecipeError, match=sentence):
+        load({"sources": [source]})

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.recipe.model import Recipe
-from schemas.errors import InputError
+from pipelines.recipe.load import load
+from schemas.errors import InputError, RecipeError
 from schemas.sample import Phrase
 from tests.pipelines.building import build
 from tests.pipelines.crawls import run_inline
@@ -197,5 +197,5 @@ def test_what_cannot_be_made_is_one_sentence(
 def test_pictures_and_texts_are_for_what_is_made() -> None:
     """A character level for documents is refused by name."""
     source = {"id": "a", "kind": "rendered", "format": "pdf", "path": "x", "render": {"level": "character"}}
-    with pytest.raises(ValueError, match="level: character is for format: ocr or scene_text"):
-        Recipe.model_validate({"sources": [source]})
+    with pytest.raises(RecipeError, match=r"render\.level: Input should be 'line' or 'word'"):
+        load({"sources": [source]})

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pipelines.datasets.dataset import Built
 
+from pipelines.datasets.dataset import Built
 from pipelines.files import Store
 from pipelines.layout import Layout
 from pipelines.phases.split import Split, split_tasks

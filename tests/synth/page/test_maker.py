@@ -12,6 +12,7 @@ from PIL import Image
 
 from filters.text_area import text_mask
 from schemas.errors import InputError
+from synth.page import fonts
 from synth.page.draw import draw
 from synth.page.layout import DEFAULT
 from synth.page.maker import Page, PageMaker, PageSettings
@@ -29,8 +30,8 @@ def make(tmp_path: Path) -> Make:
     font(tmp_path / "made.ttf")
 
     def maker(**options: object) -> PageMaker:
-        settings = PageSettings(seed=1, language="en", fonts=tmp_path)
-        return PageMaker(replace(settings, **options), LATIN)  # type: ignore[arg-type]
+        settings = PageSettings(seed=1, language="en")
+        return PageMaker(replace(settings, **options), LATIN, found=fonts.find(tmp_path))  # type: ignore[arg-type]
 
     return maker
 
@@ -131,7 +132,7 @@ def test_what_no_font_can_write_is_left_out(tmp_path: Path) -> None:
     """Words with a character that the font only promises are passed over: no box is ever drawn."""
     font(tmp_path / "liar.ttf", tofu="q", blank="j")
     text = (" ".join(["abc def quick jump fox"] * 40),)
-    page = PageMaker(PageSettings(1, "en", fonts=tmp_path), text).page(0)
+    page = PageMaker(PageSettings(1, "en"), text, found=fonts.find(tmp_path)).page(0)
     assert "fox" in page.text
     assert not set("qj") & set(page.text)
 
@@ -151,8 +152,8 @@ def test_pictures_serve_as_backgrounds(make: Make, tmp_path: Path) -> None:
     out = BytesIO()
     Image.new("RGB", (300, 200), (255, 0, 0)).save(out, "PNG")
     maker = make()
-    red = PageMaker(maker.settings, LATIN, [out.getvalue()])
-    odd = PageMaker(maker.settings, LATIN, [b"no picture"])
+    red = PageMaker(maker.settings, LATIN, [out.getvalue()], fonts.find(tmp_path))
+    odd = PageMaker(maker.settings, LATIN, [b"no picture"], fonts.find(tmp_path))
     index = next(at for at in range(50) if maker.page(at) != odd.page(at) or _is_red(red.page(at)))
     assert _is_red(red.page(index))
     assert odd.page(index).lines == maker.page(index).lines
@@ -190,7 +191,7 @@ def test_vertical_lines_are_columns_from_the_right() -> None:
     assert long[0].quad[0][0] > long[-1].quad[0][0]
 
 
-def test_only_pictures_lie_behind(make: Make) -> None:
+def test_only_pictures_lie_behind(make: Make, tmp_path: Path) -> None:
     """What Pillow would hand to another program (EPS), and damaged pictures, leave the drawn background."""
     maker = make()
     plain = maker.page(1)
@@ -199,4 +200,4 @@ def test_only_pictures_lie_behind(make: Make) -> None:
         b"\x89PNG\r\n\x1a\n" + bytes(40),
         b"BM" + bytes(60),
     ):
-        assert PageMaker(maker.settings, LATIN, [data]).page(1) == plain
+        assert PageMaker(maker.settings, LATIN, [data], fonts.find(tmp_path)).page(1) == plain

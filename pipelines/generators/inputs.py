@@ -1,24 +1,18 @@
-"""The files that a recipe's path stands for, and the members of those that are tars.
+"""Texts and background images that pages are made from: files, folders, globs, and members of shards.
 
-Pictures that pages lie on: files, folders, globs, or shards of a corpus; read when they are shown.
-
-Text that pages are set from: text files in any usual encoding, or the captions of a corpus's shards.
-
-The makers of pages and of scenes with words: their text, fonts and backgrounds, from a recipe's paths.
+Images are read when they are shown. Text comes from text files in any usual encoding, or from captions.
 """
 
 import json
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, overload
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.files import FileInfo, Store, local_path, shown
-from pipelines.recipe.model import Recipe, Source
+from pipelines.files import FileInfo, Store, shown
 from schemas.errors import InputError
 from schemas.sample import Sample, Text
 from schemas.strict import FieldError
@@ -250,30 +244,9 @@ def _of_column(column: Any, name: str) -> Iterator[str]:
             yield from _said(value) if name == "sample" else (value,)
 
 
-def page_maker(recipe: Recipe, source: Source, language: str) -> Any:
-    """The maker of a source's pages in one language: `page(index)` makes one, `faces` are its fonts."""
-    from synth.page import fonts
-    from synth.page.maker import PageMaker, PageSettings
-    from synth.scene_text import SceneMaker, SceneSettings
-    from synth.seeds import generator
-
-    # of its own for each source: pages of one that is held out must not be those of one that is trained on
-    seed = generator(recipe.seed, f"pages {source.id}").getrandbits(32)
-    render = source.render
-    store = Store(source.storage_options or None, source.id)
-    found = fonts.find(Path(local_path(render.fonts)) if render.fonts else None)
-    given = texts(store, render.texts, language), pictures(store, render.pictures), found
-    characters = render.level == "character"
-    if source.format == "scene_text":
-        return SceneMaker(SceneSettings(seed, language, render.direction, characters), *given)
-    settings = PageSettings(seed, language, render.setting, render.direction, characters)
-    return PageMaker(settings, *given)
-
-
-def marks(source: Source) -> list[list[str]]:
-    """What changes when a text or a background does: in their order, what kind each is and what it holds."""
-    store = Store(source.storage_options or None, source.id)
+def identities(store: Store, paths: Sequence[str]) -> list[list[str]]:
+    """Returns for each path what changes when a file below it does: the kind of each file and what it holds."""
     return [
         [f"{info.name.rpartition('.')[2].lower()} {store.identity(info.path)}" for info in files(store, path)]
-        for path in (*source.render.texts, *source.render.pictures)
+        for path in paths
     ]

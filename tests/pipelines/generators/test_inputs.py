@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.files import Store
-from pipelines.phases.render_inputs import pictures, texts
+from pipelines.generators.inputs import pictures, texts
 from schemas.errors import InputError
 
 STORE = Store(None, "made")
