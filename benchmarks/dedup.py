@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from pipelines.engines.local import LocalEngine
 from pipelines.engines.step import Json, Step
 from pipelines.phases.dedup import DedupPlan, dedup, partitions_for
-from schemas.row import SIGNALS
+from filters.table import SIGNALS
 
 ROWS_A_SHARD = 10_000
 BLANK = np.uint64(1 << 63)

@@ -17,7 +17,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from scipy.fftpack import dct
 
 LOW: Final = 8
 """Of the 32 x 32 frequencies the lowest 8 x 8 make the hash."""
@@ -30,6 +29,9 @@ def phash(thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
     columns, and a bit for each low frequency above their median, first bit highest. Along lines
     first, and with scipy's old `fftpack` interface, because last bits decide about blank pictures.
     """
+    # here, since scipy would be a fifth of what every command takes to start
+    from scipy.fftpack import dct
+
     frequencies = dct(dct(thumbnails, axis=1), axis=2)[:, :LOW, :LOW].reshape(len(thumbnails), LOW * LOW)
     bits = frequencies > np.median(frequencies, axis=1, keepdims=True)
     return np.packbits(bits, axis=1).view(">u8").astype(np.uint64).reshape(-1)

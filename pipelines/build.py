@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 
-from filters.language import model_digest
+from filters.extra import ColumnRules
+from filters.later import Clip, Phash
 from pipelines.card.manifest import Results, write_card
 from pipelines.engines.step import Done, Engine, Json, Limits, Resources, Step
 from pipelines.files import Store, join
@@ -16,7 +17,7 @@ from pipelines.phases.dedup import DedupPlan, dedup, partitions_for
 from pipelines.phases.ground import WORKER as GROUND
 from pipelines.phases.ground import chunker_names, ground_fingerprint, validity
 from pipelines.phases.measure import WORKER as MEASURE
-from pipelines.phases.measure import forget, measure_fingerprint
+from pipelines.phases.measure import forget, measure_fingerprint, with_time
 from pipelines.phases.render import WORKER as RENDER
 from pipelines.phases.render import plan_rendered
 from pipelines.phases.score import WORKER as SCORE
@@ -141,12 +142,11 @@ class Build:
                 verdicts.of(*name).write(self.layout, *name)
         with ThreadPoolExecutor(8) as pool:
             identities = dict(zip(self.shards, pool.map(self._identity, self.shards.values()), strict=True))
-        model = model_digest(self.recipe.signals.language)
         tasks = []
         for name, shard in self.shards.items():
             source = self.recipe.source(shard.source)
             known = verdicts.of(*name)
-            mark = measure_fingerprint(self.recipe, source, identities[name], known.by_member(), model)
+            mark = measure_fingerprint(self.recipe, source, identities[name], known.by_member())
             body = {"input": shard.to_json(), "shard": "/".join(name), "known": known.by_member()}
             tasks.append(Task("/".join(name), mark, body))
         receipts = Receipts(self.layout, "measure")
@@ -161,12 +161,14 @@ class Build:
                 return task
             found.write(self.layout, *name)
             mark = measure_fingerprint(
-                self.recipe, self.recipe.source(name[0]), identities[name], found.by_member(), model
+                self.recipe, self.recipe.source(name[0]), identities[name], found.by_member()
             )
             written[task.name] = mark
             return replace(task, fingerprint=mark)
 
-        results = self._phase("measure", self._step("measure", MEASURE), tasks, receipts, done)
+        results = self._phase(
+            "measure", with_time(self._step("measure", MEASURE), self.recipe), tasks, receipts, done
+        )
         self.results.measured = {_name(task.name): r for task, r in zip(tasks, results, strict=True)}
         self.results.marks = {_name(task.name): written.get(task.name, task.fingerprint) for task in tasks}
         self.results.verdicts = Verdicts.read(self.layout)
@@ -174,7 +176,7 @@ class Build:
 
     def dedup(self) -> None:
         """Clusters over all sources."""
-        phash = self.recipe.rules.phash
+        phash = self.recipe.rules.get(Phash)
         distance = phash.distance if phash else None
         evaluation = self.recipe.evaluation
         guard = [evaluation, self.recipe.eval_distance] if evaluation else []
@@ -476,9 +478,10 @@ class Build:
         receipts = {name: r for name, r in self.results.measured.items() if name[0] == source.id}
         there = {name for receipt in receipts.values() for name in receipt["extras"]}
         rules = self.recipe.rules_of(source)
-        if rows and rules.clip and source.clip_score is not None and source.clip_score not in there:
+        if rows and rules.get(Clip) and source.clip_score is not None and source.clip_score not in there:
             raise InputError(_no_score(source, [shard for _, shard in receipts]))
-        for name in rules.columns.limits if rows and rules.columns else ():
+        columns = rules.get(ColumnRules)
+        for name in columns.limits if rows and columns else ():
             if name not in there:
                 raise InputError(
                     f"source {source.id}: no row has a value in the column {name!r} that a rule goes by; name it as "

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from filters.scripts import scripts_of
+from filters.scripts import Script, scripts_of
 from pipelines.engines.step import Json
 from pipelines.layout import Layout
 from pipelines.parquet import read_table
@@ -191,8 +191,8 @@ def unused_rules(recipe: Recipe, shards: Iterable[InputShard]) -> Iterator[str]:
 def _holds(recipe: Recipe, source: Source, rule: str) -> bool:
     """Whether a rule can drop a row of the source; script goes by the languages where it names no scripts."""
     settings = recipe.rules_of(source)
-    if rule == "script" and settings.script:
-        scripts = settings.script.scripts
+    if rule == "script" and (script := settings.get(Script)):
+        scripts = script.scripts
         return bool(scripts_of(recipe.languages_of(source)) if scripts is None else scripts)
     return bool(getattr(settings, rule))
 

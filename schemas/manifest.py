@@ -181,6 +181,9 @@ class Manifest(Record):
     recipe: Sha256 = Field(description="digest of the recipe, over what determines the data")
     seed: int
     versions: dict[str, str] = Field(description="libraries whose version can change the data")
+    filters: dict[str, str] = Field(
+        default={}, description="filters that measured the rows: version, and the package that one comes from"
+    )
     sources: tuple[Source, ...]
     fonts: tuple[str, ...] = Field((), description="fonts that pages were set in: name, version, digest")
     scorers: tuple[str, ...] = Field(

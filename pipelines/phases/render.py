@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from filters.text_area import reader_versions
 from pipelines.engines.step import Json
 from pipelines.files import Store
-from pipelines.phases.ocr import reader_marks
 from pipelines.phases.render_inputs import marks, page_maker
 from pipelines.receipts import fingerprint, versions
 from pipelines.recipe.model import Recipe, Source
@@ -53,7 +53,7 @@ def plan_rendered(recipe: Recipe, source: Source) -> list[Planned]:
     render = source.render.model_dump(mode="json", exclude=UNSEEN)
     common = [source.id, source.format, render, recipe.seed, versions(LIBRARIES[str(source.format)])]
     if source.render.readback:
-        common += reader_marks(source.render.reader, source.render.models)
+        common.append(reader_versions(source.render.reader, source.render.models))
     if source.format in ("ocr", "scene_text"):
         return list(_page_ranges(recipe, source, common))
     if source.format == "scenes":

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.picture import Pictures
+from filters.picture import Pictures, PictureSettings
 from filters.resize import Resize, resized
 from pipelines.datasets.finish import scaled
 from pipelines.engines.step import At, Json
@@ -123,7 +123,7 @@ class WriteShard:
     def __init__(self, setup: Json) -> None:
         self._recipe = Recipe.model_validate(setup["recipe"])
         self._layout = Layout(**setup["layout"])
-        self._pictures = Pictures(self._recipe.signals.picture)
+        self._pictures = Pictures(self._recipe.signals[PictureSettings])
 
     def run(self, task: Json, at: At) -> Json:
         """The receipt lists the files written: name, size, SHA-256, rows."""

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
-from filters.picture import Pictures
+from filters.signals import Measurer
 from pipelines.datasets import flickr30k, pages
 from pipelines.datasets.built import Built, Draft, Record
 from pipelines.datasets.finish import finish
@@ -127,16 +126,15 @@ class Facts:
     """What was measured of one picture, or why it could not be."""
 
     columns: Json = field(default_factory=dict)
-    thumbnail: Any = None
     error: RowError | None = None
 
 
 class Annotations:
     """Measures one part of an annotation source: signals of each record, and its samples."""
 
-    def __init__(self, layout: Layout, pictures: Pictures) -> None:
+    def __init__(self, layout: Layout, signals: Measurer) -> None:
         self._layout = layout
-        self._pictures = pictures
+        self._signals = signals
 
     def records(
         self, source: Source, shard: InputShard, task: Json, at: At
@@ -156,7 +154,7 @@ class Annotations:
                 continue
             at(number)
             verdict = task.get("verdicts", {}).get(str(number))
-            look = _Look(store, source, self._pictures, seen)
+            look = _Look(store, source, self._signals, seen)
             yield number, *self._record(source, shard, one, look, verdict)
             if "only" in task:
                 return
@@ -199,7 +197,6 @@ class Annotations:
             if facts and "sha256" not in record:
                 # the row's picture signals are those of its first picture
                 record.update(facts[0].columns)
-                record["thumbnail"] = facts[0].thumbnail
             record["further"] += [one for one in facts if one.columns["sha256"] != record["sha256"]]
             images = [
                 Image(*(one.columns[f] for f in ("format", "width", "height", "sha256"))) for one in facts
@@ -217,7 +214,7 @@ class _Look:
 
     store: Store
     source: Source
-    pictures: Pictures
+    signals: Measurer
     seen: dict[str, Facts]
 
     def __call__(self, name: str) -> Facts:
@@ -232,15 +229,14 @@ class _Look:
     def _measured(self, name: str) -> Facts:
         try:
             data = self.store.read_bytes(
-                find_picture(self.source, self.store, name), self.pictures.settings.max_bytes
+                find_picture(self.source, self.store, name), self.signals.pictures.settings.max_bytes
             )
         except InputError as error:
             raise Refused("missing_image", f"{name} is not among the pictures of the source") from error
         try:
-            columns, thumbnail = self.pictures.measure(data)
+            return Facts(self.signals.image(data, pair=False))
         except RowError as error:
             return Facts(error=error)
-        return Facts(dict(columns), np.array(thumbnail))
 
 
 def picture_path(source: Source, name: str) -> str:

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters.caption import Captions
-from schemas.signals import CaptionSettings
+from filters.caption import Captions, CaptionSettings
 from tests.filters.captions import CAPTIONS, measured, one
 
 ODD = st.lists(

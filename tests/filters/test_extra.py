@@ -6,11 +6,12 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from filters.extra import ColumnLimit
+from filters.table import RuleSettings
 
 from filters.extra import failures, number
 from filters.rules import detail
 from filters.rules import failures as all_failures
-from schemas.rules import ColumnLimit, RuleSettings
 
 
 @pytest.mark.parametrize(

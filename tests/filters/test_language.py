@@ -6,10 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from filters.language import Language, model_of_the_wheel
+from filters.language import Language, LanguageSettings, model_of_the_wheel
 from filters.scripts import Scripts
 from schemas.errors import InputError
-from schemas.signals import LanguageSettings
 from tests.filters.captions import LANGUAGE, measured, one
 
 

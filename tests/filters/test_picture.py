@@ -16,8 +16,7 @@ from PIL import Image, ImageOps
 from filters.picture import Pictures
 from filters.pixels import decode
 from schemas.errors import ROW_ERRORS, RowError
-from schemas.row import SIGNALS
-from schemas.signals import PictureSettings
+from filters.table import SIGNALS
 from tests.filters.pictures import encoded, exif_of, hostile_files, images, noise, real_files
 
 BAKE = Pictures(PictureSettings())

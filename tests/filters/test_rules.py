@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from filters.table import RuleSettings
 
 from filters.rules import RULES, dedup_language, detail, failures
-from schemas.row import SIGNALS
-from schemas.rules import RuleSettings
+from filters.table import SIGNALS
 from tests.filters.captions import measured
 
 SOUND: dict[str, Any] = {

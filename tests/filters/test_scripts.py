@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filters.scripts import SCRIPTS, SCRIPTS_OF, Scripts, admitted, base, scripts_of
-from schemas.row import SIGNALS
+from filters.table import SIGNALS
 
 PROPERTIES = {name: regex.compile(rf"\p{{Script={name}}}") for name in SCRIPTS if name != "Other"}
 

@@ -12,7 +12,6 @@ from PIL import Image
 
 from filters.text_area import TextArea, masked, repeats, text_mask, text_share
 from schemas.sample import Quad
-from schemas.signals import TextSettings
 
 
 def _quad(x: float, y: float, width: float, height: float) -> Quad:

@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
+from filters.table import RuleSettings
+from pipelines.recipe.applies import applying, is_pairs
 
 from pipelines.recipe.model import Recipe
-from schemas.rules import RuleSettings, applying, is_pairs
 
 RULES = list(RuleSettings.model_fields)
 ALWAYS = {"no_caption", "repeat"}

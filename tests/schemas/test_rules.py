@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-
-from schemas.rules import Clip, Emoji, RuleSettings, in_order
+from filters.emoji import Emoji
+from filters.later import Clip
+from filters.rules import in_order
+from filters.table import RuleSettings
 
 ORDER = [
     "no_caption", "special_tag", "pattern", "caption_length", "script", "emoji", "language", "aspect_ratio",

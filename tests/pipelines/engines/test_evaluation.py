@@ -14,7 +14,7 @@ from pipelines.phases.dedup import DedupPlan, dedup
 from pipelines.phases.select import select
 from pipelines.recipe.model import Recipe
 from pipelines.runs import Options, engine_for
-from schemas.row import SIGNALS
+from filters.table import SIGNALS
 from tests.pipelines.building import Heard
 
 TRAINING, EVALUATION, SHARED = 20_000, 2_000, 1_000

@@ -18,7 +18,8 @@ from pipelines.engines.step import Json, Step, load_worker
 from pipelines.phases.dedup import DedupPlan, dedup, partitions_for
 from pipelines.phases.dedup import near as components
 from schemas.errors import InputError
-from schemas.row import CLUSTERS, SIGNALS
+from filters.table import SIGNALS
+from schemas.row import CLUSTERS
 
 KINDS = ("repeat", "exact", "pixels", "phash")
 

@@ -23,7 +23,7 @@ from pipelines.phases.select import select
 from pipelines.recipe.model import Recipe
 from schemas.errors import InputError
 from schemas.manifest import load
-from schemas.row import SIGNALS
+from filters.table import SIGNALS
 from tests.pipelines import raw
 from tests.pipelines.building import build, rows
 from tests.pipelines.phases.test_select import engine

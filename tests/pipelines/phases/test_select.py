@@ -17,7 +17,8 @@ from pipelines.layout import Layout
 from pipelines.phases.select import select
 from pipelines.phases.select.decide import split
 from pipelines.recipe.model import Recipe
-from schemas.row import CLUSTERS, DECISIONS, SIGNALS
+from filters.table import SIGNALS
+from schemas.row import CLUSTERS, DECISIONS
 from tests.pipelines.phases.test_dedup import InProcess
 
 KINDS = ("repeat", "exact", "pixels", "phash")
