@@ -226,7 +226,7 @@ class NoCaption(Settings):
 
 
 class SpecialTag(Settings):
-    """Drops a caption with a placeholder such as <PERSON> (signals.caption.special_tags)."""
+    """Drops a caption with a placeholder such as `<PERSON>` (signals.caption.special_tags)."""
 
 
 class Pattern(Settings):

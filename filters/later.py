@@ -14,7 +14,7 @@ from schemas.settings import Settings
 class ClipLimit(Settings):
     """A threshold on the CLIP score: a value, or the share that stays."""
 
-    min: float | None = Field(None, ge=-1, le=1, description="the least cosine of picture and caption")
+    min: float | None = Field(None, ge=-1, le=1, description="the least cosine of image and caption")
     keep: float | None = Field(None, gt=0, le=1, description="the share with the best scores that stays")
 
     @model_validator(mode="after")
@@ -30,7 +30,7 @@ class ClipLimit(Settings):
 
 
 class Clip(ClipLimit):
-    """Drops pairs whose picture and caption do not fit, by CLIP score.
+    """Drops pairs whose image and caption do not fit, by CLIP score.
 
     A language's own threshold stands above the block's. `keep` is a share of the rows of that source
     (and language) that pass every rule before this one. A source's block replaces the recipe's whole.
@@ -53,15 +53,15 @@ class Clip(ClipLimit):
 
 
 class Repeat(Settings):
-    """Drops rows that repeat a row: same picture or URL, same caption."""
+    """Drops rows that repeat a row: same image or URL, same caption."""
 
 
 class Exact(Settings):
-    """Drops pictures with the same bytes as a better one."""
+    """Drops images with the same bytes as a better one."""
 
 
 class Pixels(Settings):
-    """Drops pictures that decode to the same pixels as a better one."""
+    """Drops images that decode to the same pixels as a better one."""
 
 
 def _even(value: int) -> int:
@@ -71,7 +71,7 @@ def _even(value: int) -> int:
 
 
 class Phash(Settings):
-    """Drops pictures that look like a better one."""
+    """Drops images that look like a better one."""
 
     distance: Annotated[int, AfterValidator(_even)] = Field(
         4, ge=0, le=16, description="Hamming distance of 64 bits"

@@ -7,8 +7,9 @@ an installed package (entry point group `vlcorpus.filters`) stands behind ours i
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, TypeVar, get_args
 
 import pyarrow as pa
 from pydantic import ValidationError, create_model
@@ -106,23 +107,25 @@ def in_rule_order(filters: Sequence[Filter]) -> tuple[Rule, ...]:
 
 
 @cache
-def signals_model(filters: tuple[Filter, ...]) -> type[Signals]:
-    """Returns the class of the block `signals` for these filters."""
+def signals_model(filters: tuple[Filter, ...], base: type[Signals] = Signals) -> type[Signals]:
+    """Returns the class of the block `signals` for filters, on top of a class for some of them."""
     fields: dict[str, Any] = {}
     for one in filters:
-        if one.settings is not None:
+        if one.settings is not None and one not in base.filters:
             fields[one.name] = _field(one.settings, on=not one.optional, always=not one.optional)
-    model = create_model("SignalSettings", __base__=Signals, __doc__=Signals.__doc__, **fields)
+    model = create_model("SignalSettings", __base__=base, __doc__=Signals.__doc__, **fields)
     model.filters = filters
     return model
 
 
 @cache
-def rules_model(filters: tuple[Filter, ...]) -> type[Rules]:
-    """Returns the class of the block `rules` for the rules of these filters."""
+def rules_model(filters: tuple[Filter, ...], base: type[Rules] = Rules) -> type[Rules]:
+    """Returns the class of the block `rules` for the rules of filters, on top of a class for some of them."""
     table = in_rule_order(filters)
-    fields = {rule.name: _field(rule.settings, rule.on, rule.always) for rule in table}
-    model = create_model("RuleSettings", __base__=Rules, __doc__=Rules.__doc__, **fields)
+    fields: dict[str, Any] = {
+        rule.name: _field(rule.settings, rule.on, rule.always) for rule in table if rule not in base.table
+    }
+    model = create_model("RuleSettings", __base__=base, __doc__=Rules.__doc__, **fields)
     model.table = table
     return model
 
@@ -143,6 +146,9 @@ else:
     RuleSettings = rules_model(FILTERS)
 
 
+_OWN: Final = {one.name: one for one in FILTERS}
+
+
 def with_installed(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
     """Returns a recipe with its blocks `signals` and `rules` read, where it names filters of installed packages.
 
@@ -150,53 +156,53 @@ def with_installed(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
     imported. Raises ValidationError at the recipe's key for a filter that cannot be used.
     """
     named = recipe.get("signals")
-    found: dict[str, tuple[Filter, Plugin]] = {}
+    filters: tuple[Filter, ...] = FILTERS
+    found: dict[str, Plugin] = {}
     for name in named if isinstance(named, Mapping) else ():
-        with _at("signals", name):
-            if name in _OWN or name in names(GROUP):
+        if name in _OWN or name in names(GROUP):
+            with _at("signals", name):
                 one, plugin = lookup(GROUP, name, _OWN, Filter)
                 if plugin is not None:
-                    found[name] = _checked(name, one, plugin, [one for one, _ in found.values()]), plugin
+                    filters = (*filters, _checked(one, plugin, filters))
+                    found[name] = plugin
     if not found:
         return recipe
-    filters = (*FILTERS, *(one for one, _ in found.values()))
-    signals = signals_model(filters)
-    signals.found = {name: plugin for name, (_, plugin) in found.items()}
-    with _at("rules"):
-        rules = rules_model(filters)
-    read: dict[str, Any] = {
+    signals = signals_model(filters, SignalSettings)
+    signals.found = found
+    rules = rules_model(filters, RuleSettings)
+    read = {
         "signals": _read(signals, named, "signals"),
         "rules": _read(rules, recipe.get("rules", {}), "rules"),
     }
-    sources = recipe.get("sources")
-    if isinstance(sources, Sequence):
-        read["sources"] = [
-            {**one, "rules": _read(rules, one["rules"], "sources", number, "rules")}
-            if isinstance(one, Mapping) and "rules" in one
-            else one
-            for number, one in enumerate(sources)
+    return {**recipe, **read, **_sources(recipe, rules)}
+
+
+def _sources(recipe: Mapping[str, Any], rules: type[Rules]) -> dict[str, Any]:
+    """The recipe's sources with their rules read."""
+    given = recipe.get("sources")
+    if not isinstance(given, Sequence):
+        return {}
+    return {
+        "sources": [
+            {**source, "rules": _read(rules, source["rules"], "sources", number, "rules")}
+            if isinstance(source, Mapping) and "rules" in source
+            else source
+            for number, source in enumerate(given)
         ]
-    return {**recipe, **read}
+    }
 
 
-_OWN: Final = {one.name: one for one in FILTERS}
-
-
-def _checked(name: str, one: Filter, plugin: Plugin, others: Sequence[Filter]) -> Filter:
+def _checked(one: Filter, plugin: Plugin, others: tuple[Filter, ...]) -> Filter:
     """Returns the filter, with a block that may be off. Raises RecipeError for a name that is taken."""
-    who = f"the filter {name!r} of the package {plugin.package} {plugin.version}"
-    if one.name != name:
+    who = f"the filter {plugin.name!r} of the package {plugin.package} {plugin.version}"
+    if one.name != plugin.name:
         raise RecipeError(f"{who} calls itself {one.name!r}: its entry point must bear the same name")
-    for kind, own, taken in (
-        ("column", one.columns.keys() | one.passes.keys(), _columns_of(others)),
-        (
-            "rule",
-            {rule.name for rule in one.rules},
-            {rule.name for rule in in_rule_order((*FILTERS, *others))},
-        ),
-    ):
-        for twice in sorted(own & taken):
-            raise RecipeError(f"{who} has a {kind} {twice!r}, and so has another filter of this recipe")
+    columns = {*schema_of(others).names, *(name for other in others for name in other.passes)}
+    for twice in sorted((one.columns.keys() | one.passes.keys()) & columns):
+        raise RecipeError(f"{who} has the column {twice!r}, which another filter has: leave one of them out")
+    for twice in sorted({rule.name for rule in one.rules} & {rule.name for rule in in_rule_order(others)}):
+        raise RecipeError(f"{who} has the rule {twice!r}, which there is already: leave the filter out")
+    in_rule_order((*others, one))
     return _optional(one)
 
 
@@ -205,35 +211,43 @@ def _optional(one: Filter) -> Filter:
     return replace(one, settings=one.settings or Settings, optional=True)
 
 
-def _columns_of(others: Sequence[Filter]) -> set[str]:
-    every = (*FILTERS, *others)
-    return {*schema_of(every).names, *(name for one in every for name in one.passes)}
-
-
-def _read(block: type[T], value: Any, *where: str | int) -> T:
-    with _at(*where):
-        return value if isinstance(value, block) else block.model_validate(value)
-
-
 @contextmanager
 def _at(*where: str | int) -> Iterator[None]:
-    """A block whose errors are the recipe's at the key `where`."""
+    """A block whose RecipeError is the recipe's at the key `where`."""
     try:
         yield
     except RecipeError as error:
-        lines = [InitErrorDetails(type=_told("filter", str(error)), loc=where, input=None)]
+        raise ValidationError.from_exception_data(
+            "Recipe", [_line("filter", str(error), where, None)]
+        ) from error
+
+
+def _read(block: type[T], value: Any, *where: str | int) -> T:
+    """Returns the block that a value holds; what is wrong in it is the recipe's error at the key `where`."""
+    try:
+        return block.model_validate(value)
     except ValidationError as error:
         lines = [
-            InitErrorDetails(
-                type=_told(one["type"], one["msg"]), loc=(*where, *one["loc"]), input=one["input"]
-            )
+            _line(*_told(block, one), (*where, *one["loc"]), one["input"])
             for one in error.errors(include_url=False)
         ]
-    else:
-        return
-    raise ValidationError.from_exception_data("Recipe", lines)
+        raise ValidationError.from_exception_data("Recipe", lines) from error
 
 
-def _told(kind: str, text: str) -> PydanticCustomError:
+def _told(block: type[Settings], problem: Any) -> tuple[str, str]:
+    """The type and the text of an error; an unknown key is told with those that there are."""
+    if problem["type"] != "extra_forbidden" or len(problem["loc"]) > 2:
+        return problem["type"], problem["msg"]
+    *above, key = problem["loc"]
+    for name in above:
+        annotation = block.model_fields[name].annotation
+        block = next((one for one in get_args(annotation) if isinstance(one, type)), annotation)
+    fields = list(block.model_fields)
+    near = get_close_matches(str(key), fields, 1, 0.6)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return "unknown_key", f"unknown key; {hint}allowed are {', '.join(fields) or 'none'}"
+
+
+def _line(kind: Any, text: str, where: tuple[str | int, ...], value: Any) -> InitErrorDetails:
     # the text is a value of the template: it may hold braces
-    return PydanticCustomError(kind, "{text}", {"text": text})
+    return InitErrorDetails(type=PydanticCustomError(kind, "{text}", {"text": text}), loc=where, input=value)

@@ -74,7 +74,6 @@ def test_recipes() -> None:
 def test_every_key_is_described() -> None:
     """Each key of a recipe, of a source and of the rules stands on the page about recipes."""
     from filters.table import RuleSettings
-
     from pipelines.recipe.model import Recipe
 
     page = (HOUSE / "docs" / "recipe.md").read_text()

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from filters.rules import in_order
 from filters.table import RuleSettings
-
 from pipelines.progress import Lines
 from pipelines.recipe.load import from_file
 from pipelines.recipe.model import Recipe
