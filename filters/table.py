@@ -240,7 +240,7 @@ def _told(block: type[Settings], problem: Any) -> tuple[str, str]:
         return problem["type"], problem["msg"]
     *above, key = problem["loc"]
     for name in above:
-        annotation = block.model_fields[name].annotation
+        annotation: Any = block.model_fields[name].annotation
         block = next((one for one in get_args(annotation) if isinstance(one, type)), annotation)
     fields = list(block.model_fields)
     near = get_close_matches(str(key), fields, 1, 0.6)
