@@ -22,10 +22,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from filters.table import SIGNALS
 from pipelines.engines.local import LocalEngine
 from pipelines.engines.step import Json, Step
 from pipelines.phases.dedup import DedupPlan, dedup, partitions_for
-from schemas.row import SIGNALS
 
 ROWS_A_SHARD = 10_000
 BLANK = np.uint64(1 << 63)

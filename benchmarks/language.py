@@ -18,12 +18,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from filters.caption import Captions
-from filters.language import Language
+from filters.caption import Captions, CaptionSettings
+from filters.language import Language, LanguageSettings
 from filters.rules import failures
-from filters.scripts import Scripts
-from schemas.rules import RuleSettings
-from schemas.signals import CaptionSettings, LanguageSettings
+from filters.scripts import measure as scripts_of
+from filters.table import RuleSettings
 
 ALLOWED = ("en", "zh")
 
@@ -64,9 +63,10 @@ def captions(folder: Path) -> list[tuple[str, str]]:
 
 def signals(texts: list[str], language: Language) -> dict[str, Any]:
     """The text columns of the measure phase."""
-    columns: dict[str, Any] = dict(Captions(CaptionSettings()).measure(pa.array(texts, pa.string())))
-    columns |= Scripts().measure(columns["caption"])
-    return columns | language.measure(columns["caption"], columns["scripts"])
+    columns: dict[str, Any] = {"caption_raw": pa.array(texts, pa.string())}
+    for measure in (Captions(CaptionSettings()).measure, scripts_of, language.measure):
+        columns |= measure(pa.RecordBatch.from_pydict(columns))
+    return columns
 
 
 def accuracy(rows: list[tuple[str, str, str]], language: Language) -> None:
@@ -102,14 +102,12 @@ def rules(pairs: list[tuple[str, str]], language: Language) -> None:
 
 def speed(texts: list[str], language: Language) -> None:
     """CPU time a caption of each filter, and of fastText alone."""
-    raw = pa.array(texts, pa.string())
     cleaner = Captions(CaptionSettings())
-    clean: Any = cleaner.measure(raw)["caption"]
-    scripts: Any = Scripts().measure(clean)["scripts"]
+    batch = pa.RecordBatch.from_pydict(signals(texts, language))
     steps: dict[str, Callable[[], Any]] = {
-        "caption": lambda: cleaner.measure(raw),
-        "scripts": lambda: Scripts().measure(clean),
-        "language": lambda: language.measure(clean, scripts),
+        "caption": lambda: cleaner.measure(batch),
+        "scripts": lambda: scripts_of(batch),
+        "language": lambda: language.measure(batch),
         "fastText alone": lambda: [language.bare(text) for text in texts],
     }
     print(f"\n| filter | microseconds a caption ({len(texts)} captions, best of 5) |\n|---|--:|")

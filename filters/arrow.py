@@ -4,6 +4,7 @@ The stubs refuse what the library does: take with an array of row numbers, a com
 value, `max_element_wise` of arrays. Here those few calls are typed by hand.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -42,3 +43,20 @@ def bools(condition: Any) -> Bools:
         filled.to_numpy() if isinstance(filled, pa.ChunkedArray) else filled.to_numpy(zero_copy_only=False),
         bool,
     )
+
+
+def any_of(conditions: Sequence[Any]) -> Any:
+    """A boolean column: true where any of the conditions is; null counts as false."""
+    return array(np.logical_or.reduce([bools(one) for one in conditions]))
+
+
+def matching(texts: pa.StringArray, expression: str) -> Rows:
+    """The rows in which an RE2 expression is found, whatever the case."""
+    return np.flatnonzero(bools(pc.match_substring_regex(texts, expression, ignore_case=True)))
+
+
+def put(texts: pa.StringArray, rows: Rows, values: pa.StringArray) -> Any:
+    """`texts` with `values` in place of `rows` (ascending)."""
+    mask = np.zeros(len(texts), bool)
+    mask[rows] = True
+    return pc.replace_with_mask(texts, array(mask), values) if len(rows) else texts

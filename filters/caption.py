@@ -1,23 +1,26 @@
-"""The cleaned caption, and what is measured about it: lengths, irregular pattern, special tag, emoji.
+"""The cleaned caption with its lengths, irregular pattern and special tag, and the rules over them.
 
 Cleaning edits what is wrong inside a good caption (filters/repair.py, white space, the recipe's
 `fragments`) and leaves every other byte alone. A caption that is nothing but an irregular pattern
 stays as it is, so that a person sees what the rule `pattern` dropped.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import regex  # type: ignore[import-untyped]
+from pydantic import Field, field_validator
 
-from filters.arrow import Column, Rows, array, bools, pc, some
+from filters.arrow import Column, Rows, any_of, array, bools, matching, pc, put, some
+from filters.filter import Columns, Filter, Row, Rule
+from filters.patterns import FRAGMENTS, PATTERNS, SPECIAL_TAGS
 from filters.repair import SUSPICIOUS, mend
 from filters.scripts import SCRIPTS, code_points, every_character, script_table
-from schemas.signals import CaptionSettings
+from schemas.settings import Settings
 
 PASSES: Final = 64
 """Cleaning repeats until nothing changes, as one step uncovers work for another (`&amp;lt;b&amp;gt;`);
@@ -29,26 +32,63 @@ _SPACES: Final = (
     r"\t-\r\x{1c}-\x{1f}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}"
 )
 
-# a flag, a keycap, or a pictograph shown as a picture with its skin tones, tags and joined others
-_PICTURE: Final = (
-    r"(?:(?!\p{Regional_Indicator})\p{Emoji_Presentation}(?!\ufe0e)\ufe0f?|\p{Extended_Pictographic}(?:\ufe0f|(?=\p{Emoji_Modifier})))"
-    r"\p{Emoji_Modifier}?[\U000e0020-\U000e007f]*"
-)
-_EMOJI: Final = regex.compile(
-    rf"\p{{Regional_Indicator}}{{2}}|[0-9#*]\ufe0f?\u20e3|{_PICTURE}(?:\u200d(?:{_PICTURE}|\p{{Extended_Pictographic}}\ufe0f?))*"
-)
-_MAYBE_EMOJI: Final = r"[\x{20e3}\x{fe0f}\x{231a}-\x{2bff}\x{1f000}-\x{1faff}]"
-
 _OPENING: Final = r"^[\"'“”‘’(\[{<【（]*(?:"
 _CLOSING: Final = r")[\"'“”‘’)\]}>】）.,;!。]*$"
 _NO_WORD, _WORD, _HAN, _APOSTROPHE = range(4)
 
 
+class CaptionSettings(Settings):
+    """How captions are cleaned and what is looked for in them.
+
+    The expressions are RE2's (linear in time, so neither a recipe nor a caption can stall them), and
+    case is ignored. What a recipe lists is laid over the defaults of filters/patterns.py, name by
+    name; `off` takes one away.
+    """
+
+    patterns: dict[str, str | Literal[False]] = Field(
+        {**PATTERNS},
+        description="name: expression; a caption that is nothing else has this irregular pattern",
+    )
+    fragments: dict[str, str | Literal[False]] = Field(
+        {**FRAGMENTS}, description="name: expression; cleaning removes it from inside a longer caption"
+    )
+    special_tags: tuple[str, ...] = Field(SPECIAL_TAGS, description="placeholders that mark a masked caption")
+    repeated_words: int = Field(
+        3,
+        ge=0,
+        description="a caption whose words all stand this often has the pattern repeated_words; 0: off",
+    )
+    max_spaces: int = Field(
+        2,
+        ge=1,
+        le=1000,
+        description="the longest run of plain spaces left alone (many typists end a sentence with two); "
+        "any longer run, and any other white space, becomes one space",
+    )
+
+    @field_validator("patterns", mode="before")
+    @classmethod
+    def _over_patterns(cls, given: Any) -> Any:
+        return {**PATTERNS, **given} if isinstance(given, dict) else given
+
+    @field_validator("fragments", mode="before")
+    @classmethod
+    def _over_fragments(cls, given: Any) -> Any:
+        return {**FRAGMENTS, **given} if isinstance(given, dict) else given
+
+    @field_validator("patterns", "fragments")
+    @classmethod
+    def _compiles(cls, expressions: dict[str, str | Literal[False]]) -> dict[str, str | Literal[False]]:
+        for name, expression in expressions.items():
+            try:
+                pc.match_substring_regex(pa.array([""]), expression or "")
+            except pa.ArrowInvalid as error:
+                raise ValueError(f"{name} is no RE2 expression: {error}") from None
+        return expressions
+
+
 class Captions:
     """Cleans raw captions and measures them."""
-
-    VERSION = 1
-    LIBRARIES = ("ftfy", "pyarrow", "regex")
 
     def __init__(self, settings: CaptionSettings) -> None:
         self._patterns = {
@@ -65,15 +105,15 @@ class Captions:
             "[" + regex.escape("".join(sorted({tag[0] for tag in settings.special_tags if tag}))) + "]"
         )
 
-    def measure(self, captions: pa.StringArray) -> dict[str, Column]:
-        """The columns of SIGNALS that start from the raw caption; all of them null where it is.
+    def measure(self, rows: pa.RecordBatch) -> dict[str, Column]:
+        """The columns that start from the raw caption; all of them null where it is.
 
-        `special_tag` and `emoji` look at the raw caption, and at the cleaned one for what entities or
-        a broken encoding hid.
+        `special_tag` looks at the raw caption, and at the cleaned one for what entities or a broken
+        encoding hid.
         """
+        captions: Any = rows["caption_raw"]
         clean = self.clean(captions)
         words, han = _words(clean)
-        emoji, emoji_clean = _emoji(captions), _emoji(clean)
         tag, tag_clean = self._special_tag(captions), self._special_tag(clean)
         return {
             "caption": clean,
@@ -82,7 +122,6 @@ class Captions:
             "caption_han": han,
             "pattern": self._pattern(clean),
             "special_tag": pc.coalesce(tag, tag_clean),
-            "emoji": pc.max_element_wise(emoji, emoji_clean),
         }
 
     def clean(self, captions: pa.StringArray) -> pa.StringArray:
@@ -96,7 +135,7 @@ class Captions:
             rows = rows[changed]
             if not len(rows):
                 break
-            done = _put(done, rows, after.filter(array(changed)))
+            done = put(done, rows, after.filter(array(changed)))
         return done
 
     def _pass(self, texts: pa.StringArray) -> pa.StringArray:
@@ -106,13 +145,13 @@ class Captions:
 
     def _without_fragments(self, texts: pa.StringArray) -> pa.StringArray:
         for expression in self._fragments:
-            rows = _matching(texts, expression)
+            rows = matching(texts, expression)
             if not len(rows):
                 continue
             found = some(texts, rows)
             whole = pc.is_valid(self._pattern(found))
             removed = pc.replace_substring_regex(found, f"(?i){expression}", "\n")
-            texts = _put(texts, rows, pc.if_else(whole, found, removed))
+            texts = put(texts, rows, pc.if_else(whole, found, removed))
         return texts
 
     def _pattern(self, clean: pa.StringArray) -> Any:
@@ -141,30 +180,18 @@ class Captions:
     def _special_tag(self, texts: pa.StringArray) -> Any:
         if self._tag is None:
             return pa.nulls(len(texts), pa.string())
-        rows = _matching(texts, self._tag_starts)
+        rows = matching(texts, self._tag_starts)
         tags = [
             match[0] if (match := self._tag.search(text)) else None for text in some(texts, rows).to_pylist()
         ]
-        return _put(pa.nulls(len(texts), pa.string()), rows, array(tags, pa.string()))
-
-
-def _matching(texts: pa.StringArray, expression: str) -> Rows:
-    """The rows in which an RE2 expression is found, whatever the case."""
-    return np.flatnonzero(bools(pc.match_substring_regex(texts, expression, ignore_case=True)))
-
-
-def _put(texts: pa.StringArray, rows: Rows, values: pa.StringArray) -> Any:
-    """`texts` with `values` in place of `rows` (ascending)."""
-    mask = np.zeros(len(texts), bool)
-    mask[rows] = True
-    return pc.replace_with_mask(texts, array(mask), values) if len(rows) else texts
+        return put(pa.nulls(len(texts), pa.string()), rows, array(tags, pa.string()))
 
 
 def _on_matching(texts: pa.StringArray, expression: str, change: Callable[[str], str]) -> Any:
     """`texts` with `change` done to those in which the expression is found."""
-    rows = _matching(texts, expression)
+    rows = matching(texts, expression)
     changed = [change(text) for text in some(texts, rows).to_pylist()]
-    return _put(texts, rows, array(changed, pa.string()))
+    return put(texts, rows, array(changed, pa.string()))
 
 
 @cache
@@ -194,9 +221,92 @@ def _words(texts: pa.StringArray) -> tuple[Any, Any]:
     return array(words, pa.int32(), missing), array(characters, pa.int32(), missing)
 
 
-def _emoji(texts: pa.StringArray) -> Any:
-    """The number of emoji sequences in each text; null where it is."""
-    rows = _matching(texts, _MAYBE_EMOJI)
-    counts = np.zeros(len(texts), np.int32)
-    counts[rows] = [sum(1 for _ in _EMOJI.finditer(text)) for text in some(texts, rows).to_pylist()]
-    return array(counts, pa.int32(), bools(texts.is_null()))
+class NoCaption(Settings):
+    """Drops a row without a caption, or with one that is empty once cleaned."""
+
+
+class SpecialTag(Settings):
+    """Drops a caption with a placeholder such as `<PERSON>` (signals.caption.special_tags)."""
+
+
+class Pattern(Settings):
+    """Drops a caption that is a file name, a URL, a date, … and nothing else (signals.caption.patterns)."""
+
+    allow: tuple[str, ...] = Field((), description="names of patterns that are no reason to drop")
+
+
+class CaptionLength(Settings):
+    """Drops captions that are too short or too long, as cleaned."""
+
+    min_chars: int = Field(
+        5, ge=0, description="fewer characters fail, unless there are min_han Han characters"
+    )
+    max_chars: int = Field(1000, ge=1)
+    min_han: int = Field(3, ge=1, description="so many Han characters are enough, however short the caption")
+    min_words: int | None = Field(None, ge=0, description="a Han character counts as a word")
+    max_words: int | None = Field(None, ge=1)
+
+
+def _no_caption(columns: Columns, settings: NoCaption, languages: Sequence[str]) -> Any:
+    return pc.equal(pc.fill_null(columns["caption"], ""), "")
+
+
+def _special_tag(columns: Columns, settings: SpecialTag, languages: Sequence[str]) -> Any:
+    return pc.is_valid(columns["special_tag"])
+
+
+def _pattern(columns: Columns, settings: Pattern, languages: Sequence[str]) -> Any:
+    found = columns["pattern"]
+    allowed = pc.is_in(found, value_set=array(settings.allow, pa.string()))
+    return pc.and_(pc.is_valid(found), pc.invert(allowed))
+
+
+def _length(columns: Columns, settings: CaptionLength, languages: Sequence[str]) -> Any:
+    """Fails where the caption has too few characters, and too few Han ones, or too many."""
+    chars, words = columns["caption_chars"], columns["caption_words"]
+    few_han = pc.less(columns["caption_han"], settings.min_han)
+    fails = [pc.and_(pc.less(chars, settings.min_chars), few_han), pc.greater(chars, settings.max_chars)]
+    if settings.min_words is not None:
+        fails.append(pc.less(words, settings.min_words))
+    if settings.max_words is not None:
+        fails.append(pc.greater(words, settings.max_words))
+    return any_of(fails)
+
+
+def _say_length(row: Row, settings: CaptionLength) -> str:
+    return ", ".join(f"{row['caption_' + unit]} {unit}" for unit in ("chars", "words", "han"))
+
+
+FILTER: Final = Filter(
+    name="caption",
+    version=1,
+    settings=CaptionSettings,
+    columns={
+        "caption": pa.string(),
+        "caption_chars": pa.int32(),
+        "caption_words": pa.int32(),
+        "caption_han": pa.int32(),
+        "pattern": pa.string(),
+        "special_tag": pa.string(),
+    },
+    batch=lambda settings: Captions(settings).measure,
+    libraries=("ftfy", "pyarrow", "regex"),
+    rules=(
+        Rule("no_caption", NoCaption, ("caption",), _no_caption, always=True),
+        Rule(
+            "special_tag",
+            SpecialTag,
+            ("special_tag",),
+            _special_tag,
+            lambda row, _: f"special_tag {row['special_tag']}",
+        ),
+        Rule("pattern", Pattern, ("pattern",), _pattern, lambda row, _: f"pattern {row['pattern']}"),
+        Rule(
+            "caption_length",
+            CaptionLength,
+            ("caption_chars", "caption_words", "caption_han"),
+            _length,
+            _say_length,
+        ),
+    ),
+)

@@ -1,10 +1,7 @@
-"""Detectors: which boxes of a picture show what a phrase says.
+"""Detectors: which boxes of an image show what a phrase says, and which of overlapping boxes are kept.
 
-The detector that comes with the package: things of one plain colour, found by the colour that a phrase names.
-
-It needs no weights and is right on drawn scenes; on photographs it is a rehearsal for the phase, no more.
-
-Overlap of boxes, and which of overlapping ones are kept; boxes are x1, y1, x2, y2.
+The detector that comes with the package finds things of one plain colour by the colour that a phrase names. It needs no
+weights and is right on drawn scenes; on photographs it is a rehearsal for the phase, no more. Boxes are x1, y1, x2, y2.
 """
 
 from collections.abc import Mapping, Sequence

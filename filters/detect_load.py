@@ -1,20 +1,18 @@
 """Open-vocabulary detectors of transformers: OWL-ViT, OWLv2, Grounding DINO and MM Grounding DINO."""
 
-import hashlib
 import importlib
 import json
 import os
-import socket
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.request import getproxies
 
 import numpy as np
 
 from filters.detect import Detector, Found, Pixels, limited, tidied
+from filters.hub import HOST, LOADING, is_out_of_reach, line, weights_digest
 from schemas.errors import ModelError, missing
 from schemas.ground import COLOURS, DetectorSettings
 
@@ -27,10 +25,7 @@ QUERIES: Final = ("owlvit", "owlv2")
 SENTENCES: Final = ("grounding-dino", "mm-grounding-dino")
 """Models that read all phrases as one text."""
 
-_HUB: Final = "huggingface.co"
-_PROBE_SECONDS: Final = 3.0
-_LOADING: Final = (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, ImportError)
-"""What transformers lets through when a folder is not what it expects."""
+_LOADING: Final = (*LOADING, ImportError)
 
 
 def load_detector(settings: DetectorSettings, device: str = "auto") -> Detector:
@@ -76,7 +71,9 @@ class ZeroShot:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self._kind = str(self._model.config.model_type)
-        self.id = f"{name}@{_digest(self._model, self._processor)}"
+        prepared = json.loads(self._processor.image_processor.to_json_string())
+        digest = weights_digest(self._model, json.dumps(prepared, sort_keys=True).encode())
+        self.id = f"{name}@{digest}"
         self._model.requires_grad_(False).eval().to(device)
         self._device = device
 
@@ -165,14 +162,14 @@ def _loaded(settings: DetectorSettings) -> tuple[Any, Any, str]:
         transformers: Any = importlib.import_module("transformers")
     except (ImportError, RuntimeError, OSError) as error:
         raise ModelError(
-            f"{missing('grounding', 'torch', 'torchvision', 'transformers')} ({_line(error)})"
+            f"{missing('grounding', 'torch', 'torchvision', 'transformers')} ({line(error)})"
         ) from error
     local = os.path.isdir(settings.model)
     if not local and (settings.model.startswith((".", "/", "~")) or settings.model.count("/") != 1):
         raise ModelError(
             f"no detector at {settings.model}: give a folder of transformers, OWNER/NAME, or {COLOURS}"
         )
-    offline = not local and not getproxies() and not _answers()
+    offline = not local and is_out_of_reach(HOST)
     options: dict[str, Any] = {"local_files_only": local or offline, "trust_remote_code": False}
     if settings.revision and not local:
         options["revision"] = settings.revision
@@ -201,10 +198,10 @@ def _loaded(settings: DetectorSettings) -> tuple[Any, Any, str]:
 
 def _sentence(model: str, local: bool, offline: bool, error: Exception) -> str:
     if local:
-        return f"the detector in {model} cannot be loaded: {_line(error)}"
+        return f"the detector in {model} cannot be loaded: {line(error)}"
     if offline:
-        return f"{model} is not in the local cache and {_HUB} does not answer; give the path of a checkpoint instead"
-    return f"{model} cannot be fetched from {_HUB} (is there such a model, with safetensors?): {_line(error)}"
+        return f"{model} is not in the local cache and {HOST} does not answer; give the path of a checkpoint instead"
+    return f"{model} cannot be fetched from {HOST} (is there such a model, with safetensors?): {line(error)}"
 
 
 def _damaged() -> type[Exception]:
@@ -215,17 +212,9 @@ def _damaged() -> type[Exception]:
     return kind
 
 
-def _answers() -> bool:
-    try:
-        socket.create_connection((_HUB, 443), timeout=_PROBE_SECONDS).close()
-    except OSError:
-        return False
-    return True
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What is wrong is raised, not warned of or drawn as a bar."""
+    """Silences warnings and progress bars; errors still raise."""
     logging: Any = importlib.import_module("transformers.utils.logging")
     before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
@@ -238,23 +227,6 @@ def _quiet() -> Iterator[None]:
         logging.set_verbosity(before)
         if bars:
             logging.enable_progress_bar()
-
-
-def _digest(model: Any, processor: Any) -> str:
-    """16 hex digits over the weights and how pictures are prepared."""
-    state = hashlib.blake2b(digest_size=8)
-    for name, value in sorted(model.state_dict().items()):
-        state.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        state.update(value.detach().cpu().contiguous().reshape(-1).numpy().data)
-    settings = json.loads(processor.image_processor.to_json_string())
-    state.update(json.dumps(settings, sort_keys=True).encode())
-    return state.hexdigest()
-
-
-def _line(error: BaseException) -> str:
-    """The first line of an error that says something, cut short."""
-    lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:200]
 
 
 def files_of(model: str) -> list[Path]:

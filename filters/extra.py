@@ -2,13 +2,15 @@
 
 import json
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
+from pydantic import ConfigDict, Field, model_validator
 
 from filters.arrow import Bools
-from schemas.rules import ColumnLimit, Value
+from filters.filter import Columns, Row, Rule
+from schemas.settings import Settings, switch
 
 
 def parsed(extra: str | None) -> dict[str, Any]:
@@ -27,16 +29,68 @@ def number(value: object) -> float | None:
     return found if math.isfinite(found) else None
 
 
-def failures(extras: Any, limits: Mapping[str, ColumnLimit]) -> dict[str, Bools]:
-    """For each column, as `columns.NAME`, which rows fail its limit."""
-    rows = [parsed(text) for text in extras.to_pylist()]
+Value = bool | int | float | str
+
+
+class ColumnLimit(Settings):
+    """What the values of one `extra` column may be: a range of numbers, or a list of values.
+
+    Numbers in text are numbers, and `true` and `false` in text are booleans. What is no number is null
+    to `min` and `max`.
+    """
+
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+
+    min: float | None = Field(None, description="the least number that passes")
+    max: float | None = Field(None, description="the largest number that passes")
+    one_of: tuple[Value, ...] | None = Field(None, alias="in", min_length=1, description="these values pass")
+    not_in: tuple[Value, ...] | None = Field(None, min_length=1, description="these values fail")
+    missing: Literal["drop", "keep"] = Field("drop", description="what becomes of a row without a value")
+
+    @model_validator(mode="after")
+    def _some(self) -> "ColumnLimit":
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"nothing passes: min {self.min:g} is above max {self.max:g}")
+        if not self.model_fields_set:
+            raise ValueError("give min, max, in, not_in or missing, or switch the column's rule off")
+        return self
+
+
+class ColumnRules(Settings):
+    """Drops rows by columns that came with the data: the column's name, and what its values may be.
+
+    A row dropped by the column `punsafe` has the reason `columns.punsafe`. Columns are those that the
+    source carries (columns: {extra: […]}).
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Annotated[ColumnLimit | Literal[False], switch(ColumnLimit)]] = Field(
+        init=False
+    )
+
+    @property
+    def limits(self) -> dict[str, ColumnLimit]:
+        """The columns whose rule is on, with their limits, in the order given."""
+        return {name: limit for name, limit in self.__pydantic_extra__.items() if limit is not False}
+
+
+def _fails(columns: Columns, settings: ColumnRules, languages: Sequence[str]) -> Mapping[str, Bools]:
+    """For each column which rows fail its limit."""
+    rows = [parsed(text) for text in columns["extra"].to_pylist()] if settings.limits else []
     return {
-        f"columns.{name}": np.array([_fails(row.get(name), limit) for row in rows], np.bool_)
-        for name, limit in limits.items()
+        name: np.array([_beyond(row.get(name), limit) for row in rows], np.bool_)
+        for name, limit in settings.limits.items()
     }
 
 
-def _fails(value: object, limit: ColumnLimit) -> bool:
+def _say(row: Row, settings: ColumnRules) -> str:
+    """The first column that fails, with its value."""
+    values = parsed(row["extra"])
+    name = next(name for name, limit in settings.limits.items() if _beyond(values.get(name), limit))
+    return f"{name} {json.dumps(values.get(name), ensure_ascii=False)}"
+
+
+def _beyond(value: object, limit: ColumnLimit) -> bool:
     if limit.min is not None or limit.max is not None:
         found = number(value)
         if found is None:
@@ -64,3 +118,7 @@ def _plain(value: object) -> Value | tuple[str, float] | None:
     if found is not None:
         return "number", found
     return value if isinstance(value, str) else None
+
+
+RULE: Final = Rule("columns", ColumnRules, ("extra",), _fails, _say, on=False)
+"""The reason names the column: `columns.NAME`."""

@@ -1,10 +1,9 @@
-"""What a picture's first bytes say, read without a decoder.
+"""What the headers of an image say, read without a decoder: its format, and the directories of TIFF and EXIF.
 
 Pillow's own identification asks every plugin that anybody has imported; here one table of
-signatures tells a picture in a format that is not wanted from bytes that are no picture, so that
-the answer is the same in every process and no other decoder ever sees the bytes.
-
-Directories of the TIFF structure, which TIFF files and EXIF blocks share; read with bounds.
+signatures tells an image in a format that is not wanted from bytes that are no image, so that
+the answer is the same in every process and no other decoder ever sees the bytes. Directories of
+the TIFF structure, which TIFF files and EXIF blocks share, are read with bounds.
 """
 
 from collections.abc import Iterator

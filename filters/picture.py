@@ -1,50 +1,93 @@
-"""Everything that is measured about one picture, from a single decode."""
+"""Images: admitted, turned upright and decoded once; what is measured about each, and the rules over it."""
 
 import hashlib
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from PIL import Image
+from pydantic import Field
 
+from filters.arrow import pc
 from filters.contrast import contrast
+from filters.filter import Columns, Filter, Row, Rule
 from filters.header import sniff
-from filters.phash import Grey, thumbnail
+from filters.phash import SIDE, Grey, phash, thumbnail
 from filters.pixels import DECODERS, decode, decoding, digest, grey_pixels
 from filters.turn import UPRIGHT, orientation, turned
 from schemas.errors import RowError
-from schemas.signals import PictureSettings
+from schemas.settings import Settings
 
-Scalar = str | int | float
+ImageFormat = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"]
+
+
+class PictureSettings(Settings):
+    """Limits for images, and what is done with those that carry an EXIF turn."""
+
+    formats: tuple[ImageFormat, ...] = Field(
+        default=("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"),
+        min_length=1,
+        description="any other is quarantined as unsupported_format and never reaches a decoder",
+    )
+    max_pixels: int = Field(
+        default=100_000_000,
+        gt=0,
+        description="width x height; more is refused from the header, before any decode",
+    )
+    max_bytes: int = Field(default=64 * 1024 * 1024, gt=0, description="a longer file is refused unread")
+    orientation: Literal["bake", "keep", "drop"] = Field(
+        default="bake",
+        description="bake: an image with an EXIF turn is turned and the tag removed before it is measured; "
+        "keep: stays as it is; drop: stays as it is, for the rule `orientation` to drop",
+    )
+
+
+class Picture:
+    """One image, decoded once: what filters of images measure.
+
+    `image` is Pillow's, and `header` holds what is known of its file: the columns `format`, `orientation`, `byte_size`,
+    `sha256` and `original_sha256`. The arrays are made when first asked for. None of it may be changed.
+    """
+
+    def __init__(self, data: bytes, header: Mapping[str, str | int], max_pixels: int) -> None:
+        self.header = header
+        self._data, self._max_pixels = data, max_pixels
+        with self.decoding():
+            self.image: Image.Image = decode(data, str(header["format"]), max_pixels)
+
+    def decoding(self) -> AbstractContextManager[None]:
+        """A block in which Pillow may fail on the image: whatever it raises leaves as a RowError."""
+        return decoding(self._data, str(self.header["format"]), self._max_pixels)
+
+    @cached_property
+    def rgb(self) -> npt.NDArray[np.uint8]:
+        """(height, width, 3) uint8."""
+        with self.decoding():
+            return np.asarray(self.image if self.image.mode == "RGB" else self.image.convert("RGB"))
+
+    @cached_property
+    def grey(self) -> Grey:
+        """(height, width) uint8: Pillow's mode L."""
+        with self.decoding():
+            return grey_pixels(self.image)
 
 
 class Pictures:
-    """The picture columns of `schemas.row.SIGNALS`, one row at a time, hashes by the batch.
-
-    `measure` raises RowError and nothing else for bad input; MemoryError goes through. BLAS has to
-    be held to one thread by the process (OPENBLAS_NUM_THREADS=1): results do not depend on it, speed does.
-    """
-
-    VERSION: Final = 2
-    LIBRARIES: Final = ("numpy", "pillow", "scipy", "xxhash")
+    """Opens the images of rows. Its methods raise RowError and nothing else for bad input; MemoryError goes through."""
 
     def __init__(self, settings: PictureSettings) -> None:
-        # here, since scipy would be a fifth of what every command takes to start; but before any row
-        # whose time is limited
-        from filters.phash import phash
-
         self.settings = settings
-        self._phash = phash
 
-    def measure(self, data: bytes | None) -> tuple[dict[str, Scalar], Grey]:
-        """(all picture columns but `phash`, the (32, 32) uint8 thumbnail that `finish` makes it from).
-
-        Everything but `original_sha256` and `orientation` is of the bytes as `stored` gives them.
-        """
+    def open(self, data: bytes | None) -> Picture:
+        """The image that `stored` gives, decoded."""
         data, name = self._admitted(data)
         value = orientation(data, name)
         original = hashlib.sha256(data).hexdigest()
-        columns: dict[str, Scalar] = {
+        header: dict[str, str | int] = {
             "format": name,
             "orientation": value,
             "byte_size": len(data),
@@ -53,30 +96,17 @@ class Pictures:
         }
         if self._is_turned(value):
             data = self._turned(data, name, value)
-            columns |= {"byte_size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        with decoding(data, name, self.settings.max_pixels):
-            small = _look(decode(data, name, self.settings.max_pixels), columns)
-        return columns, small
-
-    def finish(self, thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
-        """The column `phash` for (N, 32, 32) thumbnails."""
-        return self._phash(thumbnails)
+            header |= {"byte_size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        return Picture(data, header, self.settings.max_pixels)
 
     def stored(self, data: bytes) -> bytes:
         """The bytes that go into a shard: `data` itself, or turned upright where the recipe bakes.
 
-        Equal bytes give equal bytes. Raises RowError as `measure` does.
+        Equal bytes give equal bytes.
         """
         data, name = self._admitted(data)
         value = orientation(data, name)
         return self._turned(data, name, value) if self._is_turned(value) else data
-
-    def decoded(self, data: bytes) -> Image.Image:
-        """The picture that `stored` gives, decoded. Raises RowError as `measure` does."""
-        stored = self.stored(data)
-        _, name = self._admitted(stored)
-        with decoding(stored, name, self.settings.max_pixels):
-            return decode(stored, name, self.settings.max_pixels)
 
     def _admitted(self, data: bytes | None) -> tuple[bytes, str]:
         if data is None:
@@ -104,18 +134,126 @@ class Pictures:
             return turned(decode(data, name, self.settings.max_pixels), data, name, value)
 
 
-def _look(image: Image.Image, columns: dict[str, Scalar]) -> Grey:
-    """Adds what the decoded pixels say to `columns`; gives the thumbnail."""
-    longer, shorter = max(image.size), min(image.size)
-    grey = grey_pixels(image)
-    small = thumbnail(grey)
-    grey_range, grey_std = contrast(image, grey, small)
-    columns |= {
+def measure(picture: Picture) -> dict[str, Any]:
+    """All columns but `phash`, and the thumbnail that `hashes` makes it from.
+
+    Everything but `original_sha256` and `orientation` is of the bytes as stored. BLAS has to be held to one thread by
+    the process (OPENBLAS_NUM_THREADS=1): results do not depend on it, speed does.
+    """
+    image = picture.image
+    with picture.decoding():
+        small = thumbnail(picture.grey)
+        grey_range, grey_std = contrast(image, picture.grey, small)
+        pixels = digest(image)
+    return {
+        **picture.header,
         "width": image.width,
         "height": image.height,
-        "aspect_ratio": longer / shorter,
-        "pixels": digest(image),
+        "aspect_ratio": max(image.size) / min(image.size),
+        "pixels": pixels,
         "grey_range": grey_range,
         "grey_std": grey_std,
+        "thumbnail": small.tobytes(),
     }
-    return small
+
+
+def hashes(thumbnails: Sequence[bytes | None]) -> pa.Array:
+    """The column `phash` for thumbnails of 32 x 32 grey pixels, null where there is none."""
+    sound = [one for one in thumbnails if one is not None]
+    found = iter(
+        phash(np.frombuffer(b"".join(sound), np.uint8).reshape(-1, SIDE, SIDE)).tolist() if sound else ()
+    )
+    return pa.array([None if one is None else next(found) for one in thumbnails], pa.uint64())
+
+
+def _open_hashes(settings: PictureSettings) -> Callable[[pa.RecordBatch], Columns]:
+    # loads scipy before any row whose time is limited
+    phash(np.zeros((1, SIDE, SIDE), np.uint8))
+    return lambda batch: {"phash": hashes(batch["thumbnail"].to_pylist())}
+
+
+class AspectRatio(Settings):
+    """Drops images that are too long for their width."""
+
+    max: float = Field(3.0, ge=1, description="longer side / shorter side")
+
+
+class MinSide(Settings):
+    """Drops images that are too small."""
+
+    pixels: int = Field(200, ge=1, description="the shorter side is at least this")
+
+
+class Blank(Settings):
+    """Drops images of one colour: those below both limits (why these: filters/contrast.py)."""
+
+    grey_std: float = Field(1.0, ge=0)
+    grey_range: int = Field(64, ge=0, le=256)
+
+
+class Orientation(Settings):
+    """Drops images with an EXIF turn; for signals.picture.orientation: drop."""
+
+
+def _too_long(columns: Columns, settings: AspectRatio, languages: Sequence[str]) -> Any:
+    return pc.greater(pc.cast(columns["aspect_ratio"], pa.float64()), settings.max)
+
+
+def _too_small(columns: Columns, settings: MinSide, languages: Sequence[str]) -> Any:
+    return pc.less(pc.min_element_wise(columns["width"], columns["height"]), settings.pixels)
+
+
+def _blank(columns: Columns, settings: Blank, languages: Sequence[str]) -> Any:
+    even = pc.less(columns["grey_std"], settings.grey_std)
+    return pc.and_(even, pc.less(columns["grey_range"], settings.grey_range))
+
+
+def _turned(columns: Columns, settings: Orientation, languages: Sequence[str]) -> Any:
+    return pc.greater(columns["orientation"], UPRIGHT)
+
+
+def _say_ratio(row: Row, settings: AspectRatio) -> str:
+    return f"aspect_ratio {row['aspect_ratio']:.2f} > {settings.max:g}"
+
+
+def _say_size(row: Row, settings: MinSide) -> str:
+    return f"{row['width']} x {row['height']} < {settings.pixels}"
+
+
+def _say_blank(row: Row, settings: Blank) -> str:
+    return f"grey_std {row['grey_std']:.2f}, grey_range {row['grey_range']}"
+
+
+def _say_turned(row: Row, settings: Orientation) -> str:
+    return f"orientation {row['orientation']}"
+
+
+FILTER: Final = Filter(
+    name="picture",
+    version=2,
+    settings=PictureSettings,
+    columns={
+        "format": pa.string(),
+        "width": pa.int32(),
+        "height": pa.int32(),
+        "aspect_ratio": pa.float32(),
+        "orientation": pa.int8(),
+        "byte_size": pa.int64(),
+        "sha256": pa.string(),
+        "original_sha256": pa.string(),
+        "phash": pa.uint64(),
+        "pixels": pa.string(),
+        "grey_range": pa.int16(),
+        "grey_std": pa.float32(),
+    },
+    image=lambda _: measure,
+    batch=_open_hashes,
+    passes={"thumbnail": pa.binary()},
+    libraries=("numpy", "pillow", "scipy", "xxhash"),
+    rules=(
+        Rule("aspect_ratio", AspectRatio, ("aspect_ratio",), _too_long, _say_ratio),
+        Rule("min_side", MinSide, ("width", "height"), _too_small, _say_size),
+        Rule("blank", Blank, ("grey_std", "grey_range"), _blank, _say_blank),
+        Rule("orientation", Orientation, ("orientation",), _turned, _say_turned, on=False),
+    ),
+)

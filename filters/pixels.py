@@ -1,11 +1,9 @@
-"""A picture's pixels: decoded once, under limits, and digested.
+"""An image's pixels: decoded under limits, and digested.
 
-Traps that Pillow's readers fall into while they open a file, before anybody can ask for its size.
-
-Each was tried on the Pillow of this project: a WEBP of a few bytes makes a decoder of its whole
-announced canvas; a TIFF of 0.5 MB whose 1,500 tags all point at the same bytes takes 0.6 GB (and
-10 MB of tags would take any machine); a comment of 3 MB in a GIF takes 1.3 s, one of 30 MB a hundred
-times that.
+Pillow's readers fall into traps while they open a file, before anybody can ask for its size, so headers are
+checked first. Each was tried on the Pillow of this project: a WEBP of a few bytes makes a decoder of its whole
+announced canvas; a TIFF of 0.5 MB whose 1,500 tags all point at the same bytes takes 0.6 GB (and 10 MB of tags would
+take any machine); a comment of 3 MB in a GIF takes 1.3 s, one of 30 MB a hundred times that.
 """
 
 import io

@@ -15,8 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import regex  # type: ignore[import-untyped]
+from pydantic import Field
 
-from filters.arrow import Column, array, bools, lists, some
+from filters.arrow import Column, array, bools, lists, pc, some
+from filters.filter import Columns, Filter, Row, Rule
+from schemas.settings import Settings
 
 SCRIPTS: Final = (
     "Adlam", "Ahom", "Anatolian_Hieroglyphs", "Arabic", "Armenian", "Avestan", "Balinese", "Bamum",
@@ -94,33 +97,28 @@ def code_points(captions: pa.StringArray) -> CodePoints:
     return CodePoints(points, np.repeat(np.arange(len(texts)), lengths))
 
 
-class Scripts:
-    """Counts a cleaned caption's letters by script."""
-
-    VERSION = 1
-    LIBRARIES = ("regex",)
-
-    def measure(self, captions: pa.StringArray) -> dict[str, Column]:
-        """Columns `letters` and `scripts` (most frequent first, ties by name); null where the caption is."""
-        points, rows = code_points(captions)
-        script = script_table()[points]
-        is_letter = script != NO_SCRIPT
-        width = len(SCRIPTS)
-        counts = np.bincount(rows[is_letter] * width + script[is_letter], minlength=len(captions) * width)
-        cells = np.flatnonzero(counts)
-        row, name = np.divmod(cells, width)
-        order = np.lexsort((name, -counts[cells], row))
-        offsets = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(captions)))])
-        missing = captions.is_null()
-        values: Any = pa.StructArray.from_arrays(
-            [some(array(SCRIPTS), name[order]), array(counts[cells][order], pa.int32())],
-            fields=list(SCRIPTS_TYPE.value_type),
-        )
-        letters = np.bincount(rows[is_letter], minlength=len(captions))
-        return {
-            "letters": array(letters, pa.int32(), bools(missing)),
-            "scripts": lists(offsets, values, SCRIPTS_TYPE, missing),
-        }
+def measure(batch: pa.RecordBatch) -> dict[str, Column]:
+    """Columns `letters` and `scripts` (most frequent first, ties by name) of cleaned captions; null where they are."""
+    captions: Any = batch["caption"]
+    points, rows = code_points(captions)
+    script = script_table()[points]
+    is_letter = script != NO_SCRIPT
+    width = len(SCRIPTS)
+    counts = np.bincount(rows[is_letter] * width + script[is_letter], minlength=len(captions) * width)
+    cells = np.flatnonzero(counts)
+    row, name = np.divmod(cells, width)
+    order = np.lexsort((name, -counts[cells], row))
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(captions)))])
+    missing = captions.is_null()
+    values: Any = pa.StructArray.from_arrays(
+        [some(array(SCRIPTS), name[order]), array(counts[cells][order], pa.int32())],
+        fields=list(SCRIPTS_TYPE.value_type),
+    )
+    letters = np.bincount(rows[is_letter], minlength=len(captions))
+    return {
+        "letters": array(letters, pa.int32(), bools(missing)),
+        "scripts": lists(offsets, values, SCRIPTS_TYPE, missing),
+    }
 
 
 FOLDED: Final = {
@@ -216,3 +214,52 @@ def written_in(scripts: Iterable[str]) -> frozenset[str]:
     """The languages that are written in any of the scripts."""
     wanted = set(scripts)
     return frozenset(language for language, own in SCRIPTS_OF.items() if wanted & set(own))
+
+
+class Script(Settings):
+    """Drops captions written in scripts other than those of the languages."""
+
+    scripts: tuple[str, ...] | None = Field(
+        None,
+        description="Unicode names of the scripts allowed, as in Latin, Han; default: those of the languages",
+    )
+    tolerance: float = Field(
+        0.1, ge=0, le=1, description="share of the letters that may be of other scripts: α and π in physics"
+    )
+
+
+Counts = npt.NDArray[np.int64]
+
+
+def foreign_letters(scripts: Any, allowed: Sequence[str]) -> tuple[Counts, Counts]:
+    """For each row of the column `scripts` its letters of scripts that are not allowed, and all its letters."""
+    size = len(scripts)
+    lengths = pc.fill_null(pc.list_value_length(scripts), 0).to_numpy(zero_copy_only=False)
+    rows = np.repeat(np.arange(size), lengths)
+    flat = scripts.flatten()
+    letters = flat.field("letters").to_numpy(zero_copy_only=False)
+    own = bools(pc.is_in(flat.field("script"), value_set=array(allowed, pa.string())))
+    foreign = np.bincount(rows[~own], letters[~own], minlength=size)
+    return foreign.astype(np.int64), np.bincount(rows, letters, minlength=size).astype(np.int64)
+
+
+def _fails(columns: Columns, settings: Script, languages: Sequence[str]) -> Any:
+    allowed = settings.scripts if settings.scripts is not None else scripts_of(languages)
+    if not allowed:
+        return array(np.zeros(len(columns["scripts"]), bool))
+    foreign, letters = foreign_letters(columns["scripts"], allowed)
+    return array(foreign > settings.tolerance * letters)
+
+
+def _say(row: Row, settings: Script) -> str:
+    return ", ".join(f"{one['script']} {one['letters']}" for one in (row["scripts"] or ())[:5])
+
+
+FILTER: Final = Filter(
+    name="scripts",
+    version=1,
+    columns={"letters": pa.int32(), "scripts": SCRIPTS_TYPE},
+    batch=lambda _: measure,
+    libraries=("regex",),
+    rules=(Rule("script", Script, ("scripts",), _fails, _say),),
+)

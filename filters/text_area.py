@@ -1,4 +1,4 @@
-"""How much of a picture is text, and whether its caption only repeats that text.
+"""How much of an image is text, and whether its caption only repeats that text.
 
 The idea of T-MARS (Maini et al., arXiv 2307.03132): a pair whose similarity comes from text in the
 picture teaches reading, not seeing. Here are the share of the area that text covers, the picture with its
@@ -6,24 +6,48 @@ text masked (to be scored again), and the share of the caption that the picture 
 the text is not this module's matter: it takes quads.
 """
 
+import hashlib
+import importlib.metadata
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final, Protocol
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from PIL import Image
+from pydantic import Field
 
+from filters.arrow import pc
+from filters.filter import Columns, Filter, Row, Rule
+from filters.picture import Picture
+from schemas.errors import InputError, missing
 from schemas.sample import Quad
-from schemas.signals import TextSettings
+from schemas.settings import Settings
 
 _LONGEST: Final = 1600
 """Pixels of the longer side that are read; more only costs time."""
 _DECIMALS: Final = 4
 _RING: Final = 0.35
 _WORD: Final = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff]|[^\W_\u2e80-\u9fff\uf900-\ufaff]+")
+
+
+class TextSettings(Settings):
+    """Text in images, found by an OCR: about a second of CPU an image."""
+
+    reader: Literal["rapidocr", "paddleocr"] = Field(
+        "rapidocr", description="PP-OCR in ONNX, with its models in the wheel; or PaddleOCR itself"
+    )
+    models: str | None = Field(
+        None,
+        min_length=1,
+        description="paddleocr: a folder with det/ and rec/, as it exports models; default: it downloads its own",
+    )
+    min_score: float = Field(0.5, ge=0, le=1, description="lines that the OCR trusts less do not count")
 
 
 class Line(Protocol):
@@ -44,32 +68,72 @@ class Reader(Protocol):
 
 
 class TextArea:
-    """The columns `text_area` and `text_repeats` of `schemas.row.SIGNALS`, one picture at a time."""
+    """Reads images with `reader`, by default the one that the settings name, loaded with the first image."""
 
-    VERSION: Final = 1
-    LIBRARIES: Final = ("numpy", "pillow")
+    def __init__(self, settings: TextSettings, reader: Reader | None = None) -> None:
+        self._settings = settings
+        if reader is not None:
+            self._reader = reader
 
-    def __init__(self, settings: TextSettings, reader: Reader) -> None:
-        self._least = settings.min_score
-        self._reader = reader
+    @cached_property
+    def _reader(self) -> Reader:
+        from synth.readers import open_reader
 
-    def measure(self, image: Image.Image) -> tuple[float, list[str]]:
-        """(the share of the area that text covers, 0 to 1, and the texts); the picture may be made smaller."""
-        pixels, found = self._read(image)
+        return open_reader(self._settings.reader, models_of(self._settings.models))
+
+    def measure(self, picture: Picture) -> dict[str, Any]:
+        """`text_area`, the share of the area that text covers, 0 to 1, and the texts."""
+        pixels, found = self._read(picture)
         share = text_share([line.quad for line in found], pixels.shape[1], pixels.shape[0])
-        return round(share, _DECIMALS), [line.text for line in found]
+        return {"text_area": round(share, _DECIMALS), "texts": [line.text for line in found]}
 
-    def hidden(self, image: Image.Image) -> npt.NDArray[np.uint8]:
-        """(height, width, 3): the picture, made smaller where it is large, with its text painted over."""
-        pixels, found = self._read(image)
+    def hidden(self, picture: Picture) -> npt.NDArray[np.uint8]:
+        """(height, width, 3): the image, made smaller where it is large, with its text painted over."""
+        pixels, found = self._read(picture)
         return masked(pixels, [line.quad for line in found])
 
-    def _read(self, image: Image.Image) -> tuple[npt.NDArray[np.uint8], list[Line]]:
-        if image.mode not in ("L", "RGB"):
-            image = image.convert("RGB")  # a palette's colours cannot be mixed
-        image.thumbnail((_LONGEST, _LONGEST), Image.Resampling.BICUBIC)
-        pixels = np.asarray(image.convert("RGB"))
-        return pixels, [line for line in self._reader.read(pixels) if line.score >= self._least]
+    def _read(self, picture: Picture) -> tuple[npt.NDArray[np.uint8], list[Line]]:
+        small = Image.fromarray(picture.rgb)
+        small.thumbnail((_LONGEST, _LONGEST), Image.Resampling.BICUBIC)
+        pixels = np.asarray(small)
+        return pixels, [line for line in self._reader.read(pixels) if line.score >= self._settings.min_score]
+
+
+LIBRARIES: Final = {"rapidocr": ("onnxruntime", "rapidocr"), "paddleocr": ("paddleocr", "paddlepaddle")}
+"""What each reader reads with, by distribution."""
+
+
+def models_of(folder: str | None) -> Path | None:
+    """The folder of models as a path of this machine; None for a reader's own."""
+    return Path(folder.removeprefix("file://")) if folder else None
+
+
+def reader_versions(reader: str, models: str | None) -> dict[str, str]:
+    """The versions of a reader's libraries, and the digests of its models' files.
+
+    Raises InputError where the reader or its models are not there, so that nothing begins without them.
+    """
+    try:
+        found = {name: importlib.metadata.version(name) for name in LIBRARIES[reader]}
+    except importlib.metadata.PackageNotFoundError as error:
+        ours = reader == "rapidocr"
+        raise InputError(missing(f"reading text with {reader}", *LIBRARIES[reader], ours=ours)) from error
+    folder = models_of(models)
+    if folder is None:
+        return found
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    if not files:
+        raise InputError(f"{folder} holds no models of {reader}: name the folder with det/ and rec/")
+    states = {file: file.stat() for file in files}
+    digests = {file: _digest(file, state.st_size, state.st_mtime_ns) for file, state in states.items()}
+    return found | {f"{reader} {file.relative_to(folder).as_posix()}": digests[file] for file in files}
+
+
+@cache
+def _digest(path: Path, size: int, changed: int) -> str:
+    """The digest of a file, made once while it stays as it is: every shard asks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def text_mask(quads: Sequence[Quad], width: int, height: int) -> npt.NDArray[np.bool_]:
@@ -145,3 +209,49 @@ def _around(quad: Quad, width: int, height: int) -> tuple[int, int, int, int]:
 def _moved(quad: Quad, left: int, top: int) -> Quad:
     a, b, c, d = ((x - left, y - top) for x, y in quad)
     return a, b, c, d
+
+
+def _repeats(batch: pa.RecordBatch) -> Columns:
+    captions, texts = batch["caption"].to_pylist(), batch["texts"].to_pylist()
+    shares = [
+        None if one is None else repeats(caption or "", one)
+        for caption, one in zip(captions, texts, strict=True)
+    ]
+    return {"text_repeats": pa.array(shares, pa.float64())}
+
+
+class TextAreaRule(Settings):
+    """Drops text-heavy images whose caption repeats their text; needs signals.text."""
+
+    max: float = Field(0.2, ge=0, le=1, description="so much of the image's area may be text")
+    repeats: float = Field(
+        0.5, ge=0, le=1, description="share of the caption's words that the text must hold for a drop; 0: any"
+    )
+
+
+def _fails(columns: Columns, settings: TextAreaRule, languages: Sequence[str]) -> Any:
+    heavy = pc.greater(columns["text_area"], settings.max)
+    return pc.and_(heavy, pc.greater_equal(columns["text_repeats"], settings.repeats))
+
+
+def _say(row: Row, settings: TextAreaRule) -> str:
+    share = f"text_area {row['text_area']:.2f} > {settings.max:g}"
+    return f"{share}, with {row['text_repeats']:.2f} of the caption"
+
+
+FILTER: Final = Filter(
+    name="text",
+    version=1,
+    settings=TextSettings,
+    columns={"text_area": pa.float64(), "text_repeats": pa.float64()},
+    image=lambda settings: TextArea(settings).measure,
+    batch=lambda _: _repeats,
+    passes={"texts": pa.list_(pa.string())},
+    libraries=("numpy", "pillow"),
+    weights=lambda settings: reader_versions(settings.reader, settings.models),
+    places=("models",),
+    optional=True,
+    pairs_only=True,
+    seconds=60,
+    rules=(Rule("text_area", TextAreaRule, ("text_area", "text_repeats"), _fails, _say, on=False),),
+)

@@ -7,11 +7,12 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.dataset as pads
 
+from filters.table import SIGNALS
 from pipelines.audit.verify import read_manifest
 from pipelines.files import Store, join
 from schemas.errors import InputError, VerifyError
 from schemas.manifest import Manifest
-from schemas.row import CLUSTERS, DECISIONS, SCORES, SIGNALS
+from schemas.row import CLUSTERS, DECISIONS, SCORES
 from schemas.sample import Sample
 
 TABLES: Final[Mapping[str, pa.Schema]] = {

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from filters.scripts import scripts_of
+from filters.extra import ColumnRules
+from filters.later import Clip
+from filters.scripts import Script, scripts_of
 from pipelines.engines.step import Json
 from pipelines.files import join
 from pipelines.layout import Layout, Name
@@ -194,8 +196,8 @@ def unused_rules(recipe: Recipe, shards: Iterable[InputShard]) -> Iterator[str]:
 def _holds(recipe: Recipe, source: Source, rule: str) -> bool:
     """Whether a rule can drop a row of the source; script goes by the languages where it names no scripts."""
     settings = recipe.rules_of(source)
-    if rule == "script" and settings.script:
-        scripts = settings.script.scripts
+    if rule == "script" and (script := settings.get(Script)):
+        scripts = script.scripts
         return bool(scripts_of(recipe.languages_of(source)) if scripts is None else scripts)
     return bool(getattr(settings, rule))
 
@@ -333,9 +335,10 @@ def _check_columns(
         return
     there = {name for receipt in receipts for name in receipt["extras"]}
     rules = recipe.rules_of(source)
-    if rules.clip and source.clip_score is not None and source.clip_score not in there:
+    if rules.get(Clip) and source.clip_score is not None and source.clip_score not in there:
         raise InputError(no_score(source, [shard.shard for shard in shards]))
-    for name in rules.columns.limits if rules.columns else ():
+    columns = rules.get(ColumnRules)
+    for name in columns.limits if columns else ():
         if name not in there:
             raise InputError(
                 f"source {source.id}: no row has a value in the column {name!r} that a rule goes by; name it as "

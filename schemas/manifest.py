@@ -186,6 +186,9 @@ class Manifest(Record):
     facts: dict[str, str] = Field(
         default={}, description="what else of the machine can change the data: codecs, browsers, chunkers"
     )
+    filters: dict[str, str] = Field(
+        default={}, description="filters that measured the rows: version, and the package that one comes from"
+    )
     sources: tuple[Source, ...]
     fonts: tuple[str, ...] = Field((), description="fonts that pages were set in: name, version, digest")
     scorers: tuple[str, ...] = Field(

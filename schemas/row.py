@@ -60,55 +60,25 @@ def pair_key(source: str, url: str | None, image_sha256: str, caption: bytes | N
     return digest.hexdigest()
 
 
-SIGNALS: Final = pa.schema(
-    [
-        ("key", pa.string()),
-        *ROW,
-        ("url", pa.string()),
-        ("caption_raw", pa.string()),
-        # from the caption: filters/caption.py
-        ("caption", pa.string()),
-        ("caption_chars", pa.int32()),
-        ("caption_words", pa.int32()),
-        ("caption_han", pa.int32()),
-        ("pattern", pa.string()),
-        ("special_tag", pa.string()),
-        ("emoji", pa.int32()),
-        # filters/scripts.py: letters by Unicode script, most frequent first
-        ("letters", pa.int32()),
-        ("scripts", pa.list_(pa.struct([("script", pa.string()), ("letters", pa.int32())]))),
-        # filters/language.py
-        ("language", pa.string()),
-        ("language_score", pa.float32()),
-        # from the picture: filters/picture.py and its neighbours
-        ("format", pa.string()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("aspect_ratio", pa.float32()),
-        ("orientation", pa.int8()),
-        ("byte_size", pa.int64()),
-        ("sha256", pa.string()),
-        ("original_sha256", pa.string()),
-        ("phash", pa.uint64()),
-        ("pixels", pa.string()),
-        ("grey_range", pa.int16()),
-        ("grey_std", pa.float32()),
-        # filters/text_area.py, where the recipe asks for it: shares of the picture, and of the caption's words
-        ("text_area", pa.float64()),
-        ("text_repeats", pa.float64()),
-        # of pages that an OCR read back: edits a character
-        ("error_rate", pa.float32()),
-        # where the bytes are, and what kept the row from being measured
-        ("offset", pa.int64()),
-        ("extra", pa.string()),
-        ("error", pa.string()),
-        ("error_message", pa.string()),
-        # why an annotation record became no sample (pipelines/datasets/reasons.py)
-        ("refusal", pa.string()),
-        ("refusal_text", pa.string()),
-    ]
-)
-"""work/signals: one row for each input row. `error` null means that all could be measured."""
+BEFORE_SIGNALS: Final[list[tuple[str, pa.DataType]]] = [
+    ("key", pa.string()),
+    *ROW,
+    ("url", pa.string()),
+    ("caption_raw", pa.string()),
+]
+AFTER_SIGNALS: Final[list[tuple[str, pa.DataType]]] = [
+    # of pages that an OCR read back: edits a character
+    ("error_rate", pa.float32()),
+    # where the bytes are, and what kept the row from being measured
+    ("offset", pa.int64()),
+    ("extra", pa.string()),
+    ("error", pa.string()),
+    ("error_message", pa.string()),
+    # why an annotation record became no sample (pipelines/datasets/reasons.py)
+    ("refusal", pa.string()),
+    ("refusal_text", pa.string()),
+]
+"""What stands in work/signals before and after the columns of filters: filters/table.py has the whole schema."""
 
 FURTHER: Final = pa.schema(
     [("row", pa.int64()), ("sha256", pa.string()), ("pixels", pa.string()), ("phash", pa.uint64())]

@@ -1,18 +1,29 @@
-"""The scorer that comes with the package, run by onnxruntime on a CPU."""
+"""The scorer that comes with the package, run by onnxruntime on a CPU.
 
+Its captions are tokens by byte pairs: cleaned and split into words as open_clip's SimpleTokenizer does, without torch;
+merging is the `tokenizers` library's.
+"""
+
+import gzip
 import hashlib
+import html
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import ftfy
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
+import regex  # type: ignore[import-untyped]
+from tokenizers import AddedToken, Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.processors import TemplateProcessing
 
 from filters.clip.preprocess import Pixels, Preprocess
 from filters.clip.source import CONFIG, DRAFTED, FOLDER, IMAGE, MERGES, TEXT, WEIGHTS
-from filters.clip.tokens import BytePairs
 from filters.clip.towers import Landing, Tokens, Vectors
 from schemas.clip import EMBEDDED, ScorerSettings
 from schemas.errors import ModelError
@@ -78,3 +89,49 @@ def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     # threads that wait for work take no CPU time from decoding, nor from other workers
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+_START: Final = "<start_of_text>"
+_END: Final = "<end_of_text>"
+_WORD_END: Final = "</w>"
+
+_WORD: Final = regex.compile(
+    rf"{_START}|{_END}|'s|'t|'re|'ve|'m|'ll|'d|[\p{{L}}]+|[\p{{N}}]|[^\s\p{{L}}\p{{N}}]+", regex.IGNORECASE
+)
+
+
+class BytePairs:
+    """A tokenizer of `context` tokens with the merges of a gzipped file."""
+
+    def __init__(self, merges: Path, context: int) -> None:
+        lines = gzip.decompress(merges.read_bytes()).decode().split("\n")[1:]
+        pairs = [(first, second) for first, second in (line.split() for line in lines)]
+        letters = sorted(ByteLevel.alphabet())
+        vocabulary = [*letters, *(letter + _WORD_END for letter in letters)]
+        vocabulary += ["".join(pair) for pair in pairs] + [_START, _END]
+        numbers = {token: number for number, token in enumerate(vocabulary)}
+        self._context = context
+        self._tokenizer = Tokenizer(BPE(numbers, pairs, end_of_word_suffix=_WORD_END))
+        self._tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False, use_regex=False)
+        special = [AddedToken(token, normalized=False, special=True) for token in (_START, _END)]
+        self._tokenizer.add_special_tokens(special)
+        self._tokenizer.post_processor = TemplateProcessing(
+            single=f"{_START} $A {_END}", special_tokens=[(token, numbers[token]) for token in (_START, _END)]
+        )
+        self._tokenizer.enable_truncation(context)
+
+    def __call__(self, captions: Sequence[str]) -> tuple[Tokens, npt.NDArray[np.bool_]]:
+        """Returns ((N, context) int64 tokens, 0 after the end, (N,) whether a caption was cut)."""
+        tokens = np.zeros((len(captions), self._context), np.int64)
+        cut = np.zeros(len(captions), np.bool_)
+        for row, caption in enumerate(captions):
+            encoding = self._tokenizer.encode(_words(caption), is_pretokenized=True)
+            tokens[row, : len(encoding.ids)] = encoding.ids
+            cut[row] = bool(encoding.overflowing)
+        return tokens, cut
+
+
+def _words(text: str) -> list[str]:
+    """Returns the words and signs of a text, cleaned as CLIP was taught: mended, unescaped, in lower case."""
+    text = html.unescape(html.unescape(ftfy.fix_text(text)))
+    return list(_WORD.findall(" ".join(text.split()).lower()))

@@ -1,30 +1,18 @@
 """Models by name: open_clip's architectures, tags and checkpoints, with one sentence for what is wrong."""
 
-import hashlib
 import json
 import logging
 import pickle
-import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.request import getproxies
 
 from filters.clip.preprocess import Preprocess, resampled
-from filters.clip.source import (
-    CONFIG,
-    DRAFTED,
-    HOST,
-    LOCAL,
-    MERGES,
-    Source,
-    line,
-    open_clip_module,
-    source_of,
-)
+from filters.clip.source import CONFIG, DRAFTED, LOCAL, MERGES, Source, open_clip_module, source_of
+from filters.hub import HOST, LOADING, is_out_of_reach, line, weights_digest
 from schemas.clip import ScorerSettings
 from schemas.errors import ModelError
 
@@ -34,10 +22,7 @@ if TYPE_CHECKING:
 _ABSENT: Final = ("HF Hub", "Hugging Face Hub", "huggingface.co", "Failed to download", "offline mode")
 """Words of open_clip, transformers and the hub's client for what could not be fetched."""
 
-_LOADING: Final = (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
-"""What open_clip lets through when a configuration or a checkpoint is not what it expects."""
-
-_PROBE_SECONDS: Final = 3.0
+_LOADING: Final = (*LOADING, AssertionError)
 _PROBES: Final = ("a photo of two cats", "一张猫的照片")
 
 
@@ -65,7 +50,8 @@ def load(settings: ScorerSettings) -> Loaded:
     model.eval()
     visual: Any = model.visual
     config: dict[str, Any] = dict(visual.preprocess_cfg)
-    digest = _digest(model, tokenizer, config)
+    tokens = json.dumps(tokenizer(list(_PROBES)).tolist())
+    digest = weights_digest(model, json.dumps(config, sort_keys=True).encode(), tokens.encode())
     drafted = DRAFTED if settings.draft else ""
     preprocess = Preprocess.of(config, settings.draft, resampled)
     return Loaded(model, tokenizer, preprocess, f"{source.name}@{digest}{drafted}")
@@ -142,20 +128,9 @@ def _tokenizer(open_clip: Any, source: Source) -> Any:
         raise ModelError(f"the tokenizer of {source.name} cannot be loaded: {line(error)}") from error
 
 
-def _digest(model: "torch.nn.Module", tokenizer: Any, config: dict[str, Any]) -> str:
-    """16 hex digits over the weights, the preprocessing and what the tokenizer makes of two captions."""
-    state = hashlib.blake2b(digest_size=8)
-    for name, value in sorted(model.state_dict().items()):
-        state.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        state.update(value.detach().cpu().contiguous().reshape(-1).numpy().data)
-    state.update(json.dumps(config, sort_keys=True).encode())
-    state.update(json.dumps(tokenizer(list(_PROBES)).tolist()).encode())
-    return state.hexdigest()
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What is wrong is raised, not warned of.
+    """Silences warnings; errors still raise.
 
     open_clip logs through the root logger, whose first message would install a handler for good.
     """
@@ -173,7 +148,7 @@ def _quiet() -> Iterator[None]:
 @contextmanager
 def _offline_unless_reachable(host: str | None) -> Iterator[None]:
     """Where a hub does not answer within seconds, only its local cache is asked: no retries, no hang."""
-    if host is None or getproxies() or _answers(host):
+    if host is None or not is_out_of_reach(host):
         yield
         return
     from huggingface_hub import constants
@@ -184,11 +159,3 @@ def _offline_unless_reachable(host: str | None) -> Iterator[None]:
         yield
     finally:
         constants.HF_HUB_OFFLINE = before
-
-
-def _answers(host: str) -> bool:
-    try:
-        socket.create_connection((host, 443), timeout=_PROBE_SECONDS).close()
-    except OSError:
-        return False
-    return True

@@ -1,6 +1,6 @@
 """A CLIP that scores images against captions, in batches of one size.
 
-Batches on their way through a device: the next one is begun before the last one is fetched.
+A batch is begun before the one ahead of it is fetched from the device.
 """
 
 import logging

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from filters.hub import HOST, line
 from schemas.clip import EMBEDDED, ScorerSettings
 from schemas.errors import ModelError
 
@@ -22,7 +23,6 @@ TEXT: Final = "text.onnx"
 """The towers of the embedded scorer as graphs over its checkpoint, written by tools/clip_onnx.py."""
 
 HUB: Final = "hf-hub:"
-HOST: Final = "huggingface.co"
 LOCAL: Final = "local-dir:"
 _WEIGHTS: Final = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".npz")
 _READ: Final = (*_WEIGHTS, ".json", ".onnx", ".txt", ".gz", ".model")
@@ -125,9 +125,3 @@ def _near(name: str, known: list[str]) -> str:
     lower = {one.lower(): one for one in known}
     near = [lower[one] for one in difflib.get_close_matches(name.lower(), lower, 5, 0.5)]
     return f"near ones are {', '.join(near)}" if near else f"it has {', '.join(known[:12]) or 'none'}"
-
-
-def line(error: BaseException, skip: int = 0) -> str:
-    """The first line of an error that says something, cut short."""
-    lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
-    return (lines[min(skip, len(lines) - 1)] if lines else type(error).__name__)[:200]

@@ -1,12 +1,11 @@
 """Every CLIP that open_clip reads, run by torch on a CPU or a GPU."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from filters.clip import tokens as clip_tokens
 from filters.clip.load import Loaded, load
 from filters.clip.preprocess import Pixels
 from filters.clip.towers import Landing, NoMemory, Tokens, Vectors
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
     import torch
 
 Forward = Callable[["torch.Tensor"], "torch.Tensor"]
+
+_SLACK: Final = 8
 
 
 class TorchTowers:
@@ -57,7 +58,7 @@ class TorchTowers:
 
     def tokenize(self, captions: Sequence[str]) -> tuple[Tokens, npt.NDArray[np.bool_]]:
         """See Towers."""
-        return clip_tokens.tokenize(self._tokenizer, captions)
+        return _tokens(self._tokenizer, captions)
 
     def encode_images(self, pixels: Pixels) -> Landing:
         """See Towers."""
@@ -144,3 +145,29 @@ def _placed(loaded: Loaded, device: "torch.device") -> "torch.nn.Module":
 
     model = loaded.model.requires_grad_(False).to(device)
     return model.to(memory_format=torch.channels_last)
+
+
+def _tokens(tokenizer: Any, captions: Sequence[str]) -> tuple[Tokens, npt.NDArray[np.bool_]]:
+    """((N, context) tokens, (N,) whether the tokenizer cut the caption), by the tokenizer's own rule.
+
+    open_clip's tokenizers cut without a word. A caption was cut where a little more room gives it
+    more tokens; only captions that fill their room are asked again.
+    """
+    if not captions:
+        return np.zeros((0, int(tokenizer.context_length)), np.int64), np.zeros(0, np.bool_)
+    tokens: Tokens = tokenizer(list(captions)).numpy().astype(np.int64)
+    pad = _padding(tokenizer)
+    full = np.flatnonzero((tokens[:, -2:] != pad).any(1))
+    cut = np.zeros(len(captions), np.bool_)
+    if len(full):
+        room = int(tokenizer.context_length) + _SLACK
+        longer: Tokens = tokenizer([captions[row] for row in full.tolist()], context_length=room).numpy()
+        cut[full] = (longer != pad).sum(1) > (tokens[full] != pad).sum(1)
+    return tokens, cut
+
+
+def _padding(tokenizer: Any) -> int:
+    """The token that fills the rest of a row: 0 in open_clip's own tokenizer, any in a Hugging Face one."""
+    inner = getattr(tokenizer, "tokenizer", None)
+    pad = getattr(inner, "pad_token_id", None)
+    return 0 if pad is None else int(pad)

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 
+from filters.text_area import LIBRARIES, TextSettings, reader_versions
 from pipelines.engines.step import Json
 from pipelines.generators import TextPageSettings, pillow
 from pipelines.layout import Name
 from pipelines.phases.ground import libraries_of as ground_libraries
-from pipelines.phases.ocr import LIBRARIES, reader_marks
 from pipelines.phases.render import facts_of, generator_of
 from pipelines.receipts import fingerprint
 from pipelines.recipe.model import Recipe
@@ -21,9 +21,10 @@ def facts(recipe: Recipe, grounded: Mapping[Name, Json]) -> dict[str, str]:
     `grounded` holds the receipts of phase ground by (source, shard).
     """
     found = pillow(*CODECS)
-    if recipe.signals.text:
-        reader, models = recipe.signals.text.reader, recipe.signals.text.models
-        found["reader of text"] = f"{reader} ({fingerprint(reader_marks(reader, models))[:16]})"
+    if text := recipe.signals.get(TextSettings):
+        found["reader of text"] = (
+            f"{text.reader} ({fingerprint(reader_versions(text.reader, text.models))[:16]})"
+        )
     for source in recipe.sources:
         if source.render is not None:
             found |= {f"{source.id}: {name}": value for name, value in facts_of(recipe, source).items()}
@@ -34,7 +35,8 @@ def facts(recipe: Recipe, grounded: Mapping[Name, Json]) -> dict[str, str]:
 
 def libraries(recipe: Recipe) -> list[str]:
     """Returns the distributions that make, read back and ground the recipe's sources, and read text in images."""
-    found = list(LIBRARIES[recipe.signals.text.reader]) if recipe.signals.text else []
+    text = recipe.signals.get(TextSettings)
+    found = list(LIBRARIES[text.reader]) if text else []
     for source in recipe.sources:
         if source.render is not None:
             found += generator_of(source).libraries

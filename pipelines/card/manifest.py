@@ -5,12 +5,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from filters.language import model_digest
+from filters.rules import in_order
+from filters.table import Rules
 from pipelines.card.facts import facts, libraries
 from pipelines.card.readme import card
 from pipelines.engines.step import Json
 from pipelines.layout import Layout, Name
-from pipelines.phases.measure import filters_of
 from pipelines.phases.score import scorer_libraries
 from pipelines.receipts import versions
 from pipelines.recipe.load import thresholds
@@ -29,7 +29,6 @@ from schemas.manifest import (
     Source,
     Verdict,
 )
-from schemas.rules import in_order
 
 if TYPE_CHECKING:
     from pipelines.build import Build
@@ -63,12 +62,15 @@ def write_card(recipe: Recipe, layout: Layout, results: Results) -> None:
 def funnels(recipe: Recipe, decided: Mapping[Name, Json]) -> dict[str, Funnel]:
     """What became of each source's rows, from select's receipts."""
     return {
-        source.id: _funnel(receipt for (owner, _), receipt in sorted(decided.items()) if owner == source.id)
+        source.id: _funnel(
+            (receipt for (owner, _), receipt in sorted(decided.items()) if owner == source.id),
+            type(recipe.rules),
+        )
         for source in recipe.sources
     }
 
 
-def _funnel(receipts: Iterable[Json]) -> Funnel:
+def _funnel(receipts: Iterable[Json], order: type[Rules]) -> Funnel:
     totals: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     failed: Counter[str] = Counter()
@@ -80,7 +82,7 @@ def _funnel(receipts: Iterable[Json]) -> Funnel:
         errors.update(receipt["errors"])
     rules = [
         RuleCount(rule=rule, dropped=reasons[rule], failed=failed[rule])
-        for rule in in_order(failed)
+        for rule in in_order(failed, order)
         if failed[rule]
     ]
     counts = {name: totals[name] for name in ("rows", "kept", "dropped", "quarantined")}
@@ -97,6 +99,7 @@ def _manifest(recipe: Recipe, results: Results, verdicts: Verdicts, outputs: dic
         versions=_versions(recipe) | _detectors(results),
         plugins=recipe.plugins,
         facts=facts(recipe, results["ground"]),
+        filters=_filters(recipe),
         sources=tuple(
             Source(id=s.id, origin=s.origin, licence=s.licence, role=s.role, rows=found[s.id].rows)
             for s in recipe.sources
@@ -127,10 +130,22 @@ def _manifest(recipe: Recipe, results: Results, verdicts: Verdicts, outputs: dic
 
 
 def _versions(recipe: Recipe) -> dict[str, str]:
-    """The libraries that can change the data, and the language model by its digest."""
-    measured = [library for one in filters_of(recipe) for library in one.LIBRARIES]
+    """The libraries that can change the data, and the weights of filters by their digests."""
+    running = recipe.signals.running()
+    measured = [library for one, _ in running for library in one.libraries]
     found = versions(["pyarrow", *measured, *libraries(recipe), *scorer_libraries(recipe)])
-    return {**found, "language model": model_digest(recipe.signals.language)}
+    for one, settings in running:
+        found |= one.weights(settings)
+    return found
+
+
+def _filters(recipe: Recipe) -> dict[str, str]:
+    """The version of each filter that measured the rows, and for that of an installed package where it is from."""
+    found = recipe.signals.found
+    return {
+        one.name: f"{one.version}, {found[one.name]}" if one.name in found else str(one.version)
+        for one, _ in recipe.signals.running()
+    }
 
 
 def _detectors(results: Results) -> dict[str, str]:

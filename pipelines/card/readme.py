@@ -15,10 +15,10 @@ from typing import Any, Final
 from huggingface_hub import DatasetCardData
 from jinja2 import Environment, StrictUndefined, Template
 
-from pipelines.recipe.load import applied_text
+from filters.rules import in_order
+from pipelines.recipe.load import BESIDE, applied_text
 from schemas.clip import EMBEDDED
 from schemas.manifest import Funnel, Manifest, RuleCount, Source
-from schemas.rules import RuleSettings, in_order
 from schemas.sample import TASKS
 
 SPLITS: Final = {"train": "train", "val": "validation", "eval": "test"}
@@ -177,7 +177,7 @@ def _rows(manifest: Manifest, source: Source, funnel: Funnel) -> list[Row]:
     if isinstance(columns := settings.pop("columns", False), Mapping):
         settings |= {f"columns.{name}": limit for name, limit in columns.items()}
     counts = {one.rule: one for one in funnel.rules}
-    on = [rule for rule in settings if _is_rule(rule) and settings[rule] is not False]
+    on = [rule for rule in settings.keys() - BESIDE if settings[rule] is not False]
     rows = []
     for rule in in_order({*counts, *on}):
         one = counts.get(rule, RuleCount(rule=rule, dropped=0, failed=0))
@@ -187,17 +187,13 @@ def _rows(manifest: Manifest, source: Source, funnel: Funnel) -> list[Row]:
     return rows
 
 
-def _is_rule(name: str) -> bool:
-    return name.partition(".")[0] in RuleSettings.model_fields
-
-
 def _beside(manifest: Manifest, source: Source) -> list[str]:
     """What a source was given beside its rules, and the rules that are off."""
     settings = manifest.thresholds.get(source.id, {})
     return [
         f"{name}: {'off' if settings[name] is False else _settings(settings[name])}"
         for name in sorted(settings)
-        if name not in RuleSettings.model_fields or settings[name] is False
+        if name in BESIDE or settings[name] is False
     ]
 
 

@@ -11,17 +11,14 @@ from datetime import date, time
 from decimal import Decimal
 from typing import Final
 
-import pyarrow as pa
-
-from filters.caption import Captions
-from filters.language import UNDETERMINED, Language
-from filters.scripts import Scripts
+from filters.language import UNDETERMINED
+from filters.signals import Measurer
+from filters.table import SignalSettings
 from pipelines.sources import InputShard
 from pipelines.sources.columns import GUESSES, READY, Part
 from pipelines.sources.folder import FILE_NAMES
 from pipelines.sources.records import IMAGE_SUFFIXES
 from schemas.sample import SAMPLE_FIELDS
-from schemas.signals import CaptionSettings, LanguageSettings
 
 Values = dict[str, list[object]]
 """The values of each column in the rows looked at, without those that are null."""
@@ -255,7 +252,6 @@ def _is_carried(value: object) -> bool:
 
 def languages(captions: Sequence[str]) -> Counter[str]:
     """Returns how many captions are in each language that is determined."""
-    cleaned = Captions(CaptionSettings()).measure(pa.array(captions, pa.string()))["caption"]
-    scripts = Scripts().measure(cleaned)["scripts"]
-    found = Language(LanguageSettings()).measure(cleaned, scripts)["language"].to_pylist()
+    table = Measurer(SignalSettings()).table([{"caption_raw": caption} for caption in captions])
+    found = table["language"].to_pylist()
     return Counter(language for language in found if language not in (None, UNDETERMINED))

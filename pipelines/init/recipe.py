@@ -8,13 +8,13 @@ from typing import Any, Final
 import pyarrow as pa
 import yaml
 
+from filters.table import RuleSettings
 from pipelines.files import is_local
 from pipelines.init.columns import Guess, image_format, languages, text_of, values_of
 from pipelines.init.survey import Survey
 from pipelines.recipe.model import Recipe
 from pipelines.sources.columns import GUESSES, Part
 from pipelines.sources.parquet_columns import EMBED
-from schemas.rules import RuleSettings
 
 _WIDTH: Final = 60
 _NAME: Final = 30

@@ -18,7 +18,7 @@ from filters.chunk_tree import load_chunkers
 from filters.chunks import Chunk, Chunker
 from filters.detect import Detector, Found
 from filters.detect_load import LIBRARIES, files_of, load_detector
-from filters.picture import Pictures
+from filters.picture import Pictures, PictureSettings
 from pipelines.engines.step import IDLE, SEVERAL, At, Json
 from pipelines.files import Store
 from pipelines.layout import Layout, Name, text_of
@@ -91,7 +91,7 @@ class Ground:
     def __init__(self, setup: Json) -> None:
         self._recipe = Recipe.model_validate(setup["recipe"])
         self._layout = Layout(**setup["layout"])
-        self._pictures = Pictures(self._recipe.signals.picture)
+        self._pictures = Pictures(self._recipe.signals[PictureSettings])
         self._detectors: dict[str, Detector] = {}
         self._chunkers: dict[str, dict[str, Chunker]] = {}
 

@@ -4,22 +4,18 @@ import hashlib
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.caption import Captions
 from filters.extra import parsed
-from filters.language import Language, model_digest
-from filters.picture import Pictures
-from filters.scripts import Scripts
-from filters.text_area import TextArea, repeats
-from pipelines.engines.step import IDLE, SEVERAL, At, Json
+from filters.picture import hashes
+from filters.signals import Measurer
+from pipelines.engines.step import IDLE, SEVERAL, At, Json, Limits
 from pipelines.layout import Layout, Name, name_of, text_of
 from pipelines.parquet import write_tables
-from pipelines.phases.ocr import reader_marks, text_area
 from pipelines.receipts import Task, fingerprint, versions
 from pipelines.recipe.model import Recipe, Source
 from pipelines.remarks import check_measured
@@ -29,8 +25,7 @@ from pipelines.sources.annotations import Annotations, Facts, write_drafts
 from pipelines.sources.table import KINDS
 from pipelines.verdicts import Verdicts
 from schemas.errors import RowError, ShardError
-from schemas.row import FURTHER, SIGNALS, RawRow, pair_key
-from schemas.signals import SignalSettings
+from schemas.row import FURTHER, RawRow, pair_key
 
 if TYPE_CHECKING:
     from pipelines.build import Build
@@ -38,25 +33,33 @@ if TYPE_CHECKING:
 BATCH = 1024
 """Rows whose captions are measured together; no result depends on it."""
 
-FILTERS = (Captions, Scripts, Language, Pictures, TextArea)
 
-
-def filters_of(recipe: Recipe) -> tuple[Any, ...]:
-    """The filters that a recipe runs: text in pictures is dear, and looked for on request only."""
-    return tuple(one for one in FILTERS if one is not TextArea or recipe.signals.text)
-
-
-def measure_fingerprint(
-    recipe: Recipe, source: Source, identity: str, verdicts: Json, language_model: str
-) -> str:
+def measure_fingerprint(recipe: Recipe, source: Source, identity: str, verdicts: Json) -> str:
     """What the signals of one shard depend on."""
-    settings = recipe.model_dump(mode="json", include={"signals", "read", "sample"})
-    settings["signals"]["language"]["model"] = language_model
+    settings = recipe.model_dump(mode="json", include={"read", "sample"})
     own = source.model_dump(mode="json", include={"id", "kind", "columns", "format", "licence"})
-    made_with = [(f.__name__, f.VERSION, versions(f.LIBRARIES)) for f in filters_of(recipe)]
-    if text := recipe.signals.text:
-        settings["signals"]["text"]["models"] = reader_marks(text.reader, text.models)
-    return fingerprint("measure", 5, settings, own, made_with, identity, verdicts)
+    made_with = [
+        [
+            one.name,
+            one.version,
+            block and block.model_dump(mode="json", exclude=set(one.places)),
+            one.weights(block),
+            versions(one.libraries),
+            str(recipe.signals.found.get(one.name, "")),
+        ]
+        for one, block in recipe.signals.running()
+    ]
+    return fingerprint("measure", 6, settings, own, made_with, identity, verdicts)
+
+
+def limits_of(recipe: Recipe, limits: Limits) -> Limits:
+    """Returns the limits with the time that the recipe's filters ask for a row, beside what every row has."""
+    more = sum(one.seconds for one, _ in recipe.signals.running())
+    return replace(
+        limits,
+        row_cpu_seconds=limits.row_cpu_seconds + more,
+        row_wall_seconds=limits.row_wall_seconds + more,
+    )
 
 
 class Measure:
@@ -65,8 +68,8 @@ class Measure:
     def __init__(self, setup: Json) -> None:
         self._recipe = Recipe.model_validate(setup["recipe"])
         self._layout = Layout(**setup["layout"])
-        self._signals = Signals(self._recipe.signals)
-        self._annotations = Annotations(self._layout, self._signals.pictures)
+        self._signals = Measurer(self._recipe.signals)
+        self._annotations = Annotations(self._layout, self._signals)
 
     def run(self, task: Json, at: At) -> Json:
         """Writes the shard's signals; the receipt counts rows, captions, errors, and tells of damage."""
@@ -78,7 +81,7 @@ class Measure:
             return {}
         path = self._layout.path("signals", shard.source, shard.shard)
         drafts: list[Json] = []
-        write_tables(self._layout, path, SIGNALS, self._tables(shard, task, at, counts, drafts))
+        write_tables(self._layout, path, self._signals.schema, self._tables(shard, task, at, counts, drafts))
         self._write_further(shard, counts)
         if KINDS[shard.kind].drafts:
             write_drafts(self._layout, shard, drafts)
@@ -93,13 +96,12 @@ class Measure:
                 self._layout.store.remove(path)
             return
         facts = [one for _, one in counts.further]
-        thumbnails = [one.thumbnail for one in facts]
+        thumbnails = [one.columns["thumbnail"] for one in facts]
         batches = [thumbnails[first : first + BATCH] for first in range(0, len(thumbnails), BATCH)]
-        hashes = np.concatenate([self._signals.pictures.finish(np.stack(batch)) for batch in batches])
         columns = [
             pa.array([row for row, _ in counts.further], pa.int64()),
             *(pa.array([one.columns[name] for one in facts], pa.string()) for name in ("sha256", "pixels")),
-            pa.array(hashes, pa.uint64()),
+            pa.concat_arrays([hashes(batch) for batch in batches]),
         ]
         write_tables(self._layout, path, FURTHER, [pa.Table.from_arrays(columns, schema=FURTHER)])
 
@@ -206,9 +208,7 @@ class Measure:
             if row.error is not None:
                 raise row.error
             if kind.images and not row.text:
-                self._signals.picture(row.image, record)
-            if not kind.made:
-                self._signals.text(row.image, record)
+                record |= self._signals.image(row.image, pair=not kind.made)
         except RowError as error:
             record["error"], record["error_message"] = error.kind, error.message
         record["key"] = key or self._key(shard, row, record.get("original_sha256"))
@@ -223,63 +223,6 @@ class Measure:
 def in_sample(key: str, share: float) -> bool:
     """Whether a key takes part in a sample of that share; a smaller share's keys are a subset."""
     return is_below(share, int(key[:16], 16))
-
-
-class Signals:
-    """All filters over a batch of records."""
-
-    def __init__(self, settings: SignalSettings) -> None:
-        self._captions = Captions(settings.caption)
-        self._scripts = Scripts()
-        self._language = Language(settings.language)
-        self.pictures = Pictures(settings.picture)
-        self._settings = settings
-        self._text: TextArea | None = None
-
-    def picture(self, image: bytes | None, record: Json) -> None:
-        """Add the picture's signals to the record; RowError where it cannot be measured."""
-        columns, thumbnail = self.pictures.measure(image)
-        record.update(columns)
-        record["thumbnail"] = thumbnail
-
-    def text(self, image: bytes | None, record: Json) -> None:
-        """Add the texts in the picture and their share of it, where the recipe asks; RowError as `picture`."""
-        settings = self._settings.text
-        if not settings or image is None:
-            return
-        if self._text is None:
-            self._text = text_area(settings)
-        share, record["texts"] = self._text.measure(self.pictures.decoded(image))
-        record["text_area"] = share
-
-    def table(self, records: list[Json]) -> pa.Table:
-        """The records as rows of SIGNALS, with the caption's signals and the perceptual hashes."""
-        columns: dict[str, Any] = {}
-        raw = pa.array([record["caption_raw"] for record in records], pa.string())
-        columns |= self._captions.measure(raw)
-        columns |= self._scripts.measure(columns["caption"])
-        columns |= self._language.measure(columns["caption"], columns["scripts"])
-        columns["caption_raw"] = raw
-        columns["text_repeats"] = pa.array(
-            [
-                repeats(caption or "", record["texts"]) if "texts" in record else None
-                for caption, record in zip(columns["caption"].to_pylist(), records, strict=True)
-            ],
-            pa.float64(),
-        )
-        columns["phash"] = self._hashes(records)
-        arrays = [
-            columns[field.name].cast(field.type)
-            if field.name in columns
-            else pa.array([record.get(field.name) for record in records], field.type)
-            for field in SIGNALS
-        ]
-        return pa.Table.from_arrays(arrays, schema=SIGNALS)
-
-    def _hashes(self, records: list[Json]) -> pa.Array:
-        thumbnails = [record["thumbnail"] for record in records if "thumbnail" in record]
-        hashes = iter(self.pictures.finish(np.stack(thumbnails)).tolist() if thumbnails else [])
-        return pa.array([next(hashes) if "thumbnail" in record else None for record in records], pa.uint64())
 
 
 class Counts:
@@ -334,12 +277,11 @@ def run(build: "Build") -> None:
             verdicts.of(*name).write(build.layout, *name)
     with ThreadPoolExecutor(8) as pool:
         identities = dict(zip(build.shards, pool.map(build.identity, build.shards.values()), strict=True))
-    model = model_digest(build.recipe.signals.language)
 
     def task(name: Name, known: Json) -> Task:
         shard = build.shards[name]
         source = build.recipe.source(shard.source)
-        mark = measure_fingerprint(build.recipe, source, identities[name], known, model)
+        mark = measure_fingerprint(build.recipe, source, identities[name], known)
         return Task(text_of(name), mark, {"input": shard.to_json(), "shard": text_of(name), "known": known})
 
     def settle(done: Task, receipt: Json) -> Task:
@@ -353,5 +295,5 @@ def run(build: "Build") -> None:
 
     build.remove_orphans()
     tasks = [task(name, verdicts.of(*name).by_member()) for name in build.shards]
-    build.map("measure", tasks, settle=settle)
+    build.map("measure", tasks, limits_of(build.recipe, build.limits), settle)
     check_measured(build)

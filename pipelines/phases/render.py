@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from filters.text_area import reader_versions
 from pipelines.engines.step import IDLE, At, Json
 from pipelines.files import Store
 from pipelines.generators import Generator, Item, Job, Maker, Page, TextPageSettings
 from pipelines.generators.documents import documents
 from pipelines.generators.table import lookup
 from pipelines.layout import Layout, text_of
-from pipelines.phases.ocr import ReadBack, reader_marks
+from pipelines.phases.ocr import ReadBack
 from pipelines.receipts import Task, fingerprint, versions
 from pipelines.recipe.model import Recipe, Source
 from pipelines.sources import InputShard
@@ -107,7 +108,7 @@ def facts_of(recipe: Recipe, source: Source) -> dict[str, str]:
     made_by, settings = generator_of(source), source.render
     facts = made_by.facts(job_of(recipe, source))
     if isinstance(settings, TextPageSettings) and settings.readback:
-        read_by = reader_marks(settings.reader, settings.models)
+        read_by = reader_versions(settings.reader, settings.models)
         facts["read back by"] = f"{settings.reader} ({fingerprint(read_by)[:16]})"
     _, brought = lookup(str(source.format))
     if brought is not None:

@@ -21,13 +21,14 @@ from PIL import Image
 from filters.clip.source import files_of, libraries_of, source_of
 from filters.extra import number, parsed
 from filters.language import key_of
-from filters.picture import Pictures
-from filters.text_area import TextArea
+from filters.later import RULES as LATER
+from filters.picture import Pictures, PictureSettings
+from filters.text_area import FILTER as TEXT
+from filters.text_area import TextArea, TextSettings
 from pipelines.engines.step import IDLE, SEVERAL, At, Json
 from pipelines.files import Store
 from pipelines.layout import Name, text_of
 from pipelines.parquet import still_valid, write_valid
-from pipelines.phases.ocr import reader_marks, text_area
 from pipelines.phases.prefetch import Ahead, Pixels
 from pipelines.phases.select.candidates import Judge, Judged
 from pipelines.phases.select.cuts import groups, histogram
@@ -60,8 +61,8 @@ def scorer_libraries(recipe: Recipe) -> list[str]:
 def score_fingerprint(recipe: Recipe, source: Source, signals: str) -> str:
     """What the scores of one shard, and the counts in its receipt, depend on."""
     rules = recipe.rules_of(source).model_dump(mode="json")
-    for later in ("repeat", "exact", "pixels", "phash"):
-        rules.pop(later)
+    for later in LATER[1:]:
+        rules.pop(later.name)
     settings = [rules, recipe.languages_of(source), source.captions, validity(recipe, source, signals)]
     return fingerprint("score", 2, settings)
 
@@ -78,10 +79,10 @@ def validity(recipe: Recipe, source: Source, signals: str) -> str:
 
 def _masked(recipe: Recipe) -> list[Any]:
     """How text is found that scores leave out; nothing where they see it all."""
-    if recipe.clip is None or not recipe.clip.mask_text or not recipe.signals.text:
+    text = recipe.signals.get(TextSettings)
+    if recipe.clip is None or not recipe.clip.mask_text or text is None:
         return []
-    text = recipe.signals.text
-    return [TextArea.VERSION, versions(TextArea.LIBRARIES), *reader_marks(text.reader, text.models)]
+    return [TEXT.version, versions(TEXT.libraries), TEXT.weights(text)]
 
 
 def _scorer(settings: ScorerSettings) -> list[Any]:
@@ -112,9 +113,10 @@ class Score:
     def __init__(self, setup: Json) -> None:
         self._judge = Judge(setup)
         self._recipe = self._judge.recipe
-        self._pictures = Pictures(self._recipe.signals.picture)
+        self._pictures = Pictures(self._recipe.signals[PictureSettings])
         self._scorers: dict[str, Any] = {}
-        self._text: TextArea | None = None
+        settings = self._recipe.signals.get(TextSettings)
+        self._text = None if settings is None else TextArea(settings)
         self._reading = Lock()
 
     def run(self, task: Json, at: At) -> Json:
@@ -270,13 +272,10 @@ class Score:
 
     def _shown(self, data: bytes) -> bytes | Image.Image:
         """What the scorer is shown of a picture: its bytes as stored, or the picture without its text."""
-        settings = self._recipe.signals.text
-        if not settings or self._recipe.clip is None or not self._recipe.clip.mask_text:
+        if self._text is None or self._recipe.clip is None or not self._recipe.clip.mask_text:
             return self._pictures.stored(data)
         with self._reading:  # readers serve one thread
-            if self._text is None:
-                self._text = text_area(settings)
-            return Image.fromarray(self._text.hidden(self._pictures.decoded(data)))
+            return Image.fromarray(self._text.hidden(self._pictures.open(data)))
 
     def _table(
         self,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.picture import Pictures
+from filters.picture import Pictures, PictureSettings
 from filters.resize import Resize, resized
 from pipelines.datasets.drafts import scaled
 from pipelines.engines.step import At, Json
@@ -121,7 +121,7 @@ class WriteShard:
     def __init__(self, setup: Json) -> None:
         self._recipe = Recipe.model_validate(setup["recipe"])
         self._layout = Layout(**setup["layout"])
-        self._pictures = Pictures(self._recipe.signals.picture)
+        self._pictures = Pictures(self._recipe.signals[PictureSettings])
 
     def run(self, task: Json, at: At) -> Json:
         """The receipt lists the files written: name, size, SHA-256, rows."""

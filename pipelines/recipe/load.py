@@ -10,12 +10,16 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from filters.caption import REPEATED
+from filters.caption import REPEATED, CaptionSettings, Pattern
 from filters.clip.source import LOCAL
-from filters.language import doubled
-from filters.scripts import SCRIPTS, SCRIPTS_OF, admitted, base
+from filters.extra import ColumnRules
+from filters.language import LanguageSettings, doubled
+from filters.later import Clip
+from filters.rules import in_order
+from filters.scripts import SCRIPTS, SCRIPTS_OF, Script, admitted, base
+from filters.table import Rules
 from pipelines.files import absolute
 from pipelines.recipe.model import Recipe, Source
 from pipelines.recipe.parse import MAX_BYTES, from_record, parse
@@ -23,7 +27,6 @@ from pipelines.recipe.parse import storage_options as options_of
 from pipelines.sources.table import KINDS
 from schemas.clip import DEFAULT, ScorerSettings
 from schemas.errors import RecipeError
-from schemas.rules import RuleSettings
 
 Where = tuple[str | int, ...]
 
@@ -33,7 +36,7 @@ def unknown_names(recipe: Recipe) -> Iterator[tuple[Where, str]]:
 
     A recipe with a language model of its own may use that model's labels.
     """
-    if recipe.signals.language.model is None:
+    if recipe.signals[LanguageSettings].model is None:
         yield from _languages(("languages",), recipe.languages)
         for number, source in enumerate(recipe.sources):
             yield from _languages(("sources", number, "languages"), source.languages or ())
@@ -45,7 +48,7 @@ def unknown_names(recipe: Recipe) -> Iterator[tuple[Where, str]]:
     for number, source in enumerate(recipe.sources):
         yield from _columns(recipe, number, source)
     yield from _embedded(recipe)
-    patterns = {**recipe.signals.caption.patterns, REPEATED: ""}.keys()
+    patterns = {**recipe.signals[CaptionSettings].patterns, REPEATED: ""}.keys()
     yield from _rules((), recipe.rules, patterns)
     for number, source in enumerate(recipe.sources):
         yield from _rules(("sources", number), source.rules, patterns)
@@ -80,13 +83,13 @@ def _thresholds(recipe: Recipe) -> Iterator[tuple[Where, str]]:
     """Thresholds of languages that the sources they hold for never keep."""
     own = [source for source in recipe.sources if "clip" in source.rules.model_fields_set]
     where: Where = ("rules", "clip", "languages")
-    if recipe.rules.clip:
+    if whole := recipe.rules.get(Clip):
         others = [source for source in recipe.sources if source not in own]
-        yield from _unused(recipe, others, where, "a threshold", recipe.rules.clip.languages)
+        yield from _unused(recipe, others, where, "a threshold", whole.languages)
     for number, source in enumerate(recipe.sources):
-        if source in own and source.rules.clip:
+        if source in own and (clip := source.rules.get(Clip)):
             place: Where = ("sources", number, *where)
-            yield from _unused(recipe, [source], place, "a threshold", source.rules.clip.languages)
+            yield from _unused(recipe, [source], place, "a threshold", clip.languages)
 
 
 def _embedded(recipe: Recipe) -> Iterator[tuple[Where, str]]:
@@ -105,7 +108,7 @@ def _columns(recipe: Recipe, number: int, source: Source) -> Iterator[tuple[Wher
     if KINDS[source.kind].drafts:
         return
     carried = source.columns.names("extra")
-    rules = recipe.rules_of(source).columns
+    rules = recipe.rules_of(source).get(ColumnRules)
     wanted: dict[str, Where] = {name: ("rules", "columns", name) for name in (rules.limits if rules else {})}
     if source.clip_score is not None:
         wanted[source.clip_score] = ("clip_score",)
@@ -118,13 +121,13 @@ def _columns(recipe: Recipe, number: int, source: Source) -> Iterator[tuple[Wher
             )
 
 
-def _rules(where: Where, rules: RuleSettings, patterns: Iterable[str]) -> Iterator[tuple[Where, str]]:
-    if rules.clip:
-        yield from _languages((*where, "rules", "clip", "languages"), rules.clip.languages)
-    if rules.script:
-        yield from _names((*where, "rules", "script", "scripts"), rules.script.scripts or (), SCRIPTS)
-    if rules.pattern:
-        yield from _names((*where, "rules", "pattern", "allow"), rules.pattern.allow, patterns)
+def _rules(where: Where, rules: Rules, patterns: Iterable[str]) -> Iterator[tuple[Where, str]]:
+    if clip := rules.get(Clip):
+        yield from _languages((*where, "rules", "clip", "languages"), clip.languages)
+    if script := rules.get(Script):
+        yield from _names((*where, "rules", "script", "scripts"), script.scripts or (), SCRIPTS)
+    if pattern := rules.get(Pattern):
+        yield from _names((*where, "rules", "pattern", "allow"), pattern.allow, patterns)
 
 
 def _names(where: Where, given: Iterable[str], known: Iterable[str]) -> Iterator[tuple[Where, str]]:
@@ -254,6 +257,10 @@ def default_path() -> Path:
     return installed if installed.exists() else here.parent / "recipes" / "default.yaml"
 
 
+BESIDE: Final = frozenset(("languages", "captions", "eval"))
+"""What `thresholds` holds beside rules."""
+
+
 def thresholds(recipe: Recipe, source: Source, cuts: Mapping[str, float] | None = None) -> dict[str, Any]:
     """Returns the source's rules, False where one is off, its languages, and the distance of evaluation images.
 
@@ -275,7 +282,7 @@ def thresholds(recipe: Recipe, source: Source, cuts: Mapping[str, float] | None 
 def applied_text(settings: Mapping[str, Any]) -> str:
     """Returns what applies to a source, by name: its rules, the languages they keep, evaluation protection."""
     languages = settings.get("languages") or []
-    rules = [name for name in RuleSettings.model_fields if settings.get(name, False) is not False]
+    rules = in_order(name for name in settings.keys() - BESIDE if settings[name] is not False)
     if not languages:
         # without languages these two have nothing to hold a caption against
         scripts = (settings.get("script") or {}).get("scripts")

@@ -7,12 +7,26 @@ file, the line and the nearest valid name.
 import difflib
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializeAsAny,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
+from filters.caption import CaptionLength
+from filters.later import Clip, Phash
+from filters.picture import PictureSettings
 from filters.resize import Resize
+from filters.table import RuleSettings, SignalSettings, with_installed
+from filters.text_area import TextSettings
 from pipelines.datasets import table as datasets
 from pipelines.generators import RenderSettings
 from pipelines.generators import table as generators
@@ -23,10 +37,8 @@ from schemas.clip import EMBEDDED, ClipSettings
 from schemas.errors import RecipeError
 from schemas.ground import ChatSettings, GroundSettings
 from schemas.plugins import Plugin
-from schemas.rules import Phash, RuleSettings
 from schemas.sample import TASKS
 from schemas.settings import Settings
-from schemas.signals import SignalSettings
 
 Keep = Literal["one_per_language", "longest", "all"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -97,7 +109,9 @@ class Source(Settings):
     clip_score: str | None = Field(
         None, description="an `extra` field that serves as the CLIP score, such as LAION's similarity"
     )
-    rules: RuleSettings = Field(RuleSettings(), description="what differs from the recipe's rules")
+    rules: SerializeAsAny[RuleSettings] = Field(
+        RuleSettings(), description="what differs from the recipe's rules"
+    )
     max_quarantine: Fraction | None = None
     max_unused: Fraction | None = None
     storage_options: dict[str, Any] = Field({}, repr=False, description="for fsspec; never written anywhere")
@@ -209,9 +223,9 @@ class Recipe(Settings):
     seed: int = Field(0, ge=0)
     languages: tuple[str, ...] = Field((), description="ISO 639-1 codes that are kept; empty: all")
     sources: tuple[Source, ...] = Field(min_length=1)
-    signals: SignalSettings = SignalSettings()
+    signals: SerializeAsAny[SignalSettings] = SignalSettings()
     read: ReadLimits = ReadLimits()
-    rules: RuleSettings = RuleSettings()
+    rules: SerializeAsAny[RuleSettings] = RuleSettings()
     clip: ClipSettings | None = Field(None, description="the scorers; needed where the clip rule is on")
     captions: Keep = Field("one_per_language", description="which captions of one picture are kept")
     sample: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="share of the keys that take part")
@@ -233,6 +247,11 @@ class Recipe(Settings):
         default={}, repr=False, description="for `out`; never written anywhere"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_installed(cls, value: Any) -> Any:
+        return with_installed(value) if isinstance(value, Mapping) else value
+
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
         ids = [source.id for source in self.sources]
@@ -240,26 +259,31 @@ class Recipe(Settings):
         if twice:
             raise ValueError(f"two sources have the id {twice[0]!r}; ids must differ")
         for source in self.sources:
-            own = source.rules.phash
+            own, whole = source.rules.get(Phash), self.rules.get(Phash)
             named = own and "phash" in source.rules.model_fields_set
-            if own and named and (not self.rules.phash or (own.model_fields_set and own != self.rules.phash)):
+            if own and named and (not whole or (own.model_fields_set and own != whole)):
                 raise ValueError(
                     f"source {source.id!r} has a phash distance of its own, but duplicates are found over all sources: "
                     "set rules.phash for the recipe, or switch it off for the source"
                 )
-        if self.clip is not None and self.clip.mask_text and not self.signals.text:
+        if self.clip is not None and self.clip.mask_text and self.signals.get(TextSettings) is None:
             raise ValueError("clip.mask_text needs to know how text is found: add signals: {text: on}")
         for source in self.sources:
-            if self.rules_of(source).clip and self.clip is None and source.clip_score is None:
+            rules = self.rules_of(source)
+            if rules.get(Clip) and self.clip is None and source.clip_score is None:
                 raise ValueError(
                     f"the clip rule of source {source.id!r} has nothing to go by: add a `clip` block with a scorer, "
                     "or name the source's own score (clip_score: similarity)"
                 )
-            if self.rules_of(source).text_area and not self.signals.text:
-                raise ValueError(
-                    f"the text_area rule of source {source.id!r} has nothing to go by: add signals: {{text: on}}"
-                )
-            length = self.rules_of(source).caption_length
+            running = [one for one, _ in self.signals.running()]
+            for one in self.signals.filters:
+                for rule in one.rules if one not in running else ():
+                    if getattr(rules, rule.name):
+                        raise ValueError(
+                            f"the {rule.name} rule of source {source.id!r} has nothing to go by: "
+                            f"add signals: {{{one.name}: on}}"
+                        )
+            length = rules.get(CaptionLength)
             if length and length.min_chars > length.max_chars:
                 raise ValueError(
                     f"caption_length of source {source.id!r} keeps nothing: min_chars {length.min_chars} is above "
@@ -286,13 +310,14 @@ class Recipe(Settings):
         if "clip" in own:
             # whole: a language's threshold of the recipe must not stand above the source's
             merged["clip"] = own["clip"]
-        if self.signals.picture.orientation == "drop" and "orientation" not in own:
+        if self.signals[PictureSettings].orientation == "drop" and "orientation" not in own:
             merged["orientation"] = True
         kind = KINDS[source.kind]
-        off = RuleSettings.model_fields.keys() - kind.applying(RuleSettings.model_fields, own) - _ALWAYS
+        every = type(self.rules).model_fields.keys()
+        off = every - kind.applying(every, own) - _ALWAYS
         if not kind.pairs and source.clip_score is None:
             off.add("clip")
-        return RuleSettings.model_validate(merged | dict.fromkeys(off, False))
+        return type(self.rules).model_validate(merged | dict.fromkeys(off, False))
 
     def is_scored(self, source: Source) -> bool:
         """Whether the source's pairs get a CLIP score."""
@@ -311,14 +336,15 @@ class Recipe(Settings):
 
     @property
     def plugins(self) -> tuple[Plugin, ...]:
-        """What installed packages give to this recipe: datasets and generators."""
+        """What installed packages give to this recipe: filters, datasets and generators."""
         finders = {True: generators.lookup, False: datasets.find}
         found = (
             finders[KINDS[source.kind].made](source.format)[1]
             for source in self.sources
             if source.format is not None
         )
-        return tuple(sorted({plugin for plugin in found if plugin is not None}))
+        others = {plugin for plugin in found if plugin is not None}
+        return tuple(sorted({*self.signals.found.values(), *others}))
 
     @property
     def evaluation(self) -> dict[str, bool]:
@@ -332,7 +358,7 @@ class Recipe(Settings):
     @property
     def eval_distance(self) -> int:
         """How near a training image may not come to an evaluation image, whichever duplicate rules are on."""
-        return (self.rules.phash or Phash()).distance
+        return (self.rules.get(Phash) or Phash()).distance
 
     def chat_of(self, source: Source) -> ChatSettings:
         """Which dialogues are made of a source's samples."""
@@ -348,7 +374,7 @@ class Recipe(Settings):
 
     def digest(self) -> str:
         """SHA-256 over all that determines the data: not paths, credentials, resources or stops."""
-        record = self.model_dump(mode="json", exclude=_NOT_DATA)
+        record = self.model_dump(mode="json", exclude={**_NOT_DATA, "signals": self.signals.places})
         for source, plain in zip(self.sources, record["sources"], strict=True):
             if source.render is not None:
                 plain["render"] = source.render.model_dump(mode="json", exclude={*source.render.places})
@@ -357,7 +383,7 @@ class Recipe(Settings):
         return hashlib.sha256(json.dumps(record, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-_ALWAYS = {"no_caption", "repeat"}
+_ALWAYS = {rule.name for rule in RuleSettings.table if rule.always}
 
 _NOT_DATA: Any = {
     "resources": True,
@@ -384,7 +410,6 @@ _NOT_DATA: Any = {
         "decode_threads": True,
         "scorers": {"__all__": {"model", "pretrained", "threads"}},
     },
-    "signals": {"language": {"model": True}, "text": {"models"}},
 }
 
 

@@ -211,7 +211,17 @@ def _allowed(where: Path) -> str:
     names = _fields(Recipe, where[:-1])
     near = difflib.get_close_matches(str(where[-1]), names, 1, 0.6)
     hint = f"did you mean {near[0]}? " if near else ""
-    return f"{hint}allowed are {', '.join(names)}"
+    return f"{hint}allowed are {', '.join(names)}{_OTHERS.get(where[-2:-1], '')}"
+
+
+_OTHERS: dict[Path, str] = {
+    (
+        "signals",
+    ): "; no package installed here gives another (entry point vlcorpus.filters): install the one that does, "
+    "which the manifest of a corpus built with it names",
+    ("rules",): "; the rules of an installed filter go with its name under signals",
+}
+"""Blocks that take what packages of others give."""
 
 
 def _fields(model: type[BaseModel], where: Path) -> list[str]:

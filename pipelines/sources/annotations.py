@@ -11,10 +11,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-import numpy as np
 import pyarrow as pa
 
-from filters.picture import Pictures
+from filters.signals import Measurer
 from pipelines.datasets.dataset import Built, Dataset, Record, build
 from pipelines.datasets.drafts import Draft, finish
 from pipelines.datasets.pages import local_name
@@ -183,23 +182,22 @@ class Facts:
     """What was measured of one picture, or why it could not be."""
 
     columns: Json = field(default_factory=dict)
-    thumbnail: Any = None
     error: RowError | None = None
 
 
 class Annotations:
     """Measures one part of an annotation source: signals of each record, and its samples."""
 
-    def __init__(self, layout: Layout, pictures: Pictures) -> None:
+    def __init__(self, layout: Layout, signals: Measurer) -> None:
         self._layout = layout
-        self._pictures = pictures
+        self._signals = signals
 
     def records(
         self, source: "Source", shard: InputShard, task: Json, at: At
     ) -> Iterator[tuple[int, Json, list[Json]]]:
         """For each record of this part its number, its signals (but those of its text) and its drafts."""
         store = Store(source.storage_options or None, source.id)
-        look = _Look(store, source, self._pictures, {})
+        look = _Look(store, source, self._signals, {})
         built = enumerate(outcomes(source, store, shard, self._layout))
         while (found := next(built, None)) is not None:
             number, one = found
@@ -248,7 +246,6 @@ class Annotations:
             if facts and "sha256" not in record:
                 # the row's picture signals are those of its first picture
                 record.update(facts[0].columns)
-                record["thumbnail"] = facts[0].thumbnail
             record["further"] += [one for one in facts if one.columns["sha256"] != record["sha256"]]
             images = [
                 Image(*(one.columns[f] for f in ("format", "width", "height", "sha256"))) for one in facts
@@ -266,7 +263,7 @@ class _Look:
 
     store: Store
     source: "Source"
-    pictures: Pictures
+    signals: Measurer
     seen: dict[str, Facts]
 
     def __call__(self, name: str) -> Facts:
@@ -281,15 +278,14 @@ class _Look:
     def _measured(self, name: str) -> Facts:
         try:
             data = self.store.read_bytes(
-                find_picture(self.source, self.store, name), self.pictures.settings.max_bytes
+                find_picture(self.source, self.store, name), self.signals.pictures.settings.max_bytes
             )
         except InputError as error:
             raise Refused("missing_image", f"{name} is not among the pictures of the source") from error
         try:
-            columns, thumbnail = self.pictures.measure(data)
+            return Facts(self.signals.image(data, pair=False))
         except RowError as error:
             return Facts(error=error)
-        return Facts(dict(columns), np.array(thumbnail))
 
 
 def picture_path(source: "Source", name: str) -> str:

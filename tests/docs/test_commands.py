@@ -73,8 +73,8 @@ def test_recipes() -> None:
 
 def test_every_key_is_described() -> None:
     """Each key of a recipe, of a source and of the rules stands on the page about recipes."""
+    from filters.table import RuleSettings
     from pipelines.recipe.model import Recipe
-    from schemas.rules import RuleSettings
 
     page = (HOUSE / "docs" / "recipe.md").read_text()
     for name in [*Recipe.model_fields, *RuleSettings.model_fields]:

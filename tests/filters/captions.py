@@ -4,10 +4,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from filters.caption import Captions
-from filters.language import Language
-from filters.scripts import Scripts
-from schemas.signals import CaptionSettings, LanguageSettings
+from filters import emoji, scripts
+from filters.caption import Captions, CaptionSettings
+from filters.language import Language, LanguageSettings
 
 CAPTIONS = Captions(CaptionSettings())
 LANGUAGE = Language(LanguageSettings())
@@ -15,9 +14,10 @@ LANGUAGE = Language(LanguageSettings())
 
 def measured(raw: list[str | None], captions: Captions = CAPTIONS) -> dict[str, Any]:
     """The text columns of SIGNALS for raw captions."""
-    columns: dict[str, Any] = dict(captions.measure(pa.array(raw, pa.string())))
-    columns |= Scripts().measure(columns["caption"])
-    return columns | LANGUAGE.measure(columns["caption"], columns["scripts"])
+    columns: dict[str, Any] = {"caption_raw": pa.array(raw, pa.string())}
+    for measure in (captions.measure, emoji.measure, scripts.measure, LANGUAGE.measure):
+        columns |= measure(pa.RecordBatch.from_pydict(columns))
+    return columns
 
 
 def one(raw: str, captions: Captions = CAPTIONS) -> dict[str, Any]:

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters.caption import Captions
-from schemas.signals import CaptionSettings
+from filters.caption import Captions, CaptionSettings
 from tests.filters.captions import CAPTIONS, measured, one
 
 ODD = st.lists(
@@ -174,7 +173,7 @@ def test_words_are_counted_in_every_script(caption: str, words: int, han: int) -
 
 def test_a_missing_caption_is_null_in_every_column_and_an_empty_one_is_empty() -> None:
     """Absent and empty differ."""
-    columns = CAPTIONS.measure(pa.array([None, "", "<br>"], pa.string()))
+    columns = measured([None, "", "<br>"])
     assert {name: column[0].as_py() for name, column in columns.items()} == dict.fromkeys(columns)
     assert columns["caption"].to_pylist()[1:] == ["", ""]
     assert columns["caption_chars"].to_pylist()[1:] == [0, 0]

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from filters.clip.embedded import BytePairs
 from filters.clip.source import FOLDER, MERGES
-from filters.clip.tokens import BytePairs
 from tests.filters.clips import embedded_tokenizer
 
 CONTEXT = 56

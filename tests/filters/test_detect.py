@@ -172,7 +172,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError("no network")
 
     monkeypatch.setattr(socket, "create_connection", refuse)
-    monkeypatch.setattr("filters.detect_load.getproxies", dict)
+    monkeypatch.setattr("filters.hub.getproxies", dict)
 
 
 def sentence(model: object, monkeypatch: pytest.MonkeyPatch) -> str:

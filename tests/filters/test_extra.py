@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filters.extra import failures, number
-from filters.rules import detail
-from filters.rules import failures as all_failures
-from schemas.rules import ColumnLimit, RuleSettings
+from filters.extra import RULE, ColumnRules, number
+from filters.rules import detail, failures
+from filters.table import RuleSettings
 
 
 @pytest.mark.parametrize(
@@ -46,10 +45,11 @@ def test_every_number_is_the_one_that_its_text_says(value: float) -> None:
 )  # fmt: skip
 def test_a_column_passes_or_fails(limit: dict[str, Any], passes: list[object], fails: list[object]) -> None:
     """Ranges take numbers, lists take any scalar, equal whether text or not; null goes by its setting."""
-    made = ColumnLimit.model_validate(limit)
+    made = ColumnRules.model_validate({"x": limit})
     extras = pa.array([None if value is None else _extra(value) for value in [*passes, *fails]], pa.string())
-    [(name, found)] = failures(extras, {"x": made}).items()
-    assert name == "columns.x"
+    assert RULE.fails is not None
+    [(name, found)] = RULE.fails({"extra": extras}, made, ()).items()
+    assert name == "x"
     assert found.tolist() == [False] * len(passes) + [True] * len(fails)
 
 
@@ -70,7 +70,7 @@ def test_each_column_is_a_rule_with_its_reason_and_its_value() -> None:
         '{"style": "advert"}',
     ]
     signals = pa.table({"caption": pa.array(["", "a", "a"]), "extra": pa.array(extras)})
-    failed = all_failures(signals, rules, ())
+    failed = failures(signals, rules, ())
     assert failed.to_pylist() == [
         ["no_caption", "columns.punsafe", "columns.style"],
         [],

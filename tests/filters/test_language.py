@@ -6,10 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from filters.language import Language, model_of_the_wheel
-from filters.scripts import Scripts
+from filters import scripts
+from filters.language import Language, LanguageSettings, model_digest, model_of_the_wheel
 from schemas.errors import InputError
-from schemas.signals import LanguageSettings
 from tests.filters.captions import LANGUAGE, measured, one
 
 
@@ -101,11 +100,12 @@ def test_another_sound_model_is_taken_by_path(tmp_path: Path) -> None:
     """A model that is not known by its digest is tried, loaded and named by its digest."""
     path = tmp_path / "mine.ftz"
     path.write_bytes(model_of_the_wheel().read_bytes() + b"\0")
-    mine = Language(LanguageSettings(model=str(path)))
+    settings = LanguageSettings(model=str(path))
+    mine = Language(settings)
     captions = pa.array(["Una fotografía de un arcoíris doble."])
-    scripts = Scripts().measure(captions)["scripts"]
-    assert mine.measure(captions, scripts)["language"].to_pylist() == ["es"]
-    assert mine.model_sha256 != LANGUAGE.model_sha256
+    columns = {"caption": captions} | scripts.measure(pa.RecordBatch.from_pydict({"caption": captions}))
+    assert mine.measure(pa.RecordBatch.from_pydict(columns))["language"].to_pylist() == ["es"]
+    assert model_digest(settings) != model_digest(LanguageSettings())
 
 
 def test_sentences_are_told_as_well_as_the_model_alone_and_chinese_better(test_data: Path) -> None:

@@ -1,4 +1,4 @@
-"""filters/scripts.py and filters/scripts.py."""
+"""filters/scripts.py."""
 
 from collections import Counter
 
@@ -8,8 +8,8 @@ import regex  # type: ignore[import-untyped]
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters.scripts import SCRIPTS, SCRIPTS_OF, Scripts, admitted, base, scripts_of
-from schemas.row import SIGNALS
+from filters.scripts import SCRIPTS, SCRIPTS_OF, admitted, base, measure, scripts_of
+from filters.table import SIGNALS
 
 PROPERTIES = {name: regex.compile(rf"\p{{Script={name}}}") for name in SCRIPTS if name != "Other"}
 
@@ -26,7 +26,7 @@ def slowly(text: str) -> list[tuple[str, int]]:
 
 
 def counted(captions: list[str | None]) -> list[list[tuple[str, int]] | None]:
-    columns = Scripts().measure(pa.array(captions, pa.string()))
+    columns = measure(pa.RecordBatch.from_pydict({"caption": pa.array(captions, pa.string())}))
     rows = columns["scripts"].to_pylist()
     assert columns["letters"].to_pylist() == [
         None if r is None else sum(o["letters"] for o in r) for r in rows
@@ -63,7 +63,7 @@ def test_letters_count_for_their_script_and_shared_signs_for_none(
 
 def test_the_columns_are_those_of_the_signals() -> None:
     """The types fit the schema of work/signals."""
-    columns = Scripts().measure(pa.array(["a", None], pa.string()))
+    columns = measure(pa.RecordBatch.from_pydict({"caption": ["a", None]}))
     assert {name: column.type for name, column in columns.items()} == {
         name: SIGNALS.field(name).type for name in ("letters", "scripts")
     }

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from filters.text_area import TextArea, masked, repeats, text_mask, text_share
+from filters.picture import Pictures, PictureSettings
+from filters.text_area import TextArea, TextSettings, masked, repeats, text_mask, text_share
 from schemas.sample import Quad
-from schemas.signals import TextSettings
+from tests.filters.pictures import encoded
 
 
 def _quad(x: float, y: float, width: float, height: float) -> Quad:
@@ -73,6 +74,11 @@ def test_a_caption_that_repeats_the_text_is_found_out(caption: str, texts: list[
     assert repeats(caption, texts) == share
 
 
+def picture(image: Image.Image, name: str = "PNG") -> Any:
+    """The image as filters see it."""
+    return Pictures(PictureSettings()).open(encoded(image, name))
+
+
 @dataclass(frozen=True)
 class Planted:
     """A reader that gives what it is told, and keeps the sizes of what it was shown."""
@@ -89,16 +95,18 @@ def test_only_trusted_lines_count() -> None:
     """A line below min_score is neither area nor text."""
     reader = Planted((("SALE", _quad(0, 0, 50, 20), 0.9), ("shadow", _quad(0, 50, 100, 50), 0.3)))
     image = Image.new("RGB", (100, 100), "white")
-    assert TextArea(TextSettings(), reader).measure(image) == (0.1, ["SALE"])
-    share, texts = TextArea(TextSettings(min_score=0.2), reader).measure(image)
-    assert (share, texts) == (0.6, ["SALE", "shadow"])
+    found = TextArea(TextSettings(), reader).measure(picture(image))
+    assert found == {"text_area": 0.1, "texts": ["SALE"]}
+    found = TextArea(TextSettings(min_score=0.2), reader).measure(picture(image))
+    assert found == {"text_area": 0.6, "texts": ["SALE", "shadow"]}
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "CMYK", "1"])
 def test_large_pictures_of_any_mode_are_read_smaller(mode: str) -> None:
     """The reader sees RGB of at most 1600 pixels a side; the share is that of what it saw."""
     reader = Planted((("all", _quad(0, 0, 1600, 400), 1.0),))
-    assert TextArea(TextSettings(), reader).measure(Image.new(mode, (3200, 1600)))[0] == 0.5
+    large = picture(Image.new(mode, (3200, 1600)), "TIFF")
+    assert TextArea(TextSettings(), reader).measure(large)["text_area"] == 0.5
     assert reader.sizes == [(1600, 800)]
 
 
@@ -107,4 +115,4 @@ def test_hidden_text_is_gone_from_the_picture() -> None:
     image = Image.new("RGB", (60, 40), (10, 200, 10))
     image.paste((0, 0, 0), (10, 10, 30, 20))
     reader = Planted((("word", _quad(10, 10, 20, 10), 1.0),))
-    assert (TextArea(TextSettings(), reader).hidden(image) == (10, 200, 10)).all()
+    assert (TextArea(TextSettings(), reader).hidden(picture(image)) == (10, 200, 10)).all()

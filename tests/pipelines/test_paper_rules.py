@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+from filters.rules import in_order
+from filters.table import RuleSettings
 from pipelines.progress import Lines
 from pipelines.recipe.load import from_file
 from pipelines.recipe.model import Recipe
 from pipelines.remarks import PAPER, unused_rules
 from pipelines.runs import Options, run
 from pipelines.sources import InputShard
-from schemas.rules import RuleSettings, in_order
 from tests.pipelines.crawls import demo
 
 HOUSE = Path(__file__).parent.parent.parent

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from filters.hamming import block_masks
+from filters.later import Phash
 from pipelines.engines.step import Engine, Json, Step
 from pipelines.files import join
 from pipelines.phases.dedup.near import find_components
@@ -122,7 +123,8 @@ class _Run:
 def run(build: "Build") -> None:
     """Finds the clusters over all sources."""
     recipe = build.recipe
-    distance = recipe.rules.phash.distance if recipe.rules.phash else None
+    phash = recipe.rules.get(Phash)
+    distance = phash.distance if phash else None
     guard = [recipe.evaluation, recipe.eval_distance] if recipe.evaluation else []
     marks = sorted([*name, mark] for name, mark in build.fingerprints["measure"].items())
 

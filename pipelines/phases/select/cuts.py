@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from filters.language import key_of
+from filters.later import Clip
 from pipelines.engines.step import At, Json
 from pipelines.phases.dedup.tables import key_words
 from pipelines.phases.select.candidates import Judge, Judged
@@ -40,7 +41,7 @@ def bins_of(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
 
 def groups(recipe: Recipe, source: Source, languages: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """For each row the group whose threshold judges it."""
-    clip = recipe.rules_of(source).clip
+    clip = recipe.rules_of(source).get(Clip)
     own = clip.languages if clip else {}
     names = {code: group_of(source.id, key_of(own, code) or "") for code in set(languages.tolist())}
     return np.array([names[code] for code in languages.tolist()], object)
@@ -78,7 +79,7 @@ def places(recipe: Recipe, receipts: Mapping[tuple[str, str], Json]) -> dict[str
 
 def _keep(recipe: Recipe, name: str) -> float | None:
     source, _, language = name.partition(SEPARATOR)
-    clip = recipe.rules_of(recipe.source(source)).clip
+    clip = recipe.rules_of(recipe.source(source)).get(Clip)
     if not clip:
         return None
     return clip.languages[language].keep if language else clip.keep
@@ -157,7 +158,7 @@ def reached(cuts: Mapping[str, Json], source: str) -> dict[str, float]:
 
 def fails(judged: Judged, recipe: Recipe, cuts: Mapping[str, Json]) -> npt.NDArray[np.bool_]:
     """Which candidates fail the clip rule, or have no score; `cuts` holds those of the groups with `keep`."""
-    clip = recipe.rules_of(judged.source).clip
+    clip = recipe.rules_of(judged.source).get(Clip)
     failed = unscored(judged, recipe)
     if not clip or judged.scores is None:
         return failed
@@ -177,7 +178,7 @@ def fails(judged: Judged, recipe: Recipe, cuts: Mapping[str, Json]) -> npt.NDArr
 
 def unscored(judged: Judged, recipe: Recipe) -> npt.NDArray[np.bool_]:
     """Which candidates fail for want of a score that the data should have brought."""
-    clip = recipe.rules_of(judged.source).clip
+    clip = recipe.rules_of(judged.source).get(Clip)
     if not clip or clip.unscored == "keep" or judged.source.clip_score is None or judged.scores is None:
         return np.zeros(judged.signals.num_rows, np.bool_)
     return judged.candidate & np.isnan(judged.scores)

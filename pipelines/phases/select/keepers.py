@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.hamming import distances
+from filters.later import Phash
 from pipelines.engines.step import At, Json
 from pipelines.phases.dedup.plan import KINDS
 from pipelines.phases.dedup.tables import Columns, Folder, columns_of, cut, fingerprints, key_words, mix, take
@@ -40,7 +41,7 @@ class Contest:
         self._partitions = int(setup["partitions"])
         self._lost = [str(path) for path in setup["lost"]]
         self._cuts = setup["cuts"]
-        phash = self._judge.recipe.rules.phash
+        phash = self._judge.recipe.rules.get(Phash)
         self._distance = phash.distance if phash else 0
 
     def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:

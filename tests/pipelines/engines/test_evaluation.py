@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from filters.table import SIGNALS
 from pipelines.layout import Layout
 from pipelines.phases.dedup import DedupPlan, dedup
 from pipelines.phases.select import select
 from pipelines.recipe.model import Recipe
 from pipelines.runs import Options, engine_for
-from schemas.row import SIGNALS
 from tests.pipelines.building import Heard
 
 TRAINING, EVALUATION, SHARED = 20_000, 2_000, 1_000

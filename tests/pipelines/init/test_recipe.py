@@ -10,10 +10,10 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from filters.table import RuleSettings
 from pipelines.init.recipe import recipe, scalar, shown
 from pipelines.init.survey import survey
 from pipelines.recipe.parse import parse
-from schemas.rules import RuleSettings
 from tests.pipelines.raw import caption, picture
 
 HOSTILE = [

@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from filters.table import SIGNALS
 from pipelines.engines.local import LocalEngine
 from pipelines.engines.step import Json, Step, load_worker
 from pipelines.phases.dedup import DedupPlan, dedup, partitions_for
 from pipelines.phases.dedup import near as components
 from schemas.errors import InputError
-from schemas.row import CLUSTERS, SIGNALS
+from schemas.row import CLUSTERS
 
 KINDS = ("repeat", "exact", "pixels", "phash")
 

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from filters.table import SIGNALS
 from pipelines.audit.verify import verify
 from pipelines.layout import Layout
 from pipelines.phases.dedup import DedupPlan, dedup
@@ -23,7 +24,6 @@ from pipelines.phases.select import select
 from pipelines.recipe.model import Recipe
 from schemas.errors import InputError
 from schemas.manifest import load
-from schemas.row import SIGNALS
 from tests.pipelines import raw
 from tests.pipelines.building import build, rows
 from tests.pipelines.phases.test_select import engine

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from pipelines.phases.ocr import LIBRARIES, reader_marks
+from filters.text_area import LIBRARIES, reader_versions
 from pipelines.recipe.model import Recipe
 from schemas.errors import InputError
 from tests.pipelines.building import build, rows, table
@@ -71,15 +71,15 @@ def test_what_a_reader_depends_on_is_marked(tmp_path: Path, monkeypatch: pytest.
     for name in ("one", "two"):
         (tmp_path / name / "det").mkdir(parents=True)
         (tmp_path / name / "det" / "inference.pdiparams").write_bytes(b"weights")
-    first, second = (reader_marks("paddleocr", str(tmp_path / name)) for name in ("one", "two"))
+    first, second = (reader_versions("paddleocr", str(tmp_path / name)) for name in ("one", "two"))
     assert first == second
     (tmp_path / "two" / "det" / "inference.pdiparams").write_bytes(b"others!")
-    assert reader_marks("paddleocr", str(tmp_path / "two")) != first
+    assert reader_versions("paddleocr", str(tmp_path / "two")) != first
     monkeypatch.setitem(LIBRARIES, "paddleocr", ("no-such-package",))
     with pytest.raises(
         InputError, match="reading text with paddleocr needs no-such-package: pip install no-such-package"
     ):
-        reader_marks("paddleocr", None)
+        reader_versions("paddleocr", None)
 
 
 def test_nothing_is_read_unless_asked_for(pictures: Path, tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from filters.table import SIGNALS
 from pipelines.layout import Layout
 from pipelines.phases.select import select
 from pipelines.recipe.model import Recipe
-from schemas.row import CLUSTERS, DECISIONS, SIGNALS
+from schemas.row import CLUSTERS, DECISIONS
 from tests.pipelines.phases.test_dedup import InProcess
 
 KINDS = ("repeat", "exact", "pixels", "phash")

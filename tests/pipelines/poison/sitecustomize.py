@@ -27,15 +27,15 @@ def misbehave(deed: str) -> None:
 
 
 def poison(module: Any) -> None:
-    sound = module.Pictures.measure
+    sound = module.Pictures.open
 
-    def measure(self: Any, data: bytes | None) -> Any:
+    def opened(self: Any, data: bytes | None) -> Any:
         for mark, deed in MARKS.items():
             if data and mark in data:
                 misbehave(deed)
         return sound(self, data)
 
-    module.Pictures.measure = measure
+    module.Pictures.open = opened
 
 
 class Finder(importlib.abc.MetaPathFinder):

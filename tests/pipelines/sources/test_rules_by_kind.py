@@ -4,9 +4,12 @@ from typing import Any
 
 import pytest
 
+from filters.caption import CaptionLength
+from filters.later import Clip
+from filters.picture import Orientation
+from filters.table import RuleSettings
 from pipelines.recipe.model import Recipe
 from pipelines.sources.table import KINDS
-from schemas.rules import RuleSettings
 
 RULES = list(RuleSettings.model_fields)
 ALWAYS = {"no_caption", "repeat"}
@@ -79,15 +82,15 @@ def test_a_source_names_its_exceptions(kind: str, name: str) -> None:
 def test_a_named_rule_lies_over_the_recipes() -> None:
     """A rule that an annotation source names has the recipe's settings where the source gives none."""
     found = rules("annotations", {"caption_length": {"min_chars": 9}}, {"caption_length": {"max_chars": 50}})
-    assert found.caption_length
-    assert (found.caption_length.min_chars, found.caption_length.max_chars) == (9, 50)
+    length = found[CaptionLength]
+    assert (length.min_chars, length.max_chars) == (9, 50)
 
 
 def test_text_has_the_clip_rule_with_a_score_of_its_own() -> None:
     """A text source cannot be scored, but its rows may bring a score."""
-    assert rules("text", ON, {}).clip is False
+    assert rules("text", ON, {}).get(Clip) is None
     given = rules("text", ON, {}, clip_score="similarity", columns={"extra": ["similarity"]})
-    assert given.clip
+    assert given.get(Clip)
 
 
 @pytest.mark.parametrize("kind", SOURCES)
@@ -97,7 +100,7 @@ def test_a_dropped_turn_holds_for_every_image(kind: str) -> None:
         source = {"id": "one", "path": "x", "rules": own, **SOURCES[kind]}
         record = {"sources": [source], "signals": {"picture": {"orientation": "drop"}}}
         recipe = Recipe.model_validate(record)
-        assert bool(recipe.rules_of(recipe.sources[0]).orientation) is expected
+        assert (recipe.rules_of(recipe.sources[0]).get(Orientation) is not None) is expected
 
 
 def test_every_kind_is_in_the_table() -> None:

@@ -1,11 +1,15 @@
-"""schemas/rules.py."""
+"""The recipe's block of rules, as it follows from filters/table.py."""
 
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from schemas.rules import Clip, Emoji, RuleSettings, in_order
+from filters.emoji import Emoji
+from filters.extra import ColumnRules
+from filters.later import Clip
+from filters.rules import in_order
+from filters.table import RuleSettings
 
 ORDER = [
     "no_caption", "special_tag", "pattern", "caption_length", "script", "emoji", "language", "aspect_ratio",
@@ -64,13 +68,13 @@ def test_only_what_was_set_is_dumped_for_merging() -> None:
     """A source's block is laid over the recipe's, so defaults must not pretend to be set."""
     rules = RuleSettings.model_validate({"emoji": {"max": 2}, "language": True, "phash": False})
     assert rules.model_dump(exclude_unset=True) == {"emoji": {"max": 2}, "language": {}, "phash": False}
-    assert rules.emoji == Emoji(max=2)
+    assert rules[Emoji] == Emoji(max=2)
 
 
 def test_clip_is_off_unless_it_says_where_to_cut() -> None:
     """By a least score or by a share, never both."""
-    assert RuleSettings().clip is False
-    assert RuleSettings.model_validate({"clip": {"keep": 0.3}}).clip == Clip(keep=0.3)
+    assert RuleSettings().get(Clip) is None
+    assert RuleSettings.model_validate({"clip": {"keep": 0.3}}).get(Clip) == Clip(keep=0.3)
 
 
 def test_the_json_schema_knows_that_rules_can_be_off() -> None:
@@ -84,8 +88,7 @@ def test_limits_of_columns_survive_writing_and_reading() -> None:
     given = {"style": {"in": ["a", 1, True]}, "punsafe": {"max": 0.5, "missing": "keep"}, "other": False}
     rules = RuleSettings.model_validate({"columns": given})
     assert rules.model_dump(mode="json", exclude_unset=True) == {"columns": given}
-    assert rules.columns
-    assert list(rules.columns.limits) == ["style", "punsafe"]
+    assert list(rules[ColumnRules].limits) == ["style", "punsafe"]
 
 
 def test_reasons_stand_in_the_order_in_which_they_are_given() -> None:

@@ -1,0 +1,146 @@
+"""Filters of other packages and new ones of ours through whole builds, wherever the workers run."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from PIL import Image
+
+from tests.filters.third_party import SOURCE, images, install, recipe
+from tests.pipelines.building import rows
+from tests.pipelines.crawls import environment, vlcorpus
+
+HOUSE = Path(__file__).parent.parent.parent
+ENGINES = ["inline", "local", pytest.param("ray", marks=pytest.mark.xdist_group("ray"))]
+
+
+def built(
+    folder: Path, wanted: dict[str, Any], *options: str, site: Path | None = None, house: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """A build by the command line, with packages of `site` installed, and the code of `house`."""
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(wanted))
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines",
+        "build",
+        str(folder / "recipe.yaml"),
+        "--out",
+        str(folder / "out"),
+    ]
+    env = environment()
+    first = [str(one) for one in (house, site) if one is not None]
+    env["PYTHONPATH"] = os.pathsep.join([*first, *([] if house else [env["PYTHONPATH"]])])
+    return subprocess.run(
+        [*command, *options], capture_output=True, text=True, env=env, cwd=house or HOUSE, check=False
+    )
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_filter_of_another_package_runs_on_every_engine(tmp_path: Path, engine: str) -> None:
+    """Its column is measured, its rule drops the blurred images, and the manifest names the package."""
+    site = install(tmp_path / "site")
+    done = built(tmp_path, recipe(images(tmp_path / "images")), "--engine", engine, site=site)
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / "out"
+    measured = {row["member"]: row["sharpness"] for row in rows(out, "signals")}
+    assert all((measured[member] < 20) == (int(member) % 2 == 1) for member in measured)
+    decided = {row["member"]: row for row in rows(out, "decisions")}
+    assert [decided[str(number)]["decision"] for number in range(6)] == ["kept", "dropped"] * 3
+    assert decided["1"]["reason"] == "min_sharpness"
+    assert decided["1"]["detail"] == f"sharpness {measured['1']:.2f} < 20"
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["filters"]["sharpness"].startswith("1, acme-sharpness 1.2, sha256 ")
+    assert manifest["filters"]["picture"] == "2"
+    assert manifest["funnel"]["web"]["rules"] == [{"rule": "min_sharpness", "dropped": 3, "failed": 3}]
+    # without the package the corpus is still sound, and another build says what is missing
+    assert vlcorpus("verify", out).returncode == 0
+    again = built(tmp_path, recipe(tmp_path / "images"))
+    assert again.returncode == 1
+    assert "unknown key signals.sharpness" in again.stderr
+    assert "Traceback" not in again.stderr
+
+
+def test_a_row_that_takes_for_ever_meets_the_deadline(tmp_path: Path) -> None:
+    """A filter that does not come back costs its row, which is quarantined; the others are measured."""
+    spin = "    while picture.image.width == 301:\n        pass\n    grey = "
+    site = install(tmp_path / "site", SOURCE.replace("    grey = ", spin))
+    folder = images(tmp_path / "images")
+    Image.effect_noise((301, 260), 90).convert("RGB").save(folder / "2.png")
+    wanted = recipe(folder, resources={"row_cpu_seconds": 1}, max_quarantine=0.5)
+    done = built(tmp_path, wanted, "--engine", "local", "--workers", "1", site=site)
+    assert done.returncode == 0, done.stderr
+    found = {row["member"]: row["error"] for row in rows(tmp_path / "out", "signals")}
+    assert found == {str(number): "deadline" if number == 2 else None for number in range(6)}
+
+
+def test_a_mistake_of_a_filter_names_filter_and_row(tmp_path: Path) -> None:
+    """An exception that is no row's stops the build, with its traceback, the filter and the row."""
+    site = install(tmp_path / "site", SOURCE.replace("    grey = ", "    1 / 0\n    grey = "))
+    done = built(tmp_path, recipe(images(tmp_path / "images", 2)), "--engine", "inline", site=site)
+    assert done.returncode != 0
+    assert "ZeroDivisionError" in done.stderr
+    assert "in the filter sharpness" in done.stderr
+    assert "while row web/" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the code in which a rule is written into a filter's file, and a filter into a file and a line."""
+    copy = tmp_path_factory.mktemp("house")
+    for name in ("filters", "pipelines", "schemas", "synth", "recipes"):
+        shutil.copytree(HOUSE / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    picture = copy / "filters" / "picture.py"
+    text = picture.read_text()
+    text = text.replace(
+        "FILTER: Final = Filter(",
+        '''class MaxSide(Settings):
+    """Drops images that are too large."""
+
+    pixels: int = 255
+
+
+def _too_large(columns: Columns, settings: MaxSide, languages: Sequence[str]) -> Any:
+    return pc.greater(columns["width"], settings.pixels)
+
+
+FILTER: Final = Filter(''',
+    ).replace(
+        "    rules=(\n", '    rules=(\n        Rule("max_side", MaxSide, ("width",), _too_large, on=False),\n'
+    )
+    picture.write_text(text)
+    (copy / "filters" / "sharpness.py").write_text(SOURCE)
+    table = copy / "filters" / "table.py"
+    text = table.read_text().replace(
+        "    text_area.FILTER,\n", "    text_area.FILTER,\n    sharpness.FILTER,\n"
+    )
+    table.write_text(text.replace("picture, scripts, text_area", "picture, scripts, sharpness, text_area"))
+    return copy
+
+
+def test_a_rule_is_one_file_and_a_filter_one_file_and_a_line(house: Path, tmp_path: Path) -> None:
+    """Nothing else changes: recipe, signals, decisions, manifest and the schema for editors know both."""
+    folder = images(tmp_path / "images")
+    Image.effect_noise((250, 240), 90).convert("RGB").save(folder / "0.png")
+    wanted = recipe(folder)
+    wanted["rules"] |= {"max_side": {"pixels": 259}}
+    done = built(tmp_path, wanted, "--engine", "inline", house=house)
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / "out"
+    assert [row["reason"] for row in rows(out, "decisions")] == [None, *["max_side"] * 5]
+    assert rows(out, "decisions")[1]["failed"] == ["max_side", "min_sharpness"]
+    assert all(row["sharpness"] is not None for row in rows(out, "signals"))
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["filters"]["sharpness"] == "1"
+    assert manifest["thresholds"]["web"]["max_side"] == {"pixels": 259}
+    command = [sys.executable, "-m", "pipelines", "schema"]
+    env = environment() | {"PYTHONPATH": str(house)}
+    schema = subprocess.run(command, capture_output=True, text=True, env=env, cwd=house, check=True).stdout
+    assert {"max_side", "min_sharpness"} <= json.loads(schema)["$defs"]["RuleSettings"]["properties"].keys()
+    assert "sharpness" in json.loads(schema)["$defs"]["SignalSettings"]["properties"]
