@@ -44,8 +44,10 @@ def _instance_records(files: Files) -> Iterator[Record]:
             refusal = Refusal("unknown_image", f"annotation {record.member} is of image {image_id!r}")
             strays.append(Record(f"annotation-{record.member}", {}, record.refusal or refusal))
     for record in each(images, "id"):
-        own = joined(objects, record.value.get("id"))
-        yield record._replace(value={"image": record.value, "objects": own or (), "names": names})
+        own = joined(objects, record.value.get("id")) or []
+        ids = [key for one in own if isinstance(key := one.get("category_id"), int | str)]
+        shown = {key: names[key] for key in ids if key in names}
+        yield record._replace(value={"image": record.value, "objects": own, "names": shown})
     yield from strays
 
 

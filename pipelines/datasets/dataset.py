@@ -81,16 +81,9 @@ class Dataset:
 def build(records: Iterable[Record], make: Callable[[Mapping[str, Any]], Made]) -> Iterator[Built]:
     """Returns one outcome for each record, in order.
 
-    What a wrong type or a missing field in a record raises becomes an outcome too. A member that was there
-    before gets a number, so that members stay unique.
+    What a wrong type or a missing field in a record raises becomes an outcome too.
     """
-    seen: dict[str, int] = {}
-    for name, value, refusal in records:
-        member = name if name.isascii() else _writable(name)
-        if member in seen:
-            yield Built(_another(member, seen), (), Refusal("repeated_id", f"{member!r} was there before"))
-            continue
-        seen[member] = 1
+    for member, value, refusal in unique(records):
         if refusal is not None:
             yield Built(member, (), _shortened(refusal))
             continue
@@ -106,6 +99,19 @@ def build(records: Iterable[Record], make: Callable[[Mapping[str, Any]], Made]) 
             gone = tuple(map(_shortened, lost))
             why = None if drafts else next(iter(gone), Refusal("no_regions", "nothing to build from"))
             yield Built(member, tuple(drafts), why, gone)
+
+
+def unique(records: Iterable[Record]) -> Iterator[Record]:
+    """Returns the records, each under a member of its own; one whose member was there before is refused."""
+    seen: dict[str, int] = {}
+    for name, value, refusal in records:
+        member = name if name.isascii() else _writable(name)
+        if member in seen:
+            again = Refusal("repeated_id", f"{member!r} was there before")
+            yield Record(_another(member, seen), {}, again)
+        else:
+            seen[member] = 1
+            yield Record(member, value, refusal)
 
 
 def _another(member: str, seen: dict[str, int]) -> str:
