@@ -53,7 +53,10 @@ Name = Annotated[str, AfterValidator(_name)]
 Task = Annotated[str, AfterValidator(_task), WithJsonSchema({"type": "string", "enum": list(TASKS)})]
 # an editor offers ours; an installed package may give others
 Format = Annotated[
-    str, WithJsonSchema({"anyOf": [{"enum": [*datasets.DATASETS, *RENDERED]}, {"type": "string"}], "type": "string"})
+    str,
+    WithJsonSchema(
+        {"anyOf": [{"enum": [*datasets.DATASETS, *RENDERED]}, {"type": "string"}], "type": "string"}
+    ),
 ]
 # an empty one would be the folder that vlcorpus happens to run in
 Path = Annotated[str, Field(min_length=1)]
