@@ -4,7 +4,6 @@ Everything is checked before any work begins; `load` turns what is wrong into on
 file, the line and the nearest valid name.
 """
 
-import difflib
 import hashlib
 import json
 from dataclasses import asdict
@@ -17,7 +16,7 @@ from pipelines.datasets import table as datasets
 from pipelines.sources.columns import Columns, ReadLimits
 from schemas import plugins
 from schemas.clip import EMBEDDED, ClipSettings
-from schemas.errors import RecipeError
+from schemas.errors import RecipeError, nearest
 from schemas.ground import ChatSettings, GroundSettings
 from schemas.plugins import Plugin
 from schemas.rules import Phash, RuleSettings, applying, is_pairs
@@ -43,9 +42,7 @@ def _name(value: str) -> str:
 
 def _task(value: str) -> str:
     if value not in TASKS:
-        near = difflib.get_close_matches(value, TASKS, 1, 0.6)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"there is no such task; {hint}tasks are {', '.join(TASKS)}")
+        raise ValueError(f"there is no such task; {nearest(value, TASKS)}tasks are {', '.join(TASKS)}")
     return value
 
 

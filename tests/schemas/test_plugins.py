@@ -92,5 +92,5 @@ def test_an_unknown_name_has_its_nearest_and_the_remedy(
     sentence = r"'nunber' is unknown here; did you mean number\? known are one, number; .* in vlcorpus\.tests"
     with pytest.raises(RecipeError, match=sentence):
         lookup(GROUP, "nunber", {"one": 1}, int)
-    with pytest.raises(RecipeError, match="install the package that gives it"):
+    with pytest.raises(RecipeError, match="install the package with that entry point"):
         find("vlcorpus.nothing", "x", int)
