@@ -74,7 +74,8 @@ def find(group: str, name: str, kind: type[T]) -> tuple[T, Plugin]:
     try:
         value = point.load()
     except (Exception, SystemExit) as error:
-        raise RecipeError(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
+        told = " ".join(str(error).split())
+        raise RecipeError(f"{where} cannot be imported: {type(error).__name__}: {told}") from error
     if not isinstance(value, kind):
         raise RecipeError(f"{where} is a {type(value).__name__}, not a {kind.__module__}.{kind.__qualname__}")
     return value, _plugin(point, distribution)

@@ -59,6 +59,7 @@ def test_names_are_known_without_an_import(tmp_path: Path, monkeypatch: pytest.M
         ("1 / 0\n", r"'number' of the package acme-numbers 1\.0 .* cannot be imported: ZeroDivisionError: "),
         ("import sys\nsys.exit(3)\n", r"cannot be imported: SystemExit: 3"),
         ("import acme_nowhere\n", r"cannot be imported: ModuleNotFoundError: No module named 'acme_nowhere'"),
+        ("raise ValueError('two\\nlines')\n", r"cannot be imported: ValueError: two lines$"),
         ("OTHER = 7\n", r"cannot be imported: AttributeError: .*NUMBER"),
         ("NUMBER = '7'\n", r"'number' of the package acme-numbers 1\.0 .* is a str, not a builtins\.int"),
     ],
