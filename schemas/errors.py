@@ -13,7 +13,9 @@
 Anything else that is raised is a mistake in the program and propagates with its traceback.
 """
 
+import difflib
 import shlex
+from collections.abc import Iterable
 from typing import Final
 
 ROW_ERRORS: Final = {
@@ -74,6 +76,12 @@ def missing(what: str, *packages: str, ours: bool = True) -> str:
     names = ", ".join(package.partition("[")[0] for package in packages)
     make = "run `make install` in the checkout, or " if ours else ""
     return f"{what} needs {names}: {make}pip install {shlex.join(packages)}"
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Returns `did you mean …? ` with the name that is nearest to one that is not known; nothing where none is near."""
+    near = difflib.get_close_matches(name, list(names), 1, 0.6)
+    return f"did you mean {near[0]}? " if near else ""
 
 
 class RowError(Exception):

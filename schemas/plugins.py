@@ -6,7 +6,6 @@ A package gives a value of its own in its pyproject.toml:
     receipts = "acme_receipts:RECEIPTS"
 """
 
-import difflib
 import hashlib
 import importlib.util
 import sys
@@ -17,7 +16,7 @@ from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
 from typing import Final, TypeVar
 
-from schemas.errors import RecipeError
+from schemas.errors import RecipeError, nearest
 
 FILTERS: Final = "vlcorpus.filters"
 DATASETS: Final = "vlcorpus.datasets"
@@ -78,7 +77,8 @@ def find(group: str, name: str, kind: type[T]) -> tuple[T, Plugin]:
     try:
         value = point.load()
     except (Exception, SystemExit) as error:
-        raise RecipeError(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
+        told = " ".join(str(error).split())
+        raise RecipeError(f"{where} cannot be imported: {type(error).__name__}: {told}") from error
     if not isinstance(value, kind):
         raise RecipeError(f"{where} is a {type(value).__name__}, not a {kind.__module__}.{kind.__qualname__}")
     return value, _plugin(point, distribution)
@@ -87,10 +87,8 @@ def find(group: str, name: str, kind: type[T]) -> tuple[T, Plugin]:
 def unknown(group: str, name: str, own: Collection[str]) -> str:
     """Returns the sentence for a name that neither we nor an installed package give, with the nearest one."""
     known = (*own, *names(group))
-    near = difflib.get_close_matches(name, known, 1, 0.6)
-    hint = f"did you mean {near[0]}? " if near else ""
     here = f"known are {', '.join(known)}; " if known else ""
-    return f"{name!r} is unknown here; {hint}{here}install the package that gives it (entry point in {group})"
+    return f"{name!r} is unknown here; {nearest(name, known)}{here}install the package with that entry point in {group}"
 
 
 @cache

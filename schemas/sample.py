@@ -33,19 +33,19 @@ class Task:
     grounded: bool = False
 
 
-_PHRASE: Final = "one picture, then one supervised phrase with regions"
+_PHRASE: Final = "one image, then one supervised phrase with regions"
 
 TASKS: Final = {
-    "caption": Task("one", "image-to-text", "pictures, then supervised words"),
+    "caption": Task("one", "image-to-text", "images, then supervised words"),
     "grounding": Task(
-        "one", "image-to-text", "pictures, then a supervised caption with phrases", grounded=True
+        "one", "image-to-text", "images, then a supervised caption with phrases", grounded=True
     ),
     "referring": Task("one", "zero-shot-object-detection", _PHRASE, grounded=True),
     "grounded_caption": Task("one", "image-to-text", _PHRASE, grounded=True),
-    "vqa": Task("one", "visual-question-answering", "pictures and a question, then a supervised answer"),
-    "ocr": Task("one", "image-to-text", "pictures, then supervised phrases"),
+    "vqa": Task("one", "visual-question-answering", "images and a question, then a supervised answer"),
+    "ocr": Task("one", "image-to-text", "images, then supervised phrases"),
     "chat": Task("many", "image-text-to-text"),
-    "text": Task("none", "text-generation", "supervised words and no picture"),
+    "text": Task("none", "text-generation", "supervised words and no image"),
     "interleaved": Task("many", "image-text-to-text"),
 }
 """The tasks that samples are for: the one list of them."""

@@ -1,5 +1,4 @@
-"""Builders of samples from annotation sets, one module a data set.
+"""Annotation datasets, one module a dataset or family: files read as records, and records made samples.
 
-A builder is a function from records to outcomes: drafts of samples without their pictures' bytes, or a
-refusal with its reason. Every record has exactly one outcome, so nothing is lost without a trace.
+`table` lists them; `dataset` says what one is.
 """

@@ -45,9 +45,9 @@ def _instance_records(files: Files) -> Iterator[Record]:
             strays.append(Record(f"annotation-{record.member}", {}, record.refusal or refusal))
     for record in each(images, "id"):
         own = joined(objects, record.value.get("id")) or []
-        shown = {one.get("category_id") for one in own if isinstance(one.get("category_id"), int | str)}
-        named_ones = {key: names[key] for key in sorted(shown & names.keys(), key=repr)}
-        yield record._replace(value={"image": record.value, "objects": own, "names": named_ones})
+        ids = [key for one in own if isinstance(key := one.get("category_id"), int | str)]
+        shown = {key: names[key] for key in ids if key in names}
+        yield record._replace(value={"image": record.value, "objects": own, "names": shown})
     yield from strays
 
 

@@ -105,19 +105,12 @@ def _image_first(turns: list[Turn]) -> list[Turn]:
 def _each_once(names: list[str], turns: list[Turn]) -> tuple[tuple[NamedImage, ...], tuple[Turn, ...]]:
     """Returns images without repeats, and turns that show them by their new numbers."""
     once = list(dict.fromkeys(names))
-    if len(once) == len(names):
-        return tuple(NamedImage(name) for name in names), tuple(turns)
-    numbers = [once.index(name) for name in names]
-    renamed = [
-        Turn(
-            turn.role,
-            tuple(
-                ImageRef(numbers[one.image]) if isinstance(one, ImageRef) else one for one in turn.segments
-            ),
-        )
-        for turn in turns
-    ]
-    return tuple(NamedImage(name) for name in once), tuple(renamed)
+    if len(once) < len(names):
+        numbers = [ImageRef(once.index(name)) for name in names]
+        for at, turn in enumerate(turns):
+            segments = (numbers[one.image] if isinstance(one, ImageRef) else one for one in turn.segments)
+            turns[at] = Turn(turn.role, tuple(segments))
+    return tuple(NamedImage(name) for name in once), tuple(turns)
 
 
 def _names(value: Mapping[str, Any]) -> list[str]:

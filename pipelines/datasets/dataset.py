@@ -102,7 +102,7 @@ def build(records: Iterable[Record], make: Callable[[Mapping[str, Any]], Made]) 
 
 
 def unique(records: Iterable[Record]) -> Iterator[Record]:
-    """Yields the records, each under a member of its own; one whose member was there before is refused."""
+    """Returns the records, each under a member of its own; one whose member was there before is refused."""
     seen: dict[str, int] = {}
     for name, value, refusal in records:
         member = name if name.isascii() else _writable(name)

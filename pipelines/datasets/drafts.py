@@ -123,13 +123,7 @@ def named(value: object) -> str:
 
 
 def finish(
-    draft: Draft,
-    key: str,
-    images: Sequence[Image],
-    *,
-    split: str,
-    source: str,
-    licence: str,
+    draft: Draft, key: str, images: Sequence[Image], *, split: str, source: str, licence: str
 ) -> Sample:
     """Returns the sample of `draft` with the images as they are stored.
 

@@ -4,7 +4,6 @@ Everything is checked before any work begins; `load` turns what is wrong into on
 file, the line and the nearest valid name.
 """
 
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -34,7 +33,7 @@ from pipelines.phases.table import PHASES
 from pipelines.sources.columns import Columns, ReadLimits
 from pipelines.sources.table import KINDS
 from schemas.clip import EMBEDDED, ClipSettings
-from schemas.errors import RecipeError
+from schemas.errors import RecipeError, nearest
 from schemas.ground import ChatSettings, GroundSettings
 from schemas.plugins import Plugin
 from schemas.sample import TASKS
@@ -54,9 +53,7 @@ def _name(value: str) -> str:
 
 def _task(value: str) -> str:
     if value not in TASKS:
-        near = difflib.get_close_matches(value, TASKS, 1, 0.6)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"there is no such task; {hint}tasks are {', '.join(TASKS)}")
+        raise ValueError(f"there is no such task; {nearest(value, TASKS)}tasks are {', '.join(TASKS)}")
     return value
 
 
@@ -76,9 +73,7 @@ Path = Annotated[str, Field(min_length=1)]
 def _kind(value: str) -> str:
     """The name of a kind of source."""
     if value not in KINDS:
-        near = difflib.get_close_matches(value, KINDS, 1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"there is no such kind; {hint}allowed are {', '.join(KINDS)}")
+        raise ValueError(f"there is no such kind; {nearest(value, KINDS)}allowed are {', '.join(KINDS)}")
     return value
 
 
@@ -188,9 +183,9 @@ _WITH_WORKERS = [phase.name for phase in PHASES if phase.worker]
 
 def _phase(value: str) -> str:
     if value not in _WITH_WORKERS:
-        near = difflib.get_close_matches(value, _WITH_WORKERS, 1, 0.6)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"no phase of that name has workers; {hint}there are {', '.join(_WITH_WORKERS)}")
+        raise ValueError(
+            f"no phase of that name has workers; {nearest(value, _WITH_WORKERS)}there are {', '.join(_WITH_WORKERS)}"
+        )
     return value
 
 

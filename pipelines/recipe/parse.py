@@ -1,6 +1,5 @@
 """Reads a recipe from YAML: strict, limited, and with a line number for whatever is wrong."""
 
-import difflib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, get_args
@@ -9,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pipelines.recipe.model import Recipe
-from schemas.errors import RecipeError
+from schemas.errors import RecipeError, nearest
 
 MAX_BYTES = 1 << 20
 MAX_NODES = 100_000
@@ -209,9 +208,7 @@ def _child(node: yaml.Node | None, part: str | int) -> tuple[int, yaml.Node] | N
 
 def _allowed(where: Path) -> str:
     names = _fields(Recipe, where[:-1])
-    near = difflib.get_close_matches(str(where[-1]), names, 1, 0.6)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return f"{hint}allowed are {', '.join(names)}{_OTHERS.get(where[-2:-1], '')}"
+    return f"{nearest(str(where[-1]), names)}allowed are {', '.join(names)}{_OTHERS.get(where[-2:-1], '')}"
 
 
 _OTHERS: dict[Path, str] = {

@@ -59,6 +59,7 @@ def test_names_are_known_without_an_import(tmp_path: Path, monkeypatch: pytest.M
         ("1 / 0\n", r"'number' of the package acme-numbers 1\.0 .* cannot be imported: ZeroDivisionError: "),
         ("import sys\nsys.exit(3)\n", r"cannot be imported: SystemExit: 3"),
         ("import acme_nowhere\n", r"cannot be imported: ModuleNotFoundError: No module named 'acme_nowhere'"),
+        ("raise ValueError('two\\nlines')\n", r"cannot be imported: ValueError: two lines$"),
         ("OTHER = 7\n", r"cannot be imported: AttributeError: .*NUMBER"),
         ("NUMBER = '7'\n", r"'number' of the package acme-numbers 1\.0 .* is a str, not a builtins\.int"),
     ],
@@ -92,5 +93,5 @@ def test_an_unknown_name_has_its_nearest_and_the_remedy(
     sentence = r"'nunber' is unknown here; did you mean number\? known are one, number; .* in vlcorpus\.tests"
     with pytest.raises(RecipeError, match=sentence):
         lookup(GROUP, "nunber", {"one": 1}, int)
-    with pytest.raises(RecipeError, match="install the package that gives it"):
+    with pytest.raises(RecipeError, match="install the package with that entry point"):
         find("vlcorpus.nothing", "x", int)

@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipelines.datasets.table import DATASETS
 from pipelines.recipe.load import default_path, for_inputs, from_file
 from pipelines.recipe.model import Recipe
 from pipelines.recipe.parse import parse
 from schemas.errors import RecipeError
+from schemas.sample import TASKS
 
 SMALL = "sources:\n  - id: web\n    path: data\n"
 
@@ -37,6 +39,18 @@ def refused(text: str) -> str:
         (SMALL + "rules:\n  phash: {distance: 3}\n", "r.yaml:5: rules.phash.distance: imagehash's pHash"),
         (SMALL + "rules:\n  min_side: {pixels: 0}\n", "greater than or equal to 1 (it is 0)"),
         (SMALL + "sample: 2\n", "r.yaml:4: sample: Input should be less than or equal to 1 (it is 2)"),
+        (
+            SMALL + "tasks: [vqa, captoin]\n",
+            "r.yaml:4: tasks.1: there is no such task; did you mean caption? tasks are caption, grounding, ",
+        ),
+        (
+            SMALL + "    kind: annotations\n    format: coco_caption\n",
+            "r.yaml:5: sources.0.format: 'coco_caption' is unknown here; did you mean coco_captions? known are ",
+        ),
+        (
+            SMALL + "    kind: rendered\n    format: scene\n",
+            "r.yaml:5: sources.0.format: 'scene' is unknown here; did you mean scenes? known are ",
+        ),
         (SMALL + "    id: other\n", "r.yaml:4: not valid YAML: the key 'id' stands twice"),
         (SMALL + "seed: 1\nseed: 2\n", "r.yaml:5: not valid YAML: the key 'seed' stands twice"),
         (SMALL + "  - id: web\n    path: other\n", "two sources have the id 'web'"),
@@ -279,3 +293,7 @@ def test_the_schema() -> None:
     schema = Recipe.model_json_schema()
     assert set(schema["properties"]) == set(Recipe.model_fields)
     assert schema["additionalProperties"] is False
+    assert schema["properties"]["tasks"]["items"]["enum"] == list(TASKS)
+    assert set(DATASETS) <= set(
+        schema["$defs"]["Source"]["properties"]["format"]["anyOf"][0]["anyOf"][0]["enum"]
+    )
