@@ -3,7 +3,6 @@
 The languages of some captions, as a build tells them.
 """
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +13,13 @@ from typing import Final
 import pyarrow as pa
 
 from filters.caption import Captions
+from filters.header import sniff
 from filters.language import UNDETERMINED, Language
 from filters.scripts import Scripts
 from pipelines.sources import InputShard
 from pipelines.sources.columns import GUESSES, READY, Part
 from pipelines.sources.folder import FILE_NAMES
+from pipelines.sources.grouping import SHOWN
 from pipelines.sources.records import IMAGE_SUFFIXES
 from schemas.sample import SAMPLE_FIELDS
 from schemas.signals import CaptionSettings, LanguageSettings
@@ -31,12 +32,7 @@ HINTS: Final = ("caption", "alt", "description", "text", "title", "prompt")
 
 KNOWN_EXTRAS: Final = tuple(dict.fromkeys(name for ready in READY.values() for name in ready["extra"]))
 
-_SIGNATURE: Final = re.compile(
-    rb"(?P<JPEG>\xff\xd8\xff)|(?P<PNG>\x89PNG\r\n\x1a\n)|(?P<WebP>RIFF.{4}WEBP)|(?P<GIF>GIF8[79]a)"
-    rb"|(?P<BMP>BM.{4}\0{4})|(?P<TIFF>II\*\0|MM\0\*)",
-    re.DOTALL,
-)
-_LONGEST: Final = 16  # bytes of a signature
+_LONGEST: Final = 64  # bytes of a signature
 _SHORTEST: Final = 8
 """Characters on average, below which a column of an unknown name is no caption."""
 
@@ -95,8 +91,8 @@ def image_format(value: object) -> str | None:
         return image_format(value[0])
     if isinstance(value, list) and all(isinstance(one, int) for one in value[:_LONGEST]):
         value = bytes(one & 255 for one in value[:_LONGEST])
-    found = _SIGNATURE.match(value) if isinstance(value, bytes) else None
-    return found.lastgroup if found else None
+    found = sniff(value[:_LONGEST]) if isinstance(value, bytes) else None
+    return found if found in SHOWN else None
 
 
 def is_image_member(name: str, value: object) -> bool:

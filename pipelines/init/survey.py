@@ -1,7 +1,5 @@
 """What lies at some paths: sources, their shards, and what the first rows of one shard hold.
 
-The first records of a tar, grouped as a build groups them, and those that hold several images.
-
 Which published annotation format a file has, as far as its first and last bytes tell.
 """
 
@@ -16,22 +14,11 @@ from pipelines.files import Store, join
 from pipelines.init.columns import Guesses, column_of_paths, guess, is_image_member, text_of, values_of
 from pipelines.recipe.model import Format
 from pipelines.sources import InputShard, column_names, discover, head
-from pipelines.sources.columns import GUESSES, Columns, Part, ReadLimits
+from pipelines.sources.columns import GUESSES, Columns, Part
 from pipelines.sources.folder import FILE_NAMES
-from pipelines.sources.records import parse_json
-from schemas.errors import InputError, RowError, ShardError
+from schemas.errors import InputError, ShardError
 
 Row = Mapping[str, object]
-
-_TEXTS: Final = (*(name.lower() for name in GUESSES["caption"]), "json")
-_LIMIT: Final = ReadLimits().record_bytes
-
-
-def by_last_dot(rows: Sequence[Row]) -> list[Row]:
-    """Returns the records with keys up to the last dot where the first dot would merge images, else as they are."""
-    if not any(_merges(row) for row in rows):
-        return list(rows)
-    return [part for row in rows for part in _parts(row)]
 
 
 def several_images(rows: Iterable[Row]) -> tuple[str, ...]:
@@ -43,32 +30,6 @@ def several_images(rows: Iterable[Row]) -> tuple[str, ...]:
 
 def _images_of(row: Row) -> list[str]:
     return [name for name, value in row.items() if is_image_member(name, value)]
-
-
-def _merges(row: Row) -> bool:
-    """Whether an image of the record has a text of its own, or several images share no text."""
-    images = _images_of(row)
-    stems = [name.rpartition(".")[0] for name in images if "." in name]
-    if any(f"{stem}.{text}" in row for stem in stems for text in _TEXTS):
-        return True
-    has_record = any(not isinstance(value, bytes) for value in row.values())
-    return bool(stems) and len(images) > 1 and not has_record and not any(text in row for text in _TEXTS)
-
-
-def _parts(row: Row) -> list[Row]:
-    """The records that a record becomes where its members' keys go up to the last dot."""
-    parts: dict[str, dict[str, object]] = {}
-    for name, value in row.items():
-        stem, _, suffix = name.rpartition(".") if isinstance(value, bytes) else ("", "", name)
-        part = parts.setdefault(stem, {})
-        if suffix == "json" and isinstance(value, bytes):
-            try:
-                part.update(parse_json(value, _LIMIT))
-            except RowError:  # the start of a longer record, or one that will be quarantined
-                continue
-        else:
-            part[suffix] = value
-    return list(parts.values())
 
 
 _READ: Final = 64 * 1024
@@ -298,7 +259,7 @@ def _with_images(
     usual = set(GUESSES["image"])
     for other in shards:
         if other != shard and usual & set(names.get(other.path, ())):
-            others = _rows(other, options)
+            others = head(other, ROWS, options)
             if "image" in guess(other, values_of(others)):
                 return other, others
     return shard, rows
@@ -358,18 +319,12 @@ def _images(store: Store, folder: str) -> str:
     return inner if store.is_folder(inner) else folder or "."
 
 
-def _rows(shard: InputShard, options: Options) -> Rows:
-    """The first rows of a shard, as a build makes them of its members."""
-    rows = head(shard, ROWS, options)
-    return by_last_dot(rows) if shard.format == "tar" else rows
-
-
 def _first_rows(shards: Sequence[InputShard], options: Options) -> tuple[InputShard, Rows]:
     """The first rows of the smallest shard that has any; of a store, that is the least to fetch."""
     damage: ShardError | None = None
     for shard in sorted(shards, key=lambda one: (one.size, one.shard))[:_TRIES]:
         try:
-            rows = _rows(shard, options)
+            rows = head(shard, ROWS, options)
         except ShardError as error:
             damage = error
             continue

@@ -10,22 +10,24 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filters.caption import REPEATED
 from filters.clip.source import LOCAL
 from filters.language import doubled
 from filters.scripts import SCRIPTS, SCRIPTS_OF, admitted, base
 from pipelines.files import absolute
-from pipelines.recipe.model import Recipe, RenderSettings, Source
+from pipelines.recipe.model import Recipe, Source
 from pipelines.recipe.parse import MAX_BYTES, from_record, parse
 from pipelines.recipe.parse import storage_options as options_of
 from pipelines.sources.table import KINDS
 from schemas.clip import DEFAULT, ScorerSettings
 from schemas.errors import RecipeError
 from schemas.rules import RuleSettings
+from schemas.settings import Settings
 
 Where = tuple[str | int, ...]
+Block = TypeVar("Block", bound=Settings)
 
 
 def unknown_names(recipe: Recipe) -> Iterator[tuple[Where, str]]:
@@ -222,14 +224,9 @@ def rooted(recipe: Recipe) -> Recipe:
     """The recipe with the local paths of its input from the root: a worker may run in another folder."""
 
     def of(source: Source) -> Source:
-        paths: dict[str, Any] = {
-            "path": tuple(absolute(path) for path in source.path),
-            "files": {part: absolute(path) for part, path in source.files.items()},
-            "images": None if source.images is None else absolute(source.images),
-        }
-        if KINDS[source.kind].made:
-            paths["render"] = _rooted_render(source.render)
-        return source.model_copy(update={name: path for name, path in paths.items() if getattr(source, name)})
+        source = _rooted(source, "path", "files", "images")
+        render = _rooted(source.render, "fonts", "models", "texts", "pictures")
+        return source.model_copy(update={"render": render} if KINDS[source.kind].made else {})
 
     changes: dict[str, Any] = {"sources": tuple(of(source) for source in recipe.sources)}
     if recipe.clip is not None:
@@ -238,23 +235,27 @@ def rooted(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update=changes)
 
 
+def _rooted(block: Block, *names: str) -> Block:
+    """The block with what is given at these keys, one path or several, from the root."""
+    changes: dict[str, Any] = {}
+    for name in names:
+        match getattr(block, name):
+            case str(path):
+                changes[name] = absolute(path)
+            case (_, *_) as paths:
+                changes[name] = tuple(absolute(path) for path in paths)
+            case dict(paths) if paths:
+                changes[name] = {part: absolute(path) for part, path in paths.items()}
+    return block.model_copy(update=changes)
+
+
 def _rooted_scorer(scorer: ScorerSettings) -> ScorerSettings:
     folder = scorer.model.removeprefix(LOCAL)
     if folder != scorer.model:
         return scorer.model_copy(update={"model": f"{LOCAL}{absolute(folder)}"})
     if scorer.pretrained is not None and Path(scorer.pretrained).is_file():
-        return scorer.model_copy(update={"pretrained": absolute(scorer.pretrained)})
+        return _rooted(scorer, "pretrained")
     return scorer
-
-
-def _rooted_render(render: RenderSettings) -> RenderSettings:
-    paths: dict[str, Any] = {
-        "fonts": None if render.fonts is None else absolute(render.fonts),
-        "models": None if render.models is None else absolute(render.models),
-        "texts": tuple(absolute(path) for path in render.texts),
-        "pictures": tuple(absolute(path) for path in render.pictures),
-    }
-    return render.model_copy(update={name: path for name, path in paths.items() if path})
 
 
 def default_path() -> Path:

@@ -4,8 +4,8 @@ A record whose caption is a list is a row for each caption: the first has the re
 `NUMBER#2`, `NUMBER#3`, …
 """
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Final
@@ -53,21 +53,26 @@ def fetch(reading: Reading, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
     members: dict[int, list[str]] = {}
     for member, _ in wanted:
         members.setdefault(int(member.partition("#")[0]), []).append(member)
-    numbers = sorted(members)
+    numbers = deque(sorted(members))
     with _opened(reading) as (file, schema):
         image = mapping(reading, schema).image
         assert image is not None, "images were asked for"
         if numbers and numbers[-1] >= file.metadata.num_rows:
             raise reading.shard.changed(str(numbers[-1]))
-        first = 0
+        end = 0
         for group in range(file.num_row_groups):
-            rows = file.metadata.row_group(group).num_rows
-            here = [number for number in numbers if first <= number < first + rows]
-            if here:
-                for number, data in _fetch_group(reading, file, (group, first, image), here):
-                    for member in dict.fromkeys(members[number]):
-                        yield member, data
-            first += rows
+            at, end = end, end + file.metadata.row_group(group).num_rows
+            batches = _group(reading, file, group, [image])
+            while numbers and numbers[0] < end and (batch := next(batches, None)) is not None:
+                cells = batch.column(image)
+                while numbers and numbers[0] < at + batch.num_rows:
+                    number = numbers.popleft()
+                    try:
+                        data = _image(cells[number - at], reading.limits)
+                    except RowError as error:
+                        raise reading.shard.changed(str(number)) from error
+                    yield from ((member, data) for member in dict.fromkeys(members[number]))
+                at += batch.num_rows
 
 
 def head(reading: Reading, rows: int) -> list[dict[str, object]]:
@@ -116,25 +121,6 @@ def names(reading: Reading) -> list[str]:
     """The names of the file's columns."""
     with _opened(reading) as (_, schema):
         return list(schema.names)
-
-
-def _fetch_group(
-    reading: Reading, file: pq.ParquetFile, place: tuple[int, int, str], numbers: Sequence[int]
-) -> Iterator[tuple[int, bytes]]:
-    group, at, image = place
-    left = iter(numbers)
-    number: int | None = next(left)
-    for batch in _group(reading, file, group, [image]):
-        cells = batch.column(image)
-        while number is not None and number < at + batch.num_rows:
-            try:
-                yield number, _image(cells[number - at], reading.limits)
-            except RowError as error:
-                raise reading.shard.changed(str(number)) from error
-            number = next(left, None)
-        if number is None:
-            return
-        at += batch.num_rows
 
 
 @contextmanager
