@@ -184,7 +184,7 @@ def _guess(store: Store, files: Sequence[Found]) -> str:
 
 
 def _is_files_layout(files: Sequence[Found]) -> bool:
-    """Whether each Parquet file lies beside a folder of its stem with pictures (img2dataset's "files")."""
+    """Whether each Parquet file lies beside a folder of its stem with images (img2dataset's "files")."""
     folders = {(file.root, posixpath.dirname(file.info.name)) for file in files if file.is_image}
     return all(
         (file.root, file.info.name[: -len(".parquet")]) in folders

@@ -256,7 +256,7 @@ def _image(cell: Any, limits: ReadLimits) -> bytes:
         cell = cell["bytes"] if cell.is_valid else cell
     elif is_list(cell.type) and not pa.types.is_integer(cell.type.value_type):
         if cell.is_valid and len(cell.values) > 1:
-            raise RowError("bad_row", f"the row has {len(cell.values)} pictures, not one")
+            raise RowError("bad_row", f"the row has {len(cell.values)} images, not one")
         if cell.is_valid and len(cell.values) == 1:
             return _image(cell.values[0], limits)
         raise RowError("no_image")
@@ -265,11 +265,11 @@ def _image(cell: Any, limits: ReadLimits) -> bytes:
     numbers = is_list(cell.type)
     size = len(cell.values) if numbers else len(cell.as_buffer())
     if size > limits.image_bytes:
-        raise RowError("too_large", f"the picture has {size} bytes, more than {limits.image_bytes}")
+        raise RowError("too_large", f"the image has {size} bytes, more than {limits.image_bytes}")
     if not numbers:
         return bytes(cell.as_py())
     if cell.values.null_count:
-        raise RowError("bad_row", "the picture's list of bytes has gaps")
+        raise RowError("bad_row", "the image's list of bytes has gaps")
     return bytes(pc.cast(cell.values, pa.uint8(), safe=False).to_numpy(zero_copy_only=False))
 
 
