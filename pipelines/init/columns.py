@@ -21,6 +21,7 @@ from pipelines.sources.columns import GUESSES, READY, Part
 from pipelines.sources.folder import FILE_NAMES
 from pipelines.sources.grouping import SHOWN
 from pipelines.sources.records import IMAGE_SUFFIXES
+from pipelines.sources.table import KINDS
 from schemas.sample import SAMPLE_FIELDS
 from schemas.signals import CaptionSettings, LanguageSettings
 
@@ -119,7 +120,7 @@ def text_of(value: object) -> str | None:
 
 
 def _image(shard: InputShard, values: Values) -> Guess | None:
-    if shard.kind == "text" or shard.format == "files":
+    if not KINDS[shard.kind].images or shard.format == "files":
         return None
     if shard.format == "tar":
         named = tuple(

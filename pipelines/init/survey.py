@@ -8,7 +8,7 @@ import posixpath
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
 from pipelines.files import Store, join
 from pipelines.init.columns import Guesses, column_of_paths, guess, is_image_member, text_of, values_of
@@ -16,6 +16,8 @@ from pipelines.recipe.model import Format
 from pipelines.sources import InputShard, column_names, discover, head
 from pipelines.sources.columns import GUESSES, Columns, Part
 from pipelines.sources.folder import FILE_NAMES
+from pipelines.sources.rows import Options
+from pipelines.sources.table import KINDS, Kind
 from schemas.errors import InputError, ShardError
 
 Row = Mapping[str, object]
@@ -78,9 +80,6 @@ def _fields(line: bytes) -> Collection[str]:
     return found.keys() if isinstance(found, dict) else ()
 
 
-Options = Mapping[str, Any] | None
-"""Storage options of fsspec."""
-
 Rows = Sequence[Mapping[str, object]]
 Names = Mapping[str, tuple[str, ...]]
 """The columns of files, by path."""
@@ -120,9 +119,9 @@ class Survey:
     several: tuple[str, ...] = ()
 
     @property
-    def kind(self) -> str:
-        """The source's kind, as the recipe calls it."""
-        return "annotations" if self.annotations is not None else self.shards[0].kind
+    def kind(self) -> Kind:
+        """The source's kind."""
+        return KINDS["annotations" if self.annotations is not None else self.shards[0].kind]
 
     @property
     def column_of_paths(self) -> str | None:
@@ -179,7 +178,7 @@ def _traits(path: str, options: Options) -> object:
     found = _survey("init", (path,), options)
     if found.annotations is not None:
         return path
-    return found.kind, tuple(
+    return found.kind.name, tuple(
         (part, () if chosen.by_default else chosen.names)
         for part, chosen in found.guesses.items()
         if part != "extra"
@@ -230,7 +229,7 @@ def _guessed(found: Survey, shard: InputShard, rows: Rows, options: Options) -> 
     several = several_images(rows) if shard.format == "tar" else ()
     lacking = _lacking(guesses, names)
     found = replace(found, looked_at=shard, rows=rows, guesses=guesses, lacking=lacking, several=several)
-    if found.kind == "parquet" and "caption" in guesses and "image" not in guesses:
+    if shard.format == "parquet" and found.kind.images and "caption" in guesses and "image" not in guesses:
         known = set(GUESSES["image"])
         pairs = found.column_of_paths or any(known & set(there) for there in names.values())
         return found if pairs else _as_text(found, options)
