@@ -1,7 +1,4 @@
-"""Which columns of a source hold the image, the caption and the URL: a guess, with its reason.
-
-The languages of some captions, as a build tells them.
-"""
+"""Guesses from some rows: which columns hold image, caption and URL, and why; the languages of captions."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence

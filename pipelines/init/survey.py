@@ -1,12 +1,12 @@
 """What lies at some paths: sources, their shards, and what the first rows of one shard hold.
 
-Which published annotation format a file has, as far as its first and last bytes tell.
+For annotations: which published annotation format a file has, as far as its first and last bytes tell.
 """
 
 import json
 import posixpath
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -20,21 +20,31 @@ from pipelines.sources.rows import Options
 from pipelines.sources.table import KINDS, Kind
 from schemas.errors import InputError, ShardError
 
-Row = Mapping[str, object]
+Rows = Sequence[Mapping[str, object]]
+Names = Mapping[str, tuple[str, ...]]
+"""The columns of files, by path."""
+
+ROWS: Final = 32
+"""Rows that are looked at."""
+
+_TRIES: Final = 5
+"""Shards that are tried until one has rows."""
+
+_COMPARED: Final = 16
+"""Files of one folder that are looked at one by one; where these are alike, so are the others."""
+
+_MAGIC: Final = re.compile(r"[*?\[]")
+
+_READ: Final = 64 * 1024
+"""Bytes of each end of a file that tell its format."""
 
 
-def several_images(rows: Iterable[Row]) -> tuple[str, ...]:
+def several_images(rows: Rows) -> tuple[str, ...]:
     """Returns the suffixes of the images of the first record that holds several, the plainest first; else nothing."""
-    found = (_images_of(row) for row in rows)
+    found = ([name for name, value in row.items() if is_image_member(name, value)] for row in rows)
     several = next((names for names in found if len(names) > 1), [])
     return tuple(sorted(several, key=lambda name: (name.count("."), name)))
 
-
-def _images_of(row: Row) -> list[str]:
-    return [name for name, value in row.items() if is_image_member(name, value)]
-
-
-_READ: Final = 64 * 1024
 
 _LINES: Final[tuple[tuple[Format, frozenset[str]], ...]] = (
     ("conversations_lines", frozenset(("conversations",))),
@@ -78,22 +88,6 @@ def _fields(line: bytes) -> Collection[str]:
     except (ValueError, RecursionError):  # a document of several lines, or one that is cut
         return ()
     return found.keys() if isinstance(found, dict) else ()
-
-
-Rows = Sequence[Mapping[str, object]]
-Names = Mapping[str, tuple[str, ...]]
-"""The columns of files, by path."""
-
-ROWS: Final = 32
-"""Rows that are looked at."""
-
-_TRIES: Final = 5
-"""Shards that are tried until one has rows."""
-
-_COMPARED: Final = 16
-"""Files of one folder that are looked at one by one; where these are alike, so are the others."""
-
-_MAGIC: Final = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,6 @@
-"""Where recipes come from: a file, or the defaults with inputs from the command line.
+"""Recipes from files, mappings and inputs: their names checked against what filters know, their paths made absolute.
 
-Names in a recipe that only the filters can tell from misspelt ones: languages, scripts, patterns.
-
-The settings that apply to a source, as the manifest holds them, and in one line for log and card.
+Also what applies to a source, as the manifest holds it and in one line for log and card.
 """
 
 import difflib

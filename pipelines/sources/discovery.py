@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 _MAGIC: Final = re.compile(r"[*?\[]")
 _SUFFIX: Final = re.compile(r"(\.tar\.(?:gz|bz2|xz|zstd?)|\.(?:jsonl|txt|csv|tsv)\.gz|\.[^./]*)$", re.I)
-_OURS: Final = re.compile(r"shards/(?:train|val|eval)/[^/]+/[^/]+/[^/]+")
-"""The name of a shard in a corpus that vlcorpus built."""
+_OURS: Final = re.compile(r"((?:.*/)?)shards/(?:train|val|eval)/[^/]+/[^/]+/[^/]+", re.DOTALL)
+"""The name of a shard in a corpus that vlcorpus built, below the corpus's folder."""
 
 _SIDECARS: Final = (".txt", ".json", ".caption")
 _COLUMNS: Final = Columns()
@@ -126,30 +126,18 @@ def _below(
 
 def _without_corpora(files: Sequence[Found]) -> list[Found]:
     """Returns the files without those that lie beside the shards of a corpus that vlcorpus built."""
-    names = {(file.root, file.info.name) for file in files}
-    tops = {
-        (root, name.removesuffix("manifest.json"))
-        for root, name in names
-        if posixpath.basename(name) == "manifest.json"
-    }
-    corpora = [
-        (root, top)
-        for root, top in tops
-        if any(
-            owner == root and name.startswith(top) and _OURS.fullmatch(name[len(top) :])
-            for owner, name in names
-        )
-    ]
-    return [
-        file
-        for file in files
-        if not any(
-            file.root == root
-            and file.info.name.startswith(top)
-            and not file.info.name.startswith(f"{top}shards/")
+    manifests = {(file.root, file.info.name.removesuffix("manifest.json")) for file in files}
+    shards = ((file.root, _OURS.fullmatch(file.info.name)) for file in files)
+    corpora = {(root, match[1]) for root, match in shards if match} & manifests
+
+    def is_beside(file: Found) -> bool:
+        name = file.info.name
+        return any(
+            file.root == root and name.startswith(top) and not name.startswith(f"{top}shards/")
             for root, top in corpora
         )
-    ]
+
+    return [file for file in files if not is_beside(file)]
 
 
 def _relative(path: str, root: str) -> str:

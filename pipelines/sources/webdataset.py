@@ -69,7 +69,7 @@ def fetch(reading: Reading, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
 def head(reading: Reading, rows: int) -> list[dict[str, object]]:
     """Returns the first samples as stored: by suffix the start of each member, by name the record's fields."""
     limits = reading.limits
-    with _readable(reading) as file:
+    with _opened(reading, whole=False) as (file, _, _):
         taken: list[Member] = []
         keys: set[str] = set()
         try:
@@ -189,27 +189,18 @@ def _at(file: BinaryIO, offset: int, limits: ReadLimits) -> bytes | None:
 
 
 @contextmanager
-def _readable(reading: Reading) -> Iterator[BinaryIO]:
-    """The tar as a file; what is not packed is read where it lies, for its start."""
-    with reading.store.open(reading.shard.path) as file, reading.store.reading(reading.shard.path):
-        if packing(file.read(LONGEST_MAGIC)) is None:
-            file.seek(0)
-            yield file
-            return
-    with _opened(reading) as (unpacked, _, _):
-        yield unpacked
+def _opened(reading: Reading, whole: bool = True) -> Iterator[tuple[BinaryIO, bool, str | None]]:
+    """The tar as a file with cheap seeks; whether it is not packed; what broke the unpacking.
 
-
-@contextmanager
-def _opened(reading: Reading) -> Iterator[tuple[BinaryIO, bool, str | None]]:
-    """The tar as a file with cheap seeks; whether it is not packed; what broke the unpacking."""
-    with reading.store.local_copy(reading.shard.path) as file:
-        with reading.store.reading(reading.shard.path):
-            packed = packing(file.read(LONGEST_MAGIC))  # by content: suffixes lie
-            file.seek(0)
+    Unless it is read `whole`, what is not packed is read where it lies.
+    """
+    store, path = reading.store, reading.shard.path
+    with store.local_copy(path) if whole else store.open(path) as file, store.reading(path):
+        packed = packing(file.read(LONGEST_MAGIC))  # by content: suffixes lie
+        file.seek(0)
         if packed is None:
             yield file, True, None
             return
-        with reading.store.scratch(reading.shard.path) as unpacked:
+        with store.scratch(path) as unpacked:
             broken = unpack(file, unpacked, reading)
             yield unpacked, False, broken
