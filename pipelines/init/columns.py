@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, time
 from decimal import Decimal
+from functools import partial
 from typing import Final
 
 import pyarrow as pa
@@ -67,14 +68,14 @@ def guess(shard: InputShard, values: Values) -> Guesses:
         return {}
     found: Guesses = {}
     left = dict(values)
-    parts: dict[Part, Callable[[InputShard, Values], Guess | None]] = {
-        "image": _image,
+    parts: dict[Part, Callable[[Values], Guess | None]] = {
+        "image": partial(_image, shard),
         "url": _url,
-        "caption": _caption,
+        "caption": partial(_caption, shard),
         "extra": _extra,
     }
     for part, choose in parts.items():
-        chosen = choose(shard, left)
+        chosen = choose(left)
         if chosen is not None:
             found[part] = chosen
             left = {name: held for name, held in left.items() if name not in chosen.names}
@@ -170,7 +171,7 @@ def _holds_text(held: list[object]) -> bool:
     return bool(held) and all(text_of(value) is not None for value in held)
 
 
-def _url(shard: InputShard, values: Values) -> Guess | None:
+def _url(values: Values) -> Guess | None:
     usual = tuple(name for name in GUESSES["url"] if name in values)
     if usual:
         return Guess(usual, "a usual name", by_default=True)
@@ -231,7 +232,7 @@ def _mean_length(held: list[object]) -> float:
     return sum(len(text_of(value) or "") for value in flat) / max(len(flat), 1)
 
 
-def _extra(shard: InputShard, values: Values) -> Guess | None:
+def _extra(values: Values) -> Guess | None:
     names = tuple(
         name
         for name in KNOWN_EXTRAS

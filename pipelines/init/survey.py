@@ -15,6 +15,7 @@ from pipelines.init.columns import Guesses, column_of_paths, guess, is_image_mem
 from pipelines.recipe.model import Format
 from pipelines.sources import InputShard, column_names, discover, head
 from pipelines.sources.columns import GUESSES, Columns, Part
+from pipelines.sources.discovery import GLOB
 from pipelines.sources.folder import FILE_NAMES
 from pipelines.sources.rows import Options
 from pipelines.sources.table import KINDS, Kind
@@ -32,8 +33,6 @@ _TRIES: Final = 5
 
 _COMPARED: Final = 16
 """Files of one folder that are looked at one by one; where these are alike, so are the others."""
-
-_MAGIC: Final = re.compile(r"[*?\[]")
 
 _READ: Final = 64 * 1024
 """Bytes of each end of a file that tell its format."""
@@ -144,7 +143,7 @@ def survey(paths: Sequence[str], storage_options: Options = None) -> list[Survey
     store = Store(storage_options, "init")
     places: dict[tuple[str, str], list[str]] = {}
     for path in paths:
-        single = not _MAGIC.search(path) and not store.is_folder(path)
+        single = not GLOB.search(path) and not store.is_folder(path)
         place = (posixpath.dirname(path), posixpath.splitext(path)[1]) if single else (path, "")
         places.setdefault(place, []).append(path)
     found: list[Survey] = []
@@ -181,9 +180,9 @@ def _traits(path: str, options: Options) -> object:
 
 def _id(paths: Sequence[str], taken: set[str]) -> str:
     """An id for a source: the last name in its path that says something, made safe and unlike the others."""
-    several = len(paths) > 1 or bool(_MAGIC.search(paths[0]))
+    several = len(paths) > 1 or bool(GLOB.search(paths[0]))
     start = posixpath.dirname(paths[0]) if several else paths[0]
-    parts = _MAGIC.split(start)[0].partition("://")[2] or _MAGIC.split(start)[0]
+    parts = GLOB.split(start)[0].partition("://")[2] or GLOB.split(start)[0]
     names = [re.sub(r"[^A-Za-z0-9]+", "-", part.partition(".")[0]).strip("-") for part in parts.split("/")]
     name = next((one[:80] for one in reversed(names) if one), "source")
     return next(one for one in (name, *(f"{name}-{n}" for n in range(2, len(taken) + 3))) if one not in taken)
@@ -288,7 +287,7 @@ def _as_text(found: Survey, options: Options) -> Survey:
 
 def _annotations_beside(store: Store, found: Survey) -> list[tuple[str, Format]]:
     """The annotation files among the first JSON files below the paths that are not read, with their formats."""
-    folders = [path for path in found.paths if not _MAGIC.search(path) and store.is_folder(path)]
+    folders = [path for path in found.paths if not GLOB.search(path) and store.is_folder(path)]
     documents = [name for name in found.ignored if name.endswith(".json")][:_COMPARED]
     paths = [join(folder, name) for folder in folders for name in documents]
     formats = [(path, format_of_json(store, path)) for path in paths if store.exists(path)]

@@ -17,7 +17,9 @@ from schemas.errors import InputError
 if TYPE_CHECKING:
     from pipelines.recipe.model import Source
 
-_MAGIC: Final = re.compile(r"[*?\[]")
+GLOB: Final = re.compile(r"[*?\[]")
+"""What makes a path a pattern."""
+
 _SUFFIX: Final = re.compile(r"(\.tar\.(?:gz|bz2|xz|zstd?)|\.(?:jsonl|txt|csv|tsv)\.gz|\.[^./]*)$", re.I)
 _OURS: Final = re.compile(r"((?:.*/)?)shards/(?:train|val|eval)/[^/]+/[^/]+/[^/]+", re.DOTALL)
 """The name of a shard in a corpus that vlcorpus built, below the corpus's folder."""
@@ -95,8 +97,8 @@ def discover(
 
 
 def _files(store: Store, source: str, path: str, formats: Mapping[str, str]) -> list[Found]:
-    if _MAGIC.search(path) and not store.exists(path):
-        root = path[: _MAGIC.search(path).start()].rpartition("/")[0]  # type: ignore[union-attr]
+    if GLOB.search(path) and not store.exists(path):
+        root = path[: GLOB.search(path).start()].rpartition("/")[0]  # type: ignore[union-attr]
         matches = store.glob(path)
         if not matches:
             raise InputError(f"source {source}: nothing matches {path}; check the pattern")
