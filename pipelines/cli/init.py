@@ -22,5 +22,5 @@ def init(
 
     for source in first.write(paths, out, force, recipes.storage_options(storage_options)):
         guessed = "; ".join(f"{part}: {', '.join(one.names)}" for part, one in source.guesses.items())
-        print(f"{source.id}: {source.annotations or source.kind}" + (f"; {guessed}" if guessed else ""))
+        print(f"{source.id}: {source.annotations or source.kind.name}" + (f"; {guessed}" if guessed else ""))
     print(f"wrote {out}: read it, change what is wrong, then run: vlcorpus build {out}")

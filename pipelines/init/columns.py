@@ -1,23 +1,23 @@
-"""Which columns of a source hold the image, the caption and the URL: a guess, with its reason.
+"""Guesses from some rows: which columns hold image, caption and URL, and why; the languages of captions."""
 
-The languages of some captions, as a build tells them.
-"""
-
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, time
 from decimal import Decimal
+from functools import partial
 from typing import Final
 
+from filters.header import sniff
 from filters.language import UNDETERMINED
 from filters.signals import Measurer
 from filters.table import SignalSettings
 from pipelines.sources import InputShard
 from pipelines.sources.columns import GUESSES, READY, Part
 from pipelines.sources.folder import FILE_NAMES
+from pipelines.sources.grouping import SHOWN
 from pipelines.sources.records import IMAGE_SUFFIXES
+from pipelines.sources.table import KINDS
 from schemas.sample import SAMPLE_FIELDS
 
 Values = dict[str, list[object]]
@@ -28,12 +28,7 @@ HINTS: Final = ("caption", "alt", "description", "text", "title", "prompt")
 
 KNOWN_EXTRAS: Final = tuple(dict.fromkeys(name for ready in READY.values() for name in ready["extra"]))
 
-_SIGNATURE: Final = re.compile(
-    rb"(?P<JPEG>\xff\xd8\xff)|(?P<PNG>\x89PNG\r\n\x1a\n)|(?P<WebP>RIFF.{4}WEBP)|(?P<GIF>GIF8[79]a)"
-    rb"|(?P<BMP>BM.{4}\0{4})|(?P<TIFF>II\*\0|MM\0\*)",
-    re.DOTALL,
-)
-_LONGEST: Final = 16  # bytes of a signature
+_LONGEST: Final = 64  # bytes of a signature
 _SHORTEST: Final = 8
 """Characters on average, below which a column of an unknown name is no caption."""
 
@@ -70,14 +65,14 @@ def guess(shard: InputShard, values: Values) -> Guesses:
         return {}
     found: Guesses = {}
     left = dict(values)
-    parts: dict[Part, Callable[[InputShard, Values], Guess | None]] = {
-        "image": _image,
+    parts: dict[Part, Callable[[Values], Guess | None]] = {
+        "image": partial(_image, shard),
         "url": _url,
-        "caption": _caption,
+        "caption": partial(_caption, shard),
         "extra": _extra,
     }
     for part, choose in parts.items():
-        chosen = choose(shard, left)
+        chosen = choose(left)
         if chosen is not None:
             found[part] = chosen
             left = {name: held for name, held in left.items() if name not in chosen.names}
@@ -92,8 +87,8 @@ def image_format(value: object) -> str | None:
         return image_format(value[0])
     if isinstance(value, list) and all(isinstance(one, int) for one in value[:_LONGEST]):
         value = bytes(one & 255 for one in value[:_LONGEST])
-    found = _SIGNATURE.match(value) if isinstance(value, bytes) else None
-    return found.lastgroup if found else None
+    found = sniff(value[:_LONGEST]) if isinstance(value, bytes) else None
+    return found if found in SHOWN else None
 
 
 def is_image_member(name: str, value: object) -> bool:
@@ -120,7 +115,7 @@ def text_of(value: object) -> str | None:
 
 
 def _image(shard: InputShard, values: Values) -> Guess | None:
-    if shard.kind == "text" or shard.format == "files":
+    if not KINDS[shard.kind].images or shard.format == "files":
         return None
     if shard.format == "tar":
         named = tuple(
@@ -173,7 +168,7 @@ def _holds_text(held: list[object]) -> bool:
     return bool(held) and all(text_of(value) is not None for value in held)
 
 
-def _url(shard: InputShard, values: Values) -> Guess | None:
+def _url(values: Values) -> Guess | None:
     usual = tuple(name for name in GUESSES["url"] if name in values)
     if usual:
         return Guess(usual, "a usual name", by_default=True)
@@ -234,7 +229,7 @@ def _mean_length(held: list[object]) -> float:
     return sum(len(text_of(value) or "") for value in flat) / max(len(flat), 1)
 
 
-def _extra(shard: InputShard, values: Values) -> Guess | None:
+def _extra(values: Values) -> Guess | None:
     names = tuple(
         name
         for name in KNOWN_EXTRAS

@@ -99,14 +99,14 @@ def _source(one: Survey) -> Iterator[str]:
     yield from _paths(one.paths)
     if not all(is_local(path) for path in one.paths):
         yield "    # storage_options: {}  # credentials that the environment does not have; never written here"
-    yield f"    kind: {one.kind}"
+    yield f"    kind: {one.kind.name}"
     if one.annotations is not None:
         yield f"    format: {one.annotations}"
         yield f"    images: {scalar(one.images)}  # the folder that the file's names of images are below"
     yield from _columns(one)
-    if one.kind == "text" and one.shards[0].format == "parquet":
+    if not one.kind.images and one.shards[0].format == "parquet":
         yield "    # no column holds images, so the text alone is read; fetch images behind addresses first"
-    if one.kind not in ("annotations", "text") and "caption" not in one.guesses:
+    if one.kind.pairs and "caption" not in one.guesses:
         yield "    # no caption was found in these rows, and without any a build stops. You decide: name the column of"
         yield "    # captions (columns: {caption: …}), or remove the # below, so that images are read without captions"
         yield "    # captions: none"
@@ -165,8 +165,8 @@ def _names(one: Survey, part: Part, chosen: Guess) -> list[str]:
 
 def _notes(one: Survey) -> Iterator[str]:
     """What a person should know about the columns before building."""
-    paired = one.kind in ("webdataset", "parquet", "folder")
-    if paired and "image" not in one.guesses and one.looked_at and one.looked_at.format != "files":
+    looked_at = one.looked_at if one.kind.pairs and "image" not in one.guesses else None
+    if looked_at and looked_at.format != "files":
         if one.column_of_paths is not None:
             yield f"column {scalar(one.column_of_paths)} has the paths of images; their bytes are not embedded."
             yield f"To read the images, {EMBED};"

@@ -1,81 +1,52 @@
 """What lies at some paths: sources, their shards, and what the first rows of one shard hold.
 
-The first records of a tar, grouped as a build groups them, and those that hold several images.
-
-Which published annotation format a file has, as far as its first and last bytes tell.
+For annotations: which published annotation format a file has, as far as its first and last bytes tell.
 """
 
 import json
 import posixpath
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
 from pipelines.datasets.dataset import Glimpse
 from pipelines.datasets.table import recognise
 from pipelines.files import Store, join
 from pipelines.init.columns import Guesses, column_of_paths, guess, is_image_member, text_of, values_of
 from pipelines.sources import InputShard, column_names, discover, head
-from pipelines.sources.columns import GUESSES, Columns, Part, ReadLimits
+from pipelines.sources.columns import GUESSES, Columns, Part
+from pipelines.sources.discovery import GLOB
 from pipelines.sources.folder import FILE_NAMES
-from pipelines.sources.records import parse_json
-from schemas.errors import InputError, RowError, ShardError
+from pipelines.sources.rows import Options
+from pipelines.sources.table import KINDS, Kind
+from schemas.errors import InputError, ShardError
 
-Row = Mapping[str, object]
+Rows = Sequence[Mapping[str, object]]
+Names = Mapping[str, tuple[str, ...]]
+"""The columns of files, by path."""
 
-_TEXTS: Final = (*(name.lower() for name in GUESSES["caption"]), "json")
-_LIMIT: Final = ReadLimits().record_bytes
+ROWS: Final = 32
+"""Rows that are looked at."""
+
+_TRIES: Final = 5
+"""Shards that are tried until one has rows."""
+
+_COMPARED: Final = 16
+"""Files of one folder that are looked at one by one; where these are alike, so are the others."""
+
+_READ: Final = 64 * 1024
+"""Bytes of each end of a file that tell its format."""
 
 
-def by_last_dot(rows: Sequence[Row]) -> list[Row]:
-    """Returns the records with keys up to the last dot where the first dot would merge images, else as they are."""
-    if not any(_merges(row) for row in rows):
-        return list(rows)
-    return [part for row in rows for part in _parts(row)]
-
-
-def several_images(rows: Iterable[Row]) -> tuple[str, ...]:
+def several_images(rows: Rows) -> tuple[str, ...]:
     """Returns the suffixes of the images of the first record that holds several, the plainest first; else nothing."""
-    found = (_images_of(row) for row in rows)
+    found = ([name for name, value in row.items() if is_image_member(name, value)] for row in rows)
     several = next((names for names in found if len(names) > 1), [])
     return tuple(sorted(several, key=lambda name: (name.count("."), name)))
 
 
-def _images_of(row: Row) -> list[str]:
-    return [name for name, value in row.items() if is_image_member(name, value)]
-
-
-def _merges(row: Row) -> bool:
-    """Whether an image of the record has a text of its own, or several images share no text."""
-    images = _images_of(row)
-    stems = [name.rpartition(".")[0] for name in images if "." in name]
-    if any(f"{stem}.{text}" in row for stem in stems for text in _TEXTS):
-        return True
-    has_record = any(not isinstance(value, bytes) for value in row.values())
-    return bool(stems) and len(images) > 1 and not has_record and not any(text in row for text in _TEXTS)
-
-
-def _parts(row: Row) -> list[Row]:
-    """The records that a record becomes where its members' keys go up to the last dot."""
-    parts: dict[str, dict[str, object]] = {}
-    for name, value in row.items():
-        stem, _, suffix = name.rpartition(".") if isinstance(value, bytes) else ("", "", name)
-        part = parts.setdefault(stem, {})
-        if suffix == "json" and isinstance(value, bytes):
-            try:
-                part.update(parse_json(value, _LIMIT))
-            except RowError:  # the start of a longer record, or one that will be quarantined
-                continue
-        else:
-            part[suffix] = value
-    return list(parts.values())
-
-
-_READ: Final = 64 * 1024
-
-
-def format_of_lines(fields: Iterable[str]) -> str | None:
+def format_of_lines(fields: Collection[str]) -> str | None:
     """Returns the annotation format whose records have these fields; None where they are no format's."""
     return recognise(Glimpse(b"", b"", frozenset(fields)))
 
@@ -98,25 +69,6 @@ def _fields(line: bytes) -> Collection[str]:
     except (ValueError, RecursionError):  # a document of several lines, or one that is cut
         return ()
     return found.keys() if isinstance(found, dict) else ()
-
-
-Options = Mapping[str, Any] | None
-"""Storage options of fsspec."""
-
-Rows = Sequence[Mapping[str, object]]
-Names = Mapping[str, tuple[str, ...]]
-"""The columns of files, by path."""
-
-ROWS: Final = 32
-"""Rows that are looked at."""
-
-_TRIES: Final = 5
-"""Shards that are tried until one has rows."""
-
-_COMPARED: Final = 16
-"""Files of one folder that are looked at one by one; where these are alike, so are the others."""
-
-_MAGIC: Final = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +94,9 @@ class Survey:
     several: tuple[str, ...] = ()
 
     @property
-    def kind(self) -> str:
-        """The source's kind, as the recipe calls it."""
-        return "annotations" if self.annotations is not None else self.shards[0].kind
+    def kind(self) -> Kind:
+        """The source's kind."""
+        return KINDS["annotations" if self.annotations is not None else self.shards[0].kind]
 
     @property
     def column_of_paths(self) -> str | None:
@@ -173,7 +125,7 @@ def survey(paths: Sequence[str], storage_options: Options = None) -> list[Survey
     store = Store(storage_options, "init")
     places: dict[tuple[str, str], list[str]] = {}
     for path in paths:
-        single = not _MAGIC.search(path) and not store.is_folder(path)
+        single = not GLOB.search(path) and not store.is_folder(path)
         place = (posixpath.dirname(path), posixpath.splitext(path)[1]) if single else (path, "")
         places.setdefault(place, []).append(path)
     found: list[Survey] = []
@@ -201,7 +153,7 @@ def _traits(path: str, options: Options) -> object:
     found = _survey("init", (path,), options)
     if found.annotations is not None:
         return path
-    return found.kind, tuple(
+    return found.kind.name, tuple(
         (part, () if chosen.by_default else chosen.names)
         for part, chosen in found.guesses.items()
         if part != "extra"
@@ -210,9 +162,9 @@ def _traits(path: str, options: Options) -> object:
 
 def _id(paths: Sequence[str], taken: set[str]) -> str:
     """An id for a source: the last name in its path that says something, made safe and unlike the others."""
-    several = len(paths) > 1 or bool(_MAGIC.search(paths[0]))
+    several = len(paths) > 1 or bool(GLOB.search(paths[0]))
     start = posixpath.dirname(paths[0]) if several else paths[0]
-    parts = _MAGIC.split(start)[0].partition("://")[2] or _MAGIC.split(start)[0]
+    parts = GLOB.split(start)[0].partition("://")[2] or GLOB.split(start)[0]
     names = [re.sub(r"[^A-Za-z0-9]+", "-", part.partition(".")[0]).strip("-") for part in parts.split("/")]
     name = next((one[:80] for one in reversed(names) if one), "source")
     return next(one for one in (name, *(f"{name}-{n}" for n in range(2, len(taken) + 3))) if one not in taken)
@@ -252,7 +204,7 @@ def _guessed(found: Survey, shard: InputShard, rows: Rows, options: Options) -> 
     several = several_images(rows) if shard.format == "tar" else ()
     lacking = _lacking(guesses, names)
     found = replace(found, looked_at=shard, rows=rows, guesses=guesses, lacking=lacking, several=several)
-    if found.kind == "parquet" and "caption" in guesses and "image" not in guesses:
+    if shard.format == "parquet" and found.kind.images and "caption" in guesses and "image" not in guesses:
         known = set(GUESSES["image"])
         pairs = found.column_of_paths or any(known & set(there) for there in names.values())
         return found if pairs else _as_text(found, options)
@@ -281,7 +233,7 @@ def _with_images(
     usual = set(GUESSES["image"])
     for other in shards:
         if other != shard and usual & set(names.get(other.path, ())):
-            others = _rows(other, options)
+            others = head(other, ROWS, options)
             if "image" in guess(other, values_of(others)):
                 return other, others
     return shard, rows
@@ -317,7 +269,7 @@ def _as_text(found: Survey, options: Options) -> Survey:
 
 def _annotations_beside(store: Store, found: Survey) -> list[tuple[str, str]]:
     """The annotation files among the first JSON files below the paths that are not read, with their formats."""
-    folders = [path for path in found.paths if not _MAGIC.search(path) and store.is_folder(path)]
+    folders = [path for path in found.paths if not GLOB.search(path) and store.is_folder(path)]
     documents = [name for name in found.ignored if name.endswith(".json")][:_COMPARED]
     paths = [join(folder, name) for folder in folders for name in documents]
     formats = [(path, format_of_json(store, path)) for path in paths if store.exists(path)]
@@ -341,18 +293,12 @@ def _images(store: Store, folder: str) -> str:
     return inner if store.is_folder(inner) else folder or "."
 
 
-def _rows(shard: InputShard, options: Options) -> Rows:
-    """The first rows of a shard, as a build makes them of its members."""
-    rows = head(shard, ROWS, options)
-    return by_last_dot(rows) if shard.format == "tar" else rows
-
-
 def _first_rows(shards: Sequence[InputShard], options: Options) -> tuple[InputShard, Rows]:
     """The first rows of the smallest shard that has any; of a store, that is the least to fetch."""
     damage: ShardError | None = None
     for shard in sorted(shards, key=lambda one: (one.size, one.shard))[:_TRIES]:
         try:
-            rows = _rows(shard, options)
+            rows = head(shard, ROWS, options)
         except ShardError as error:
             damage = error
             continue

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -111,8 +112,7 @@ class Measure:
         careful = task.get("careful", False) or "only" in task
         size = 1 if careful else BATCH
         batch: list[Json] = []
-        read_rows = self._annotated if KINDS[shard.kind].annotated else self._records
-        for record in read_rows(shard, task, at, counts, drafts):
+        for record in self._records(shard, task, at, counts, drafts):
             batch.append(record)
             if len(batch) == size:
                 yield self._table(batch, at, careful, counts)
@@ -132,65 +132,57 @@ class Measure:
         counts.add(table)
         return table
 
-    def _annotated(
-        self, shard: InputShard, task: Json, at: At, counts: "Counts", drafts: list[Json]
-    ) -> Iterator[Json]:
-        """One record an annotation that takes part; its samples are added to `drafts`."""
-        source = self._recipe.source(shard.source)
-        try:
-            for number, record, made in self._annotations.records(source, shard, task, at):
-                if in_sample(record["key"], self._recipe.sample):
-                    if str(number) in task.get("verdicts", {}):
-                        counts.verdicts[str(number)] = record["member"]
-                    drafts += made
-                    counts.further += [(counts.read, one) for one in record.pop("further")]
-                    counts.read += 1
-                    yield record
-        except ShardError as damage:
-            counts.bad = str(damage)
-
     def _records(
         self, shard: InputShard, task: Json, at: At, counts: "Counts", drafts: list[Json]
     ) -> Iterator[Json]:
-        """One record a row that takes part; `at` is told of a row before it is read."""
-        number = task.get("only", 0)
-        found, known = ({}, {}) if "only" in task else (task.get("verdicts", {}), task.get("known", {}))
-        source = self._recipe.source(shard.source)
+        """One record a row that takes part; its samples are added to `drafts`."""
+        source, share = self._recipe.source(shard.source), self._recipe.sample
+        if KINDS[shard.kind].annotated:
+            rows = self._annotations.records(source, shard, task, at, partial(verdict_of, task))
+        else:
+            rows = self._rows(source, shard, task, at, counts)
+        try:
+            for number, record, made in rows:
+                if not in_sample(record["key"], share):
+                    continue
+                if verdict_of(task, number, record["member"]):
+                    counts.verdicts[str(number)] = record["member"]
+                drafts += made
+                counts.further += [(counts.read, one) for one in record.pop("further", ())]
+                counts.read += 1
+                yield record
+        except ShardError as damage:
+            counts.bad = str(damage)
+
+    def _rows(
+        self, source: Source, shard: InputShard, task: Json, at: At, counts: "Counts"
+    ) -> Iterator[tuple[int, Json, list[Json]]]:
+        """Number, record and drafts of each row; `at` is called with a row's number before it is read."""
+        number, made = task.get("only", 0), KINDS[shard.kind].made
         options = options_of(source, self._layout)
         rows = read(shard, source.columns, options, number, self._recipe.read, counts.ledgers)
         while True:
             at(number)
-            try:
-                row = next(rows, None)
-            except ShardError as damage:
-                counts.bad = str(damage)
-                return
+            row = next(rows, None)
             if row is None:
                 return
-            # one of an earlier run goes by member: the shard may have been written anew since
-            verdict = found.get(str(number)) or known.get(row.member)
             try:
-                record = self._record(shard, row, verdict)
+                record = self._record(shard, row, verdict_of(task, number, row.member))
             except Exception as error:
                 error.add_note(f"while row {shard.source}/{shard.shard}/{row.member} was measured")
                 raise
-            if record is not None:
-                if KINDS[shard.kind].made:
-                    drafts += rendered.drafts(source, record, row)
-                if verdict:
-                    counts.verdicts[str(number)] = row.member
-                yield record
+            yield number, record, rendered.drafts(source, record, row) if made and "member" in record else []
             if "only" in task:
                 return
             number += 1
 
-    def _record(self, shard: InputShard, row: RawRow, verdict: str | None) -> Json | None:
-        """The row's name, key and picture signals; None where it is not of the sample."""
+    def _record(self, shard: InputShard, row: RawRow, verdict: str | None) -> Json:
+        """The row's name, key and image signals; the key alone where it is not of the sample."""
         key, kind = None, KINDS[shard.kind]
         if self._recipe.sample < 1 or verdict:
             key = self._key(shard, row, None)
             if not in_sample(key, self._recipe.sample):
-                return None
+                return {"key": key}
         record: Json = {
             "source": shard.source,
             "shard": shard.shard,
@@ -218,6 +210,14 @@ class Measure:
         if sha256 is None:
             sha256 = "" if row.url else hashlib.sha256(row.image or b"").hexdigest()
         return pair_key(shard.source, row.url, sha256, row.caption)
+
+
+def verdict_of(task: Json, number: int, member: str) -> str | None:
+    """Returns what an earlier try said of a row: in this run by number, in others by member, for shards change."""
+    if "only" in task:
+        return None
+    found: str | None = task.get("verdicts", {}).get(str(number)) or task.get("known", {}).get(member)
+    return found
 
 
 def in_sample(key: str, share: float) -> bool:

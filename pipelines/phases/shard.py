@@ -20,7 +20,7 @@ from pipelines.phases.compose import SAMPLES
 from pipelines.receipts import Task, fingerprint, versions
 from pipelines.recipe.model import Recipe, Source
 from pipelines.sources import InputShard, fetch, options_of
-from pipelines.sources.annotations import find_picture
+from pipelines.sources.annotations import find_image
 from pipelines.sources.table import KINDS
 from pipelines.writers import parquet, webdataset
 from pipelines.writers.columns import Item
@@ -173,7 +173,7 @@ class WriteShard:
             names = [place["name"] for place in row["places"]]
             for name in names:
                 if name not in places:
-                    data = store.read_bytes(find_picture(source, store, name))
+                    data = store.read_bytes(find_image(source, store, name))
                     places[name] = samples.keep(self._pictures.stored(data))
             samples.rows.append((row, tuple(places[name] for name in names)))
 

@@ -1,8 +1,6 @@
-"""Where recipes come from: a file, or the defaults with inputs from the command line.
+"""Recipes from files, mappings and inputs: their names checked against what filters know, their paths made absolute.
 
-Names in a recipe that only the filters can tell from misspelt ones: languages, scripts, patterns.
-
-The settings that apply to a source, as the manifest holds them, and in one line for log and card.
+Also what applies to a source, as the manifest holds it and in one line for log and card.
 """
 
 import difflib
@@ -10,7 +8,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from filters.caption import REPEATED, CaptionSettings, Pattern
 from filters.clip.source import LOCAL
@@ -27,8 +25,10 @@ from pipelines.recipe.parse import storage_options as options_of
 from pipelines.sources.table import KINDS
 from schemas.clip import DEFAULT, ScorerSettings
 from schemas.errors import RecipeError
+from schemas.settings import Settings
 
 Where = tuple[str | int, ...]
+Block = TypeVar("Block", bound=Settings)
 
 
 def unknown_names(recipe: Recipe) -> Iterator[tuple[Where, str]]:
@@ -225,14 +225,8 @@ def rooted(recipe: Recipe) -> Recipe:
     """The recipe with the local paths of its input from the root: a worker may run in another folder."""
 
     def of(source: Source) -> Source:
-        paths: dict[str, Any] = {
-            "path": tuple(absolute(path) for path in source.path),
-            "files": {part: absolute(path) for part, path in source.files.items()},
-            "images": None if source.images is None else absolute(source.images),
-        }
-        if source.render is not None:
-            paths["render"] = source.render.rooted()
-        return source.model_copy(update={name: path for name, path in paths.items() if getattr(source, name)})
+        source = _rooted(source, "path", "files", "images")
+        return source.model_copy(update={"render": source.render.rooted()} if source.render else {})
 
     changes: dict[str, Any] = {"sources": tuple(of(source) for source in recipe.sources)}
     if recipe.clip is not None:
@@ -241,12 +235,26 @@ def rooted(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update=changes)
 
 
+def _rooted(block: Block, *names: str) -> Block:
+    """The block with what is given at these keys, one path or several, from the root."""
+    changes: dict[str, Any] = {}
+    for name in names:
+        match getattr(block, name):
+            case str(path):
+                changes[name] = absolute(path)
+            case (_, *_) as paths:
+                changes[name] = tuple(absolute(path) for path in paths)
+            case dict(paths) if paths:
+                changes[name] = {part: absolute(path) for part, path in paths.items()}
+    return block.model_copy(update=changes)
+
+
 def _rooted_scorer(scorer: ScorerSettings) -> ScorerSettings:
     folder = scorer.model.removeprefix(LOCAL)
     if folder != scorer.model:
         return scorer.model_copy(update={"model": f"{LOCAL}{absolute(folder)}"})
     if scorer.pretrained is not None and Path(scorer.pretrained).is_file():
-        return scorer.model_copy(update={"pretrained": absolute(scorer.pretrained)})
+        return _rooted(scorer, "pretrained")
     return scorer
 
 

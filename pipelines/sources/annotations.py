@@ -6,7 +6,7 @@ range of bytes, of other files every n-th record; phase split finds both in one 
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -179,7 +179,7 @@ def unpacked(line: bytes) -> Record:
 
 @dataclass
 class Facts:
-    """What was measured of one picture, or why it could not be."""
+    """What was measured of one image, or why it could not be."""
 
     columns: Json = field(default_factory=dict)
     error: RowError | None = None
@@ -193,7 +193,12 @@ class Annotations:
         self._signals = signals
 
     def records(
-        self, source: "Source", shard: InputShard, task: Json, at: At
+        self,
+        source: "Source",
+        shard: InputShard,
+        task: Json,
+        at: At,
+        verdict_of: Callable[[int, str], str | None],
     ) -> Iterator[tuple[int, Json, list[Json]]]:
         """For each record of this part its number, its signals (but those of its text) and its drafts."""
         store = Store(source.storage_options or None, source.id)
@@ -203,8 +208,7 @@ class Annotations:
             number, one = found
             if number == task.get("only", number):
                 at(number)
-                verdict = task.get("verdicts", {}).get(str(number)) or task.get("known", {}).get(one.member)
-                yield number, *self._record(source, shard, one, look, verdict)
+                yield number, *self._record(source, shard, one, look, verdict_of(number, one.member))
                 if "only" in task:
                     return
 
@@ -212,17 +216,16 @@ class Annotations:
         self, source: "Source", shard: InputShard, built: Built, look: "_Look", verdict: str | None
     ) -> tuple[Json, list[Json]]:
         content = json.dumps([_plain(draft) for draft in built.drafts], sort_keys=True, ensure_ascii=False)
+        split = built.drafts[0].split if built.drafts else ""
         record: Json = {
             "source": shard.source,
             "shard": shard.shard,
             "member": built.member,
             "caption_raw": _words(built),
-            "extra": json.dumps({"split": _own_split(built), "lost": [lost.reason for lost in built.lost]}),
+            "extra": json.dumps({"split": split, "lost": [lost.reason for lost in built.lost]}),
             "further": [],
         }
-        record["key"] = pair_key(
-            shard.source, f"{built.member}", "", content.encode("utf-8", "surrogatepass")
-        )
+        record["key"] = pair_key(shard.source, built.member, "", content.encode("utf-8", "surrogatepass"))
         if verdict:
             record["error"], record["error_message"] = verdict, RowError(verdict).message
             return record, []
@@ -241,10 +244,10 @@ class Annotations:
         drafts: list[Json] = []
         ordinals: dict[str, int] = {}
         for draft in built.drafts:
-            names = [picture.name for picture in draft.images]
+            names = [image.name for image in draft.images]
             facts = [look(name) for name in names]
             if facts and "sha256" not in record:
-                # the row's picture signals are those of its first picture
+                # the row's image signals are those of its first image
                 record.update(facts[0].columns)
             record["further"] += [one for one in facts if one.columns["sha256"] != record["sha256"]]
             images = [
@@ -253,13 +256,15 @@ class Annotations:
             key = sample_key(record["key"], draft.task, ordinals.setdefault(draft.task, 0))
             ordinals[draft.task] += 1
             sample = finish(draft, key, images, split="train", source=source.id, licence=source.licence)
-            drafts.append(_draft_row(built.member, sample, names))
+            drafts.append(
+                {"member": built.member, "task": sample.task, "images": names, "sample": sample.to_json()}
+            )
         return drafts
 
 
 @dataclass(frozen=True)
 class _Look:
-    """Measures pictures by name, each once."""
+    """Measures images by name, each once."""
 
     store: Store
     source: "Source"
@@ -267,7 +272,7 @@ class _Look:
     seen: dict[str, Facts]
 
     def __call__(self, name: str) -> Facts:
-        """What is known of a picture; Refused where it is missing, RowError where it cannot be measured."""
+        """What is known of an image; Refused where it is missing, RowError where it cannot be measured."""
         if name not in self.seen:
             self.seen[name] = self._measured(name)
         facts = self.seen[name]
@@ -278,20 +283,20 @@ class _Look:
     def _measured(self, name: str) -> Facts:
         try:
             data = self.store.read_bytes(
-                find_picture(self.source, self.store, name), self.signals.pictures.settings.max_bytes
+                find_image(self.source, self.store, name), self.signals.pictures.settings.max_bytes
             )
         except InputError as error:
-            raise Refused("missing_image", f"{name} is not among the pictures of the source") from error
+            raise Refused("missing_image", f"{name} is not among the images of the source") from error
         try:
             return Facts(self.signals.image(data, pair=False))
         except RowError as error:
             return Facts(error=error)
 
 
-def picture_path(source: "Source", name: str) -> str:
-    """Where a picture of an annotation source lies, whether it exists or not.
+def image_path(source: "Source", name: str) -> str:
+    """Where an image of an annotation source lies, whether it exists or not.
 
-    A name that leaves the folder, as of another layout of the same data set, stands for its last part.
+    A name that leaves the folder, as of another layout of the same dataset, stands for its last part.
     """
     folder = source.images or (source.path[0] if source.path else ".")
     try:
@@ -301,16 +306,12 @@ def picture_path(source: "Source", name: str) -> str:
     return join(folder, inside)
 
 
-def find_picture(source: "Source", store: Store, name: str) -> str:
-    """The path of a picture that is there: by its name, else by the last part of it."""
-    path = picture_path(source, name)
+def find_image(source: "Source", store: Store, name: str) -> str:
+    """The path of an image that is there: by its name, else by the last part of it."""
+    path = image_path(source, name)
     if "/" in name and not store.exists(path):
-        return picture_path(source, name.rpartition("/")[2])
+        return image_path(source, name.rpartition("/")[2])
     return path
-
-
-def _draft_row(member: str, sample: Sample, names: list[str]) -> Json:
-    return {"member": member, "task": sample.task, "images": names, "sample": sample.to_json()}
 
 
 def _plain(draft: Draft) -> Any:
@@ -322,19 +323,11 @@ def _words(built: Built) -> str | None:
     """The words of a record's first sample, so that its language and length can be looked up."""
     if not built.drafts:
         return None
-    sample = Sample("k", "t", "train", "und", "s", "l", (), _unpictured(built.drafts[0]))
-    return sample.text
-
-
-def _unpictured(draft: Draft) -> Any:
-    return tuple(
+    turns = tuple(
         Turn(turn.role, tuple(one for one in turn.segments if not isinstance(one, ImageRef)))
-        for turn in draft.turns
+        for turn in built.drafts[0].turns
     )
-
-
-def _own_split(built: Built) -> str:
-    return built.drafts[0].split if built.drafts else ""
+    return Sample("k", "t", "train", "und", "s", "l", (), turns).text
 
 
 def write_drafts(layout: Layout, shard: InputShard, rows: list[Json]) -> None:

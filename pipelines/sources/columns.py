@@ -1,4 +1,4 @@
-"""Which columns of a source hold the picture, the caption and the URL, and the limits for reading it.
+"""Which columns of a source hold the image, the caption and the URL, and the limits for reading it.
 
 A recipe writes `columns: laion`, or a map, or a map that starts from a ready one
 (`columns: {like: laion, extra: [similarity]}`). Names are tried in order; in a tar a name is the
@@ -57,7 +57,7 @@ READY: Final[dict[str, dict[Part, Names]]] = {
         "extra": ("uid", "clip_b32_similarity_score", "clip_l14_similarity_score"),
     },
 }
-"""The ready mappings: column names as those data sets were published."""
+"""The ready mappings: column names as those datasets were published."""
 
 
 class Columns(Settings):
@@ -67,7 +67,7 @@ class Columns(Settings):
         None, description="a ready mapping to start from"
     )
     image: Names | None = Field(
-        default=None, min_length=1, description="where the picture's bytes (or path) are"
+        default=None, min_length=1, description="where the image's bytes (or path) are"
     )
     caption: Names | None = Field(
         None, min_length=1, description="where the caption is; the first found wins"
@@ -121,7 +121,7 @@ class ReadLimits(Settings):
         description="where a tar's keys end; auto: at the first dot, in a tar where that merges images at the last",
     )
     image_bytes: int = Field(
-        default=64 * 1024 * 1024, gt=0, description="larger pictures are `too_large`, unread"
+        default=64 * 1024 * 1024, gt=0, description="larger images are `too_large`, unread"
     )
     text_bytes: int = Field(
         default=1024 * 1024, gt=0, description="larger caption members are `too_large`, unread"

@@ -17,10 +17,12 @@ from schemas.errors import InputError
 if TYPE_CHECKING:
     from pipelines.recipe.model import Source
 
-_MAGIC: Final = re.compile(r"[*?\[]")
+GLOB: Final = re.compile(r"[*?\[]")
+"""What makes a path a pattern."""
+
 _SUFFIX: Final = re.compile(r"(\.tar\.(?:gz|bz2|xz|zstd?)|\.(?:jsonl|txt|csv|tsv)\.gz|\.[^./]*)$", re.I)
-_OURS: Final = re.compile(r"shards/(?:train|val|eval)/[^/]+/[^/]+/[^/]+")
-"""The name of a shard in a corpus that vlcorpus built."""
+_OURS: Final = re.compile(r"((?:.*/)?)shards/(?:train|val|eval)/[^/]+/[^/]+/[^/]+", re.DOTALL)
+"""The name of a shard in a corpus that vlcorpus built, below the corpus's folder."""
 
 _SIDECARS: Final = (".txt", ".json", ".caption")
 _COLUMNS: Final = Columns()
@@ -95,8 +97,8 @@ def discover(
 
 
 def _files(store: Store, source: str, path: str, formats: Mapping[str, str]) -> list[Found]:
-    if _MAGIC.search(path) and not store.exists(path):
-        root = path[: _MAGIC.search(path).start()].rpartition("/")[0]  # type: ignore[union-attr]
+    if GLOB.search(path) and not store.exists(path):
+        root = path[: GLOB.search(path).start()].rpartition("/")[0]  # type: ignore[union-attr]
         matches = store.glob(path)
         if not matches:
             raise InputError(f"source {source}: nothing matches {path}; check the pattern")
@@ -126,30 +128,18 @@ def _below(
 
 def _without_corpora(files: Sequence[Found]) -> list[Found]:
     """Returns the files without those that lie beside the shards of a corpus that vlcorpus built."""
-    names = {(file.root, file.info.name) for file in files}
-    tops = {
-        (root, name.removesuffix("manifest.json"))
-        for root, name in names
-        if posixpath.basename(name) == "manifest.json"
-    }
-    corpora = [
-        (root, top)
-        for root, top in tops
-        if any(
-            owner == root and name.startswith(top) and _OURS.fullmatch(name[len(top) :])
-            for owner, name in names
-        )
-    ]
-    return [
-        file
-        for file in files
-        if not any(
-            file.root == root
-            and file.info.name.startswith(top)
-            and not file.info.name.startswith(f"{top}shards/")
+    manifests = {(file.root, file.info.name.removesuffix("manifest.json")) for file in files}
+    shards = ((file.root, _OURS.fullmatch(file.info.name)) for file in files)
+    corpora = {(root, match[1]) for root, match in shards if match} & manifests
+
+    def is_beside(file: Found) -> bool:
+        name = file.info.name
+        return any(
+            file.root == root and name.startswith(top) and not name.startswith(f"{top}shards/")
             for root, top in corpora
         )
-    ]
+
+    return [file for file in files if not is_beside(file)]
 
 
 def _relative(path: str, root: str) -> str:
@@ -184,7 +174,7 @@ def _guess(store: Store, files: Sequence[Found]) -> str:
 
 
 def _is_files_layout(files: Sequence[Found]) -> bool:
-    """Whether each Parquet file lies beside a folder of its stem with pictures (img2dataset's "files")."""
+    """Whether each Parquet file lies beside a folder of its stem with images (img2dataset's "files")."""
     folders = {(file.root, posixpath.dirname(file.info.name)) for file in files if file.is_image}
     return all(
         (file.root, file.info.name[: -len(".parquet")]) in folders

@@ -1,8 +1,8 @@
-"""Rows of a folder of pictures: with a JSONL or CSV file that names them, or with sidecars.
+"""Rows of a folder of images: with a JSONL or CSV file that names them, or with sidecars.
 
-A JSONL or CSV file is one shard; its records name pictures relative to the folder it is in, and
+A JSONL or CSV file is one shard; its records name images relative to the folder it is in, and
 never outside it. Without such a file (img2dataset's "files" layout) each folder that holds
-pictures is a shard, and PICTURE.txt and PICTURE.json go with PICTURE.jpg. Members are paths
+images is a shard, and IMAGE.txt and IMAGE.json go with IMAGE.jpg. Members are paths
 without suffix.
 """
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from pipelines.recipe.model import Source
 
 FILE_NAMES: Final = ("file_name", "file", "image_path", "path", "filepath", "filename")
-"""Columns that hold a picture's path, tried after those of the column map."""
+"""Columns that hold an image's path, tried after those of the column map."""
 
 Entry = tuple[str, str | RowError, Record]
 
 
 def read(reading: Reading, start: int) -> Iterator[RawRow]:
-    """The rows from number `start` on; pictures are opened only for these."""
+    """The rows from number `start` on; images are opened only for these."""
     if reading.shard.format == "files":
-        for member, picture, beside in islice(_pictures(reading), start, None):
-            yield _sidecar_row(member, picture, beside, reading)
+        for member, info, beside in islice(_images(reading), start, None):
+            yield _sidecar_row(member, info, beside, reading)
         return
     for member, path, record in islice(_entries(reading), start, None):
         yield _row(member, path, record, reading)
@@ -48,7 +48,7 @@ def fetch(reading: Reading, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
     left = {member for member, _ in wanted}
     paths: Iterator[tuple[str, str | RowError]]
     if reading.shard.format == "files":
-        paths = ((member, picture.path) for member, picture, _ in _pictures(reading))
+        paths = ((member, info.path) for member, info, _ in _images(reading))
     else:
         paths = ((member, path) for member, path, _ in _entries(reading))
     for member, path in paths:
@@ -67,14 +67,14 @@ def fetch(reading: Reading, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
 
 
 def head(reading: Reading, rows: int) -> list[dict[str, object]]:
-    """Returns the first records as stored; for pictures with sidecars the fields of these."""
+    """Returns the first records as stored; for images with sidecars the fields of these."""
     if reading.shard.format != "files":
         return text.head(reading, rows)
-    return [_beside(beside, reading) for _, _, beside in islice(_pictures(reading), rows)]
+    return [_beside(beside, reading) for _, _, beside in islice(_images(reading), rows)]
 
 
 def _beside(beside: dict[str, FileInfo], reading: Reading) -> dict[str, object]:
-    """The content of a picture's sidecars, by suffix, and by name the fields of the record."""
+    """The content of an image's sidecars, by suffix, and by name the fields of the record."""
     found: dict[str, object] = {}
     for suffix, info in beside.items():
         try:
@@ -120,7 +120,7 @@ def _mapped(reading: Reading) -> Reading:
 
 
 def _entries(reading: Reading) -> Iterator[Entry]:
-    """(member, the picture's path or what is wrong with it, record) of each record."""
+    """(member, the image's path or what is wrong with it, record) of each record."""
     mapped = _mapped(reading)
     names = mapped.columns.names("image")
     unique, folder = Unique(), posixpath.dirname(reading.shard.path) or "."
@@ -138,22 +138,22 @@ def _entries(reading: Reading) -> Iterator[Entry]:
 
 
 def _inside(record: dict[str, object], names: tuple[str, ...]) -> str:
-    """The picture's path below the file's folder; RowError if there is none or it leads out."""
+    """The image's path below the file's folder; RowError if there is none or it leads out."""
     value = next((record[name] for name in names if record.get(name)), None)
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, bytes):
         value = value.decode("utf-8", "surrogateescape")
     if isinstance(value, str) and shown(value) != value:
-        raise RowError("bad_row", "the picture's path is no UTF-8")
+        raise RowError("bad_row", "the image's path is no UTF-8")
     if value is None:
-        raise RowError("no_image", "the record names no picture")
+        raise RowError("no_image", "the record names no image")
     if not isinstance(value, str):
-        raise RowError("bad_row", f"the picture's path is of type {type(value).__name__}, not text")
+        raise RowError("bad_row", f"the image's path is of type {type(value).__name__}, not text")
     path = posixpath.normpath(value)
     leads_out = value.startswith("/") or path == ".." or path.startswith("../") or "://" in value
     if leads_out or "\0" in value or len(value) > 4096:
-        raise RowError("bad_row", "the picture's path leads out of the folder of the file that names it")
+        raise RowError("bad_row", "the image's path leads out of the folder of the file that names it")
     return path
 
 
@@ -172,8 +172,8 @@ def _row(member: str, path: str | RowError, record: Record, reading: Reading) ->
 
 
 def _image(path: str, reading: Reading) -> bytes:
-    """The picture's bytes; a picture that is not there is the row's error, a store that fails is not."""
-    return _bytes(path, reading, reading.limits.image_bytes, "picture")
+    """The image's bytes; an image that is not there is the row's error, a store that fails is not."""
+    return _bytes(path, reading, reading.limits.image_bytes, "image")
 
 
 def _bytes(path: str, reading: Reading, limit: int, what: str) -> bytes:
@@ -190,8 +190,8 @@ def _bytes(path: str, reading: Reading, limit: int, what: str) -> bytes:
     return data
 
 
-def _pictures(reading: Reading) -> Iterator[tuple[str, FileInfo, dict[str, FileInfo]]]:
-    """(member, picture, the sidecars by suffix) of each picture directly in the folder, by name."""
+def _images(reading: Reading) -> Iterator[tuple[str, FileInfo, dict[str, FileInfo]]]:
+    """(member, image, the sidecars by suffix) of each image directly in the folder, by name."""
     here = [
         info
         for info in reading.store.list_files(reading.shard.path)
@@ -209,10 +209,10 @@ def _pictures(reading: Reading) -> Iterator[tuple[str, FileInfo, dict[str, FileI
             yield unique.name(shown(stem)), info, beside.get(stem, {})
 
 
-def _sidecar_row(member: str, picture: FileInfo, beside: dict[str, FileInfo], reading: Reading) -> RawRow:
+def _sidecar_row(member: str, info: FileInfo, beside: dict[str, FileInfo], reading: Reading) -> RawRow:
     fields, image, caption, error = Fields(), None, None, None
     try:
-        image = _image(picture.path, reading)
+        image = _image(info.path, reading)
         if record := beside.get("json"):
             data = _bytes(record.path, reading, reading.limits.record_bytes, "record")
             data = as_utf8(data, reading.limits.encoding)

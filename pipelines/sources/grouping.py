@@ -1,7 +1,7 @@
 """The records of a tar: members that share a key, with the role of each."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
@@ -14,9 +14,10 @@ from pipelines.sources.tar import Cut, Damage, Member, link_targets, members, wi
 Rank = tuple[int, int, str]
 
 _HEAD: Final = 64
-_SHOWN: Final = frozenset(
+SHOWN: Final = frozenset(
     ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF", "JXL", "JPEG2000", "SVG")
 )
+"""Formats that bytes are taken for an image by, whatever their name."""
 _NUMBERED: Final = re.compile(r"\d+\.[^.]+")
 
 
@@ -128,12 +129,22 @@ def index_of(file: BinaryIO, columns: Columns, limits: ReadLimits) -> Index:
     Keys go up to the first dot, in a tar where that would merge images up to the last (unless `read.names` says).
     """
     roles = Roles(columns)
-    index = _grouped(file, roles, limits, last_dot=limits.names == "last_dot")
-    if limits.names == "auto" and any(roles.merges(sample) for sample in index.samples):
-        index = _grouped(file, roles, limits, last_dot=True)
+    index = _index(file, lambda: members(file, limits), roles, limits)
     for sample in index.samples:
         roles.choose(sample, index.ledger)
     _follow(file, index.samples, limits)
+    return index
+
+
+def by_last_dot(file: BinaryIO, found: Sequence[Member], columns: Columns, limits: ReadLimits) -> bool:
+    """Returns whether the keys of some members go up to the last dot of their names, not to the first."""
+    return _index(file, lambda: iter(found), Roles(columns), limits).ledger.last_dot
+
+
+def _index(file: BinaryIO, found: Callable[[], Iterator[Member]], roles: Roles, limits: ReadLimits) -> Index:
+    index = _grouped(file, found(), roles, last_dot=limits.names == "last_dot")
+    if limits.names == "auto" and any(roles.merges(sample) for sample in index.samples):
+        return _grouped(file, found(), roles, last_dot=True)
     return index
 
 
@@ -148,7 +159,7 @@ def split_name(name: str, last_dot: bool = False) -> tuple[str, str]:
     return folder + slash + stem, suffix.lower()
 
 
-def _grouped(file: BinaryIO, roles: Roles, limits: ReadLimits, last_dot: bool) -> Index:
+def _grouped(file: BinaryIO, found: Iterator[Member], roles: Roles, last_dot: bool) -> Index:
     """Groups the members by key.
 
     A member whose suffix the newest record of its key already has starts another record, named `KEY#2`. Groups
@@ -159,7 +170,7 @@ def _grouped(file: BinaryIO, roles: Roles, limits: ReadLimits, last_dot: bool) -
     samples: list[Sample] = []
     unique, damage, ledger = Unique(), None, Ledger(last_dot=last_dot)
     try:
-        for member in members(file, limits):
+        for member in found:
             ledger.members += 1
             key, suffix = split_name(member.name, last_dot)
             if not key:
@@ -212,7 +223,7 @@ def _is_image(file: BinaryIO, member: Member) -> bool:
     if not member.usable or not member.size:
         return False
     file.seek(member.offset)
-    return sniff(file.read(min(member.size, _HEAD))) in _SHOWN
+    return sniff(file.read(min(member.size, _HEAD))) in SHOWN
 
 
 def _follow(file: BinaryIO, samples: Iterable[Sample], limits: ReadLimits) -> None:

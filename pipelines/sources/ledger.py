@@ -1,7 +1,4 @@
-"""Names of rows: always valid text, unique within a shard.
-
-What became of every member of a tar: read by a row, metadata beside a row, or used by no row and why.
-"""
+"""The names of a shard's rows, each once, and what became of every member of a tar."""
 
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b

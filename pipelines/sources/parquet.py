@@ -4,8 +4,8 @@ A record whose caption is a list is a row for each caption: the first has the re
 `NUMBER#2`, `NUMBER#3`, …
 """
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Final
@@ -53,21 +53,26 @@ def fetch(reading: Reading, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
     members: dict[int, list[str]] = {}
     for member, _ in wanted:
         members.setdefault(int(member.partition("#")[0]), []).append(member)
-    numbers = sorted(members)
+    numbers = deque(sorted(members))
     with _opened(reading) as (file, schema):
         image = mapping(reading, schema).image
         assert image is not None, "images were asked for"
         if numbers and numbers[-1] >= file.metadata.num_rows:
             raise reading.shard.changed(str(numbers[-1]))
-        first = 0
+        end = 0
         for group in range(file.num_row_groups):
-            rows = file.metadata.row_group(group).num_rows
-            here = [number for number in numbers if first <= number < first + rows]
-            if here:
-                for number, data in _fetch_group(reading, file, (group, first, image), here):
-                    for member in dict.fromkeys(members[number]):
-                        yield member, data
-            first += rows
+            at, end = end, end + file.metadata.row_group(group).num_rows
+            batches = _group(reading, file, group, [image])
+            while numbers and numbers[0] < end and (batch := next(batches, None)) is not None:
+                cells = batch.column(image)
+                while numbers and numbers[0] < at + batch.num_rows:
+                    number = numbers.popleft()
+                    try:
+                        data = _image(cells[number - at], reading.limits)
+                    except RowError as error:
+                        raise reading.shard.changed(str(number)) from error
+                    yield from ((member, data) for member in dict.fromkeys(members[number]))
+                at += batch.num_rows
 
 
 def head(reading: Reading, rows: int) -> list[dict[str, object]]:
@@ -116,25 +121,6 @@ def names(reading: Reading) -> list[str]:
     """The names of the file's columns."""
     with _opened(reading) as (_, schema):
         return list(schema.names)
-
-
-def _fetch_group(
-    reading: Reading, file: pq.ParquetFile, place: tuple[int, int, str], numbers: Sequence[int]
-) -> Iterator[tuple[int, bytes]]:
-    group, at, image = place
-    left = iter(numbers)
-    number: int | None = next(left)
-    for batch in _group(reading, file, group, [image]):
-        cells = batch.column(image)
-        while number is not None and number < at + batch.num_rows:
-            try:
-                yield number, _image(cells[number - at], reading.limits)
-            except RowError as error:
-                raise reading.shard.changed(str(number)) from error
-            number = next(left, None)
-        if number is None:
-            return
-        at += batch.num_rows
 
 
 @contextmanager
@@ -270,7 +256,7 @@ def _image(cell: Any, limits: ReadLimits) -> bytes:
         cell = cell["bytes"] if cell.is_valid else cell
     elif is_list(cell.type) and not pa.types.is_integer(cell.type.value_type):
         if cell.is_valid and len(cell.values) > 1:
-            raise RowError("bad_row", f"the row has {len(cell.values)} pictures, not one")
+            raise RowError("bad_row", f"the row has {len(cell.values)} images, not one")
         if cell.is_valid and len(cell.values) == 1:
             return _image(cell.values[0], limits)
         raise RowError("no_image")
@@ -279,11 +265,11 @@ def _image(cell: Any, limits: ReadLimits) -> bytes:
     numbers = is_list(cell.type)
     size = len(cell.values) if numbers else len(cell.as_buffer())
     if size > limits.image_bytes:
-        raise RowError("too_large", f"the picture has {size} bytes, more than {limits.image_bytes}")
+        raise RowError("too_large", f"the image has {size} bytes, more than {limits.image_bytes}")
     if not numbers:
         return bytes(cell.as_py())
     if cell.values.null_count:
-        raise RowError("bad_row", "the picture's list of bytes has gaps")
+        raise RowError("bad_row", "the image's list of bytes has gaps")
     return bytes(pc.cast(cell.values, pa.uint8(), safe=False).to_numpy(zero_copy_only=False))
 
 

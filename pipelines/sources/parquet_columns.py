@@ -119,12 +119,8 @@ def carried(kind: Any) -> pa.DataType | None:
 
 def is_bytes(kind: pa.DataType) -> bool:
     """Whether values are bytes, in any of Arrow's layouts."""
-    return bool(
-        pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-        or pa.types.is_fixed_size_binary(kind)
-        or pa.types.is_binary_view(kind)
-    )
+    plain = (pa.binary(), pa.large_binary(), pa.binary_view())
+    return kind in plain or bool(pa.types.is_fixed_size_binary(kind))
 
 
 def is_list(kind: pa.DataType) -> bool:
@@ -168,4 +164,4 @@ def _is_texts(kind: Any) -> bool:
 
 
 def _is_string(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+    return kind in (pa.string(), pa.large_string(), pa.string_view())

@@ -18,12 +18,12 @@ _OTHERS: Final = frozenset(
     ("avif", "heic", "heif", "jxl", "jp2", "svg", "ico", "ppm", "pgm", "tga", "psd", "img")
 )
 IMAGE_SUFFIXES: Final = _USUAL | _OTHERS
-"""Suffixes that announce a picture; of formats that cannot be used too, so that those rows are not lost."""
+"""Suffixes that announce an image; of formats that cannot be used too, so that those rows are not lost."""
 
 
 @dataclass(slots=True)
 class Fields:
-    """What a record says beside the picture."""
+    """What a record says beside the image."""
 
     caption: bytes | None = None
     url: str | None = None
@@ -134,7 +134,7 @@ def missing_column(where: object, part: Part, wanted: Iterable[str], there: Iter
     there = list(there)
     names = sorted(name if name.isprintable() else repr(name) for name in there)
     listed = ", ".join(names[:30]) + (f" and {len(names) - 30} more" if len(names) > 30 else "")
-    hint = "; for text without pictures say `kind: text`" if part == "image" else ""
+    hint = "; for text without images say `kind: text`" if part == "image" else ""
     if not all(map(is_text, there)):
         hint += f"; of the names {no_text().message}"
     return (

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import BinaryIO, Final
 
 from pipelines.sources.columns import ReadLimits
-from pipelines.sources.grouping import Sample, index_of, split_name
+from pipelines.sources.grouping import Sample, by_last_dot, index_of, split_name
 from pipelines.sources.records import Fields, as_utf8, fields_of, parse_json
 from pipelines.sources.shard import Reading, Wanted
 from pipelines.sources.tar import Damage, Member, members, size_at
@@ -68,18 +68,27 @@ def fetch(reading: Reading, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
 
 def head(reading: Reading, rows: int) -> list[dict[str, object]]:
     """Returns the first samples as stored: by suffix the start of each member, by name the record's fields."""
-    found: dict[str, dict[str, object]] = {}
-    with _readable(reading) as file:
+    limits = reading.limits
+    with _opened(reading, whole=False) as (file, _, _):
+        taken: list[Member] = []
+        keys: set[str] = set()
         try:
-            for member in islice(members(file, reading.limits), rows * _MEMBERS):
-                key, suffix = split_name(member.name)
-                if len(found) == rows and key not in found:
+            for member in islice(members(file, limits), rows * _MEMBERS):
+                keys.add(split_name(member.name)[0])
+                if len(keys - {""}) > rows:
                     break
-                if key and member.usable:
-                    found.setdefault(key, {}).update(_stored(file, member, suffix, reading.limits))
+                taken.append(member)
         except Damage as error:
-            if not found:  # else what was read before the damage counts
+            if not any(
+                split_name(member.name)[0] for member in taken
+            ):  # else what precedes the damage counts
                 raise ShardError(f"{reading.shard} {error}; write it again or leave it out") from error
+        last_dot = by_last_dot(file, taken, reading.columns, limits)
+        found: dict[str, dict[str, object]] = {}
+        for member in taken:
+            key, suffix = split_name(member.name, last_dot)
+            if key and member.usable:
+                found.setdefault(key, {}).update(_stored(file, member, suffix, limits))
     return list(found.values())
 
 
@@ -180,27 +189,18 @@ def _at(file: BinaryIO, offset: int, limits: ReadLimits) -> bytes | None:
 
 
 @contextmanager
-def _readable(reading: Reading) -> Iterator[BinaryIO]:
-    """The tar as a file; what is not packed is read where it lies, for its start."""
-    with reading.store.open(reading.shard.path) as file, reading.store.reading(reading.shard.path):
-        if packing(file.read(LONGEST_MAGIC)) is None:
-            file.seek(0)
-            yield file
-            return
-    with _opened(reading) as (unpacked, _, _):
-        yield unpacked
+def _opened(reading: Reading, whole: bool = True) -> Iterator[tuple[BinaryIO, bool, str | None]]:
+    """The tar as a file with cheap seeks; whether it is not packed; what broke the unpacking.
 
-
-@contextmanager
-def _opened(reading: Reading) -> Iterator[tuple[BinaryIO, bool, str | None]]:
-    """The tar as a file with cheap seeks; whether it is not packed; what broke the unpacking."""
-    with reading.store.local_copy(reading.shard.path) as file:
-        with reading.store.reading(reading.shard.path):
-            packed = packing(file.read(LONGEST_MAGIC))  # by content: suffixes lie
-            file.seek(0)
+    Unless it is read `whole`, what is not packed is read where it lies.
+    """
+    store, path = reading.store, reading.shard.path
+    with store.local_copy(path) if whole else store.open(path) as file, store.reading(path):
+        packed = packing(file.read(LONGEST_MAGIC))  # by content: suffixes lie
+        file.seek(0)
         if packed is None:
             yield file, True, None
             return
-        with reading.store.scratch(reading.shard.path) as unpacked:
+        with store.scratch(path) as unpacked:
             broken = unpack(file, unpacked, reading)
             yield unpacked, False, broken

@@ -1,5 +1,7 @@
 """Which rules apply to a source: every kind against every rule."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -109,3 +111,13 @@ def test_every_kind_is_in_the_table() -> None:
     for kind in KINDS.values():
         assert kind.applying(RULES, []) <= kind.applying(RULES, RULES) <= set(RULES)
         assert (kind.applying(RULES, RULES) == set(RULES)) == kind.pairs
+
+
+def test_the_docs_name_the_rules_of_each_kind() -> None:
+    """docs/recipe.md has a line for each kind that is not of pairs, and no rule more or less."""
+    page = (Path(__file__).parents[3] / "docs" / "recipe.md").read_text()
+    for kind in (kind for kind in KINDS.values() if not kind.pairs):
+        (line,) = [line for line in page.splitlines() if line.startswith(f"| `{kind.name}` |")]
+        general, named = line.split("|")[2:4]
+        assert set(re.findall(r"`(\w+)`", general)) - {"clip_score"} == {*kind.general}
+        assert set(re.findall(r"`(\w+)`", named)) == {*kind.named}
