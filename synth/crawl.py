@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from synth import content
-from synth.defects import PLANTS, SAYS, TWINS, Row
+from synth.defects import DEFECTS, TWINS, Row
 from synth.seeds import generator
 
 MOST_PER_SHARD: Final = 10_000
@@ -65,7 +65,7 @@ def plan(n: int, seed: int, per_shard: int) -> list[Slot]:
     From 100 rows on every defect occurs. A twin's other row has no defect and no other twin; a repeat's
     lies in another shard where there is one.
     """
-    counts = {kind: round(verdict.weight * n / 1000) for kind, verdict in SAYS.items()}
+    counts = {kind: round(defect.weight * n / 1000) for kind, defect in DEFECTS.items()}
     if n >= 100:
         counts = {kind: max(1, count) for kind, count in counts.items()}
     kinds = [kind for kind, count in counts.items() if kind != "none" for _ in range(count)][:n]
@@ -113,8 +113,8 @@ def row(seed: int, slot: Slot) -> Row:
     """A row of the crawl, defect and all. It depends on the seed and the slot alone."""
     rng = generator(seed, "defect", slot.index)
     if slot.of is None:
-        return PLANTS[slot.planted](_sound(seed, slot.index, slot.planted), rng)
-    planted = PLANTS[slot.planted](_sound(seed, slot.of, "none"), rng)
+        return DEFECTS[slot.planted].plant(_sound(seed, slot.index, slot.planted), rng)
+    planted = DEFECTS[slot.planted].plant(_sound(seed, slot.of, "none"), rng)
     if slot.planted == "repeat":
         return planted
     name = hashlib.blake2b(f"{seed}/{slot.index}".encode(), digest_size=8).hexdigest()
@@ -148,7 +148,7 @@ def _metadata(key: str, made: Row) -> dict[str, Any]:
 
 def _truth(slot: Slot, made: Row, per_shard: int) -> dict[str, Any]:
     shard, member = _place(slot.index, per_shard)
-    says = SAYS[slot.planted]
+    says = DEFECTS[slot.planted]
     of = None
     if slot.of is not None:
         of = dict(zip(("shard", "member"), _place(slot.of, per_shard), strict=True))

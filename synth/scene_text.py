@@ -13,10 +13,9 @@ from PIL import Image
 
 from schemas.errors import InputError
 from synth import photos
-from synth.page import effects, fonts, paper, typeset
-from synth.page.draw import Block, Box, Colour, Corners
+from synth.page import effects, fonts, typeset
 from synth.page.effects import homography
-from synth.page.layout import Cell
+from synth.page.layout import Block, Box, Cell, Colour, Corners
 from synth.page.maker import Page, PageSettings, encoded
 from synth.page.typeset import told
 from synth.seeds import generator
@@ -100,7 +99,7 @@ class SceneMaker:
         self,
         settings: PageSettings,
         passages: Sequence[str] = (),
-        pictures: Sequence[bytes] = (),
+        pictures: effects.Images = (),
         found: fonts.Fonts | None = None,
     ) -> None:
         self.settings = settings
@@ -147,7 +146,7 @@ class SceneMaker:
     def _ground(self, drawn: Scene) -> effects.Pixels:
         size = drawn.width, drawn.height
         if self._pictures:
-            return np.array(paper.background(size, drawn.background, self._pictures))
+            return np.array(effects.background(size, drawn.background, self._pictures))
         crop = photos.draw(generator(drawn.background[2], "scene photo"), whole=False)
         return np.array(photos.render(crop, *size))
 

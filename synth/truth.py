@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from synth.defects import SAYS
+from synth.defects import DEFECTS
 
 Place = tuple[str, str]
 Truth = Mapping[str, Any]
@@ -141,7 +141,7 @@ def score(decisions: pa.Table, truth: Sequence[Truth], clip: bool = False) -> pa
         raise ValueError(
             f"no decision about row {missing[1]} of shard {missing[0]}: not the corpus of this crawl?"
         )
-    names = dict.fromkeys(says.rule or says.error for says in SAYS.values() if says.rule or says.error)
+    names = dict.fromkeys(one.rule or one.error for one in DEFECTS.values() if one.rule or one.error)
     counts = {name: _Count(measured=clip or name != "clip") for name in names if name}
     allowed = _allowed(truth)
     for line in truth:

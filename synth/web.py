@@ -2,9 +2,8 @@
 
 A document is untrusted. Its scripts do not run; every request it makes is answered here, from the files
 of its own folder or not at all, so neither the network nor another file can be reached; its origin is a
-name that resolves to nothing. A browser serves many documents and is replaced when it dies or grows.
-
-The words a browser shows gathered into lines, and where a long document is cut into pages.
+name that resolves to nothing. A browser serves many documents and is replaced when it dies or grows. A long document
+is cut into pages.
 """
 
 import base64
@@ -27,11 +26,10 @@ from PIL import Image
 
 from schemas.errors import InputError, RowError
 from synth.chromium import Chromium, Driver, find
-from synth.documents import DocumentPage, PageFailure, as_drawn
+from synth.documents import DocumentPage, PageFailure, as_drawn, is_flat
 from synth.page import fonts
 from synth.regions import TextLine, TextWord
 
-_FLAT: Final = 12
 _GAP: Final = 1.2
 _CROSSED: Final = 0.1
 
@@ -89,7 +87,7 @@ def lines(
             continue
         if word.top < above or word.bottom > above + height or word.right > width:
             left_out["outside"] += 1
-        elif _is_flat(word, above, grey):
+        elif is_flat(grey, (word.left, word.top - above, word.right, word.bottom - above)):
             left_out["invisible"] += 1
         else:
             shown.append(word)
@@ -160,14 +158,6 @@ def _quad(
     top = round(max(min(one.top for one in row) - above, 0), 2)
     bottom = round(max(one.bottom for one in row) - above, 2)
     return (left, top), (right, top), (right, bottom), (left, bottom)
-
-
-def _is_flat(word: Spot, above: int, grey: NDArray[np.uint8]) -> bool:
-    """Whether the page shows one even shade where the word should be."""
-    left, right = max(math.floor(word.left), 0), max(math.ceil(word.right), 1)
-    top, bottom = max(math.floor(word.top) - above, 0), max(math.ceil(word.bottom) - above, 1)
-    part = grey[top:bottom, left:right]
-    return part.size == 0 or int(part.max()) - int(part.min()) < _FLAT
 
 
 _HOST: Final = "page.invalid"

@@ -8,7 +8,7 @@ its loss curve, and how it does on held-out pictures (with --report alone, for a
 Every picture is drawn for its one step, half of a batch being near misses of
 the other half. The loss over pictures is SigLIP's (arXiv 2303.15343), a decision on every pair of picture and
 caption by itself: it makes cosines comparable between captions, which a threshold needs. Beside it, patches
-are aligned with the phrases of what they show (tools/clip_regions.py). `python -m tools.clip_onnx FOLDER` then
+are aligned with the phrases of what they show (tools/clip_pairs.py). `python -m tools.clip_onnx FOLDER` then
 writes the graphs by which onnxruntime runs the folder's towers.
 """
 
@@ -34,7 +34,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from synth.seeds import generator
-from tools import clip_pairs, clip_regions, clip_report, clip_tokens
+from tools import clip_pairs, clip_report, clip_tokens
 
 LANGUAGES: Final = ("en", "zh")
 MERGES_FILE: Final = "merges.txt.gz"
@@ -146,6 +146,25 @@ def loss_of(
     return -(functional.logsigmoid(truth * logits) * truth.abs()).sum() / len(image)
 
 
+def region_loss(
+    patches: torch.Tensor,
+    texts: torch.Tensor,
+    truth: torch.Tensor,
+    scale: torch.Tensor,
+    nothing: torch.Tensor,
+) -> torch.Tensor:
+    """Cross-entropy of each judged patch over all phrases and nothing; patches (N, P, D), texts (K, D), unit vectors.
+
+    Patches without an object are many and easy: together they count as much as those with one.
+    """
+    logits = scale.exp() * patches @ texts.T  # (N, P, K)
+    logits = torch.cat([logits, nothing.expand(*logits.shape[:2], 1)], dim=2).flatten(0, 1)
+    flat = truth.flatten()
+    each = functional.cross_entropy(logits, flat, ignore_index=clip_pairs.UNJUDGED, reduction="none")
+    empty, shown = flat == clip_pairs.NOTHING, (flat != clip_pairs.NOTHING) & (flat != clip_pairs.UNJUDGED)
+    return each[shown].sum() / shown.sum().clamp(min=1) + each[empty].sum() / empty.sum().clamp(min=1)
+
+
 def train(plan: Plan, out: Path) -> Curve:
     """Trains, and writes the folder; the loss curve."""
     torch.set_num_threads(plan.threads)
@@ -250,8 +269,8 @@ class _Learner(nn.Module):
             names = [self.read(one) for one in kinds]
         truth = torch.from_numpy(clip_pairs.truth(items, items)).float().to(images.device)
         whole = loss_of(pooled, texts, truth, self.model.logit_scale, self.model.logit_bias)
-        shown = torch.from_numpy(clip_regions.labels(items, GRID)).to(images.device)
-        parts = [clip_regions.loss_of(patches, one, shown, self.region_scale, self.nothing) for one in names]
+        shown = torch.from_numpy(clip_pairs.labels(items, GRID)).to(images.device)
+        parts = [region_loss(patches, one, shown, self.region_scale, self.nothing) for one in names]
         return whole, torch.stack(parts).mean()
 
 
@@ -261,7 +280,7 @@ def _steps(model: Any, tokenizer: SimpleTokenizer, plan: Plan) -> Curve:
     plain = [value for value in learner.parameters() if value.ndim < 2]
     groups = [{"params": decay, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=plan.rate, betas=(0.9, 0.98))
-    kinds = torch.stack([tokenizer(clip_regions.phrases(language)) for language in LANGUAGES]).to(plan.device)
+    kinds = torch.stack([tokenizer(clip_pairs.phrases(language)) for language in LANGUAGES]).to(plan.device)
     curve, losses = Curve(), list[tuple[float, float]]()
     start = time.process_time()
     drawn = DataLoader(_Drawn(plan), batch_size=None, num_workers=1, prefetch_factor=8)

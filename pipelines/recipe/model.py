@@ -121,10 +121,11 @@ class Source(Settings):
     @field_validator("render", mode="before")
     @classmethod
     def _rendered(cls, value: Any, info: ValidationInfo) -> RenderSettings | None:
-        if info.data.get("kind") == "rendered" and info.data.get("format"):
-            return generators.settings_of(info.data["format"], value)
+        if info.data.get("kind") == "rendered":
+            form = info.data.get("format")  # one that is wrong, or missing, is told of itself
+            return generators.settings_of(form, value) if form else None
         if value is not None:
-            raise ValueError("goes with kind: rendered and its format")
+            raise ValueError("goes with kind: rendered")
         return None
 
     @model_validator(mode="after")

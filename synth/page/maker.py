@@ -9,10 +9,9 @@ import cv2
 import numpy as np
 from PIL import Image, __version__, features
 
-from synth.page import effects, fonts, paper, typeset
-from synth.page.draw import Parameters, draw
+from synth.page import effects, fonts, typeset
 from synth.page.effects import Warp, elastic_field
-from synth.page.layout import ranges
+from synth.page.layout import Parameters, draw, ranges
 from synth.page.typeset import Line, told
 from synth.regions import TextLine
 from synth.seeds import generator
@@ -64,7 +63,7 @@ class PageMaker:
         self,
         settings: PageSettings,
         passages: Sequence[str] = (),
-        pictures: Sequence[bytes] = (),
+        pictures: effects.Images = (),
         found: fonts.Fonts | None = None,
     ) -> None:
         self.settings = settings
@@ -118,18 +117,16 @@ def _warp(drawn: Parameters) -> Warp:
     return Warp(drawn.corners, drawn.document, (drawn.width, drawn.height), field)
 
 
-def _pixels(
-    drawn: Parameters, lines: Sequence[Line], warp: Warp, pictures: Sequence[bytes]
-) -> effects.Pixels:
+def _pixels(drawn: Parameters, lines: Sequence[Line], warp: Warp, pictures: effects.Images) -> effects.Pixels:
     alpha, seed = drawn.paper
-    image = Image.fromarray(paper.sheet(*drawn.document, alpha, seed))
+    image = Image.fromarray(effects.sheet(*drawn.document, alpha, seed))
     typeset.ink(image, lines)
     sheet = effects.noised(np.asarray(image), *drawn.effects.noise)
     across, down = warp.maps()
     page = cv2.remap(sheet, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     if (drawn.width, drawn.height) != drawn.document or _bent(drawn):
         shown = cv2.remap(np.ones(sheet.shape[:2], np.float32), across, down, cv2.INTER_LINEAR)
-        behind = paper.background((drawn.width, drawn.height), drawn.background, pictures)
+        behind = effects.background((drawn.width, drawn.height), drawn.background, pictures)
         page = cv2.blendLinear(page, behind, shown, 1 - shown)
     return effects.apply(np.asarray(page, np.uint8), drawn.effects)
 

@@ -18,9 +18,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from schemas.errors import InputError
 from schemas.sample import Quad
-from synth.page.draw import Block, Box, Colour
 from synth.page.fonts import Face, shaping
-from synth.page.layout import Cell
+from synth.page.layout import Block, Box, Cell, Colour
 from synth.regions import TextLine, TextRegion, TextWord
 from synth.text import RIGHT_TO_LEFT, Reader
 
