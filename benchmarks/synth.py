@@ -145,7 +145,7 @@ def _stages(pages: PageMaker, count: int) -> None:
     owners: tuple[tuple[Any, str, str], ...] = (
         (typeset.Setter, "_fit", "text to lines"),
         (typeset.Setter, "_set", "lines to places"),
-        (maker, "told", "truth carried onto the page"),
+        (maker, "truth_of", "truth carried onto the page"),
         (effects, "sheet", "paper"),
         (typeset, "ink", "letters drawn"),
         (effects, "noised", "noise"),

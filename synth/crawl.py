@@ -17,7 +17,7 @@ import os
 import re
 import tarfile
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -33,20 +33,13 @@ from synth.seeds import generator
 MOST_PER_SHARD: Final = 10_000
 """img2dataset's keys leave four digits for the row."""
 
-_COLUMNS: Final[list[tuple[str, pa.DataType]]] = [
-    ("key", pa.string()),
-    ("url", pa.string()),
-    ("caption", pa.string()),
-    ("status", pa.string()),
-    ("error_message", pa.string()),
-    ("width", pa.int32()),
-    ("height", pa.int32()),
-    ("original_width", pa.int32()),
-    ("original_height", pa.int32()),
-    ("exif", pa.string()),
-    ("sha256", pa.string()),
-]
-METADATA: Final = pa.schema(_COLUMNS)
+METADATA: Final = pa.schema(
+    {
+        **dict.fromkeys(("key", "url", "caption", "status", "error_message"), pa.string()),
+        **dict.fromkeys(("width", "height", "original_width", "original_height"), pa.int32()),
+        **dict.fromkeys(("exif", "sha256"), pa.string()),
+    }
+)
 """img2dataset's columns."""
 
 
@@ -98,15 +91,19 @@ def _sound(seed: int, index: int, planted: str) -> Row:
     form, quality = rng.choices(("jpg", "webp", "png"), (80, 12, 8))[0], rng.randint(78, 95)
     if planted in ("truncated", "not_image", "empty"):
         form = "jpg"
-    name = hashlib.blake2b(f"{seed}/{index}".encode(), digest_size=8).hexdigest()
     return Row(
         content=shown,
         language=language,
         caption=content.describe(shown, language, rng),
         form=form,
         data=content.encode(content.picture(shown), form, quality),
-        url=f"https://demo.example/{name[:2]}/{name[2:]}.{form}",
+        url=_url(seed, index, form),
     )
+
+
+def _url(seed: int, index: int, form: str) -> str:
+    name = hashlib.blake2b(f"{seed}/{index}".encode(), digest_size=8).hexdigest()
+    return f"https://demo.example/{name[:2]}/{name[2:]}.{form}"
 
 
 def row(seed: int, slot: Slot) -> Row:
@@ -117,11 +114,7 @@ def row(seed: int, slot: Slot) -> Row:
     planted = DEFECTS[slot.planted].plant(_sound(seed, slot.of, "none"), rng)
     if slot.planted == "repeat":
         return planted
-    name = hashlib.blake2b(f"{seed}/{slot.index}".encode(), digest_size=8).hexdigest()
-    return Row(
-        planted.content, planted.language, planted.caption, planted.form, planted.data,
-        url=f"https://demo.example/{name[:2]}/{name[2:]}.{planted.form}",
-    )  # fmt: skip
+    return replace(planted, url=_url(seed, slot.index, planted.form))
 
 
 def _place(index: int, per_shard: int) -> tuple[str, str]:

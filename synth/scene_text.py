@@ -2,9 +2,9 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
@@ -16,10 +16,10 @@ from synth import photos
 from synth.page import effects, fonts, typeset
 from synth.page.effects import homography
 from synth.page.layout import Block, Box, Cell, Colour, Corners
-from synth.page.maker import Page, PageSettings, encoded
-from synth.page.typeset import told
+from synth.page.maker import Page, PageSettings, encoded, recorded, supplies
+from synth.page.typeset import truth_of
 from synth.seeds import generator
-from synth.text import Reader, builtin
+from synth.text import Reader
 
 _SIDE: Final = (480, 1024)
 _SIZES: Final = (22, 90)
@@ -103,13 +103,11 @@ class SceneMaker:
         found: fonts.Fonts | None = None,
     ) -> None:
         self.settings = settings
-        self._passages = passages or builtin(settings.language)
         self._pictures = pictures
         self._direction = typeset.direction(settings.direction, settings.language)
         if self._direction == "vertical":
             raise InputError("words in scenes are set along a line: direction vertical is for pages")
-        sample = fonts.sample(self._passages)
-        self.faces = (found or fonts.find()).for_text(sample, settings.language)
+        self._passages, self.faces = supplies(settings.language, passages, found)
 
     def page(self, index: int) -> Page:
         """The picture of this index; a text that finds no free place is left out."""
@@ -118,27 +116,20 @@ class SceneMaker:
         pixels = self._ground(drawn)
         reader = Reader(self._passages, generator(drawn.text, "scene text words"))
         free = np.ones(pixels.shape[:2], np.bool_)
-        lines, names = [], set()
+        lines, shown = [], []
         for sign in drawn.signs:
             line, size = self._line(sign, reader, drawn.width)
             corners = _place(sign, size, pixels, free) if line else None
             if line is None or corners is None:
                 continue
             matrix = homography(corners, *size)
-            line, known = told(line, partial(_carried, matrix), (drawn.width, drawn.height))
+            line, known = truth_of(line, partial(_carried, matrix), (drawn.width, drawn.height))
             if known is not None:
                 _paint(pixels, line, sign, size, matrix)
                 lines.append(known)
-                names.add(line.face.identity)
+                shown.append(line)
         pixels = effects.blurred(effects.noised(pixels, *drawn.noise), drawn.blur)
-        order = sorted(names, key=lambda one: (one.name, one.digest, one.face))
-        record: dict[str, Any] = {
-            "setting": "scene",
-            "direction": self._direction,
-            "drawn": asdict(drawn),
-            "fonts": [asdict(one) for one in order],
-            "shaping": fonts.shaping(),
-        }
+        record = recorded("scene", self._direction, drawn, shown)
         image = encoded(pixels, drawn.quality)
         kept = sorted(lines, key=lambda line: (line.quad[0][1], line.quad[0][0]))
         return Page(image, drawn.width, drawn.height, tuple(kept), language, record)

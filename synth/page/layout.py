@@ -8,8 +8,8 @@ lists what was changed and why.
 import colorsys
 import math
 import random
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Final
 
 from schemas.errors import InputError
 
@@ -256,10 +256,6 @@ class Parameters:
     blocks: tuple[Block, ...]
     effects: Effects
     text: int  # the seed of the reader's place in the text
-
-    def to_dict(self) -> dict[str, Any]:
-        """The parameters as plain values that JSON can hold."""
-        return asdict(self)
 
 
 def draw(rng: random.Random, ranges: Ranges, *, vertical: bool = False) -> Parameters:

@@ -11,8 +11,9 @@ from PIL import Image, __version__, features
 
 from synth.page import effects, fonts, typeset
 from synth.page.effects import Warp, elastic_field
+from synth.page.fonts import Face
 from synth.page.layout import Parameters, draw, ranges
-from synth.page.typeset import Line, told
+from synth.page.typeset import Line, truth_of
 from synth.regions import TextLine
 from synth.seeds import generator
 from synth.text import Reader, builtin
@@ -68,11 +69,9 @@ class PageMaker:
     ) -> None:
         self.settings = settings
         self._ranges = ranges(settings.setting)
-        self._passages = passages or builtin(settings.language)
         self._pictures = pictures
         self._direction = typeset.direction(settings.direction, settings.language)
-        found = found or fonts.find()
-        self.faces = found.for_text(fonts.sample(self._passages), settings.language)
+        self._passages, self.faces = supplies(settings.language, passages, found)
 
     def page(self, index: int) -> Page:
         """The page of this index: the same bytes whoever makes it, and in whatever order."""
@@ -88,27 +87,41 @@ class PageMaker:
         warp = _warp(drawn)
         lines, truth = [], []
         for line in setter.lines(drawn.blocks, reader):
-            inside, known = told(line, warp.forward, (drawn.width, drawn.height))
+            inside, known = truth_of(line, warp.forward, (drawn.width, drawn.height))
             if known is not None:
                 lines.append(inside)
                 truth.append(known)
         image = encoded(_pixels(drawn, lines, warp, self._pictures), drawn.quality)
-        return Page(
-            image, drawn.width, drawn.height, tuple(truth), self.settings.language, self._record(drawn, lines)
-        )
-
-    def _record(self, drawn: Parameters, lines: Sequence[Line]) -> dict[str, Any]:
-        used = {line.face.identity for line in lines}
-        names = sorted(used, key=lambda one: (one.name, one.digest, one.face))
         libraries = {"pillow": __version__, "opencv": cv2.__version__, "numpy": np.__version__}
-        return {
-            "setting": self.settings.setting,
-            "direction": self._direction,
-            "drawn": drawn.to_dict(),
-            "fonts": [asdict(one) for one in names],
-            "shaping": fonts.shaping(),
+        parameters = {
+            **recorded(self.settings.setting, self._direction, drawn, lines),
             "libraries": {**libraries, "freetype": str(features.version("freetype2"))},
         }
+        return Page(image, drawn.width, drawn.height, tuple(truth), self.settings.language, parameters)
+
+
+def supplies(
+    language: str, passages: Sequence[str], found: fonts.Fonts | None
+) -> tuple[Sequence[str], tuple[Face, ...]]:
+    """Returns the text to set, by default the project's own, and the faces that can write it.
+
+    Raises InputError where no text or no font serves the language.
+    """
+    passages = passages or builtin(language)
+    return passages, (found or fonts.find()).for_text(fonts.sample(passages), language)
+
+
+def recorded(setting: str, direction: str, drawn: Any, lines: Sequence[Line]) -> dict[str, Any]:
+    """Returns what a page was made from, as plain values: its drawn parameters (a dataclass), its fonts."""
+    used = {line.face.identity for line in lines}
+    names = sorted(used, key=lambda one: (one.name, one.digest, one.face))
+    return {
+        "setting": setting,
+        "direction": direction,
+        "drawn": asdict(drawn),
+        "fonts": [asdict(one) for one in names],
+        "shaping": fonts.shaping(),
+    }
 
 
 def _warp(drawn: Parameters) -> Warp:

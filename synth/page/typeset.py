@@ -263,7 +263,7 @@ Carry = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """Takes (N, 2) points from the document to the page."""
 
 
-def told(line: Line, carry: Carry, page: tuple[int, int]) -> tuple[Line, TextLine | None]:
+def truth_of(line: Line, carry: Carry, page: tuple[int, int]) -> tuple[Line, TextLine | None]:
     """(the line without the words that lie off the page, what is told of the rest; None where nothing is left)."""
     pad = PAD + _PAD_EM * line.size
     quads = _quads([word.bounds for word in line.words], pad, carry, page)
