@@ -72,7 +72,7 @@ def find(executable: str | None = None) -> str:
 
 
 def version(executable: str) -> str:
-    """What the browser calls itself: its pictures depend on it. InputError where it does not run."""
+    """What the browser calls itself: its images depend on it. InputError where it does not run."""
     try:
         told = subprocess.run(
             [executable, "--version"], capture_output=True, text=True, timeout=_START_SECONDS, check=True

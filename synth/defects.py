@@ -74,7 +74,7 @@ def short(row: Row, rng: random.Random) -> Row:
 
 
 def long(row: Row, rng: random.Random) -> Row:
-    """A page's whole text: captions of many pictures run together."""
+    """A page's whole text: captions of many images run together."""
     parts, length = [_text(row)], 0
     while length < 1500:
         parts.append(content.unlike(row.content, row.language, rng))
@@ -129,7 +129,7 @@ def small(row: Row, rng: random.Random) -> Row:
 
 
 def _shows(row: Row, shown: Content, rng: random.Random) -> Row:
-    """The row with another picture and its caption."""
+    """The row with another image and its caption."""
     caption = content.describe(shown, row.language, rng)
     return replace(row, content=shown, caption=caption, data=content.encode(content.picture(shown), row.form))
 
@@ -174,7 +174,7 @@ def bomb(row: Row, rng: random.Random) -> Row:
     return replace(row, data=data, form="png")
 
 
-# how a picture is stored so that its EXIF turn shows it upright, and what img2dataset notes of it
+# how an image is stored so that its EXIF turn shows it upright, and what img2dataset notes of it
 _TURNS: Final = {
     2: (Image.Transpose.FLIP_LEFT_RIGHT, "Mirrored horizontal"),
     3: (Image.Transpose.ROTATE_180, "Rotated 180"),

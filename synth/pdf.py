@@ -349,7 +349,7 @@ def _rendered(page: Any, number: int, limits: PdfLimits) -> DocumentPage | PageF
         inches = max(width, height) / _POINTS
         message = f"{inches:.0f} inches long: within {limits.max_side} pixels no text could be read"
         return PageFailure(number, "too_many_pixels", message)
-    # annotations and forms are not in the text layer, so they are not in the picture either
+    # annotations and forms are not in the text layer, so they are not in the image either
     bitmap = page.render(scale=scale, rev_byteorder=True, draw_annots=False, may_draw_forms=False)
     image = bitmap.to_pil().convert("RGB")
     grey = np.asarray(image.convert("L"))

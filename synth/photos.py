@@ -109,7 +109,7 @@ def render(crop: Crop, width: int, height: int) -> Image.Image:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two crops in one picture: the second to the right of the first, or below it."""
+    """Two crops in one image: the second to the right of the first, or below it."""
 
     first: Crop
     second: Crop

@@ -1,4 +1,4 @@
-"""Words on natural pictures: signs, plates and captions that stand in a scene rather than on a sheet."""
+"""Words on natural images: signs, plates and captions that stand in a scene rather than on a sheet."""
 
 import random
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ _WORDS_TRIED: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """A text to be: where it may stand is drawn too, in shares of the picture, best of several."""
+    """A text to be: where it may stand is drawn too, in shares of the image, best of several."""
 
     face: float
     size: int
@@ -45,7 +45,7 @@ class Sign:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Everything that determines a picture apart from text, fonts and the pictures at hand."""
+    """Everything that determines an image apart from text, fonts and the images at hand."""
 
     width: int
     height: int
@@ -89,9 +89,9 @@ def _sign(rng: random.Random, short: int) -> Sign:
 
 
 class SceneMaker:
-    """Makes pictures with words in one language, `page(index)` a function of the settings and index alone.
+    """Makes images with words in one language, `page(index)` a function of the settings and index alone.
 
-    `pictures` are encoded pictures; without any, crops of scikit-image's photographs serve.
+    `pictures` are encoded images; without any, crops of scikit-image's photographs serve.
     Raises InputError where no text or no font serves the language, or for text set vertically.
     """
 
@@ -110,7 +110,7 @@ class SceneMaker:
         self._passages, self.faces = supplies(settings.language, passages, found)
 
     def page(self, index: int) -> Page:
-        """The picture of this index; a text that finds no free place is left out."""
+        """The image of this index; a text that finds no free place is left out."""
         language = self.settings.language
         drawn = draw(generator(self.settings.seed, f"scene text {language}", index))
         pixels = self._ground(drawn)
@@ -194,7 +194,7 @@ def _paint(
     size: tuple[int, int],
     matrix: NDArray[np.float64],
 ) -> None:
-    """Draws the sign onto the picture in place: plate or outline first, then the letters."""
+    """Draws the sign onto the image in place: plate or outline first, then the letters."""
     shape = pixels.shape[1], pixels.shape[0]
     # cv2 counts from the middle of the first pixel, quads from its corner
     shift = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1.0]])

@@ -100,7 +100,7 @@ def _found(line: Truth, decided: Mapping[Place, _Decided]) -> bool:
 
 
 def _kept(truth: Sequence[Truth], decided: Mapping[Place, _Decided], clip: bool) -> _Count:
-    """Pictures that ought to stay; two rows of one picture are one, and one of them has to stay."""
+    """Images that ought to stay; two rows of one image are one, and one of them has to stay."""
     units: dict[Place, list[Place]] = {}
     for line in truth:
         duplicate = line["rule"] in _DUPLICATES
@@ -122,7 +122,7 @@ def score(decisions: pa.Table, truth: Sequence[Truth], clip: bool = False) -> pa
 
     `decisions` has the columns shard, member, decision, reason and failed, as in work/decisions; rows are
     joined by (shard, member). With `clip` False the rule `clip` counts as not measured: nothing else can
-    notice a caption that belongs to another picture. A report is right when it names what was planted, or
+    notice a caption that belongs to another image. A report is right when it names what was planted, or
     what may come with it. Raises ValueError when a row of the truth has no decision.
     """
     decided = _decided(decisions)

@@ -135,7 +135,7 @@ SHOWN: Final = ImageRef(0)
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One sample of a picture: its task, its language, its turns."""
+    """One sample of an image: its task, its language, its turns."""
 
     task: str
     language: str
@@ -167,7 +167,7 @@ def views(
 
 
 def dialogue(scene: Scene, size: tuple[int, int], language: str, rng: random.Random) -> View:
-    """Several questions on one picture in turn, one on where an object is if words can tell one apart."""
+    """Several questions on one image in turn, one on where an object is if words can tell one apart."""
     rounds: list[tuple[str, Segment]] = [
         (asked.question, Text(asked.answer, True)) for asked in questions(scene, language, rng, most=3)
     ]

@@ -212,7 +212,7 @@ class WebRenderer:
             self._thread = None
 
     def pages(self, html: bytes, folder: Path | None = None) -> Iterator[DocumentPage | PageFailure]:
-        """The pages of `html`, from the top; its pictures and styles come from `folder`, or not at all.
+        """The pages of `html`, from the top; its images and styles come from `folder`, or not at all.
 
         Raises RowError for what is empty or too large, and where the browser gives up on it or takes
         longer than `limits.seconds`.
@@ -386,7 +386,7 @@ class _Answers:
 
     @staticmethod
     def _refuse(route: Any) -> None:
-        """A picture that is not there is an empty one, lest the browser write its name in its place."""
+        """An image that is not there is an empty one, lest the browser write its name in its place."""
         if route.request.resource_type == "image":
             route.fulfill(body=_NO_PICTURE, content_type="image/gif")
         else:

@@ -1,10 +1,10 @@
-"""Pictures with true captions, and near misses of them, to teach and to test the embedded scorer.
+"""Images with true captions, and near misses of them, to teach and to test the embedded scorer.
 
 A near miss is the same scene with one thing changed: a colour, a shape, a colour exchanged between
 two objects, an object less, two objects that change places, another background. `truth` says which
-caption holds for which picture, so that no batch teaches that a true caption is false.
+caption holds for which image, so that no batch teaches that a true caption is false.
 
-A CLIP learns from whole pictures and whole captions; which part of a picture a word belongs to it is never told, and
+A CLIP learns from whole images and whole captions; which part of an image a word belongs to it is never told, and
 plain shapes are learnt slowly. So `labels` says what each patch of a scene shows, to align patches with phrases as
 well (as RegionCLIP does, arXiv 2112.09106).
 """
@@ -33,7 +33,7 @@ FALSE: Final = -1
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A picture to draw, a caption that is true of it, and how it came from the picture before it."""
+    """An image to draw, a caption that is true of it, and how it came from the image before it."""
 
     shown: Scene | Crop | Pair
     text: str
@@ -42,7 +42,7 @@ class Item:
 
 
 def draw(rng: random.Random, language: str) -> Item:
-    """A picture as the demo crawl holds them, with a caption in `language`."""
+    """An image as the demo crawl holds them, with a caption in `language`."""
     made = content.draw(rng, language)
     return Item(made.shown, content.describe(made, language, rng), language)
 
@@ -50,7 +50,7 @@ def draw(rng: random.Random, language: str) -> Item:
 def near_miss(
     item: Item, rng: random.Random, language: str, share: float = 0.6, edits: tuple[str, ...] = EDITS
 ) -> Item:
-    """For a `share` of the scenes a near miss with its own true caption, else another picture."""
+    """For a `share` of the scenes a near miss with its own true caption, else another image."""
     if not isinstance(item.shown, Scene) or rng.random() >= share:
         return draw(rng, language)
     edit = rng.choice(edits)
@@ -145,7 +145,7 @@ def _holds(item: Item, source: Scene, scene: Scene, edit: str) -> int:
 
 
 def _names(item: Item) -> frozenset[str]:
-    """The photographs that a picture shows."""
+    """The photographs that an image shows."""
     if isinstance(item.shown, Crop):
         return frozenset({item.shown.name})
     if isinstance(item.shown, Pair):
@@ -161,7 +161,7 @@ def _kinds(item: Item) -> frozenset[tuple[tuple[str, str], int]] | None:
 
 
 def _between(text: Item, picture: Item, same: bool) -> int:
-    """Whether the caption of one item holds for the picture of another that was drawn on its own.
+    """Whether the caption of one item holds for the image of another that was drawn on its own.
 
     `same`: both are scenes of the same objects.
     """
@@ -176,7 +176,7 @@ def _between(text: Item, picture: Item, same: bool) -> int:
 
 
 def truth(texts: list[Item], pictures: list[Item]) -> NDArray[np.int8]:
-    """(pictures, texts) of TRUE, UNSURE and FALSE; both lists hold items, then as many near misses.
+    """(images, texts) of TRUE, UNSURE and FALSE; both lists hold items, then as many near misses.
 
     An item and its near miss stand half a list apart.
     """
@@ -201,7 +201,7 @@ def truth(texts: list[Item], pictures: list[Item]) -> NDArray[np.int8]:
 
 
 def render(item: Item, longer: int) -> Image.Image:
-    """The item's picture in RGB, about `longer` pixels along its longer side."""
+    """The item's image in RGB, about `longer` pixels along its longer side."""
     if isinstance(item.shown, Scene):
         return scenes.render(item.shown, item.shown.frame(longer))
     if isinstance(item.shown, Pair):

@@ -1,4 +1,4 @@
-"""How well a scorer tells true captions from false ones, on pictures that no training has seen.
+"""How well a scorer tells true captions from false ones, on images that no training has seen.
 
 As a program it draws the loss curve of a training run:
 
@@ -27,12 +27,12 @@ ScorePairs = Callable[[Sequence[bytes], Sequence[str]], Scores]
 """Scores of JPEG bytes and captions, pair by pair."""
 
 PURPOSE: Final = "clip held out"
-"""Seeds of pictures for a report: no other part of the project draws for this purpose."""
+"""Seeds of images for a report: no other part of the project draws for this purpose."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """Pictures with a true caption, a caption of a picture unlike them, and perhaps a near miss."""
+    """Images with a true caption, a caption of an image unlike them, and perhaps a near miss."""
 
     shown: Content
     data: bytes
@@ -42,7 +42,7 @@ class HeldOut:
 
 
 def held_out(language: str, number: int, seed: int = 1) -> list[HeldOut]:
-    """Pictures at the sizes of the demo crawl, with captions in `language`."""
+    """Images at the sizes of the demo crawl, with captions in `language`."""
     found = []
     for index in range(number):
         rng = generator(seed, f"{PURPOSE} {language}", index)
@@ -58,7 +58,7 @@ def held_out(language: str, number: int, seed: int = 1) -> list[HeldOut]:
 
 
 def _is_false(near: Item, item: Item) -> bool:
-    """Whether the near miss's caption is false of the picture that it misses."""
+    """Whether the near miss's caption is false of the image that it misses."""
     return bool(clip_pairs.truth([item, near], [item, near])[0, 1] == FALSE)
 
 
@@ -126,7 +126,7 @@ def equal_keep_rate(true: Scores, false: Scores, planted: float) -> tuple[float,
 
 
 def draw(curve: Sequence[tuple[int, float, float, float]], to: Path) -> None:
-    """Draws the losses of (step, CPU seconds, over pictures, over regions) over the steps."""
+    """Draws the losses of (step, CPU seconds, over images, over regions) over the steps."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.6, 2.6), layout="constrained")

@@ -4,9 +4,9 @@
 
 writes a folder that open_clip loads as `local-dir:FOLDER` (open_clip_config.json,
 open_clip_model.safetensors) with its tokenizer's merges, and `training.json`: what the run was given,
-its loss curve, and how it does on held-out pictures (with --report alone, for a folder that is there).
-Every picture is drawn for its one step, half of a batch being near misses of
-the other half. The loss over pictures is SigLIP's (arXiv 2303.15343), a decision on every pair of picture and
+its loss curve, and how it does on held-out images (with --report alone, for a folder that is there).
+Every image is drawn for its one step, half of a batch being near misses of
+the other half. The loss over images is SigLIP's (arXiv 2303.15343), a decision on every pair of image and
 caption by itself: it makes cosines comparable between captions, which a threshold needs. Beside it, patches
 are aligned with the phrases of what they show (tools/clip_pairs.py). `python -m tools.clip_onnx FOLDER` then
 writes the graphs by which onnxruntime runs the folder's towers.
@@ -66,7 +66,7 @@ class Plan:
     """What determines a training run.
 
     `near` of the second halves of batches are near misses, by the kinds `edits` (a kind may stand there
-    more than once). `start` is a folder to go on from, and `skip` the steps whose pictures it has seen.
+    more than once). `start` is a folder to go on from, and `skip` the steps whose images it has seen.
     """
 
     seed: int = 0
@@ -87,7 +87,7 @@ Point = tuple[int, float, float, float]
 
 @dataclass(slots=True)
 class Curve:
-    """(step, CPU seconds, mean losses since the last point: over pictures, over regions)."""
+    """(step, CPU seconds, mean losses since the last point: over images, over regions)."""
 
     points: list[Point] = field(default_factory=list)
 
@@ -129,7 +129,7 @@ def batch_items(plan: Plan, step: int) -> list[clip_pairs.Item]:
 
 
 def pixels(items: list[clip_pairs.Item], longer: int = 160) -> torch.Tensor:
-    """(N, 3, SIDE, SIDE) in -1 to 1, as open_clip's transform makes them of the items' pictures."""
+    """(N, 3, SIDE, SIDE) in -1 to 1, as open_clip's transform makes them of the items' images."""
     parts = [
         np.asarray(clip_pairs.render(item, longer).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
         for item in items
@@ -246,7 +246,7 @@ class _Learner(nn.Module):
         self._mask = model.text.attn_mask
 
     def see(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Unit vectors of pictures (N, D) and of their patches (N, P, D)."""
+        """Unit vectors of images (N, D) and of their patches (N, P, D)."""
         pooled, tokens = self.model.visual(images)
         patches = tokens @ self.model.visual.proj
         return functional.normalize(pooled.float(), dim=-1), functional.normalize(patches.float(), dim=-1)
@@ -262,7 +262,7 @@ class _Learner(nn.Module):
 
     def loss(self, items: list[clip_pairs.Item], images: torch.Tensor, tokens: torch.Tensor, kinds: torch.Tensor,
              half: str) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
-        """The loss over pictures and captions, and that over patches and phrases (`kinds`: (L, K, T) tokens)."""
+        """The loss over images and captions, and that over patches and phrases (`kinds`: (L, K, T) tokens)."""
         with torch.autocast(half, torch.bfloat16):
             pooled, patches = self.see(images)
             texts = self.read(tokens)
@@ -331,7 +331,7 @@ def score_pairs(folder: Path) -> clip_report.ScorePairs:
 
 
 def write_report(folder: Path, number: int) -> None:
-    """Adds what the model does on `number` held-out pictures a language to training.json, and prints it."""
+    """Adds what the model does on `number` held-out images a language to training.json, and prints it."""
     record = json.loads((folder / "training.json").read_text())
     score = score_pairs(folder)
     record["held_out"] = {

@@ -77,10 +77,10 @@ def part(store: Store, path: str, member: Member) -> bytes:
 
 SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 LARGEST_IMAGE: Final = 64 << 20
-"""Bytes of a picture; larger ones are passed over."""
+"""Bytes of an image; larger ones are passed over."""
 
 Place = tuple[str, Member | None]
-"""A path, and where a picture lies in it; None for the file itself."""
+"""A path, and where an image lies in it; None for the file itself."""
 
 
 class Pictures:
@@ -99,7 +99,7 @@ class Pictures:
 
 
 def pictures(store: Store, paths: Sequence[str]) -> Pictures:
-    """The pictures of all `paths`. Raises InputError where a path holds none."""
+    """The images of all `paths`. Raises InputError where a path holds none."""
     places: list[Place] = []
     for path in paths:
         found = list(_places(store, path))

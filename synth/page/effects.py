@@ -241,7 +241,7 @@ _BROKEN: Final = (
     TypeError,
     struct.error,
 )
-"""What Pillow's decoders raise for damaged pictures."""
+"""What Pillow's decoders raise for damaged images."""
 
 
 class Images(Protocol):
@@ -267,7 +267,7 @@ def sheet(width: int, height: int, alpha: float, seed: int) -> Pixels:
 def background(size: tuple[int, int], choice: tuple[float, float, int], pictures: Images = ()) -> Pixels:
     """(height, width, 3): one of `pictures`, or a drawn one where there are none, blurred.
 
-    `choice` is (place among the pictures in [0, 1), blur's sigma, seed). A picture that cannot be read
+    `choice` is (place among the images in [0, 1), blur's sigma, seed). An image that cannot be read
     is replaced by a drawn one: a page does not depend on what it lies on.
     """
     share, sigma, seed = choice
@@ -285,7 +285,7 @@ def _drawn(size: tuple[int, int], seed: int) -> Pixels:
 
 
 def _picture(data: bytes, size: tuple[int, int], seed: int) -> Pixels | None:
-    """A crop of the picture at random, in the page's shape; None where it is no picture."""
+    """A crop of the image at random, in the page's shape; None where it is no image."""
     try:
         with Image.open(BytesIO(data), formats=_FORMATS) as image:
             if image.width * image.height > _MAX_PIXELS:

@@ -244,12 +244,12 @@ class Effects:
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """Everything that determines a page apart from its text, the fonts and the pictures at hand."""
+    """Everything that determines a page apart from its text, the fonts and the images at hand."""
 
     width: int
     height: int
     quality: int
-    background: tuple[float, float, int]  # place among the pictures, blur sigma, seed
+    background: tuple[float, float, int]  # place among the images, blur sigma, seed
     document: tuple[int, int]  # width and height in pixels before perspective
     corners: Corners  # where its corners come to lie, in pixels of the page
     paper: tuple[float, int]  # alpha, seed

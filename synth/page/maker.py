@@ -56,7 +56,7 @@ class Page:
 class PageMaker:
     """Makes pages of one language; fonts and text are read once.
 
-    `passages` is the text to set (by default the project's own), `pictures` encoded pictures to lie
+    `passages` is the text to set (by default the project's own), `pictures` encoded images to lie
     behind the sheets. Raises InputError where no text or no font serves the language.
     """
 
@@ -152,7 +152,7 @@ def _bent(drawn: Parameters) -> bool:
 
 
 def encoded(pixels: effects.Pixels, quality: int) -> bytes:
-    """The picture as JPEG."""
+    """The image as JPEG."""
     out = BytesIO()
     Image.fromarray(pixels).save(out, "JPEG", quality=quality)
     return out.getvalue()

@@ -1,10 +1,7 @@
-"""Setting text: which words stand on which line, at what place of the document, within what bounds.
+"""Setting text: which words stand on which line, within what bounds, and where these lie on the page.
 
-Along the line bounds are those of the ink; across it they reach from ascender to descender (from top
-to bottom of a Han character), so that all words of a line are equally high, as those of fonts, PDF and
-browsers are.
-
-What is told of the lines that were set: their texts, and their quads once carried onto the page.
+Along the line bounds are those of the ink; across it they reach from ascender to descender (from top to bottom of a
+Han character), so that all words of a line are equally high, as those of fonts, PDF and browsers are.
 """
 
 import re
@@ -216,7 +213,7 @@ def _check(direction: str) -> None:
 
 
 def ink(image: Image.Image, lines: Sequence[Line]) -> None:
-    """Draws `lines` onto the document's picture."""
+    """Draws `lines` onto the document's image."""
     pen = ImageDraw.Draw(image)
     for line in lines:
         font = line.face.sized(line.size)
