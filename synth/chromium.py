@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -71,6 +72,7 @@ def find(executable: str | None = None) -> str:
     return found
 
 
+@cache
 def version(executable: str) -> str:
     """What the browser calls itself: its images depend on it. InputError where it does not run."""
     try:
