@@ -31,7 +31,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import rendering
-from synth.page import effects, maker, paper, typeset
+from synth.page import effects, maker, typeset
 from synth.page.effects import Warp
 from synth.page.maker import Page, PageMaker, PageSettings
 from synth.readers import Agreement, Found, RapidReader, agree, quad_of
@@ -145,14 +145,14 @@ def _stages(pages: PageMaker, count: int) -> None:
     owners: tuple[tuple[Any, str, str], ...] = (
         (typeset.Setter, "_fit", "text to lines"),
         (typeset.Setter, "_set", "lines to places"),
-        (maker, "told", "truth carried onto the page"),
-        (paper, "sheet", "paper"),
+        (maker, "truth_of", "truth carried onto the page"),
+        (effects, "sheet", "paper"),
         (typeset, "ink", "letters drawn"),
         (effects, "noised", "noise"),
         (maker, "elastic_field", "elastic field"),
         (Warp, "maps", "perspective and elastic maps"),
         (cv2, "remap", "pixels moved"),
-        (paper, "background", "background"),
+        (effects, "background", "background"),
         (effects, "apply", "tint, shadow, contrast, blurs"),
         (maker, "encoded", "JPEG"),
     )

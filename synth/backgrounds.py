@@ -127,6 +127,6 @@ def render(ground: Background, width: int, height: int) -> Image.Image:
         return photos.render(ground.photo, width, height)
     first, second, third = (Image.new("RGB", (width, height), colour) for colour in ground.colours)
     plain = Image.composite(second, first, _mask(_choice(ground, width, height)))
-    # a second, softer layer: no two backgrounds of one kind shade the picture alike
+    # a second, softer layer: no two backgrounds of one kind shade the image alike
     cells, depth = (3, 0.5) if ground.kind == "gradient" else (5, 0.55)
     return Image.composite(third, plain, _mask(_grain(ground.grain + 2, width, height, cells) * depth))

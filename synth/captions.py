@@ -1,4 +1,4 @@
-"""Captions of scenes and photographs, all of them true of the picture."""
+"""Captions of scenes and photographs, all of them true of the image."""
 
 import random
 from collections import Counter

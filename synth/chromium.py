@@ -1,6 +1,5 @@
-"""One headless Chromium process of our own: started, reached, measured and killed by process group.
-
-Playwright's own process, which passes on what Chromium is asked: started, and ended when it hangs.
+"""One headless Chromium of our own, started, reached, measured and killed by process group; and playwright's own
+process, which passes on what Chromium is asked: started, and ended when it hangs.
 """
 
 import contextlib
@@ -13,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -72,8 +72,9 @@ def find(executable: str | None = None) -> str:
     return found
 
 
+@cache
 def version(executable: str) -> str:
-    """What the browser calls itself: its pictures depend on it. InputError where it does not run."""
+    """What the browser calls itself: its images depend on it. InputError where it does not run."""
     try:
         told = subprocess.run(
             [executable, "--version"], capture_output=True, text=True, timeout=_START_SECONDS, check=True
@@ -126,13 +127,8 @@ class Chromium:
         ticks = sum(int(fields[11]) + int(fields[12]) for fields in self._processes())
         return ticks / os.sysconf("SC_CLK_TCK")
 
-    def _processes(self) -> Iterator[list[str]]:
-        """The fields of /proc/N/stat after the name (see proc(5)) of each process of its session."""
-        for folder in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                fields = (folder / "stat").read_text().rpartition(")")[2].split()
-                if int(fields[3]) == self._process.pid:
-                    yield fields
+    def _processes(self) -> list[list[str]]:
+        return [fields for _, fields in processes() if int(fields[3]) == self._process.pid]
 
     @contextlib.contextmanager
     def deadline(self, seconds: float, give_up: Callable[[], None]) -> Iterator[threading.Event]:
@@ -201,12 +197,12 @@ class Driver:
 
 
 def children() -> set[int]:
-    """The child processes of this one; empty where the system does not tell."""
-    found = set()
+    """Returns the child processes of this one; none where the system does not tell."""
+    return {number for number, fields in processes() if int(fields[1]) == os.getpid()}
+
+
+def processes() -> Iterator[tuple[int, list[str]]]:
+    """Yields each process of the system: its number, and the fields of its /proc/N/stat after the name (proc(5))."""
     for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            # proc(5): the parent follows the name and the state
-            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
-            if int(parent) == os.getpid():
-                found.add(int(folder.name))
-    return found
+        with contextlib.suppress(OSError):
+            yield int(folder.name), (folder / "stat").read_text().rpartition(")")[2].split()

@@ -15,14 +15,14 @@ from synth.words import LANGUAGES, PHOTO_LANGUAGES
 SHORTEST_SIDE: Final = 256
 LONGEST_SIDE: Final = 640
 WIDEST: Final = LONGEST_SIDE / SHORTEST_SIDE
-"""Pixels, and the greatest ratio of the sides, of a picture without defects."""
+"""Pixels, and the greatest ratio of the sides, of an image without defects."""
 
 _PHOTO_SHARE: Final = 0.15
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A picture before it is rendered, and its size in pixels."""
+    """An image before it is rendered, and its size in pixels."""
 
     shown: Scene | Crop | Pair
     size: tuple[int, int]
@@ -58,7 +58,7 @@ def _aspect(shown: Scene | Crop | Pair) -> float:
 
 
 def draw(rng: random.Random, language: str) -> Content:
-    """A web-like picture that can be described in the language: mostly scenes, some photographs."""
+    """A web-like image that can be described in the language: mostly scenes, some photographs."""
     photo = language in PHOTO_LANGUAGES and rng.random() < _PHOTO_SHARE
     while True:
         shown = _shown(rng, photo)
@@ -90,7 +90,7 @@ def describe(content: Content, language: str, rng: random.Random) -> str:
 
 
 def unlike(content: Content, language: str, rng: random.Random) -> str:
-    """A caption that is not true of the content: of a picture with nothing in common."""
+    """A caption that is not true of the content: of an image with nothing in common."""
     mine = _named(content)
     while True:
         other = draw(rng, language)

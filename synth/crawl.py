@@ -17,7 +17,7 @@ import os
 import re
 import tarfile
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -27,26 +27,19 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from synth import content
-from synth.defects import PLANTS, SAYS, TWINS, Row
+from synth.defects import DEFECTS, TWINS, Row
 from synth.seeds import generator
 
 MOST_PER_SHARD: Final = 10_000
 """img2dataset's keys leave four digits for the row."""
 
-_COLUMNS: Final[list[tuple[str, pa.DataType]]] = [
-    ("key", pa.string()),
-    ("url", pa.string()),
-    ("caption", pa.string()),
-    ("status", pa.string()),
-    ("error_message", pa.string()),
-    ("width", pa.int32()),
-    ("height", pa.int32()),
-    ("original_width", pa.int32()),
-    ("original_height", pa.int32()),
-    ("exif", pa.string()),
-    ("sha256", pa.string()),
-]
-METADATA: Final = pa.schema(_COLUMNS)
+METADATA: Final = pa.schema(
+    {
+        **dict.fromkeys(("key", "url", "caption", "status", "error_message"), pa.string()),
+        **dict.fromkeys(("width", "height", "original_width", "original_height"), pa.int32()),
+        **dict.fromkeys(("exif", "sha256"), pa.string()),
+    }
+)
 """img2dataset's columns."""
 
 
@@ -65,7 +58,7 @@ def plan(n: int, seed: int, per_shard: int) -> list[Slot]:
     From 100 rows on every defect occurs. A twin's other row has no defect and no other twin; a repeat's
     lies in another shard where there is one.
     """
-    counts = {kind: round(verdict.weight * n / 1000) for kind, verdict in SAYS.items()}
+    counts = {kind: round(defect.weight * n / 1000) for kind, defect in DEFECTS.items()}
     if n >= 100:
         counts = {kind: max(1, count) for kind, count in counts.items()}
     kinds = [kind for kind, count in counts.items() if kind != "none" for _ in range(count)][:n]
@@ -98,30 +91,30 @@ def _sound(seed: int, index: int, planted: str) -> Row:
     form, quality = rng.choices(("jpg", "webp", "png"), (80, 12, 8))[0], rng.randint(78, 95)
     if planted in ("truncated", "not_image", "empty"):
         form = "jpg"
-    name = hashlib.blake2b(f"{seed}/{index}".encode(), digest_size=8).hexdigest()
     return Row(
         content=shown,
         language=language,
         caption=content.describe(shown, language, rng),
         form=form,
         data=content.encode(content.picture(shown), form, quality),
-        url=f"https://demo.example/{name[:2]}/{name[2:]}.{form}",
+        url=_url(seed, index, form),
     )
+
+
+def _url(seed: int, index: int, form: str) -> str:
+    name = hashlib.blake2b(f"{seed}/{index}".encode(), digest_size=8).hexdigest()
+    return f"https://demo.example/{name[:2]}/{name[2:]}.{form}"
 
 
 def row(seed: int, slot: Slot) -> Row:
     """A row of the crawl, defect and all. It depends on the seed and the slot alone."""
     rng = generator(seed, "defect", slot.index)
     if slot.of is None:
-        return PLANTS[slot.planted](_sound(seed, slot.index, slot.planted), rng)
-    planted = PLANTS[slot.planted](_sound(seed, slot.of, "none"), rng)
+        return DEFECTS[slot.planted].plant(_sound(seed, slot.index, slot.planted), rng)
+    planted = DEFECTS[slot.planted].plant(_sound(seed, slot.of, "none"), rng)
     if slot.planted == "repeat":
         return planted
-    name = hashlib.blake2b(f"{seed}/{slot.index}".encode(), digest_size=8).hexdigest()
-    return Row(
-        planted.content, planted.language, planted.caption, planted.form, planted.data,
-        url=f"https://demo.example/{name[:2]}/{name[2:]}.{planted.form}",
-    )  # fmt: skip
+    return replace(planted, url=_url(seed, slot.index, planted.form))
 
 
 def _place(index: int, per_shard: int) -> tuple[str, str]:
@@ -148,7 +141,7 @@ def _metadata(key: str, made: Row) -> dict[str, Any]:
 
 def _truth(slot: Slot, made: Row, per_shard: int) -> dict[str, Any]:
     shard, member = _place(slot.index, per_shard)
-    says = SAYS[slot.planted]
+    says = DEFECTS[slot.planted]
     of = None
     if slot.of is not None:
         of = dict(zip(("shard", "member"), _place(slot.of, per_shard), strict=True))

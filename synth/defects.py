@@ -1,14 +1,5 @@
-"""How each defect of the demo crawl is put into a sound row.
-
-A row of the demo crawl as it will be written.
-
-What is planted in the demo crawl, how often, and which rule ought to say so. One defect a row.
-
-Defects of captions: each takes a sound row and gives it back with the defect in its caption.
-
-Defects of pictures: each takes a sound row and gives it back with the defect in its picture.
-
-Second rows of a picture: each takes a sound row and gives back its twin.
+"""The defects that are planted in the demo crawl, one a row: how each is put into a sound row, how often it stands
+there, and which rule ought to say so.
 """
 
 import html as markup
@@ -46,55 +37,6 @@ def says(row: Row, caption: str | None, clean: str | None = None) -> Row:
     return replace(row, caption=caption, clean_caption=clean)
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a defect calls for: a rule that drops it, an error that quarantines it, or neither (kept).
-
-    `also` are rules that may fail with it without being wrong; `weight` is its share of the rows in
-    thousandths.
-    """
-
-    weight: int
-    rule: str | None = None
-    error: str | None = None
-    also: tuple[str, ...] = ()
-
-
-_COPIES = ("exact", "pixels", "phash")
-
-SAYS: Final[dict[str, Verdict]] = {
-    "none": Verdict(0),
-    "html": Verdict(30),
-    "mojibake": Verdict(20),
-    "turned": Verdict(15),
-    "translation": Verdict(15),
-    "no_caption": Verdict(10, "no_caption", also=("caption_length",)),
-    "special_tag": Verdict(20, "special_tag"),
-    "pattern": Verdict(25, "pattern", also=("caption_length", "no_caption", "language")),
-    "short": Verdict(15, "caption_length", also=("language", "pattern")),
-    "long": Verdict(15, "caption_length", also=("pattern",)),
-    "script": Verdict(20, "script", also=("language",)),
-    "emoji": Verdict(25, "emoji"),
-    "language": Verdict(60, "language", also=("script",)),
-    "aspect": Verdict(25, "aspect_ratio", also=("min_side",)),
-    "small": Verdict(25, "min_side"),
-    "blank": Verdict(15, "blank", also=(*_COPIES, "clip")),
-    "mismatch": Verdict(60, "clip"),
-    "repeat": Verdict(20, "repeat", also=_COPIES),
-    "exact_dup": Verdict(25, "exact", also=_COPIES),
-    "pixels_dup": Verdict(20, "pixels", also=("pixels", "phash")),
-    "near_dup": Verdict(40, "phash"),
-    "truncated": Verdict(7, error="truncated"),
-    "empty": Verdict(6, error="empty"),
-    "not_image": Verdict(6, error="not_image"),
-    "bomb": Verdict(5, error="too_many_pixels"),
-}
-"""Every defect by name, in the order of the rules; `none` takes what the others leave."""
-
-TWINS: Final = ("translation", "repeat", "exact_dup", "pixels_dup", "near_dup")
-"""Defects that are a second row of another row's picture."""
-
-
 PATTERNS: Final = (
     "IMG_20190314_{:06d}.jpg", "DSC{:05d}.JPG", "https://demo.example/p/{:06d}.png", "2017-03-02 11:{:02.0f}",
     "0000{:07d}", "image{:03d}.jpeg", "www.demo.example/photos/{:04d}", "untitled-{:d}.png", "{:08d}_{:d}",
@@ -123,12 +65,16 @@ def _text(row: Row) -> str:
     return row.caption or ""
 
 
+def no_caption(row: Row, rng: random.Random) -> Row:
+    return says(row, rng.choice((None, "")))
+
+
 def short(row: Row, rng: random.Random) -> Row:
     return says(row, _text(row)[: rng.randint(1, 2)].strip())
 
 
 def long(row: Row, rng: random.Random) -> Row:
-    """A page's whole text: captions of many pictures run together."""
+    """A page's whole text: captions of many images run together."""
     parts, length = [_text(row)], 0
     while length < 1500:
         parts.append(content.unlike(row.content, row.language, rng))
@@ -183,7 +129,7 @@ def small(row: Row, rng: random.Random) -> Row:
 
 
 def _shows(row: Row, shown: Content, rng: random.Random) -> Row:
-    """The row with another picture and its caption."""
+    """The row with another image and its caption."""
     caption = content.describe(shown, row.language, rng)
     return replace(row, content=shown, caption=caption, data=content.encode(content.picture(shown), row.form))
 
@@ -193,6 +139,10 @@ def blank(row: Row, rng: random.Random) -> Row:
         [(0, 0, 0), (255, 255, 255), (rng.randrange(256), rng.randrange(256), rng.randrange(256))]
     )
     return replace(row, data=content.encode(Image.new("RGB", row.content.size, colour), row.form))
+
+
+def empty(row: Row, rng: random.Random) -> Row:
+    return replace(row, data=b"")
 
 
 def truncated(row: Row, rng: random.Random) -> Row:
@@ -224,7 +174,7 @@ def bomb(row: Row, rng: random.Random) -> Row:
     return replace(row, data=data, form="png")
 
 
-# how a picture is stored so that its EXIF turn shows it upright, and what img2dataset notes of it
+# how an image is stored so that its EXIF turn shows it upright, and what img2dataset notes of it
 _TURNS: Final = {
     2: (Image.Transpose.FLIP_LEFT_RIGHT, "Mirrored horizontal"),
     3: (Image.Transpose.ROTATE_180, "Rotated 180"),
@@ -271,38 +221,55 @@ def translation(row: Row, rng: random.Random) -> Row:
     return replace(row, language=other, caption=content.describe(row.content, other, rng))
 
 
-Plant = Callable[[Row, random.Random], Row]
-
-
 def _as_is(row: Row, rng: random.Random) -> Row:
     return row
 
 
-PLANTS: Final[dict[str, Plant]] = {
-    "none": _as_is,
-    "html": html,
-    "mojibake": mojibake,
-    "turned": turned,
-    "translation": translation,
-    "no_caption": lambda row, rng: says(row, rng.choice((None, ""))),
-    "special_tag": special_tag,
-    "pattern": pattern,
-    "short": short,
-    "long": long,
-    "script": script,
-    "emoji": emoji,
-    "language": _as_is,
-    "aspect": aspect,
-    "small": small,
-    "blank": blank,
-    "mismatch": mismatch,
-    "repeat": _as_is,
-    "exact_dup": exact_dup,
-    "pixels_dup": pixels_dup,
-    "near_dup": near_dup,
-    "truncated": truncated,
-    "empty": lambda row, rng: replace(row, data=b""),
-    "not_image": not_image,
-    "bomb": bomb,
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """A defect, and what it calls for: a rule that drops it, an error that quarantines it, or neither (kept).
+
+    `weight` is its share of the rows in thousandths. `plant` puts it into a sound row, for a twin into the other row.
+    `also` are rules that may fail with it without being wrong.
+    """
+
+    weight: int
+    plant: Callable[[Row, random.Random], Row]
+    rule: str | None = None
+    error: str | None = None
+    also: tuple[str, ...] = ()
+
+
+_COPIES = ("exact", "pixels", "phash")
+
+DEFECTS: Final[dict[str, Defect]] = {
+    "none": Defect(0, _as_is),
+    "html": Defect(30, html),
+    "mojibake": Defect(20, mojibake),
+    "turned": Defect(15, turned),
+    "translation": Defect(15, translation),
+    "no_caption": Defect(10, no_caption, "no_caption", also=("caption_length",)),
+    "special_tag": Defect(20, special_tag, "special_tag"),
+    "pattern": Defect(25, pattern, "pattern", also=("caption_length", "no_caption", "language")),
+    "short": Defect(15, short, "caption_length", also=("language", "pattern")),
+    "long": Defect(15, long, "caption_length", also=("pattern",)),
+    "script": Defect(20, script, "script", also=("language",)),
+    "emoji": Defect(25, emoji, "emoji"),
+    "language": Defect(60, _as_is, "language", also=("script",)),
+    "aspect": Defect(25, aspect, "aspect_ratio", also=("min_side",)),
+    "small": Defect(25, small, "min_side"),
+    "blank": Defect(15, blank, "blank", also=(*_COPIES, "clip")),
+    "mismatch": Defect(60, mismatch, "clip"),
+    "repeat": Defect(20, _as_is, "repeat", also=_COPIES),
+    "exact_dup": Defect(25, exact_dup, "exact", also=_COPIES),
+    "pixels_dup": Defect(20, pixels_dup, "pixels", also=("pixels", "phash")),
+    "near_dup": Defect(40, near_dup, "phash"),
+    "truncated": Defect(7, truncated, error="truncated"),
+    "empty": Defect(6, empty, error="empty"),
+    "not_image": Defect(6, not_image, error="not_image"),
+    "bomb": Defect(5, bomb, error="too_many_pixels"),
 }
-"""How each defect is put into a sound row; for twins the row is the other row's."""
+"""Every defect by name, in the order of the rules; `none` takes what the others leave."""
+
+TWINS: Final = ("translation", "repeat", "exact_dup", "pixels_dup", "near_dup")
+"""Defects that are a second row of another row's image."""

@@ -4,10 +4,14 @@ The rules are those of Qwen-VL's appendix A.4 in its order; it does not publish 
 its own, and gets all reasons, the first one first.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from synth.regions import TextLine
 
@@ -27,6 +31,8 @@ MIN_SIDE: Final = 200
 FEWEST: Final = 10
 MOST: Final = 6000
 """Characters of a page other than white space."""
+_FLAT: Final = 12
+"""Grey levels between the darkest and the lightest pixel of what shows nothing."""
 
 _LATIN_EXTENDED: Final = re.compile("[\u0100-\u024f]")
 _PRIVATE_USE: Final = re.compile("[\ue000-\uf8ff\U000f0000-\U000ffffd\U00100000-\U0010fffd]")
@@ -94,3 +100,11 @@ def _counted(pattern: re.Pattern[str], text: str, what: str) -> str:
 def as_drawn(text: str) -> str:
     """`text` as its glyphs show it: ligatures spelt out, PDF's hyphen marks as -, no shapeless characters."""
     return text.translate(_AS_DRAWN)
+
+
+def is_flat(grey: NDArray[np.uint8], box: tuple[float, float, float, float]) -> bool:
+    """Returns whether a page shows one even shade within (left, top, right, bottom), where a word should be."""
+    left, top = max(math.floor(box[0]), 0), max(math.floor(box[1]), 0)
+    right, bottom = max(math.ceil(box[2]), left + 1), max(math.ceil(box[3]), top + 1)
+    part = grey[top:bottom, left:right]
+    return part.size == 0 or int(part.max()) - int(part.min()) < _FLAT

@@ -1,9 +1,7 @@
-"""PDF pages with their text and its places, by pdfium.
+"""PDF pages with their text and its places, by pdfium: characters are gathered into words and lines, in pixels.
 
-A document is untrusted: this runs in a process that may be killed, and what takes time or memory
-without end is that process's matter. Everything else ends in RowError or PageFailure.
-
-The characters of a PDF page gathered into words and lines, in pixels of the rendered page.
+A document is untrusted: this runs in a process that may be killed, and what takes time or memory without end is that
+process's matter. Everything else ends in RowError or PageFailure.
 """
 
 import ctypes
@@ -22,14 +20,13 @@ from numpy.typing import NDArray
 
 from schemas.errors import RowError
 from schemas.sample import Quad
-from synth.documents import DocumentPage, PageFailure, as_drawn
+from synth.documents import DocumentPage, PageFailure, as_drawn, is_flat
 from synth.readers import quad_of
 from synth.regions import TextLine, TextWord, joined
 
 _FINE: Final = 64
 _FAR: Final = 4096
 _SLACK: Final = 2.0
-_FLAT: Final = 12
 _INVISIBLE: Final = frozenset({3, 7})
 _QUARTER: Final = math.pi / 2
 
@@ -54,6 +51,11 @@ class _Word:
     @property
     def text(self) -> str:
         return "".join(char.text for char in self.chars)
+
+    @property
+    def box(self) -> Box:
+        left, top, right, bottom = zip(*(char.box for char in self.chars), strict=True)
+        return min(left), min(top), max(right), max(bottom)
 
 
 class Placing:
@@ -139,7 +141,7 @@ def lines(chars: Iterable[Char], grey: NDArray[np.uint8]) -> tuple[list[TextLine
             text = as_drawn(word.text)
             why = "" if text else "empty"
             why = why or ("outside" if not _within(quad, width, height) else "")
-            why = why or ("invisible" if _is_flat(word.chars, grey) else "")
+            why = why or ("invisible" if is_flat(grey, word.box) else "")
             if why:
                 left_out[why] += 1
             else:
@@ -275,16 +277,6 @@ def _held(quad: Quad, width: int, height: int) -> Quad:
     return a, b, c, d
 
 
-def _is_flat(chars: list[Char], grey: NDArray[np.uint8]) -> bool:
-    """Whether the page shows one even shade where the word should be."""
-    left = max(math.floor(min(char.box[0] for char in chars)), 0)
-    top = max(math.floor(min(char.box[1] for char in chars)), 0)
-    right = math.ceil(max(char.box[2] for char in chars))
-    bottom = math.ceil(max(char.box[3] for char in chars))
-    part = grey[top : max(bottom, top + 1), left : max(right, left + 1)]
-    return part.size == 0 or int(part.max()) - int(part.min()) < _FLAT
-
-
 _POINTS: Final = 72
 _REASONS: Final = {4: "the PDF is encrypted", 2: "not found", 3: "not a PDF, or damaged beyond repair"}
 
@@ -357,7 +349,7 @@ def _rendered(page: Any, number: int, limits: PdfLimits) -> DocumentPage | PageF
         inches = max(width, height) / _POINTS
         message = f"{inches:.0f} inches long: within {limits.max_side} pixels no text could be read"
         return PageFailure(number, "too_many_pixels", message)
-    # annotations and forms are not in the text layer, so they are not in the picture either
+    # annotations and forms are not in the text layer, so they are not in the image either
     bitmap = page.render(scale=scale, rev_byteorder=True, draw_annots=False, may_draw_forms=False)
     image = bitmap.to_pil().convert("RGB")
     grey = np.asarray(image.convert("L"))

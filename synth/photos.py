@@ -1,7 +1,7 @@
 """Crops and pairs of the photographs that come inside scikit-image's wheel.
 
-Only photographs whose notice allows any use are taken: see docs/demo.md and NOTICE. Those without a
-stated licence (moon, page, the motorcycle pair, the faces, the logo, the colour wheel) are left out.
+Only photographs whose notice allows any use are taken: docs/demo.md and NOTICE name licence and author of each.
+Those without a stated licence (moon, page, the motorcycle pair, the faces, the logo, the colour wheel) are left out.
 Nothing is downloaded, and scikit-image itself is never imported: its folder is found, files are read.
 """
 
@@ -21,30 +21,28 @@ Region = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A photograph: its file, the region that a crop must hold for the captions to stay true (None:
-    any crop of a third of each side will do), its licence and its author or keeper."""
+    """A photograph: its file, and the region that a crop must hold for the captions to stay true (None:
+    any crop of a third of each side will do)."""
 
     file: str
-    subject: Region | None
-    licence: str
-    credit: str
+    subject: Region | None = None
 
 
 PHOTOS: Final[dict[str, Photo]] = {
-    "astronaut": Photo("astronaut.png", (0.24, 0.03, 0.66, 0.62), "public domain", "NASA"),
-    "brick": Photo("brick.png", None, "CC0-1.0", "CC0Textures"),
-    "camera": Photo("camera.png", (0.15, 0.08, 0.62, 0.68), "CC0-1.0", "Lav Varshney"),
-    "cell": Photo("cell.png", (0.54, 0.44, 0.94, 0.72), "CC0-1.0", "Paul Müller and others"),
-    "chelsea": Photo("chelsea.png", (0.22, 0.16, 0.74, 0.86), "CC0-1.0", "Stefan van der Walt"),
-    "clock": Photo("clock_motion.png", (0.34, 0.28, 0.72, 0.72), "public domain", "Stefan van der Walt"),
-    "coffee": Photo("coffee.png", (0.26, 0.05, 0.70, 0.66), "CC0-1.0", "Rachel Michetti"),
-    "coins": Photo("coins.png", (0.3, 0.3, 0.7, 0.7), "no known copyright restrictions", "Brooklyn Museum"),
-    "grass": Photo("grass.png", None, "CC0-1.0", "linolafett"),
-    "gravel": Photo("gravel.png", None, "CC0-1.0", "CC0Textures"),
-    "galaxies": Photo("hubble_deep_field.jpg", None, "public domain", "NASA"),
-    "tissue": Photo("ihc.png", None, "no known copyright restrictions", "CMMI"),
-    "retina": Photo("retina.jpg", (0.3, 0.3, 0.7, 0.7), "CC0-1.0", "Mikael Häggström"),
-    "rocket": Photo("rocket.jpg", (0.4, 0.24, 0.62, 0.96), "public domain", "SpaceX"),
+    "astronaut": Photo("astronaut.png", (0.24, 0.03, 0.66, 0.62)),
+    "brick": Photo("brick.png"),
+    "camera": Photo("camera.png", (0.15, 0.08, 0.62, 0.68)),
+    "cell": Photo("cell.png", (0.54, 0.44, 0.94, 0.72)),
+    "chelsea": Photo("chelsea.png", (0.22, 0.16, 0.74, 0.86)),
+    "clock": Photo("clock_motion.png", (0.34, 0.28, 0.72, 0.72)),
+    "coffee": Photo("coffee.png", (0.26, 0.05, 0.70, 0.66)),
+    "coins": Photo("coins.png", (0.3, 0.3, 0.7, 0.7)),
+    "grass": Photo("grass.png"),
+    "gravel": Photo("gravel.png"),
+    "galaxies": Photo("hubble_deep_field.jpg"),
+    "tissue": Photo("ihc.png"),
+    "retina": Photo("retina.jpg", (0.3, 0.3, 0.7, 0.7)),
+    "rocket": Photo("rocket.jpg", (0.4, 0.24, 0.62, 0.96)),
 }
 """Every photograph in use, by the name under which synth/words has captions for it."""
 
@@ -111,7 +109,7 @@ def render(crop: Crop, width: int, height: int) -> Image.Image:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two crops in one picture: the second to the right of the first, or below it."""
+    """Two crops in one image: the second to the right of the first, or below it."""
 
     first: Crop
     second: Crop

@@ -1,7 +1,4 @@
-"""OCR engines behind one method: what is written in a picture, and where.
-
-Reading pages back: how far what an OCR reads agrees with what is known.
-"""
+"""OCR engines behind one method, and how far what they read on a page agrees with what is known."""
 
 import re
 import unicodedata
@@ -32,12 +29,12 @@ class Found:
 
 
 class TextReader(Protocol):
-    """Whatever reads a picture; `alphabet` holds the characters it can write, empty where not known."""
+    """Whatever reads an image; `alphabet` holds the characters it can write, empty where not known."""
 
     alphabet: frozenset[str]
 
     def read(self, pixels: Pixels) -> list[Found]:
-        """The lines found on a (height, width, 3) RGB picture."""
+        """The lines found on a (height, width, 3) RGB image."""
         ...
 
 
@@ -63,7 +60,7 @@ class RapidReader:
         self.alphabet = frozenset(recogniser.postprocess_op.character)
 
     def read(self, pixels: Pixels) -> list[Found]:
-        """The lines found on a (height, width, 3) RGB picture."""
+        """The lines found on a (height, width, 3) RGB image."""
         answer: Any = self._engine(
             np.ascontiguousarray(pixels[..., ::-1]), use_det=True, use_cls=False, use_rec=True
         )
@@ -109,7 +106,7 @@ class PaddleReader:
             ) from error
 
     def read(self, pixels: Pixels) -> list[Found]:
-        """The lines found on a (height, width, 3) RGB picture."""
+        """The lines found on a (height, width, 3) RGB image."""
         answers: Any = self._engine.predict(np.ascontiguousarray(pixels[..., ::-1]))
         found = []
         for answer in answers:

@@ -1,7 +1,4 @@
-"""Text with its place: what pages of every origin are told by.
-
-What every task makes of a page of text, as turns of a sample: its lines with quads, its whole text.
-"""
+"""Text with its place, as pages of every origin have it, and the samples that a page of text gives."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass

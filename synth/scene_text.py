@@ -1,10 +1,10 @@
-"""Words on natural pictures: signs, plates and captions that stand in a scene rather than on a sheet."""
+"""Words on natural images: signs, plates and captions that stand in a scene rather than on a sheet."""
 
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
@@ -13,14 +13,13 @@ from PIL import Image
 
 from schemas.errors import InputError
 from synth import photos
-from synth.page import effects, fonts, paper, typeset
-from synth.page.draw import Block, Box, Colour, Corners
+from synth.page import effects, fonts, typeset
 from synth.page.effects import homography
-from synth.page.layout import Cell
-from synth.page.maker import Page, PageSettings, encoded
-from synth.page.typeset import told
+from synth.page.layout import Block, Box, Cell, Colour, Corners
+from synth.page.maker import Page, PageSettings, encoded, recorded, supplies
+from synth.page.typeset import truth_of
 from synth.seeds import generator
-from synth.text import Reader, builtin
+from synth.text import Reader
 
 _SIDE: Final = (480, 1024)
 _SIZES: Final = (22, 90)
@@ -32,7 +31,7 @@ _WORDS_TRIED: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """A text to be: where it may stand is drawn too, in shares of the picture, best of several."""
+    """A text to be: where it may stand is drawn too, in shares of the image, best of several."""
 
     face: float
     size: int
@@ -46,7 +45,7 @@ class Sign:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Everything that determines a picture apart from text, fonts and the pictures at hand."""
+    """Everything that determines an image apart from text, fonts and the images at hand."""
 
     width: int
     height: int
@@ -90,9 +89,9 @@ def _sign(rng: random.Random, short: int) -> Sign:
 
 
 class SceneMaker:
-    """Makes pictures with words in one language, `page(index)` a function of the settings and index alone.
+    """Makes images with words in one language, `page(index)` a function of the settings and index alone.
 
-    `pictures` are encoded pictures; without any, crops of scikit-image's photographs serve.
+    `pictures` are encoded images; without any, crops of scikit-image's photographs serve.
     Raises InputError where no text or no font serves the language, or for text set vertically.
     """
 
@@ -100,46 +99,37 @@ class SceneMaker:
         self,
         settings: PageSettings,
         passages: Sequence[str] = (),
-        pictures: Sequence[bytes] = (),
+        pictures: effects.Images = (),
         found: fonts.Fonts | None = None,
     ) -> None:
         self.settings = settings
-        self._passages = passages or builtin(settings.language)
         self._pictures = pictures
         self._direction = typeset.direction(settings.direction, settings.language)
         if self._direction == "vertical":
             raise InputError("words in scenes are set along a line: direction vertical is for pages")
-        sample = fonts.sample(self._passages)
-        self.faces = (found or fonts.find()).for_text(sample, settings.language)
+        self._passages, self.faces = supplies(settings.language, passages, found)
 
     def page(self, index: int) -> Page:
-        """The picture of this index; a text that finds no free place is left out."""
+        """The image of this index; a text that finds no free place is left out."""
         language = self.settings.language
         drawn = draw(generator(self.settings.seed, f"scene text {language}", index))
         pixels = self._ground(drawn)
         reader = Reader(self._passages, generator(drawn.text, "scene text words"))
         free = np.ones(pixels.shape[:2], np.bool_)
-        lines, names = [], set()
+        lines, shown = [], []
         for sign in drawn.signs:
             line, size = self._line(sign, reader, drawn.width)
             corners = _place(sign, size, pixels, free) if line else None
             if line is None or corners is None:
                 continue
             matrix = homography(corners, *size)
-            line, known = told(line, partial(_carried, matrix), (drawn.width, drawn.height))
+            line, known = truth_of(line, partial(_carried, matrix), (drawn.width, drawn.height))
             if known is not None:
                 _paint(pixels, line, sign, size, matrix)
                 lines.append(known)
-                names.add(line.face.identity)
+                shown.append(line)
         pixels = effects.blurred(effects.noised(pixels, *drawn.noise), drawn.blur)
-        order = sorted(names, key=lambda one: (one.name, one.digest, one.face))
-        record: dict[str, Any] = {
-            "setting": "scene",
-            "direction": self._direction,
-            "drawn": asdict(drawn),
-            "fonts": [asdict(one) for one in order],
-            "shaping": fonts.shaping(),
-        }
+        record = recorded("scene", self._direction, drawn, shown)
         image = encoded(pixels, drawn.quality)
         kept = sorted(lines, key=lambda line: (line.quad[0][1], line.quad[0][0]))
         return Page(image, drawn.width, drawn.height, tuple(kept), language, record)
@@ -147,7 +137,7 @@ class SceneMaker:
     def _ground(self, drawn: Scene) -> effects.Pixels:
         size = drawn.width, drawn.height
         if self._pictures:
-            return np.array(paper.background(size, drawn.background, self._pictures))
+            return np.array(effects.background(size, drawn.background, self._pictures))
         crop = photos.draw(generator(drawn.background[2], "scene photo"), whole=False)
         return np.array(photos.render(crop, *size))
 
@@ -204,7 +194,7 @@ def _paint(
     size: tuple[int, int],
     matrix: NDArray[np.float64],
 ) -> None:
-    """Draws the sign onto the picture in place: plate or outline first, then the letters."""
+    """Draws the sign onto the image in place: plate or outline first, then the letters."""
     shape = pixels.shape[1], pixels.shape[0]
     # cv2 counts from the middle of the first pixel, quads from its corner
     shift = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1.0]])

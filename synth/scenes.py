@@ -1,13 +1,9 @@
-"""Drawn scenes: one to four plain objects on a varied background.
+"""Drawn scenes: one to four plain objects of ten shapes on a varied background.
 
-Draw the parameters first, then render them: a `Scene` is the label of its picture and replays it at
-any size. Lengths are in units of the picture's shorter side, so shapes are never stretched.
-
-The outlines of the ten shapes, and their masks in pixels.
-
-A shape is one polygon, or a polygon with a polygon cut out of it, in a square from -1 to 1 with y
-pointing down. Only a handful of points pass through `math`, and all are rounded to whole pixels of
-an enlarged mask, so masks are equal on every machine.
+Draw the parameters first, then render them: a `Scene` is the label of its image and replays it at any size. Lengths
+are in units of the image's shorter side, so shapes are never stretched. A shape is a polygon, perhaps with another cut
+out of it, in a square from -1 to 1 with y pointing down. Only a handful of points pass through `math`, and all are
+rounded to whole pixels of an enlarged mask, so masks are equal on every machine.
 """
 
 import math
@@ -192,7 +188,7 @@ ALL: Final = Kit()
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A picture before it is drawn; `width` and `height` in shorter sides (one of them is 1)."""
+    """An image before it is drawn; `width` and `height` in shorter sides (one of them is 1)."""
 
     width: float
     height: float
@@ -247,7 +243,7 @@ def _kinds(rng: random.Random, count: int, kit: Kit) -> list[tuple[str, str]]:
 def draw(rng: random.Random, aspect: float | None = None, count: int | None = None, kit: Kit = ALL) -> Scene:
     """A scene of `count` objects (the kit's when None), `aspect` = width / height (web-like when None).
 
-    No two objects overlap, and each lies within the picture; one that finds no room is smaller, or left out.
+    No two objects overlap, and each lies within the image; one that finds no room is smaller, or left out.
     """
     if aspect is None:
         aspect = rng.choice(

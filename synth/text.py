@@ -1,9 +1,7 @@
-"""Text for pages: how it is cleaned, and the stream that pages read from.
+"""Text for pages: read from bytes of any usual encoding, cleaned, and as the stream that pages are set from.
 
-Bytes as text: by their mark, as UTF-8, or in an old encoding that makes sense of them.
-
-Old encodings read almost any bytes, and what they read in another's is nonsense. So all of a language are
-tried, and the reading with the largest share of usual characters counts.
+Old encodings read almost any bytes, and what they read in another's is nonsense. So all of a language are tried, and
+the reading with the largest share of usual characters counts.
 """
 
 import codecs

@@ -2,34 +2,31 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
 
-from synth.defects import SAYS
+from synth.defects import DEFECTS
 
 Place = tuple[str, str]
 Truth = Mapping[str, Any]
 
-_SCORE_COLUMNS: Final[list[tuple[str, pa.DataType]]] = [
-    ("rule", pa.string()),
-    ("planted", pa.int64()),
-    ("found", pa.int64()),
-    ("reported", pa.int64()),
-    ("precision", pa.float64()),
-    ("recall", pa.float64()),
-]
-SCORES: Final = pa.schema(_SCORE_COLUMNS)
+SCORES: Final = pa.schema(
+    {
+        "rule": pa.string(),
+        "planted": pa.int64(),
+        "found": pa.int64(),
+        "reported": pa.int64(),
+        "precision": pa.float64(),
+        "recall": pa.float64(),
+    }
+)
 """One row a rule or error: how often it was planted, how many of those were found, how often it was
 reported in all. Null where nothing was measured."""
 
-_CLEANING_COLUMNS: Final[list[tuple[str, pa.DataType]]] = [
-    ("planted", pa.string()),
-    ("rows", pa.int64()),
-    ("right", pa.int64()),
-]
+_CLEANING: Final = pa.schema({"planted": pa.string(), "rows": pa.int64(), "right": pa.int64()})
 
 KEPT: Final = "kept"
 """The row of the table that counts what ought to stay: `found` is what stayed."""
@@ -64,24 +61,17 @@ class _Count:
 
 @dataclass(frozen=True, slots=True)
 class _Decided:
-    """What was decided of one row: its decision and every rule or error that it was charged with."""
+    """What was decided of one row: whether it was kept, and every rule or error that it was charged with."""
 
-    decision: str
-    charges: frozenset[str] = field(default_factory=frozenset)
-
-    @property
-    def kept(self) -> bool:
-        return self.decision == "kept"
+    kept: bool
+    charges: frozenset[str]
 
 
 def _decided(decisions: pa.Table) -> dict[Place, _Decided]:
-    columns = [
-        decisions.column(name).to_pylist() for name in ("shard", "member", "decision", "reason", "failed")
-    ]
     found = {}
-    for shard, member, decision, reason, failed in zip(*columns, strict=True):
-        charges = set(failed or ()) | ({reason} if reason else set())
-        found[shard, member] = _Decided(decision, frozenset(charges))
+    for row in decisions.select(["shard", "member", "decision", "reason", "failed"]).to_pylist():
+        charges = frozenset(row["failed"] or ()) | ({row["reason"]} if row["reason"] else set())
+        found[_place(row)] = _Decided(row["decision"] == "kept", charges)
     return found
 
 
@@ -110,7 +100,7 @@ def _found(line: Truth, decided: Mapping[Place, _Decided]) -> bool:
 
 
 def _kept(truth: Sequence[Truth], decided: Mapping[Place, _Decided], clip: bool) -> _Count:
-    """Pictures that ought to stay; two rows of one picture are one, and one of them has to stay."""
+    """Images that ought to stay; two rows of one image are one, and one of them has to stay."""
     units: dict[Place, list[Place]] = {}
     for line in truth:
         duplicate = line["rule"] in _DUPLICATES
@@ -132,7 +122,7 @@ def score(decisions: pa.Table, truth: Sequence[Truth], clip: bool = False) -> pa
 
     `decisions` has the columns shard, member, decision, reason and failed, as in work/decisions; rows are
     joined by (shard, member). With `clip` False the rule `clip` counts as not measured: nothing else can
-    notice a caption that belongs to another picture. A report is right when it names what was planted, or
+    notice a caption that belongs to another image. A report is right when it names what was planted, or
     what may come with it. Raises ValueError when a row of the truth has no decision.
     """
     decided = _decided(decisions)
@@ -141,7 +131,7 @@ def score(decisions: pa.Table, truth: Sequence[Truth], clip: bool = False) -> pa
         raise ValueError(
             f"no decision about row {missing[1]} of shard {missing[0]}: not the corpus of this crawl?"
         )
-    names = dict.fromkeys(says.rule or says.error for says in SAYS.values() if says.rule or says.error)
+    names = dict.fromkeys(one.rule or one.error for one in DEFECTS.values() if one.rule or one.error)
     counts = {name: _Count(measured=clip or name != "clip") for name in names if name}
     allowed = _allowed(truth)
     for line in truth:
@@ -169,7 +159,7 @@ def score_cleaning(captions: Mapping[Place, str], truth: Iterable[Truth]) -> pa.
             count[0] += 1
             count[1] += captions.get(_place(line)) == line["clean_caption"]
     rows = [{"planted": kind, "rows": rows, "right": right} for kind, (rows, right) in sorted(counts.items())]
-    return pa.Table.from_pylist(rows, pa.schema(_CLEANING_COLUMNS))
+    return pa.Table.from_pylist(rows, _CLEANING)
 
 
 def score_lines(scores: pa.Table) -> list[str]:

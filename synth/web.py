@@ -2,9 +2,8 @@
 
 A document is untrusted. Its scripts do not run; every request it makes is answered here, from the files
 of its own folder or not at all, so neither the network nor another file can be reached; its origin is a
-name that resolves to nothing. A browser serves many documents and is replaced when it dies or grows.
-
-The words a browser shows gathered into lines, and where a long document is cut into pages.
+name that resolves to nothing. A browser serves many documents and is replaced when it dies or grows. A long document
+is cut into pages.
 """
 
 import base64
@@ -27,11 +26,10 @@ from PIL import Image
 
 from schemas.errors import InputError, RowError
 from synth.chromium import Chromium, Driver, find
-from synth.documents import DocumentPage, PageFailure, as_drawn
+from synth.documents import DocumentPage, PageFailure, as_drawn, is_flat
 from synth.page import fonts
 from synth.regions import TextLine, TextWord
 
-_FLAT: Final = 12
 _GAP: Final = 1.2
 _CROSSED: Final = 0.1
 
@@ -89,7 +87,7 @@ def lines(
             continue
         if word.top < above or word.bottom > above + height or word.right > width:
             left_out["outside"] += 1
-        elif _is_flat(word, above, grey):
+        elif is_flat(grey, (word.left, word.top - above, word.right, word.bottom - above)):
             left_out["invisible"] += 1
         else:
             shown.append(word)
@@ -162,14 +160,6 @@ def _quad(
     return (left, top), (right, top), (right, bottom), (left, bottom)
 
 
-def _is_flat(word: Spot, above: int, grey: NDArray[np.uint8]) -> bool:
-    """Whether the page shows one even shade where the word should be."""
-    left, right = max(math.floor(word.left), 0), max(math.ceil(word.right), 1)
-    top, bottom = max(math.floor(word.top) - above, 0), max(math.ceil(word.bottom) - above, 1)
-    part = grey[top:bottom, left:right]
-    return part.size == 0 or int(part.max()) - int(part.min()) < _FLAT
-
-
 _HOST: Final = "page.invalid"
 _POLICY: Final = "script-src 'none'; object-src 'none'; frame-src 'none'; base-uri 'none'; form-action 'none'"
 _NO_PICTURE: Final = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
@@ -222,7 +212,7 @@ class WebRenderer:
             self._thread = None
 
     def pages(self, html: bytes, folder: Path | None = None) -> Iterator[DocumentPage | PageFailure]:
-        """The pages of `html`, from the top; its pictures and styles come from `folder`, or not at all.
+        """The pages of `html`, from the top; its images and styles come from `folder`, or not at all.
 
         Raises RowError for what is empty or too large, and where the browser gives up on it or takes
         longer than `limits.seconds`.
@@ -396,7 +386,7 @@ class _Answers:
 
     @staticmethod
     def _refuse(route: Any) -> None:
-        """A picture that is not there is an empty one, lest the browser write its name in its place."""
+        """An image that is not there is an empty one, lest the browser write its name in its place."""
         if route.request.resource_type == "image":
             route.fulfill(body=_NO_PICTURE, content_type="image/gif")
         else:

@@ -1,8 +1,12 @@
-"""Pictures with true captions, and near misses of them, to teach and to test the embedded scorer.
+"""Images with true captions, and near misses of them, to teach and to test the embedded scorer.
 
 A near miss is the same scene with one thing changed: a colour, a shape, a colour exchanged between
 two objects, an object less, two objects that change places, another background. `truth` says which
-caption holds for which picture, so that no batch teaches that a true caption is false.
+caption holds for which image, so that no batch teaches that a true caption is false.
+
+A CLIP learns from whole images and whole captions; which part of an image a word belongs to it is never told, and
+plain shapes are learnt slowly. So `labels` says what each patch of a scene shows, to align patches with phrases as
+well (as RegionCLIP does, arXiv 2112.09106).
 """
 
 import random
@@ -29,7 +33,7 @@ FALSE: Final = -1
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A picture to draw, a caption that is true of it, and how it came from the picture before it."""
+    """An image to draw, a caption that is true of it, and how it came from the image before it."""
 
     shown: Scene | Crop | Pair
     text: str
@@ -38,7 +42,7 @@ class Item:
 
 
 def draw(rng: random.Random, language: str) -> Item:
-    """A picture as the demo crawl holds them, with a caption in `language`."""
+    """An image as the demo crawl holds them, with a caption in `language`."""
     made = content.draw(rng, language)
     return Item(made.shown, content.describe(made, language, rng), language)
 
@@ -46,7 +50,7 @@ def draw(rng: random.Random, language: str) -> Item:
 def near_miss(
     item: Item, rng: random.Random, language: str, share: float = 0.6, edits: tuple[str, ...] = EDITS
 ) -> Item:
-    """For a `share` of the scenes a near miss with its own true caption, else another picture."""
+    """For a `share` of the scenes a near miss with its own true caption, else another image."""
     if not isinstance(item.shown, Scene) or rng.random() >= share:
         return draw(rng, language)
     edit = rng.choice(edits)
@@ -141,7 +145,7 @@ def _holds(item: Item, source: Scene, scene: Scene, edit: str) -> int:
 
 
 def _names(item: Item) -> frozenset[str]:
-    """The photographs that a picture shows."""
+    """The photographs that an image shows."""
     if isinstance(item.shown, Crop):
         return frozenset({item.shown.name})
     if isinstance(item.shown, Pair):
@@ -157,7 +161,7 @@ def _kinds(item: Item) -> frozenset[tuple[tuple[str, str], int]] | None:
 
 
 def _between(text: Item, picture: Item, same: bool) -> int:
-    """Whether the caption of one item holds for the picture of another that was drawn on its own.
+    """Whether the caption of one item holds for the image of another that was drawn on its own.
 
     `same`: both are scenes of the same objects.
     """
@@ -172,7 +176,7 @@ def _between(text: Item, picture: Item, same: bool) -> int:
 
 
 def truth(texts: list[Item], pictures: list[Item]) -> NDArray[np.int8]:
-    """(pictures, texts) of TRUE, UNSURE and FALSE; both lists hold items, then as many near misses.
+    """(images, texts) of TRUE, UNSURE and FALSE; both lists hold items, then as many near misses.
 
     An item and its near miss stand half a list apart.
     """
@@ -197,7 +201,7 @@ def truth(texts: list[Item], pictures: list[Item]) -> NDArray[np.int8]:
 
 
 def render(item: Item, longer: int) -> Image.Image:
-    """The item's picture in RGB, about `longer` pixels along its longer side."""
+    """The item's image in RGB, about `longer` pixels along its longer side."""
     if isinstance(item.shown, Scene):
         return scenes.render(item.shown, item.shown.frame(longer))
     if isinstance(item.shown, Pair):
@@ -205,3 +209,53 @@ def render(item: Item, longer: int) -> Image.Image:
     aspect = photos.aspect(item.shown)
     size = (longer, round(longer / aspect)) if aspect > 1 else (round(longer * aspect), longer)
     return photos.render(item.shown, *size)
+
+
+SHOWN: Final = tuple((shape, colour) for shape in SHAPES for colour in COLOURS)
+"""What a patch may show, in the order of `labels` and `phrases`."""
+
+NOTHING: Final = len(SHOWN)
+"""The label of a patch that no object reaches."""
+
+UNJUDGED: Final = -1
+"""The label of a patch that is not judged: an object's edge, or a photograph."""
+
+_ROW: Final = {kind: number for number, kind in enumerate(SHOWN)}
+_INSIDE: Final = 0.5
+
+
+def phrases(language: str) -> list[str]:
+    """The bare phrase of each kind: `red circle`."""
+    noun = LANGUAGES[language].noun
+    return [noun(Noun(shape, colour, 0, None)) for shape, colour in SHOWN]
+
+
+def _along(centre: float, side: float, length: float, grid: int) -> NDArray[np.float64]:
+    """The share of each of `grid` equal parts of `length` that lies within `side` about `centre`."""
+    edges = np.linspace(0.0, length, grid + 1)
+    low, high = centre - side / 2, centre + side / 2
+    shared = np.minimum(edges[1:], high) - np.maximum(edges[:-1], low)
+    return np.asarray(np.maximum(shared, 0.0) * grid / length, np.float64)
+
+
+def coverage(item: Object, scene: Scene, grid: int) -> NDArray[np.float64]:
+    """(grid, grid), rows first: the share of each patch of the squashed scene within the object's square."""
+    columns = _along(item.x, item.side, scene.width, grid)
+    rows = _along(item.y, item.side, scene.height, grid)
+    return rows[:, None] * columns[None, :]
+
+
+def labels(items: list[Item], grid: int) -> NDArray[np.int64]:
+    """(N, grid * grid): the row of SHOWN that each patch shows, NOTHING or UNJUDGED.
+
+    An object that fills no patch by half is shown by the patch that it covers most.
+    """
+    found = np.full((len(items), grid * grid), UNJUDGED, np.int64)
+    for row, item in zip(found, items, strict=True):
+        if not isinstance(item.shown, Scene):
+            continue
+        covered = np.stack([coverage(one, item.shown, grid).ravel() for one in item.shown.objects])
+        row[covered.max(0) < 0.02] = NOTHING
+        for one, share in zip(item.shown.objects, covered, strict=True):
+            row[share >= min(_INSIDE, share.max())] = _ROW[one.shape, one.colour]
+    return found

@@ -1,8 +1,8 @@
-"""The loss curve of a training run as a small picture.
+"""How well a scorer tells true captions from false ones, on images that no training has seen.
 
-python -m tools.clip_report FOLDER/training.json docs/clip-loss.png
+As a program it draws the loss curve of a training run:
 
-How well a scorer tells true captions from false ones, on pictures that no training has seen.
+    python -m tools.clip_report FOLDER/training.json docs/clip-loss.png
 """
 
 import json
@@ -14,7 +14,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
 
 from synth import content
 from synth.content import Content
@@ -23,57 +22,17 @@ from synth.seeds import generator
 from tools import clip_pairs
 from tools.clip_pairs import EDITS, FALSE, Item
 
-WIDTH: Final = 560
-HEIGHT: Final = 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 24, 24, 28
-_INK: Final = (40, 40, 44)
-_GRID: Final = (224, 224, 228)
-_LINES: Final = (("pictures", (35, 85, 215)), ("regions", (200, 60, 40)))
-
-
-def draw(points: Sequence[tuple[int, float, float, float]]) -> Image.Image:
-    """The losses of (step, CPU seconds, over pictures, over regions) over the steps; axes begin at 0."""
-    image = Image.new("RGB", (WIDTH, HEIGHT), "white")
-    pen, font = ImageDraw.Draw(image), ImageFont.load_default()
-    last, top = points[-1][0], int(max(max(point[2:]) for point in points)) + 1
-
-    def place(step: float, loss: float) -> tuple[float, float]:
-        x = _LEFT + step / last * (WIDTH - _LEFT - _RIGHT)
-        return x, HEIGHT - _BOTTOM - loss / top * (HEIGHT - _TOP - _BOTTOM)
-
-    for loss in range(top + 1):
-        pen.line([place(0, loss), place(last, loss)], fill=_GRID)
-        pen.text((_LEFT - 8, place(0, loss)[1]), str(loss), fill=_INK, font=font, anchor="rm")
-    for share in range(5):
-        step = last * share // 4
-        pen.text((place(step, 0)[0], HEIGHT - _BOTTOM + 6), f"{step:,}", fill=_INK, font=font, anchor="mt")
-    for number, (name, colour) in enumerate(_LINES):
-        pen.text((_LEFT + 220 * number, 6), f"loss over {name}, mean of 25 steps", fill=colour, font=font)
-        pen.line([place(point[0], point[2 + number]) for point in points], fill=colour, width=2)
-    return image
-
-
-def main(arguments: Sequence[str]) -> None:
-    """The command line."""
-    record = json.loads(Path(arguments[0]).read_text())
-    draw([tuple(point) for point in record["curve"]]).save(arguments[1], optimize=True)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
-
-
 Scores = npt.NDArray[np.float64]
 ScorePairs = Callable[[Sequence[bytes], Sequence[str]], Scores]
 """Scores of JPEG bytes and captions, pair by pair."""
 
 PURPOSE: Final = "clip held out"
-"""Seeds of pictures for a report: no other part of the project draws for this purpose."""
+"""Seeds of images for a report: no other part of the project draws for this purpose."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """Pictures with a true caption, a caption of a picture unlike them, and perhaps a near miss."""
+    """Images with a true caption, a caption of an image unlike them, and perhaps a near miss."""
 
     shown: Content
     data: bytes
@@ -83,7 +42,7 @@ class HeldOut:
 
 
 def held_out(language: str, number: int, seed: int = 1) -> list[HeldOut]:
-    """Pictures at the sizes of the demo crawl, with captions in `language`."""
+    """Images at the sizes of the demo crawl, with captions in `language`."""
     found = []
     for index in range(number):
         rng = generator(seed, f"{PURPOSE} {language}", index)
@@ -99,7 +58,7 @@ def held_out(language: str, number: int, seed: int = 1) -> list[HeldOut]:
 
 
 def _is_false(near: Item, item: Item) -> bool:
-    """Whether the near miss's caption is false of the picture that it misses."""
+    """Whether the near miss's caption is false of the image that it misses."""
     return bool(clip_pairs.truth([item, near], [item, near])[0, 1] == FALSE)
 
 
@@ -164,3 +123,21 @@ def equal_keep_rate(true: Scores, false: Scores, planted: float) -> tuple[float,
     gone = np.zeros(len(scores), bool)
     gone[order[dropped]] = True
     return float(gone[len(true) :].mean()), float(gone[: len(true)].mean())
+
+
+def draw(curve: Sequence[tuple[int, float, float, float]], to: Path) -> None:
+    """Draws the losses of (step, CPU seconds, over images, over regions) over the steps."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.6, 2.6), layout="constrained")
+    axes = figure.subplots()
+    steps, _, pictures, regions = zip(*curve, strict=True)
+    axes.plot(steps, pictures, label="loss over pictures, mean of 25 steps")
+    axes.plot(steps, regions, label="loss over regions, mean of 25 steps")
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False)
+    figure.savefig(to)
+
+
+if __name__ == "__main__":
+    draw(json.loads(Path(sys.argv[1]).read_text())["curve"], Path(sys.argv[2]))

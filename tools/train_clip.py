@@ -4,11 +4,11 @@
 
 writes a folder that open_clip loads as `local-dir:FOLDER` (open_clip_config.json,
 open_clip_model.safetensors) with its tokenizer's merges, and `training.json`: what the run was given,
-its loss curve, and how it does on held-out pictures (with --report alone, for a folder that is there).
-Every picture is drawn for its one step, half of a batch being near misses of
-the other half. The loss over pictures is SigLIP's (arXiv 2303.15343), a decision on every pair of picture and
+its loss curve, and how it does on held-out images (with --report alone, for a folder that is there).
+Every image is drawn for its one step, half of a batch being near misses of
+the other half. The loss over images is SigLIP's (arXiv 2303.15343), a decision on every pair of image and
 caption by itself: it makes cosines comparable between captions, which a threshold needs. Beside it, patches
-are aligned with the phrases of what they show (tools/clip_regions.py). `python -m tools.clip_onnx FOLDER` then
+are aligned with the phrases of what they show (tools/clip_pairs.py). `python -m tools.clip_onnx FOLDER` then
 writes the graphs by which onnxruntime runs the folder's towers.
 """
 
@@ -34,7 +34,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from synth.seeds import generator
-from tools import clip_pairs, clip_regions, clip_report, clip_tokens
+from tools import clip_pairs, clip_report, clip_tokens
 
 LANGUAGES: Final = ("en", "zh")
 MERGES_FILE: Final = "merges.txt.gz"
@@ -66,7 +66,7 @@ class Plan:
     """What determines a training run.
 
     `near` of the second halves of batches are near misses, by the kinds `edits` (a kind may stand there
-    more than once). `start` is a folder to go on from, and `skip` the steps whose pictures it has seen.
+    more than once). `start` is a folder to go on from, and `skip` the steps whose images it has seen.
     """
 
     seed: int = 0
@@ -87,7 +87,7 @@ Point = tuple[int, float, float, float]
 
 @dataclass(slots=True)
 class Curve:
-    """(step, CPU seconds, mean losses since the last point: over pictures, over regions)."""
+    """(step, CPU seconds, mean losses since the last point: over images, over regions)."""
 
     points: list[Point] = field(default_factory=list)
 
@@ -129,7 +129,7 @@ def batch_items(plan: Plan, step: int) -> list[clip_pairs.Item]:
 
 
 def pixels(items: list[clip_pairs.Item], longer: int = 160) -> torch.Tensor:
-    """(N, 3, SIDE, SIDE) in -1 to 1, as open_clip's transform makes them of the items' pictures."""
+    """(N, 3, SIDE, SIDE) in -1 to 1, as open_clip's transform makes them of the items' images."""
     parts = [
         np.asarray(clip_pairs.render(item, longer).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
         for item in items
@@ -144,6 +144,25 @@ def loss_of(
     """SigLIP's loss over (N, D) unit vectors; `truth` (N, N) is 1, -1, or 0 for pairs not judged."""
     logits = scale.exp() * image @ text.T + bias
     return -(functional.logsigmoid(truth * logits) * truth.abs()).sum() / len(image)
+
+
+def region_loss(
+    patches: torch.Tensor,
+    texts: torch.Tensor,
+    truth: torch.Tensor,
+    scale: torch.Tensor,
+    nothing: torch.Tensor,
+) -> torch.Tensor:
+    """Cross-entropy of each judged patch over all phrases and nothing; patches (N, P, D), texts (K, D), unit vectors.
+
+    Patches without an object are many and easy: together they count as much as those with one.
+    """
+    logits = scale.exp() * patches @ texts.T  # (N, P, K)
+    logits = torch.cat([logits, nothing.expand(*logits.shape[:2], 1)], dim=2).flatten(0, 1)
+    flat = truth.flatten()
+    each = functional.cross_entropy(logits, flat, ignore_index=clip_pairs.UNJUDGED, reduction="none")
+    empty, shown = flat == clip_pairs.NOTHING, (flat != clip_pairs.NOTHING) & (flat != clip_pairs.UNJUDGED)
+    return each[shown].sum() / shown.sum().clamp(min=1) + each[empty].sum() / empty.sum().clamp(min=1)
 
 
 def train(plan: Plan, out: Path) -> Curve:
@@ -227,7 +246,7 @@ class _Learner(nn.Module):
         self._mask = model.text.attn_mask
 
     def see(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Unit vectors of pictures (N, D) and of their patches (N, P, D)."""
+        """Unit vectors of images (N, D) and of their patches (N, P, D)."""
         pooled, tokens = self.model.visual(images)
         patches = tokens @ self.model.visual.proj
         return functional.normalize(pooled.float(), dim=-1), functional.normalize(patches.float(), dim=-1)
@@ -243,15 +262,15 @@ class _Learner(nn.Module):
 
     def loss(self, items: list[clip_pairs.Item], images: torch.Tensor, tokens: torch.Tensor, kinds: torch.Tensor,
              half: str) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
-        """The loss over pictures and captions, and that over patches and phrases (`kinds`: (L, K, T) tokens)."""
+        """The loss over images and captions, and that over patches and phrases (`kinds`: (L, K, T) tokens)."""
         with torch.autocast(half, torch.bfloat16):
             pooled, patches = self.see(images)
             texts = self.read(tokens)
             names = [self.read(one) for one in kinds]
         truth = torch.from_numpy(clip_pairs.truth(items, items)).float().to(images.device)
         whole = loss_of(pooled, texts, truth, self.model.logit_scale, self.model.logit_bias)
-        shown = torch.from_numpy(clip_regions.labels(items, GRID)).to(images.device)
-        parts = [clip_regions.loss_of(patches, one, shown, self.region_scale, self.nothing) for one in names]
+        shown = torch.from_numpy(clip_pairs.labels(items, GRID)).to(images.device)
+        parts = [region_loss(patches, one, shown, self.region_scale, self.nothing) for one in names]
         return whole, torch.stack(parts).mean()
 
 
@@ -261,7 +280,7 @@ def _steps(model: Any, tokenizer: SimpleTokenizer, plan: Plan) -> Curve:
     plain = [value for value in learner.parameters() if value.ndim < 2]
     groups = [{"params": decay, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=plan.rate, betas=(0.9, 0.98))
-    kinds = torch.stack([tokenizer(clip_regions.phrases(language)) for language in LANGUAGES]).to(plan.device)
+    kinds = torch.stack([tokenizer(clip_pairs.phrases(language)) for language in LANGUAGES]).to(plan.device)
     curve, losses = Curve(), list[tuple[float, float]]()
     start = time.process_time()
     drawn = DataLoader(_Drawn(plan), batch_size=None, num_workers=1, prefetch_factor=8)
@@ -312,7 +331,7 @@ def score_pairs(folder: Path) -> clip_report.ScorePairs:
 
 
 def write_report(folder: Path, number: int) -> None:
-    """Adds what the model does on `number` held-out pictures a language to training.json, and prints it."""
+    """Adds what the model does on `number` held-out images a language to training.json, and prints it."""
     record = json.loads((folder / "training.json").read_text())
     score = score_pairs(folder)
     record["held_out"] = {

@@ -108,7 +108,10 @@ class Page:
 
 @dataclass(frozen=True)
 class Maker:
-    """What makes a source's pages in one process; `fonts` are those that pages in a language may be set in."""
+    """What makes a source's pages in one process; `fonts` are those that pages in a language may be set in.
+
+    A RowError that `pages` raises quarantines the page; anything else is a mistake in the generator, and ends the run.
+    """
 
     pages: Callable[[Item], Iterable[Page]]
     fonts: Callable[[str], list[str]] = lambda language: []

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from pipelines.files import Store, is_local, local_path
 from pipelines.generators import Generator, Item, Job, Maker, Page, TextPageSettings, pillow
+from pipelines.generators.inputs import listed
 from pipelines.receipts import fingerprint
 from schemas.errors import InputError, RowError
 
@@ -35,12 +36,12 @@ def documents(job: Job, paths: Sequence[str], suffixes: tuple[str, ...]) -> list
     """
     found: dict[str, str] = {}
     for path in paths:
-        for name, where in _listed(job.store, path):
-            if not name.lower().endswith(suffixes):
+        for info in listed(job.store, path):
+            if not info.name.lower().endswith(suffixes):
                 continue
-            if found.setdefault(name, where) != where:
+            if found.setdefault(info.name, info.path) != info.path:
                 raise InputError(
-                    f"source {job.source}: two documents are called {name}; name one folder above them"
+                    f"source {job.source}: two documents are called {info.name}; name one folder above them"
                 )
     stems = {name: stem(name) for name in found}
     shared = Counter(stems.values())
@@ -75,16 +76,6 @@ def stem(name: str) -> str:
 
 def _digest(name: str) -> str:
     return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
-
-
-def _listed(store: Store, path: str) -> list[tuple[str, str]]:
-    """(name, path) of the files that a path of the recipe stands for; folders are looked through whole."""
-    if store.is_folder(path):
-        return [(info.name, info.path) for info in store.list_files(path)]
-    if any(mark in path for mark in "*?["):
-        return [(one.rsplit("/", 1)[-1], one) for one in store.glob(path)]
-    info = store.info(path)
-    return [(info.name, info.path)]
 
 
 def _shown(

@@ -7,7 +7,7 @@ import json
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, overload
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,17 +29,20 @@ class Member:
     size: int
 
 
-def files(store: Store, path: str) -> tuple[FileInfo, ...]:
-    """What a file, folder or glob stands for, sorted by name; hidden files are none of it.
-
-    Raises InputError where there is nothing.
-    """
+def listed(store: Store, path: str) -> tuple[FileInfo, ...]:
+    """Returns the files that a file, folder or glob stands for, sorted by name."""
     if store.is_folder(path):
-        found = store.list_files(path)
-    elif any(mark in path for mark in "*?["):
-        found = tuple(store.info(one) for one in store.glob(path) if not store.is_folder(one))
-    else:
-        return (store.info(path),)
+        return tuple(store.list_files(path))
+    if any(mark in path for mark in "*?["):
+        return tuple(store.info(one) for one in store.glob(path) if not store.is_folder(one))
+    return (store.info(path),)
+
+
+def files(store: Store, path: str) -> tuple[FileInfo, ...]:
+    """Returns what `listed` does without hidden files, save one that is named. Raises InputError for none."""
+    found = listed(store, path)
+    if [info.path for info in found] == [path]:
+        return found
     seen = tuple(one for one in found if not any(part.startswith(".") for part in one.name.split("/")))
     if not seen:
         raise InputError(f"source {store.source}: no file in {shown(path)}")
@@ -74,14 +77,14 @@ def part(store: Store, path: str, member: Member) -> bytes:
 
 SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 LARGEST_IMAGE: Final = 64 << 20
-"""Bytes of a picture; larger ones are passed over."""
+"""Bytes of an image; larger ones are passed over."""
 
 Place = tuple[str, Member | None]
-"""A path, and where a picture lies in it; None for the file itself."""
+"""A path, and where an image lies in it; None for the file itself."""
 
 
-class Pictures(Sequence[bytes]):
-    """Encoded pictures in order of path and name, none of them held."""
+class Pictures:
+    """Encoded images in order of path and name, none of them held."""
 
     def __init__(self, store: Store, places: Sequence[Place]) -> None:
         self._store = store
@@ -90,19 +93,13 @@ class Pictures(Sequence[bytes]):
     def __len__(self) -> int:
         return len(self._places)
 
-    @overload
-    def __getitem__(self, at: int) -> bytes: ...
-    @overload
-    def __getitem__(self, at: slice) -> "Pictures": ...
-    def __getitem__(self, at: int | slice) -> "bytes | Pictures":
-        if isinstance(at, slice):
-            return Pictures(self._store, self._places[at])
+    def __getitem__(self, at: int, /) -> bytes:
         path, member = self._places[at]
         return self._store.read_bytes(path) if member is None else part(self._store, path, member)
 
 
 def pictures(store: Store, paths: Sequence[str]) -> Pictures:
-    """The pictures of all `paths`. Raises InputError where a path holds none."""
+    """The images of all `paths`. Raises InputError where a path holds none."""
     places: list[Place] = []
     for path in paths:
         found = list(_places(store, path))

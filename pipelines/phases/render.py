@@ -44,24 +44,13 @@ def plan_rendered(recipe: Recipe, source: Source) -> list[Planned]:
     made_by, job = generator_of(source), job_of(recipe, source)
     settings = job.settings.model_dump(mode="json", exclude={"count", *job.settings.places})
     facts = facts_of(recipe, source)
-    common = [
-        source.id,
-        made_by.name,
-        made_by.version,
-        settings,
-        recipe.seed,
-        versions(made_by.libraries),
-        facts,
-    ]
-    parts = _batches(source, made_by, job) if made_by.suffixes else _ranges(made_by, job)
-    return [
-        Planned(
-            shard,
-            fingerprint("render", 4, common, depends),
-            {"source": source.id, "shard": shard, **body, "facts": facts},
-        )
-        for shard, depends, body in parts
-    ]
+    made_with = versions(made_by.libraries), facts
+    common = [source.id, made_by.name, made_by.version, settings, recipe.seed, *made_with]
+    planned = []
+    for shard, depends, body in _batches(source, made_by, job) if made_by.suffixes else _ranges(made_by, job):
+        body |= {"source": source.id, "shard": shard, "facts": facts}
+        planned.append(Planned(shard, fingerprint("render", 4, common, depends), body))
+    return planned
 
 
 Part = tuple[str, Any, Json]
@@ -90,6 +79,7 @@ def _ranges(made_by: Generator, job: Job) -> Iterator[Part]:
             stop = min(start + made_by.per_task, job.settings.count)
             body = {"language": language, "start": start, "stop": stop, "fonts": fonts}
             yield f"{kind}-{start // made_by.per_task:05d}", [marks, *body.values()], body
+    maker.close()
 
 
 def generator_of(source: Source) -> Generator:
@@ -158,10 +148,13 @@ class Render:
             if verdict:
                 yield Page(item.name, error=RowError(verdict))
                 continue
-            for page in maker.pages(item):
-                yield self._read_back(source, page)
-                # a document of many pages has the deadline of one row for each
-                at(row)
+            try:
+                for page in maker.pages(item):
+                    yield self._read_back(source, page)
+                    # a document of many pages has the deadline of one row for each
+                    at(row)
+            except RowError as error:
+                yield Page(item.name, error=error)
 
     def _maker(self, source: Source, task: Json) -> Maker:
         """Returns the source's maker. Raises InputError where this worker would make other pages than planned."""

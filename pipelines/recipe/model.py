@@ -129,10 +129,11 @@ class Source(Settings):
     @classmethod
     def _rendered(cls, value: Any, info: ValidationInfo) -> RenderSettings | None:
         kind = KINDS.get(info.data.get("kind", ""))
-        if kind is not None and kind.made and info.data.get("format"):
-            return generators.settings_of(info.data["format"], value)
+        if kind is not None and kind.made:
+            form = info.data.get("format")  # one that is wrong, or missing, is told of itself
+            return generators.settings_of(form, value) if form else None
         if value is not None:
-            raise ValueError("goes with kind: rendered and its format")
+            raise ValueError("goes with kind: rendered")
         return None
 
     @model_validator(mode="after")

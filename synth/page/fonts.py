@@ -159,10 +159,9 @@ def _shape(mask: Any) -> Shape:
 
 @dataclass(frozen=True, slots=True)
 class Fonts:
-    """The faces found, in an order that no path decides, and the files that were of no use."""
+    """The faces found, in an order that no path decides."""
 
     faces: tuple[Face, ...]
-    refused: tuple[tuple[str, str], ...] = ()
 
     def for_text(self, sample: str, language: str) -> tuple[Face, ...]:
         """The faces that can write `sample`; InputError with a remedy where there is none."""
@@ -186,17 +185,11 @@ def find(folder: Path | None = None) -> Fonts:
     if folder is not None and not folder.is_dir():
         raise InputError(f"{folder} is no folder of fonts")
     files = sorted(_inside(folder)) if folder else sorted(_installed())
-    faces: dict[Identity, Face] = {}
-    refused = []
-    for file in files:
-        read, reason = _read(file)
-        faces.update((face.identity, face) for face in read)
-        if reason:
-            refused.append((file.name, reason))
+    faces = {face.identity: face for file in files for face in _read(file)}
     if not faces:
         raise InputError(f"no font was found in {folder or 'the system'}: {_USUAL}")
     ordered = sorted(faces.items(), key=lambda item: (item[0].name, item[0].digest, item[0].face))
-    return Fonts(tuple(face for _, face in ordered), tuple(refused))
+    return Fonts(tuple(face for _, face in ordered))
 
 
 def _inside(folder: Path) -> Iterable[Path]:
@@ -215,32 +208,32 @@ def _installed() -> set[Path]:
     return {path for folder in folders for path in _inside(folder)}
 
 
-def _read(path: Path) -> tuple[tuple[Face, ...], str]:
-    """The faces of one file that are fit to use, and why the file has none."""
+def _read(path: Path) -> tuple[Face, ...]:
+    """Returns the faces of one file that are fit to use; none of a file that cannot be read."""
     try:
         status = path.stat()
-    except OSError as error:
-        return (), f"unreadable: {type(error).__name__}"
+    except OSError:
+        return ()
     return _read_as(path, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=1024)
-def _read_as(path: Path, size: int, changed: int) -> tuple[tuple[Face, ...], str]:
+def _read_as(path: Path, size: int, changed: int) -> tuple[Face, ...]:
     """`_read`, once for each state of a file."""
     if size > _MAX_BYTES:
-        return (), f"larger than {_MAX_BYTES} bytes"
+        return ()
     try:
         data = path.read_bytes()
         digest = hashlib.sha256(data).hexdigest()
         count = struct.unpack(">I", data[8:12])[0] if data[:4] == b"ttcf" else 1
         faces = [_face(path, index, digest) for index in range(min(count, _MAX_FACES))]
-    except _BROKEN as error:
-        return (), f"unreadable: {type(error).__name__}"
-    fit = [face for face in faces if face is not None]
-    return tuple(fit), "" if fit else "too thin, for other Han standards, or without a character map"
+    except _BROKEN:
+        return ()
+    return tuple(face for face in faces if face is not None)
 
 
 def _face(path: Path, index: int, digest: str) -> Face | None:
+    """Returns one face; None where it is too thin, for another Han standard, or without a character map."""
     with TTFont(path, fontNumber=index, lazy=True) as font:
         names = font["name"]
         weight = font["OS/2"].usWeightClass if "OS/2" in font else 400

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 from PIL import Image, __version__, features
 
-from synth.page import effects, fonts, paper, typeset
-from synth.page.draw import Parameters, draw
+from synth.page import effects, fonts, typeset
 from synth.page.effects import Warp, elastic_field
-from synth.page.layout import ranges
-from synth.page.typeset import Line, told
+from synth.page.fonts import Face
+from synth.page.layout import Parameters, draw, ranges
+from synth.page.typeset import Line, truth_of
 from synth.regions import TextLine
 from synth.seeds import generator
 from synth.text import Reader, builtin
@@ -56,7 +56,7 @@ class Page:
 class PageMaker:
     """Makes pages of one language; fonts and text are read once.
 
-    `passages` is the text to set (by default the project's own), `pictures` encoded pictures to lie
+    `passages` is the text to set (by default the project's own), `pictures` encoded images to lie
     behind the sheets. Raises InputError where no text or no font serves the language.
     """
 
@@ -64,16 +64,14 @@ class PageMaker:
         self,
         settings: PageSettings,
         passages: Sequence[str] = (),
-        pictures: Sequence[bytes] = (),
+        pictures: effects.Images = (),
         found: fonts.Fonts | None = None,
     ) -> None:
         self.settings = settings
         self._ranges = ranges(settings.setting)
-        self._passages = passages or builtin(settings.language)
         self._pictures = pictures
         self._direction = typeset.direction(settings.direction, settings.language)
-        found = found or fonts.find()
-        self.faces = found.for_text(fonts.sample(self._passages), settings.language)
+        self._passages, self.faces = supplies(settings.language, passages, found)
 
     def page(self, index: int) -> Page:
         """The page of this index: the same bytes whoever makes it, and in whatever order."""
@@ -89,27 +87,41 @@ class PageMaker:
         warp = _warp(drawn)
         lines, truth = [], []
         for line in setter.lines(drawn.blocks, reader):
-            inside, known = told(line, warp.forward, (drawn.width, drawn.height))
+            inside, known = truth_of(line, warp.forward, (drawn.width, drawn.height))
             if known is not None:
                 lines.append(inside)
                 truth.append(known)
         image = encoded(_pixels(drawn, lines, warp, self._pictures), drawn.quality)
-        return Page(
-            image, drawn.width, drawn.height, tuple(truth), self.settings.language, self._record(drawn, lines)
-        )
-
-    def _record(self, drawn: Parameters, lines: Sequence[Line]) -> dict[str, Any]:
-        used = {line.face.identity for line in lines}
-        names = sorted(used, key=lambda one: (one.name, one.digest, one.face))
         libraries = {"pillow": __version__, "opencv": cv2.__version__, "numpy": np.__version__}
-        return {
-            "setting": self.settings.setting,
-            "direction": self._direction,
-            "drawn": drawn.to_dict(),
-            "fonts": [asdict(one) for one in names],
-            "shaping": fonts.shaping(),
+        parameters = {
+            **recorded(self.settings.setting, self._direction, drawn, lines),
             "libraries": {**libraries, "freetype": str(features.version("freetype2"))},
         }
+        return Page(image, drawn.width, drawn.height, tuple(truth), self.settings.language, parameters)
+
+
+def supplies(
+    language: str, passages: Sequence[str], found: fonts.Fonts | None
+) -> tuple[Sequence[str], tuple[Face, ...]]:
+    """Returns the text to set, by default the project's own, and the faces that can write it.
+
+    Raises InputError where no text or no font serves the language.
+    """
+    passages = passages or builtin(language)
+    return passages, (found or fonts.find()).for_text(fonts.sample(passages), language)
+
+
+def recorded(setting: str, direction: str, drawn: Any, lines: Sequence[Line]) -> dict[str, Any]:
+    """Returns what a page was made from, as plain values: its drawn parameters (a dataclass), its fonts."""
+    used = {line.face.identity for line in lines}
+    names = sorted(used, key=lambda one: (one.name, one.digest, one.face))
+    return {
+        "setting": setting,
+        "direction": direction,
+        "drawn": asdict(drawn),
+        "fonts": [asdict(one) for one in names],
+        "shaping": fonts.shaping(),
+    }
 
 
 def _warp(drawn: Parameters) -> Warp:
@@ -118,18 +130,16 @@ def _warp(drawn: Parameters) -> Warp:
     return Warp(drawn.corners, drawn.document, (drawn.width, drawn.height), field)
 
 
-def _pixels(
-    drawn: Parameters, lines: Sequence[Line], warp: Warp, pictures: Sequence[bytes]
-) -> effects.Pixels:
+def _pixels(drawn: Parameters, lines: Sequence[Line], warp: Warp, pictures: effects.Images) -> effects.Pixels:
     alpha, seed = drawn.paper
-    image = Image.fromarray(paper.sheet(*drawn.document, alpha, seed))
+    image = Image.fromarray(effects.sheet(*drawn.document, alpha, seed))
     typeset.ink(image, lines)
     sheet = effects.noised(np.asarray(image), *drawn.effects.noise)
     across, down = warp.maps()
     page = cv2.remap(sheet, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     if (drawn.width, drawn.height) != drawn.document or _bent(drawn):
         shown = cv2.remap(np.ones(sheet.shape[:2], np.float32), across, down, cv2.INTER_LINEAR)
-        behind = paper.background((drawn.width, drawn.height), drawn.background, pictures)
+        behind = effects.background((drawn.width, drawn.height), drawn.background, pictures)
         page = cv2.blendLinear(page, behind, shown, 1 - shown)
     return effects.apply(np.asarray(page, np.uint8), drawn.effects)
 
@@ -142,7 +152,7 @@ def _bent(drawn: Parameters) -> bool:
 
 
 def encoded(pixels: effects.Pixels, quality: int) -> bytes:
-    """The picture as JPEG."""
+    """The image as JPEG."""
     out = BytesIO()
     Image.fromarray(pixels).save(out, "JPEG", quality=quality)
     return out.getvalue()

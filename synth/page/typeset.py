@@ -1,10 +1,7 @@
-"""Setting text: which words stand on which line, at what place of the document, within what bounds.
+"""Setting text: which words stand on which line, within what bounds, and where these lie on the page.
 
-Along the line bounds are those of the ink; across it they reach from ascender to descender (from top
-to bottom of a Han character), so that all words of a line are equally high, as those of fonts, PDF and
-browsers are.
-
-What is told of the lines that were set: their texts, and their quads once carried onto the page.
+Along the line bounds are those of the ink; across it they reach from ascender to descender (from top to bottom of a
+Han character), so that all words of a line are equally high, as those of fonts, PDF and browsers are.
 """
 
 import re
@@ -18,9 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from schemas.errors import InputError
 from schemas.sample import Quad
-from synth.page.draw import Block, Box, Colour
 from synth.page.fonts import Face, shaping
-from synth.page.layout import Cell
+from synth.page.layout import Block, Box, Cell, Colour
 from synth.regions import TextLine, TextRegion, TextWord
 from synth.text import RIGHT_TO_LEFT, Reader
 
@@ -217,7 +213,7 @@ def _check(direction: str) -> None:
 
 
 def ink(image: Image.Image, lines: Sequence[Line]) -> None:
-    """Draws `lines` onto the document's picture."""
+    """Draws `lines` onto the document's image."""
     pen = ImageDraw.Draw(image)
     for line in lines:
         font = line.face.sized(line.size)
@@ -264,7 +260,7 @@ Carry = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """Takes (N, 2) points from the document to the page."""
 
 
-def told(line: Line, carry: Carry, page: tuple[int, int]) -> tuple[Line, TextLine | None]:
+def truth_of(line: Line, carry: Carry, page: tuple[int, int]) -> tuple[Line, TextLine | None]:
     """(the line without the words that lie off the page, what is told of the rest; None where nothing is left)."""
     pad = PAD + _PAD_EM * line.size
     quads = _quads([word.bounds for word in line.words], pad, carry, page)

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 from synth import content, crawl
 from synth.crawl import Slot, plan, row, write_crawl
-from synth.defects import SAYS, TWINS, Row
+from synth.defects import DEFECTS, TWINS, Row
 from synth.truth import read_truth
 
 SEED = 5
@@ -81,7 +81,7 @@ def test_the_truth_covers_every_row_and_lies_apart(written: Path) -> None:
     truth = read_truth(written / "truth.jsonl")
     members = _members(written)
     assert [line["member"] for line in truth] == sorted(members)
-    assert {line["planted"] for line in truth} == set(SAYS)
+    assert {line["planted"] for line in truth} == set(DEFECTS)
     assert not any(b"planted" in parts["json"] for parts in members.values())
 
 
@@ -105,7 +105,7 @@ def test_senseless_sizes_are_refused(tmp_path: Path, n: int, per_shard: int) -> 
 def test_the_plan_keeps_its_shares() -> None:
     """Each defect has its share; twins have a sound row of their own, repeats one in another shard."""
     slots = plan(2000, SEED, 250)
-    for kind, verdict in SAYS.items():
+    for kind, verdict in DEFECTS.items():
         if kind != "none":
             assert sum(slot.planted == kind for slot in slots) == verdict.weight * 2
     others = [slot.of for slot in slots if slot.of is not None]
@@ -120,7 +120,7 @@ def test_the_plan_keeps_its_shares() -> None:
 def test_few_enough_rows_are_broken_for_the_default_ceiling() -> None:
     """Rows that quarantine stay below the 5 % at which a build stops, in small crawls too."""
     for n in (100, 150, 400, 2000):
-        broken = sum(SAYS[slot.planted].error is not None for slot in plan(n, SEED, 250))
+        broken = sum(DEFECTS[slot.planted].error is not None for slot in plan(n, SEED, 250))
         assert broken / n < 0.05
 
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synth.captions import phrase, singles
-from synth.questions import ASKED, KINDS, Asked, questions
 from synth.scenes import COLOURS, SHAPES, Kit, Object, Scene, draw, relation
 from synth.seeds import generator
+from synth.views import ASKED, KINDS, Asked, questions
 
 WORDS = {
     "en": {

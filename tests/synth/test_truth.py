@@ -8,12 +8,12 @@ import pytest
 
 from schemas.row import DECISIONS
 from synth.crawl import write_crawl
-from synth.defects import SAYS
+from synth.defects import DEFECTS
 from synth.truth import read_truth, score, score_cleaning, score_lines
 
 
 def _line(member: str, planted: str, of: str | None = None, clean: str | None = None) -> dict[str, Any]:
-    says = SAYS[planted]
+    says = DEFECTS[planted]
     return {
         "shard": "00000", "member": member, "planted": planted, "rule": says.rule, "error": says.error,
         "also": list(says.also), "of": {"shard": "00000", "member": of} if of else None,

@@ -6,10 +6,9 @@ from hypothesis import strategies as st
 
 from schemas.sample import ImageRef, Phrase, Text, Turn
 from synth.captions import phrase, singles
-from synth.questions import ASKED
 from synth.scenes import boxes, draw
 from synth.seeds import generator
-from synth.views import SHOWN, View, dialogue, views
+from synth.views import ASKED, SHOWN, View, dialogue, views
 
 TASKS = {"caption", "grounding", "referring", "grounded_caption", "vqa", "chat"}
 CASES = given(st.integers(0, 20_000), st.sampled_from(ASKED))

@@ -20,36 +20,9 @@ from synth.views import View
 from tests.pipelines.building import build
 from tests.pipelines.phases.test_render import samples
 
-MODULE = """
-from io import BytesIO
-
-from PIL import Image
-from pydantic import Field
-
-from pipelines.generators import Generator, Maker, Page, RenderSettings
-from schemas.sample import ImageRef, Text, Turn
-from synth.views import View
-
-
-class FlagSettings(RenderSettings):
-    count: int = Field(gt=0)
-    width: int = Field(300, ge=200)
-
-
-def _open(job):
-    def pages(item):
-        image = Image.new("RGB", (job.settings.width, 240), (item.number % 256, 90, 200))
-        image.paste((255, 255, 0), (60, 60, 160 + item.number % 40, 180))
-        out = BytesIO()
-        image.save(out, "JPEG")
-        turns = (Turn("document", (ImageRef(0), Text(f"flag {item.number}", True))),)
-        yield Page(item.name, out.getvalue(), "en", [View("caption", "en", turns)])
-
-    return Maker(pages)
-
-
-FLAGS = Generator(name="flags", settings=FlagSettings, open=_open, unit="flag", per_task=2)
-"""
+PAGE = (Path(__file__).parents[3] / "docs" / "ocr.md").read_text("utf-8")
+MODULE = PAGE.split("## A generator of your own")[1].split("```python\n")[1].split("```")[0]
+"""The example of docs/ocr.md."""
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import gc
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import PIL.Image
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.generators.table import TABLE
 from pipelines.phases.ocr import ReadBack
 from pipelines.recipe.load import load
-from schemas.errors import RecipeError
+from schemas.errors import InputError, RecipeError
 from schemas.sample import Phrase, Sample
 from synth.documents import DocumentPage
 from synth.readers import Found
@@ -246,6 +248,16 @@ def test_nothing_stays_of_shards_that_are_gone(tmp_path: Path) -> None:
     assert not [path for path in (out / "work").rglob("*") if "pdf-00001" in path.name]
     build(recipe, out)
     assert not [path for path in (out / "work").rglob("*") if "pdf-0000" in path.name]
+
+
+def test_a_worker_that_would_render_otherwise_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker whose machine differs from that of the run's begin ends the run with a sentence that names both."""
+    told = iter(["1.0", *["2.0"] * 9])
+    monkeypatch.setitem(TABLE, "scenes", replace(TABLE["scenes"], facts=lambda job: {"ink": next(told)}))
+    with pytest.raises(InputError, match=r"worker renders with ink 2\.0, where the run began with ink 1\.0"):
+        build(scenes(1), tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synth.page import layout
-from synth.page.draw import draw
-from synth.page.layout import DEFAULT, MILD
+from synth.page.layout import DEFAULT, MILD, draw
 from synth.seeds import generator
 
 

@@ -13,8 +13,7 @@ from PIL import Image
 from filters.text_area import text_mask
 from schemas.errors import InputError
 from synth.page import fonts
-from synth.page.draw import draw
-from synth.page.layout import DEFAULT
+from synth.page.layout import DEFAULT, draw
 from synth.page.maker import Page, PageMaker, PageSettings
 from synth.seeds import generator
 from tests import needs

@@ -7,8 +7,7 @@ import pytest
 
 from schemas.errors import InputError
 from synth.page import fonts, typeset
-from synth.page.draw import Block, Box
-from synth.page.layout import Cell
+from synth.page.layout import Block, Box, Cell
 from synth.seeds import generator
 from synth.text import Reader
 from tests import needs
