@@ -1,14 +1,11 @@
-"""What a person, a log or a machine sees while phases run.
-
-The funnel as a person reads it at the end of a run.
-"""
+"""What a person, a log or a machine sees while phases run, and of the funnel at the end."""
 
 import json
 import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -40,16 +37,11 @@ def funnel_table(source: str, funnel: Funnel) -> Table:
     return table
 
 
-def print_funnels(console: Console, funnels: Mapping[str, Funnel]) -> None:
-    """All sources, one table each."""
-    for source, funnel in funnels.items():
-        console.print(funnel_table(source, funnel))
-
-
 def print_end(funnels: Mapping[str, Funnel], out: str, complete: bool) -> None:
     """Prints what became of the rows and, where the corpus is whole, where it is and how to check it."""
     console = Console()
-    print_funnels(console, funnels)
+    for source, funnel in funnels.items():
+        console.print(funnel_table(source, funnel))
     if complete:
         console.print(f"corpus: {out} (README.md says what is in it)", highlight=False, soft_wrap=True)
         console.print(f"check:  {_check(out)}", highlight=False, soft_wrap=True)
@@ -69,8 +61,8 @@ def _percent(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f}" if whole else "-"
 
 
-class Reporter(Protocol):
-    """Told of phases as they go; every call is cheap."""
+class Reporter:
+    """Hears of phases as they go; this one says nothing. Every call is cheap."""
 
     def begin(self, phase: str, tasks: int, done: int) -> None:
         """A phase starts: so many tasks in all, so many done by earlier runs."""
@@ -95,26 +87,6 @@ class Reporter(Protocol):
 
     def close(self) -> None:
         """Nothing more will come."""
-
-
-class Silent:
-    """Says nothing."""
-
-    def begin(self, phase: str, tasks: int, done: int) -> None: ...
-
-    def rows(self, count: int) -> None: ...
-
-    def task(self, receipt: dict[str, Any]) -> None: ...
-
-    def end(self) -> None: ...
-
-    def say(self, sentence: str) -> None: ...
-
-    def finish(
-        self, funnels: Mapping[str, Funnel], out: str, complete: bool, remarks: Sequence[str]
-    ) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class Meter:
@@ -151,7 +123,7 @@ class Meter:
         return "  ".join(parts)
 
 
-class Live:
+class Live(Reporter):
     """Bars on a terminal, one a phase."""
 
     def __init__(self, console: Console) -> None:
@@ -198,7 +170,7 @@ class Live:
             self._progress.update(self._bar, completed=self._meter.done, figures=self._meter.text())
 
 
-class Lines:
+class Lines(Reporter):
     """A line now and then, for logs; JSON lines where a machine reads them."""
 
     EVERY = 5.0

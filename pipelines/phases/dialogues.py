@@ -4,9 +4,8 @@ Qwen-VL builds both kinds for its third stage, the second by "strategy concatena
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import Any, Final, Literal, NamedTuple
 
 from pipelines.datasets.built import Draft, Picture
@@ -16,7 +15,7 @@ from pipelines.shares import is_drawn
 from schemas.ground import ChatSettings
 from schemas.sample import Image, ImageRef, Phrase, Sample, Segment, Text, Turn, sample_key
 
-Ask = Literal["where", "what", "describe", "compare", "ground"]
+Ask = Literal["where", "what", "compare", "ground"]
 
 PROMPTS: Final[dict[str, dict[Ask, tuple[str, ...]]]] = {
     "en": {
@@ -32,12 +31,6 @@ PROMPTS: Final[dict[str, dict[Ask, tuple[str, ...]]]] = {
             "What does {phrase} show?",
             "Tell me what you see in {phrase}.",
             "How would you call what is in {phrase}?",
-        ),
-        "describe": (
-            "Describe the picture.",
-            "What can be seen here?",
-            "Say in a sentence what the picture shows.",
-            "What is going on in this picture?",
         ),
         "ground": (
             "Describe the picture, and mark what you mention with boxes.",
@@ -64,7 +57,6 @@ PROMPTS: Final[dict[str, dict[Ask, tuple[str, ...]]]] = {
             "{phrase}显示的是什么？",
             "你在{phrase}里看到了什么？",
         ),
-        "describe": ("请描述这张图片。", "图里有什么？", "用一句话说说这张图片。", "这张图片里发生了什么？"),
         "ground": (
             "请描述这张图片，并用框标出提到的事物。",
             "图里有什么，分别在哪里？",
@@ -143,21 +135,6 @@ def concatenated(dialogues: Sequence[Draft], seed: int = 0) -> Draft:
     relative = all(draft.relative for draft in dialogues)
     split = first.split if len({draft.split for draft in dialogues}) == 1 else ""
     return Draft("chat", first.language, tuple(pictures), tuple(turns), relative, split)
-
-
-def in_groups(dialogues: Iterable[Draft], size: int, seed: int = 0) -> Iterator[Draft]:
-    """Dialogues joined `size` at a time, in order; the last group may be smaller."""
-    source = iter(dialogues)
-    while group := list(islice(source, size)):
-        yield concatenated(group, seed)
-
-
-def described(draft: Draft, seed: int = 0) -> Draft:
-    """A captioned picture as a dialogue of one question."""
-    words = tuple(one for one in draft.turns[0].segments if not isinstance(one, ImageRef))
-    ask = prompt(draft.language, "describe", seed, draft.images[0].name)
-    turns = (Turn("user", (ImageRef(0), Text(ask))), Turn("assistant", words))
-    return draft._replace(task="chat", turns=turns)
 
 
 def _alternating(drafts: Sequence[Draft], rounds: int) -> list[Draft]:

@@ -26,7 +26,7 @@ from filters.text_area import TextArea
 from pipelines.engines.step import IDLE, SEVERAL, At, Json
 from pipelines.files import Store
 from pipelines.layout import Name, text_of
-from pipelines.parquet import still_valid, write_valid
+from pipelines.parquet import by_member, still_valid, write_valid
 from pipelines.phases.ocr import reader_marks, text_area
 from pipelines.phases.prefetch import Ahead, Pixels
 from pipelines.phases.select.candidates import Judge, Judged
@@ -138,9 +138,8 @@ class Score:
         return self._receipt(judged, whole, rows) | {"scored": len(fresh), "rows": judged.signals.num_rows}
 
     def _receipt(self, judged: Judged, table: pa.Table, rows: npt.NDArray[np.int64]) -> Json:
-        members = judged.signals["member"].combine_chunks().take(pa.array(rows))
-        at = pc.index_in(members, value_set=table["member"].combine_chunks())
-        scores = table["clip_score"].combine_chunks().take(at).to_numpy(zero_copy_only=False)
+        members = judged.taken("member", rows)
+        scores = by_member(table, "clip_score", members).to_numpy(zero_copy_only=False)
         sound = ~np.isnan(scores)
         names = groups(self._recipe, judged.source, judged.languages[rows])
         counts = histogram(names[sound], scores[sound])
@@ -182,7 +181,7 @@ class Score:
 
     def _given(self, judged: Judged, rows: npt.NDArray[np.int64], name: str) -> pa.Table:
         """Scores that came with the data, from the field `name` of `extra`; NaN where it holds no number."""
-        extras = judged.signals["extra"].combine_chunks().take(pa.array(rows)).to_pylist()
+        extras = judged.taken("extra", rows).to_pylist()
         values = [number(parsed(text).get(name)) for text in extras]
         scores = np.array([math.nan if value is None else value for value in values], np.float64)
         wrong = np.flatnonzero(np.abs(np.round(scores, 5)) > 1)
@@ -201,7 +200,7 @@ class Score:
         self, judged: Judged, rows: npt.NDArray[np.int64], scorer: Any, task: Json, at: At
     ) -> pa.Table:
         """The scores of rows of one scorer: equal captions and equal pictures are encoded once."""
-        captions = judged.signals["caption"].combine_chunks().take(pa.array(rows)).to_pylist()
+        captions = judged.taken("caption", rows).to_pylist()
         with ThreadPoolExecutor(1) as beside:
             # splitting into tokens is slow where it is Python's: it runs while pictures are encoded
             split = beside.submit(_tokens, scorer, captions)
@@ -222,7 +221,7 @@ class Score:
         self, judged: Judged, rows: npt.NDArray[np.int64], scorer: Any, task: Json, at: At
     ) -> npt.NDArray[np.float32]:
         """The vectors of the rows' pictures; decode threads are kept ahead of the device."""
-        digests = judged.signals["pixels"].combine_chunks().take(pa.array(rows)).to_pylist()
+        digests = judged.taken("pixels", rows).to_pylist()
         members = _members(judged, rows)
         offsets = judged.signals["offset"].to_pylist()
         first: dict[str, int] = {}
@@ -307,7 +306,7 @@ class Score:
 
 
 def _members(judged: Judged, rows: npt.NDArray[np.int64]) -> list[str]:
-    return list(judged.signals["member"].combine_chunks().take(pa.array(rows)).to_pylist())
+    return list(judged.taken("member", rows).to_pylist())
 
 
 def _tokens(scorer: Any, captions: list[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:

@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from filters.hamming import Buckets, Nearest
-from pipelines.phases.dedup.plan import EXACT, KINDS, PHASH, PIXELS
-from pipelines.phases.dedup.signals import Rows
+from pipelines.phases.dedup.signals import EXACT, KINDS, PHASH, PIXELS, Rows
 from pipelines.phases.dedup.tables import U64, Columns, Folder, joined, take
 
 GUARDED: Final = (EXACT, PIXELS, PHASH)

@@ -8,9 +8,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipelines.engines.step import At, Json
+from pipelines.layout import Layout
 from pipelines.phases.dedup.guard import Guard
-from pipelines.phases.dedup.plan import EVAL, KINDS, PHASH, clusters_path, signals_path
-from pipelines.phases.dedup.signals import PLACE, Rows, Shards
+from pipelines.phases.dedup.signals import EVAL, KINDS, PHASH, PLACE, Rows, Shards
 from pipelines.phases.dedup.tables import Columns, Folder, columns_of, cut, joined, keys_of, take
 from pipelines.phases.dedup.values import runs, totals
 from schemas.row import CLUSTERS, GUARDED_CLUSTERS
@@ -26,7 +26,7 @@ class Members:
     def __init__(self, setup: Json) -> None:
         self._folder = Folder(setup)
         self._shards = Shards(self._folder, setup)
-        self._work = str(setup["work"])
+        self._layout = Layout(**setup["layout"])
         self._names = str(setup["names"])
         self._partitions = int(setup["into"])
         self._guard = (
@@ -68,7 +68,7 @@ class Members:
             further = self._shards.further(number, source, shard, measured)
             members = _with_pairs(members, self._guard.nearest_pairs(measured, further))
         at = members["row"] & ((1 << PLACE) - 1)
-        path = signals_path(self._work, source, shard)
+        path = self._layout.path("signals", source, shard)
         rows = self._folder.read(path, ["source", "shard", "member", "key"]).take(at)
         table = rows.append_column("kind", pa.array(np.array(self._kinds)[members["kind"]], pa.string()))
         table = table.append_column("cluster", keys_of(members["cluster_hi"], members["cluster_lo"]))
@@ -76,7 +76,7 @@ class Members:
         if self._guard is not None:
             table = table.append_column("eval_source", _sources(names, members["of"]))
         table = table.select(schema.names).cast(schema)
-        self._folder.write(clusters_path(self._work, source, shard), table)
+        self._folder.write(self._layout.path("clusters", source, shard), table)
         return np.bincount(members["kind"], minlength=len(self._kinds))
 
     def _members(self, rows: Rows, memberships: Columns) -> Columns:

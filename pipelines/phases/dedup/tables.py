@@ -1,6 +1,6 @@
 """Tables on disk as numpy columns, and tables cut into the partitions of a shuffle.
 
-Digests as pairs of 64-bit numbers (`hi`, `lo`), so that they are compared and sorted by numpy.
+Digests are pairs of 64-bit numbers (`hi`, `lo`), so that numpy compares and sorts them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.engines.step import Json
-from pipelines.files import Store, join
+from pipelines.files import join
+from pipelines.layout import Layout
 from schemas.errors import InputError
 
 U64 = npt.NDArray[np.uint64]
@@ -111,7 +112,7 @@ class Folder:
     """The files of one run: scratch tables of numbers, read and written whole."""
 
     def __init__(self, setup: Json) -> None:
-        self.store = Store(setup["options"])
+        self.store = Layout(**setup["layout"]).store
         self.scratch = str(setup["scratch"])
 
     def path(self, step: str, partition: int) -> str:

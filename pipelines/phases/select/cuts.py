@@ -138,7 +138,7 @@ class Cuts:
 def rank_table(judged: Judged, rows: npt.NDArray[np.int64]) -> pa.Table:
     """What rows are ordered by: score, key, row."""
     assert judged.scores is not None
-    keys = judged.signals["key"].combine_chunks().take(pa.array(rows))
+    keys = judged.taken("key", rows)
     key_hi, key_lo = key_words(keys)
     scores = judged.scores[rows].astype(np.float64)
     return pa.table({"score": scores, "key_hi": key_hi, "key_lo": key_lo, "row": judged.places[rows]})

@@ -1,4 +1,8 @@
-"""The driver of phase select."""
+"""Phase select: the recipe's thresholds over the signals; then one keeper a cluster; then the split.
+
+keepers  shuffle by cluster, once for repeats and once for images: who loses to a better duplicate
+decide   map: one decision for every row of every shard
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -7,7 +11,8 @@ from typing import TYPE_CHECKING
 from pipelines.engines.step import Engine, Json, Limits, Resources, Step
 from pipelines.files import join
 from pipelines.layout import Layout, Name, name_of, text_of
-from pipelines.phases.dedup import partitions_for
+from pipelines.phases.dedup.driver import partitions_for
+from pipelines.phases.dedup.signals import shard_tasks
 from pipelines.phases.select.cuts import places
 from pipelines.receipts import fingerprint
 from pipelines.recipe.model import Recipe
@@ -54,10 +59,7 @@ def select(
     key. `write` False decides without writing. What passes between the rounds lies below work/exchange.
     """
     scratch = join(layout.exchange, "select")
-    tasks: list[Json] = [
-        {"number": number, "source": source, "shard": shard}
-        for number, (source, shard) in enumerate(sorted(shards))
-    ]
+    tasks = shard_tasks(shards)
     setup: Json = {
         "recipe": recipe.to_json(),
         "layout": asdict(layout),

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from filters.hamming import distances
 from pipelines.engines.step import At, Json
-from pipelines.phases.dedup.plan import KINDS
+from pipelines.phases.dedup.signals import KINDS
 from pipelines.phases.dedup.tables import Columns, Folder, columns_of, cut, fingerprints, key_words, mix, take
 from pipelines.phases.dedup.values import runs
 from pipelines.phases.select.candidates import Judge, Judged
@@ -33,7 +33,7 @@ class Contest:
 
     def __init__(self, setup: Json) -> None:
         self._judge = Judge(setup)
-        self._folder = Folder({"options": setup["layout"]["options"], "scratch": setup["scratch"]})
+        self._folder = Folder(setup)
         self._kinds = ROUNDS[setup["round"]]
         self._round = setup["round"]
         self._partitions = int(setup["partitions"])
@@ -74,7 +74,7 @@ class Contest:
         return kind == "repeat" or bool(getattr(self._judge.recipe.rules_of(judged.source), kind))
 
     def _entries(self, judged: Judged, chosen: npt.NDArray[np.int64]) -> Columns:
-        keys = judged.signals["key"].combine_chunks().take(pa.array(chosen))
+        keys = judged.taken("key", chosen)
         key_hi, key_lo = key_words(keys)
         entries: Columns = {"row": judged.places[chosen], "key_hi": key_hi, "key_lo": key_lo}
         entries |= take(self._judge.ranks(judged), chosen)
@@ -85,14 +85,14 @@ class Contest:
             hi, lo = _words(judged.clusters[kind][chosen])
             if kind in _DIGESTS:
                 # the value itself: two clusters bear one name where pictures under one URL and caption differ
-                value = fingerprints(judged.signals[_DIGESTS[kind]].combine_chunks().take(pa.array(chosen)))
+                value = fingerprints(judged.taken(_DIGESTS[kind], chosen))
                 entries[f"{kind}_hi"] = np.where((hi | lo) != 0, value.hi | 1, 0)
                 entries[f"{kind}_lo"] = np.where((hi | lo) != 0, value.lo, 0)
             else:
                 entries[f"{kind}_hi"], entries[f"{kind}_lo"] = hi, lo
             # the last kind is the coarsest: all who meet in a finer cluster meet in it too
             group = np.where((hi | lo) != 0, mix(hi ^ mix(lo)), group)
-        phash = judged.signals["phash"].combine_chunks().take(pa.array(chosen))
+        phash = judged.taken("phash", chosen)
         return {**entries, "group": group, "phash": pc.fill_null(phash, 0).to_numpy()}
 
     def _losers(self, entries: Columns) -> Columns:

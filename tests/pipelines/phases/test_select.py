@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.layout import Layout
-from pipelines.phases.select import select
+from pipelines.phases.select.driver import select
 from pipelines.recipe.model import Recipe
 from schemas.row import CLUSTERS, DECISIONS, SIGNALS
 from tests.pipelines.phases.test_dedup import InProcess
