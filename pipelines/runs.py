@@ -21,7 +21,7 @@ from pipelines.engines.local import LocalEngine, default_workers
 from pipelines.engines.step import Engine
 from pipelines.files import absolute, join, local_path
 from pipelines.layout import Layout, Name, text_of
-from pipelines.lock import claimed
+from pipelines.lock import locked
 from pipelines.phases.table import PHASES, up_to
 from pipelines.progress import Reporter
 from pipelines.recipe.load import rooted
@@ -79,7 +79,7 @@ def run(recipe: Recipe, until: str, options: Options, reporter: Reporter, dry: b
     started = time.time()
     with (
         rehearsed(layout, until) if dry else nullcontext(layout) as place,
-        claimed(place),
+        locked(place),
         Logged(reporter, place) as logged,
         engine_for(options, logged) as engine,
     ):
@@ -97,7 +97,7 @@ def run(recipe: Recipe, until: str, options: Options, reporter: Reporter, dry: b
     if decided:
         reporter.finish(funnels(recipe, decided), layout.out, complete, list(_remarks(work)))
     _raise_for_bad_shards(work)
-    _tell_of_nothing_kept(work, decided, reporter, dry)
+    _warn_of_nothing_kept(work, decided, reporter, dry)
     return layout
 
 
@@ -218,7 +218,7 @@ def _remarks(work: Build) -> Iterator[str]:
     yield from unused_rules(work.recipe, work.shards.values())
 
 
-def _tell_of_nothing_kept(
+def _warn_of_nothing_kept(
     work: Build, decided: dict[Name, dict[str, Any]], reporter: Reporter, dry: bool
 ) -> None:
     """Warns of sources of which no row is kept. Raises InputError where they are all the sources there are."""

@@ -88,7 +88,7 @@ def _of_source(source: str, table: pa.Table, rules: dict[str, Any]) -> Iterator[
 
 
 def _used(limit: dict[str, Any]) -> float | None:
-    """The threshold that a corpus was built with, as its manifest tells it."""
+    """The threshold that a corpus was built with, by its manifest."""
     value = limit.get("min") if limit.get("min") is not None else limit.get("least_score")
     return None if value is None else float(value)
 

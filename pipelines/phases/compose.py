@@ -1,4 +1,4 @@
-"""Phase compose: the samples of every kept row, without the pictures' bytes."""
+"""Phase compose: the samples of every kept row, without the images' bytes."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -142,8 +142,10 @@ class Compose:
             if row["member"] not in found or row["language"] not in source.ground.languages:
                 continue
             picture = Picture(row["sha256"], row["width"], row["height"])
-            told = found[row["member"]]
-            drafts = detected_drafts(row["caption"], row["language"], picture, *told, source.ground.detector)
+            regions = found[row["member"]]
+            drafts = detected_drafts(
+                row["caption"], row["language"], picture, *regions, source.ground.detector
+            )
             ordinals: Counter[str] = Counter()
             image = Image(row["format"], row["width"], row["height"], row["sha256"])
             for draft in drafts:

@@ -28,7 +28,7 @@ from pipelines.files import Store
 from pipelines.layout import Name, text_of
 from pipelines.parquet import by_member, still_valid, write_valid
 from pipelines.phases.ocr import reader_marks, text_area
-from pipelines.phases.prefetch import Ahead, Pixels
+from pipelines.phases.prefetch import Pixels, prefetched
 from pipelines.phases.select.candidates import Judge, Judged
 from pipelines.phases.select.cuts import groups, histogram
 from pipelines.receipts import Task, fingerprint, versions
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 def check_scorers(recipe: Recipe) -> None:
-    """ModelError where a scorer that will be asked is not there, told before anything is measured."""
+    """Raises ModelError, before anything is measured, where a scorer of the recipe is not there."""
     if recipe.clip is not None and any(source.clip_score is None for source in recipe.sources):
         for settings in recipe.clip.scorers.values():
             source_of(settings)
@@ -199,10 +199,10 @@ class Score:
     def _scored(
         self, judged: Judged, rows: npt.NDArray[np.int64], scorer: Any, task: Json, at: At
     ) -> pa.Table:
-        """The scores of rows of one scorer: equal captions and equal pictures are encoded once."""
+        """The scores of rows of one scorer: equal captions and equal images are encoded once."""
         captions = judged.taken("caption", rows).to_pylist()
         with ThreadPoolExecutor(1) as beside:
-            # splitting into tokens is slow where it is Python's: it runs while pictures are encoded
+            # splitting into tokens is slow where it is Python's: it runs while images are encoded
             split = beside.submit(_tokens, scorer, captions)
             images = self._images(judged, rows, scorer, task, at)
             tokens, cut = split.result()
@@ -220,7 +220,7 @@ class Score:
     def _images(
         self, judged: Judged, rows: npt.NDArray[np.int64], scorer: Any, task: Json, at: At
     ) -> npt.NDArray[np.float32]:
-        """The vectors of the rows' pictures; decode threads are kept ahead of the device."""
+        """The vectors of the rows' images; decode threads are kept ahead of the device."""
         digests = judged.taken("pixels", rows).to_pylist()
         members = _members(judged, rows)
         offsets = judged.signals["offset"].to_pylist()
@@ -249,7 +249,7 @@ class Score:
         at: At,
         row_of: dict[str, int],
     ) -> Iterator[Pixels]:
-        """The pictures wanted in batches of what the scorer takes at once; `row_of` is told where each is."""
+        """The images wanted in batches of what the scorer takes at once; `row_of` gets the place of each."""
         shard = InputShard.from_json(task["input"])
         source = judged.source
         threads = self._recipe.clip.decode_threads if self._recipe.clip else 1
@@ -261,14 +261,13 @@ class Score:
             pixels: Pixels = scorer.preprocess(self._shown(data))
             return pixels
 
-        with Ahead(pictures, decode, threads, scorer.batch_size) as ahead:
-            for members, pixels in ahead.batches():
-                at(SEVERAL)
-                row_of |= {member: len(row_of) + number for number, member in enumerate(members)}
-                yield pixels
+        for members, pixels in prefetched(pictures, decode, threads, scorer.batch_size):
+            at(SEVERAL)
+            row_of |= {member: len(row_of) + number for number, member in enumerate(members)}
+            yield pixels
 
     def _shown(self, data: bytes) -> bytes | Image.Image:
-        """What the scorer is shown of a picture: its bytes as stored, or the picture without its text."""
+        """What the scorer is shown of an image: its bytes as stored, or the image without its text."""
         settings = self._recipe.signals.text
         if not settings or self._recipe.clip is None or not self._recipe.clip.mask_text:
             return self._pictures.stored(data)

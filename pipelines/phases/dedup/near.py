@@ -50,7 +50,7 @@ class NearPairs:
 
 
 def saved_edges(folder: Folder, step: str, partition: int, edges: Edges) -> Json:
-    """The receipt of a file of edges: how many, where, and a sum that tells whether they changed."""
+    """The receipt of a file of edges: how many, where, and a sum that shows whether they changed."""
     left, right = edges
     receipt: Json = {"edges": len(left), "digest": int(mix(left ^ mix(right)).sum(dtype=np.uint64))}
     if len(left):

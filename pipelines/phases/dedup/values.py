@@ -62,9 +62,9 @@ class EqualValues:
         hashes = _ordered(take(entries, entries["kind"] == PHASH))
         distinct = len(np.unique(runs(hashes["hi"])))
         receipt: Json = {"partition": partition, "torn": torn, "distinct": distinct}
-        told = joined(same)
-        if len(told["shard"]):
-            receipt["same"] = self._folder.save(f"{self._round}-same", partition, told)
+        memberships = joined(same)
+        if len(memberships["shard"]):
+            receipt["same"] = self._folder.save(f"{self._round}-same", partition, memberships)
         if len(hashes["row"]):
             hashes = {name: hashes[name] for name in ("hi", "key_hi", "key_lo", "row", "rows")}
             receipt["hashes"] = self._folder.save(f"{self._round}-hashes", partition, hashes)
@@ -170,11 +170,11 @@ def _ordered(entries: Columns) -> Columns:
 
 
 def _clusters(found: Columns, run: npt.NDArray[np.int64]) -> Columns:
-    """What the shards are told of each value that two rows or more have."""
+    """The memberships of each value that two rows or more have."""
     shared = totals(run, found["rows"]) > 1
     first = run[shared]
-    told = {name: found[name][shared] for name in ("kind", "hi", "lo")}
-    told |= {"cluster_hi": found["key_hi"][first], "cluster_lo": found["key_lo"][first]}
-    told["distance"] = np.zeros(len(first), np.int32)
-    told["shard"] = found["row"][shared] >> PLACE
-    return told
+    memberships = {name: found[name][shared] for name in ("kind", "hi", "lo")}
+    memberships |= {"cluster_hi": found["key_hi"][first], "cluster_lo": found["key_lo"][first]}
+    memberships["distance"] = np.zeros(len(first), np.int32)
+    memberships["shard"] = found["row"][shared] >> PLACE
+    return memberships

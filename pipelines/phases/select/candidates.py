@@ -97,7 +97,7 @@ class Judge:
         return {"rank": rank, "first": -width * height, "second": -length}
 
     def variants(self, judged: Judged) -> pa.Array:
-        """Of one picture one row is kept for each value of this: its language, nothing, or its caption."""
+        """Of one image one row is kept for each value of this: its language, nothing, or its caption."""
         if self.recipe.captions == "longest":
             return pa.array([""] * judged.signals.num_rows, pa.string())
         if self.recipe.captions == "all":

@@ -1,7 +1,7 @@
 """Where the `keep` thresholds of the clip rule fall, exactly, over any number of rows.
 
 Two passes: the receipts of phase score hold, for each (source, language) with a threshold of its own,
-counts of scores in bins; they tell the one bin that holds the cut. Then the rows of that bin alone
+counts of scores in bins; they give the one bin that holds the cut. Then the rows of that bin alone
 meet in a shuffle and are sorted by (score, key, row).
 """
 

@@ -85,7 +85,10 @@ class Decide:
         texts = detail(judged.signals, failed, rules).to_pylist()
         messages = judged.signals["error_message"].to_pylist()
         refusals = judged.signals["refusal_text"].to_pylist()
-        texts = [told or why or text for told, why, text in zip(messages, refusals, texts, strict=True)]
+        texts = [
+            message or refusal or text
+            for message, refusal, text in zip(messages, refusals, texts, strict=True)
+        ]
         for row in np.flatnonzero(unscored(judged, self._judge.recipe)).tolist():
             texts[row] = f"no number in {judged.source.clip_score}"
         if judged.scores is not None:

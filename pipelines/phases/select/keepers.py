@@ -1,7 +1,7 @@
 """Duplicates compete: of every cluster (and language) the best row stays.
 
-Two rounds: `repeat` among rows that share a key, `picture` among those left that share a picture. The
-kinds of picture nest (equal bytes, equal pixels, near hashes), so the rows of the coarsest cluster
+Two rounds: `repeat` among rows that share a key, `picture` among those left that share an image. The
+kinds of image nest (equal bytes, equal pixels, near hashes), so the rows of the coarsest cluster
 meet in one partition and compete kind by kind, from fine to coarse. Rows held out for evaluation compete
 as repeats alone; rows of one annotation source, several of which are about one image, compete in `picture`
 with those of other sources alone.
@@ -84,7 +84,7 @@ class Contest:
         for kind in self._kinds:
             hi, lo = _words(judged.clusters[kind][chosen])
             if kind in _DIGESTS:
-                # the value itself: two clusters bear one name where pictures under one URL and caption differ
+                # the value itself: two clusters bear one name where images under one URL and caption differ
                 value = fingerprints(judged.taken(_DIGESTS[kind], chosen))
                 entries[f"{kind}_hi"] = np.where((hi | lo) != 0, value.hi | 1, 0)
                 entries[f"{kind}_lo"] = np.where((hi | lo) != 0, value.lo, 0)
