@@ -27,6 +27,7 @@ from pipelines.engines.step import IDLE, SEVERAL, At, Json
 from pipelines.files import Store
 from pipelines.layout import Name, text_of
 from pipelines.parquet import by_member, still_valid, write_valid
+from pipelines.phases.dedup.signals import KINDS as DUPLICATES
 from pipelines.phases.ocr import reader_marks, text_area
 from pipelines.phases.prefetch import Pixels, prefetched
 from pipelines.phases.select.candidates import Judge, Judged
@@ -60,7 +61,7 @@ def scorer_libraries(recipe: Recipe) -> list[str]:
 def score_fingerprint(recipe: Recipe, source: Source, signals: str) -> str:
     """What the scores of one shard, and the counts in its receipt, depend on."""
     rules = recipe.rules_of(source).model_dump(mode="json")
-    for later in ("repeat", "exact", "pixels", "phash"):
+    for later in DUPLICATES:
         rules.pop(later)
     settings = [rules, recipe.languages_of(source), source.captions, validity(recipe, source, signals)]
     return fingerprint("score", 2, settings)
