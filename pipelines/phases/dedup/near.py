@@ -14,8 +14,17 @@ import pyarrow as pa
 from filters.clusters import components, forest, large_star, small_star, star_centres
 from filters.hamming import U64, Edges, block_masks, bucket_edges, distances, near_edges
 from pipelines.engines.step import At, Json
-from pipelines.phases.dedup.tables import Columns, Folder, columns_of, joined, mix, spread, take
-from pipelines.phases.dedup.values import runs
+from pipelines.phases.dedup.tables import (
+    Columns,
+    Folder,
+    columns_of,
+    firsts,
+    joined,
+    mix,
+    ordered,
+    spread,
+    take,
+)
 
 ALONE: Final = 4_000_000
 """So many edges are left to one worker (about 500 MB)."""
@@ -207,8 +216,7 @@ class StarsHome:
 def distinct(folder: Folder, path: str) -> Columns:
     """The distinct hashes of a file, ascending, each with its smallest key and that key's first row."""
     entries = folder.load(path, "hi", "key_hi", "key_lo", "row")
-    run = runs(entries["hi"])
-    entries = take(entries, run == np.arange(len(run)))
+    entries = take(entries, firsts(entries["hi"]))
     return {"value": entries.pop("hi"), **entries}
 
 
@@ -217,7 +225,7 @@ def find_stars(hashes: Columns, limit: int) -> Columns:
 
     `hashes` are distinct values with their keys, in any order, whole components by `root`.
     """
-    hashes = take(hashes, np.lexsort([hashes[name] for name in ("value", "row", "key_lo", "key_hi")]))
+    hashes = ordered(hashes, "key_hi", "key_lo", "row", "value")
     values: U64 = hashes["value"]
     centres = star_centres(values, hashes["root"], limit)
     # a centre comes first of its star, so its key is the smallest there

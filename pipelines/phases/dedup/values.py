@@ -15,7 +15,18 @@ import pyarrow as pa
 from pipelines.engines.step import At, Json
 from pipelines.phases.dedup.guard import GUARD, GUARDED, guard_entries
 from pipelines.phases.dedup.signals import EXACT, KINDS, PHASH, PIXELS, PLACE, Shards, finer_checks
-from pipelines.phases.dedup.tables import Columns, Folder, columns_of, joined, spread, take
+from pipelines.phases.dedup.tables import (
+    Columns,
+    Folder,
+    columns_of,
+    firsts,
+    joined,
+    ordered,
+    runs,
+    spread,
+    take,
+    totals,
+)
 
 
 class EqualValues:
@@ -60,7 +71,7 @@ class EqualValues:
                 torn += int((found["check"] != found["check"][run]).sum())
             same.append(_clusters(found, run))
         hashes = _ordered(take(entries, entries["kind"] == PHASH))
-        distinct = len(np.unique(runs(hashes["hi"])))
+        distinct = int(np.count_nonzero(firsts(hashes["hi"])))
         receipt: Json = {"partition": partition, "torn": torn, "distinct": distinct}
         memberships = joined(same)
         if len(memberships["shard"]):
@@ -101,8 +112,7 @@ class Agreement:
     def reduce(self, partition: int, table: pa.Table) -> Json:
         """The changes, sorted by row."""
         rows = columns_of(table)
-        order = np.lexsort([rows[name] for name in ("row", "key_lo", "key_hi", "lo", "hi")])
-        rows = take(rows, order)
+        rows = ordered(rows, "hi", "lo", "key_hi", "key_lo", "row")
         changes = joined([_changes(rows, kind) for kind in COARSER[self._kind]])
         changes = take(changes, np.argsort(changes["row"], kind="stable"))
         if not len(changes["row"]):
@@ -126,33 +136,18 @@ def _changes(rows: Columns, kind: int) -> Columns:
     return {"row": rows["row"][change], "kind": kinds, "hi": hi[which], "lo": lo[which]}
 
 
-def runs(*columns: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-    """For each row of sorted columns, the index of the first row of the same value."""
-    fresh = np.ones(len(columns[0]), np.bool_)
-    fresh[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
-    return np.maximum.accumulate(np.where(fresh, np.arange(len(fresh)), 0))
-
-
-def totals(run: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """For each entry, the rows of all entries of its run."""
-    sums = np.zeros(len(run), np.int64)
-    np.add.at(sums, run, rows)
-    return sums[run]
-
-
 def _merged(entries: Columns) -> Columns:
     """One entry for each (value, check): its smallest (key, row), and how many rows it stands for."""
     entries = _ordered(entries)
     run = runs(entries["hi"], entries["lo"], entries["check"])
     # rows of one value whose checks differ may alternate; that only leaves more entries than need be
-    first = run == np.arange(len(run))
-    return take({**entries, "rows": totals(run, entries["rows"])}, first)
+    return take({**entries, "rows": totals(run, entries["rows"])}, run == np.arange(len(run)))
 
 
 def _first(entries: Columns) -> Columns:
     """Of each value the entry with the smallest key and row, by value."""
     entries = _ordered(entries)
-    return take(entries, runs(entries["hi"], entries["lo"]) == np.arange(len(entries["hi"])))
+    return take(entries, firsts(entries["hi"], entries["lo"]))
 
 
 def _ordered(entries: Columns) -> Columns:

@@ -18,8 +18,19 @@ import pyarrow.compute as pc
 from filters.hamming import distances
 from pipelines.engines.step import At, Json
 from pipelines.phases.dedup.signals import KINDS
-from pipelines.phases.dedup.tables import Columns, Folder, columns_of, cut, fingerprints, key_words, mix, take
-from pipelines.phases.dedup.values import runs
+from pipelines.phases.dedup.tables import (
+    Columns,
+    Folder,
+    columns_of,
+    cut,
+    fingerprints,
+    joined,
+    key_words,
+    mix,
+    ordered,
+    runs,
+    take,
+)
 from pipelines.phases.select.candidates import Judge, Judged
 from pipelines.phases.select.cuts import fails
 
@@ -60,9 +71,7 @@ class Contest:
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
         """The partition's losers: `row`, `kind` (the first it lost at) and the winner's key."""
-        entries = columns_of(table)
-        order = np.lexsort([entries[name] for name in ("row", "key_lo", "key_hi", "second", "first", "rank")])
-        entries = take(entries, order)
+        entries = ordered(columns_of(table), "rank", "first", "second", "key_hi", "key_lo", "row")
         losers = self._losers(entries)
         if not len(losers["row"]):
             return {}
@@ -122,7 +131,7 @@ class Contest:
                     "key_lo": entries["key_lo"][winners],
                 }
             )
-        return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+        return joined(found)
 
 
 def lost(folder: Folder, paths: list[str], judged: Judged) -> npt.NDArray[np.bool_]:
