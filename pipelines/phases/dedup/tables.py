@@ -209,7 +209,8 @@ def totals(run: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> npt.NDArr
 def stretches(values: npt.NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
     """Each of the sorted values, and from where to where it stands."""
     numbers, starts = np.unique(values, return_index=True)
-    yield from zip(numbers.tolist(), starts.tolist(), [*starts[1:].tolist(), len(values)], strict=True)
+    ends = np.append(starts, len(values))[1:]
+    yield from zip(numbers.tolist(), starts.tolist(), ends.tolist(), strict=True)
 
 
 def joined(parts: list[Columns]) -> Columns:
