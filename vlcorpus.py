@@ -52,12 +52,12 @@ def build(
     use or holds something else, input shards are damaged.
     """
     from pipelines import runs
-    from pipelines.progress import Silent, reporter_for
+    from pipelines.progress import Reporter, reporter_for
     from pipelines.recipe import load as recipes
 
     extra = {**settings, "out": os.fspath(out)} if out is not None else settings
     options = engine if isinstance(engine, runs.Options) else runs.Options(engine, workers)
-    reporter = progress if not isinstance(progress, bool) else reporter_for() if progress else Silent()
+    reporter = progress if not isinstance(progress, bool) else reporter_for() if progress else Reporter()
     layout = runs.run(recipes.load(recipe, extra), "card", options, reporter)
     return Corpus.open(layout.out, layout.options)
 

@@ -15,7 +15,7 @@ from pipelines.build import Build
 from pipelines.engines.local import LocalEngine
 from pipelines.layout import Layout
 from pipelines.phases.table import phase
-from pipelines.progress import Lines
+from pipelines.progress import Reporter
 from pipelines.recipe.model import Recipe
 from pipelines.verdicts import Verdicts
 from schemas.clip import ScorerSettings
@@ -37,7 +37,7 @@ class Phase:
         self._out = Path(tempfile.mkdtemp(prefix="corpus-", dir=folder))
         self._layout = Layout(str(self._out))
         self._engine = LocalEngine(1)
-        self._work = Build(self._recipe, self._layout, self._engine, Silent(), Verdicts())
+        self._work = Build(self._recipe, self._layout, self._engine, Reporter(), Verdicts())
 
     def __enter__(self) -> "Phase":
         self._engine.open(self._layout)
@@ -65,13 +65,6 @@ class Phase:
     def scored(self) -> int:
         """Pairs that the last run scored."""
         return sum(receipt["scored"] for receipt in self._work.results["score"].values())
-
-
-class Silent(Lines):
-    """Says nothing."""
-
-    def _line(self, event: str, text: str) -> None:
-        return
 
 
 TINY: Any = {

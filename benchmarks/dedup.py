@@ -25,7 +25,8 @@ import pyarrow.parquet as pq
 from filters.table import SIGNALS
 from pipelines.engines.local import LocalEngine
 from pipelines.engines.step import Json, Step
-from pipelines.phases.dedup import DedupPlan, dedup, partitions_for
+from pipelines.layout import Layout
+from pipelines.phases.dedup.driver import DedupPlan, dedup, partitions_for
 
 ROWS_A_SHARD = 10_000
 BLANK = np.uint64(1 << 63)
@@ -84,10 +85,10 @@ def hashes(rows: int, distance: int, seed: int) -> tuple[np.ndarray, np.ndarray]
     return values, origin
 
 
-def write_signals(work: Path, values: np.ndarray, seed: int) -> tuple[tuple[str, str], ...]:
+def write_signals(out: Path, values: np.ndarray, seed: int) -> tuple[tuple[str, str], ...]:
     """Shards of signals with keys, digests and hashes; nulls elsewhere."""
     rng = np.random.default_rng(seed)
-    folder = work / "signals" / "synthetic"
+    folder = out / "work" / "signals" / "synthetic"
     folder.mkdir(parents=True)
     names = []
     for number, start in enumerate(range(0, len(values), ROWS_A_SHARD)):
@@ -109,10 +110,10 @@ def write_signals(work: Path, values: np.ndarray, seed: int) -> tuple[tuple[str,
     return tuple(names)
 
 
-def recall(work: Path, rows: int, origin: np.ndarray) -> tuple[float, int]:
+def recall(out: Path, rows: int, origin: np.ndarray) -> tuple[float, int]:
     """Share of the copies that share a cluster with their original; rows in the largest cluster."""
     cluster = np.zeros(rows, "S32")
-    for path in sorted((work / "clusters").rglob("*.parquet")):
+    for path in sorted((out / "work" / "clusters").rglob("*.parquet")):
         table = pq.ParquetFile(path).read(["member", "kind", "cluster"])
         table = table.filter(pc.equal(table["kind"], pa.scalar("phash")))
         cluster[table["member"].cast(pa.int64()).to_numpy()] = table["cluster"].to_numpy()
@@ -128,11 +129,11 @@ def peak() -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
-def run(work: str, names: tuple[tuple[str, str], ...], workers: int, distance: int) -> tuple[Json, ...]:
+def run(out: str, names: tuple[tuple[str, str], ...], workers: int, distance: int) -> tuple[Json, ...]:
     """The phase, in a process whose memory is that of a driver alone."""
     engine = Timed(LocalEngine(workers))
     rows = len(names) * ROWS_A_SHARD
-    plan = DedupPlan(work, f"{work}/tmp/dedup", names, distance, partitions_for(rows))
+    plan = DedupPlan(Layout(out), names, distance, partitions=partitions_for(rows))
     start = time.perf_counter()
     dedup(engine, plan)
     seconds = time.perf_counter() - start

@@ -1,13 +1,7 @@
 """The only place that opens paths: local, s3://, gs://, hf:// and memory:// through fsspec.
 
-Failures become one sentence that names the source, the file and the remedy. Storage options may
-hold secrets, and what a store's client says may repeat them: neither is ever quoted.
-
-Names of files: which store a path is of, and what lies below a local folder.
-
-What can go wrong with a store of files, in words that repeat nothing the store's client says.
-
-The text of a client's exception may hold keys, tokens or signed addresses.
+Failures become one sentence that names the source, the file and the remedy. Storage options may hold secrets, and
+the text of a client's exception may repeat them (keys, tokens, signed addresses): neither is ever quoted.
 """
 
 import errno
@@ -30,6 +24,22 @@ import fsspec
 from schemas.errors import InputError, OutputError, missing
 
 PROTOCOLS: Final = ("file", "s3", "gs", "gcs", "hf", "memory")
+MIB: Final = 1024 * 1024
+# of the content alone where there is one: GCS changes its etag with the metadata too
+_CHECKSUMS: Final = ("md5Hash", "crc32c", "ETag", "etag", "blob_id", "md5", "sha256")
+_DRIVERS: Final = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub"}
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# what the stores' clients raise besides OSError; looked up only once they are loaded
+_FOREIGN: Final = (
+    ("botocore.exceptions", "BotoCoreError"),
+    ("botocore.exceptions", "ClientError"),
+    ("google.auth.exceptions", "GoogleAuthError"),
+    ("gcsfs.retry", "HttpError"),
+    ("aiohttp", "ClientError"),
+    ("huggingface_hub.errors", "HfHubHTTPError"),
+    ("huggingface_hub.errors", "HFValidationError"),
+    ("fsspec.exceptions", "FSTimeoutError"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,19 +115,6 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-# what the stores' clients raise besides OSError; looked up only once they are loaded
-_FOREIGN: Final = (
-    ("botocore.exceptions", "BotoCoreError"),
-    ("botocore.exceptions", "ClientError"),
-    ("google.auth.exceptions", "GoogleAuthError"),
-    ("gcsfs.retry", "HttpError"),
-    ("aiohttp", "ClientError"),
-    ("huggingface_hub.errors", "HfHubHTTPError"),
-    ("huggingface_hub.errors", "HFValidationError"),
-    ("fsspec.exceptions", "FSTimeoutError"),
-)
-
-
 def shown(path: str) -> str:
     """The path as text that any terminal or log takes."""
     return path.encode("utf-8", "backslashreplace").decode()
@@ -158,15 +155,6 @@ def remedy(error: BaseException) -> str:
     if isinstance(error, PermissionError) or "Credential" in type(error).__name__:
         return "check the rights to it and the credentials in storage_options or the environment"
     return "check the path, storage_options and the connection"
-
-
-__all__ = ["MIB", "FileInfo", "Store", "absolute", "is_local", "join", "local_path"]
-
-MIB: Final = 1024 * 1024
-# of the content alone where there is one: GCS changes its etag with the metadata too
-_CHECKSUMS: Final = ("md5Hash", "crc32c", "ETag", "etag", "blob_id", "md5", "sha256")
-_DRIVERS: Final = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub"}
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pipelines.files import FileInfo, Store, is_local, join
 Name = tuple[str, str]
 """An input shard: (source, shard)."""
 
-_SUFFIXES: Final = {"rendered": ".tar", "verdicts": ".json", "parts": ".jsonl"}
+_SUFFIXES: Final = {"rendered": ".tar", "verdicts": ".json", "parts": ".jsonl", "receipts": ".json"}
 """Of files in the folders of work/ that hold no Parquet."""
 
 
@@ -63,7 +63,10 @@ class Layout:
         return join(self.work, folder, source, f"{shard}{_SUFFIXES.get(folder, '.parquet')}")
 
     def listed(self, folder: str) -> Iterator[tuple[Name, FileInfo]]:
-        """Yields the files of a folder of work/ with the input shards that they are of, none where it is not there."""
-        place, suffix = join(self.work, folder), _SUFFIXES.get(folder, ".parquet")
+        """Yields the files of a folder of work/ with the input shards that they are of, none where it is not there.
+
+        Of receipts/PHASE, where a file lies as FINGERPRINT/NAME.json, it yields (fingerprint, name) with each.
+        """
+        place, suffix = join(self.work, folder), _SUFFIXES.get(folder.partition("/")[0], ".parquet")
         for info in self.store.list_files(place) if self.store.is_folder(place) else ():
             yield name_of(info.name.removesuffix(suffix)), info

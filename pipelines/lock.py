@@ -25,7 +25,7 @@ MARK: Final = "receipts"
 
 
 @contextmanager
-def claimed(layout: Layout) -> Iterator[None]:
+def locked(layout: Layout) -> Iterator[None]:
     """Hold the corpus folder for one run.
 
     Raises OutputError where another run holds it, or where the folder holds something that is no

@@ -10,6 +10,7 @@ import pyarrow.dataset as pads
 from filters.table import SIGNALS
 from pipelines.audit.verify import read_manifest
 from pipelines.files import Store, join
+from pipelines.layout import Layout
 from schemas.errors import InputError, VerifyError
 from schemas.manifest import Manifest
 from schemas.row import CLUSTERS, DECISIONS, SCORES
@@ -51,14 +52,16 @@ def tables(folder: str, options: Mapping[str, Any] | None = None) -> dict[str, p
 
     Raises InputError where work/ was removed.
     """
-    store = Store(options)
-    work = join(folder, "work")
-    if not store.is_folder(join(work, "decisions")):
+    layout = Layout(folder, options=dict(options or {}))
+    if not layout.store.is_folder(join(layout.work, "decisions")):
         raise InputError(
-            f"{work} was removed: the corpus is whole without it, but decisions and signals are gone; build it "
+            f"{layout.work} was removed: the corpus is whole without it, but decisions and signals are gone; build it "
             "again to have them"
         )
-    return {name: _dataset(store, join(work, name), schema) for name, schema in TABLES.items()}
+    return {
+        name: dataset(layout.store, [info.path for _, info in layout.listed(name)], schema)
+        for name, schema in TABLES.items()
+    }
 
 
 def check_images(path: str, sample: Sample, images: Sequence[bytes]) -> None:
@@ -83,9 +86,8 @@ def shards(folder: str, manifest: Manifest, wanted: Wanted) -> Iterator[str]:
             yield join(folder, *parts)
 
 
-def _dataset(store: Store, folder: str, schema: pa.Schema) -> pads.Dataset:
-    """Returns the Parquet files below a folder as one table; a flipped bit in a page is an error."""
-    paths = [info.path for info in store.list_files(folder)] if store.is_folder(folder) else []
+def dataset(store: Store, paths: Sequence[str], schema: pa.Schema) -> pads.Dataset:
+    """Returns Parquet files as one table, read lazily; a flipped bit in a page is an error."""
     if not paths:
         return pads.dataset(schema.empty_table())
     filesystem, inner = store.arrow(paths)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.layout import Layout
@@ -62,3 +63,10 @@ def still_valid(layout: Layout, path: str, validity: str, schema: pa.Schema) -> 
         if (table.schema.metadata or {}).get(b"validity") == validity.encode():
             return table.replace_schema_metadata(None)
     return schema.empty_table()
+
+
+def by_member(table: pa.Table, column: str, members: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Returns a column's value for each of some members of the shard that a table is of; null where it has none."""
+    wanted = members.combine_chunks() if isinstance(members, pa.ChunkedArray) else members
+    at = pc.index_in(wanted, value_set=table["member"].combine_chunks())
+    return table[column].combine_chunks().take(at)

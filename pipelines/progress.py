@@ -1,14 +1,11 @@
-"""What a person, a log or a machine sees while phases run.
-
-The funnel as a person reads it at the end of a run.
-"""
+"""What a person, a log or a machine sees while phases run, and of the funnel at the end."""
 
 import json
 import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -40,16 +37,11 @@ def funnel_table(source: str, funnel: Funnel) -> Table:
     return table
 
 
-def print_funnels(console: Console, funnels: Mapping[str, Funnel]) -> None:
-    """All sources, one table each."""
-    for source, funnel in funnels.items():
-        console.print(funnel_table(source, funnel))
-
-
 def print_end(funnels: Mapping[str, Funnel], out: str, complete: bool) -> None:
     """Prints what became of the rows and, where the corpus is whole, where it is and how to check it."""
     console = Console()
-    print_funnels(console, funnels)
+    for source, funnel in funnels.items():
+        console.print(funnel_table(source, funnel))
     if complete:
         console.print(f"corpus: {out} (README.md says what is in it)", highlight=False, soft_wrap=True)
         console.print(f"check:  {_check(out)}", highlight=False, soft_wrap=True)
@@ -69,8 +61,8 @@ def _percent(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f}" if whole else "-"
 
 
-class Reporter(Protocol):
-    """Told of phases as they go; every call is cheap."""
+class Reporter:
+    """Hears of phases as they go; this one says nothing. Every call is cheap."""
 
     def begin(self, phase: str, tasks: int, done: int) -> None:
         """A phase starts: so many tasks in all, so many done by earlier runs."""
@@ -97,64 +89,52 @@ class Reporter(Protocol):
         """Nothing more will come."""
 
 
-class Silent:
-    """Says nothing."""
+class Meter(Reporter):
+    """Counts what a phase does: rows, rows/s, MB/s, kept; `show` is called whenever there is more to show."""
 
-    def begin(self, phase: str, tasks: int, done: int) -> None: ...
-
-    def rows(self, count: int) -> None: ...
-
-    def task(self, receipt: dict[str, Any]) -> None: ...
-
-    def end(self) -> None: ...
-
-    def say(self, sentence: str) -> None: ...
-
-    def finish(
-        self, funnels: Mapping[str, Funnel], out: str, complete: bool, remarks: Sequence[str]
-    ) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class Meter:
-    """The figures of one phase: rows, rows/s, MB/s, kept."""
-
-    def __init__(self, phase: str, tasks: int, done: int) -> None:
-        self.phase, self.tasks, self.done = phase, tasks, done
-        self.rows = self.bytes = self.kept = self.judged = 0
-        self.since = time.monotonic()
+    def __init__(self) -> None:
         self._lock = threading.Lock()
+        Meter.begin(self, "", 0, 0)
 
-    def begun(self, rows: int) -> None:
-        """Count rows; each worker's thread calls it."""
+    def begin(self, phase: str, tasks: int, done: int) -> None:
+        self._phase, self._tasks, self._done = phase, tasks, done
+        self._rows = self._bytes = self._kept = self._judged = 0
+        self._since = time.monotonic()
+
+    def rows(self, count: int) -> None:
+        # each worker's thread calls it
         with self._lock:
-            self.rows += rows
+            self._rows += count
+        self.show()
 
-    def add(self, receipt: dict[str, Any]) -> None:
-        """Count a receipt."""
-        self.done += 1
-        self.bytes += int(receipt.get("bytes", 0))
-        self.kept += int(receipt.get("kept", 0))
-        self.judged += int(receipt.get("rows", 0)) if "kept" in receipt else 0
+    def task(self, receipt: dict[str, Any]) -> None:
+        self._done += 1
+        self._bytes += int(receipt.get("bytes", 0))
+        self._kept += int(receipt.get("kept", 0))
+        self._judged += int(receipt.get("rows", 0)) if "kept" in receipt else 0
+        self.show()
 
-    def text(self) -> str:
+    def show(self) -> None:
+        """Shows what is counted so far."""
+
+    def figures(self) -> str:
         """The figures that this phase has, in a few words."""
-        seconds = max(time.monotonic() - self.since, 1e-6)
+        seconds = max(time.monotonic() - self._since, 1e-6)
         parts = []
-        if self.rows:
-            parts.append(f"{self.rows:,} rows  {self.rows / seconds:,.0f} rows/s")
-        if self.bytes:
-            parts.append(f"{self.bytes / seconds / 1e6:,.1f} MB/s")
-        if self.judged:
-            parts.append(f"kept {100 * self.kept / self.judged:.1f} %")
+        if self._rows:
+            parts.append(f"{self._rows:,} rows  {self._rows / seconds:,.0f} rows/s")
+        if self._bytes:
+            parts.append(f"{self._bytes / seconds / 1e6:,.1f} MB/s")
+        if self._judged:
+            parts.append(f"kept {100 * self._kept / self._judged:.1f} %")
         return "  ".join(parts)
 
 
-class Live:
+class Live(Meter):
     """Bars on a terminal, one a phase."""
 
     def __init__(self, console: Console) -> None:
+        super().__init__()
         self._progress = Progress(
             TextColumn("{task.fields[phase]:<8}"),
             BarColumn(24),
@@ -164,23 +144,14 @@ class Live:
             console=console,
         )
         self._bar: TaskID | None = None
-        self._meter = Meter("", 0, 0)
 
     def begin(self, phase: str, tasks: int, done: int) -> None:
-        self._meter = Meter(phase, tasks, done)
+        super().begin(phase, tasks, done)
         self._progress.start()
         self._bar = self._progress.add_task("", total=tasks, completed=done, phase=phase, figures="")
 
-    def rows(self, count: int) -> None:
-        self._meter.begun(count)
-        self._show()
-
-    def task(self, receipt: dict[str, Any]) -> None:
-        self._meter.add(receipt)
-        self._show()
-
     def end(self) -> None:
-        self._show()
+        self.show()
 
     def close(self) -> None:
         self._progress.stop()
@@ -193,33 +164,25 @@ class Live:
         for remark in remarks:
             self.say(remark)
 
-    def _show(self) -> None:
+    def show(self) -> None:
         if self._bar is not None:
-            self._progress.update(self._bar, completed=self._meter.done, figures=self._meter.text())
+            self._progress.update(self._bar, completed=self._done, figures=self.figures())
 
 
-class Lines:
+class Lines(Meter):
     """A line now and then, for logs; JSON lines where a machine reads them."""
 
     EVERY = 5.0
 
     def __init__(self, out: TextIO | None = None, as_json: bool = False) -> None:
+        super().__init__()
         self._out, self._json = out or sys.stderr, as_json
-        self._meter = Meter("", 0, 0)
         self._last = 0.0
 
     def begin(self, phase: str, tasks: int, done: int) -> None:
-        self._meter = Meter(phase, tasks, done)
+        super().begin(phase, tasks, done)
         self._last = time.monotonic()
         self._line("begin", f"{phase}: {tasks} tasks, {done} done before")
-
-    def rows(self, count: int) -> None:
-        self._meter.begun(count)
-        self._now_and_then()
-
-    def task(self, receipt: dict[str, Any]) -> None:
-        self._meter.add(receipt)
-        self._now_and_then()
 
     def end(self) -> None:
         self._line("end", self._text())
@@ -241,18 +204,17 @@ class Lines:
             print(json.dumps(facts, ensure_ascii=False), file=self._out)
 
     def _text(self) -> str:
-        return f"{self._meter.phase}: {self._meter.done}/{self._meter.tasks}  {self._meter.text()}".rstrip()
+        return f"{self._phase}: {self._done}/{self._tasks}  {self.figures()}".rstrip()
 
-    def _now_and_then(self) -> None:
+    def show(self) -> None:
         if time.monotonic() - self._last >= self.EVERY:
             self._last = time.monotonic()
             self._line("progress", self._text())
 
     def _line(self, event: str, text: str) -> None:
         if self._json:
-            meter = self._meter
-            facts = {"event": event, "phase": meter.phase, "tasks": meter.tasks, "done": meter.done}
-            text = json.dumps({**facts, "rows": meter.rows, "text": text}, ensure_ascii=False)
+            facts = {"event": event, "phase": self._phase, "tasks": self._tasks, "done": self._done}
+            text = json.dumps({**facts, "rows": self._rows, "text": text}, ensure_ascii=False)
         print(text, file=self._out, flush=True)
 
 

@@ -35,10 +35,8 @@ class Receipts:
         self._layout = layout
         self._folder = join(layout.work, "receipts", phase)
         self._present: dict[str, set[str]] = {}
-        if layout.store.is_folder(self._folder):
-            for info in layout.store.list_files(self._folder):
-                fingerprint, _, name = info.name.partition("/")
-                self._present.setdefault(name.removesuffix(".json"), set()).add(fingerprint)
+        for (fingerprint, name), _ in layout.listed(f"receipts/{phase}"):
+            self._present.setdefault(name, set()).add(fingerprint)
 
     def done(self, task: Task) -> bool:
         """Whether the task's output is there and is what its fingerprint promises."""

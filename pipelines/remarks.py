@@ -208,13 +208,13 @@ _ALWAYS: Final = 10
 _EXAMPLES: Final = 3
 
 
-def members_of(recipe: Recipe, measured: Mapping[Name, Json]) -> dict[str, Members]:
-    """Returns the ledger of each source that has tars, in the recipe's order."""
+def members_of(measured: Mapping[Name, Json]) -> dict[str, Members]:
+    """Returns the ledger of each source that has tars, in the order of measure's receipts."""
     ledgers: dict[str, list[tuple[str, Json]]] = {}
-    for (source, shard), receipt in sorted(measured.items()):
-        if receipt["members"]:
+    for (source, shard), receipt in measured.items():
+        if receipt.get("members"):  # receipts of earlier versions have none
             ledgers.setdefault(source, []).append((shard, receipt["members"]))
-    return {one.id: added_up(ledgers[one.id]) for one in recipe.sources if one.id in ledgers}
+    return {source: added_up(sorted(found)) for source, found in ledgers.items()}
 
 
 def added_up(ledgers: Iterable[tuple[str, Json]]) -> Members:
@@ -277,7 +277,7 @@ def check_unused(recipe: Recipe, ledgers: Mapping[str, Members]) -> None:
 
 def check_measured(build: "Build") -> None:
     """Raises InputError where a source as a whole does not hold: too few sound rows, no caption, damaged shards."""
-    ledgers = members_of(build.recipe, build.results["measure"])
+    ledgers = members_of(build.results["measure"])
     for source in build.recipe.sources:
         measured = [(build.shards[n], r) for n, r in build.results["measure"].items() if n[0] == source.id]
         receipts = [receipt for _, receipt in measured]

@@ -1,7 +1,4 @@
-"""One run of a recipe: engine, progress, folder, phases, and what a person sees at the end.
-
-A dry run's place to work: what a corpus knows already, in a folder of its own that is gone afterwards.
-"""
+"""One run of a recipe: engine, progress, folder, phases, and what a person sees at the end."""
 
 import datetime
 import json
@@ -10,8 +7,8 @@ import platform
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +21,7 @@ from pipelines.engines.local import LocalEngine, default_workers
 from pipelines.engines.step import Engine
 from pipelines.files import absolute, join, local_path
 from pipelines.layout import Layout, Name, text_of
-from pipelines.lock import claimed
+from pipelines.lock import locked
 from pipelines.phases.table import PHASES, up_to
 from pipelines.progress import Reporter
 from pipelines.recipe.load import rooted
@@ -32,7 +29,6 @@ from pipelines.recipe.model import Recipe
 from pipelines.remarks import bad_shards, members_of, notes, nothing_kept, unused_rules
 from pipelines.verdicts import Verdicts
 from schemas.errors import InputError
-from schemas.manifest import Funnel
 
 
 @contextmanager
@@ -83,9 +79,9 @@ def run(recipe: Recipe, until: str, options: Options, reporter: Reporter, dry: b
     started = time.time()
     with (
         rehearsed(layout, until) if dry else nullcontext(layout) as place,
-        claimed(place),
+        locked(place),
         Logged(reporter, place) as logged,
-        engine_for(options, recipe, logged) as engine,
+        engine_for(options, logged) as engine,
     ):
         engine.open(place)
         work = Build(recipe, place, engine, logged, verdicts)
@@ -101,7 +97,7 @@ def run(recipe: Recipe, until: str, options: Options, reporter: Reporter, dry: b
     if decided:
         reporter.finish(funnels(recipe, decided), layout.out, complete, list(_remarks(work)))
     _raise_for_bad_shards(work)
-    _tell_of_nothing_kept(work, decided, reporter, dry)
+    _warn_of_nothing_kept(work, decided, reporter, dry)
     return layout
 
 
@@ -121,7 +117,7 @@ def _check(options: Options, dry: bool) -> None:
 
 
 @contextmanager
-def engine_for(options: Options, recipe: Recipe, reporter: Reporter) -> Iterator[Engine]:
+def engine_for(options: Options, reporter: Reporter) -> Iterator[Engine]:
     """The engine that the options name, closed at the end."""
     workers = options.workers or default_workers()
     engine: Engine
@@ -138,13 +134,11 @@ def engine_for(options: Options, recipe: Recipe, reporter: Reporter) -> Iterator
             from pipelines.engines.beam import BeamEngine
 
             engine = BeamEngine(options.runner, workers, rows=reporter.rows)
-    try:
+    with closing(engine):
         yield engine
-    finally:
-        engine.close()
 
 
-class Logged:
+class Logged(Reporter):
     """Passes on to a reporter, and keeps a log of the run in work/log."""
 
     def __init__(self, reporter: Reporter, layout: Layout) -> None:
@@ -183,9 +177,6 @@ class Logged:
         self._event("say", message=sentence)
         self._reporter.say(sentence)
 
-    def finish(self, funnels: Mapping[str, Funnel], out: str, complete: bool, remarks: Sequence[str]) -> None:
-        self._reporter.finish(funnels, out, complete, remarks)
-
     def close(self) -> None:
         """Leave the terminal as it was."""
         self._reporter.close()
@@ -223,11 +214,11 @@ def _write_run(layout: Layout, options: Options, started: float) -> None:
 
 def _remarks(work: Build) -> Iterator[str]:
     """What a person should know at the end of a run: members that no row uses, rules that were off."""
-    yield from notes(members_of(work.recipe, work.results["measure"]))
+    yield from notes(members_of(work.results["measure"]))
     yield from unused_rules(work.recipe, work.shards.values())
 
 
-def _tell_of_nothing_kept(
+def _warn_of_nothing_kept(
     work: Build, decided: dict[Name, dict[str, Any]], reporter: Reporter, dry: bool
 ) -> None:
     """Warns of sources of which no row is kept. Raises InputError where they are all the sources there are."""

@@ -9,7 +9,7 @@ import pytest
 from pipelines.phases.table import PHASES
 
 HOUSE = Path(__file__).parent.parent
-FOLDERS = ("filters", "model", "pipelines", "schemas", "synth", "benchmarks")
+FOLDERS = ("filters", "model", "pipelines", "schemas", "synth", "benchmarks", "tools")
 
 LISTS: dict[str, tuple[str, frozenset[str]]] = {
     "phases": ("pipelines/phases/table.py", frozenset(phase.name for phase in PHASES)),

@@ -17,7 +17,7 @@ from filters.language import key_of
 from filters.rules import dedup_language
 from pipelines.files import join
 from pipelines.layout import Layout
-from pipelines.parquet import read_table
+from pipelines.parquet import by_member, read_table
 from schemas.errors import InputError, missing
 from schemas.manifest import load
 
@@ -60,13 +60,12 @@ def curves(folder: str, storage_options: Mapping[str, Any] | None = None) -> lis
     Languages are those that thresholds and scorers go by. Raises InputError where the corpus has no scores.
     """
     layout = Layout(folder, options=dict(storage_options or {}))
-    scores = join(layout.work, "scores")
-    if not layout.store.is_folder(scores):
+    if not layout.store.is_folder(join(layout.work, "scores")):
         raise InputError(
             f"{folder} has no CLIP scores: add a `clip` block to its recipe, then vlcorpus score RECIPE --out {folder}"
         )
     rules = _thresholds(layout)
-    table = pa.concat_tables(_tables(layout, scores, rules))
+    table = pa.concat_tables(_tables(layout, rules))
     found: list[Curve] = []
     for source in sorted(set(table["source"].to_pylist())):
         found += _of_source(source, table.filter(pc.equal(table["source"], source)), rules.get(source, {}))
@@ -89,7 +88,7 @@ def _of_source(source: str, table: pa.Table, rules: dict[str, Any]) -> Iterator[
 
 
 def _used(limit: dict[str, Any]) -> float | None:
-    """The threshold that a corpus was built with, as its manifest tells it."""
+    """The threshold that a corpus was built with, by its manifest."""
     value = limit.get("min") if limit.get("min") is not None else limit.get("least_score")
     return None if value is None else float(value)
 
@@ -189,15 +188,14 @@ def _thresholds(layout: Layout) -> dict[str, Any]:
     return dict(load(layout.store.read_bytes(path)).thresholds) if layout.store.exists(path) else {}
 
 
-def _tables(layout: Layout, folder: str, rules: dict[str, Any]) -> Iterator[pa.Table]:
+def _tables(layout: Layout, rules: dict[str, Any]) -> Iterator[pa.Table]:
     """Every scored row with the language of its caption."""
-    for info in layout.store.list_files(folder):
-        source, _, shard = info.name.removesuffix(".parquet").partition("/")
+    for (source, shard), info in layout.listed("scores"):
         table = read_table(layout, info.path, ["source", "member", "clip_score", "scorer"])
         signals = read_table(layout, layout.path("signals", source, shard), ["member", "language", "scripts"])
         known = pc.fill_null(dedup_language(signals, rules.get(source, {}).get("languages", ())), "und")
-        at = pc.index_in(table["member"].combine_chunks(), value_set=signals["member"].combine_chunks())
-        table = table.append_column("language", known.take(at))
+        signals = signals.append_column("known", known)
+        table = table.append_column("language", by_member(signals, "known", table["member"]))
         yield table.filter(pc.is_valid(table["clip_score"])).drop_columns(["member"])
 
 

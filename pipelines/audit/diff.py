@@ -1,28 +1,29 @@
 """`vlcorpus diff`: what two corpora do differently: thresholds, decisions, keys.
 
-The joins run in DuckDB over the Parquet files on disk, so their size is not bounded by memory.
+DuckDB joins the Parquet files on disk, so their size is not bounded by memory.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import duckdb
-import fsspec
+import pyarrow as pa
 from rich.console import Console
 
 from pipelines.audit.verify import read_manifest
-from pipelines.files import FileInfo, Store, is_local, local_path
+from pipelines.files import Store
+from pipelines.opening import dataset
 from schemas.errors import VerifyError
 from schemas.manifest import Manifest
+from schemas.row import DECISIONS
 
 ABSENT: Final = "absent"
-"""What a row that only the other corpus knows is called."""
+"""The label of a row that only the other corpus has."""
 
 _MEMORY: Final = "1GB"
-_PARQUET: Final = "read_parquet(${:d}, hive_partitioning = false, union_by_name = true)"
+_KEYS: Final = pa.schema([("key", pa.string())])
 _LABEL: Final = "decision || CASE WHEN reason IS NULL OR reason = '' THEN '' ELSE ':' || reason END"
 
 
@@ -95,13 +96,13 @@ def diff(
         connection.execute("SET temp_directory = $1", [spill])
         # it would look for extensions on the network
         connection.execute("SET autoinstall_known_extensions = false")
-        _mount(connection, (a, b), storage_options)
+        for name, side in zip("ab", sides, strict=True):
+            connection.register(f"{name}_rows", dataset(side.store, side.decisions, DECISIONS))
+            connection.register(f"{name}_keys", dataset(side.store, side.indexes, _KEYS))
         try:
-            decided = all(side.decisions for side in sides)
-            moves = _moves(connection, sides, examples) if decided else None
-            gone = _missing(connection, sides[0].indexes, sides[1].indexes, examples)
-            new = _missing(connection, sides[1].indexes, sides[0].indexes, examples)
-        except duckdb.Error as error:
+            moves = _moves(connection, examples) if all(side.decisions for side in sides) else None
+            gone, new = _missing(connection, "a", "b", examples), _missing(connection, "b", "a", examples)
+        except (duckdb.Error, pa.ArrowException) as error:
             why = " ".join(str(error).split())
             raise VerifyError(f"{a} and {b} cannot be compared: {why}") from error
     return Diff(_settings(sides[0].manifest, sides[1].manifest), moves, gone, new)
@@ -109,6 +110,9 @@ def diff(
 
 @dataclass(frozen=True, slots=True)
 class _Side:
+    """A corpus: its manifest, and the paths of its decisions and of the indexes of its shards."""
+
+    store: Store
     manifest: Manifest
     decisions: list[str]
     indexes: list[str]
@@ -117,29 +121,12 @@ class _Side:
     def read(cls, folder: str, options: Mapping[str, Any] | None) -> "_Side":
         store = Store(options)
         manifest = read_manifest(store, folder)
-        files = store.list_files(folder)
-        return cls(manifest, _parquet(files, "work/decisions/"), _parquet(files, "shards/"))
-
-
-def _parquet(files: tuple[FileInfo, ...], prefix: str) -> list[str]:
-    return [
-        _literal(local_path(info.path) if is_local(info.path) else info.path)
-        for info in files
-        if info.name.startswith(prefix) and info.name.endswith(".parquet")
-    ]
-
-
-def _literal(path: str) -> str:
-    """`path` so that DuckDB, which takes every path for a pattern, finds that very file."""
-    return re.sub(r"([*?\[])", r"[\1]", path)
-
-
-def _mount(
-    connection: duckdb.DuckDBPyConnection, folders: tuple[str, str], options: Mapping[str, Any] | None
-) -> None:
-    """Lets DuckDB read what fsspec can reach, with the same options."""
-    for protocol in sorted({folder.partition("://")[0] for folder in folders if not is_local(folder)}):
-        connection.register_filesystem(fsspec.filesystem(protocol, **(options or {})))
+        files = [info for info in store.list_files(folder) if info.name.endswith(".parquet")]
+        below = {
+            name: [info.path for info in files if info.name.startswith(name)]
+            for name in ("work/decisions/", "shards/")
+        }
+        return cls(store, manifest, *below.values())
 
 
 def _settings(a: Manifest, b: Manifest) -> tuple[Setting, ...]:
@@ -152,35 +139,26 @@ def _settings(a: Manifest, b: Manifest) -> tuple[Setting, ...]:
     return tuple(found)
 
 
-def _moves(connection: duckdb.DuckDBPyConnection, sides: list[_Side], examples: int) -> tuple[Move, ...]:
-    rows = f"SELECT source, shard, member, {_LABEL} AS label FROM {_PARQUET}"
+def _moves(connection: duckdb.DuckDBPyConnection, examples: int) -> tuple[Move, ...]:
+    rows = f"SELECT source, shard, member, {_LABEL} AS label"
     found = connection.execute(
         f"""
         SELECT coalesce(a.label, '{ABSENT}') AS before, coalesce(b.label, '{ABSENT}') AS after, count(*),
                min({{'source': source, 'shard': shard, 'member': member}}, {examples:d})
-        FROM ({rows.format(1)}) a FULL JOIN ({rows.format(2)}) b USING (source, shard, member)
+        FROM ({rows} FROM a_rows) a FULL JOIN ({rows} FROM b_rows) b USING (source, shard, member)
         WHERE a.label IS DISTINCT FROM b.label
         GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2
-        """,
-        [side.decisions for side in sides],
+        """
     ).fetchall()
     return tuple(
         Move(before, after, n, tuple(Row(**row) for row in some)) for before, after, n, some in found
     )
 
 
-def _missing(connection: duckdb.DuckDBPyConnection, a: list[str], b: list[str], examples: int) -> Keys:
-    """The keys in the indexes `a` that those in `b` lack."""
-    nothing = "SELECT NULL::VARCHAR AS key WHERE false"
-    some = f"SELECT key FROM {_PARQUET}"
-    left, right = (some.format(at) if files else nothing for at, files in ((1, a), (2, b)))
-    # the last line takes both parameters, whether or not they are read
+def _missing(connection: duckdb.DuckDBPyConnection, a: str, b: str, examples: int) -> Keys:
+    """The keys of the samples of one side that the other lacks."""
     found = connection.execute(
-        f"""
-        SELECT count(*), min(key, {examples:d}) FROM ({left}) x ANTI JOIN ({right}) y USING (key)
-        WHERE len($1) + len($2) >= 0
-        """,
-        [a, b],
+        f"SELECT count(*), min(key, {examples:d}) FROM {a}_keys ANTI JOIN {b}_keys USING (key)"
     ).fetchone()
     count, first = found or (0, None)
     return Keys(count, tuple(first or ()))

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from filters.hamming import U64, Nearest
 from pipelines.files import FileInfo, Store
+from pipelines.parquet import by_member
 from schemas.errors import InputError
 from schemas.manifest import Manifest
 
@@ -62,10 +63,8 @@ def _kept(store: Store, files: Mapping[str, FileInfo], name: str, *, evaluation:
     if signals not in files:
         raise InputError(f"{signals} is missing")
     table = _read(store, files[signals], ["member", *_DIGESTS, "phash"])
-    at = pc.index_in(kept["member"].combine_chunks(), value_set=table["member"].combine_chunks())
-    values = table.take(at)
     for column in (*_DIGESTS, "phash"):
-        kept = kept.append_column(column, values[column])
+        kept = kept.append_column(column, by_member(table, column, kept["member"]))
     further = files.get(name.replace("work/decisions/", "work/further/", 1))
     if further is None:
         return kept

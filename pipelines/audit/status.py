@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.engines.step import Json
-from pipelines.files import join, local_path
-from pipelines.layout import Layout
+from pipelines.files import local_path
+from pipelines.layout import Layout, Name, name_of, text_of
 from pipelines.phases.table import PHASES
-from pipelines.remarks import Loss, Losses, added_up, notes, quarantined
+from pipelines.remarks import Loss, Losses, bad_shards, members_of, notes, quarantined
 from pipelines.verdicts import Verdicts
 from schemas.errors import InputError
 
@@ -54,33 +54,24 @@ def read(folder: str, storage_options: Mapping[str, Any] | None = None) -> Statu
     layout = Layout(folder, options=dict(storage_options or {}))
     if not layout.store.is_folder(layout.work):
         raise InputError(f"{folder} holds no corpus: it has no work folder; build one with --out {folder}")
-    tasks: dict[str, int] = {}
-    rows, errors, damaged = 0, Counter[str](), []
-    ledgers: dict[str, list[tuple[str, Json]]] = {}
-    lossy: list[str] = []
-    for known in PHASES:
-        receipts = _receipts(layout, known.name)
-        if receipts:
-            tasks[known.name] = len(receipts)
-        if known.name == "measure":
-            for name, receipt in receipts:
-                rows += receipt["rows"]
-                errors.update(receipt["errors"])
-                lossy += [name] if receipt["errors"] else []
-                if receipt.get("members"):  # none in folders, and in receipts of earlier versions
-                    source, _, shard = name.partition("/")
-                    ledgers.setdefault(source, []).append((shard, receipt["members"]))
-                if receipt["bad"]:
-                    damaged.append(f"{name}: {receipt['bad']}")
-    verdicts = sum(len(one.members) for one in Verdicts.read(layout).shards.values())
+    receipts = {phase.name: _receipts(layout, phase.name) for phase in PHASES}
+    measured = receipts["measure"]
+    errors = Counter[str]()
+    for receipt in measured.values():
+        errors.update(receipt["errors"])
     last = _last(layout)
-    phase = str(last[-1]["phase"]) if last else ""
-    finished = layout.store.exists(layout.at("manifest.json"))
-    ordered = dict(sorted(errors.items(), key=lambda pair: (-pair[1], pair[0])))
-    members = list(notes({source: added_up(sorted(found)) for source, found in sorted(ledgers.items())}))
-    messages = _messages(layout, sorted(lossy))
     return Status(
-        _held(layout), finished, phase, tasks, rows, ordered, messages, damaged, members, verdicts, last
+        running=_held(layout),
+        finished=layout.store.exists(layout.at("manifest.json")),
+        phase=str(last[-1]["phase"]) if last else "",
+        tasks={phase: len(found) for phase, found in receipts.items() if found},
+        rows=sum(receipt["rows"] for receipt in measured.values()),
+        quarantined=dict(sorted(errors.items(), key=lambda pair: (-pair[1], pair[0]))),
+        messages=_messages(layout, [name for name, receipt in measured.items() if receipt["errors"]]),
+        damaged=[f"{text_of(name)}: {why}" for name, why in bad_shards(measured)],
+        members=list(notes(members_of(measured))),
+        verdicts=sum(len(one.members) for one in Verdicts.read(layout).shards.values()),
+        last=last,
     )
 
 
@@ -114,37 +105,32 @@ def show(status: Status, console: Console) -> None:
             console.print(f"last run failed in {event['phase']}: {event['message']}", highlight=False)
 
 
-def _messages(layout: Layout, shards: list[str]) -> list[Loss]:
+def _messages(layout: Layout, shards: list[Name]) -> list[Loss]:
     """The commonest messages of each source's quarantined rows."""
 
-    def rows(name: str) -> list[dict[str, Any]]:
+    def rows(name: Name) -> list[dict[str, Any]]:
         # a run may take a file away at this moment
         with suppress(InputError):
-            source, _, shard = name.partition("/")
-            return quarantined(layout, source, shard)
+            return quarantined(layout, *name)
         return []
 
     losses: dict[str, Losses] = {}
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for first in range(0, len(shards), _AT_ONCE):
             batch = shards[first : first + _AT_ONCE]
-            for name, found in zip(batch, pool.map(rows, batch), strict=True):
-                source = name.partition("/")[0]
+            for (source, _), found in zip(batch, pool.map(rows, batch), strict=True):
                 losses.setdefault(source, Losses(source)).add(found)
     return [loss for one in losses.values() for loss in one.commonest()]
 
 
-def _receipts(layout: Layout, phase: str) -> list[tuple[str, Json]]:
-    folder = join(layout.work, "receipts", phase)
-    if not layout.store.is_folder(folder):
-        return []
-    found = []
-    for info in layout.store.list_files(folder):
+def _receipts(layout: Layout, phase: str) -> dict[Name, Json]:
+    """The receipts of a phase by name, sorted."""
+    found = {}
+    for (_, name), info in layout.listed(f"receipts/{phase}"):
         # a run may take one away at this moment
         with suppress(InputError):
-            receipt = json.loads(layout.store.read_bytes(info.path))
-            found.append((info.name.partition("/")[2].removesuffix(".json"), receipt))
-    return found
+            found[name_of(name)] = dict(json.loads(layout.store.read_bytes(info.path)))
+    return dict(sorted(found.items()))
 
 
 def _held(layout: Layout) -> bool:
@@ -163,11 +149,8 @@ def _held(layout: Layout) -> bool:
 
 def _last(layout: Layout) -> list[Json]:
     """The events of the newest log."""
-    folder = join(layout.work, "log")
-    if not layout.store.is_folder(folder):
-        return []
     logs = [
         [json.loads(line) for line in layout.store.read_bytes(info.path).splitlines()]
-        for info in layout.store.list_files(folder)
+        for _, info in layout.listed("log")
     ]
     return max(logs, key=lambda events: str(events[0]["time"]), default=[])

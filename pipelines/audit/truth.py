@@ -46,6 +46,5 @@ def print_score(corpus: str, crawl: Path, console: Console) -> None:
 
 
 def _tables(layout: Layout, kind: str, columns: list[str]) -> Iterator[pa.Table]:
-    folder = f"{layout.work}/{kind}"
-    for info in layout.store.list_files(folder):
+    for _, info in layout.listed(kind):
         yield read_table(layout, info.path, columns)

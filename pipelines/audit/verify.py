@@ -67,8 +67,8 @@ class _Tally:
             self.failed[row["source"], row["rule"]] += row["count_all"]
 
     def problems(self, source: str, funnel: Funnel) -> Iterator[str]:
-        told = {"kept": funnel.kept, "dropped": funnel.dropped, "quarantined": funnel.quarantined}
-        for decision, n in told.items():
+        counts = {"kept": funnel.kept, "dropped": funnel.dropped, "quarantined": funnel.quarantined}
+        for decision, n in counts.items():
             found = self.decisions[source, decision]
             if found != n:
                 yield f"the funnel counts {n:,} rows {decision}, work/decisions {found:,}"

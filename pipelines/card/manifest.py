@@ -112,7 +112,7 @@ def _manifest(recipe: Recipe, results: Results, verdicts: Verdicts, outputs: dic
             source.id: thresholds(recipe, source, _cuts(decided, source.id)) for source in recipe.sources
         },
         funnel=found,
-        members=members_of(recipe, measured),
+        members=members_of(measured),
         samples=_samples(results["compose"]),
         verdicts=tuple(
             Verdict(source=source, shard=shard, member=member, error=kind)

@@ -26,7 +26,7 @@ from pipelines.files import join
 from pipelines.layout import Layout
 from schemas.errors import InputError, missing
 
-# Beam tells everybody of Google's client libraries, which nothing here needs
+# Beam warns that Google's client libraries are missing, which nothing here needs
 logging.getLogger().addFilter(lambda record: "apitools not found" not in record.getMessage())
 
 try:

@@ -152,7 +152,7 @@ class Child:
 
 
 OUT_OF_MEMORY = 77
-"""The exit code of a child that met its memory limit in a way Python could still tell."""
+"""The exit code of a child that met its memory limit in a way that Python could still report."""
 
 
 def describe(failure: Exception) -> dict[str, str]:
@@ -185,7 +185,7 @@ def watch(lifeline: int) -> None:
 
 
 def hush() -> None:
-    """Send what C libraries write to descriptor 2 nowhere: libtiff tells it of every broken picture, without a
+    """Send what C libraries write to descriptor 2 nowhere: libtiff reports every broken image there, without a
     name, between the lines of the progress, and so does Pillow's log. Python's own standard error stays; failures
     go by the socket."""
     logging.getLogger("PIL").addHandler(logging.NullHandler())

@@ -15,48 +15,37 @@ from schemas.errors import OutputError
 
 
 def write(pieces: Iterable[tuple[int, pa.Table]], path: str) -> Json:
-    """Write a task's pieces to `path`; gives back {"path", "batches": {partition: [batch number]}}."""
+    """Write a task's pieces to `path`; gives back {"path", "batches": {partition: [batch number]}}.
+
+    There is no file where no piece has a row. Raises OutputError where the disk is full.
+    """
     batches: dict[str, list[int]] = {}
+    file: pa.RecordBatchFileWriter | None = None
     count = 0
-    with _Writer(path) as writer:
+    try:
         for partition, table in pieces:
             for batch in table.combine_chunks().to_batches() if table.num_rows else ():
-                writer.write(batch)
+                with _writing(path):
+                    file = file or pa.ipc.new_file(path, batch.schema)
+                    file.write_batch(batch)
                 batches.setdefault(str(partition), []).append(count)
                 count += 1
+    finally:
+        if file is not None:
+            with _writing(path):
+                file.close()
     return {"path": path, "batches": batches}
 
 
-class _Writer:
-    """An Arrow file that exists once it holds a batch; OutputError where its disk is full."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._file: pa.RecordBatchFileWriter | None = None
-
-    def __enter__(self) -> "_Writer":
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        with self._writing():
-            if self._file is not None:
-                self._file.close()
-
-    def write(self, batch: pa.RecordBatch) -> None:
-        with self._writing():
-            if self._file is None:
-                self._file = pa.ipc.new_file(self._path, batch.schema)
-            self._file.write_batch(batch)
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise OutputError(
-                f"cannot write {self._path}, which passes between two steps ({why(error)}): make room there, "
-                "then run the same command again"
-            ) from error
+@contextmanager
+def _writing(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {path}, which passes between two steps ({why(error)}): make room there, "
+            "then run the same command again"
+        ) from error
 
 
 def read(pieces: Sequence[tuple[str, Sequence[int]]]) -> pa.Table:

@@ -49,19 +49,19 @@ class IsolatedWorker:
         self._channel: socket.socket
         self._lifeline = -1
         self._loaded: Step | None = None
-        self._told = 0
+        self._reported = 0
         self._memory: mmap.mmap
 
     def run(self, task: Json) -> Json:
         """The receipt of one map task; `verdicts` in it holds the kind by number of every row blamed."""
         verdicts: dict[str, str] = dict(task.get("verdicts", {}))
-        self._told = 0
+        self._reported = 0
         deaths: Counter[int] = Counter()
         careful = False
         while True:
             outcome = self._request({"do": "run", "task": {**task, "verdicts": verdicts, "careful": careful}})
             if not isinstance(outcome, Death):
-                self._tell(int(outcome.get("rows", self._told)))
+                self._report(int(outcome.get("rows", self._reported)))
                 return {**outcome, "verdicts": verdicts}
             deaths[outcome.row] += 1
             # a row that is passed by and kills all the same is not killing by what it holds
@@ -158,15 +158,15 @@ class IsolatedWorker:
         poll.register(self._channel, select.POLLIN)
         while True:
             ready = poll.poll(250 if self._rows else None)
-            self._tell(max(ROW.unpack_from(self._memory, ROW.size)[0], self._told))
+            self._report(max(ROW.unpack_from(self._memory, ROW.size)[0], self._reported))
             if ready:
                 return
 
-    def _tell(self, count: int) -> None:
+    def _report(self, count: int) -> None:
         """Tells that so many rows of the task are begun or, at its end, are in its receipt."""
-        if self._rows and count != self._told:
-            self._rows(count - self._told)
-        self._told = count
+        if self._rows and count != self._reported:
+            self._rows(count - self._reported)
+        self._reported = count
 
     def _ensure_child(self) -> None:
         if self._child is not None and self._child.poll() is None:

@@ -18,7 +18,7 @@ Work = Callable[[IsolatedWorker, int], Json]
 
 
 class LocalEngine:
-    """Runs steps in `workers` child processes; `rows` is told of progress."""
+    """Runs steps in `workers` child processes; `rows` hears of progress."""
 
     def __init__(self, workers: int, rows: Rows | None = None) -> None:
         self._workers = workers

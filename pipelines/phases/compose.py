@@ -1,4 +1,4 @@
-"""Phase compose: the samples of every kept row, without the pictures' bytes."""
+"""Phase compose: the samples of every kept row, without the images' bytes."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from pipelines.datasets.detected import detected_drafts
 from pipelines.datasets.drafts import NamedImage, finish
 from pipelines.engines.step import At, Json
 from pipelines.layout import Layout, Name, text_of
-from pipelines.parquet import read_table, write_tables
+from pipelines.parquet import by_member, read_table, write_tables
 from pipelines.phases.dialogues import Made, Place, with_dialogues
 from pipelines.phases.ground import read_grounded
 from pipelines.receipts import Task, fingerprint
@@ -101,16 +101,12 @@ class Compose:
         return list(table.filter(pc.equal(decisions["decision"], "kept")).to_pylist())
 
     def _scores(self, source: str, shard: str, signals: pa.Table) -> pa.Array:
-        path = self._layout.path("scores", source, shard)
         if not self._recipe.is_scored(self._recipe.source(source)):
             return pa.nulls(signals.num_rows, pa.float32())
-        scores = read_table(self._layout, path, ["member", "clip_score"])
-        members = signals["member"].combine_chunks()
-        return (
-            scores["clip_score"]
-            .combine_chunks()
-            .take(pc.index_in(members, value_set=scores["member"].combine_chunks()))
+        scores = read_table(
+            self._layout, self._layout.path("scores", source, shard), ["member", "clip_score"]
         )
+        return by_member(scores, "clip_score", signals["member"])
 
     def _annotated(self, source: Source, shard: str, rows: list[dict[str, Any]]) -> list[Made]:
         """The samples of kept annotations, from the drafts that phase measure left."""
@@ -145,9 +141,11 @@ class Compose:
             # a language that is grounded no more may have been
             if row["member"] not in found or row["language"] not in source.ground.languages:
                 continue
-            picture = NamedImage(row["sha256"], row["width"], row["height"])
-            told = found[row["member"]]
-            drafts = detected_drafts(row["caption"], row["language"], picture, *told, source.ground.detector)
+            image_ref = NamedImage(row["sha256"], row["width"], row["height"])
+            regions = found[row["member"]]
+            drafts = detected_drafts(
+                row["caption"], row["language"], image_ref, *regions, source.ground.detector
+            )
             ordinals: Counter[str] = Counter()
             image = Image(row["format"], row["width"], row["height"], row["sha256"])
             for draft in drafts:

@@ -4,9 +4,8 @@ Qwen-VL builds both kinds for its third stage, the second by "strategy concatena
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import Any, Final, Literal, NamedTuple
 
 from pipelines.datasets.drafts import Draft, NamedImage
@@ -15,7 +14,7 @@ from pipelines.shares import is_drawn
 from schemas.ground import ChatSettings
 from schemas.sample import GROUNDED, Image, ImageRef, Phrase, Sample, Segment, Text, Turn, sample_key
 
-Ask = Literal["where", "what", "describe", "compare", "ground"]
+Ask = Literal["where", "what", "compare", "ground"]
 
 PROMPTS: Final[dict[str, dict[Ask, tuple[str, ...]]]] = {
     "en": {
@@ -31,12 +30,6 @@ PROMPTS: Final[dict[str, dict[Ask, tuple[str, ...]]]] = {
             "What does {phrase} show?",
             "Tell me what you see in {phrase}.",
             "How would you call what is in {phrase}?",
-        ),
-        "describe": (
-            "Describe the picture.",
-            "What can be seen here?",
-            "Say in a sentence what the picture shows.",
-            "What is going on in this picture?",
         ),
         "ground": (
             "Describe the picture, and mark what you mention with boxes.",
@@ -63,7 +56,6 @@ PROMPTS: Final[dict[str, dict[Ask, tuple[str, ...]]]] = {
             "{phrase}显示的是什么？",
             "你在{phrase}里看到了什么？",
         ),
-        "describe": ("请描述这张图片。", "图里有什么？", "用一句话说说这张图片。", "这张图片里发生了什么？"),
         "ground": (
             "请描述这张图片，并用框标出提到的事物。",
             "图里有什么，分别在哪里？",
@@ -96,7 +88,7 @@ def prompt(language: str, ask: Ask, *seed: object) -> str:
 
 
 def localisation(drafts: Sequence[Draft], seed: int = 0, rounds: int = 4) -> Draft:
-    """A dialogue about where things are, of the three views of one grounded picture.
+    """A dialogue about where things are, of the three views of one grounded image.
 
     The grounded caption is asked for first, where there is one; then phrases and regions in turn, at most
     `rounds` questions in all. Refused `no_regions` where no view has a region.
@@ -115,10 +107,10 @@ def localisation(drafts: Sequence[Draft], seed: int = 0, rounds: int = 4) -> Dra
 
 
 def concatenated(dialogues: Sequence[Draft], seed: int = 0) -> Draft:
-    """Several dialogues as one about all their pictures, each picture shown where its dialogue begins.
+    """Several dialogues as one about all their images, each image shown where its dialogue begins.
 
-    Later dialogues begin with a sentence that names their picture by its number in the whole. System turns
-    of all but the first are left out. Pictures that several dialogues share are held once.
+    Later dialogues begin with a sentence that names their image by its number in the whole. System turns
+    of all but the first are left out. Images that several dialogues share are held once.
     """
     if not dialogues:
         raise ValueError("nothing to join")
@@ -144,26 +136,13 @@ def concatenated(dialogues: Sequence[Draft], seed: int = 0) -> Draft:
     return Draft("chat", first.language, tuple(pictures), tuple(turns), relative, split)
 
 
-def in_groups(dialogues: Iterable[Draft], size: int, seed: int = 0) -> Iterator[Draft]:
-    """Dialogues joined `size` at a time, in order; the last group may be smaller."""
-    source = iter(dialogues)
-    while group := list(islice(source, size)):
-        yield concatenated(group, seed)
-
-
-def described(draft: Draft, seed: int = 0) -> Draft:
-    """A captioned picture as a dialogue of one question."""
-    words = tuple(one for one in draft.turns[0].segments if not isinstance(one, ImageRef))
-    ask = prompt(draft.language, "describe", seed, draft.images[0].name)
-    turns = (Turn("user", (ImageRef(0), Text(ask))), Turn("assistant", words))
-    return draft._replace(task="chat", turns=turns)
-
-
 def _alternating(drafts: Sequence[Draft], rounds: int) -> list[Draft]:
     """The grounded caption, then phrase to box and box to phrase by turns, of different phrases."""
     asked = [draft for draft in drafts if draft.task == "referring"]
-    told = [draft for draft in drafts if draft.task == "grounded_caption"]
-    mixed = [(asked if place % 2 == 0 else told)[place] for place in range(min(len(asked), len(told)))]
+    answered = [draft for draft in drafts if draft.task == "grounded_caption"]
+    mixed = [
+        (asked if place % 2 == 0 else answered)[place] for place in range(min(len(asked), len(answered)))
+    ]
     return [*[draft for draft in drafts if draft.task == "grounding"], *mixed][:rounds]
 
 
@@ -195,7 +174,7 @@ def _announced(
 
 
 class Place(NamedTuple):
-    """Where a picture's bytes are: a member of the input shard, or `name` in an annotation source's folder."""
+    """Where an image's bytes are: a member of the input shard, or `name` in an annotation source's folder."""
 
     member: str
     offset: int | None
@@ -203,7 +182,7 @@ class Place(NamedTuple):
 
 
 class Made(NamedTuple):
-    """A sample, the places of its pictures, and what its row says (url, phash, scores)."""
+    """A sample, the places of its images, and what its row says (url, phash, scores)."""
 
     sample: Sample
     places: tuple[Place, ...]
@@ -211,7 +190,7 @@ class Made(NamedTuple):
 
 
 def with_dialogues(made: Sequence[Made], settings: ChatSettings, seed: int) -> list[Made]:
-    """The samples, with localisation dialogues added, and then dialogues of one picture joined.
+    """The samples, with localisation dialogues added, and then dialogues of one image joined.
 
     The same samples in any order give the same dialogues. A joined dialogue takes the place and the key of the
     first of those that it is made of; samples of one split and one language are joined only.
@@ -247,7 +226,7 @@ def _localised(made: Sequence[Made], settings: ChatSettings, seed: int) -> list[
 
 
 def _different(views: Sequence[Made]) -> list[Made]:
-    """Views of each phrase and of each region once: several captions of a picture name the same things."""
+    """Views of each phrase and of each region once: several captions of an image name the same things."""
     kept: list[Made] = []
     seen: set[tuple[str, object]] = set()
     for one in views:
@@ -290,20 +269,20 @@ def _one_of(group: Sequence[Made], seed: int) -> Made:
         places.setdefault(one.sample.images[0].sha256, one.places[0])
     names = [picture.name for picture in draft.images]
     sample = replace(group[0].sample, images=tuple(images[name] for name in names), turns=draft.turns)
-    # what a row says is of its one picture
+    # what a row says is of its one image
     facts = dict.fromkeys(group[0].facts)
     return Made(sample, tuple(places[name] for name in names), facts)
 
 
 def _draft(made: Made) -> Draft:
-    """A sample as a draft whose pictures go by their digests."""
+    """A sample as a draft whose images go by their digests."""
     sample = made.sample
     pictures = tuple(NamedImage(image.sha256, image.width, image.height) for image in sample.images)
     return Draft(sample.task, sample.language, pictures, sample.turns)
 
 
 def _shows_first(turns: Iterable[Turn]) -> bool:
-    """Whether the first question shows the picture, so that it can be announced by its number."""
+    """Whether the first question shows the image, so that it can be announced by its number."""
     asked = next((turn for turn in turns if turn.role == "user"), None)
     return asked is not None and any(isinstance(one, ImageRef) for one in asked.segments)
 

@@ -123,7 +123,7 @@ class Ground:
         }
 
     def _kept(self, source: Source, settings: GroundSettings, shard: str) -> list[Json]:
-        """Kept pairs with a picture and a caption in a language that is grounded."""
+        """Kept pairs with an image and a caption in a language that is grounded."""
         decisions = read_table(self._layout, self._layout.path("decisions", source.id, shard), ["decision"])
         named = ["source", "shard", "member", "key", "caption", "language", "offset"]
         columns = [*named, "sha256", "original_sha256"]
@@ -162,7 +162,7 @@ class Ground:
             )
 
     def _pixels(self, data: bytes) -> Any:
-        """The picture as it is stored, in RGB."""
+        """The image as it is stored, in RGB."""
         with Image.open(io.BytesIO(self._pictures.stored(data))) as picture:
             return np.asarray(picture.convert("RGB"))
 

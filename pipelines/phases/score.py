@@ -21,15 +21,15 @@ from PIL import Image
 from filters.clip.source import files_of, libraries_of, source_of
 from filters.extra import number, parsed
 from filters.language import key_of
-from filters.later import RULES as LATER
 from filters.picture import Pictures, PictureSettings
 from filters.text_area import FILTER as TEXT
 from filters.text_area import TextArea, TextSettings
 from pipelines.engines.step import IDLE, SEVERAL, At, Json
 from pipelines.files import Store
 from pipelines.layout import Name, text_of
-from pipelines.parquet import still_valid, write_valid
-from pipelines.phases.prefetch import Ahead, Pixels
+from pipelines.parquet import by_member, still_valid, write_valid
+from pipelines.phases.dedup.signals import KINDS as DUPLICATES
+from pipelines.phases.prefetch import Pixels, prefetched
 from pipelines.phases.select.candidates import Judge, Judged
 from pipelines.phases.select.cuts import groups, histogram
 from pipelines.receipts import Task, fingerprint, versions
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 def check_scorers(recipe: Recipe) -> None:
-    """ModelError where a scorer that will be asked is not there, told before anything is measured."""
+    """Raises ModelError, before anything is measured, where a scorer of the recipe is not there."""
     if recipe.clip is not None and any(source.clip_score is None for source in recipe.sources):
         for settings in recipe.clip.scorers.values():
             source_of(settings)
@@ -61,8 +61,8 @@ def scorer_libraries(recipe: Recipe) -> list[str]:
 def score_fingerprint(recipe: Recipe, source: Source, signals: str) -> str:
     """What the scores of one shard, and the counts in its receipt, depend on."""
     rules = recipe.rules_of(source).model_dump(mode="json")
-    for later in LATER[1:]:
-        rules.pop(later.name)
+    for later in DUPLICATES:
+        rules.pop(later)
     settings = [rules, recipe.languages_of(source), source.captions, validity(recipe, source, signals)]
     return fingerprint("score", 2, settings)
 
@@ -140,9 +140,8 @@ class Score:
         return self._receipt(judged, whole, rows) | {"scored": len(fresh), "rows": judged.signals.num_rows}
 
     def _receipt(self, judged: Judged, table: pa.Table, rows: npt.NDArray[np.int64]) -> Json:
-        members = judged.signals["member"].combine_chunks().take(pa.array(rows))
-        at = pc.index_in(members, value_set=table["member"].combine_chunks())
-        scores = table["clip_score"].combine_chunks().take(at).to_numpy(zero_copy_only=False)
+        members = judged.taken("member", rows)
+        scores = by_member(table, "clip_score", members).to_numpy(zero_copy_only=False)
         sound = ~np.isnan(scores)
         names = groups(self._recipe, judged.source, judged.languages[rows])
         counts = histogram(names[sound], scores[sound])
@@ -184,7 +183,7 @@ class Score:
 
     def _given(self, judged: Judged, rows: npt.NDArray[np.int64], name: str) -> pa.Table:
         """Scores that came with the data, from the field `name` of `extra`; NaN where it holds no number."""
-        extras = judged.signals["extra"].combine_chunks().take(pa.array(rows)).to_pylist()
+        extras = judged.taken("extra", rows).to_pylist()
         values = [number(parsed(text).get(name)) for text in extras]
         scores = np.array([math.nan if value is None else value for value in values], np.float64)
         wrong = np.flatnonzero(np.abs(np.round(scores, 5)) > 1)
@@ -202,10 +201,10 @@ class Score:
     def _scored(
         self, judged: Judged, rows: npt.NDArray[np.int64], scorer: Any, task: Json, at: At
     ) -> pa.Table:
-        """The scores of rows of one scorer: equal captions and equal pictures are encoded once."""
-        captions = judged.signals["caption"].combine_chunks().take(pa.array(rows)).to_pylist()
+        """The scores of rows of one scorer: equal captions and equal images are encoded once."""
+        captions = judged.taken("caption", rows).to_pylist()
         with ThreadPoolExecutor(1) as beside:
-            # splitting into tokens is slow where it is Python's: it runs while pictures are encoded
+            # splitting into tokens is slow where it is Python's: it runs while images are encoded
             split = beside.submit(_tokens, scorer, captions)
             images = self._images(judged, rows, scorer, task, at)
             tokens, cut = split.result()
@@ -223,8 +222,8 @@ class Score:
     def _images(
         self, judged: Judged, rows: npt.NDArray[np.int64], scorer: Any, task: Json, at: At
     ) -> npt.NDArray[np.float32]:
-        """The vectors of the rows' pictures; decode threads are kept ahead of the device."""
-        digests = judged.signals["pixels"].combine_chunks().take(pa.array(rows)).to_pylist()
+        """The vectors of the rows' images; decode threads are kept ahead of the device."""
+        digests = judged.taken("pixels", rows).to_pylist()
         members = _members(judged, rows)
         offsets = judged.signals["offset"].to_pylist()
         first: dict[str, int] = {}
@@ -252,7 +251,7 @@ class Score:
         at: At,
         row_of: dict[str, int],
     ) -> Iterator[Pixels]:
-        """The pictures wanted in batches of what the scorer takes at once; `row_of` is told where each is."""
+        """The images wanted in batches of what the scorer takes at once; `row_of` gets the place of each."""
         shard = InputShard.from_json(task["input"])
         source = judged.source
         threads = self._recipe.clip.decode_threads if self._recipe.clip else 1
@@ -264,14 +263,13 @@ class Score:
             pixels: Pixels = scorer.preprocess(self._shown(data))
             return pixels
 
-        with Ahead(pictures, decode, threads, scorer.batch_size) as ahead:
-            for members, pixels in ahead.batches():
-                at(SEVERAL)
-                row_of |= {member: len(row_of) + number for number, member in enumerate(members)}
-                yield pixels
+        for members, pixels in prefetched(pictures, decode, threads, scorer.batch_size):
+            at(SEVERAL)
+            row_of |= {member: len(row_of) + number for number, member in enumerate(members)}
+            yield pixels
 
     def _shown(self, data: bytes) -> bytes | Image.Image:
-        """What the scorer is shown of a picture: its bytes as stored, or the picture without its text."""
+        """What the scorer is shown of an image: its bytes as stored, or the image without its text."""
         if self._text is None or self._recipe.clip is None or not self._recipe.clip.mask_text:
             return self._pictures.stored(data)
         with self._reading:  # readers serve one thread
@@ -306,7 +304,7 @@ class Score:
 
 
 def _members(judged: Judged, rows: npt.NDArray[np.int64]) -> list[str]:
-    return list(judged.signals["member"].combine_chunks().take(pa.array(rows)).to_pylist())
+    return list(judged.taken("member", rows).to_pylist())
 
 
 def _tokens(scorer: Any, captions: list[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:

@@ -14,7 +14,7 @@ from pipelines.engines.inline import InlineEngine
 from pipelines.engines.local import LocalEngine
 from pipelines.engines.step import Engine, Json
 from pipelines.layout import Layout, Name
-from pipelines.lock import claimed
+from pipelines.lock import locked
 from pipelines.recipe.model import Recipe
 from pipelines.verdicts import Verdicts
 
@@ -64,7 +64,7 @@ def build(recipe: dict[str, Any], out: Path, until: str = "card", workers: int =
     """Runs a recipe inline, or on local workers; its receipts by phase and shard, and what was reported."""
     heard = Heard()
     layout = Layout(str(out), "test")
-    with claimed(layout), engine(workers) as made:
+    with locked(layout), engine(workers) as made:
         made.open(layout)
         work = Build(Recipe.model_validate(recipe), layout, made, heard, Verdicts())
         work.run(until)

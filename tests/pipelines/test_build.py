@@ -31,8 +31,6 @@ from tests.pipelines.crawls import (
     run_inline,
 )
 
-PHASES = ("measure", "dedup", "select", "compose", "shard", "card")
-
 
 @pytest.fixture(scope="module")
 def crawl(tmp_path_factory: pytest.TempPathFactory) -> Path:

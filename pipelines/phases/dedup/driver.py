@@ -1,24 +1,94 @@
-"""The order of the phase's steps. The driver holds names of files and counts, never rows."""
+"""Phase dedup: which rows belong together, over all sources.
 
-from typing import TYPE_CHECKING, Final
+Reads work/signals, writes work/clusters; keeps no row and drops none. Four kinds, from fine to coarse: `repeat`
+(equal key), `exact` (equal bytes), `pixels` (equal decoded image), `phash` (64-bit hashes within a Hamming distance
+of a cluster's centre).
+
+Values travel, not rows: a shard gives each value once, with its smallest key, the number of its rows and the first
+of them; the cluster of that value comes back to the shard. So a million blank images are one value a shard, and no
+process holds anything in proportion to the rows of the corpus. This module, the driver, holds names of files and
+counts.
+
+    values   shuffle by value: clusters of equal values; the distinct perceptual hashes. Where images of equal bytes
+             or pixels were measured to differ, they settle on one value first
+    near     pairs of hashes within the distance -> components -> stars
+    members  shuffle by shard: one file of memberships for every file of signals
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
 from filters.hamming import block_masks
 from filters.later import Phash
-from pipelines.engines.step import Engine, Json, Step
+from pipelines.engines.step import Engine, Json, Limits, Resources, Step
 from pipelines.files import join
+from pipelines.layout import Layout, Name, text_of
 from pipelines.phases.dedup.near import find_components
-from pipelines.phases.dedup.plan import EVAL, EXACT, KINDS, PIXELS, DedupPlan, partitions_for
-from pipelines.phases.dedup.signals import shard_tasks
+from pipelines.phases.dedup.signals import EVAL, EXACT, KINDS, PIXELS, shard_tasks
 from pipelines.phases.dedup.tables import Folder
 from pipelines.receipts import fingerprint
 
 if TYPE_CHECKING:
     from pipelines.build import Build
 
+LARGEST_DISTANCE: Final = 16
+"""Beyond it unlike images meet by chance and blocks of equal bits tell nothing apart."""
 ENTRIES_A_PARTITION: Final = 8_000_000
 SHARDS_A_PARTITION: Final = 64
+ROWS_A_PARTITION: Final = 500_000
+
+
+def partitions_for(rows: int) -> int:
+    """So many partitions that a worker needs about 300 MB for one, whatever the number of rows."""
+    return max(1, -(-rows // ROWS_A_PARTITION))
+
+
+@dataclass(frozen=True)
+class DedupPlan:
+    """The settings of one run; only `shards`, the distances and `evaluation` have a say in its results.
+
+    `shards` are those with a file in work/signals, in any order. `distance` None leaves perceptual hashes out. Up
+    to `alone` distinct hashes are compared by one worker; more are spread. `evaluation` names the sources with
+    evaluation rows: True where all rows are, False where the dataset's own splits say which; `eval_distance` says
+    how near a training image may not come to theirs, whatever `distance` is.
+    """
+
+    layout: Layout
+    shards: tuple[Name, ...]
+    distance: int | None = 4
+    evaluation: Mapping[str, bool] = field(default_factory=dict)
+    eval_distance: int = 4
+    partitions: int = 1
+    alone: int = 1_000_000
+    limits: Limits = field(default_factory=Limits)
+    resources: Resources = field(default_factory=Resources)
+
+    def __post_init__(self) -> None:
+        for distance in (self.distance, self.eval_distance):
+            if distance is not None and not 0 <= distance <= LARGEST_DISTANCE:
+                raise ValueError(f"distance must be 0 to {LARGEST_DISTANCE}, not {distance}")
+        if self.partitions < 1 or self.alone < 0:
+            raise ValueError("partitions must be at least 1 and alone at least 0")
+
+    @property
+    def scratch(self) -> str:
+        """The folder of what passes between steps; it is removed at the end."""
+        return join(self.layout.exchange, "dedup")
+
+    def setup(self, **more: Any) -> Json:
+        """The settings that every worker gets; `partitions` are those of values, `more` is a step's own."""
+        return {
+            "layout": asdict(self.layout),
+            "scratch": self.scratch,
+            "distance": self.distance,
+            "evaluation": dict(self.evaluation),
+            "eval_distance": self.eval_distance,
+            "partitions": self.partitions,
+            **more,
+        }
 
 
 def dedup(engine: Engine, plan: DedupPlan) -> Json:
@@ -37,9 +107,12 @@ class _Run:
         self._engine = engine
         self._plan = plan
         self._folder = Folder(plan.setup())
-        self._tasks = list(shard_tasks(plan.shards))
+        self._tasks = shard_tasks(plan.shards)
         self._guards: list[str] = []
-        self._further = self._listed() if plan.evaluation else []
+        # shards with rows of several images
+        self._further = (
+            [text_of(name) for name, _ in plan.layout.listed("further")] if plan.evaluation else []
+        )
 
     def dedup(self) -> Json:
         try:
@@ -58,7 +131,7 @@ class _Run:
             return values, []
         settled: list[str] = []
         for kind in (EXACT, PIXELS):
-            receipts = self._shuffle("near:Agreement", self._tasks, kind=kind, settled=settled)
+            receipts = self._shuffle("values:Agreement", self._tasks, kind=kind, settled=settled)
             settled = settled + [receipt["settled"] for receipt in receipts if receipt["changed"]]
         return self._shuffle(worker, self._tasks, round="second", settled=settled), settled
 
@@ -102,12 +175,6 @@ class _Run:
         counts = {kind: sum(receipt["memberships"][kind] for receipt in receipts) for kind in kinds}
         return {"shards": len(self._tasks), "memberships": counts}
 
-    def _listed(self) -> list[str]:
-        """The shards with rows of several images, as source/shard."""
-        store, folder = self._folder.store, join(self._plan.work, "further")
-        found = store.list_files(folder) if store.is_folder(folder) else ()
-        return [info.name.removesuffix(".parquet") for info in found]
-
     def _shuffle(
         self, worker: str, tasks: list[Json], partitions: int | None = None, **more: object
     ) -> list[Json]:
@@ -130,14 +197,12 @@ def run(build: "Build") -> None:
 
     def work() -> Json:
         plan = DedupPlan(
-            work=build.layout.work,
-            scratch=join(build.layout.exchange, "dedup"),
+            layout=build.layout,
             shards=tuple(build.shards),
             distance=distance,
             evaluation=recipe.evaluation,
             eval_distance=recipe.eval_distance,
             partitions=partitions_for(build.rows),
-            options=build.layout.options or None,
             limits=build.limits,
             resources=build.resources("dedup"),
         )

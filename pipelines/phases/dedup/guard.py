@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from filters.hamming import Buckets, Nearest
-from pipelines.phases.dedup.plan import EXACT, KINDS, PHASH, PIXELS
-from pipelines.phases.dedup.signals import Rows
-from pipelines.phases.dedup.tables import U64, Columns, Folder, joined, take
+from pipelines.phases.dedup.signals import EXACT, KINDS, PHASH, PIXELS, Rows
+from pipelines.phases.dedup.tables import U64, Columns, Folder, firsts, joined, ordered, take
 
 GUARDED: Final = (EXACT, PIXELS, PHASH)
 GUARD: Final = len(KINDS)
@@ -42,9 +41,7 @@ class Guard:
         self._held = {kind: take(held, held["kind"] == GUARD + kind) for kind in GUARDED}
         self._buckets = {kind: Buckets(self._held[kind]["hi"]) for kind in (EXACT, PIXELS)}
         # of hashes equally near the one with the smallest key is named
-        hashes = self._held[PHASH]
-        order = np.lexsort([hashes[name] for name in ("row", "key_lo", "key_hi")])
-        self._hashes = take(hashes, order)
+        self._hashes = ordered(self._held[PHASH], "key_hi", "key_lo", "row")
         self._near = Nearest(self._hashes["hi"], distance)
 
     def nearest_pairs(self, rows: Rows, further: Rows | None) -> Columns:
@@ -53,12 +50,8 @@ class Guard:
         if further is None:
             return pairs
         both = joined([pairs, self.pairs(further)])
-        both = take(
-            both, np.lexsort([both[name] for name in ("of", "cluster_lo", "cluster_hi", "distance", "row")])
-        )
-        fresh = np.ones(len(both["row"]), np.bool_)
-        fresh[1:] = both["row"][1:] != both["row"][:-1]
-        return take(both, fresh)
+        both = ordered(both, "row", "distance", "cluster_hi", "cluster_lo", "of")
+        return take(both, firsts(both["row"]))
 
     def pairs(self, rows: Rows) -> Columns:
         """The training rows that show an evaluation row's image: `row`, and the evaluation row's key and number.

@@ -8,11 +8,22 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipelines.engines.step import At, Json
+from pipelines.layout import Layout
 from pipelines.phases.dedup.guard import Guard
-from pipelines.phases.dedup.plan import EVAL, KINDS, PHASH, clusters_path, signals_path
-from pipelines.phases.dedup.signals import PLACE, Rows, Shards
-from pipelines.phases.dedup.tables import Columns, Folder, columns_of, cut, joined, keys_of, take
-from pipelines.phases.dedup.values import runs, totals
+from pipelines.phases.dedup.signals import EVAL, KINDS, PHASH, PLACE, Rows, Shards
+from pipelines.phases.dedup.tables import (
+    Columns,
+    Folder,
+    columns_of,
+    cut,
+    joined,
+    keys_of,
+    ordered,
+    runs,
+    stretches,
+    take,
+    totals,
+)
 from schemas.row import CLUSTERS, GUARDED_CLUSTERS
 
 MEMBERSHIPS: Final = ("shard", "kind", "hi", "lo", "cluster_hi", "cluster_lo", "distance")
@@ -26,7 +37,7 @@ class Members:
     def __init__(self, setup: Json) -> None:
         self._folder = Folder(setup)
         self._shards = Shards(self._folder, setup)
-        self._work = str(setup["work"])
+        self._layout = Layout(**setup["layout"])
         self._names = str(setup["names"])
         self._partitions = int(setup["into"])
         self._guard = (
@@ -51,12 +62,10 @@ class Members:
         names = self._folder.read(self._names)
         counts = np.zeros(len(self._kinds), np.int64)
         memberships = take(memberships, np.argsort(memberships["shard"], kind="stable"))
-        numbers, starts = np.unique(memberships["shard"], return_index=True)
-        ends = np.append(starts, len(memberships["shard"]))[1:]
-        for number, start, end in zip(numbers.tolist(), starts.tolist(), ends.tolist(), strict=True):
-            part = take(memberships, np.arange(start, end))
-            counts += self._write(number, names, part)
-        return {"shards": len(numbers), "memberships": dict(zip(self._kinds, counts.tolist(), strict=True))}
+        shards = list(stretches(memberships["shard"]))
+        for number, start, end in shards:
+            counts += self._write(number, names, take(memberships, np.arange(start, end)))
+        return {"shards": len(shards), "memberships": dict(zip(self._kinds, counts.tolist(), strict=True))}
 
     def _write(self, number: int, names: pa.Table, memberships: Columns) -> npt.NDArray[np.int64]:
         source, shard = (names[column][number].as_py() for column in ("source", "shard"))
@@ -68,7 +77,7 @@ class Members:
             further = self._shards.further(number, source, shard, measured)
             members = _with_pairs(members, self._guard.nearest_pairs(measured, further))
         at = members["row"] & ((1 << PLACE) - 1)
-        path = signals_path(self._work, source, shard)
+        path = self._layout.path("signals", source, shard)
         rows = self._folder.read(path, ["source", "shard", "member", "key"]).take(at)
         table = rows.append_column("kind", pa.array(np.array(self._kinds)[members["kind"]], pa.string()))
         table = table.append_column("cluster", keys_of(members["cluster_hi"], members["cluster_lo"]))
@@ -76,7 +85,7 @@ class Members:
         if self._guard is not None:
             table = table.append_column("eval_source", _sources(names, members["of"]))
         table = table.select(schema.names).cast(schema)
-        self._folder.write(clusters_path(self._work, source, shard), table)
+        self._folder.write(self._layout.path("clusters", source, shard), table)
         return np.bincount(members["kind"], minlength=len(self._kinds))
 
     def _members(self, rows: Rows, memberships: Columns) -> Columns:
@@ -89,7 +98,7 @@ class Members:
             member = take(news, found[found >= 0])
             parts.append({**member, "row": mine["row"][found >= 0]})
         members = {name: np.concatenate([part[name] for part in parts]) for name in (*MEMBERSHIPS, "row")}
-        return take(members, np.lexsort((members["kind"], members["row"])))
+        return ordered(members, "row", "kind")
 
     def _near(self, hashes: str, stars: str | None) -> Columns:
         """What is known of perceptual hashes: those of a star, and those of several rows."""
@@ -119,7 +128,7 @@ def _with_pairs(members: Columns, pairs: Columns) -> Columns:
     clusters["of"] = np.full(len(clusters["row"]), -1, np.int64)
     pairs = {**pairs, "kind": np.full(len(pairs["row"]), len(KINDS), np.uint8)}
     both = joined([clusters, {name: pairs[name] for name in clusters}])
-    return take(both, np.lexsort((both["kind"], both["row"])))
+    return ordered(both, "row", "kind")
 
 
 def _sources(names: pa.Table, rows: npt.NDArray[np.int64]) -> pa.ChunkedArray:

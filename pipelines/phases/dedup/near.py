@@ -1,19 +1,12 @@
-"""Pairs of perceptual hashes within the distance, found by many workers.
+"""Stars of near perceptual hashes: pairs within the distance, their connected components, the stars of each.
 
-Connected components of the near pairs, by one worker where they are few and by many where not.
-
-One value for pictures that must not differ.
-
-Equal bytes have equal pixels, and equal pixels an equal perceptual hash, unless signals come from
-different readings of a picture (a palette and its RGB twin, a library that changed). Then the
-coarser kinds would tear what the finer ones join, so all rows of a finer value take the coarser value
-of its first row, by key and row.
-
-Stars of near hashes: by one worker for all, or component by component for many.
+Few hashes are left to one worker (`StarsAlone`). Many are spread: `NearPairs` finds the pairs bucket by bucket,
+`Components` joins them (by one worker where pairs are few, else in rounds), `Labels` gives the hashes their keys and
+roots, `Stars` finds the stars of each component, and `StarsHome` brings them back to where their values lie.
 """
 
-from collections.abc import Iterator
-from typing import Final, Protocol
+from collections.abc import Callable, Iterator
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -21,10 +14,21 @@ import pyarrow as pa
 from filters.clusters import components, forest, large_star, small_star, star_centres
 from filters.hamming import U64, Edges, block_masks, bucket_edges, distances, near_edges
 from pipelines.engines.step import At, Json
-from pipelines.phases.dedup.plan import EXACT, PHASH, PIXELS
-from pipelines.phases.dedup.signals import Shards
-from pipelines.phases.dedup.tables import Columns, Folder, columns_of, joined, mix, spread, take
-from pipelines.phases.dedup.values import runs
+from pipelines.phases.dedup.tables import (
+    Columns,
+    Folder,
+    columns_of,
+    firsts,
+    joined,
+    mix,
+    ordered,
+    spread,
+    take,
+)
+
+ALONE: Final = 4_000_000
+"""So many edges are left to one worker (about 500 MB)."""
+MOST_ROUNDS: Final = 64
 
 
 class NearPairs:
@@ -55,7 +59,7 @@ class NearPairs:
 
 
 def saved_edges(folder: Folder, step: str, partition: int, edges: Edges) -> Json:
-    """The receipt of a file of edges: how many, where, and a sum that tells whether they changed."""
+    """The receipt of a file of edges: how many, where, and a sum that shows whether they changed."""
     left, right = edges
     receipt: Json = {"edges": len(left), "digest": int(mix(left ^ mix(right)).sum(dtype=np.uint64))}
     if len(left):
@@ -63,16 +67,8 @@ def saved_edges(folder: Folder, step: str, partition: int, edges: Edges) -> Json
     return receipt
 
 
-ALONE: Final = 4_000_000
-"""So many edges are left to one worker (about 500 MB)."""
-MOST_ROUNDS: Final = 64
-
-
-class Shuffle(Protocol):
-    """Runs a step of the phase: its worker, tasks, partitions (None: the plan's), further settings."""
-
-    def __call__(self, worker: str, tasks: list[Json], partitions: int | None, **more: object) -> list[Json]:
-        """Receipts of the partitions that hold rows."""
+Shuffle = Callable[..., list[Json]]
+"""Runs a step of the phase: its worker, tasks, partitions (None: the plan's), further settings by name."""
 
 
 class Components:
@@ -94,8 +90,15 @@ class Components:
     def reduce(self, partition: int, table: pa.Table) -> Json:
         """The partition's edges after the step."""
         edges = columns_of(table)
-        shape = {"whole": _whole, "large": large_star, "small": small_star}[self._turn]
-        return saved_edges(self._folder, self._step, partition, shape(edges["left"], edges["right"]))
+        left, right = edges["left"], edges["right"]
+        match self._turn:
+            case "whole":
+                found = forest([(left, right)])
+            case "large":
+                found = large_star(left, right)
+            case _:
+                found = small_star(left, right)
+        return saved_edges(self._folder, self._step, partition, found)
 
 
 def find_components(shuffle: Shuffle, edges: list[Json]) -> list[Json]:
@@ -103,82 +106,25 @@ def find_components(shuffle: Shuffle, edges: list[Json]) -> list[Json]:
 
     Values that are in no file are components by themselves. `shuffle` runs a step of this module.
     """
+
+    def turn(edges: list[Json], shape: str, step: str) -> list[Json]:
+        tasks = [{"path": receipt["path"]} for receipt in edges if receipt["edges"]]
+        return shuffle("near:Components", tasks, 1 if shape == "whole" else None, turn=shape, step=step)
+
     if sum(receipt["edges"] for receipt in edges) <= ALONE:
-        return _turn(shuffle, edges, "whole", "components")
+        return turn(edges, "whole", "components")
     for count in range(MOST_ROUNDS):
-        larger = _turn(shuffle, edges, "large", f"large-{count}")
-        smaller = _turn(shuffle, larger, "small", f"small-{count}")
+        smaller = turn(turn(edges, "large", f"large-{count}"), "small", f"small-{count}")
         if _state(smaller) == _state(edges):
             return smaller
         edges = smaller
     raise RuntimeError(f"components did not settle in {MOST_ROUNDS} rounds")
 
 
-def _turn(shuffle: Shuffle, edges: list[Json], turn: str, step: str) -> list[Json]:
-    tasks = [{"path": receipt["path"]} for receipt in edges if receipt["edges"]]
-    partitions = 1 if turn == "whole" else None
-    return shuffle("near:Components", tasks, partitions, turn=turn, step=step)
-
-
 def _state(edges: list[Json]) -> tuple[int, int]:
     """How many edges there are, and a sum over them: equal for equal sets, wherever they lie."""
     count = sum(receipt["edges"] for receipt in edges)
     return count, sum(receipt["digest"] for receipt in edges) % (1 << 64)
-
-
-def _whole(left: U64, right: U64) -> Edges:
-    return forest([(left, right)])
-
-
-COARSER: Final = {EXACT: (PIXELS, PHASH), PIXELS: (PHASH,)}
-
-
-class Agreement:
-    """Shuffles rows by the value of one kind; writes the rows whose coarser values change."""
-
-    def __init__(self, setup: Json) -> None:
-        self._folder = Folder(setup)
-        self._shards = Shards(self._folder, setup)
-        self._partitions = int(setup["partitions"])
-        self._kind = int(setup["kind"])
-
-    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
-        """The shard's rows that have a value of the kind, with their coarser values."""
-        rows = self._shards.rows(task["number"], task["source"], task["shard"])
-        columns, known = rows.of(self._kind)
-        for kind in COARSER[self._kind]:
-            value = rows.values[kind]
-            columns |= {f"hi{kind}": value.hi, f"lo{kind}": value.lo}
-            columns[f"known{kind}"] = value.known.astype(np.uint8)
-        columns = take(columns, known)
-        yield from spread(columns, columns["hi"], self._partitions)
-
-    def reduce(self, partition: int, table: pa.Table) -> Json:
-        """The changes, sorted by row."""
-        rows = columns_of(table)
-        order = np.lexsort([rows[name] for name in ("row", "key_lo", "key_hi", "lo", "hi")])
-        rows = take(rows, order)
-        changes = joined([_changes(rows, kind) for kind in COARSER[self._kind]])
-        changes = take(changes, np.argsort(changes["row"], kind="stable"))
-        if not len(changes["row"]):
-            return {"changed": 0}
-        path = self._folder.save(f"agree-{self._kind}", partition, changes)
-        return {"changed": len(changes["row"]), "settled": path}
-
-
-def _changes(rows: Columns, kind: int) -> Columns:
-    run = runs(rows["hi"], rows["lo"])
-    hi, lo, known = rows[f"hi{kind}"], rows[f"lo{kind}"], rows[f"known{kind}"] > 0
-    none = len(run)
-    first = np.full(none + 1, none)
-    np.minimum.at(first, run, np.where(known, np.arange(none), none))
-    first = first[run]
-    found = first < none
-    first = np.where(found, first, 0)
-    change = found & ~(known & (hi == hi[first]) & (lo == lo[first]))
-    which = first[change]
-    kinds = np.full(len(which), kind, np.uint8)
-    return {"row": rows["row"][change], "kind": kinds, "hi": hi[which], "lo": lo[which]}
 
 
 class StarsAlone:
@@ -270,8 +216,7 @@ class StarsHome:
 def distinct(folder: Folder, path: str) -> Columns:
     """The distinct hashes of a file, ascending, each with its smallest key and that key's first row."""
     entries = folder.load(path, "hi", "key_hi", "key_lo", "row")
-    run = runs(entries["hi"])
-    entries = take(entries, run == np.arange(len(run)))
+    entries = take(entries, firsts(entries["hi"]))
     return {"value": entries.pop("hi"), **entries}
 
 
@@ -280,7 +225,7 @@ def find_stars(hashes: Columns, limit: int) -> Columns:
 
     `hashes` are distinct values with their keys, in any order, whole components by `root`.
     """
-    hashes = take(hashes, np.lexsort([hashes[name] for name in ("value", "row", "key_lo", "key_hi")]))
+    hashes = ordered(hashes, "key_hi", "key_lo", "row", "value")
     values: U64 = hashes["value"]
     centres = star_centres(values, hashes["root"], limit)
     # a centre comes first of its star, so its key is the smallest there

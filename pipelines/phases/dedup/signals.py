@@ -1,7 +1,7 @@
 """What dedup needs of a shard's signals, as numbers."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -11,10 +11,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.engines.step import Json
-from pipelines.phases.dedup.plan import EXACT, PHASH, PIXELS, REPEAT, further_path, signals_path
+from pipelines.layout import Layout, Name, text_of
 from pipelines.phases.dedup.tables import U64, Columns, Folder, Values, fingerprints, key_words, mix
 from schemas.errors import InputError
 from schemas.row import FURTHER
+
+KINDS: Final = ("repeat", "exact", "pixels", "phash")
+"""From fine to coarse; a kind's number in the shuffles is its place here."""
+REPEAT, EXACT, PIXELS, PHASH = range(4)
+EVAL: Final = "eval"
+"""The kind of a training row that shows an evaluation row's image: no cluster, but a pair."""
 
 PLACE: Final = 32
 """A row's number: its shard's place in the sorted list, and below these bits its place in the shard."""
@@ -55,7 +61,7 @@ class Shards:
 
     def __init__(self, folder: Folder, setup: Json) -> None:
         self._folder = folder
-        self._work = str(setup["work"])
+        self._layout = Layout(**setup["layout"])
         self._hashed = setup["distance"] is not None
         self._evaluation: Mapping[str, bool] = setup["evaluation"]
         self._further = frozenset(setup["further"])
@@ -67,17 +73,16 @@ class Shards:
 
     def measured(self, number: int, source: str, shard: str) -> Rows:
         """A shard's measured rows, with their values as measured."""
-        path = signals_path(self._work, source, shard)
+        path = self._layout.path("signals", source, shard)
         split = self._evaluation.get(source) is False
         table = self._folder.read(path, [*_COLUMNS, "extra"] if split else list(_COLUMNS))
         return self._parse(table, number, path, self._evaluation.get(source, False))
 
     def further(self, number: int, source: str, shard: str, rows: Rows) -> Rows | None:
         """The images of these rows beside their first, each with its row's number and key; None without any."""
-        path = further_path(self._work, source, shard)
-        if f"{source}/{shard}" not in self._further:
+        if text_of((source, shard)) not in self._further:
             return None
-        table = self._folder.read(path, FURTHER.names)
+        table = self._folder.read(self._layout.path("further", source, shard), FURTHER.names)
         numbers = table["row"].to_numpy() + (number << PLACE)
         at = np.minimum(np.searchsorted(rows.numbers, numbers), max(len(rows.numbers) - 1, 0))
         measured = rows.numbers[at] == numbers if len(rows.numbers) else np.zeros(len(at), np.bool_)
@@ -148,7 +153,9 @@ def finer_checks(rows: Rows) -> dict[int, U64]:
     return {REPEAT: zeros, EXACT: mix(of_phash ^ of_pixels), PIXELS: of_phash, PHASH: zeros}
 
 
-def shard_tasks(shards: Sequence[tuple[str, str]]) -> Iterator[Json]:
-    """One task a shard, with the shard's number."""
-    for number, (source, shard) in enumerate(sorted(shards)):
-        yield {"number": number, "source": source, "shard": shard}
+def shard_tasks(shards: Iterable[Name]) -> list[Json]:
+    """One task a shard, with its number in the sorted list."""
+    return [
+        {"number": number, "source": source, "shard": shard}
+        for number, (source, shard) in enumerate(sorted(shards))
+    ]

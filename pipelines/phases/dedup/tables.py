@@ -1,6 +1,6 @@
 """Tables on disk as numpy columns, and tables cut into the partitions of a shuffle.
 
-Digests as pairs of 64-bit numbers (`hi`, `lo`), so that they are compared and sorted by numpy.
+Digests are pairs of 64-bit numbers (`hi`, `lo`), so that numpy compares and sorts them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.engines.step import Json
-from pipelines.files import Store, join
+from pipelines.files import join
+from pipelines.layout import Layout
 from schemas.errors import InputError
 
 U64 = npt.NDArray[np.uint64]
@@ -111,7 +112,7 @@ class Folder:
     """The files of one run: scratch tables of numbers, read and written whole."""
 
     def __init__(self, setup: Json) -> None:
-        self.store = Store(setup["options"])
+        self.store = Layout(**setup["layout"]).store
         self.scratch = str(setup["scratch"])
 
     def path(self, step: str, partition: int) -> str:
@@ -180,6 +181,38 @@ def take(columns: Mapping[str, npt.NDArray[Any]], which: npt.NDArray[Any]) -> Co
     return {name: values[which] for name, values in columns.items()}
 
 
+def ordered(columns: Columns, *names: str) -> Columns:
+    """The rows sorted by the named columns, the first named weighs most."""
+    return take(columns, np.lexsort([columns[name] for name in reversed(names)]))
+
+
+def firsts(*columns: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """For each row of sorted columns whether it is the first of its value."""
+    first = np.ones(len(columns[0]), np.bool_)
+    first[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+    return first
+
+
+def runs(*columns: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """For each row of sorted columns, the index of the first row of the same value."""
+    first = firsts(*columns)
+    return np.maximum.accumulate(np.where(first, np.arange(len(first)), 0))
+
+
+def totals(run: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """For each entry, the rows of all entries of its run."""
+    sums = np.zeros(len(run), np.int64)
+    np.add.at(sums, run, rows)
+    return sums[run]
+
+
+def stretches(values: npt.NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
+    """Each of the sorted values, and from where to where it stands."""
+    numbers, starts = np.unique(values, return_index=True)
+    ends = np.append(starts, len(values))[1:]
+    yield from zip(numbers.tolist(), starts.tolist(), ends.tolist(), strict=True)
+
+
 def joined(parts: list[Columns]) -> Columns:
     """Tables of the same columns, one below the other."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -194,9 +227,7 @@ def cut(columns: Columns, partition: npt.NDArray[np.int64]) -> Iterator[tuple[in
     """The pieces of a table, given each row's partition."""
     order = np.argsort(partition, kind="stable")
     table = pa.table(take(columns, order))
-    numbers, starts = np.unique(partition[order], return_index=True)
-    ends = np.append(starts, len(order))[1:]
-    for number, start, end in zip(numbers.tolist(), starts.tolist(), ends.tolist(), strict=True):
+    for number, start, end in stretches(partition[order]):
         yield number, table.slice(start, end - start)
 
 

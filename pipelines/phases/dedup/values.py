@@ -1,6 +1,12 @@
-"""Clusters of equal values: repeats, equal bytes, equal pixels; and the distinct perceptual hashes."""
+"""Clusters of equal values: repeats, equal bytes, equal pixels; and the distinct perceptual hashes.
+
+Equal bytes have equal pixels, and equal pixels an equal perceptual hash, unless signals come from different readings
+of an image (a palette and its RGB twin, a library that changed). Then the coarser kinds would tear what the finer
+ones join, so `Agreement` gives all rows of a finer value the coarser value of its first row, by key and row.
+"""
 
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -8,9 +14,19 @@ import pyarrow as pa
 
 from pipelines.engines.step import At, Json
 from pipelines.phases.dedup.guard import GUARD, GUARDED, guard_entries
-from pipelines.phases.dedup.plan import EXACT, KINDS, PHASH, PIXELS
-from pipelines.phases.dedup.signals import PLACE, Shards, finer_checks
-from pipelines.phases.dedup.tables import Columns, Folder, columns_of, joined, spread, take
+from pipelines.phases.dedup.signals import EXACT, KINDS, PHASH, PIXELS, PLACE, Shards, finer_checks
+from pipelines.phases.dedup.tables import (
+    Columns,
+    Folder,
+    columns_of,
+    firsts,
+    joined,
+    ordered,
+    runs,
+    spread,
+    take,
+    totals,
+)
 
 
 class EqualValues:
@@ -55,11 +71,11 @@ class EqualValues:
                 torn += int((found["check"] != found["check"][run]).sum())
             same.append(_clusters(found, run))
         hashes = _ordered(take(entries, entries["kind"] == PHASH))
-        distinct = len(np.unique(runs(hashes["hi"])))
+        distinct = int(np.count_nonzero(firsts(hashes["hi"])))
         receipt: Json = {"partition": partition, "torn": torn, "distinct": distinct}
-        told = joined(same)
-        if len(told["shard"]):
-            receipt["same"] = self._folder.save(f"{self._round}-same", partition, told)
+        memberships = joined(same)
+        if len(memberships["shard"]):
+            receipt["same"] = self._folder.save(f"{self._round}-same", partition, memberships)
         if len(hashes["row"]):
             hashes = {name: hashes[name] for name in ("hi", "key_hi", "key_lo", "row", "rows")}
             receipt["hashes"] = self._folder.save(f"{self._round}-hashes", partition, hashes)
@@ -70,18 +86,54 @@ class EqualValues:
         return receipt
 
 
-def runs(*columns: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-    """For each row of sorted columns, the index of the first row of the same value."""
-    fresh = np.ones(len(columns[0]), np.bool_)
-    fresh[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
-    return np.maximum.accumulate(np.where(fresh, np.arange(len(fresh)), 0))
+COARSER: Final = {EXACT: (PIXELS, PHASH), PIXELS: (PHASH,)}
 
 
-def totals(run: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """For each entry, the rows of all entries of its run."""
-    sums = np.zeros(len(run), np.int64)
-    np.add.at(sums, run, rows)
-    return sums[run]
+class Agreement:
+    """Shuffles rows by the value of one kind; writes the rows whose coarser values change."""
+
+    def __init__(self, setup: Json) -> None:
+        self._folder = Folder(setup)
+        self._shards = Shards(self._folder, setup)
+        self._partitions = int(setup["partitions"])
+        self._kind = int(setup["kind"])
+
+    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
+        """The shard's rows that have a value of the kind, with their coarser values."""
+        rows = self._shards.rows(task["number"], task["source"], task["shard"])
+        columns, known = rows.of(self._kind)
+        for kind in COARSER[self._kind]:
+            value = rows.values[kind]
+            columns |= {f"hi{kind}": value.hi, f"lo{kind}": value.lo}
+            columns[f"known{kind}"] = value.known.astype(np.uint8)
+        columns = take(columns, known)
+        yield from spread(columns, columns["hi"], self._partitions)
+
+    def reduce(self, partition: int, table: pa.Table) -> Json:
+        """The changes, sorted by row."""
+        rows = columns_of(table)
+        rows = ordered(rows, "hi", "lo", "key_hi", "key_lo", "row")
+        changes = joined([_changes(rows, kind) for kind in COARSER[self._kind]])
+        changes = take(changes, np.argsort(changes["row"], kind="stable"))
+        if not len(changes["row"]):
+            return {"changed": 0}
+        path = self._folder.save(f"agree-{self._kind}", partition, changes)
+        return {"changed": len(changes["row"]), "settled": path}
+
+
+def _changes(rows: Columns, kind: int) -> Columns:
+    run = runs(rows["hi"], rows["lo"])
+    hi, lo, known = rows[f"hi{kind}"], rows[f"lo{kind}"], rows[f"known{kind}"] > 0
+    none = len(run)
+    first = np.full(none + 1, none)
+    np.minimum.at(first, run, np.where(known, np.arange(none), none))
+    first = first[run]
+    found = first < none
+    first = np.where(found, first, 0)
+    change = found & ~(known & (hi == hi[first]) & (lo == lo[first]))
+    which = first[change]
+    kinds = np.full(len(which), kind, np.uint8)
+    return {"row": rows["row"][change], "kind": kinds, "hi": hi[which], "lo": lo[which]}
 
 
 def _merged(entries: Columns) -> Columns:
@@ -89,14 +141,13 @@ def _merged(entries: Columns) -> Columns:
     entries = _ordered(entries)
     run = runs(entries["hi"], entries["lo"], entries["check"])
     # rows of one value whose checks differ may alternate; that only leaves more entries than need be
-    first = run == np.arange(len(run))
-    return take({**entries, "rows": totals(run, entries["rows"])}, first)
+    return take({**entries, "rows": totals(run, entries["rows"])}, run == np.arange(len(run)))
 
 
 def _first(entries: Columns) -> Columns:
     """Of each value the entry with the smallest key and row, by value."""
     entries = _ordered(entries)
-    return take(entries, runs(entries["hi"], entries["lo"]) == np.arange(len(entries["hi"])))
+    return take(entries, firsts(entries["hi"], entries["lo"]))
 
 
 def _ordered(entries: Columns) -> Columns:
@@ -114,11 +165,11 @@ def _ordered(entries: Columns) -> Columns:
 
 
 def _clusters(found: Columns, run: npt.NDArray[np.int64]) -> Columns:
-    """What the shards are told of each value that two rows or more have."""
+    """The memberships of each value that two rows or more have."""
     shared = totals(run, found["rows"]) > 1
     first = run[shared]
-    told = {name: found[name][shared] for name in ("kind", "hi", "lo")}
-    told |= {"cluster_hi": found["key_hi"][first], "cluster_lo": found["key_lo"][first]}
-    told["distance"] = np.zeros(len(first), np.int32)
-    told["shard"] = found["row"][shared] >> PLACE
-    return told
+    memberships = {name: found[name][shared] for name in ("kind", "hi", "lo")}
+    memberships |= {"cluster_hi": found["key_hi"][first], "cluster_lo": found["key_lo"][first]}
+    memberships["distance"] = np.zeros(len(first), np.int32)
+    memberships["shard"] = found["row"][shared] >> PLACE
+    return memberships

@@ -1,5 +1,6 @@
 """What select knows of a shard: which rules each row failed, and the clusters that its rows are in."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +12,9 @@ import pyarrow.compute as pc
 from filters.rules import dedup_language, failures
 from pipelines.engines.step import Json
 from pipelines.layout import Layout
-from pipelines.parquet import read_table
-from pipelines.phases.dedup.plan import EVAL, KINDS
-from pipelines.phases.dedup.signals import held_out
+from pipelines.parquet import by_member, read_table
+from pipelines.phases.dedup.signals import EVAL, KINDS, PLACE, held_out
 from pipelines.recipe.model import Recipe, Source
-
-PLACE = 32
-"""A row's number: its shard's place in the sorted list, and below these bits its place in the shard."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +43,10 @@ class Judged:
     def places(self) -> npt.NDArray[np.int64]:
         """Every row's number in the corpus."""
         return np.arange(self.signals.num_rows, dtype=np.int64) + self.first
+
+    def taken(self, column: str, rows: npt.NDArray[np.int64]) -> pa.Array:
+        """Returns a signal of the rows at these places in the shard."""
+        return self.signals[column].combine_chunks().take(pa.array(rows))
 
 
 class Judge:
@@ -96,7 +97,7 @@ class Judge:
         return {"rank": rank, "first": -width * height, "second": -length}
 
     def variants(self, judged: Judged) -> pa.Array:
-        """Of one picture one row is kept for each value of this: its language, nothing, or its caption."""
+        """Of one image one row is kept for each value of this: its language, nothing, or its caption."""
         if self.recipe.captions == "longest":
             return pa.array([""] * judged.signals.num_rows, pa.string())
         if self.recipe.captions == "all":
@@ -109,8 +110,7 @@ class Judge:
         if not self.recipe.is_scored(source) or not self.layout.store.exists(path):
             return None
         table = read_table(self.layout, path, ["member", "clip_score"])
-        at = pc.index_in(signals["member"].combine_chunks(), value_set=table["member"].combine_chunks())
-        scores = table["clip_score"].combine_chunks().take(at)
+        scores = by_member(table, "clip_score", signals["member"])
         return np.asarray(scores.to_numpy(zero_copy_only=False), np.float32)
 
     def _evaluation(self, source: Source, signals: pa.Table) -> npt.NDArray[np.bool_]:
@@ -123,7 +123,7 @@ class Judge:
         self, source: str, shard: str, signals: pa.Table
     ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, npt.NDArray[Any]]]:
         """Each row's cluster of every kind, and the evaluation row whose image it shows."""
-        members = signals["member"].combine_chunks()
+        members = signals["member"]
         none = np.full(len(members), "", object)
         shown = {"source": none, "key": none, "distance": np.zeros(len(members), np.int32)}
         if not self.layout.store.exists(self.layout.path("clusters", source, shard)):
@@ -132,8 +132,7 @@ class Judge:
 
         def of(kind: str, column: str, fill: Any) -> npt.NDArray[Any]:
             mine = table.filter(pc.equal(table["kind"], kind))
-            at = pc.index_in(members, value_set=mine["member"].combine_chunks())
-            found = pc.fill_null(mine[column].combine_chunks().take(at), fill)
+            found = pc.fill_null(by_member(mine, column, members), fill)
             values: npt.NDArray[Any] = found.to_numpy(zero_copy_only=False)
             return values
 
@@ -143,28 +142,29 @@ class Judge:
         return {kind: of(kind, "cluster", "") for kind in KINDS}, shown
 
 
-def with_guard(failed: Any, sources: npt.NDArray[Any]) -> Any:
+def with_guard(failed: pa.Array, sources: npt.NDArray[Any]) -> pa.Array:
     """The failed rules, before them `eval:SOURCE` where the row shows an image of that evaluation source."""
     rows = np.flatnonzero(sources != "")
-    if not len(rows):
-        return failed
-    lists = [[f"{EVAL}:{sources[row]}", *failed[row].as_py()] for row in rows.tolist()]
-    options = pa.chunked_array([failed, pa.array(lists, pa.list_(pa.string()))]).combine_chunks()
-    index = np.arange(len(failed))
-    index[rows] = len(failed) + np.arange(len(rows))
-    return options.take(pa.array(index))
+    which = np.full(len(failed), -1, np.int64)
+    which[rows] = np.arange(len(rows))
+    return replaced(
+        failed, [[f"{EVAL}:{sources[row]}", *failed[row].as_py()] for row in rows.tolist()], which
+    )
 
 
-def with_refusals(failed: Any, signals: pa.Table) -> Any:
+def with_refusals(failed: pa.Array, signals: pa.Table) -> pa.Array:
     """The failed rules, or the reason alone for which an annotation became no sample."""
     reasons = signals["refusal"].combine_chunks()
-    if reasons.null_count == len(reasons):
-        return failed
-    refused = pc.is_valid(reasons).to_numpy(zero_copy_only=False)
     names = sorted(set(reasons.drop_null().to_pylist()))
-    options = pa.chunked_array(
-        [failed, pa.array([[name] for name in names], pa.list_(pa.string()))]
-    ).combine_chunks()
-    places = pc.fill_null(pc.index_in(reasons, value_set=pa.array(names, pa.string())), 0)
-    index = np.where(refused, len(failed) + places.to_numpy().astype(np.int64), np.arange(len(failed)))
-    return options.take(pa.array(index))
+    which = pc.fill_null(pc.index_in(reasons, value_set=pa.array(names, pa.string())), -1)
+    return replaced(failed, [[name] for name in names], which.to_numpy())
+
+
+def replaced(
+    lists: pa.Array, others: Sequence[Sequence[str]], which: npt.NDArray[np.integer[Any]]
+) -> pa.Array:
+    """Returns the lists of rules, and where `which` is not -1 the one of that number among the others."""
+    if not len(others):
+        return lists
+    options = pa.chunked_array([lists, pa.array(others, pa.list_(pa.string()))]).combine_chunks()
+    return options.take(pa.array(np.where(which >= 0, len(lists) + which, np.arange(len(lists)))))

@@ -1,7 +1,7 @@
 """Where the `keep` thresholds of the clip rule fall, exactly, over any number of rows.
 
 Two passes: the receipts of phase score hold, for each (source, language) with a threshold of its own,
-counts of scores in bins; they tell the one bin that holds the cut. Then the rows of that bin alone
+counts of scores in bins; they give the one bin that holds the cut. Then the rows of that bin alone
 meet in a shuffle and are sorted by (score, key, row).
 """
 
@@ -139,7 +139,7 @@ class Cuts:
 def rank_table(judged: Judged, rows: npt.NDArray[np.int64]) -> pa.Table:
     """What rows are ordered by: score, key, row."""
     assert judged.scores is not None
-    keys = judged.signals["key"].combine_chunks().take(pa.array(rows))
+    keys = judged.taken("key", rows)
     key_hi, key_lo = key_words(keys)
     scores = judged.scores[rows].astype(np.float64)
     return pa.table({"score": scores, "key_hi": key_hi, "key_lo": key_lo, "row": judged.places[rows]})

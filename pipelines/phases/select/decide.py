@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 from filters.rules import detail
 from pipelines.engines.step import At, Json
 from pipelines.parquet import write_tables
-from pipelines.phases.dedup.plan import KINDS
+from pipelines.phases.dedup.signals import KINDS
 from pipelines.phases.dedup.tables import Columns, Folder
-from pipelines.phases.select.candidates import Judge, Judged
+from pipelines.phases.select.candidates import Judge, Judged, replaced
 from pipelines.phases.select.cuts import fails, reached, unscored
 from pipelines.phases.select.keepers import losses
 from pipelines.shares import is_drawn
@@ -25,7 +25,7 @@ class Decide:
 
     def __init__(self, setup: Json) -> None:
         self._judge = Judge(setup)
-        self._folder = Folder({"options": setup["layout"]["options"], "scratch": setup["scratch"]})
+        self._folder = Folder(setup)
         self._lost = [str(path) for path in setup["lost"]]
         self._cuts = setup["cuts"]
         self._write = bool(setup["write"])
@@ -53,13 +53,11 @@ class Decide:
             ["repeat"] if kind == "repeat" else [k for k in KINDS[KINDS.index(kind) :] if getattr(rules, k)]
             for kind in KINDS
         ]
-        lists = pa.array([*names, ["clip"], ["unscored"]], pa.list_(pa.string()))
-        options = pa.chunked_array([judged.failed, lists]).combine_chunks()
-        index = np.arange(len(judged.failed))
-        index[unfit] = len(judged.failed) + len(KINDS)
-        index[unscored(judged, self._judge.recipe)] = len(judged.failed) + len(KINDS) + 1
-        index[lost["row"]] = len(judged.failed) + lost["kind"].astype(np.int64)
-        return options.take(pa.array(index))
+        which = np.full(len(judged.failed), -1, np.int64)
+        which[unfit] = len(KINDS)
+        which[unscored(judged, self._judge.recipe)] = len(KINDS) + 1
+        which[lost["row"]] = lost["kind"]
+        return replaced(judged.failed, [*names, ["clip"], ["unscored"]], which)
 
     def _table(self, judged: Judged, failed: pa.Array, lost: Columns) -> pa.Table:
         signals = judged.signals
@@ -87,7 +85,10 @@ class Decide:
         texts = detail(judged.signals, failed, rules).to_pylist()
         messages = judged.signals["error_message"].to_pylist()
         refusals = judged.signals["refusal_text"].to_pylist()
-        texts = [told or why or text for told, why, text in zip(messages, refusals, texts, strict=True)]
+        texts = [
+            message or refusal or text
+            for message, refusal, text in zip(messages, refusals, texts, strict=True)
+        ]
         for row in np.flatnonzero(unscored(judged, self._judge.recipe)).tolist():
             texts[row] = f"no number in {judged.source.clip_score}"
         if judged.scores is not None:

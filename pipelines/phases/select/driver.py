@@ -1,4 +1,8 @@
-"""The driver of phase select."""
+"""Phase select: the recipe's thresholds over the signals; then one keeper a cluster; then the split.
+
+keepers  shuffle by cluster, once for repeats and once for images: who loses to a better duplicate
+decide   map: one decision for every row of every shard
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -7,8 +11,10 @@ from typing import TYPE_CHECKING
 from pipelines.engines.step import Engine, Json, Limits, Resources, Step
 from pipelines.files import join
 from pipelines.layout import Layout, Name, name_of, text_of
-from pipelines.phases.dedup import partitions_for
+from pipelines.phases.dedup.driver import partitions_for
+from pipelines.phases.dedup.signals import shard_tasks
 from pipelines.phases.select.cuts import places
+from pipelines.phases.table import phase
 from pipelines.receipts import fingerprint
 from pipelines.recipe.model import Recipe
 
@@ -17,7 +23,6 @@ if TYPE_CHECKING:
 
 CUTS = "pipelines.phases.select.cuts:Cuts"
 CONTEST = "pipelines.phases.select.keepers:Contest"
-DECIDE = "pipelines.phases.select.decide:Decide"
 
 _UNSEEN = {
     "path",
@@ -39,10 +44,10 @@ def select(
     engine: Engine,
     recipe: Recipe,
     layout: Layout,
-    shards: Sequence[tuple[str, str]],
+    shards: Sequence[Name],
     partitions: int,
     *,
-    scored: Mapping[tuple[str, str], Json],
+    scored: Mapping[Name, Json],
     repeats: bool = True,
     write: bool = True,
     limits: Limits = Limits(),  # noqa: B008 - frozen
@@ -54,50 +59,24 @@ def select(
     key. `write` False decides without writing. What passes between the rounds lies below work/exchange.
     """
     scratch = join(layout.exchange, "select")
-    tasks: list[Json] = [
-        {"number": number, "source": source, "shard": shard}
-        for number, (source, shard) in enumerate(sorted(shards))
-    ]
-    setup: Json = {
-        "recipe": recipe.to_json(),
-        "layout": asdict(layout),
-        "scratch": scratch,
-        "partitions": partitions,
-        "write": write,
-        "cuts": _cuts(engine, recipe, layout, tasks, scored, limits, resources),
-    }
+    setup: Json = {"recipe": recipe.to_json(), "layout": asdict(layout), "scratch": scratch}
+    setup |= {"partitions": partitions, "write": write}
+    tasks = shard_tasks(shards)
+
+    def step(worker: str, **more: object) -> Step:
+        return Step("select", worker, {**setup, **more}, limits, resources)
+
     lost: list[str] = []
     try:
+        found = {group: asdict(place) for group, place in places(recipe, scored).items()}
+        cuts = engine.shuffle(step(CUTS, places=found), tasks, len(found)) if found else []
+        setup["cuts"] = {receipt["group"]: receipt for receipt in cuts}
         for name in ("repeat", "picture") if repeats else ("picture",):
-            step = Step("select", CONTEST, {**setup, "round": name, "lost": lost}, limits, resources)
-            receipts = engine.shuffle(step, tasks, partitions)
+            receipts = engine.shuffle(step(CONTEST, round=name, lost=lost), tasks, partitions)
             lost = lost + [receipt["path"] for receipt in receipts if receipt]
-        step = Step("select", DECIDE, {**setup, "lost": lost}, limits, resources)
-        return engine.map(step, tasks)
+        return engine.map(step(phase("select").worker, lost=lost), tasks)
     finally:
         layout.store.remove_folder(scratch)
-
-
-def _cuts(
-    engine: Engine,
-    recipe: Recipe,
-    layout: Layout,
-    tasks: Sequence[Json],
-    scored: Mapping[tuple[str, str], Json],
-    limits: Limits,
-    resources: Resources,
-) -> dict[str, Json]:
-    """The cuts of all `keep` thresholds, by group."""
-    found = places(recipe, scored)
-    if not found:
-        return {}
-    setup: Json = {
-        "recipe": recipe.to_json(),
-        "layout": asdict(layout),
-        "places": {name: asdict(place) for name, place in found.items()},
-    }
-    receipts = engine.shuffle(Step("select", CUTS, setup, limits, resources), tasks, len(found))
-    return {receipt["group"]: receipt for receipt in receipts}
 
 
 def run(build: "Build") -> None:

@@ -1,7 +1,7 @@
 """Duplicates compete: of every cluster (and language) the best row stays.
 
-Two rounds: `repeat` among rows that share a key, `picture` among those left that share a picture. The
-kinds of picture nest (equal bytes, equal pixels, near hashes), so the rows of the coarsest cluster
+Two rounds: `repeat` among rows that share a key, `picture` among those left that share an image. The
+kinds of image nest (equal bytes, equal pixels, near hashes), so the rows of the coarsest cluster
 meet in one partition and compete kind by kind, from fine to coarse. Rows held out for evaluation compete
 as repeats alone; rows of one annotation source, several of which are about one image, compete in `picture`
 with those of other sources alone.
@@ -18,9 +18,20 @@ import pyarrow.compute as pc
 from filters.hamming import distances
 from filters.later import Phash
 from pipelines.engines.step import At, Json
-from pipelines.phases.dedup.plan import KINDS
-from pipelines.phases.dedup.tables import Columns, Folder, columns_of, cut, fingerprints, key_words, mix, take
-from pipelines.phases.dedup.values import runs
+from pipelines.phases.dedup.signals import KINDS
+from pipelines.phases.dedup.tables import (
+    Columns,
+    Folder,
+    columns_of,
+    cut,
+    fingerprints,
+    joined,
+    key_words,
+    mix,
+    ordered,
+    runs,
+    take,
+)
 from pipelines.phases.select.candidates import Judge, Judged
 from pipelines.phases.select.cuts import fails
 from pipelines.sources.table import KINDS as SOURCE_KINDS
@@ -35,7 +46,7 @@ class Contest:
 
     def __init__(self, setup: Json) -> None:
         self._judge = Judge(setup)
-        self._folder = Folder({"options": setup["layout"]["options"], "scratch": setup["scratch"]})
+        self._folder = Folder(setup)
         self._kinds = ROUNDS[setup["round"]]
         self._round = setup["round"]
         self._partitions = int(setup["partitions"])
@@ -62,9 +73,7 @@ class Contest:
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
         """The partition's losers: `row`, `kind` (the first it lost at) and the winner's key."""
-        entries = columns_of(table)
-        order = np.lexsort([entries[name] for name in ("row", "key_lo", "key_hi", "second", "first", "rank")])
-        entries = take(entries, order)
+        entries = ordered(columns_of(table), "rank", "first", "second", "key_hi", "key_lo", "row")
         losers = self._losers(entries)
         if not len(losers["row"]):
             return {}
@@ -76,7 +85,7 @@ class Contest:
         return kind == "repeat" or bool(getattr(self._judge.recipe.rules_of(judged.source), kind))
 
     def _entries(self, judged: Judged, chosen: npt.NDArray[np.int64]) -> Columns:
-        keys = judged.signals["key"].combine_chunks().take(pa.array(chosen))
+        keys = judged.taken("key", chosen)
         key_hi, key_lo = key_words(keys)
         entries: Columns = {"row": judged.places[chosen], "key_hi": key_hi, "key_lo": key_lo}
         entries |= take(self._judge.ranks(judged), chosen)
@@ -86,15 +95,15 @@ class Contest:
         for kind in self._kinds:
             hi, lo = _words(judged.clusters[kind][chosen])
             if kind in _DIGESTS:
-                # the value itself: two clusters bear one name where pictures under one URL and caption differ
-                value = fingerprints(judged.signals[_DIGESTS[kind]].combine_chunks().take(pa.array(chosen)))
+                # the value itself: two clusters bear one name where images under one URL and caption differ
+                value = fingerprints(judged.taken(_DIGESTS[kind], chosen))
                 entries[f"{kind}_hi"] = np.where((hi | lo) != 0, value.hi | 1, 0)
                 entries[f"{kind}_lo"] = np.where((hi | lo) != 0, value.lo, 0)
             else:
                 entries[f"{kind}_hi"], entries[f"{kind}_lo"] = hi, lo
             # the last kind is the coarsest: all who meet in a finer cluster meet in it too
             group = np.where((hi | lo) != 0, mix(hi ^ mix(lo)), group)
-        phash = judged.signals["phash"].combine_chunks().take(pa.array(chosen))
+        phash = judged.taken("phash", chosen)
         return {**entries, "group": group, "phash": pc.fill_null(phash, 0).to_numpy()}
 
     def _losers(self, entries: Columns) -> Columns:
@@ -124,7 +133,7 @@ class Contest:
                     "key_lo": entries["key_lo"][winners],
                 }
             )
-        return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+        return joined(found)
 
 
 def lost(folder: Folder, paths: list[str], judged: Judged) -> npt.NDArray[np.bool_]:

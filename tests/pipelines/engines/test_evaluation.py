@@ -11,8 +11,8 @@ import pytest
 
 from filters.table import SIGNALS
 from pipelines.layout import Layout
-from pipelines.phases.dedup import DedupPlan, dedup
-from pipelines.phases.select import select
+from pipelines.phases.dedup.driver import DedupPlan, dedup
+from pipelines.phases.select.driver import select
 from pipelines.recipe.model import Recipe
 from pipelines.runs import Options, engine_for
 from tests.pipelines.building import Heard
@@ -72,11 +72,9 @@ def decided(folder: Path, hashes: dict[str, npt.NDArray[np.uint64]], options: Op
     """Every file of clusters and decisions after dedup and select."""
     layout = Layout(str(folder))
     write(layout, hashes)
-    with engine_for(options, RECIPE, Heard()) as engine:
+    with engine_for(options, Heard()) as engine:
         engine.open(layout)
-        plan = DedupPlan(
-            layout.work, f"{folder}/scratch", tuple(SHARDS), evaluation=RECIPE.evaluation, partitions=3
-        )
+        plan = DedupPlan(layout, tuple(SHARDS), evaluation=RECIPE.evaluation, partitions=3)
         dedup(engine, plan)
         select(engine, RECIPE, layout, SHARDS, 3, scored={})
     found = [

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from filters.table import SIGNALS
 from pipelines.engines.local import LocalEngine
 from pipelines.engines.step import Json, Step, load_worker
-from pipelines.phases.dedup import DedupPlan, dedup, partitions_for
+from pipelines.layout import Layout
 from pipelines.phases.dedup import near as components
+from pipelines.phases.dedup.driver import DedupPlan, dedup, partitions_for
 from schemas.errors import InputError
 from schemas.row import CLUSTERS
 
@@ -68,7 +69,7 @@ def text(number: int | None, digits: int) -> str | None:
     return None if number is None else f"{number:0{digits}x}"
 
 
-def write_signals(work: Path, rows: Sequence[Row], shards: int) -> tuple[tuple[str, str], ...]:
+def write_signals(out: Path, rows: Sequence[Row], shards: int) -> tuple[tuple[str, str], ...]:
     names = []
     for shard in range(shards):
         source, name = f"s{shard % 2}", f"{shard:05d}"
@@ -86,15 +87,15 @@ def write_signals(work: Path, rows: Sequence[Row], shards: int) -> tuple[tuple[s
             for row in rows
             if row.shard == shard
         ]
-        path = work / "signals" / source / f"{name}.parquet"
+        path = out / "work" / "signals" / source / f"{name}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.Table.from_pylist(records, SIGNALS), path)
         names.append((source, name))
     return tuple(names)
 
 
-def read_clusters(work: Path) -> dict[str, bytes]:
-    folder = work / "clusters"
+def read_clusters(out: Path) -> dict[str, bytes]:
+    folder = out / "work" / "clusters"
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -102,10 +103,10 @@ def read_clusters(work: Path) -> dict[str, bytes]:
     }
 
 
-def members_of(work: Path, names: Sequence[tuple[str, str]]) -> list[Member]:
+def members_of(out: Path, names: Sequence[tuple[str, str]]) -> list[Member]:
     found: list[Member] = []
     for shard, (source, name) in enumerate(names):
-        table = pq.ParquetFile(work / "clusters" / source / f"{name}.parquet").read()
+        table = pq.ParquetFile(out / "work" / "clusters" / source / f"{name}.parquet").read()
         assert table.schema.equals(CLUSTERS)
         for r in table.to_pylist():
             assert (r["source"], r["shard"]) == (source, name)
@@ -180,8 +181,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     return (tmp_path_factory.mktemp("work") for _ in iter(int, 1))
 
 
-def plan_for(work: Path, names: tuple[tuple[str, str], ...], **more: Any) -> DedupPlan:
-    return DedupPlan(str(work), str(work / "tmp" / "dedup"), names, **more)
+def plan_for(out: Path, names: tuple[tuple[str, str], ...], **more: Any) -> DedupPlan:
+    return DedupPlan(Layout(str(out)), names, **more)
 
 
 @settings(max_examples=40, deadline=None)
@@ -190,10 +191,10 @@ def test_memberships_are_those_of_the_definitions(
     folders: Iterator[Path], rows: list[Row], distance: int | None, partitions: int
 ) -> None:
     """Each kind's clusters, names and distances equal a slow reading of what they mean."""
-    work = next(folders)
-    names = write_signals(work, rows, 4)
-    result = dedup(InProcess(), plan_for(work, names, distance=distance, partitions=partitions))
-    members = members_of(work, names)
+    out = next(folders)
+    names = write_signals(out, rows, 4)
+    result = dedup(InProcess(), plan_for(out, names, distance=distance, partitions=partitions))
+    members = members_of(out, names)
     assert members == expected(rows, distance, 4)
     assert result["shards"] == 4
     assert result["memberships"] == {kind: sum(m[2] == kind for m in members) for kind in KINDS}
@@ -210,15 +211,15 @@ def test_files_are_the_same_however_the_work_is_spread(
     folders: Iterator[Path], rows: list[Row], partitions: int, edges: int, seed: int
 ) -> None:
     """One worker or many, any partitions, any order of shards and of rows on their way: equal bytes."""
-    work, other = next(folders), next(folders)
-    names = write_signals(work, rows, 4)
+    out, other = next(folders), next(folders)
+    names = write_signals(out, rows, 4)
     write_signals(other, rows, 4)
-    dedup(InProcess(), plan_for(work, names))
+    dedup(InProcess(), plan_for(out, names))
     shuffled = tuple(random.Random(seed).sample(names, len(names)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(components, "ALONE", edges)
         dedup(InProcess(seed), plan_for(other, shuffled, partitions=partitions, alone=0))
-    assert read_clusters(other) == read_clusters(work)
+    assert read_clusters(other) == read_clusters(out)
 
 
 @settings(max_examples=30, deadline=None)
@@ -240,15 +241,15 @@ def test_coarser_clusters_hold_the_finer_ones_even_where_signals_disagree(
     folders: Iterator[Path], rows: list[Row], partitions: int
 ) -> None:
     """Where equal bytes were measured to have unlike pixels or hashes, no cluster is torn, none too wide."""
-    work, other = next(folders), next(folders)
+    out, other = next(folders), next(folders)
     # keys of their own, since two clusters of repeats with unlike bytes would share a name
     rows = [replace(row, key=(5 * n) % 101) for n, row in enumerate(numbered(rows))]
-    names = write_signals(work, rows, 3)
+    names = write_signals(out, rows, 3)
     write_signals(other, rows, 3)
-    dedup(InProcess(), plan_for(work, names))
+    dedup(InProcess(), plan_for(out, names))
     dedup(InProcess(1), plan_for(other, names, partitions=partitions, alone=0))
-    assert read_clusters(other) == read_clusters(work)
-    members = members_of(work, names)
+    assert read_clusters(other) == read_clusters(out)
+    members = members_of(out, names)
     cluster = {(shard, member, kind): name for shard, member, kind, name, _ in members}
     together: dict[tuple[str, str], set[tuple[int, str]]] = {}
     for shard, member, kind, name, distance in members:
@@ -274,7 +275,7 @@ def test_every_shard_gets_a_file_and_nothing_else_is_left(tmp_path: Path) -> Non
     dedup(InProcess(), plan_for(tmp_path, names))
     assert members_of(tmp_path, names) == []
     assert len(read_clusters(tmp_path)) == 150
-    assert [path for path in (tmp_path / "tmp").rglob("*") if path.is_file()] == []
+    assert [path for path in (tmp_path / "work" / "exchange").rglob("*") if path.is_file()] == []
 
 
 def test_a_corpus_of_no_shards_is_done_at_once(tmp_path: Path) -> None:
@@ -327,7 +328,7 @@ def test_the_local_engine_gives_what_one_process_gives(tmp_path: Path) -> None:
 def test_signals_that_cannot_be_read_stop_with_a_sentence(tmp_path: Path, damage: str) -> None:
     """The sentence names the file, and no clusters appear."""
     names = write_signals(tmp_path, numbered([Row(0, 1, 1, 1, 1)]), 1)
-    path = tmp_path / "signals" / "s0" / "00000.parquet"
+    path = tmp_path / "work" / "signals" / "s0" / "00000.parquet"
     table = pq.read_table(path, partitioning=None)
     if damage == "no column":
         pq.write_table(table.drop_columns(["sha256"]), path)
@@ -340,15 +341,15 @@ def test_signals_that_cannot_be_read_stop_with_a_sentence(tmp_path: Path, damage
         path.unlink()
     with pytest.raises(InputError, match=r"s0/00000\.parquet"):
         dedup(InProcess(), plan_for(tmp_path, names))
-    assert not (tmp_path / "clusters").exists()
+    assert not (tmp_path / "work" / "clusters").exists()
 
 
 def test_a_plan_that_makes_no_sense_is_refused() -> None:
     """A distance at which anything is near, and no partition at all."""
     with pytest.raises(ValueError, match="distance"):
-        DedupPlan("w", "t", (), distance=17)
+        DedupPlan(Layout("w"), (), distance=17)
     with pytest.raises(ValueError, match="partitions"):
-        DedupPlan("w", "t", (), partitions=0)
+        DedupPlan(Layout("w"), (), partitions=0)
 
 
 def test_partitions_grow_with_the_rows() -> None:

@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.datasets.dataset import build
-from pipelines.datasets.drafts import Draft, NamedImage, caption_draft
+from pipelines.datasets.drafts import Draft, NamedImage
 from pipelines.datasets.reasons import Refused
 from pipelines.datasets.tuples import GROUNDING
-from pipelines.phases.dialogues import PROMPTS, concatenated, described, in_groups, localisation
+from pipelines.phases.dialogues import PROMPTS, concatenated, localisation
 from schemas.markup import render
 from schemas.sample import ImageRef, Phrase, Text, Turn
 from tests.pipelines.datasets.common import as_sample, one, records, said, segments
@@ -95,7 +95,7 @@ def test_dialogues_are_joined_with_pictures_renumbered() -> None:
 def test_joining_keeps_every_turn_and_picture(names: list[int], size: int, seed: int) -> None:
     """Groups hold all dialogues in order, each showing its own pictures."""
     dialogues = [chat(f"{name}.jpg", f"Q{at}", f"A{at}") for at, name in enumerate(names)]
-    groups = list(in_groups(dialogues, size, seed))
+    groups = [concatenated(dialogues[at : at + size], seed) for at in range(0, len(names), size)]
     shown = [
         group.images[one.image].name
         for group in groups
@@ -105,7 +105,6 @@ def test_joining_keeps_every_turn_and_picture(names: list[int], size: int, seed:
     assert shown == [f"{name}.jpg" for name in names]
     answers = [words for group in groups for role, words in said(group) if role == "assistant"]
     assert answers == [f"A{at}" for at in range(len(names))]
-    assert groups == list(in_groups(dialogues, size, seed))
     with pytest.raises(ValueError, match="nothing"):
         concatenated([])
 
@@ -120,13 +119,6 @@ def test_regions_stay_with_their_picture() -> None:
             shown = segment.image
         elif isinstance(segment, Phrase) and segment.boxes:
             assert joined.images[shown].name == "a.jpg"
-
-
-def test_a_caption_can_be_asked_for() -> None:
-    """A captioned picture is a dialogue of one question, in the caption's language."""
-    draft = described(caption_draft(NamedImage("a.jpg"), "一只狗")._replace(language="zh"))
-    assert said(draft)[1] == ("assistant", "一只狗")
-    assert said(draft)[0][1].removeprefix("<image>") in PROMPTS["zh"]["describe"]
 
 
 def test_both_languages_have_all_prompts() -> None:

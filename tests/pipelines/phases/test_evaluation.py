@@ -19,8 +19,8 @@ from PIL import Image
 from filters.table import SIGNALS
 from pipelines.audit.verify import verify
 from pipelines.layout import Layout
-from pipelines.phases.dedup import DedupPlan, dedup
-from pipelines.phases.select import select
+from pipelines.phases.dedup.driver import DedupPlan, dedup
+from pipelines.phases.select.driver import select
 from pipelines.recipe.model import Recipe
 from schemas.errors import InputError
 from schemas.manifest import load
@@ -142,8 +142,7 @@ def decided(recipe: Recipe, corpus: Sequence[Row], partitions: int) -> dict[str,
             pq.write_table(pa.Table.from_pylist(records, SIGNALS), path)
         phash = recipe.rules.phash
         plan = DedupPlan(
-            layout.work,
-            f"{folder}/scratch",
+            layout,
             tuple(shards),
             distance=phash.distance if phash else None,
             evaluation=recipe.evaluation,

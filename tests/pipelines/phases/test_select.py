@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from filters.table import SIGNALS
 from pipelines.layout import Layout
-from pipelines.phases.select import select
+from pipelines.phases.select.driver import select
 from pipelines.recipe.model import Recipe
 from schemas.row import CLUSTERS, DECISIONS
 from tests.pipelines.phases.test_dedup import InProcess

@@ -8,6 +8,7 @@ import pytest
 import typer
 import yaml
 
+from pipelines.audit import status
 from pipelines.build import Build
 from pipelines.cli import app
 from pipelines.engines.step import named
@@ -19,7 +20,6 @@ from pipelines.recipe.parse import parse
 from schemas.errors import RecipeError
 from tests.pipelines import raw
 from tests.pipelines.building import build
-from tests.pipelines.crawls import run_inline
 
 SMALL = "sources: [{id: web, path: in}]\n"
 
@@ -98,7 +98,7 @@ def test_a_phase_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     results, heard = build(recipe, tmp_path / "out")
     assert (heard.ran["count"], results["count"].keys()) == (0, {("web", "a")})
     assert not list((tmp_path / "out" / "work" / "counts").rglob("b.parquet"))
-    assert '"count": 1' in run_inline("status", tmp_path / "out", "--json").stdout
+    assert status.read(str(tmp_path / "out")).tasks["count"] == 1
 
 
 def test_a_scored_shard_comes_back(tmp_path: Path) -> None:
@@ -116,3 +116,14 @@ def test_a_scored_shard_comes_back(tmp_path: Path) -> None:
     _, heard = build(recipe, tmp_path / "out")
     assert (heard.ran["measure"], heard.ran["score"]) == (1, 1)
     assert (tmp_path / "out" / "manifest.json").read_bytes() == first
+
+
+def test_rendering_is_a_phase_like_the_others(tmp_path: Path) -> None:
+    """A build may end with it, status shows it, and a second build renders nothing."""
+    source = {"id": "drawn", "kind": "rendered", "format": "scenes", "render": {"count": 2}}
+    recipe = {"sources": [source], "resources": {"phases": {"render": {"cpus": 1}}}}
+    _, heard = build(recipe, tmp_path / "out", until="render")
+    assert heard.ran == {"render": 1}
+    assert status.read(str(tmp_path / "out")).tasks == {"render": 1}
+    _, heard = build(recipe, tmp_path / "out", until="measure")
+    assert heard.ran == {"render": 0, "measure": 1}
