@@ -20,7 +20,7 @@ from torch import Tensor
 
 from model.sampler import generator
 from model.tokenizer import TagTokenizer
-from schemas.sample import Phrase, Sample
+from schemas.sample import Sample
 
 PLACE: Final = 0.1
 """Scale of the mark of row and column at each place, relative to words (model/initialise.py)."""
@@ -57,9 +57,7 @@ def regions(samples: Iterable[Sample]) -> dict[str, tuple[Region, ...]]:
         image = sample.images[0]
         here = tuple(
             (one.phrase, (x1 / image.width, y1 / image.height, x2 / image.width, y2 / image.height))
-            for turn in sample.turns
-            for one in turn.segments
-            if isinstance(one, Phrase)
+            for one in sample.phrases
             for x1, y1, x2, y2 in one.boxes
         )
         if len(here) > len(found.get(image.sha256, ())):

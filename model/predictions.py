@@ -120,9 +120,7 @@ def _number(value: float | None) -> str:
 
 def _card(one: Prediction) -> str:
     row = one.row()
-    segments = (segment for turn in one.answered.sample.turns for segment in turn.segments)
-    true = [segment for segment in segments if isinstance(segment, Phrase)]
-    small = thumbnail(one.stored, one.answered.phrases, true)
+    small = thumbnail(one.stored, one.answered.phrases, one.answered.sample.phrases)
     source = base64.b64encode(small).decode()
     image = f'<img alt="" src="data:image/jpeg;base64,{source}">' if small else ""
     shown = [(name, str(row[name])) for name in ("asked", "answer", "truth")]

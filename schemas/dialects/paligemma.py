@@ -33,7 +33,7 @@ class Pair:
 
 def to_paligemma(sample: Sample) -> Pair:
     """Returns the pair of a document sample; raises MarkupError where PaliGemma has no words for it."""
-    segments = [one for turn in sample.turns for one in turn.segments if not isinstance(one, ImageRef)]
+    segments = [one for one in sample.segments if not isinstance(one, ImageRef)]
     words = "".join(one.text for one in segments if isinstance(one, Text) and one.supervised)
     match sample.task:
         case "caption":
