@@ -72,13 +72,6 @@ def together(segments: Sequence[Segment]) -> tuple[Phrase, ...]:
     return tuple(Phrase(words, found, (), supervised=True) for words, found in boxes.items())
 
 
-def snap(box: Box, size: Size) -> Box:
-    """Returns the box that is read from the tokens of `box`."""
-    entry = _ENTRY.fullmatch(_loc(box, size) + " x")
-    assert entry is not None
-    return _pixels([int(one) for one in entry.groups()[:4]], size)
-
-
 def _phrases(segments: Sequence[Segment]) -> list[Phrase]:
     return [one for one in segments if isinstance(one, Phrase)]
 
