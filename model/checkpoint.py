@@ -26,7 +26,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from model import tokenizer as tokenizers
-from model.config import ModelConfig, read_config
+from model.config import ModelConfig, read_config, read_json
 from model.optim import Optimisers
 from model.qwen_vl import QwenVL, build
 from model.tokenizer import TagTokenizer
@@ -76,14 +76,7 @@ def from_pretrained(folder: Path) -> tuple[QwenVL, TagTokenizer]:
 
 def side_of(folder: Path, config: ModelConfig) -> int:
     """Returns the side in pixels of the images that a saved model learned from last."""
-    path = folder / IMAGES
-    if not path.is_file():
-        return config.sides[0]
-    try:
-        document = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}") from error
-    side = document.get("side") if isinstance(document, dict) else None
+    side = read_json(folder / IMAGES).get("side")
     return side if side in config.sides else config.sides[0]
 
 

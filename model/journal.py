@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from model.config import read_json
+
 LOG: Final = "log.jsonl"
 CURVES: Final = "curves.png"
 
@@ -147,15 +149,7 @@ def _board(folder: Path) -> Any:
 
 def merge_metrics(path: Path, part: Mapping[str, Any]) -> None:
     """Puts the entries of `part` into the file, beside what is there."""
-    whole: dict[str, Any] = {}
-    if path.is_file():
-        try:
-            found = json.loads(path.read_text("utf-8"))
-        except ValueError:
-            found = None
-        if isinstance(found, dict):
-            whole = found
-    whole.update(part)
+    whole = read_json(path) | dict(part)
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.tmp")
     scratch.write_text(json.dumps(whole, indent=2, sort_keys=True, ensure_ascii=False) + "\n", "utf-8")

@@ -18,6 +18,7 @@ import torch
 
 from model import checkpoint, flops, journal, optim, parallel, shards, warm_start
 from model.batch import Batch
+from model.config import read_json
 from model.journal import merge_metrics
 from model.loader import Feed, Loader, require_known
 from model.oracle import Oracle
@@ -60,10 +61,9 @@ def _stage(
 ) -> dict[str, Any]:
     folder = place.config.folder / stage.title
     metrics_path = place.config.folder / "metrics.json"
-    if (folder / "config.json").is_file() and metrics_path.is_file():
-        done = json.loads(metrics_path.read_text("utf-8")).get(stage.title)
-        if isinstance(done, dict):
-            return done
+    done: dict[str, Any] = read_json(metrics_path).get(stage.title, {})
+    if done and (folder / "config.json").is_file():
+        return done
     trainer = _Trainer(place, stage, tokenizer, None if stage.pictures == "shown" else oracle())
     metrics = trainer.train()
     if place.rank == 0 and metrics.get("finished"):
