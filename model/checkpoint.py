@@ -1,6 +1,6 @@
 """Models on disk, and the checkpoints from which a killed run goes on with the same losses.
 
-A model     config.json  model.safetensors  tokenizer.json  images.json; nothing that could run code
+A model     config.json  model.safetensors  tokenizer.json  pictures.json; nothing that could run code
 Checkpoint  STAGE/checkpoints/00000200/   model.safetensors  optimizer.pt  state.json (step, loaders, digests)
 """
 
@@ -34,6 +34,9 @@ from schemas.errors import InputError, RecipeError
 
 WEIGHTS = "model.safetensors"
 IMAGES = "pictures.json"
+OPTIMIZER: Final = "optimizer.pt"
+STATE: Final = "state.json"
+_KEPT: Final = 2
 
 
 def save(
@@ -107,11 +110,6 @@ def load_weights(model: QwenVL, weights: Mapping[str, Tensor], what: str) -> Non
 
 def _shape(tensor: Tensor | None) -> str:
     return "absent" if tensor is None else " x ".join(map(str, tensor.shape)) or "a scalar"
-
-
-OPTIMIZER: Final = "optimizer.pt"
-STATE: Final = "state.json"
-_KEPT: Final = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,9 @@ from schemas.errors import InputError
 from schemas.markup import STAGE2, Piece, Style
 from schemas.sample import Sample
 
+OTHERS: Final = 3
+"""Images beside a caption's own."""
+
 
 @dataclass(frozen=True, slots=True)
 class EvalConfig:
@@ -262,10 +265,6 @@ def prompt_of(
     """Returns the prompt that rendered pieces make, showing `images` by their numbers."""
     encoded = encode_pieces(pieces, tokenizer, queries)
     return Prompt(encoded.ids, encoded.places, tuple(images[at] for at in encoded.images))
-
-
-OTHERS: Final = 3
-"""Images beside a caption's own."""
 
 
 @torch.inference_mode()

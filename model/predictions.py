@@ -34,6 +34,7 @@ SCHEMA: Final = pa.schema(
 """One row a sample; `answer` is markup as the model wrote it, `truth` words and boxes."""
 
 _SHOWN: Final = 24
+_COLOURS: Final = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +127,6 @@ def _card(one: Prediction) -> str:
     shown = [(name, str(row[name])) for name in ("asked", "answer", "truth")]
     words = "".join(f"<br><b>{name}</b> {escape(text[:300])}" for name, text in shown if text)
     return f"<div class=card>{image}{words}</div>"
-
-
-_COLOURS: Final = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080")
 
 
 def drawn(image: Image.Image, phrases: Sequence[Phrase]) -> Image.Image:

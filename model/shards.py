@@ -21,6 +21,8 @@ from schemas.sample import Sample
 from schemas.strict import FieldError
 
 _OPEN_FILES: Final = 64
+_CACHE_BYTES: Final = 256 << 20
+_PICTURE_BYTES: Final = 256 << 20
 
 
 @dataclass(slots=True)
@@ -99,10 +101,6 @@ def _walk(folder: Path) -> Iterator[str]:
         # a corpus's work/ holds Parquet too, which is no shard
         folders[:] = [name for name in folders if name != "work" and not name.startswith(".")]
         yield from (f"{path}/{name}" for name in names)
-
-
-_CACHE_BYTES: Final = 256 << 20
-_PICTURE_BYTES: Final = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
