@@ -93,7 +93,6 @@ def chat(
     out: Path = Path("answer.png"),
     *,
     device: str = "auto",
-    side: int | None = None,
     lines: Iterable[str] | None = None,
     to: TextIO | None = None,
 ) -> None:
@@ -102,7 +101,7 @@ def chat(
     _require_drawable(out)
     model, tokenizer = checkpoint.from_pretrained(folder)
     model.to(parallel.device_of(device))
-    talk = Chat(model, tokenizer, side or checkpoint.side_of(folder, model.config))
+    talk = Chat(model, tokenizer, checkpoint.side_of(folder, model.config))
     for path in images:
         _show(talk, path)
     print(HELP, file=to)

@@ -46,14 +46,19 @@ def save(
     tokenizer: TagTokenizer,
     side: int | None = None,
 ) -> None:
-    """Writes a model into `folder`, which then appears as a whole; `side` is that of the images it learned from."""
-    scratch = folder.with_name(f".{folder.name}.tmp")
+    """Writes a model into `folder`, config.json last: where that lies, the model is whole.
+
+    `side` is that of the images it learned from.
+    """
+    scratch = folder / ".model.tmp"
     scratch.mkdir(parents=True, exist_ok=True)
     _write_weights(weights, scratch)
     (scratch / "config.json").write_text(config.to_json(), "utf-8")
     (scratch / IMAGES).write_text(json.dumps({"side": side or config.sides[0]}) + "\n", "utf-8")
     tokenizer.save(scratch)
-    replace_folder(scratch, folder)
+    for file in sorted(scratch.iterdir(), key=lambda one: one.name == "config.json"):
+        file.replace(folder / file.name)
+    scratch.rmdir()
 
 
 def _write_weights(weights: Mapping[str, Tensor], folder: Path) -> None:
@@ -66,7 +71,8 @@ def replace_folder(scratch: Path, folder: Path) -> None:
     if folder.exists():
         os.rename(folder, old)
     os.rename(scratch, folder)
-    shutil.rmtree(old, ignore_errors=True)
+    if old.exists():
+        shutil.rmtree(old)
 
 
 def from_pretrained(folder: Path) -> tuple[QwenVL, TagTokenizer]:

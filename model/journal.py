@@ -19,9 +19,7 @@ POINTS: Final = 100
 class Journal:
     """The log of one stage on rank 0; on any other rank it keeps silent."""
 
-    def __init__(
-        self, folder: Path, start: int, steps: int, title: str, *, silent: bool, board: bool = True
-    ) -> None:
+    def __init__(self, folder: Path, start: int, steps: int, title: str, *, silent: bool) -> None:
         self._folder, self._steps, self._title, self._silent = folder, steps, title, silent
         if silent:
             return
@@ -31,7 +29,7 @@ class Journal:
         text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines)
         (folder / LOG).write_text(text, "utf-8")
         self._file = (folder / LOG).open("a", encoding="utf-8")
-        self._board = _board(folder) if board else None
+        self._board = _board(folder)
         self._status = _status(title)
         self._noted = 0
 

@@ -166,7 +166,7 @@ def _truth(image: Image.Image, phrases: Sequence[Phrase]) -> Image.Image:
     return copy
 
 
-def thumbnail(data: bytes, phrases: Sequence[Phrase], truth: Sequence[Phrase] = (), side: int = 240) -> bytes:
+def thumbnail(data: bytes, phrases: Sequence[Phrase], truth: Sequence[Phrase] = ()) -> bytes:
     """Returns a small JPEG of stored image bytes with regions drawn on it, over the true ones in white; empty where it
     cannot be decoded.
     """
@@ -175,7 +175,7 @@ def thumbnail(data: bytes, phrases: Sequence[Phrase], truth: Sequence[Phrase] = 
             small = drawn(_truth(image, truth), phrases)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return b""
-    small.thumbnail((side, side))
+    small.thumbnail((240, 240))
     out = io.BytesIO()
     small.save(out, "JPEG", quality=85)
     return out.getvalue()

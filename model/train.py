@@ -245,12 +245,7 @@ class _Trainer:
     def _save(self) -> None:
         weights = checkpoint.model_state(self.model, self.place.world)
         if self.place.rank == 0:
-            scratch = self.folder / "final"
-            checkpoint.save(scratch, self.place.model, weights, self.tokenizer, self.stage.side)
-            # config.json last: where it lies, the model is whole
-            for name in sorted(scratch.iterdir(), key=lambda one: one.name == "config.json"):
-                name.replace(self.folder / name.name)
-            scratch.rmdir()
+            checkpoint.save(self.folder, self.place.model, weights, self.tokenizer, self.stage.side)
 
     def _metrics(self, finished: bool, meter: "_Meter") -> dict[str, Any]:
         tail = self.lost[-max(len(self.lost) // 20, 1) :]
