@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
 from math import isqrt
 from typing import Final
@@ -115,8 +116,7 @@ class Oracle:
         self, known: Mapping[str, Sequence[Region]], tokenizer: TagTokenizer, queries: int, hidden: int
     ) -> None:
         self._known, self._tokenizer, self._side = known, tokenizer, isqrt(queries)
-        self._memory: dict[str, _Regions] = {}
-        self._spelled: dict[str, tuple[int, ...]] = {}
+        self._words, self._regions = cache(self._encoded), cache(self._laid_out)
         self._weights = rarity(self._words(phrase) for regions in known.values() for phrase, _ in regions)
         random = generator("places")
         lines = torch.from_numpy(random.standard_normal((2, self._side, hidden))).float()
@@ -157,36 +157,27 @@ class Oracle:
         # an image without boxes points at another's, with the weight 0
         return (firm[:, :, None] * boxes[owners.clamp(max=starts[-1] - 1)]).to(words)
 
-    def _words(self, phrase: str) -> tuple[int, ...]:
-        found = self._spelled.get(phrase)
-        if found is None:
-            # as within a sentence: where words are parted by spaces, one stands before them
-            text = f" {phrase}" if phrase[:1].isascii() else phrase
-            found = self._spelled[phrase] = tuple(self._tokenizer.encode(text))
-        return found
+    def _encoded(self, phrase: str) -> tuple[int, ...]:
+        # as within a sentence: where words are parted by spaces, one stands before them
+        return tuple(self._tokenizer.encode(f" {phrase}" if phrase[:1].isascii() else phrase))
 
-    def _regions(self, image: str) -> _Regions:
-        found = self._memory.get(image)
-        if found is None:
-            tokens: list[int] = []
-            shares: list[Tensor] = [torch.zeros(0, self._side**2)]
-            # before all boxes one that covers nothing: where no box lies there is an owner too
-            each: list[Tensor] = [torch.zeros(self._side**2)]
-            known = self._known.get(image, ())
-            for phrase, box in known:
-                own = self._words(phrase)
-                tokens += own
-                each.append(covered(box, self._side))
-                shares.append(
-                    WORDS * torch.tensor([self._weights[token] for token in own])[:, None] * each[-1]
-                )
-            most, owner = torch.stack(each).max(0)
-            found = self._memory[image] = _Regions(
-                torch.tensor(tokens, dtype=torch.int64),
-                torch.cat(shares),
-                torch.tensor([box for _, box in known], dtype=torch.float32).reshape(-1, 4),
-                (owner - 1).clamp(min=0),
-                # a box over half of a place weighs as much as one over all of it
-                (2 * most).clamp(max=1),
-            )
-        return found
+    def _laid_out(self, image: str) -> _Regions:
+        tokens: list[int] = []
+        shares: list[Tensor] = [torch.zeros(0, self._side**2)]
+        # before all boxes one that covers nothing: where no box lies there is an owner too
+        each: list[Tensor] = [torch.zeros(self._side**2)]
+        known = self._known.get(image, ())
+        for phrase, box in known:
+            own = self._words(phrase)
+            tokens += own
+            each.append(covered(box, self._side))
+            shares.append(WORDS * torch.tensor([self._weights[token] for token in own])[:, None] * each[-1])
+        most, owner = torch.stack(each).max(0)
+        return _Regions(
+            torch.tensor(tokens, dtype=torch.int64),
+            torch.cat(shares),
+            torch.tensor([box for _, box in known], dtype=torch.float32).reshape(-1, 4),
+            (owner - 1).clamp(min=0),
+            # a box over half of a place weighs as much as one over all of it
+            (2 * most).clamp(max=1),
+        )
