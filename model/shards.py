@@ -1,19 +1,18 @@
 """The shards of a corpus: its files, local or on an object store, and rows by index, from tar and Parquet alike.
 
-DIR/shards/<split>/<task>/<source>/NNNNN.tar + NNNNN.parquet     the index says where each image lies
-DIR/shards/<split>/<task>/<source>/NNNNN.parquet                 carries its images
+DIR/shards/<split>/<task>/<source>/NAME.tar + NAME.parquet     the index says where each image lies
+DIR/shards/<split>/<task>/<source>/NAME.parquet                carries its images
 """
 
 import os
-from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
-from itertools import accumulate, groupby
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -202,8 +201,8 @@ class Reader:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._groups: OrderedDict[tuple[str, int], _Group] = OrderedDict()
-        self._starts = cache(self._group_starts)
-        self._keys = lru_cache(32)(self._all_keys)
+        self._starts: dict[str, list[int]] = {}
+        self._keys: OrderedDict[str, list[str]] = OrderedDict()
         self._held = 0
 
     def row(self, shard: Shard, row: int) -> Row:
@@ -212,21 +211,22 @@ class Reader:
         return Row(group.samples[at].as_py(), group.images(at))
 
     def keys(self, shard: Shard, start: int, stop: int) -> list[str]:
-        return self._keys(shard.path)[start:stop]
-
-    def _all_keys(self, path: str) -> list[str]:
-        table = self._store.parquet(path).read(["key"], use_threads=False)
-        found: list[str] = table["key"].to_pylist()
-        return found
-
-    def _group_starts(self, path: str) -> list[int]:
-        """Returns the first row of each row group, and the number of all rows."""
-        metadata = self._store.parquet(path).metadata
-        return [0, *accumulate(metadata.row_group(at).num_rows for at in range(metadata.num_row_groups))]
+        """The keys of rows `start` to `stop`."""
+        found = self._keys.get(shard.path)
+        if found is None:
+            table = self._store.parquet(shard.path).read(["key"], use_threads=False)
+            found = self._keys[shard.path] = table["key"].to_pylist()
+            if len(self._keys) > 32:
+                self._keys.popitem(last=False)
+        return found[start:stop]
 
     def _group(self, shard: Shard, row: int) -> _Group:
-        starts = self._starts(shard.path)
-        number = bisect_right(starts, row) - 1
+        starts = self._starts.get(shard.path)
+        if starts is None:
+            metadata = self._store.parquet(shard.path).metadata
+            sizes = [metadata.row_group(at).num_rows for at in range(metadata.num_row_groups)]
+            starts = self._starts[shard.path] = [0, *np.cumsum(sizes).tolist()]
+        number = int(np.searchsorted(starts, row, side="right")) - 1
         key = (shard.path, number)
         group = self._groups.get(key)
         if group is None:

@@ -155,7 +155,7 @@ def first_box(answered: Answered) -> Box | None:
 Scorer = Callable[[Sequence[Answered], Known], dict[str, Any]]
 
 
-class Task(NamedTuple):
+class Scoring(NamedTuple):
     """How answers are made and scored: at most `limit` new tokens, all at once by `score`; `headlines` are the
     figures that a judgement counts, all 0 to 1, higher is better.
     """
@@ -166,11 +166,11 @@ class Task(NamedTuple):
 
 
 ANSWERED: Final = {
-    "caption": Task(80, captions, ("f1", "choice")),
-    "vqa": Task(16, vqa, ("accuracy",)),
-    "referring": Task(40, referring, ("acc@0.5",)),
-    "grounding": Task(240, grounding, ("f1",)),
-    "grounded_caption": Task(24, grounded_caption, ("accuracy",)),
-    "ocr": Task(400, ocr, ("anls",)),
+    "caption": Scoring(80, captions, ("f1", "choice")),
+    "vqa": Scoring(16, vqa, ("accuracy",)),
+    "referring": Scoring(40, referring, ("acc@0.5",)),
+    "grounding": Scoring(240, grounding, ("f1",)),
+    "grounded_caption": Scoring(24, grounded_caption, ("accuracy",)),
+    "ocr": Scoring(400, ocr, ("anls",)),
 }
 """The tasks that a model answers."""

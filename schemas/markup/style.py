@@ -101,13 +101,13 @@ EVALUATION: Final = Style(caption="Describe the image in {language}:")
 
 
 TEMPLATES: Final = {
-    "caption": "images, then supervised words",
-    "vqa": "images and a question, then a supervised answer",
-    "grounding": "images, then a supervised caption with phrases",
-    "referring": "one image, then one supervised phrase with regions",
-    "grounded_caption": "one image, then one supervised phrase with regions",
-    "ocr": "images, then supervised phrases",
-    "text": "supervised words and no image",
+    "caption": "pictures, then supervised words",
+    "vqa": "pictures and a question, then a supervised answer",
+    "grounding": "pictures, then a supervised caption with phrases",
+    "referring": "one picture, then one supervised phrase with regions",
+    "grounded_caption": "one picture, then one supervised phrase with regions",
+    "ocr": "pictures, then supervised phrases",
+    "text": "supervised words and no picture",
 }
 """The tasks that have a template, with what a sample must look like to fit it; others are written plainly."""
 
