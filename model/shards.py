@@ -249,10 +249,10 @@ class Reader:
         samples = table["sample"].chunk(0) if table.num_rows else table["sample"]
         if not columns:
             return _Group(samples, first, lambda at: (), table.nbytes)
-        images = table[columns[0]].chunk(0)
+        pictures = table[columns[0]].chunk(0)
         if shard.tar is not None:
-            return _Group(samples, first, self._from_tar(shard.tar, images), table.nbytes)
-        return _Group(samples, first, _from_column(images), table.nbytes)
+            return _Group(samples, first, self._from_tar(shard.tar, pictures), table.nbytes)
+        return _Group(samples, first, _from_column(pictures), table.nbytes)
 
     def _from_tar(self, tar: str, images: Any) -> Callable[[int], tuple[bytes, ...]]:
         edges = images.offsets.to_numpy()
