@@ -32,8 +32,7 @@ from model.images import square
 from model.loader import Feed, Loader
 from model.packing import Member, pack
 from model.sampler import ConsumerSampler, MixtureSampler, StratumSampler
-from model.shards import Reader, Stratum
-from model.store import Store
+from model.shards import Reader, Store, Stratum
 
 _STRETCHES: Final = 3
 

@@ -16,6 +16,11 @@ IGNORE = -100
 PADDING = -1
 """The group of a token that fills a sequence up."""
 
+_TENSORS: Final = ("pixels", "input_ids", "targets", "positions", "places", "groups", "parts")
+_ALIGNED: Final = 64
+
+_Shapes = tuple[tuple[torch.dtype, tuple[int, ...]], ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -175,12 +180,6 @@ class _Row:
 
 def _before(member: Member, stop: int) -> list[int]:
     return [at for at in member.encoded.places if at < stop]
-
-
-_TENSORS: Final = ("pixels", "input_ids", "targets", "positions", "places", "groups", "parts")
-_ALIGNED: Final = 64
-
-_Shapes = tuple[tuple[torch.dtype, tuple[int, ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)

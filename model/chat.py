@@ -73,7 +73,7 @@ class Chat:
         self._unseen = 0
         return answer
 
-    def picture(self) -> Image.Image | None:
+    def answer_image(self) -> Image.Image | None:
         """Returns the last image with the last answer's regions on it; None where it has none."""
         return drawn(self.images[-1], self.regions) if self.regions and self.images else None
 
@@ -89,11 +89,10 @@ class Chat:
 
 def chat(
     folder: Path,
-    pictures: Sequence[Path] = (),
+    images: Sequence[Path] = (),
     out: Path = Path("answer.png"),
     *,
     device: str = "auto",
-    side: int | None = None,
     lines: Iterable[str] | None = None,
     to: TextIO | None = None,
 ) -> None:
@@ -102,8 +101,8 @@ def chat(
     _require_drawable(out)
     model, tokenizer = checkpoint.from_pretrained(folder)
     model.to(parallel.device_of(device))
-    talk = Chat(model, tokenizer, side or checkpoint.side_of(folder, model.config))
-    for path in pictures:
+    talk = Chat(model, tokenizer, checkpoint.side_of(folder, model.config))
+    for path in images:
         _show(talk, path)
     print(HELP, file=to)
     for line in _typed(to) if lines is None else lines:
@@ -150,11 +149,11 @@ def _reply(talk: Chat, text: str, out: Path) -> str:
         answer = talk.ask(text)
     except InputError as error:
         return f"error: {error}"
-    picture = talk.picture()
-    if picture is None:
+    shown = talk.answer_image()
+    if shown is None:
         return answer
     try:
-        picture.save(out)
+        shown.save(out)
     except OSError as error:
         return f"{answer}\nerror: {out} cannot be written: {error}"
     return f"{answer}\n({len(talk.regions)} regions drawn to {out})"

@@ -1,6 +1,6 @@
 """Models on disk, and the checkpoints from which a killed run goes on with the same losses.
 
-A model     config.json  model.safetensors  tokenizer.json  images.json; nothing that could run code
+A model     config.json  model.safetensors  tokenizer.json  pictures.json; nothing that could run code
 Checkpoint  STAGE/checkpoints/00000200/   model.safetensors  optimizer.pt  state.json (step, loaders, digests)
 """
 
@@ -26,7 +26,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from model import tokenizer as tokenizers
-from model.config import ModelConfig, read_config
+from model.config import ModelConfig, read_config, read_json
 from model.optim import Optimisers
 from model.qwen_vl import QwenVL, build
 from model.tokenizer import TagTokenizer
@@ -34,6 +34,9 @@ from schemas.errors import InputError, RecipeError
 
 WEIGHTS = "model.safetensors"
 IMAGES = "pictures.json"
+OPTIMIZER: Final = "optimizer.pt"
+STATE: Final = "state.json"
+_KEPT: Final = 2
 
 
 def save(
@@ -43,14 +46,19 @@ def save(
     tokenizer: TagTokenizer,
     side: int | None = None,
 ) -> None:
-    """Writes a model into `folder`, which then appears as a whole; `side` is that of the images it learned from."""
-    scratch = folder.with_name(f".{folder.name}.tmp")
+    """Writes a model into `folder`, config.json last: where that lies, the model is whole.
+
+    `side` is that of the images it learned from.
+    """
+    scratch = folder / ".model.tmp"
     scratch.mkdir(parents=True, exist_ok=True)
     _write_weights(weights, scratch)
     (scratch / "config.json").write_text(config.to_json(), "utf-8")
     (scratch / IMAGES).write_text(json.dumps({"side": side or config.sides[0]}) + "\n", "utf-8")
     tokenizer.save(scratch)
-    replace_folder(scratch, folder)
+    for file in sorted(scratch.iterdir(), key=lambda one: one.name == "config.json"):
+        file.replace(folder / file.name)
+    scratch.rmdir()
 
 
 def _write_weights(weights: Mapping[str, Tensor], folder: Path) -> None:
@@ -63,7 +71,8 @@ def replace_folder(scratch: Path, folder: Path) -> None:
     if folder.exists():
         os.rename(folder, old)
     os.rename(scratch, folder)
-    shutil.rmtree(old, ignore_errors=True)
+    if old.exists():
+        shutil.rmtree(old)
 
 
 def from_pretrained(folder: Path) -> tuple[QwenVL, TagTokenizer]:
@@ -76,14 +85,7 @@ def from_pretrained(folder: Path) -> tuple[QwenVL, TagTokenizer]:
 
 def side_of(folder: Path, config: ModelConfig) -> int:
     """Returns the side in pixels of the images that a saved model learned from last."""
-    path = folder / IMAGES
-    if not path.is_file():
-        return config.sides[0]
-    try:
-        document = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}") from error
-    side = document.get("side") if isinstance(document, dict) else None
+    side = read_json(folder / IMAGES).get("side")
     return side if side in config.sides else config.sides[0]
 
 
@@ -114,11 +116,6 @@ def load_weights(model: QwenVL, weights: Mapping[str, Tensor], what: str) -> Non
 
 def _shape(tensor: Tensor | None) -> str:
     return "absent" if tensor is None else " x ".join(map(str, tensor.shape)) or "a scalar"
-
-
-OPTIMIZER: Final = "optimizer.pt"
-STATE: Final = "state.json"
-_KEPT: Final = 2
 
 
 @dataclass(frozen=True, slots=True)

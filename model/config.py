@@ -17,8 +17,7 @@ PRESETS: Final = ("tiny", "small", "base", "qwen-vl-7b")
 CLIP_MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD: Final = (0.26862954, 0.26130258, 0.27577711)
 
-# one line of a saved config.json; anything longer is no config of ours
-_CONFIG_BYTES: Final = 1 << 20
+_LARGEST: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,16 +125,23 @@ def preset(name: str) -> ModelConfig:
 
 def read_config(folder: Path) -> ModelConfig:
     """Returns the config of a saved model; raises RecipeError where the folder holds none."""
-    path = folder / "config.json"
-    if not path.is_file() or path.stat().st_size > _CONFIG_BYTES:
+    value = read_json(folder / "config.json")
+    if not value:
         raise RecipeError(f"{folder} holds no saved model: config.json is missing")
+    return ModelConfig.from_mapping(value)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Returns the object in a small JSON file, empty where there is no file; raises RecipeError where it is damaged."""
+    if not path.is_file():
+        return {}
     try:
-        value = json.loads(path.read_text("utf-8"))
+        value = json.loads(path.read_bytes()) if path.stat().st_size <= _LARGEST else None
     except ValueError as error:
         raise RecipeError(f"{path} is damaged: {error}") from error
     if not isinstance(value, dict):
-        raise RecipeError(f"{path} is damaged: it must hold an object")
-    return ModelConfig.from_mapping(value)
+        raise RecipeError(f"{path} is damaged: it must hold an object of at most {_LARGEST >> 20} MiB")
+    return value
 
 
 Part = TypeVar("Part", VisionConfig, AdapterConfig, LanguageConfig)

@@ -5,7 +5,6 @@ language   a Hugging Face folder: Qwen2's names, or Qwen's own with fused query,
 model      a folder of ours, or Qwen-VL as published
 """
 
-import json
 import pickle
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from model.config import CLIP_MEAN, CLIP_STD
+from model.config import CLIP_MEAN, CLIP_STD, read_json
 from model.qwen_vl import QwenVL
 from model.vision import resample
 from schemas.errors import InputError, RecipeError
@@ -290,10 +289,3 @@ def _unpickled(file: Path) -> Iterator[tuple[str, Tensor]]:
     for name, tensor in value.items():
         if isinstance(tensor, Tensor):
             yield str(name), tensor
-
-
-def read_json(path: Path) -> dict[str, object]:
-    if not path.is_file():
-        return {}
-    value = json.loads(path.read_text("utf-8"))
-    return value if isinstance(value, dict) else {}

@@ -1,7 +1,8 @@
 """Held-out shards put to a model: what it answers, what that is worth, and what it would be worth blind.
 
 `chance` is the same model's figure with every image exchanged for another sample's of the task: what a
-model can know from the words alone.
+model can know from the words alone. Image-text matching: of four images, the one with which the model finds a
+caption likeliest.
 """
 
 import math
@@ -9,27 +10,31 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from model import checkpoint, parallel, predictions, shards
-from model.encode import encode, encode_pieces, prompt_pieces
+from model.batch import Collator
+from model.encode import Encoded, encode, encode_pieces, prompt_pieces
 from model.generate import Prompt, generate
 from model.images import ImageError, square
 from model.journal import merge_metrics
 from model.loader import KNOWN_TASKS, Feed, Loader, require_known
-from model.matching import matches, matching_figure
+from model.packing import Bin, Group, Member
 from model.qwen_vl import QwenVL
 from model.sampler import generator
-from model.shards import Reader, Row, Stratum
-from model.store import Store
+from model.shards import Reader, Row, Store, Stratum
 from model.tasks import ANSWERED, Answered, Known
 from model.tokenizer import TagTokenizer
 from schemas.errors import InputError
 from schemas.markup import STAGE2, Piece, Style
 from schemas.sample import Sample
+
+OTHERS: Final = 3
+"""Images beside a caption's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,3 +265,59 @@ def prompt_of(
     """Returns the prompt that rendered pieces make, showing `images` by their numbers."""
     encoded = encode_pieces(pieces, tokenizer, queries)
     return Prompt(encoded.ids, encoded.places, tuple(images[at] for at in encoded.images))
+
+
+@torch.inference_mode()
+def matches(
+    model: QwenVL,
+    captions: Sequence[Encoded],
+    images: Sequence[NDArray[np.uint8]],
+    names: Sequence[str],
+    padding: int,
+    batch: int = 32,
+) -> list[bool]:
+    """Returns for each caption whether its own image makes it likelier than each of three others does.
+
+    The caption's words are the same with every image, so nothing is gained by knowing likely words: a
+    model that does not look is right one time in four. `names` identify equal images.
+    """
+    shown = [
+        (at, other)
+        for at in range(len(captions))
+        for other in (at, *_others(at, names))
+        if captions[at].places
+    ]
+    device = next(model.parameters()).device
+    # alike lengths together: little padding
+    order = sorted(range(len(shown)), key=lambda one: len(captions[shown[one][0]]))
+    loss = np.zeros(len(shown))
+    collator = Collator(model.config.language.context, images[0].shape[-1] if len(images) else 1, padding)
+    for start in range(0, len(order), batch):
+        some = order[start : start + batch]
+        texts = [captions[shown[one][0]] for one in some]
+        bins = [Bin([Group([Member(text)])], len(text)) for text in texts]
+        seen = iter([images[shown[one][1]] for one in some])
+        found = model(collator.batch(bins, lambda member, place, seen=seen: next(seen), False).to(device))  # type: ignore[misc]
+        loss[some] = found.sums.float().cpu().numpy()
+    own: dict[int, list[float]] = {}
+    for (at, _), value in zip(shown, loss, strict=True):
+        own.setdefault(at, []).append(float(value))
+    return [values[0] < min(values[1:]) for values in own.values() if len(values) > 1]
+
+
+def _others(at: int, names: Sequence[str]) -> list[int]:
+    """Returns other images, spread over the set, the same each time."""
+    count = len(names)
+    found: list[int] = []
+    for step in range(count):
+        other = (at + count // 2 + step * 7) % count
+        if names[other] not in {names[at], *(names[one] for one in found)}:
+            found.append(other)
+        if len(found) == OTHERS:
+            break
+    return found
+
+
+def matching_figure(right: Sequence[bool]) -> dict[str, Any]:
+    """Returns the share of right choices, as evaluations give figures."""
+    return {"value": sum(right) / len(right), "chance": 1 / (1 + OTHERS), "n": len(right)}

@@ -1,13 +1,14 @@
-"""Greedy answers, several at once, with a key-value cache."""
+"""Greedy answers, several at once, by transformers' generation with its key-value cache."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers.cache_utils import DynamicCache
 
 from model.qwen_vl import QwenVL
 
@@ -32,34 +33,21 @@ def generate(
     """
     if not prompts:
         return []
-    device = next(model.parameters()).device
-    embedded, there = _embedded(model, prompts, end, device)
+    embedded, there = _embedded(model, prompts, end, next(model.parameters()).device)
     limit = min(limit, model.config.language.context - embedded.shape[1])
-    cache = DynamicCache()
-    positions = (there.long().cumsum(1) - 1).clamp(min=0)
-    mask = _first_mask(there)
-    halt = torch.tensor(list(stops), device=device)
-    done = torch.zeros(len(prompts), dtype=torch.bool, device=device)
-    chosen: list[Tensor] = []
-    for _ in range(max(limit, 0)):
-        out = model.language.model(
-            inputs_embeds=embedded,
-            attention_mask={"full_attention": mask},
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-        )
-        best = model.language.lm_head(out.last_hidden_state[:, -1]).argmax(-1)
-        done |= torch.isin(best, halt)
-        if bool(done.all()):
-            break
-        chosen.append(torch.where(done, -1, best))
-        embedded = model.language.get_input_embeddings()(best)[:, None]
-        positions = positions[:, -1:] + 1
-        there = torch.cat([there, torch.ones_like(there[:, :1])], 1)
-        mask = there[:, None, None, :]
-    answers = torch.stack(chosen, 1).tolist() if chosen else [[] for _ in prompts]
-    return [[number for number in answer if number >= 0] for answer in answers]
+    if limit < 1:
+        return [[] for _ in prompts]
+    language: Any = model.language
+    answers = language.generate(
+        inputs_embeds=embedded,
+        attention_mask=there.long(),
+        max_new_tokens=limit,
+        do_sample=False,
+        use_cache=True,
+        eos_token_id=list(stops) or None,
+        pad_token_id=end,
+    ).tolist()
+    return [list(takewhile(lambda number: number not in stops, answer)) for answer in answers]
 
 
 def _embedded(
@@ -80,11 +68,3 @@ def _embedded(
     pixels = torch.from_numpy(np.stack(images)) if images else torch.zeros(0, 3, side, side)
     where = torch.tensor(places, dtype=torch.int64).reshape(-1, 2)
     return model.embed(ids.to(device), pixels.to(device), where.to(device)), there.to(device)
-
-
-def _first_mask(there: Tensor) -> Tensor:
-    length = there.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool, device=there.device).tril()
-    # padding looks at itself, as a softmax over nothing is no number
-    own = torch.eye(length, dtype=torch.bool, device=there.device)
-    return ((causal & there[:, None, :]) | own)[:, None]

@@ -19,7 +19,7 @@ from model.qwen_vl import QwenVL
 from model.tokenizer import TagTokenizer
 from model.vision import Adapter
 
-PICTURES: Final = 200
+IMAGES: Final = 200
 """Images over which what they have in common is taken."""
 
 MATCHED: Final = 1000

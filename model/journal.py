@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from model.config import read_json
+
 LOG: Final = "log.jsonl"
 CURVES: Final = "curves.png"
 
@@ -17,9 +19,7 @@ POINTS: Final = 100
 class Journal:
     """The log of one stage on rank 0; on any other rank it keeps silent."""
 
-    def __init__(
-        self, folder: Path, start: int, steps: int, title: str, *, silent: bool, board: bool = True
-    ) -> None:
+    def __init__(self, folder: Path, start: int, steps: int, title: str, *, silent: bool) -> None:
         self._folder, self._steps, self._title, self._silent = folder, steps, title, silent
         if silent:
             return
@@ -29,7 +29,7 @@ class Journal:
         text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines)
         (folder / LOG).write_text(text, "utf-8")
         self._file = (folder / LOG).open("a", encoding="utf-8")
-        self._board = _board(folder) if board else None
+        self._board = _board(folder)
         self._status = _status(title)
         self._noted = 0
 
@@ -147,15 +147,7 @@ def _board(folder: Path) -> Any:
 
 def merge_metrics(path: Path, part: Mapping[str, Any]) -> None:
     """Puts the entries of `part` into the file, beside what is there."""
-    whole: dict[str, Any] = {}
-    if path.is_file():
-        try:
-            found = json.loads(path.read_text("utf-8"))
-        except ValueError:
-            found = None
-        if isinstance(found, dict):
-            whole = found
-    whole.update(part)
+    whole = read_json(path) | dict(part)
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.tmp")
     scratch.write_text(json.dumps(whole, indent=2, sort_keys=True, ensure_ascii=False) + "\n", "utf-8")

@@ -10,6 +10,8 @@ from schemas.edits import edits
 from schemas.sample import Box
 
 _WORD: Final = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]|[^\W_]+(?:'[^\W_]+)?")
+_SAME: Final = 0.5
+"""The overlap from which on two boxes are of the same thing."""
 _ARTICLES: Final = frozenset({"a", "an", "the"})
 _NUMBERS: Final = {
     name: str(number)
@@ -51,22 +53,18 @@ def iou(a: Box, b: Box) -> float:
     return both / either if either > 0 else 0.0
 
 
-def hit(given: Box | None, truth: Sequence[Box], threshold: float = 0.5) -> bool:
+def hit(given: Box | None, truth: Sequence[Box]) -> bool:
     """Returns whether the box found lies on one of the true boxes; finding none is a miss."""
-    return given is not None and any(iou(given, one) >= threshold for one in truth)
+    return given is not None and any(iou(given, one) >= _SAME for one in truth)
 
 
-def pair_f1(
-    given: Sequence[tuple[str, Box]], truth: Sequence[tuple[str, Box]], threshold: float = 0.5
-) -> tuple[int, int, int]:
+def pair_f1(given: Sequence[tuple[str, Box]], truth: Sequence[tuple[str, Box]]) -> tuple[int, int, int]:
     """Returns (hits, given, true): phrases with boxes, each true one found at most once, best overlap first."""
     found = sorted(
-        (
-            (-iou(a[1], b[1]), i, j)
-            for i, a in enumerate(given)
-            for j, b in enumerate(truth)
-            if a[0] == b[0] and iou(a[1], b[1]) >= threshold
-        ),
+        (-iou(a[1], b[1]), i, j)
+        for i, a in enumerate(given)
+        for j, b in enumerate(truth)
+        if a[0] == b[0] and iou(a[1], b[1]) >= _SAME
     )
     ours: set[int] = set()
     theirs: set[int] = set()
@@ -81,14 +79,14 @@ def _area(box: Box) -> float:
     return max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0)
 
 
-def anls(given: str, answers: Sequence[str], cut: float = 0.5) -> float:
-    """Returns 1 less the smallest distance by length, over the answers; 0 where that is `cut` or more."""
+def anls(given: str, answers: Sequence[str]) -> float:
+    """Returns 1 less the smallest distance by length, over the answers; 0 where that is a half or more."""
     best = 0.0
     for answer in answers:
         a, b = " ".join(given.lower().split()), " ".join(answer.lower().split())
         longest = max(len(a), len(b))
         apart = edits(a, b) / longest if longest else 0.0
-        best = max(best, 1 - apart if apart < cut else 0.0)
+        best = max(best, 1 - apart if apart < 0.5 else 0.0)
     return best
 
 

@@ -22,6 +22,12 @@ from model.stages import StageConfig
 # two dimensions, but rows that are looked up or learnt one by one: no map from a space to another
 _OUTER: Final = re.compile(r"positions$|query$|embed_tokens|lm_head")
 
+MOMENTUM: Final = 0.95
+
+# Newton-Schulz: the published quintic, that takes small singular values to about 1 in few steps (0.7 to 1.2)
+_QUINTIC: Final = (3.4445, -4.7750, 2.0315)
+_ITERATIONS: Final = 5
+
 
 def rate_scale(name: str, layers: int, decay: float) -> float:
     """Returns the factor of parameter `name`'s learning rate: decay^(layers above it) in vision, else 1."""
@@ -113,13 +119,6 @@ def clip_gradients(model: QwenVL, limit: float) -> dict[str, float]:
         # a scalar of plain type scales a sharded gradient too
         (grad.to_local() if hasattr(grad, "to_local") else grad).mul_(factor)
     return {name: float(norm) for name, norm in norms.items()} | {"total": float(total)}
-
-
-MOMENTUM: Final = 0.95
-
-# Newton-Schulz: the published quintic, that takes small singular values to about 1 in few steps (0.7 to 1.2)
-_QUINTIC: Final = (3.4445, -4.7750, 2.0315)
-_ITERATIONS: Final = 5
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
 from math import isqrt
 from typing import Final
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from model.sampler import generator
 from model.tokenizer import TagTokenizer
-from schemas.sample import Phrase, Sample
+from schemas.sample import Sample
 
 PLACE: Final = 0.1
 """Scale of the mark of row and column at each place, relative to words (model/initialise.py)."""
@@ -57,9 +58,7 @@ def regions(samples: Iterable[Sample]) -> dict[str, tuple[Region, ...]]:
         image = sample.images[0]
         here = tuple(
             (one.phrase, (x1 / image.width, y1 / image.height, x2 / image.width, y2 / image.height))
-            for turn in sample.turns
-            for one in turn.segments
-            if isinstance(one, Phrase)
+            for one in sample.phrases
             for x1, y1, x2, y2 in one.boxes
         )
         if len(here) > len(found.get(image.sha256, ())):
@@ -117,8 +116,7 @@ class Oracle:
         self, known: Mapping[str, Sequence[Region]], tokenizer: TagTokenizer, queries: int, hidden: int
     ) -> None:
         self._known, self._tokenizer, self._side = known, tokenizer, isqrt(queries)
-        self._memory: dict[str, _Regions] = {}
-        self._spelled: dict[str, tuple[int, ...]] = {}
+        self._words, self._regions = cache(self._encoded), cache(self._laid_out)
         self._weights = rarity(self._words(phrase) for regions in known.values() for phrase, _ in regions)
         random = generator("places")
         lines = torch.from_numpy(random.standard_normal((2, self._side, hidden))).float()
@@ -159,36 +157,27 @@ class Oracle:
         # an image without boxes points at another's, with the weight 0
         return (firm[:, :, None] * boxes[owners.clamp(max=starts[-1] - 1)]).to(words)
 
-    def _words(self, phrase: str) -> tuple[int, ...]:
-        found = self._spelled.get(phrase)
-        if found is None:
-            # as within a sentence: where words are parted by spaces, one stands before them
-            text = f" {phrase}" if phrase[:1].isascii() else phrase
-            found = self._spelled[phrase] = tuple(self._tokenizer.encode(text))
-        return found
+    def _encoded(self, phrase: str) -> tuple[int, ...]:
+        # as within a sentence: where words are parted by spaces, one stands before them
+        return tuple(self._tokenizer.encode(f" {phrase}" if phrase[:1].isascii() else phrase))
 
-    def _regions(self, image: str) -> _Regions:
-        found = self._memory.get(image)
-        if found is None:
-            tokens: list[int] = []
-            shares: list[Tensor] = [torch.zeros(0, self._side**2)]
-            # before all boxes one that covers nothing: where no box lies there is an owner too
-            each: list[Tensor] = [torch.zeros(self._side**2)]
-            known = self._known.get(image, ())
-            for phrase, box in known:
-                own = self._words(phrase)
-                tokens += own
-                each.append(covered(box, self._side))
-                shares.append(
-                    WORDS * torch.tensor([self._weights[token] for token in own])[:, None] * each[-1]
-                )
-            most, owner = torch.stack(each).max(0)
-            found = self._memory[image] = _Regions(
-                torch.tensor(tokens, dtype=torch.int64),
-                torch.cat(shares),
-                torch.tensor([box for _, box in known], dtype=torch.float32).reshape(-1, 4),
-                (owner - 1).clamp(min=0),
-                # a box over half of a place weighs as much as one over all of it
-                (2 * most).clamp(max=1),
-            )
-        return found
+    def _laid_out(self, image: str) -> _Regions:
+        tokens: list[int] = []
+        shares: list[Tensor] = [torch.zeros(0, self._side**2)]
+        # before all boxes one that covers nothing: where no box lies there is an owner too
+        each: list[Tensor] = [torch.zeros(self._side**2)]
+        known = self._known.get(image, ())
+        for phrase, box in known:
+            own = self._words(phrase)
+            tokens += own
+            each.append(covered(box, self._side))
+            shares.append(WORDS * torch.tensor([self._weights[token] for token in own])[:, None] * each[-1])
+        most, owner = torch.stack(each).max(0)
+        return _Regions(
+            torch.tensor(tokens, dtype=torch.int64),
+            torch.cat(shares),
+            torch.tensor([box for _, box in known], dtype=torch.float32).reshape(-1, 4),
+            (owner - 1).clamp(min=0),
+            # a box over half of a place weighs as much as one over all of it
+            (2 * most).clamp(max=1),
+        )

@@ -9,7 +9,7 @@ from model.encode import Encoded
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """An encoded sample, and whose images it shows: members of equal `pictures` may share them."""
+    """An encoded sample, and whose images it shows: members of equal `images` may share them."""
 
     encoded: Encoded
     images: tuple[str, ...] = ()

@@ -34,6 +34,7 @@ SCHEMA: Final = pa.schema(
 """One row a sample; `answer` is markup as the model wrote it, `truth` words and boxes."""
 
 _SHOWN: Final = 24
+_COLOURS: Final = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +121,12 @@ def _number(value: float | None) -> str:
 
 def _card(one: Prediction) -> str:
     row = one.row()
-    segments = (segment for turn in one.answered.sample.turns for segment in turn.segments)
-    true = [segment for segment in segments if isinstance(segment, Phrase)]
-    small = thumbnail(one.stored, one.answered.phrases, true)
+    small = thumbnail(one.stored, one.answered.phrases, one.answered.sample.phrases)
     source = base64.b64encode(small).decode()
     image = f'<img alt="" src="data:image/jpeg;base64,{source}">' if small else ""
     shown = [(name, str(row[name])) for name in ("asked", "answer", "truth")]
     words = "".join(f"<br><b>{name}</b> {escape(text[:300])}" for name, text in shown if text)
     return f"<div class=card>{image}{words}</div>"
-
-
-_COLOURS: Final = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080")
 
 
 def drawn(image: Image.Image, phrases: Sequence[Phrase]) -> Image.Image:
@@ -170,7 +166,7 @@ def _truth(image: Image.Image, phrases: Sequence[Phrase]) -> Image.Image:
     return copy
 
 
-def thumbnail(data: bytes, phrases: Sequence[Phrase], truth: Sequence[Phrase] = (), side: int = 240) -> bytes:
+def thumbnail(data: bytes, phrases: Sequence[Phrase], truth: Sequence[Phrase] = ()) -> bytes:
     """Returns a small JPEG of stored image bytes with regions drawn on it, over the true ones in white; empty where it
     cannot be decoded.
     """
@@ -179,7 +175,7 @@ def thumbnail(data: bytes, phrases: Sequence[Phrase], truth: Sequence[Phrase] = 
             small = drawn(_truth(image, truth), phrases)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return b""
-    small.thumbnail((side, side))
+    small.thumbnail((240, 240))
     out = io.BytesIO()
     small.save(out, "JPEG", quality=85)
     return out.getvalue()

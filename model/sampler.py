@@ -4,8 +4,8 @@ One global sequence of draws names strata by weight; the n-th draw of a stratum 
 own shuffled, endless order. Consumers take runs of draws in turn, so together they take each draw once.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -101,8 +101,8 @@ class StratumSampler:
             for at, shard in enumerate(stratum.shards)
             for start in range(0, shard.rows, BLOCK)
         ]
-        self._epochs: OrderedDict[int, tuple[Ints, Ints]] = OrderedDict()
-        self._windows: OrderedDict[tuple[int, int], list[tuple[int, int]]] = OrderedDict()
+        self._epoch = lru_cache(2)(self._shuffled_blocks)
+        self._window = lru_cache(2)(self._shuffled_rows)
 
     def locate(self, ordinal: int) -> tuple[Shard, int]:
         """Returns shard and row of the n-th sample."""
@@ -112,32 +112,21 @@ class StratumSampler:
         shard, row = self._window(epoch, window)[at - int(edges[window])]
         return self.stratum.shards[shard], row
 
-    def _epoch(self, epoch: int) -> tuple[Ints, Ints]:
+    def _shuffled_blocks(self, epoch: int) -> tuple[Ints, Ints]:
         """Returns the order of blocks, and the ordinal at which each window of them starts."""
-        found = self._epochs.get(epoch)
-        if found is None:
-            order = np.arange(len(self._blocks))
-            if self._shuffle:
-                order = generator(self._seed, self.stratum.name, "blocks", epoch).permutation(order)
-            sizes = np.array([self._blocks[at][2] - self._blocks[at][1] for at in order])
-            starts = np.concatenate([[0], np.cumsum(sizes)])[::WINDOW]
-            found = self._epochs[epoch] = (order, starts)
-            if len(self._epochs) > 2:
-                self._epochs.popitem(last=False)
-        return found
+        order = np.arange(len(self._blocks))
+        if self._shuffle:
+            order = generator(self._seed, self.stratum.name, "blocks", epoch).permutation(order)
+        sizes = np.array([self._blocks[at][2] - self._blocks[at][1] for at in order])
+        return order, np.concatenate([[0], np.cumsum(sizes)])[::WINDOW]
 
-    def _window(self, epoch: int, window: int) -> list[tuple[int, int]]:
-        found = self._windows.get((epoch, window))
-        if found is None:
-            order, _ = self._epoch(epoch)
-            units = self._units([self._blocks[at] for at in order[window * WINDOW : (window + 1) * WINDOW]])
-            if self._shuffle:
-                random = generator(self._seed, self.stratum.name, "rows", epoch, window)
-                units = [units[at] for at in random.permutation(len(units))]
-            found = self._windows[epoch, window] = [row for unit in units for row in unit]
-            if len(self._windows) > 2:
-                self._windows.popitem(last=False)
-        return found
+    def _shuffled_rows(self, epoch: int, window: int) -> list[tuple[int, int]]:
+        order, _ = self._epoch(epoch)
+        units = self._units([self._blocks[at] for at in order[window * WINDOW : (window + 1) * WINDOW]])
+        if self._shuffle:
+            random = generator(self._seed, self.stratum.name, "rows", epoch, window)
+            units = [units[at] for at in random.permutation(len(units))]
+        return [row for unit in units for row in unit]
 
     def _units(self, blocks: Sequence[tuple[int, int, int]]) -> list[list[tuple[int, int]]]:
         units: list[list[tuple[int, int]]] = []

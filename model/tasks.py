@@ -7,9 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from model.metrics import anls, answer, cider, error_rate, hit, object_f1, objects, pair_f1, vqa_score
 from schemas.markup import parse_lenient
-from schemas.sample import Box, Phrase, Sample, Text
-
-Sizes = Sequence[tuple[int, int]]
+from schemas.sample import Box, Phrase, Sample, Segment, Text, words_of
 
 
 @dataclass(slots=True)
@@ -26,10 +24,8 @@ class Known:
         if not sample.images:
             return
         image = sample.images[0].sha256
-        for turn in sample.turns:
-            for segment in turn.segments:
-                if isinstance(segment, Phrase) and sample.task != "ocr":
-                    self.phrases[image][segment.phrase] |= set(segment.boxes)
+        for phrase in sample.phrases if sample.task != "ocr" else ():
+            self.phrases[image][phrase.phrase] |= set(phrase.boxes)
         if sample.task == "caption":
             self.captions[image, sample.language].append(taught_words(sample))
         if sample.task == "vqa":
@@ -64,57 +60,37 @@ class Answered:
         return self.sample.images[0].sha256 if self.sample.images else ""
 
     @property
-    def sizes(self) -> Sizes:
-        return [(one.width, one.height) for one in self.sample.images]
+    def segments(self) -> tuple[Segment, ...]:
+        """Returns what can be read of the answer's markup."""
+        sizes = [(one.width, one.height) for one in self.sample.images]
+        return parse_lenient(self.text, sizes, 0).segments
 
     @property
     def phrases(self) -> list[Phrase]:
         """Returns phrases and boxes in the answer, as far as they can be read."""
-        found = parse_lenient(self.text, self.sizes, 0).segments
-        return [segment for segment in found if isinstance(segment, Phrase)]
+        return [one for one in self.segments if isinstance(one, Phrase)]
 
     @property
     def words(self) -> str:
         """Returns the answer's words without markup."""
-        found = parse_lenient(self.text, self.sizes, 0).segments
-        texts = [
-            one.phrase if isinstance(one, Phrase) else one.text for one in found if not hasattr(one, "image")
-        ]
-        return "".join(texts).strip()
+        return words_of(self.segments).strip()
 
 
 def taught_words(sample: Sample) -> str:
     """Returns the words that are taught."""
-    parts = []
-    for turn in sample.turns:
-        for segment in turn.segments:
-            if isinstance(segment, Text) and segment.supervised:
-                parts.append(segment.text)
-            elif isinstance(segment, Phrase) and segment.supervised:
-                parts.append(segment.phrase)
-    return ("\n" if sample.task == "ocr" else "").join(parts).strip()
+    taught = (one for one in sample.segments if isinstance(one, Text | Phrase) and one.supervised)
+    return ("\n" if sample.task == "ocr" else "").join(words_of([one]) for one in taught).strip()
 
 
 def asked(sample: Sample) -> str:
     """Returns the words that stand before what is taught."""
-    texts = [
-        one.text
-        for turn in sample.turns
-        for one in turn.segments
-        if isinstance(one, Text) and not one.supervised
-    ]
-    return "".join(texts).strip()
+    texts = (one for one in sample.segments if isinstance(one, Text) and not one.supervised)
+    return words_of(texts).strip()
 
 
 def true_boxes(sample: Sample) -> list[tuple[str, Box]]:
     """Returns each box of a sample with its phrase."""
-    return [
-        (segment.phrase, box)
-        for turn in sample.turns
-        for segment in turn.segments
-        if isinstance(segment, Phrase)
-        for box in segment.boxes
-    ]
+    return [(phrase.phrase, box) for phrase in sample.phrases for box in phrase.boxes]
 
 
 Figures = dict[str, float]
@@ -179,7 +155,7 @@ def first_box(answered: Answered) -> Box | None:
 Scorer = Callable[[Sequence[Answered], Known], dict[str, Any]]
 
 
-class Task(NamedTuple):
+class Scoring(NamedTuple):
     """How answers are made and scored: at most `limit` new tokens, all at once by `score`; `headlines` are the
     figures that a judgement counts, all 0 to 1, higher is better.
     """
@@ -190,11 +166,11 @@ class Task(NamedTuple):
 
 
 ANSWERED: Final = {
-    "caption": Task(80, captions, ("f1", "choice")),
-    "vqa": Task(16, vqa, ("accuracy",)),
-    "referring": Task(40, referring, ("acc@0.5",)),
-    "grounding": Task(240, grounding, ("f1",)),
-    "grounded_caption": Task(24, grounded_caption, ("accuracy",)),
-    "ocr": Task(400, ocr, ("anls",)),
+    "caption": Scoring(80, captions, ("f1", "choice")),
+    "vqa": Scoring(16, vqa, ("accuracy",)),
+    "referring": Scoring(40, referring, ("acc@0.5",)),
+    "grounding": Scoring(240, grounding, ("f1",)),
+    "grounded_caption": Scoring(24, grounded_caption, ("accuracy",)),
+    "ocr": Scoring(400, ocr, ("anls",)),
 }
 """The tasks that a model answers."""

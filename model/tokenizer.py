@@ -36,6 +36,7 @@ _HAN: Final = r"\p{Han}"
 
 _FILE: Final = "tokenizer.json"
 _LAYOUT: Final = "tokenizer_layout.json"
+_LIMIT: Final = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -184,9 +185,6 @@ _CHARACTERS: Final = _alphabet()
 
 def _characters(token: bytes) -> str:
     return "".join(_CHARACTERS[byte] for byte in token)
-
-
-_LIMIT: Final = 64 << 20
 
 
 def read_ranks(path: Path) -> dict[bytes, int]:

@@ -18,12 +18,13 @@ import torch
 
 from model import checkpoint, flops, journal, optim, parallel, shards, warm_start
 from model.batch import Batch
+from model.config import read_json
 from model.journal import merge_metrics
 from model.loader import Feed, Loader, require_known
 from model.oracle import Oracle
 from model.settings import Place, TrainConfig, check, mixture_of, stage_settings
+from model.shards import Store
 from model.stages import StageConfig, set_trained
-from model.store import Store
 from model.tokenizer import TagTokenizer
 from schemas.errors import InputError, RecipeError, VlcorpusError
 
@@ -60,10 +61,9 @@ def _stage(
 ) -> dict[str, Any]:
     folder = place.config.folder / stage.title
     metrics_path = place.config.folder / "metrics.json"
-    if (folder / "config.json").is_file() and metrics_path.is_file():
-        done = json.loads(metrics_path.read_text("utf-8")).get(stage.title)
-        if isinstance(done, dict):
-            return done
+    done: dict[str, Any] = read_json(metrics_path).get(stage.title, {})
+    if done and (folder / "config.json").is_file():
+        return done
     trainer = _Trainer(place, stage, tokenizer, None if stage.pictures == "shown" else oracle())
     metrics = trainer.train()
     if place.rank == 0 and metrics.get("finished"):
@@ -245,12 +245,7 @@ class _Trainer:
     def _save(self) -> None:
         weights = checkpoint.model_state(self.model, self.place.world)
         if self.place.rank == 0:
-            scratch = self.folder / "final"
-            checkpoint.save(scratch, self.place.model, weights, self.tokenizer, self.stage.side)
-            # config.json last: where it lies, the model is whole
-            for name in sorted(scratch.iterdir(), key=lambda one: one.name == "config.json"):
-                name.replace(self.folder / name.name)
-            scratch.rmdir()
+            checkpoint.save(self.folder, self.place.model, weights, self.tokenizer, self.stage.side)
 
     def _metrics(self, finished: bool, meter: "_Meter") -> dict[str, Any]:
         tail = self.lost[-max(len(self.lost) // 20, 1) :]

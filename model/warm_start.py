@@ -15,8 +15,8 @@ from model.loader import Feed, Loader
 from model.oracle import GROUNDED, SAMPLES, Oracle, regions
 from model.qwen_vl import QwenVL, build
 from model.settings import Place, TrainConfig
+from model.shards import Store
 from model.stages import ORDER, StageConfig, title
-from model.store import Store
 from model.tokenizer import TagTokenizer
 from schemas.errors import RecipeError
 
@@ -108,7 +108,7 @@ def _adapt(model: QwenVL, clip: Path, feed: Feed, tokenizer: TagTokenizer, oracl
     if projection is None:
         return
     initialise.align(model.adapter, projection)
-    wanted = initialise.MATCHED if oracle else initialise.PICTURES
+    wanted = initialise.MATCHED if oracle else initialise.IMAGES
     taken: list[torch.Tensor] = []
     names: list[str] = []
     for batch in Loader(replace(feed, endless=False), tokenizer):
@@ -124,4 +124,4 @@ def _adapt(model: QwenVL, clip: Path, feed: Feed, tokenizer: TagTokenizer, oracl
     features = None
     if oracle and known:
         features = pixels[known], oracle.features([names[at] for at in known], words.detach())
-    initialise.centre(model, pixels[: initialise.PICTURES], words[tokenizer.pad].detach(), features)
+    initialise.centre(model, pixels[: initialise.IMAGES], words[tokenizer.pad].detach(), features)

@@ -5,6 +5,7 @@ column `sample` of every index, are exactly `Sample.to_json()`.
 """
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -139,16 +140,25 @@ class Sample:
     def __post_init__(self) -> None:
         ok = _KEY.fullmatch(self.key) is not None
         require(ok, f"key must be 1 to 90 letters, digits, - or _, not {self.key!r}")
-        for turn in self.turns:
-            for segment in turn.segments:
-                if isinstance(segment, ImageRef):
-                    inside = 0 <= segment.image < len(self.images)
-                    require(inside, f"segment.image {segment.image} names none of {len(self.images)} images")
+        for one in self.segments:
+            if isinstance(one, ImageRef):
+                inside = 0 <= one.image < len(self.images)
+                require(inside, f"segment.image {one.image} names none of {len(self.images)} images")
+
+    @property
+    def segments(self) -> Iterator[Segment]:
+        """Returns the segments of all turns."""
+        return (one for turn in self.turns for one in turn.segments)
+
+    @property
+    def phrases(self) -> list[Phrase]:
+        """Returns the phrases of all turns."""
+        return [one for one in self.segments if isinstance(one, Phrase)]
 
     @property
     def text(self) -> str:
         """Returns all words of the sample in reading order; turns are parted by a line feed."""
-        return "\n".join(_words(turn) for turn in self.turns)
+        return "\n".join(words_of(turn.segments) for turn in self.turns)
 
     def to_json(self) -> str:
         """Returns one line of JSON: sorted keys, characters as they are, the same sample always the same text."""
@@ -165,6 +175,13 @@ class Sample:
         images = tuple(_image(one) for one in array(record["images"], "images"))
         turns = tuple(_turn(one) for one in array(record["turns"], "turns"))
         return cls(**words, images=images, turns=turns)
+
+
+def words_of(segments: Iterable[Segment]) -> str:
+    """Returns the words of texts and phrases, as they follow each other."""
+    return "".join(
+        one.text if isinstance(one, Text) else one.phrase for one in segments if not isinstance(one, ImageRef)
+    )
 
 
 def turns_json(turns: tuple[Turn, ...]) -> list[dict[str, Any]]:
@@ -206,16 +223,6 @@ def text_sample(
     return Sample(
         sample_key(pair_key, "text", ordinal), "text", split, language, source, licence, (), (turn,)
     )
-
-
-def _words(turn: Turn) -> str:
-    words = []
-    for segment in turn.segments:
-        if isinstance(segment, Text):
-            words.append(segment.text)
-        elif isinstance(segment, Phrase):
-            words.append(segment.phrase)
-    return "".join(words)
 
 
 def _box(value: Any) -> Box:

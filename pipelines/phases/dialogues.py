@@ -230,7 +230,7 @@ def _different(views: Sequence[Made]) -> list[Made]:
     kept: list[Made] = []
     seen: set[tuple[str, object]] = set()
     for one in views:
-        phrases = [part for turn in one.sample.turns for part in turn.segments if isinstance(part, Phrase)]
+        phrases = one.sample.phrases
         marks: set[tuple[str, object]] = {(one.sample.task, part.phrase.casefold()) for part in phrases}
         marks |= {(one.sample.task, (part.boxes, part.quads)) for part in phrases}
         if not marks & seen:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas.markup.reader import MarkupError
-from schemas.sample import Box, Phrase, Sample, Text
+from schemas.sample import Box, Phrase, Sample, words_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,10 @@ def annotated(samples: Iterable[Sample], name: str) -> Annotated:
             raise MarkupError("a COCO annotation is of one image")
         size = (sample.images[0].width, sample.images[0].height)
         if sample.task in ("caption", "grounding"):
-            captions[_words(sample)] = None
-        for turn in sample.turns:
-            for one in turn.segments:
-                if isinstance(one, Phrase) and one.boxes:
-                    boxes.setdefault(one.phrase, {}).update(dict.fromkeys(one.boxes))
+            captions[words_of(sample.segments)] = None
+        for one in sample.phrases:
+            if one.boxes:
+                boxes.setdefault(one.phrase, {}).update(dict.fromkeys(one.boxes))
     phrases = tuple(Phrase(words, tuple(found)) for words, found in boxes.items())
     return Annotated(name, *size, tuple(captions), phrases)
 
@@ -94,12 +93,3 @@ def _bbox(box: Box) -> dict[str, Any]:
     x1, y1, x2, y2 = box
     width, height = round(x2 - x1, 2), round(y2 - y1, 2)
     return {"bbox": [x1, y1, width, height], "area": round(width * height, 2), "iscrowd": 0}
-
-
-def _words(sample: Sample) -> str:
-    return "".join(
-        one.text if isinstance(one, Text) else one.phrase
-        for turn in sample.turns
-        for one in turn.segments
-        if isinstance(one, Text | Phrase)
-    )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from schemas.markup.reader import MarkupError
 from schemas.markup.render import merged
-from schemas.markup.style import STAGE2, TEMPLATES, Style, fit
+from schemas.markup.style import STAGE2, TEMPLATES, fit
 from schemas.sample import ImageRef, Phrase, Sample, Segment, Text, Turn
 
 
@@ -22,7 +22,7 @@ class Dialogue:
     turns: tuple[Turn, ...]
 
 
-def as_chat(sample: Sample, style: Style = STAGE2) -> Sample:
+def as_chat(sample: Sample) -> Sample:
     """Returns `sample` as question and answer: a document turn is split where its template's target begins.
 
     MarkupError for a document that has no question: pure text, interleaved documents.
@@ -32,12 +32,12 @@ def as_chat(sample: Sample, style: Style = STAGE2) -> Sample:
     if sample.task not in TEMPLATES or sample.task == "text":
         raise MarkupError(f"a document of task {sample.task} has no question, so it is no dialogue")
     prefix, target = fit(merged(sample.turns[0].segments), sample.task)
-    asked, answered = _halves(sample, prefix, target, style)
+    asked, answered = _halves(sample, prefix, target)
     return replace(sample, turns=(Turn("user", merged(asked)), Turn("assistant", merged(answered))))
 
 
 def _halves(
-    sample: Sample, prefix: Sequence[Segment], target: Sequence[Segment], style: Style
+    sample: Sample, prefix: Sequence[Segment], target: Sequence[Segment]
 ) -> tuple[tuple[Segment, ...], tuple[Segment, ...]]:
     first = target[0]
     if sample.task == "vqa":
@@ -47,7 +47,7 @@ def _halves(
     if sample.task == "grounded_caption" and isinstance(first, Phrase):
         regions = Phrase("This", first.boxes, first.quads)
         return (*prefix, regions, Text(" is")), (Text(first.phrase, supervised=True),)
-    return (*prefix, Text(style.cue(sample.task, sample.language))), tuple(target)
+    return (*prefix, Text(STAGE2.cue(sample.task, sample.language))), tuple(target)
 
 
 def shown(turns: Sequence[Turn]) -> list[int]:

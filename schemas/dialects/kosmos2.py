@@ -69,11 +69,6 @@ def from_kosmos2(text: str, size: Size) -> tuple[Segment, ...]:
     return segments
 
 
-def snap(box: Box, size: Size) -> Box:
-    """Returns the box that is read from the tokens of `box`."""
-    return _box(_tokens(box, size), size)
-
-
 def _untaught(segments: Sequence[Segment]) -> list[Segment]:
     plain: list[Segment] = []
     for segment in segments:

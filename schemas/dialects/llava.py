@@ -13,7 +13,6 @@ from typing import Any, Final
 from schemas.dialects.dialogue import Dialogue, Spelling, as_chat, shown
 from schemas.markup.reader import MarkupError
 from schemas.markup.render import merged
-from schemas.markup.style import STAGE2, Style
 from schemas.markup.tags import Size
 from schemas.sample import Box, ImageRef, Phrase, Sample, Segment, Text, Turn
 
@@ -32,9 +31,9 @@ _IMAGE: Final = Spelling("<", "image>")
 _BRACKET: Final = Spelling("[", _BOX[2:])
 
 
-def to_llava(sample: Sample, names: Sequence[str], style: Style = STAGE2) -> dict[str, Any]:
+def to_llava(sample: Sample, names: Sequence[str]) -> dict[str, Any]:
     """Returns the record of `sample`, whose images are the files `names`."""
-    turns = as_chat(sample, style).turns
+    turns = as_chat(sample).turns
     sizes = [(image.width, image.height) for image in sample.images]
     current: Size | None = None
     said = []

@@ -33,7 +33,7 @@ class Pair:
 
 def to_paligemma(sample: Sample) -> Pair:
     """Returns the pair of a document sample; raises MarkupError where PaliGemma has no words for it."""
-    segments = [one for turn in sample.turns for one in turn.segments if not isinstance(one, ImageRef)]
+    segments = [one for one in sample.segments if not isinstance(one, ImageRef)]
     words = "".join(one.text for one in segments if isinstance(one, Text) and one.supervised)
     match sample.task:
         case "caption":
@@ -70,13 +70,6 @@ def together(segments: Sequence[Segment]) -> tuple[Phrase, ...]:
         if phrase.boxes:
             boxes[phrase.phrase] = (*boxes.get(phrase.phrase, ()), *phrase.boxes)
     return tuple(Phrase(words, found, (), supervised=True) for words, found in boxes.items())
-
-
-def snap(box: Box, size: Size) -> Box:
-    """Returns the box that is read from the tokens of `box`."""
-    entry = _ENTRY.fullmatch(_loc(box, size) + " x")
-    assert entry is not None
-    return _pixels([int(one) for one in entry.groups()[:4]], size)
 
 
 def _phrases(segments: Sequence[Segment]) -> list[Phrase]:

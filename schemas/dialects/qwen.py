@@ -11,21 +11,20 @@ from schemas.dialects.dialogue import Dialogue, as_chat
 from schemas.markup.parse import parse
 from schemas.markup.reader import MarkupError
 from schemas.markup.render import render
-from schemas.markup.style import STAGE2, Style
 from schemas.markup.tags import IM_END, IM_START, TAG, Size, tokens, unescape
 from schemas.sample import Sample
 
 _SPEAKERS: Final = ("user", "assistant")
 
 
-def to_qwen(sample: Sample, names: Sequence[str], style: Style = STAGE2) -> dict[str, Any]:
+def to_qwen(sample: Sample, names: Sequence[str]) -> dict[str, Any]:
     """Returns the record of `sample`, whose images are the files `names`."""
-    chat = as_chat(sample, style)
+    chat = as_chat(sample)
     for turn in chat.turns:
         if turn.role not in _SPEAKERS:
             raise MarkupError(f"the finetune JSON has no turn of {turn.role}")
     # the turns are cut out of the ChatML that the finetune script would make of them
-    text = render(chat, style, names).text
+    text = render(chat, names=names).text
     turns = [part.partition("\n") for part in text.split(IM_START)[2:]]
     said = [
         {"from": role, "value": value.removesuffix("\n").removesuffix(IM_END)} for role, _, value in turns
@@ -33,7 +32,7 @@ def to_qwen(sample: Sample, names: Sequence[str], style: Style = STAGE2) -> dict
     return {"id": sample.key, "conversations": said}
 
 
-def from_qwen(record: Mapping[str, Any], sizes: Mapping[str, Size], style: Style = STAGE2) -> Dialogue:
+def from_qwen(record: Mapping[str, Any], sizes: Mapping[str, Size]) -> Dialogue:
     """Returns the dialogue of a record; `sizes` are those of the images by name. Raises MarkupError."""
     turns = record.get("conversations")
     if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
@@ -51,7 +50,7 @@ def from_qwen(record: Mapping[str, Any], sizes: Mapping[str, Size], style: Style
     missing = [name for name in names if name not in sizes]
     if missing:
         raise MarkupError(f"the size of the image {missing[0]!r} is not known")
-    read = parse(text, [sizes[name] for name in names], names=names, style=style) if text else None
+    read = parse(text, [sizes[name] for name in names], names=names) if text else None
     return Dialogue(str(record.get("id", "")), tuple(names), read.turns if read else ())
 
 

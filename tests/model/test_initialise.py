@@ -52,8 +52,8 @@ def test_centred_tokens_stand_about_the_empty_place_and_tell_pictures_apart() ->
     assert common(after) < 0.2 * common(before)
 
 
-def test_tokens_are_brought_near_to_what_is_told() -> None:
-    """Much of what a linear map of the tokens can tell is told; a small change of the encoder moves it a little."""
+def test_tokens_are_brought_near_to_oracle_features() -> None:
+    """Much of what a linear map of the tokens can give is given; a small change of the encoder moves it a little."""
     model, pixels = _model(), _pixels(120)
     nothing = torch.zeros(160)
     initialise.centre(model, pixels, nothing)

@@ -8,7 +8,7 @@ from model.journal import POINTS, evened
 
 @given(st.lists(st.floats(-1e3, 1e3), max_size=450))
 def test_curves_are_means_over_neighbours(values: list[float]) -> None:
-    """Few enough points to tell curves apart, in order, none outside what they stand for; few points stay."""
+    """Few enough points to keep curves apart, in order, none outside what they stand for; few points stay."""
     points = [(float(step), value) for step, value in enumerate(values)]
     found = evened(points)
     assert len(found) <= POINTS

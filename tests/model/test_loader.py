@@ -13,7 +13,7 @@ import torch
 from model import shards
 from model.batch import IGNORE, Batch
 from model.loader import Feed, Loader, PackedStream
-from model.store import Store
+from model.shards import Store
 from pipelines.writers.columns import Item
 from schemas.errors import InputError
 from schemas.sample import Phrase, Sample, Text, Turn
@@ -57,7 +57,7 @@ def test_one_pass(tmp_path: Path) -> None:
         opening, closing = own.ids["<img>"], own.ids["</img>"]
         assert all(span == [opening, *[own.pad] * 4, closing] for span in spans)
         assert int((batch.input_ids == own.pad).sum()) == 4 * len(batch.pixels)
-        # no place of an image is ever told, and none of an image's tokens tells
+        # no place of an image is ever supervised, and none of an image's tokens predicts
         assert not (
             (batch.targets == own.pad) | (batch.targets == opening) | (batch.targets == closing)
         ).any()
@@ -160,7 +160,7 @@ def test_blind(tmp_path: Path) -> None:
 
 
 def test_loss_where_the_sample_says(tmp_path: Path) -> None:
-    """What is told is, for each task, the template's target and nothing else."""
+    """What is supervised is, for each task, the template's target and nothing else."""
     own = tokenizer()
     wanted = {
         "caption": " a red circle is here<|endoftext|>",
@@ -169,7 +169,7 @@ def test_loss_where_the_sample_says(tmp_path: Path) -> None:
         "grounded_caption": " red circle<|endoftext|>",
         "grounding": " a<ref> red circle</ref><box>(62,83),(312,416)</box><|endoftext|>",
         "ocr": " <ref>line 0</ref><quad>(15,20),(468,20),(468,187),(15,187)</quad><|endoftext|>",
-        # nothing stands before its first token, so that is not told
+        # nothing stands before its first token, so that is not supervised
         "text": None,
         "chat": None,
     }

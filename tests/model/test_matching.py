@@ -6,7 +6,7 @@ import torch
 
 from model.batch import Batch
 from model.encode import Encoded, encode
-from model.matching import OTHERS, _others, matches, matching_figure
+from model.evaluate import OTHERS, _others, matches, matching_figure
 from model.qwen_vl import QwenVL, RowLosses, build
 from schemas.markup import STAGE2
 from tests.model.corpora import TINY, item, tokenizer

@@ -1,4 +1,4 @@
-"""Images told in words."""
+"""Oracle features."""
 
 from collections import Counter
 from itertools import pairwise
@@ -14,7 +14,7 @@ from model import shards
 from model.loader import Loader
 from model.oracle import EDGES_COUNT, STEPS, WORDS, Oracle, covered, edges, rarity, regions
 from model.qwen_vl import build
-from model.store import Store
+from model.shards import Store
 from tests.model.corpora import TINY, corpus, items, tokenizer
 from tests.model.test_loader import feed
 
@@ -46,7 +46,7 @@ def test_a_box_covers_its_places() -> None:
 
 
 def test_regions(tmp_path: Path) -> None:
-    """What lies where is known from grounded samples, in shares of the image; captions and pages tell nothing."""
+    """What lies where is known from grounded samples, in shares of the image; captions and pages add nothing."""
     corpus(tmp_path, {"referring": 3, "caption": 5, "ocr": 3})
     store = Store(str(tmp_path))
     found = regions(shards.samples(store, shards.find(store, "train")))
@@ -67,7 +67,7 @@ def test_the_words_stand_where_the_box_is() -> None:
     known, unknown = oracle.features(["a", "b"], words)
     said = words[torch.tensor(own.encode(" red circle"))].sum(0)
     difference = known - unknown
-    # the box covers half of the first place: its edges are told in full there, and nowhere else
+    # the box covers half of the first place: its edges count in full there, and nowhere else
     bounds = edges(torch.tensor([[0.0, 0.0, 0.5, 0.25]])) @ oracle._edges
     assert torch.allclose(difference[0], said * 0.5 * WORDS + bounds[0], atol=1e-5)
     assert torch.allclose(difference[1:], torch.zeros(3, 16), atol=1e-6)
@@ -76,7 +76,7 @@ def test_the_words_stand_where_the_box_is() -> None:
 
 
 @given(st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=4), min_size=1, max_size=30))
-def test_rare_words_are_told_louder(phrases: list[list[int]]) -> None:
+def test_rare_words_weigh_more(phrases: list[list[int]]) -> None:
     """No word is louder than a rarer one, none is silent, and over all that is said the mean is 1."""
     loud = rarity(phrases)
     counts = Counter(token for phrase in phrases for token in set(phrase))
@@ -102,11 +102,11 @@ def test_what_tells_edges_counts_more() -> None:
 
 @given(boxes())
 def test_edges_can_be_read_again(box: tuple[float, float, float, float]) -> None:
-    """The tenths, weighed by what is told of an edge, give the edge."""
-    told_edges = edges(torch.tensor([box])).reshape(4, STEPS + 1)
-    assert torch.allclose(told_edges.sum(1), torch.ones(4), atol=1e-5)
+    """The tenths, weighed by an edge's features, give the edge."""
+    features = edges(torch.tensor([box])).reshape(4, STEPS + 1)
+    assert torch.allclose(features.sum(1), torch.ones(4), atol=1e-5)
     tenths = torch.arange(STEPS + 1) / STEPS
-    assert (told_edges @ tenths).tolist() == pytest.approx(box, abs=1e-5)
+    assert (features @ tenths).tolist() == pytest.approx(box, abs=1e-5)
 
 
 def test_each_place_tells_the_box_that_covers_most_of_it() -> None:
@@ -124,8 +124,8 @@ def test_each_place_tells_the_box_that_covers_most_of_it() -> None:
     assert torch.equal(oracle.features(["b"], words)[0], second)
 
 
-def test_told_pictures_change_the_loss_and_teach_the_words(tmp_path: Path) -> None:
-    """What is told counts: another telling has another loss, and embeddings of what is told get gradients."""
+def test_oracle_features_change_the_loss_and_teach_the_words(tmp_path: Path) -> None:
+    """Features count: others give another loss, and the embeddings in them get gradients."""
     corpus(tmp_path, {"vqa": 12, "referring": 4})
     store = Store(str(tmp_path))
     known = regions(shards.samples(store, shards.find(store, "train")))
@@ -140,7 +140,7 @@ def test_told_pictures_change_the_loss_and_teach_the_words(tmp_path: Path) -> No
     assert model.vision.conv1.weight.grad is None
 
 
-def test_what_is_seen_is_brought_near_to_what_is_told(tmp_path: Path) -> None:
+def test_what_is_seen_is_brought_near_to_the_features(tmp_path: Path) -> None:
     """The loss of a matched batch is a mean over images, has no gradient for words, and falls when it is followed."""
     corpus(tmp_path, {"referring": 8, "caption": 8})
     store = Store(str(tmp_path))
@@ -161,7 +161,7 @@ def test_what_is_seen_is_brought_near_to_what_is_told(tmp_path: Path) -> None:
     assert all(one.grad is None for one in model.language.parameters())
 
 
-def test_pictures_that_cannot_be_told_teach_no_match(tmp_path: Path) -> None:
+def test_images_without_features_teach_no_match(tmp_path: Path) -> None:
     """Nothing is known of an image: it counts for nothing."""
     corpus(tmp_path, {"caption": 8})
     batch = next(iter(Loader(feed(tmp_path), tokenizer())))

@@ -77,7 +77,7 @@ def test_pictures_are_seen(tmp_path: Path) -> None:
     assert not torch.allclose(a[row, start], b[row, start])
 
 
-def test_loss_is_the_mean_of_told_tokens(tmp_path: Path) -> None:
+def test_loss_is_the_mean_of_supervised_tokens(tmp_path: Path) -> None:
     """The losses are the cross-entropy of full logits at the targets."""
     corpus(tmp_path, {"vqa": 12})
     model = _double()
@@ -93,7 +93,7 @@ def test_loss_is_the_mean_of_told_tokens(tmp_path: Path) -> None:
 
 
 def test_no_tokens_no_loss() -> None:
-    """A batch in which nothing is told has loss 0, not a division by nothing."""
+    """A batch in which nothing is supervised has loss 0, not a division by nothing."""
     empty = torch.zeros(1, 8, dtype=torch.int64)
     none = torch.zeros(0, 3, 16, 16, dtype=torch.uint8)
     batch = Batch(

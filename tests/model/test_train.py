@@ -67,7 +67,7 @@ def test_all_stages(tmp_path: Path) -> None:
 
 def test_stages_for(tmp_path: Path) -> None:
     """`all` stands for the stages that the corpus can feed, after `language` where that part starts at random;
-    `sight` needs images that can be told, `primer` what its mixture names."""
+    `sight` needs grounded samples, `primer` what its mixture names."""
     made = config(tmp_path)
     assert stages_for(made) == ("language", "sight", "1", "2", "3")
     assert stages_for(replace(made, init={"language": "x"})) == ("1", "2", "3")
@@ -157,7 +157,7 @@ def test_killed_and_resumed(tmp_path: Path) -> None:
 
 
 def test_accumulation(tmp_path: Path) -> None:
-    """Smaller micro-batches give the same step: the loss is the mean over all told tokens."""
+    """Smaller micro-batches give the same step: the loss is the mean over all supervised tokens."""
     one = config(tmp_path, "one", overrides={"2": {"batch": 4, "micro": 4, "pool": 128}})
     two = config(tmp_path, "two", overrides={"2": {"batch": 4, "micro": 1, "pool": 128}})
     run(one)
@@ -302,7 +302,7 @@ def _two_ranks(made: TrainConfig, folder: Path) -> None:
 
 
 def test_two_ranks(tmp_path: Path) -> None:
-    """Two sharded ranks are told images, learn to show them, with Muon, and go on; resumed, with the same losses."""
+    """Two sharded ranks learn from oracle features, learn to show them, with Muon; resumed, with the same losses."""
     moved = {"muon": 1e-2}
     made = config(tmp_path, stages=("language", "sight", "2"), overrides={"language": moved, "sight": moved})
     _two_ranks(made, tmp_path)

@@ -1,5 +1,5 @@
 # ruff: noqa: E402 - threads are counted before numpy is imported
-"""Images a second: what filters/image.py measures against the least that anybody has to do.
+"""Images a second: what filters/picture.py measures against the least that anybody has to do.
 
     python -m benchmarks.images [FOLDER] [--limit N] [--repeats N] [--steps]
 
@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> None:
 
 def _options(arguments: list[str]) -> argparse.Namespace:
     data = os.environ.get("VLCORPUS_TEST_DATA")
-    parser = argparse.ArgumentParser(prog="benchmarks.pictures", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(prog="benchmarks.images", description=(__doc__ or "").split("\n")[0])
     default = Path(data, "pairs", "images") if data else None
     parser.add_argument(
         "folder", type=Path, nargs="?", default=default, help="default: real data's pairs/images"
