@@ -91,4 +91,6 @@ def _dataset(store: Store, folder: str, schema: pa.Schema) -> pads.Dataset:
     filesystem, inner = store.arrow(paths)
     checked = pads.ParquetFragmentScanOptions(page_checksum_verification=True)
     form = pads.ParquetFileFormat(default_fragment_scan_options=checked)
+    if schema is SIGNALS:  # filters of other packages add columns
+        schema = pads.dataset(inner[:1], format=form, filesystem=filesystem).schema
     return pads.dataset(inner, schema=schema, format=form, filesystem=filesystem)
