@@ -16,7 +16,7 @@ import regex  # type: ignore[import-untyped]
 from pydantic import Field, field_validator
 
 from filters.arrow import Column, Rows, any_of, array, bools, matching, pc, put, some
-from filters.filter import Columns, Filter, Row, Rule
+from filters.filter import Columns, Filter, Rule
 from filters.patterns import FRAGMENTS, PATTERNS, SPECIAL_TAGS
 from filters.repair import SUSPICIOUS, mend
 from filters.scripts import SCRIPTS, code_points, every_character, script_table
@@ -247,14 +247,6 @@ class CaptionLength(Settings):
     max_words: int | None = Field(None, ge=1)
 
 
-def _no_caption(columns: Columns, settings: NoCaption, languages: Sequence[str]) -> Any:
-    return pc.equal(pc.fill_null(columns["caption"], ""), "")
-
-
-def _special_tag(columns: Columns, settings: SpecialTag, languages: Sequence[str]) -> Any:
-    return pc.is_valid(columns["special_tag"])
-
-
 def _pattern(columns: Columns, settings: Pattern, languages: Sequence[str]) -> Any:
     found = columns["pattern"]
     allowed = pc.is_in(found, value_set=array(settings.allow, pa.string()))
@@ -273,10 +265,6 @@ def _length(columns: Columns, settings: CaptionLength, languages: Sequence[str])
     return any_of(fails)
 
 
-def _say_length(row: Row, settings: CaptionLength) -> str:
-    return ", ".join(f"{row['caption_' + unit]} {unit}" for unit in ("chars", "words", "han"))
-
-
 FILTER: Final = Filter(
     name="caption",
     version=1,
@@ -292,12 +280,18 @@ FILTER: Final = Filter(
     batch=lambda settings: Captions(settings).measure,
     libraries=("ftfy", "pyarrow", "regex"),
     rules=(
-        Rule("no_caption", NoCaption, ("caption",), _no_caption, always=True),
+        Rule(
+            "no_caption",
+            NoCaption,
+            ("caption",),
+            lambda columns, *_: pc.equal(pc.fill_null(columns["caption"], ""), ""),
+            always=True,
+        ),
         Rule(
             "special_tag",
             SpecialTag,
             ("special_tag",),
-            _special_tag,
+            lambda columns, *_: pc.is_valid(columns["special_tag"]),
             lambda row, _: f"special_tag {row['special_tag']}",
         ),
         Rule("pattern", Pattern, ("pattern",), _pattern, lambda row, _: f"pattern {row['pattern']}"),
@@ -306,7 +300,9 @@ FILTER: Final = Filter(
             CaptionLength,
             ("caption_chars", "caption_words", "caption_han"),
             _length,
-            _say_length,
+            lambda row, _: ", ".join(
+                f"{row['caption_' + unit]} {unit}" for unit in ("chars", "words", "han")
+            ),
         ),
     ),
 )

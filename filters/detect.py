@@ -4,7 +4,7 @@ The detector that comes with the package finds things of one plain colour by the
 weights and is right on drawn scenes; on photographs it is a rehearsal for the phase, no more. Boxes are x1, y1, x2, y2.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
@@ -66,26 +66,6 @@ def limited(found: Sequence[Found], floor: float, most: int) -> list[Found]:
             counts[one.phrase] = counts.get(one.phrase, 0) + 1
             kept.append(one)
     return kept
-
-
-class PlantedDetector:
-    """The twin for tests and rehearsals: gives the boxes that it was told of, phrase by phrase."""
-
-    id = "planted"
-
-    def __init__(self, boxes: Mapping[str, Sequence[tuple[Box, float]]]) -> None:
-        self._boxes = boxes
-
-    def detect(self, picture: Pixels, phrases: Sequence[str]) -> list[Found]:
-        """The planted boxes of the phrases that have some, clipped to the picture."""
-        planted = [
-            (number, box, score)
-            for number, phrase in enumerate(phrases)
-            for box, score in self._boxes.get(phrase, ())
-        ]
-        numbers, boxes, scores = zip(*planted, strict=True) if planted else ((), (), ())
-        size = (picture.shape[1], picture.shape[0])
-        return tidied(np.array(boxes, np.float64).reshape(-1, 4), np.array(scores), np.array(numbers), size)
 
 
 VERSION: Final = 1

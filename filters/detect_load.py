@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from filters.detect import Detector, Found, Pixels, limited, tidied
-from filters.hub import HOST, LOADING, is_out_of_reach, line, weights_digest
+from filters.weights import HOST, LOADING, is_out_of_reach, line, weights_digest
 from schemas.errors import ModelError, missing
 from schemas.ground import COLOURS, DetectorSettings
 

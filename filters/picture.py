@@ -14,7 +14,7 @@ from pydantic import Field
 
 from filters.arrow import pc
 from filters.contrast import contrast
-from filters.filter import Columns, Filter, Row, Rule
+from filters.filter import Columns, Filter, Rule
 from filters.header import sniff
 from filters.phash import SIDE, Grey, phash, thumbnail
 from filters.pixels import DECODERS, decode, decoding, digest, grey_pixels
@@ -195,39 +195,6 @@ class Orientation(Settings):
     """Drops images with an EXIF turn; for signals.picture.orientation: drop."""
 
 
-def _too_long(columns: Columns, settings: AspectRatio, languages: Sequence[str]) -> Any:
-    return pc.greater(pc.cast(columns["aspect_ratio"], pa.float64()), settings.max)
-
-
-def _too_small(columns: Columns, settings: MinSide, languages: Sequence[str]) -> Any:
-    return pc.less(pc.min_element_wise(columns["width"], columns["height"]), settings.pixels)
-
-
-def _blank(columns: Columns, settings: Blank, languages: Sequence[str]) -> Any:
-    even = pc.less(columns["grey_std"], settings.grey_std)
-    return pc.and_(even, pc.less(columns["grey_range"], settings.grey_range))
-
-
-def _turned(columns: Columns, settings: Orientation, languages: Sequence[str]) -> Any:
-    return pc.greater(columns["orientation"], UPRIGHT)
-
-
-def _say_ratio(row: Row, settings: AspectRatio) -> str:
-    return f"aspect_ratio {row['aspect_ratio']:.2f} > {settings.max:g}"
-
-
-def _say_size(row: Row, settings: MinSide) -> str:
-    return f"{row['width']} x {row['height']} < {settings.pixels}"
-
-
-def _say_blank(row: Row, settings: Blank) -> str:
-    return f"grey_std {row['grey_std']:.2f}, grey_range {row['grey_range']}"
-
-
-def _say_turned(row: Row, settings: Orientation) -> str:
-    return f"orientation {row['orientation']}"
-
-
 FILTER: Final = Filter(
     name="picture",
     version=2,
@@ -251,9 +218,38 @@ FILTER: Final = Filter(
     passes={"thumbnail": pa.binary()},
     libraries=("numpy", "pillow", "scipy", "xxhash"),
     rules=(
-        Rule("aspect_ratio", AspectRatio, ("aspect_ratio",), _too_long, _say_ratio),
-        Rule("min_side", MinSide, ("width", "height"), _too_small, _say_size),
-        Rule("blank", Blank, ("grey_std", "grey_range"), _blank, _say_blank),
-        Rule("orientation", Orientation, ("orientation",), _turned, _say_turned, on=False),
+        Rule(
+            "aspect_ratio",
+            AspectRatio,
+            ("aspect_ratio",),
+            lambda columns, rule, _: pc.greater(pc.cast(columns["aspect_ratio"], pa.float64()), rule.max),
+            lambda row, rule: f"aspect_ratio {row['aspect_ratio']:.2f} > {rule.max:g}",
+        ),
+        Rule(
+            "min_side",
+            MinSide,
+            ("width", "height"),
+            lambda columns, rule, _: pc.less(
+                pc.min_element_wise(columns["width"], columns["height"]), rule.pixels
+            ),
+            lambda row, rule: f"{row['width']} x {row['height']} < {rule.pixels}",
+        ),
+        Rule(
+            "blank",
+            Blank,
+            ("grey_std", "grey_range"),
+            lambda columns, rule, _: pc.and_(
+                pc.less(columns["grey_std"], rule.grey_std), pc.less(columns["grey_range"], rule.grey_range)
+            ),
+            lambda row, _: f"grey_std {row['grey_std']:.2f}, grey_range {row['grey_range']}",
+        ),
+        Rule(
+            "orientation",
+            Orientation,
+            ("orientation",),
+            lambda columns, *_: pc.greater(columns["orientation"], UPRIGHT),
+            lambda row, _: f"orientation {row['orientation']}",
+            on=False,
+        ),
     ),
 )

@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from filters.arrow import Bools, Lists, array, bools, lists, pc, some
 from filters.filter import Columns, Rule
-from filters.language import dedup_language as _dedup_language
+from filters.language import UNDETERMINED
 from filters.later import CLIP, UNSCORED
+from filters.scripts import SCRIPTS_OF, admitted, base, scripts_of
 from filters.table import SIGNALS, Rules, RuleSettings
 
 Table: TypeAlias = "pa.Table | pa.RecordBatch"
@@ -82,8 +83,29 @@ def _column(signals: Table, name: str) -> Any:
 
 
 def dedup_language(signals: Table, languages: Sequence[str]) -> Any:
-    """The language by which one keeper a language is chosen (filters/language.py)."""
-    return _dedup_language(columns(signals, ("language", "scripts")), languages)
+    """The language by which one keeper a language is chosen, null where none was measured.
+
+    Where it is undetermined, or not one of those allowed: the only allowed language that is written in
+    the caption's foremost script, else `und`.
+    """
+    found, foremost = _column(signals, "language"), _foremost_script(_column(signals, "scripts"))
+    guess: Any = array([UNDETERMINED] * len(found), pa.string())
+    plain = sorted({base(name) for name in languages})
+    for name in scripts_of(plain):
+        owners = [language for language in plain if name in scripts_of([language])]
+        if len(owners) == 1:
+            guess = pc.if_else(pc.fill_null(pc.equal(foremost, name), False), owners[0], guess)
+    known = array(admitted(languages) or sorted(SCRIPTS_OF), pa.string())
+    keeps = pc.or_(pc.is_in(found, value_set=known), pc.is_null(found))
+    return pc.if_else(keeps, found, guess)
+
+
+def _foremost_script(scripts: Any) -> Any:
+    """The most frequent script of each row, null where it has no letters."""
+    names = np.full(len(scripts), None, object)
+    rows = np.flatnonzero(bools(pc.greater(pc.list_value_length(scripts), 0)))
+    names[rows] = pc.struct_field(pc.list_element(some(scripts, rows), 0), "script").to_pylist()
+    return array(names, pa.string())
 
 
 def in_order(reasons: Iterable[str], rules: type[Rules] = RuleSettings) -> list[str]:

@@ -18,7 +18,7 @@ import regex  # type: ignore[import-untyped]
 from pydantic import Field
 
 from filters.arrow import Column, array, bools, lists, pc, some
-from filters.filter import Columns, Filter, Row, Rule
+from filters.filter import Columns, Filter, Rule
 from schemas.settings import Settings
 
 SCRIPTS: Final = (
@@ -251,15 +251,21 @@ def _fails(columns: Columns, settings: Script, languages: Sequence[str]) -> Any:
     return array(foreign > settings.tolerance * letters)
 
 
-def _say(row: Row, settings: Script) -> str:
-    return ", ".join(f"{one['script']} {one['letters']}" for one in (row["scripts"] or ())[:5])
-
-
 FILTER: Final = Filter(
     name="scripts",
     version=1,
     columns={"letters": pa.int32(), "scripts": SCRIPTS_TYPE},
     batch=lambda _: measure,
     libraries=("regex",),
-    rules=(Rule("script", Script, ("scripts",), _fails, _say),),
+    rules=(
+        Rule(
+            "script",
+            Script,
+            ("scripts",),
+            _fails,
+            lambda row, _: ", ".join(
+                f"{one['script']} {one['letters']}" for one in (row["scripts"] or ())[:5]
+            ),
+        ),
+    ),
 )

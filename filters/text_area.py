@@ -6,13 +6,12 @@ text masked (to be scored again), and the share of the caption that the picture 
 the text is not this module's matter: it takes quads.
 """
 
-import hashlib
 import importlib.metadata
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
@@ -25,6 +24,7 @@ from pydantic import Field
 from filters.arrow import pc
 from filters.filter import Columns, Filter, Row, Rule
 from filters.picture import Picture
+from filters.weights import file_digest
 from schemas.errors import InputError, missing
 from schemas.sample import Quad
 from schemas.settings import Settings
@@ -124,16 +124,7 @@ def reader_versions(reader: str, models: str | None) -> dict[str, str]:
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     if not files:
         raise InputError(f"{folder} holds no models of {reader}: name the folder with det/ and rec/")
-    states = {file: file.stat() for file in files}
-    digests = {file: _digest(file, state.st_size, state.st_mtime_ns) for file, state in states.items()}
-    return found | {f"{reader} {file.relative_to(folder).as_posix()}": digests[file] for file in files}
-
-
-@cache
-def _digest(path: Path, size: int, changed: int) -> str:
-    """The digest of a file, made once while it stays as it is: every shard asks."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return found | {f"{reader} {file.relative_to(folder).as_posix()}": file_digest(file) for file in files}
 
 
 def text_mask(quads: Sequence[Quad], width: int, height: int) -> npt.NDArray[np.bool_]:

@@ -93,4 +93,6 @@ def dataset(store: Store, paths: Sequence[str], schema: pa.Schema) -> pads.Datas
     filesystem, inner = store.arrow(paths)
     checked = pads.ParquetFragmentScanOptions(page_checksum_verification=True)
     form = pads.ParquetFileFormat(default_fragment_scan_options=checked)
+    if schema is SIGNALS:  # filters of other packages add columns
+        schema = pads.dataset(inner[:1], format=form, filesystem=filesystem).schema
     return pads.dataset(inner, schema=schema, format=form, filesystem=filesystem)

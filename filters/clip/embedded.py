@@ -23,8 +23,8 @@ from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.processors import TemplateProcessing
 
 from filters.clip.preprocess import Pixels, Preprocess
+from filters.clip.scorer import Landing, Tokens, Vectors
 from filters.clip.source import CONFIG, DRAFTED, FOLDER, IMAGE, MERGES, TEXT, WEIGHTS
-from filters.clip.towers import Landing, Tokens, Vectors
 from schemas.clip import EMBEDDED, ScorerSettings
 from schemas.errors import ModelError
 

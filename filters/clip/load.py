@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from filters.clip.preprocess import Preprocess, resampled
 from filters.clip.source import CONFIG, DRAFTED, LOCAL, MERGES, Source, open_clip_module, source_of
-from filters.hub import HOST, LOADING, is_out_of_reach, line, weights_digest
+from filters.weights import HOST, LOADING, is_out_of_reach, line, weights_digest
 from schemas.clip import ScorerSettings
 from schemas.errors import ModelError
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from filters.hub import HOST, line
+from filters.weights import HOST, line
 from schemas.clip import EMBEDDED, ScorerSettings
 from schemas.errors import ModelError
 

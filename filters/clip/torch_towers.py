@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from filters.clip.load import Loaded, load
 from filters.clip.preprocess import Pixels
-from filters.clip.towers import Landing, NoMemory, Tokens, Vectors
+from filters.clip.scorer import Landing, NoMemory, Tokens, Vectors
 from schemas.clip import ScorerSettings
 from schemas.errors import ModelError
 

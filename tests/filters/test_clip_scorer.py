@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from filters.clip import Preprocess, Scorer
-from filters.clip.towers import Landing, NoMemory, Tokens, Vectors
+from filters.clip.scorer import Landing, NoMemory, Tokens, Vectors
 from schemas.clip import ScorerSettings, choose
 from schemas.errors import ModelError
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from filters.detect import ColourDetector, Found, PlantedDetector, limited, tidied
+from filters.detect import ColourDetector, Found, limited, tidied
 from schemas.errors import ModelError
 from schemas.ground import DetectorSettings
 from tests import needs
@@ -143,13 +143,6 @@ def test_boxes_are_clipped_and_slivers_dropped() -> None:
     assert [one.box for one in found] == [(0, 0, 10, 10), (30, 5, 40, 20)]
 
 
-def test_the_twin_gives_what_was_planted() -> None:
-    """Planted boxes come back for their phrase, clipped, and for no other."""
-    twin = PlantedDetector({"a dog": [((0, 0, 500, 20), 0.7)]})
-    assert twin.detect(picture(), ["a cat", "a dog"]) == [Found(1, (0, 0, 80, 20), 0.7)]
-    assert twin.detect(picture(), ["a cat"]) == []
-
-
 def test_colours_are_found_where_they_are() -> None:
     """Two red squares on white are two boxes, and the blue one is another phrase's."""
     shown = np.full((60, 100, 3), 255, np.uint8)
@@ -172,7 +165,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError("no network")
 
     monkeypatch.setattr(socket, "create_connection", refuse)
-    monkeypatch.setattr("filters.hub.getproxies", dict)
+    monkeypatch.setattr("filters.weights.getproxies", dict)
 
 
 def sentence(model: object, monkeypatch: pytest.MonkeyPatch) -> str:

@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from filters.picture import Pictures, PictureSettings
+from filters.pixels import decode
+from filters.signals import Measurer
+from filters.table import SignalSettings
 from filters.text_area import TextArea, TextSettings, masked, repeats, text_mask, text_share
 from schemas.sample import Quad
 from tests.filters.pictures import encoded
@@ -116,3 +119,25 @@ def test_hidden_text_is_gone_from_the_picture() -> None:
     image.paste((0, 0, 0), (10, 10, 30, 20))
     reader = Planted((("word", _quad(10, 10, 20, 10), 1.0),))
     assert (TextArea(TextSettings(), reader).hidden(picture(image)) == (10, 200, 10)).all()
+
+
+def test_the_ocr_reads_the_image_that_was_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All filters of images share one decode; the OCR sees images of pairs alone."""
+    pytest.importorskip("cv2", reason="synth.readers needs it")
+    calls = []
+
+    def counted(*given: Any) -> Image.Image:
+        calls.append(given)
+        return decode(*given)
+
+    reader = Planted((("SALE", _quad(0, 0, 45, 60), 0.9),))
+    monkeypatch.setattr("filters.picture.decode", counted)
+    monkeypatch.setattr("synth.readers.open_reader", lambda *_: reader)
+    measurer = Measurer(SignalSettings.model_validate({"text": True}))
+    data = encoded(Image.new("RGB", (90, 60), "white"), "JPEG")
+    found = measurer.image(data, pair=True)
+    assert len(calls) == 1
+    assert (found["width"], found["text_area"]) == (90, 0.5)
+    row = measurer.table([{"caption_raw": "A sale", **found}]).to_pylist()[0]
+    assert row["text_repeats"] == 0.5
+    assert "text_area" not in measurer.image(data, pair=False)

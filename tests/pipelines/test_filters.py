@@ -12,6 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from pipelines.opening import tables
 from tests.filters.third_party import SOURCE, images, install, recipe
 from tests.pipelines.building import rows
 from tests.pipelines.crawls import environment, vlcorpus
@@ -58,6 +59,7 @@ def test_a_filter_of_another_package_runs_on_every_engine(tmp_path: Path, engine
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["filters"]["sharpness"].startswith("1, acme-sharpness 1.2, sha256 ")
     assert manifest["filters"]["picture"] == "2"
+    assert "sharpness" in tables(str(out))["signals"].schema.names
     assert manifest["funnel"]["web"]["rules"] == [{"rule": "min_sharpness", "dropped": 3, "failed": 3}]
     # without the package the corpus is still sound, and another build says what is missing
     assert vlcorpus("verify", out).returncode == 0

@@ -1,7 +1,9 @@
-"""What loading models of a hub asks for: whether it answers, what went wrong in one line, a digest of weights."""
+"""Weights of models: their digests, whether a hub answers, and what went wrong with them in one line."""
 
 import hashlib
 import socket
+from functools import cache
+from pathlib import Path
 from typing import Any, Final
 from urllib.request import getproxies
 
@@ -38,3 +40,15 @@ def weights_digest(model: Any, *more: bytes) -> str:
     for one in more:
         state.update(one)
     return state.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Returns the SHA-256 of a file, made once while it stays as it is. Raises OSError where it cannot be read."""
+    state = path.stat()
+    return _file_digest(path, state.st_size, state.st_mtime_ns)
+
+
+@cache
+def _file_digest(path: Path, size: int, changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
