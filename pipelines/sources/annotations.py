@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 
-from filters.picture import Pictures
 from pipelines.datasets import flickr30k, pages
 from pipelines.datasets.built import Built, Draft, Record
 from pipelines.datasets.finish import finish
@@ -32,7 +31,8 @@ from schemas.errors import InputError, RowError, ShardError
 from schemas.row import pair_key
 from schemas.sample import Image, ImageRef, Sample, Turn, sample_key
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the table of kinds imports this module, and with it every reader of a recipe does
+    from filters.picture import Pictures
     from pipelines.recipe.model import Source
 
 BYTES_A_PART = 32 * 1024 * 1024
@@ -199,7 +199,7 @@ class Facts:
 class Annotations:
     """Measures one part of an annotation source: signals of each record, and its samples."""
 
-    def __init__(self, layout: Layout, pictures: Pictures) -> None:
+    def __init__(self, layout: Layout, pictures: "Pictures") -> None:
         self._layout = layout
         self._pictures = pictures
 
@@ -280,7 +280,7 @@ class _Look:
 
     store: Store
     source: "Source"
-    pictures: Pictures
+    pictures: "Pictures"
     seen: dict[str, Facts]
 
     def __call__(self, name: str) -> Facts:
