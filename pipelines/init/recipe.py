@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 import yaml
+from rich.filesize import decimal
 
 from filters.table import RuleSettings
 from pipelines.files import is_local
@@ -126,7 +127,7 @@ def _found(one: Survey) -> Iterator[str]:
     """What was found at a source's paths: shards, files that are none, columns with an example."""
     if one.shards:
         size = sum(shard.size for shard in one.shards)
-        yield f"shards: {len(one.shards):,} ({one.shards[0].format}), {_size(size)}"
+        yield f"shards: {len(one.shards):,} ({one.shards[0].format}), {decimal(size)}"
     if one.ignored:
         names = ", ".join(shown(name, _NAME) for name in one.ignored[:_MANY])
         more = ", …" if len(one.ignored) > _MANY else ""
@@ -194,13 +195,6 @@ def _score(extra: Guess | None) -> Iterator[str]:
     scores = [name for name in (extra.names if extra else ()) if any(part in name for part in _SCORES)]
     if scores:
         yield f"    # clip_score: {scalar(scores[0])}  # serves the clip rule instead of a scorer (docs/clip.md)"
-
-
-def _size(size: int) -> str:
-    value, units = float(size), ["bytes", "kB", "MB", "GB", "TB"]
-    while value >= 1000 and len(units) > 1:
-        value, units = value / 1000, units[1:]
-    return f"{value:,.0f} {units[0]}" if units[0] == "bytes" else f"{value:,.1f} {units[0]}"
 
 
 def _rest() -> Iterator[str]:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pyarrow as pa
 
-from filters.signals import Measurer
 from pipelines.datasets.dataset import Built, Dataset, Record, build
 from pipelines.datasets.drafts import Draft, finish
 from pipelines.datasets.pages import local_name
@@ -29,7 +28,8 @@ from schemas.errors import InputError, RowError, ShardError
 from schemas.row import pair_key
 from schemas.sample import Image, ImageRef, Sample, Turn, sample_key
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the table of kinds imports this module, and with it every reader of a recipe does
+    from filters.signals import Measurer
     from pipelines.recipe.model import Source
 
 BYTES_A_PART = 32 * 1024 * 1024
@@ -188,7 +188,7 @@ class Facts:
 class Annotations:
     """Measures one part of an annotation source: signals of each record, and its samples."""
 
-    def __init__(self, layout: Layout, signals: Measurer) -> None:
+    def __init__(self, layout: Layout, signals: "Measurer") -> None:
         self._layout = layout
         self._signals = signals
 
@@ -268,7 +268,7 @@ class _Look:
 
     store: Store
     source: "Source"
-    signals: Measurer
+    signals: "Measurer"
     seen: dict[str, Facts]
 
     def __call__(self, name: str) -> Facts:

@@ -2,6 +2,7 @@
 
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -113,17 +114,17 @@ def _below(
     store: Store, path: str, root: str, formats: Mapping[str, str], given: bool = False
 ) -> list[Found]:
     """The file `path`, or all files below the folder `path`, named relative to `root`."""
-    prefix = _relative(path, root)
+    prefix = path.rstrip("/").removeprefix(root.rstrip("/")).lstrip("/")
     if not store.is_folder(path):
         info = FileInfo(path, prefix, store.info(path).size)
         # a .json that is given by its path may hold JSON lines
         suffix = ".jsonl" if given and _suffix(prefix) == ".json" else _suffix(prefix)
         return [Found(root, info, formats.get(suffix), given)]
-    files = [
-        FileInfo(join(path, info.name), join(prefix, info.name) if prefix else info.name, info.size)
-        for info in store.list_files(path)
+    names = ((info, join(prefix, info.name) if prefix else info.name) for info in store.list_files(path))
+    return [
+        Found(root, FileInfo(join(path, info.name), name, info.size), formats.get(_suffix(name)))
+        for info, name in names
     ]
-    return [Found(root, info, formats.get(_suffix(info.name))) for info in files]
 
 
 def _without_corpora(files: Sequence[Found]) -> list[Found]:
@@ -140,12 +141,6 @@ def _without_corpora(files: Sequence[Found]) -> list[Found]:
         )
 
     return [file for file in files if not is_beside(file)]
-
-
-def _relative(path: str, root: str) -> str:
-    path = path.rstrip("/")
-    root = root.rstrip("/")
-    return path[len(root) :].lstrip("/") if root and path.startswith(root) else path.lstrip("/")
 
 
 def _suffix(name: str) -> str:
@@ -259,15 +254,11 @@ def _is_astray(found: set[str], paired: set[str], others: set[str]) -> bool:
     return 2 * both < len(paired) and len(found & others) <= both
 
 
-def _folders(source: str, files: Iterable[Found], kind: Kind) -> list[InputShard]:
+def _folders(source: str, files: Sequence[Found], kind: Kind) -> list[InputShard]:
     """A shard for each folder that holds images; the source's root itself is called `root`."""
-    sizes: dict[tuple[str, str], int] = {}
-    with_images: set[tuple[str, str]] = set()
+    sizes: Counter[tuple[str, str]] = Counter()
     for file in files:
-        place = file.folder
-        sizes[place] = sizes.get(place, 0) + max(file.info.size, 0)
-        if file.is_image:
-            with_images.add(place)
+        sizes[file.folder] += max(file.info.size, 0)
     return [
         InputShard(
             source,
@@ -277,12 +268,12 @@ def _folders(source: str, files: Iterable[Found], kind: Kind) -> list[InputShard
             "files",
             sizes[root, name],
         )
-        for root, name in sorted(with_images)
+        for root, name in sorted({file.folder for file in files if file.is_image})
     ]
 
 
 def _id(name: str) -> str:
-    return shown(name[: len(name) - len(_suffix(name))].replace("/", "__"))
+    return shown(_stem(name).replace("/", "__"))
 
 
 def _distinct(source: str, shards: Iterable[InputShard]) -> tuple[InputShard, ...]:
