@@ -10,14 +10,19 @@ the other half. The loss over images is SigLIP's (arXiv 2303.15343), a decision 
 caption by itself: it makes cosines comparable between captions, which a threshold needs. Beside it, patches
 are aligned with the phrases of what they show (tools/clip_pairs.py). `python -m tools.clip_onnx FOLDER` then
 writes the graphs by which onnxruntime runs the folder's towers.
+
+The tokenizer's merges are learnt from captions, into a file that open_clip's SimpleTokenizer reads: bytes are its
+alphabet, so any language can be written; an English word becomes one token, Chinese tokens of one or two characters.
 """
 
 import argparse
+import gzip
 import io
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,7 +31,7 @@ from typing import Any, Final
 import numpy as np
 import open_clip
 import torch
-from open_clip.tokenizer import SimpleTokenizer
+from open_clip.tokenizer import SimpleTokenizer, bytes_to_unicode, get_pairs
 from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
@@ -34,7 +39,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from synth.seeds import generator
-from tools import clip_pairs, clip_report, clip_tokens
+from tools import clip_pairs, clip_report
 
 LANGUAGES: Final = ("en", "zh")
 MERGES_FILE: Final = "merges.txt.gz"
@@ -109,13 +114,82 @@ def model_config(vocabulary: int) -> dict[str, Any]:
     }
 
 
+MERGES: Final = 900
+LONGEST_TOKEN: Final = 2
+"""Characters of a token outside ASCII."""
+
+_END: Final = "</w>"
+
+_BYTES: Final = {letter: byte for byte, letter in bytes_to_unicode().items()}
+
+Merge = tuple[str, str]
+
+
+def learn_merges(texts: Iterable[str], merges: int = MERGES) -> list[Merge]:
+    """The most frequent merges, the most frequent first; equal texts give equal merges."""
+    plain = SimpleTokenizer()
+    counts: Counter[tuple[str, ...]] = Counter()
+    for text in texts:
+        for word in plain.pat.findall(plain.clean_fn(text)):
+            letters = [plain.byte_encoder[byte] for byte in word.encode()]
+            counts[(*letters[:-1], letters[-1] + _END)] += 1
+    words = dict(counts)
+    found: list[Merge] = []
+    while len(found) < merges:
+        pairs: Counter[Merge] = Counter()
+        for word, count in words.items():
+            for pair in get_pairs(word) if len(word) > 1 else ():
+                if _allowed(pair):
+                    pairs[pair] += count
+        if not pairs:
+            break
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        if pairs[best] < 2:
+            break
+        found.append(best)
+        words = _merged(words, best)
+    return found
+
+
+def _allowed(pair: Merge) -> bool:
+    """Whether the merged token is a piece of one character, or whole characters and few of them."""
+    letters = "".join(pair).removesuffix(_END)
+    if letters.isascii():
+        return True
+    data = bytes(_BYTES[letter] for letter in letters)
+    try:
+        return len(data.decode()) <= LONGEST_TOKEN
+    except UnicodeDecodeError:
+        # the first two bytes of a character of three: its third makes it whole
+        return len(data) == 2 and data[0] >= 0xE0
+
+
+def _merged(words: dict[tuple[str, ...], int], pair: Merge) -> dict[tuple[str, ...], int]:
+    after: Counter[tuple[str, ...]] = Counter()
+    for word, count in words.items():
+        joined: list[str] = []
+        for letter in word:
+            if joined and (joined[-1], letter) == pair:
+                joined[-1] += letter
+            else:
+                joined.append(letter)
+        after[tuple(joined)] += count
+    return dict(after)
+
+
+def dump_merges(merges: list[Merge]) -> bytes:
+    """The merges as SimpleTokenizer's file: a first line, then a merge a line; the same bytes each time."""
+    lines = ["#version: 0.2", *(" ".join(merge) for merge in merges)]
+    return gzip.compress("\n".join(lines).encode(), mtime=0)
+
+
 def write_tokenizer(out: Path, seed: int, captions: int) -> SimpleTokenizer:
     """Learns the merges from captions drawn for that purpose alone; the tokenizer that has them."""
     items = [
         clip_pairs.draw(generator(seed, "clip tokens", i), LANGUAGES[i % len(LANGUAGES)])
         for i in range(captions)
     ]
-    (out / MERGES_FILE).write_bytes(clip_tokens.dump(clip_tokens.learn(item.text for item in items)))
+    (out / MERGES_FILE).write_bytes(dump_merges(learn_merges(item.text for item in items)))
     return SimpleTokenizer(bpe_path=str(out / MERGES_FILE), context_length=CONTEXT)
 
 

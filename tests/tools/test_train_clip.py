@@ -7,15 +7,15 @@ import open_clip
 import pytest
 from open_clip.tokenizer import SimpleTokenizer
 
-from tools import clip_report, clip_tokens, train_clip
+from tools import clip_report, train_clip
 
 TEXTS = ["a red circle", "a red square above a red circle", "一个红色的圆形", "红色的圆形和红色的三角形"]
 
 
 def test_merges_are_repeated_and_read_by_open_clip(tmp_path: Path) -> None:
     """Equal captions give equal bytes, and open_clip's tokenizer reads any text with them and back."""
-    data = clip_tokens.dump(clip_tokens.learn(TEXTS, 60))
-    assert data == clip_tokens.dump(clip_tokens.learn(TEXTS, 60))
+    data = train_clip.dump_merges(train_clip.learn_merges(TEXTS, 60))
+    assert data == train_clip.dump_merges(train_clip.learn_merges(TEXTS, 60))
     (tmp_path / "merges.txt.gz").write_bytes(data)
     tokenizer = SimpleTokenizer(bpe_path=str(tmp_path / "merges.txt.gz"), context_length=32)
     assert len(tokenizer.encode("a red circle")) == 3
@@ -27,7 +27,7 @@ def test_merges_are_repeated_and_read_by_open_clip(tmp_path: Path) -> None:
 def test_no_token_holds_more_than_two_chinese_characters() -> None:
     """Chinese is cut into tokens of one or two whole characters."""
     decode = SimpleTokenizer().byte_decoder
-    for pair in clip_tokens.learn(TEXTS * 3, 200):
+    for pair in train_clip.learn_merges(TEXTS * 3, 200):
         text = bytes(decode[letter] for letter in "".join(pair).removesuffix("</w>")).decode(errors="replace")
         assert text.isascii() or len(text) <= 2
 

@@ -32,3 +32,13 @@ def test_what_chunked_is_named(tmp_path: Path) -> None:
     """The chunker of each language, as the workers had it."""
     recipe = load({"sources": [{"id": "a", "path": str(tmp_path)}]})
     assert facts(recipe, {("a", "0"): {"chunkers": {"en": "rules 1"}}})["a: chunker of en"] == "rules 1"
+
+
+def test_how_text_is_shaped_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages set without raqm, which have no kerning, are told from others by the manifest."""
+    source = {"id": "a", "kind": "rendered", "format": "ocr", "render": {"count": 1}}
+    recipe = load({"sources": [source]})
+    here = facts(recipe, {})
+    version = features.version
+    monkeypatch.setattr(features, "version", lambda name: None if name == "raqm" else version(name))
+    assert facts(recipe, {}) == {**here, "a: pillow raqm": "none"}
