@@ -32,7 +32,8 @@ from model.images import square
 from model.loader import Feed, Loader
 from model.packing import Member, pack
 from model.sampler import ConsumerSampler, MixtureSampler, StratumSampler
-from model.shards import Reader, Store, Stratum
+from model.shards import Reader, Stratum
+from model.store import Store
 
 _STRETCHES: Final = 3
 

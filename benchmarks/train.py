@@ -20,8 +20,8 @@ from model.config import preset
 from model.loader import Feed, Loader
 from model.qwen_vl import build
 from model.settings import TrainConfig, mixture_of
-from model.shards import Store
 from model.stages import STAGES, set_trained, stage_config, title
+from model.store import Store
 from model.train import run
 
 

@@ -26,7 +26,8 @@ from model.loader import KNOWN_TASKS, Feed, Loader, require_known
 from model.packing import Bin, Group, Member
 from model.qwen_vl import QwenVL
 from model.sampler import generator
-from model.shards import Reader, Row, Store, Stratum
+from model.shards import Reader, Row, Stratum
+from model.store import Store
 from model.tasks import ANSWERED, Answered, Known
 from model.tokenizer import TagTokenizer
 from schemas.errors import InputError

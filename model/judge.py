@@ -10,7 +10,7 @@ from model import shards
 from model.evaluate import EvalConfig, evaluate
 from model.journal import merge_metrics
 from model.settings import TrainConfig
-from model.shards import Store
+from model.store import Store
 from model.tasks import ANSWERED
 from model.train import run
 from model.warm_start import learn_tokenizer

@@ -22,7 +22,8 @@ from model.encode import encode
 from model.images import ImageError, square
 from model.packing import Bin, Group, Member, pack, parted
 from model.sampler import ConsumerSampler, MixtureSampler, StratumSampler, generator
-from model.shards import Reader, Store, Stratum
+from model.shards import Reader, Stratum
+from model.store import Store
 from model.tokenizer import TagTokenizer
 from schemas.errors import InputError, VlcorpusError
 from schemas.markup import STAGE2, TEMPLATES, MarkupError, Style

@@ -11,8 +11,8 @@ import torch
 from model import shards
 from model.config import ModelConfig, preset, preset_document
 from model.oracle import GROUNDED
-from model.shards import Store
 from model.stages import STAGES, StageConfig, stage_config
+from model.store import Store
 from schemas.errors import RecipeError
 
 BESIDE_GPU: Final = 4

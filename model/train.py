@@ -23,8 +23,8 @@ from model.journal import merge_metrics
 from model.loader import Feed, Loader, require_known
 from model.oracle import Oracle
 from model.settings import Place, TrainConfig, check, mixture_of, stage_settings
-from model.shards import Store
 from model.stages import StageConfig, set_trained
+from model.store import Store
 from model.tokenizer import TagTokenizer
 from schemas.errors import InputError, RecipeError, VlcorpusError
 

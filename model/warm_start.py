@@ -15,8 +15,8 @@ from model.loader import Feed, Loader
 from model.oracle import GROUNDED, SAMPLES, Oracle, regions
 from model.qwen_vl import QwenVL, build
 from model.settings import Place, TrainConfig
-from model.shards import Store
 from model.stages import ORDER, StageConfig, title
+from model.store import Store
 from model.tokenizer import TagTokenizer
 from schemas.errors import RecipeError
 

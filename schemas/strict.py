@@ -40,7 +40,7 @@ def is_unicode(text: str) -> bool:
 
 
 def fields(value: Any, what: str, names: tuple[str, ...]) -> dict[str, Any]:
-    """Returns `value` as an object with exactly the fields `names`."""
+    """`value` as an object with exactly the fields `names`."""
     require(isinstance(value, dict), f"{what} must be an object")
     missing = sorted(set(names) - value.keys())
     require(not missing, f"{what} lacks the field {', '.join(missing)}")

@@ -13,7 +13,7 @@ import torch
 from model import shards
 from model.batch import IGNORE, Batch
 from model.loader import Feed, Loader, PackedStream
-from model.shards import Store
+from model.store import Store
 from pipelines.writers.columns import Item
 from schemas.errors import InputError
 from schemas.sample import Phrase, Sample, Text, Turn

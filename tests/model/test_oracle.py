@@ -14,7 +14,7 @@ from model import shards
 from model.loader import Loader
 from model.oracle import EDGES_COUNT, STEPS, WORDS, Oracle, covered, edges, rarity, regions
 from model.qwen_vl import build
-from model.shards import Store
+from model.store import Store
 from tests.model.corpora import TINY, corpus, items, tokenizer
 from tests.model.test_loader import feed
 

@@ -10,8 +10,8 @@ from model import optim, shards
 from model.loader import Loader
 from model.oracle import Oracle, regions
 from model.qwen_vl import PARTS, build
-from model.shards import Store
 from model.stages import set_trained, stage_config
+from model.store import Store
 from schemas.errors import RecipeError
 from tests.model.corpora import TASKS, TINY, corpus, preset_file, tokenizer
 from tests.model.test_loader import feed

@@ -10,7 +10,7 @@ import pytest
 from model import shards
 from model.batch import Batch
 from model.loader import Feed, Loader
-from model.shards import Store
+from model.store import Store
 from schemas.errors import InputError
 from tests.model.corpora import corpus, tokenizer
 from tests.model.test_loader import feed, same
