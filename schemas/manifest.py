@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from schemas.errors import VerifyError
+from schemas.plugins import Plugin
 
 UNNAMED: Final = ("manifest.json", "run.json")
 """Files beside `work/` that no manifest names: itself, and what is true of one run only."""
@@ -181,9 +182,10 @@ class Manifest(Record):
     recipe: Sha256 = Field(description="digest of the recipe, over what determines the data")
     seed: int
     versions: dict[str, str] = Field(description="libraries whose version can change the data")
-    filters: dict[str, str] = Field(
-        default={}, description="filters that measured the rows: version, and the package that one comes from"
+    filters: dict[str, int] = Field(
+        default={}, description="filters that measured the rows, with their versions"
     )
+    plugins: tuple[Plugin, ...] = Field((), description="what installed packages gave: name, version, digest")
     sources: tuple[Source, ...]
     fonts: tuple[str, ...] = Field((), description="fonts that pages were set in: name, version, digest")
     scorers: tuple[str, ...] = Field(

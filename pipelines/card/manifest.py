@@ -102,7 +102,8 @@ def _manifest(recipe: Recipe, results: Results, outputs: dict[str, Output]) -> M
         recipe=recipe.digest(),
         seed=recipe.seed,
         versions=_versions(recipe) | _detectors(results),
-        filters=_filters(recipe),
+        filters={one.name: one.version for one, _ in recipe.signals.running()},
+        plugins=recipe.plugins,
         sources=tuple(
             Source(id=s.id, origin=s.origin, licence=s.licence, role=s.role, rows=found[s.id].rows)
             for s in recipe.sources
@@ -139,15 +140,6 @@ def _versions(recipe: Recipe) -> dict[str, str]:
     for one, settings in running:
         found |= one.weights(settings)
     return found
-
-
-def _filters(recipe: Recipe) -> dict[str, str]:
-    """The version of each filter that measured the rows, and for that of an installed package where it is from."""
-    found = recipe.signals.found
-    return {
-        one.name: f"{one.version}, {found[one.name]}" if one.name in found else str(one.version)
-        for one, _ in recipe.signals.running()
-    }
 
 
 def _detectors(results: Results) -> dict[str, str]:

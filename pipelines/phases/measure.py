@@ -6,7 +6,7 @@ An input shard that changed after it was measured though its size, first and las
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Final
 
 import pyarrow as pa
@@ -43,7 +43,7 @@ def measure_fingerprint(recipe: Recipe, source: Source, identity: str, verdicts:
             block and block.model_dump(mode="json", exclude=set(one.places)),
             one.weights(block),
             versions(one.libraries),
-            str(recipe.signals.found.get(one.name, "")),
+            asdict(recipe.signals.found[one.name]) if one.name in recipe.signals.found else None,
         ]
         for one, block in recipe.signals.running()
     ]

@@ -22,6 +22,7 @@ from pipelines.recipe.applies import applying, is_pairs
 from pipelines.sources.columns import Columns, ReadLimits
 from schemas.clip import EMBEDDED, ClipSettings
 from schemas.ground import ChatSettings, GroundSettings
+from schemas.plugins import Plugin
 from schemas.settings import Settings
 
 Task = Literal[
@@ -379,11 +380,16 @@ class Recipe(Settings):
         """The largest share of the images in a source's tars that no row may use."""
         return self.max_unused if source.max_unused is None else source.max_unused
 
+    @property
+    def plugins(self) -> tuple[Plugin, ...]:
+        """What installed packages give to this recipe: filters."""
+        return tuple(sorted(self.signals.found.values()))
+
     def digest(self) -> str:
         """SHA-256 over all that determines the data: not paths, credentials, resources or stops."""
         record = self.model_dump(mode="json", exclude={**_NOT_DATA, "signals": self.signals.places})
-        if self.signals.found:
-            record["filters"] = [asdict(one) for one in self.signals.found.values()]
+        if self.plugins:
+            record["plugins"] = [asdict(one) for one in self.plugins]
         return hashlib.sha256(json.dumps(record, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
