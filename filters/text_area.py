@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,9 @@ from filters.weights import file_digest
 from schemas.errors import InputError, missing
 from schemas.sample import Quad
 from schemas.settings import Settings
+
+if TYPE_CHECKING:
+    from synth.readers import Found, TextReader
 
 _LONGEST: Final = 1600
 """Pixels of the longer side that are read; more only costs time."""
@@ -50,33 +53,16 @@ class TextSettings(Settings):
     min_score: float = Field(0.5, ge=0, le=1, description="lines that the OCR trusts less do not count")
 
 
-class Line(Protocol):
-    """A line of text that was found: what it says, where, and how far that is trusted, 0 to 1."""
-
-    @property
-    def text(self) -> str: ...
-    @property
-    def quad(self) -> Quad: ...
-    @property
-    def score(self) -> float: ...
-
-
-class Reader(Protocol):
-    """Whatever finds text in a (height, width, 3) RGB picture."""
-
-    def read(self, pixels: npt.NDArray[np.uint8]) -> Sequence[Line]: ...
-
-
 class TextArea:
     """Reads images with `reader`, by default the one that the settings name, loaded with the first image."""
 
-    def __init__(self, settings: TextSettings, reader: Reader | None = None) -> None:
+    def __init__(self, settings: TextSettings, reader: "TextReader | None" = None) -> None:
         self._settings = settings
         if reader is not None:
             self._reader = reader
 
     @cached_property
-    def _reader(self) -> Reader:
+    def _reader(self) -> "TextReader":
         from synth.readers import open_reader
 
         return open_reader(self._settings.reader, models_of(self._settings.models))
@@ -92,7 +78,7 @@ class TextArea:
         pixels, found = self._read(picture)
         return masked(pixels, [line.quad for line in found])
 
-    def _read(self, picture: Picture) -> tuple[npt.NDArray[np.uint8], list[Line]]:
+    def _read(self, picture: Picture) -> tuple[npt.NDArray[np.uint8], "list[Found]"]:
         small = Image.fromarray(picture.rgb)
         small.thumbnail((_LONGEST, _LONGEST), Image.Resampling.BICUBIC)
         pixels = np.asarray(small)

@@ -182,13 +182,13 @@ class Manifest(Record):
     recipe: Sha256 = Field(description="digest of the recipe, over what determines the data")
     seed: int
     versions: dict[str, str] = Field(description="libraries whose version can change the data")
-    plugins: tuple[Plugin, ...] = Field((), description="what installed packages gave: name, version, digest")
     facts: dict[str, str] = Field(
         default={}, description="what else of the machine can change the data: codecs, browsers, chunkers"
     )
-    filters: dict[str, str] = Field(
-        default={}, description="filters that measured the rows: version, and the package that one comes from"
+    filters: dict[str, int] = Field(
+        default={}, description="filters that measured the rows, with their versions"
     )
+    plugins: tuple[Plugin, ...] = Field((), description="what installed packages gave: name, version, digest")
     sources: tuple[Source, ...]
     fonts: tuple[str, ...] = Field((), description="fonts that pages were set in: name, version, digest")
     scorers: tuple[str, ...] = Field(

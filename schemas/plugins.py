@@ -35,9 +35,6 @@ class Plugin:
     version: str
     digest: str
 
-    def __str__(self) -> str:
-        return f"{self.package} {self.version}, sha256 {self.digest}"
-
 
 def names(group: str) -> tuple[str, ...]:
     """Returns the names that installed packages give to values of `group`, sorted; imports none of them."""

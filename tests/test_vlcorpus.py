@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import vlcorpus
+from filters.caption import Captions
 from pipelines.phases import measure
 from schemas.errors import InputError, OutputError, RecipeError, RowError, VerifyError
 from tests.pipelines.crawls import decisions, demo
@@ -217,16 +218,16 @@ def test_two_builds_at_once(crawl: Path, tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_mistake_in_a_worker(crawl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under inline a programmer's error propagates as itself, and its notes name the row."""
 
-    def broken(self: Any, row: Any, record: Any) -> None:
+    def broken(self: Any, data: Any, *, pair: bool) -> None:
         raise ZeroDivisionError("a mistake")
 
     with monkeypatch.context() as patch:
-        patch.setattr(measure.Signals, "picture", broken)
+        patch.setattr(measure.Measurer, "image", broken)
         with pytest.raises(ZeroDivisionError) as raised:
             build(crawl, tmp_path / "c")
     assert any("row input/00000/" in note for note in raised.value.__notes__)
     assert any("phase measure" in note for note in raised.value.__notes__)
-    monkeypatch.setattr(measure.Captions, "measure", broken)
+    monkeypatch.setattr(Captions, "measure", broken)
     with pytest.raises(TypeError) as raised_later:
         build(crawl, tmp_path / "c")
     assert any("rows input/00000/" in note for note in raised_later.value.__notes__)

@@ -99,7 +99,7 @@ def _manifest(recipe: Recipe, results: Results, verdicts: Verdicts, outputs: dic
         versions=_versions(recipe) | _detectors(results),
         plugins=recipe.plugins,
         facts=facts(recipe, results["ground"]),
-        filters=_filters(recipe),
+        filters={one.name: one.version for one, _ in recipe.signals.running()},
         sources=tuple(
             Source(id=s.id, origin=s.origin, licence=s.licence, role=s.role, rows=found[s.id].rows)
             for s in recipe.sources
@@ -137,15 +137,6 @@ def _versions(recipe: Recipe) -> dict[str, str]:
     for one, settings in running:
         found |= one.weights(settings)
     return found
-
-
-def _filters(recipe: Recipe) -> dict[str, str]:
-    """The version of each filter that measured the rows, and for that of an installed package where it is from."""
-    found = recipe.signals.found
-    return {
-        one.name: f"{one.version}, {found[one.name]}" if one.name in found else str(one.version)
-        for one, _ in recipe.signals.running()
-    }
 
 
 def _detectors(results: Results) -> dict[str, str]:

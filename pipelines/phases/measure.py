@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -46,7 +46,7 @@ def measure_fingerprint(recipe: Recipe, source: Source, identity: str, verdicts:
             block and block.model_dump(mode="json", exclude=set(one.places)),
             one.weights(block),
             versions(one.libraries),
-            str(recipe.signals.found.get(one.name, "")),
+            asdict(recipe.signals.found[one.name]) if one.name in recipe.signals.found else None,
         ]
         for one, block in recipe.signals.running()
     ]

@@ -212,10 +212,10 @@ def _allowed(where: Path) -> str:
 
 
 _OTHERS: dict[Path, str] = {
-    (
-        "signals",
-    ): "; no package installed here gives another (entry point vlcorpus.filters): install the one that does, "
-    "which the manifest of a corpus built with it names",
+    ("signals",): (
+        "; no package installed here gives another (entry point vlcorpus.filters): install the one that does, "
+        "which the manifest of a corpus built with it names"
+    ),
     ("rules",): "; the rules of an installed filter go with its name under signals",
 }
 """Blocks that take what packages of others give."""
