@@ -23,7 +23,7 @@ from pipelines.phases.score import WORKER as SCORE
 from pipelines.phases.score import check_scorers, score_fingerprint
 from pipelines.phases.select import select
 from pipelines.phases.shard import WORKER as SHARD
-from pipelines.phases.shard import Planned, plan, shard_fingerprint, strata
+from pipelines.phases.shard import Planned, plan, runs, shard_fingerprint
 from pipelines.progress import Reporter
 from pipelines.receipts import Receipts, Task, fingerprint
 from pipelines.recipe.load import applied_text, thresholds
@@ -287,20 +287,20 @@ class Build:
             tasks.append(Task("/".join(name), mark, {"source": name[0], "shard": name[1]}))
         results = self._phase("compose", self._step("compose", COMPOSE), tasks)
         self.results.composed = {_name(task.name): r for task, r in zip(tasks, results, strict=True)}
-        self.results.sample_marks = {_name(task.name): task.fingerprint for task in tasks}
 
     def shard(self) -> None:
         """The output shards."""
-        counts = strata(self.results.composed)
-        planned = plan(counts, self.recipe.shards.group, self.recipe.shards.samples)
+        planned = plan(runs(self.layout, self.results.composed), self.recipe.shards.samples)
         tasks = [
-            Task(one.name.replace("/", "-"), self._shard_mark(one), self._shard_body(one)) for one in planned
+            Task(one.name.replace("/", "-"), shard_fingerprint(self.recipe, one), self._shard_body(one))
+            for one in planned
         ]
         receipts = Receipts(self.layout, "shard")
-        if not all(receipts.done(task) for task in tasks):
+        gone = receipts.strangers(tasks)
+        if gone or not all(receipts.done(task) for task in tasks):
             # what the old manifest promises is about to change
             self.layout.store.remove(self.layout.at("manifest.json"))
-        for name in receipts.strangers(tasks):
+        for name in gone:
             receipts.forget(name)
         results = self._phase("shard", self._step("shard", SHARD), tasks, receipts)
         self.results.files = [file for receipt in results for file in receipt["files"]]
@@ -516,11 +516,6 @@ class Build:
         if source.kind == "annotations":
             return annotation_identity(source, Store(source.storage_options or None, source.id))
         return identity(shard, source.storage_options)
-
-    def _shard_mark(self, planned: Planned) -> str:
-        source = planned.stratum.source
-        marks = {part.shard: self.results.sample_marks[(source, part.shard)] for part in planned.parts}
-        return shard_fingerprint(self.recipe, planned, marks)
 
     def _shard_body(self, planned: Planned) -> Json:
         source = planned.stratum.source

@@ -50,7 +50,6 @@ class Results:
     grounded: dict[Name, Json] = field(default_factory=dict)
     ground_marks: dict[Name, str] = field(default_factory=dict)
     composed: dict[Name, Json] = field(default_factory=dict)
-    sample_marks: dict[Name, str] = field(default_factory=dict)
     files: list[Json] = field(default_factory=list)
 
 
@@ -126,7 +125,17 @@ def _manifest(recipe: Recipe, results: Results, outputs: dict[str, Output]) -> M
             if receipt["bad"]
         ),
         outputs=outputs,
+        shards=_order(outputs),
     )
+
+
+def _order(outputs: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Returns the names of the shards by folder, in the order in which they are given; a tar and its index are one."""
+    found: dict[str, dict[str, None]] = {}
+    for name in outputs:
+        folder, _, file = name.rpartition("/")
+        found.setdefault(folder, {})[file.rpartition(".")[0]] = None
+    return {folder: tuple(names) for folder, names in found.items()}
 
 
 def _readers(recipe: Recipe) -> tuple[str, ...]:

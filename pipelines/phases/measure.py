@@ -29,6 +29,7 @@ from pipelines.sources import InputShard, Ledger, read
 from pipelines.sources.annotations import Annotations, Facts, write_drafts
 from schemas.errors import ChangedError, RowError, ShardError
 from schemas.row import FURTHER, SIGNALS, RawRow, pair_key
+from schemas.shard import FORM
 from schemas.signals import SignalSettings
 
 BATCH = 1024
@@ -51,6 +52,8 @@ def measure_fingerprint(
     settings = recipe.model_dump(mode="json", include={"signals", "read", "sample"})
     settings["signals"]["language"]["model"] = language_model
     own = source.model_dump(mode="json", include={"id", "kind", "columns", "format", "licence"})
+    if source.format is not None:
+        own["form"] = FORM  # of the samples that it leaves in work/drafts
     made_with = [(f.__name__, f.VERSION, versions(f.LIBRARIES)) for f in filters_of(recipe)]
     if text := recipe.signals.text:
         settings["signals"]["text"]["models"] = reader_marks(text.reader, text.models)

@@ -21,6 +21,7 @@ from pipelines.sources.documents import assets, documents
 from schemas.errors import InputError, RowError
 from schemas.row import RawRow
 from schemas.sample import Sample, sample_key
+from schemas.shard import FORM
 
 WORKER = "pipelines.phases.render_worker:Render"
 
@@ -51,7 +52,7 @@ class Planned:
 def plan_rendered(recipe: Recipe, source: Source) -> list[Planned]:
     """The source's shards: ranges of pages a language, or batches of documents in order of name."""
     render = source.render.model_dump(mode="json", exclude=UNSEEN)
-    common = [source.id, source.format, render, recipe.seed, versions(LIBRARIES[str(source.format)])]
+    common = [FORM, source.id, source.format, render, recipe.seed, versions(LIBRARIES[str(source.format)])]
     if source.render.readback:
         common += reader_marks(source.render.reader, source.render.models)
     if source.format in ("ocr", "scene_text"):

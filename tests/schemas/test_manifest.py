@@ -36,6 +36,7 @@ def manifest(**changes: object) -> Manifest:
             "shards/train/caption/web/00000.tar": Output(size=3, sha256="2" * 64, rows=5),
             "shards/train/caption/web/00000.parquet": Output(size=3, sha256="3" * 64, rows=5),
         },
+        "shards": {"shards/train/caption/web": ("00000",)},
     }
     return Manifest.model_validate(fields | changes)
 

@@ -76,12 +76,12 @@ def test_our_tar_is_read_by_its_index(tmp_path: Path) -> None:
         assert [one.pictures for one in shown] == [(picture(number),) for number in range(3)]
 
 
-@pytest.mark.parametrize("layout", ["one", "many"])
-def test_our_parquet_is_read(tmp_path: Path, layout: parquet.Layout) -> None:
+@pytest.mark.parametrize("schema", [parquet.ONE, parquet.SEVERAL], ids=["one", "several"])
+def test_our_parquet_is_read(tmp_path: Path, schema: pa.Schema) -> None:
     """Parquet shards give the same samples and pictures, whichever column holds these."""
     path = tmp_path / "00000.parquet"
     with path.open("wb") as file:
-        parquet.write(items(3), file, layout)
+        parquet.write(items(3), file, schema)
     assert [one.sample for one in samples(str(path))] == [item(number).sample for number in range(3)]
     assert [one.pictures for one in samples(str(path))] == [(picture(number),) for number in range(3)]
 

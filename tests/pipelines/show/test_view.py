@@ -27,9 +27,10 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return top / "out"
 
 
-def shard(corpus: Path, task: str, suffix: str = "tar") -> Path:
-    """The only shard of a task."""
-    return corpus / "shards" / "train" / task / "boxes" / f"00000.{suffix}"
+def shard(corpus: Path, task: str, suffix: str = "parquet") -> Path:
+    """The only shard of a task, or the index of it."""
+    (path,) = (corpus / "shards" / "train" / task / "boxes").glob(f"*.{suffix}")
+    return path
 
 
 def first(corpus: Path, task: str) -> Sample:
