@@ -123,6 +123,23 @@ def test_an_index_cannot_ask_for_more_than_a_picture(tmp_path: Path) -> None:
             list(samples(path))
 
 
+def test_a_tar_that_is_not_what_its_index_says(tmp_path: Path) -> None:
+    """A tar that was cut or taken away, and an index of another form, are one sentence each."""
+    path = Path(shard(tmp_path))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 4])
+    with pytest.raises(InputError, match=r"00000\.tar ends inside .*\.jpg: copy it again"):
+        list(samples(str(path)))
+    path.unlink()
+    for name in ("00000.tar", "00000.parquet"):
+        with pytest.raises(InputError, match=r"index of .*00000\.tar, which is missing"):
+            list(samples(str(tmp_path / name)))
+    index = tmp_path / "00000.parquet"
+    pq.write_table(pq.read_table(index).replace_schema_metadata(None), index)
+    with pytest.raises(InputError, match="of another form"):
+        list(samples(str(index)))
+
+
 def test_lines_are_cut_to_the_width(tmp_path: Path) -> None:
     """Words take one line of the console each, ended with an ellipsis; Chinese counts two columns."""
     lines = printed(shard(tmp_path, item(0, "一只猫" * 100), item(1, "x" * 500)), width=80).splitlines()

@@ -49,6 +49,15 @@ def test_a_shard_is_shown_from_its_start(corpus: Path, suffix: str) -> None:
     assert [len(one.images) for one in shown] == [1, 1, 1]
 
 
+def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
+    """Where a key is looked for, an index that cannot be read is one sentence, and none is passed over."""
+    path = tmp_path / "shards" / "train" / "caption" / "web" / "0.parquet"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"0\.parquet is damaged"):
+        found("abc", str(tmp_path), 1)
+
+
 def test_a_key_is_found_by_how_it_begins(corpus: Path) -> None:
     """A pair's key shows all samples of the pair; a whole key shows one, several pictures included."""
     sample = first(corpus, "grounding")
