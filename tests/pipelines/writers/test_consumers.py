@@ -285,6 +285,50 @@ def test_the_loader_reads_every_sample(corpora: dict[str, vlcorpus.Corpus], form
     )
 
 
+# -------------------------------------------------------------------------------------------- ourselves
+
+
+def words_and_images(examples: Iterable[vlcorpus.Example]) -> Counter[tuple[str, tuple[bytes, ...]]]:
+    """What is left of samples that are read as captions: a caption is one line."""
+    return Counter((" ".join(one.sample.text.split()), one.images) for one in examples)
+
+
+ALL = {"exact": False, "pixels": False, "phash": False}
+"""Rules that would drop samples which show one image."""
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_we_write_is_input_again(corpora: dict[str, vlcorpus.Corpus], form: str, tmp_path: Path) -> None:
+    """Each task's shards are read whole: images, words, text without images; several images are a named reason."""
+    corpus = corpora[form]
+    for task in sorted({count.task for count in corpus.manifest.samples}):
+        folder = f"{corpus.folder}/shards/*/{task}"
+        source = {"id": "again", "path": [folder], "max_quarantine": 1.0}
+        building.build({"sources": [source], "rules": ALL}, tmp_path / task)
+        again = vlcorpus.Corpus.open(tmp_path / task)
+        examples = list(corpus.samples(task=task))
+        one_each = [one for one in examples if len(one.images) < 2]
+        assert words_and_images(again.samples()) == words_and_images(one_each)
+        several = len(examples) - len(one_each)
+        assert again.funnel()["again"].errors == ({"several_images": several} if several else {})
+        assert (task != "chat") or several
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_tar_of_jpeg_and_png_is_read_whole(form: str, test_data: Path, tmp_path: Path) -> None:
+    """The case `mixed`: datasets gives every sample with its image in one column, tars and Parquet alike."""
+    datasets = needs.package("datasets")
+    source = {"id": "web", "path": str(test_data / "cases" / "mixed"), "kind": "webdataset"}
+    building.build({"sources": [source], "shards": {"format": form}}, tmp_path / "out")
+    corpus = vlcorpus.Corpus.open(tmp_path / "out")
+    wanted = ours(corpus)
+    assert {kind for line, _ in wanted.values() for kind in formats(line)} == {"JPEG", "PNG"}
+    for streaming in (False, True):
+        cache = tmp_path / f"cache-{streaming}"
+        same(of_rows(loaded(datasets, corpus.folder, cache, streaming)), wanted)
+        same(of_rows(loaded(datasets, corpus.folder, cache, streaming, "caption")), wanted)
+
+
 # ------------------------------------------------------------------------------------------------- Ray
 
 
