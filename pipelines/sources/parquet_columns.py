@@ -80,7 +80,7 @@ def _of_type(
 
 
 def _image_column(shard: InputShard, schema: pa.Schema, columns: Columns) -> str:
-    lists = () if columns.required("image") else ("images",)
+    lists: tuple[str, ...] = () if columns.required("image") else ("images",)
     names = [name for name in (*columns.names("image"), *lists) if name in schema.names]
     for name in names:
         if _is_image(schema.field(name).type):

@@ -1,14 +1,20 @@
 """The plan of output shards."""
 
 import random
+import tarfile
 from collections.abc import Sequence
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.audit.verify import verify
 from pipelines.phases.shard import Planned, Run, Stratum, form_of, plan, shard_fingerprint
 from pipelines.recipe.model import Recipe
 from pipelines.writers.columns import key_hash
+from tests.pipelines.building import build
+from tests.pipelines.raw import OFF
+from tests.pipelines.raw import shard as raw
 
 ONE = Stratum("train", "caption", "web")
 counts_lists = st.lists(st.integers(0, 60), max_size=12)
@@ -76,6 +82,30 @@ def test_a_removed_sample_changes_its_own_shard() -> None:
     # 95 on average if each sample lay in a shard of its own, and a few more where a shard ended with one
     assert len(after - before) <= 115
     assert len(before - after) <= 115
+
+
+def test_a_row_less_rewrites_its_own_shard(tmp_path: Path) -> None:
+    """A build over the same input without one row writes one shard or two; all other files stay as they were."""
+
+    def built() -> tuple[dict[Path, int], int]:
+        sources = [{"id": "web", "path": str(tmp_path / "in")}]
+        _, heard = build({"sources": sources, "rules": OFF, "shards": {"samples": 3}}, tmp_path / "out")
+        files = (tmp_path / "out" / "shards").rglob("*.*")
+        return {path: path.stat().st_mtime_ns for path in files}, heard.ran["shard"]
+
+    raw(tmp_path / "in" / "0.tar", range(60))
+    before, first = built()
+    assert built() == (before, 0)
+    with tarfile.open(tmp_path / "less.tar", "w") as less, tarfile.open(tmp_path / "in" / "0.tar") as whole:
+        for member in whole:
+            if not member.name.startswith("000000031"):
+                less.addfile(member, whole.extractfile(member))
+    (tmp_path / "less.tar").rename(tmp_path / "in" / "0.tar")
+    after, again = built()
+    assert first >= 12
+    assert again <= 2
+    assert len(after.items() - before.items()) <= 4
+    assert verify(str(tmp_path / "out")) == []
 
 
 def test_input_that_comes_after_leaves_shards_alone() -> None:
