@@ -90,7 +90,7 @@ def _configuration(manifest: Manifest, name: str, tasks: Iterable[str]) -> dict[
     forms = _forms(manifest)
     paths: dict[str, list[str]] = {}
     for task in tasks:
-        for split in sorted({count.split for count in manifest.samples if count.task == task}):
+        for split in sorted({one.split for one in manifest.samples if one.task == task and one.samples}):
             paths.setdefault(split, []).append(f"shards/{split}/{task}/*/*.{forms[task]}")
     order = [*(split for split in SPLITS if split in paths), *sorted(paths.keys() - SPLITS.keys())]
     files = [{"split": SPLITS.get(split, split), "path": paths[split]} for split in order]

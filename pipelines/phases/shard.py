@@ -24,7 +24,7 @@ from pipelines.sources.annotations import find_picture
 from pipelines.writers import parquet, webdataset
 from pipelines.writers.columns import SIGNALS, Item, key_hash
 from pipelines.writers.sink import Written
-from schemas.errors import RowError
+from schemas.errors import OutputError, RowError
 from schemas.sample import Image, Sample
 from schemas.shard import FORM
 
@@ -273,6 +273,12 @@ class Gathered:
         """Yields the samples, their images read back (and resized) one by one."""
         for row, places in self.rows:
             sample = Sample.from_json(row["sample"])
+            if len(places) > 1 and sample.task not in SEVERAL:
+                # its shards have one column for the image: readers would lose the others
+                raise OutputError(
+                    f"source {sample.source}: the sample {sample.key} has {len(places)} images, but those of task "
+                    f"{sample.task} have one at most: give such samples the task {' or '.join(SEVERAL)}"
+                )
             signals = {name: row[name] for name in SIGNALS.names}
             sample, images = _fitted(sample, [self._read(place) for place in places], resize)
             yield Item(sample, images, signals, [place.original for place in places])

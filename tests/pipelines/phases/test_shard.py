@@ -1,17 +1,21 @@
 """The plan of output shards."""
 
+import io
 import random
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.audit.verify import verify
-from pipelines.phases.shard import Planned, Run, Stratum, form_of, plan, shard_fingerprint
+from pipelines.phases.shard import Gathered, Planned, Run, Stratum, form_of, plan, shard_fingerprint
 from pipelines.recipe.model import Recipe
-from pipelines.writers.columns import key_hash
+from pipelines.writers.columns import SIGNALS, key_hash
+from schemas.errors import OutputError
+from schemas.sample import Image, ImageRef, Sample, Text, Turn
 from tests.pipelines.building import build
 from tests.pipelines.raw import OFF
 from tests.pipelines.raw import shard as raw
@@ -160,3 +164,19 @@ def test_tasks_of_several_images_are_parquet_unless_the_recipe_says_otherwise() 
         "webdataset": ["webdataset"] * 4,
         "parquet": ["parquet"] * 4,
     }
+
+
+def test_several_images_need_a_task_for_them() -> None:
+    """A sample of several images whose task has a column for one stops the phase: readers would lose the others."""
+    image = Image("JPEG", 8, 8, "0" * 64)
+    turn = Turn("document", (ImageRef(0), ImageRef(1), Text("x", True)))
+    for task, fits in (("vqa", False), ("interleaved", True)):
+        samples = Gathered(io.BytesIO())
+        sample = Sample("k-0", task, "train", "en", "web", "", (image, image), (turn,))
+        row = dict.fromkeys(SIGNALS.names) | {"sample": sample.to_json()}
+        samples.rows.append((row, (samples.keep(b"1", b"1"), samples.keep(b"2", b"2"))))
+        if fits:
+            assert [one.images for one in samples.items(None)] == [[b"1", b"2"]]
+        else:
+            with pytest.raises(OutputError, match=r"k-0 has 2 images.*give such samples the task chat or"):
+                list(samples.items(None))
