@@ -16,6 +16,7 @@ import yaml
 
 import vlcorpus
 from pipelines.card.readme import card
+from pipelines.phases.shard import SEVERAL
 from pipelines.writers import parquet, webdataset
 from pipelines.writers.columns import Item
 from schemas.manifest import Manifest
@@ -24,6 +25,8 @@ from tests import needs
 from tests.pipelines import building
 from tests.pipelines.corpora import item
 from tests.pipelines.crawls import demo
+from tests.pipelines.phases.test_evaluation import documents
+from tests.pipelines.raw import picture
 
 FORMS = ("auto", "webdataset", "parquet")
 Read = dict[str, tuple[str, tuple[bytes, ...]]]
@@ -32,7 +35,7 @@ Read = dict[str, tuple[str, tuple[bytes, ...]]]
 
 @pytest.fixture(scope="module")
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> dict[str, vlcorpus.Corpus]:
-    """The same samples in each form: photographs and drawings of three formats, regions, dialogues, text."""
+    """The same samples in each form: photographs and drawings, regions, dialogues, interleaved pages, text."""
     top = tmp_path_factory.mktemp("consumers")
     crawl = demo(top / "crawl", 60, 30)
     text = top / "text.jsonl"
@@ -43,6 +46,7 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> dict[str, vlcorpus.Corp
             {"id": "web", "path": [str(crawl)], "columns": "img2dataset", "max_quarantine": 0.5},
             {"id": "drawn", "kind": "rendered", "format": "scenes", "render": {"count": 12, "side": 288}},
             {"id": "words", "kind": "text", "path": [str(text)]},
+            {"id": "pages", **documents(top / "pages", *[[picture(n), picture(n + 50)] for n in range(4)])},
         ],
         "chat": {"localise": 1, "join": 4, "joined": 0.7},
         "splits": {"val": 0.2},
@@ -79,7 +83,7 @@ def test_all_forms_hold_the_same_samples(corpora: dict[str, vlcorpus.Corpus]) ->
         assert len(found[form]) == sum(count.samples for count in corpora[form].manifest.samples)
         assert corpora[form].verify() == []
     tasks = {json.loads(line)["task"] for line, _ in found["auto"].values()}
-    assert {"caption", "text", "chat", "grounding", "referring"} <= tasks
+    assert {"caption", "text", "chat", "grounding", "referring", "interleaved"} <= tasks
     assert {form for line, _ in found["auto"].values() for form in formats(line)} == {"JPEG", "PNG", "WEBP"}
     assert max(len(images) for _, images in found["auto"].values()) > 1
 
@@ -131,7 +135,7 @@ def test_datasets_loads_each_configuration(
     front = yaml.safe_load((Path(corpus.folder) / "README.md").read_text().split("---\n")[1])
     names = [one["config_name"] for one in front["configs"]]
     tasks = sorted(
-        {count.task for count in corpus.manifest.samples} - ({"chat"} if form != "parquet" else set())
+        {count.task for count in corpus.manifest.samples} - ({*SEVERAL} if form != "parquet" else set())
     )
     assert names == ["default", *tasks]
     same(of_rows(loaded(datasets, corpus.folder, tmp_path, streaming)), ours(corpus, *tasks))
@@ -143,14 +147,15 @@ def test_datasets_loads_each_configuration(
 def test_datasets_loads_what_no_configuration_names(
     corpora: dict[str, vlcorpus.Corpus], streaming: bool, tmp_path: Path
 ) -> None:
-    """Dialogues over several images, Parquet beside tars, load by the line in the card."""
+    """Dialogues and pages of several images, Parquet beside tars, load by the lines in the card."""
     datasets = needs.package("datasets")
     corpus = corpora["auto"]
     card = (Path(corpus.folder) / "README.md").read_text()
-    assert '`load_dataset("parquet", data_files="DIR/shards/*/chat/*/*.parquet")`' in card
-    files = f"{corpus.folder}/shards/*/chat/*/*.parquet"
-    rows = loaded(datasets, "parquet", tmp_path, streaming, data_files=files)
-    same(of_rows(rows), ours(corpus, "chat"))
+    for task in SEVERAL:
+        assert f'`load_dataset("parquet", data_files="DIR/shards/*/{task}/*/*.parquet")`' in card
+        files = f"{corpus.folder}/shards/*/{task}/*/*.parquet"
+        rows = loaded(datasets, "parquet", tmp_path, streaming, data_files=files)
+        same(of_rows(rows), ours(corpus, task))
 
 
 def test_datasets_decodes_images_whatever_their_format(
@@ -257,7 +262,11 @@ def test_webdataset_reads_tars(corpora: dict[str, vlcorpus.Corpus], form: str) -
     for row in library.WebDataset(tars, shardshuffle=False, empty_check=False) if tars else ():
         names = sorted((name for name in row if name.endswith("jpg")), key=lambda name: (len(name), name))
         read[row["__key__"]] = (row["json"].decode(), tuple(row[name] for name in names))
-    apart = {"auto": {"chat"}, "webdataset": set(), "parquet": {one.task for one in corpus.manifest.samples}}
+    apart = {
+        "auto": {*SEVERAL},
+        "webdataset": set(),
+        "parquet": {one.task for one in corpus.manifest.samples},
+    }
     wanted = {key: one for key, one in ours(corpus).items() if json.loads(one[0])["task"] not in apart[form]}
     same(read, wanted)
 
@@ -311,7 +320,7 @@ def test_what_we_write_is_input_again(corpora: dict[str, vlcorpus.Corpus], form:
         assert words_and_images(again.samples()) == words_and_images(one_each)
         several = len(examples) - len(one_each)
         assert again.funnel()["again"].errors == ({"several_images": several} if several else {})
-        assert (task != "chat") or several
+        assert (task not in SEVERAL) or several
 
 
 @pytest.mark.parametrize("form", FORMS)
