@@ -288,24 +288,24 @@ class Gathered:
         return self._scratch.read(place.size)
 
 
-def _fitted(sample: Sample, pictures: list[bytes], resize: Resize | None) -> tuple[Sample, list[bytes]]:
+def _fitted(sample: Sample, data: list[bytes], resize: Resize | None) -> tuple[Sample, list[bytes]]:
     """Returns the sample with its images within the recipe's size, and its regions moved with them."""
     if resize is None or all(max(one.width, one.height) <= resize.max_side for one in sample.images):
-        return sample, pictures
+        return sample, data
     images: list[Image] = []
-    data: list[bytes] = []
+    fitted: list[bytes] = []
     factors: list[tuple[float, float]] = []
-    for image, picture in zip(sample.images, pictures, strict=True):
+    for image, whole in zip(sample.images, data, strict=True):
         if max(image.width, image.height) <= resize.max_side:
             images.append(image)
-            data.append(picture)
+            fitted.append(whole)
             factors.append((1.0, 1.0))
             continue
-        small = resized(picture, image.format, resize)
+        small = resized(whole, image.format, resize)
         images.append(Image(small.format, small.width, small.height, small.sha256))
-        data.append(small.data)
+        fitted.append(small.data)
         factors.append((small.width / image.width, small.height / image.height))
-    return replace(sample, images=tuple(images), turns=scaled(sample.turns, factors)), data
+    return replace(sample, images=tuple(images), turns=scaled(sample.turns, factors)), fitted
 
 
 def _file(name: str, written: Written) -> Json:
