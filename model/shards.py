@@ -6,6 +6,7 @@ DIR/shards/<split>/<task>/<source>/NAME.parquet                carries its image
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
@@ -16,6 +17,7 @@ import pyarrow as pa
 from model.store import Store
 from schemas.errors import InputError
 from schemas.sample import Sample
+from schemas.shard import is_shard
 from schemas.strict import FieldError
 
 _CACHE_BYTES: Final = 256 << 20
@@ -53,15 +55,16 @@ class Stratum:
 def find(store: Store, split: str, tasks: Collection[str] | None = None) -> tuple[Stratum, ...]:
     """Returns the strata of `split` below the store's root (any folder of a corpus), sorted, empty ones left out.
 
-    InputError where there is none of the split and tasks asked for.
+    Raises InputError where there is none of the split and tasks asked for, where a tar has no index or an index no
+    tar, and where a shard is damaged or of another form.
     """
     files = store.files()
     there = set(files)
     found = []
-    for (task, source), paths in groupby(_parquets(files, split), key=lambda one: one[:2]):
+    for (task, source), named in groupby(_stems(files, split), key=lambda one: one[:2]):
         if tasks is not None and task not in tasks:
             continue
-        shards = tuple(_shard(store, path, there) for _, _, path in paths)
+        shards = tuple(_shard(store, stem, there) for _, _, stem in named)
         stratum = Stratum(split, task, source, tuple(shard for shard in shards if shard.rows))
         if stratum.rows:
             found.append(stratum)
@@ -71,22 +74,44 @@ def find(store: Store, split: str, tasks: Collection[str] | None = None) -> tupl
     return tuple(found)
 
 
-def _parquets(files: Sequence[str], split: str) -> list[tuple[str, str, str]]:
-    named = []
+def _stems(files: Sequence[str], split: str) -> list[tuple[str, str, str]]:
+    """Returns (task, source, path without suffix) of each shard of a split, sorted."""
+    named = set()
     for path in files:
         parts = path.split("/")
-        if path.endswith(".parquet") and len(parts) > 4 and parts[-4] == split and "work" not in parts[-5:-4]:
-            named.append((parts[-3], parts[-2], path))
+        stem, dot, suffix = path.rpartition(".")
+        is_file = dot and suffix in ("parquet", "tar")
+        if is_file and len(parts) > 4 and parts[-4] == split and "work" not in parts[-5:-4]:
+            named.add((parts[-3], parts[-2], stem))
     return sorted(named)
 
 
-def _shard(store: Store, path: str, there: Collection[str]) -> Shard:
-    tar = path.removesuffix(".parquet") + ".tar"
+def _shard(store: Store, stem: str, there: Collection[str]) -> Shard:
+    path, tar = f"{stem}.parquet", f"{stem}.tar"
+    if path not in there:
+        raise InputError(f"{tar} has no index: {path} is missing; copy it there, or build the corpus again")
+    with _sound(path):
+        file = store.parquet(path)
+        schema, rows = file.schema_arrow, file.metadata.num_rows
+    if not is_shard(path, schema):
+        raise InputError(f"{path} cannot be read as a shard: it has no column sample")
+    if "json_offset" not in schema.names:
+        return Shard(path, None, rows)
+    if tar not in there:
+        raise InputError(
+            f"{path} is the index of {tar}, which is missing; copy it there, or build the corpus again"
+        )
+    return Shard(path, tar, rows)
+
+
+@contextmanager
+def _sound(path: str) -> Iterator[None]:
+    """Raises InputError where a Parquet file is damaged."""
     try:
-        rows = store.parquet(path).metadata.num_rows
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path} is no sound Parquet: {error}; build the corpus again") from error
-    return Shard(path, tar if tar in there else None, rows)
+        yield
+    except (pa.ArrowException, OSError, ValueError) as error:
+        what = " ".join(str(error).split())
+        raise InputError(f"{path} is damaged ({what}): copy it again, or build the corpus again") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +158,8 @@ class Reader:
         """The keys of rows `start` to `stop`."""
         found = self._keys.get(shard.path)
         if found is None:
-            table = self._store.parquet(shard.path).read(["key"], use_threads=False)
+            with _sound(shard.path):
+                table = self._store.parquet(shard.path).read(["key"], use_threads=False)
             found = self._keys[shard.path] = table["key"].to_pylist()
             if len(self._keys) > 32:
                 self._keys.popitem(last=False)
@@ -142,7 +168,8 @@ class Reader:
     def _group(self, shard: Shard, row: int) -> _Group:
         starts = self._starts.get(shard.path)
         if starts is None:
-            metadata = self._store.parquet(shard.path).metadata
+            with _sound(shard.path):
+                metadata = self._store.parquet(shard.path).metadata
             sizes = [metadata.row_group(at).num_rows for at in range(metadata.num_row_groups)]
             starts = self._starts[shard.path] = [0, *np.cumsum(sizes).tolist()]
         number = int(np.searchsorted(starts, row, side="right")) - 1
@@ -158,16 +185,11 @@ class Reader:
         return group
 
     def _read(self, shard: Shard, number: int, first: int) -> _Group:
-        file = self._store.parquet(shard.path)
-        have = set(file.schema_arrow.names)
-        columns = [name for name in ("image", "images") if name in have]
-        if "sample" not in have or (shard.tar is None and "json_offset" in have):
-            what = "its tar is missing" if "sample" in have else "it has no column sample"
-            raise InputError(f"{shard.path} cannot be read as a shard: {what}")
-        table = file.read_row_group(number, ["sample", *columns], use_threads=False).combine_chunks()
+        with _sound(shard.path):
+            file = self._store.parquet(shard.path)
+            columns = [name for name in ("image", "images") if name in file.schema_arrow.names]
+            table = file.read_row_group(number, ["sample", *columns], use_threads=False).combine_chunks()
         samples = table["sample"].chunk(0) if table.num_rows else table["sample"]
-        if not columns:
-            return _Group(samples, first, lambda at: (), table.nbytes)
         pictures = table[columns[0]].chunk(0)
         if shard.tar is not None:
             return _Group(samples, first, self._from_tar(shard.tar, pictures), table.nbytes)
@@ -211,8 +233,6 @@ def samples(store: Store, strata: Sequence[Stratum], limit: int | None = None) -
 
 
 def _lines(store: Store, shard: Shard) -> Iterator[str]:
-    file = store.parquet(shard.path)
-    if "sample" not in file.schema_arrow.names:
-        raise InputError(f"{shard.path} cannot be read as a shard: it has no column sample")
-    for batch in file.iter_batches(1024, columns=["sample"], use_threads=False):
-        yield from batch["sample"].to_pylist()
+    with _sound(shard.path):
+        for batch in store.parquet(shard.path).iter_batches(1024, columns=["sample"], use_threads=False):
+            yield from batch["sample"].to_pylist()

@@ -75,15 +75,12 @@ def check_images(path: str, sample: Sample, images: Sequence[bytes]) -> None:
 
 
 def shards(folder: str, manifest: Manifest, wanted: Wanted) -> Iterator[str]:
-    """Yields the paths of the shards of samples, in the manifest's order."""
-    for name in sorted(manifest.outputs):
-        stem, _, suffix = name.rpartition(".")
-        parts = name.split("/")
-        is_index = suffix == "parquet" and f"{stem}.tar" in manifest.outputs
-        if parts[0] != "shards" or is_index:
-            continue
-        if all(one in (None, part) for one, part in zip(wanted, parts[1:4], strict=True)):
-            yield join(folder, *parts)
+    """Yields the paths of the shards of samples, folder by folder, in the order of their data."""
+    names = {name.rpartition(".")[0]: name for name in manifest.sample_files()}
+    for place, order in sorted(manifest.shards.items()):
+        if all(one in (None, part) for one, part in zip(wanted, place.split("/")[1:4], strict=True)):
+            for stem in (f"{place}/{shard}" for shard in order):
+                yield join(folder, names.get(stem, f"{stem}.parquet"))
 
 
 def dataset(store: Store, paths: Sequence[str], schema: pa.Schema) -> pads.Dataset:

@@ -52,11 +52,14 @@ class Receipts:
         """Removes the receipts of a name."""
         self.clear([Task(name, "")])
 
+    def others(self, names: Container[str]) -> list[str]:
+        """Returns the other names that have receipts."""
+        return [name for name in sorted(self._present) if name not in names]
+
     def forget_all_but(self, names: Container[str]) -> None:
         """Removes the receipts of all other names."""
-        for name in sorted(self._present.keys()):
-            if name not in names:
-                self.forget(name)
+        for name in self.others(names):
+            self.forget(name)
 
     def write(self, task: Task, receipt: Json) -> None:
         """Say that the task is done."""

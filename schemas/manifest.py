@@ -177,7 +177,7 @@ class Output(Record):
 class Manifest(Record):
     """Everything that `vlcorpus verify` and the dataset card go by."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     name: str = "corpus"
     recipe: Sha256 = Field(description="digest of the recipe, over what determines the data")
     seed: int
@@ -201,6 +201,9 @@ class Manifest(Record):
     verdicts: tuple[Verdict, ...] = ()
     bad_shards: tuple[BadShard, ...] = ()
     outputs: dict[Annotated[str, AfterValidator(relative)], Output] = {}
+    shards: dict[str, tuple[str, ...]] = Field(
+        default={}, description="folder of shards -> their names in the order of their data"
+    )
 
     @model_validator(mode="after")
     def _sums(self, info: ValidationInfo) -> "Manifest":
@@ -235,17 +238,25 @@ class Manifest(Record):
 
     def _shard_problems(self) -> Iterator[str]:
         rows: Counter[str] = Counter()
-        for name, output in self.outputs.items():
+        there: dict[str, set[str]] = {}
+        for name in self.sample_files():
             folder, _, file = name.rpartition("/")
-            stem, _, suffix = file.rpartition(".")
-            # a tar's index repeats its rows
-            indexed = suffix == "parquet" and f"{folder}/{stem}.tar" in self.outputs
-            if name.startswith("shards/") and not indexed:
-                rows[folder] += output.rows or 0
+            there.setdefault(folder, set()).add(file.rpartition(".")[0])
+            rows[folder] += self.outputs[name].rows or 0
+        for folder in sorted(there.keys() | self.shards.keys()):
+            if sorted(self.shards.get(folder, ())) != sorted(there.get(folder, ())):
+                yield f"{folder}: the order of its shards does not name each of them once"
         counted = Counter({_folder(count): count.samples for count in self.samples})
         for folder in sorted(set(rows) | set(counted)) if self.outputs else []:
             if rows[folder] != counted[folder]:
                 yield f"{folder}: {counted[folder]:,} samples are counted, its shards hold {rows[folder]:,}"
+
+    def sample_files(self) -> Iterator[str]:
+        """Yields the files that hold samples: tars without their indexes, and Parquet."""
+        for name in self.outputs:
+            stem, _, suffix = name.rpartition(".")
+            if name.startswith("shards/") and not (suffix == "parquet" and f"{stem}.tar" in self.outputs):
+                yield name
 
     def dump(self) -> bytes:
         """Returns the one JSON text of this manifest: sorted keys, UTF-8, a line feed at the end."""
@@ -269,6 +280,12 @@ def load(data: bytes, *, sums: bool = True) -> Manifest:
     try:
         return Manifest.model_validate_json(data, context={"sums": sums})
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        problems = error.errors(include_url=False, include_context=False, include_input=False)
+        if any(problem["loc"] == ("schema_version",) for problem in problems):
+            raise VerifyError(
+                "manifest.json is of another version of vlcorpus: build the corpus again, in the same folder, with "
+                "this one"
+            ) from error
+        first = problems[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"
         raise VerifyError(f"manifest.json is not a manifest: {place}: {first['msg']}") from error

@@ -190,6 +190,8 @@ def turns_json(turns: tuple[Turn, ...]) -> list[dict[str, Any]]:
 
 
 SAMPLE_FIELDS: Final = ("key", "task", "split", "language", "source", "licence", "images", "turns")
+SEGMENT_FIELDS: Final = ("text", "image", "phrase", "boxes", "quads", "supervised")
+"""Every segment has all of them, null where unused: readers that infer columns must not meet a new one later."""
 _IMAGE: Final = ("format", "width", "height", "sha256")
 
 
@@ -244,16 +246,9 @@ def _quad(value: Any) -> Quad:
 
 
 def _segment_json(segment: Segment) -> dict[str, object]:
-    if isinstance(segment, Text):
-        return {"text": segment.text, "supervised": segment.supervised}
-    if isinstance(segment, ImageRef):
-        return {"image": segment.image}
-    return {
-        "phrase": segment.phrase,
-        "boxes": segment.boxes,
-        "quads": segment.quads,
-        "supervised": segment.supervised,
-    }
+    """Returns every field of every kind of segment, null where this kind has none."""
+    own = {name: getattr(segment, name) for name in segment.__slots__}
+    return dict.fromkeys(SEGMENT_FIELDS) | own
 
 
 def _image(value: Any) -> Image:
@@ -271,15 +266,19 @@ def _turn(value: Any) -> Turn:
 
 
 def _segment(value: Any) -> Segment:
-    require(isinstance(value, dict), "segment must be an object")
-    if "text" in value:
-        record = fields(value, "segment", ("text", "supervised"))
+    record = fields(value, "segment", SEGMENT_FIELDS)
+    used = tuple(name for name in SEGMENT_FIELDS if record[name] is not None)
+    if used == ("text", "supervised"):
         return Text(
             string(record["text"], "segment.text"), boolean(record["supervised"], "segment.supervised")
         )
-    if "image" in value:
-        return ImageRef(whole(fields(value, "segment", ("image",))["image"], "segment.image"))
-    record = fields(value, "segment", ("phrase", "boxes", "quads", "supervised"))
+    if used == ("image",):
+        return ImageRef(whole(record["image"], "segment.image"))
+    require(
+        used == ("phrase", "boxes", "quads", "supervised"),
+        "a segment holds text and supervised, or image, or phrase, boxes, quads and supervised, and null elsewhere; "
+        f"this one holds {', '.join(used) or 'nothing'}",
+    )
     return Phrase(
         string(record["phrase"], "segment.phrase"),
         tuple(array(record["boxes"], "segment.boxes")),

@@ -41,6 +41,8 @@ def is_unicode(text: str) -> bool:
 
 def fields(value: Any, what: str, names: tuple[str, ...]) -> dict[str, Any]:
     """`value` as an object with exactly the fields `names`."""
+    if isinstance(value, dict) and len(value) == len(names) and all(name in value for name in names):
+        return value
     require(isinstance(value, dict), f"{what} must be an object")
     missing = sorted(set(names) - value.keys())
     require(not missing, f"{what} lacks the field {', '.join(missing)}")

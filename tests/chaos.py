@@ -46,7 +46,7 @@ languages: [en, zh]
 sources: [{{id: web, path: {shards}, columns: img2dataset, max_quarantine: 0.5}}]
 clip: {{allow_embedded: true, scorers: {{default: {{model: embedded, batch_size: 8}}}}}}
 rules: {{clip: {{keep: 0.9}}}}
-shards: {{samples: 20, group: 2}}
+shards: {{samples: 20}}
 splits: {{val: 0.2}}
 """
 

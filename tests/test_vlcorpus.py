@@ -182,15 +182,36 @@ def test_a_shard_that_lost_its_index(corpus: vlcorpus.Corpus, tmp_path: Path) ->
 
 
 def test_a_shard_that_was_cut(corpus: vlcorpus.Corpus, tmp_path: Path) -> None:
-    """An image whose bytes are not those that its sample describes is an error, never a shorter image."""
+    """A tar that is shorter than its index says is an error, never a shorter image."""
     copy = tmp_path / "c"
     shutil.copytree(corpus.folder, copy)
     for tar in copy.glob("shards/train/*/*/*.tar"):
         tar.write_bytes(tar.read_bytes()[: tar.stat().st_size // 2])
     opened = vlcorpus.Corpus.open(copy)
-    with pytest.raises(InputError, match=r"image 0 of the sample \w+-caption-0 is cut or damaged"):
+    with pytest.raises(InputError, match=r"\.tar ends inside \w+-caption-0\.jpg: copy it again"):
         list(opened.samples(split="train"))
-    assert "is cut or damaged" in opened._repr_html_() or opened._repr_html_().count("<img") == 4
+    assert "copy it again" in opened._repr_html_() or opened._repr_html_().count("<img") == 4
+
+
+def test_a_shard_whose_images_changed(corpus: vlcorpus.Corpus, tmp_path: Path) -> None:
+    """An image whose bytes are not those that its sample describes is an error."""
+    copy = tmp_path / "c"
+    shutil.copytree(corpus.folder, copy)
+    for tar in copy.glob("shards/train/*/*/*.tar"):
+        whole = tar.read_bytes()
+        tar.write_bytes(whole.replace(b"\xff\xd8\xff", b"\xff\xd8\xfe"))
+    with pytest.raises(InputError, match=r"image 0 of the sample \w+-caption-0 is cut or damaged"):
+        list(vlcorpus.Corpus.open(copy).samples(split="train"))
+
+
+def test_a_corpus_of_another_version(corpus: vlcorpus.Corpus, tmp_path: Path) -> None:
+    """A manifest of an earlier version is named as that, with what to do."""
+    copy = tmp_path / "c"
+    shutil.copytree(corpus.folder, copy)
+    record = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps(record | {"schema_version": 1}))
+    with pytest.raises(VerifyError, match=r"of another version of vlcorpus: build the corpus again"):
+        vlcorpus.Corpus.open(copy)
 
 
 def test_two_builds_at_once(crawl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,7 +126,17 @@ def _manifest(recipe: Recipe, results: Results, verdicts: Verdicts, outputs: dic
             if receipt["bad"]
         ),
         outputs=outputs,
+        shards=_order(outputs),
     )
+
+
+def _order(outputs: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Returns the names of the shards by folder, in the order in which they are given; a tar and its index are one."""
+    found: dict[str, dict[str, None]] = {}
+    for name in outputs:
+        folder, _, file = name.rpartition("/")
+        found.setdefault(folder, {})[file.rpartition(".")[0]] = None
+    return {folder: tuple(names) for folder, names in found.items()}
 
 
 def _versions(recipe: Recipe) -> dict[str, str]:

@@ -1,22 +1,26 @@
 """The dataset card: README.md of a corpus, written from its manifest alone.
 
-The YAML at the head of a dataset card, by which the Hugging Face Hub files and opens a corpus.
+The YAML at its head is what the Hugging Face Hub and `datasets.load_dataset(DIR)` go by.
 """
 
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
+import pyarrow as pa
 from huggingface_hub import DatasetCardData
 from jinja2 import Environment, StrictUndefined, Template
 
 from filters.rules import in_order
+from pipelines.phases.shard import SEVERAL
 from pipelines.recipe.load import BESIDE, applied_text
+from pipelines.writers import parquet
+from pipelines.writers.features import TAR, in_card
 from schemas.clip import EMBEDDED
 from schemas.manifest import Funnel, Manifest, RuleCount, Source
 from schemas.sample import TASKS
@@ -33,15 +37,17 @@ _LICENCES: Final = re.compile(
 
 
 def front_matter(manifest: Manifest) -> str:
-    """The YAML, without the lines that enclose it, from what the manifest says of `shards/`."""
+    """Returns the YAML without the lines that enclose it, from what the manifest says of `shards/`."""
+    named = configurations(manifest)
     data = DatasetCardData(
         language=sorted(_languages(manifest) - {"und"}) or None,
         license=_licences(source.licence for source in manifest.sources),
         pretty_name=manifest.name,
         size_categories=[_size(sum(count.samples for count in manifest.samples))],
         task_categories=sorted({TASKS[c.task].category for c in manifest.samples if c.task in TASKS}) or None,
-        tags=[*(["webdataset"] if ".tar" in suffixes(manifest) else []), "vlcorpus"],
-        configs=configs(manifest) or None,
+        tags=[*(["webdataset"] if "tar" in _forms(manifest).values() else []), "vlcorpus"],
+        configs=[_configuration(manifest, name, tasks) for name, tasks in named.items()] or None,
+        dataset_info=[_declared(manifest, name, tasks) for name, tasks in named.items()] or None,
     )
     return str(data.to_yaml(line_break="\n"))
 
@@ -50,32 +56,43 @@ def _languages(manifest: Manifest) -> set[str]:
     return {language for count in manifest.samples for language, n in count.languages.items() if n}
 
 
-def suffixes(manifest: Manifest) -> set[str]:
-    """The kinds of shard: .tar, or .parquet where no tar lies beside."""
-    names = {name for name in manifest.outputs if name.startswith("shards/")}
-    tars = {".tar" for name in names if name.endswith(".tar")}
-    alone = (n for n in names if n.endswith(".parquet") and n.removesuffix(".parquet") + ".tar" not in names)
-    return tars | {".parquet" for _ in alone}
+def configurations(manifest: Manifest) -> dict[str, tuple[str, ...]]:
+    """Returns the tasks of each configuration by its name: `default` with all of them, then one a task.
+
+    `datasets` reads all configurations of a corpus by one reader. So they are those of the tars where there are
+    any, else those of the Parquet files; a tar whose samples may have several images has no fixed columns.
+    """
+    forms = _forms(manifest)
+    tars = tuple(task for task, form in forms.items() if form == "tar" and task not in SEVERAL)
+    tasks = tars or tuple(task for task, form in forms.items() if form == "parquet")
+    return {"default": tasks} | {task: (task,) for task in tasks} if tasks else {}
 
 
-def configs(manifest: Manifest) -> list[dict[str, Any]]:
-    """One configuration a task, with a glob for each split, as `load_dataset` takes them."""
-    suffix = ".tar" if ".tar" in suffixes(manifest) else ".parquet"
-    splits: dict[str, set[str]] = {}
-    for count in manifest.samples:
-        if count.samples:
-            splits.setdefault(count.task, set()).add(count.split)
-    return [
-        {
-            "config_name": task,
-            "data_files": [
-                {"split": SPLITS.get(split, split), "path": f"shards/{split}/{task}/*/*{suffix}"}
-                for split in (*SPLITS, *sorted(splits[task] - SPLITS.keys()))
-                if split in splits[task]
-            ],
-        }
-        for task in sorted(splits)
-    ]
+def _forms(manifest: Manifest) -> dict[str, str]:
+    """Returns the suffix of each task's shards, in the order of tasks."""
+    return dict(sorted((name.split("/")[2], name.rpartition(".")[2]) for name in manifest.sample_files()))
+
+
+def _configuration(manifest: Manifest, name: str, tasks: Iterable[str]) -> dict[str, Any]:
+    """Returns a configuration with its files by split, as `load_dataset` takes it."""
+    forms = _forms(manifest)
+    paths: dict[str, list[str]] = {}
+    for task in tasks:
+        for split in sorted({one.split for one in manifest.samples if one.task == task and one.samples}):
+            paths.setdefault(split, []).append(f"shards/{split}/{task}/*/*.{forms[task]}")
+    order = [*(split for split in SPLITS if split in paths), *sorted(paths.keys() - SPLITS.keys())]
+    files = [{"split": SPLITS.get(split, split), "path": paths[split]} for split in order]
+    return {"config_name": name, "data_files": files}
+
+
+def _declared(manifest: Manifest, name: str, tasks: Sequence[str]) -> dict[str, Any]:
+    """Returns the features of a configuration: left to itself, `datasets` infers them from the first few samples."""
+    if _forms(manifest)[tasks[0]] == "tar":
+        schema = TAR
+    else:
+        kinds = {task in SEVERAL for task in tasks}
+        schema = pa.unify_schemas([parquet.SEVERAL if several else parquet.ONE for several in sorted(kinds)])
+    return {"config_name": name, "features": in_card(schema)}
 
 
 def _licences(texts: Iterable[str]) -> list[str]:
@@ -159,14 +176,13 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
         "funnels": funnels,
         "samples": sum(count.samples for count in manifest.samples),
         "languages": sorted(languages.items(), key=lambda pair: (-pair[1], pair[0])),
-        "suffixes": suffixes(manifest),
-        "tasks": sorted({count.task for count in manifest.samples}),
+        "forms": _forms(manifest),
+        "configurations": configurations(manifest),
         "ours": sorted({row.rule for told in funnels for row in told.rows if row.origin == "ours"}),
         "left_out": sorted(
             {rule for rules in manifest.thresholds.values() for rule in PAPER if rules.get(rule) is False}
         ),
         "bytes": sum(one.size for name, one in manifest.outputs.items() if name.startswith("shards/")),
-        "example": _example(manifest),
         "embedded": any(scorer.startswith(f"{EMBEDDED}@") for scorer in manifest.scorers),
     }
 
@@ -205,12 +221,6 @@ def _settings(value: Any) -> str:
         shown = [_settings(one) for one in value[:12]]
         return " ".join(shown) + (f" and {len(value) - 12} more" if len(value) > 12 else "")
     return "" if value is None else value if isinstance(value, str) else json.dumps(value)
-
-
-def _example(manifest: Manifest) -> str:
-    """A glob that opens one part of the corpus."""
-    found = configs(manifest)
-    return str(found[0]["data_files"][0]["path"]) if found else "shards/train/*/*/*.tar"
 
 
 def _cell(value: object) -> str:

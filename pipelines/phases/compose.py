@@ -18,7 +18,9 @@ from pipelines.phases.ground import read_grounded
 from pipelines.receipts import Task, fingerprint
 from pipelines.recipe.model import Recipe, Source
 from pipelines.sources.table import KINDS
+from pipelines.writers import columns
 from schemas.sample import Image, Sample, caption_sample, sample_key, text_sample
+from schemas.shard import FORM
 
 if TYPE_CHECKING:
     from pipelines.build import Build
@@ -35,10 +37,9 @@ SAMPLES = pa.schema(
             pa.list_(pa.struct([("member", pa.string()), ("offset", pa.int64()), ("name", pa.string())])),
         ),
         ("sample", pa.string()),
-        ("url", pa.string()),
-        ("phash", pa.uint64()),
-        ("language_score", pa.float32()),
-        ("clip_score", pa.float32()),
+        *columns.SIGNALS,
+        # of all that a shard shows of the sample; so not of `places`
+        ("digest", pa.string()),
     ]
 )
 """work/samples: sorted by (task, split, key)."""
@@ -55,6 +56,7 @@ _SIGNALS = [
     "sha256",
     "phash",
     "url",
+    "extra",
     "offset",
 ]
 
@@ -65,7 +67,7 @@ def compose_fingerprint(recipe: Recipe, source: Source, kept_digest: str, signal
     made_with.append(recipe.chat_of(source).model_dump(mode="json"))
     if source.ground is not None:
         made_with.append(source.ground.detector.model_dump(mode="json", include={"threshold", "nms"}))
-    return fingerprint("compose", 3, made_with, kept_digest, signals)
+    return fingerprint("compose", 4, FORM, made_with, kept_digest, signals)
 
 
 class Compose:
@@ -165,7 +167,7 @@ class Compose:
 
 
 def _facts(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in ("url", "phash", "language_score", "clip_score")}
+    return {name: row[name] for name in columns.SIGNALS.names}
 
 
 def _place(row: dict[str, Any]) -> Place:
@@ -174,6 +176,7 @@ def _place(row: dict[str, Any]) -> Place:
 
 def _described(made: Made) -> dict[str, Any]:
     sample = made.sample
+    line = sample.to_json()
     return {
         **made.facts,
         "places": [place._asdict() for place in made.places],
@@ -181,7 +184,8 @@ def _described(made: Made) -> dict[str, Any]:
         "split": sample.split,
         "key": sample.key,
         "language": sample.language,
-        "sample": sample.to_json(),
+        "sample": line,
+        "digest": fingerprint(line, made.facts),
     }
 
 

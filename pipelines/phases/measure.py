@@ -27,6 +27,7 @@ from pipelines.sources.table import KINDS
 from pipelines.verdicts import Verdicts
 from schemas.errors import RowError, ShardError
 from schemas.row import FURTHER, RawRow, pair_key
+from schemas.shard import FORM
 
 if TYPE_CHECKING:
     from pipelines.build import Build
@@ -39,6 +40,8 @@ def measure_fingerprint(recipe: Recipe, source: Source, identity: str, verdicts:
     """What the signals of one shard depend on."""
     settings = recipe.model_dump(mode="json", include={"read", "sample"})
     own = source.model_dump(mode="json", include={"id", "kind", "columns", "format", "licence"})
+    if source.format is not None:
+        own["form"] = FORM  # of the samples that it leaves in work/drafts
     made_with = [
         [
             one.name,

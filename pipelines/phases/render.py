@@ -25,6 +25,7 @@ from pipelines.writers.sink import Sink
 from pipelines.writers.webdataset import Archive
 from schemas.errors import InputError, RowError
 from schemas.sample import turns_json
+from schemas.shard import FORM
 
 if TYPE_CHECKING:
     from pipelines.build import Build
@@ -45,7 +46,7 @@ def plan_rendered(recipe: Recipe, source: Source) -> list[Planned]:
     settings = job.settings.model_dump(mode="json", exclude={"count", *job.settings.places})
     facts = facts_of(recipe, source)
     made_with = versions(made_by.libraries), facts
-    common = [source.id, made_by.name, made_by.version, settings, recipe.seed, *made_with]
+    common = [FORM, source.id, made_by.name, made_by.version, settings, recipe.seed, *made_with]
     planned = []
     for shard, depends, body in _batches(source, made_by, job) if made_by.suffixes else _ranges(made_by, job):
         body |= {"source": source.id, "shard": shard, "facts": facts}

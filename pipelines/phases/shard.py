@@ -1,12 +1,12 @@
-"""Phase shard: samples with their pictures' bytes, planned from counts and written one shard a task."""
+"""Phase shard: samples with their images' bytes, cut into shards by their keys and written one shard a task."""
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.picture import Pictures, PictureSettings
@@ -16,25 +16,25 @@ from pipelines.engines.step import At, Json
 from pipelines.files import Store
 from pipelines.layout import Layout
 from pipelines.parquet import read_table
-from pipelines.phases.compose import SAMPLES
 from pipelines.receipts import Task, fingerprint, versions
 from pipelines.recipe.model import Recipe, Source
 from pipelines.sources import InputShard, fetch, options_of
 from pipelines.sources.annotations import find_image
 from pipelines.sources.table import KINDS
 from pipelines.writers import parquet, webdataset
-from pipelines.writers.columns import Item
+from pipelines.writers.columns import SIGNALS, Item, key_hash
 from pipelines.writers.sink import Written
-from schemas.errors import RowError
+from schemas.errors import OutputError, RowError
 from schemas.sample import TASKS, Image, Sample
+from schemas.shard import FORM
 
 if TYPE_CHECKING:
     from pipelines.build import Build
 
-Place = tuple[int, int]
-"""Offset and size of a picture in the scratch file."""
+SEVERAL: Final = tuple(name for name, task in TASKS.items() if task.images == "many")
+"""Tasks whose samples may have several images; those of all others have one or none."""
 
-EXTRA = ("url", "phash", "language_score", "clip_score")
+_AT_ONCE: Final = 8
 
 
 @dataclass(frozen=True, order=True)
@@ -50,9 +50,18 @@ class Stratum:
         return f"shards/{self.split}/{self.task}/{self.source}"
 
 
+class Run(NamedTuple):
+    """The samples of one stratum in one input shard, in key order, by their keys and digests."""
+
+    stratum: Stratum
+    shard: str
+    keys: list[str]
+    digests: list[str]
+
+
 @dataclass(frozen=True)
 class Part:
-    """The samples `start` to `stop` of one input shard's (in key order, of one stratum)."""
+    """The samples `start` to `stop` of a run."""
 
     shard: str
     start: int
@@ -61,58 +70,106 @@ class Part:
 
 @dataclass(frozen=True)
 class Planned:
-    """One output shard: its number in its folder, and the parts it is made of."""
+    """One output shard: the hash of its first sample's key, its parts, and the digest of its samples."""
 
     stratum: Stratum
-    number: int
+    first: int
     parts: tuple[Part, ...]
+    digest: str
 
     @property
     def name(self) -> str:
-        return f"{self.stratum.folder}/{self.number:05d}"
+        return f"{self.stratum.folder}/{self.first:016x}"
 
 
-def plan(counts: Mapping[Stratum, Sequence[tuple[str, int]]], group: int, size: int) -> list[Planned]:
-    """The output shards, from the samples that each input shard (in order of id) gives a stratum.
+def plan(runs: Iterable[Run], size: int) -> list[Planned]:
+    """Returns the output shards in the order of their strata, and of the runs (by input shard) in each.
 
-    Input shards are taken in groups of `group`; a group's samples are laid end to end and cut into
-    shards of `size`, so that a change stays within its group.
+    A shard ends after a sample whose key's hash is low, so what is cut does not depend on how many samples stand
+    before: a sample more or less changes its own shard, and seldom the next. `size` is the average; no shard but
+    a stratum's last has fewer than a quarter of it, none more than four times.
     """
-    planned = []
-    for stratum in sorted(counts):
-        shards = counts[stratum]
-        number = 0
-        for first in range(0, len(shards), group):
-            for parts in _cut(shards[first : first + group], size):
-                planned.append(Planned(stratum, number, tuple(parts)))
-                number += 1
-    return planned
-
-
-def _cut(shards: Sequence[tuple[str, int]], size: int) -> Iterator[list[Part]]:
-    parts: list[Part] = []
-    room = size
-    for shard, count in shards:
+    least, most = -(-size // 4), 4 * size
+    bound = 2**64 // (size - least + 1)
+    planned: dict[Stratum, list[Planned]] = defaultdict(list)
+    growing: dict[Stratum, _Growing] = defaultdict(_Growing)
+    for stratum, shard, keys, digests in runs:
         start = 0
-        while start < count:
-            stop = min(count, start + room)
-            parts.append(Part(shard, start, stop))
-            room -= stop - start
-            start = stop
-            if room == 0:
-                yield parts
-                parts, room = [], size
-    if parts:
-        yield parts
+        for at, (key, digest) in enumerate(zip(keys, digests, strict=True), 1):
+            one, number = growing[stratum], key_hash(key)
+            one.add(number, digest)
+            if one.count == most or (one.count >= least and number < bound):
+                planned[stratum].append(one.ended(stratum, Part(shard, start, at)))
+                start = at
+                del growing[stratum]
+        if start < len(keys):
+            growing[stratum].parts.append(Part(shard, start, len(keys)))
+    for stratum, one in growing.items():
+        planned[stratum].append(one.ended(stratum))
+    return [one for stratum in sorted(planned) for one in planned[stratum]]
 
 
-def shard_fingerprint(recipe: Recipe, planned: Planned, samples: dict[str, str]) -> str:
-    """What the bytes of one output shard depend on; `samples` are the fingerprints of compose's tasks."""
-    settings = recipe.model_dump(
-        mode="json", include={"resize": True, "shards": True, "signals": {"picture"}}
-    )
-    parts = [(samples[part.shard], part.start, part.stop) for part in planned.parts]
-    return fingerprint("shard", 1, settings, planned.name, parts, versions(["pillow", "pyarrow"]))
+@dataclass
+class _Growing:
+    """A shard that is being planned."""
+
+    first: int = 0
+    count: int = 0
+    parts: list[Part] = field(default_factory=list)
+    digest: Any = field(default_factory=lambda: hashlib.blake2b(digest_size=16))
+
+    def add(self, number: int, digest: str) -> None:
+        """Takes one more sample: the hash of its key, and its digest."""
+        if self.count == 0:
+            self.first = number
+        self.count += 1
+        self.digest.update(digest.encode())
+
+    def ended(self, stratum: Stratum, *last: Part) -> Planned:
+        """Returns the shard, with the last of its parts."""
+        return Planned(stratum, self.first, (*self.parts, *last), self.digest.hexdigest())
+
+
+def runs(layout: Layout, composed: Iterable[tuple[str, str]]) -> Iterator[Run]:
+    """Yields the runs of samples that phase compose left of (source, shard), in the order of sources and shards."""
+
+    def read(name: tuple[str, str]) -> list[Run]:
+        columns = ["task", "split", "key", "digest"]
+        table = read_table(layout, layout.path("samples", *name), columns)
+        found: dict[tuple[str, str], Run] = {}
+        for task, split, key, digest in zip(*(table[one].to_pylist() for one in columns), strict=True):
+            run = found.setdefault((task, split), Run(Stratum(split, task, name[0]), name[1], [], []))
+            run.keys.append(key)
+            run.digests.append(digest)
+        return list(found.values())
+
+    names = sorted(composed)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for first in range(0, len(names), 8 * _AT_ONCE):
+            for found in pool.map(read, names[first : first + 8 * _AT_ONCE]):
+                yield from found
+
+
+def shard_fingerprint(recipe: Recipe, planned: Planned) -> str:
+    """Returns what the bytes of one output shard depend on: its own samples, and the shape of the output."""
+    form = [FORM, form_of(recipe, planned.stratum.task), planned.name, planned.digest]
+    settings = recipe.model_dump(mode="json", include={"resize": True, "signals": {"picture"}})
+    return fingerprint("shard", 2, settings, form, versions(["pillow", "pyarrow"]))
+
+
+def form_of(recipe: Recipe, task: str) -> str:
+    """Returns the form of a task's shards: `webdataset` or `parquet`."""
+    if recipe.shards.format != "auto":
+        return recipe.shards.format
+    return "parquet" if task in SEVERAL else "webdataset"
+
+
+class Place(NamedTuple):
+    """An image in the scratch file: offset and size, and its SHA-256 as its source has it."""
+
+    offset: int
+    size: int
+    original: str
 
 
 class WriteShard:
@@ -124,17 +181,17 @@ class WriteShard:
         self._pictures = Pictures(self._recipe.signals[PictureSettings])
 
     def run(self, task: Json, at: At) -> Json:
-        """The receipt lists the files written: name, size, SHA-256, rows."""
+        """Returns the receipt, which lists the files written: name, size, SHA-256, rows."""
         path = self._layout.at(task["name"])
         with self._layout.store.scratch(path) as scratch:
             samples = Gathered(scratch)
             for part in task["parts"]:
                 self._gather(task, part, samples)
-            files = self._write(task["name"], samples.items(self._recipe.resize), TASKS[task["task"]].images)
+            files = self._write(task["name"], task["task"], samples.items(self._recipe.resize))
         return {"files": files, "samples": len(samples), "bytes": sum(file["size"] for file in files)}
 
     def _gather(self, task: Json, part: Json, samples: "Gathered") -> None:
-        """Read a part's samples and copy their pictures into the scratch file."""
+        """Reads a part's samples and copies their images into the scratch file."""
         table = read_table(self._layout, self._layout.path("samples", task["source"], part["shard"]))
         mine = pc.and_(pc.equal(table["task"], task["task"]), pc.equal(table["split"], task["split"]))
         rows = table.filter(mine).slice(part["start"], part["stop"] - part["start"]).to_pylist()
@@ -143,7 +200,7 @@ class WriteShard:
             self._gather_named(source, rows, samples)
             return
         shard = InputShard.from_json(part["input"])
-        places: dict[str, tuple[int, int]] = {}
+        places: dict[str, Place] = {}
         digests: dict[str, str] = {}
         # in file order, which a disk and an object store like best
         named = {(place["member"], place["offset"]) for row in rows for place in row["places"]}
@@ -157,7 +214,7 @@ class WriteShard:
                 continue
             digests[member] = hashlib.sha256(stored).hexdigest()
             with self._layout.store.unpacking(task["name"]):
-                places[member] = samples.keep(stored)
+                places[member] = samples.keep(stored, data)
         for row in rows:
             members = [place["member"] for place in row["places"]]
             for member, image in zip(members, Sample.from_json(row["sample"]).images, strict=True):
@@ -166,7 +223,7 @@ class WriteShard:
             samples.rows.append((row, tuple(places[member] for member in members)))
 
     def _gather_named(self, source: Source, rows: list[dict[str, Any]], samples: "Gathered") -> None:
-        """Samples whose pictures lie in a folder, by name; each is read once."""
+        """Gathers samples whose images lie in a folder, by name; each image is read once."""
         store = Store(source.storage_options or None, source.id)
         places: dict[str, Place] = {}
         for row in rows:
@@ -174,26 +231,26 @@ class WriteShard:
             for name in names:
                 if name not in places:
                     data = store.read_bytes(find_image(source, store, name))
-                    places[name] = samples.keep(self._pictures.stored(data))
+                    places[name] = samples.keep(self._pictures.stored(data), data)
             samples.rows.append((row, tuple(places[name] for name in names)))
 
-    def _write(self, name: str, items: Iterator[Item], pictures: parquet.Layout) -> list[Json]:
-        extra = pa.schema([SAMPLES.field(column) for column in EXTRA])
+    def _write(self, name: str, task: str, items: Iterator[Item]) -> list[Json]:
         layout, store = self._layout, self._layout.store
         index_path = layout.at(f"{name}.parquet")
         with store.write_atomic(index_path, layout.tmp) as index, open(index, "wb") as index_file:
-            if self._recipe.shards.format == "parquet":
-                one = parquet.write(items, index_file, pictures, extra)
+            if form_of(self._recipe, task) == "parquet":
+                schema = parquet.SEVERAL if task in SEVERAL else parquet.ONE
+                one = parquet.write(items, index_file, schema)
                 index_file.flush()
                 return [_file(f"{name}.parquet", one)]
             tar_path = layout.at(f"{name}.tar")
             with store.write_atomic(tar_path, layout.tmp) as tar, open(tar, "wb") as tar_file:
-                written = webdataset.write(items, tar_file, index_file, extra)
+                written = webdataset.write(items, tar_file, index_file)
         return [_file(f"{name}.parquet", written.index), _file(f"{name}.tar", written.tar)]
 
 
 class Gathered:
-    """The samples of one output shard; their pictures lie in a scratch file, not in memory."""
+    """The samples of one output shard in their order; their images lie in a scratch file, not in memory."""
 
     def __init__(self, scratch: BinaryIO) -> None:
         self._scratch = scratch
@@ -203,85 +260,73 @@ class Gathered:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def keep(self, data: bytes) -> Place:
-        """Append a picture; where it lies."""
+    def keep(self, data: bytes, original: bytes) -> Place:
+        """Appends an image as it is stored, which was `original` in its source; returns its place."""
         self._scratch.seek(self._end)
         self._scratch.write(data)
-        place = (self._end, len(data))
+        place = Place(self._end, len(data), hashlib.sha256(original).hexdigest())
         self._end += len(data)
         return place
 
     def items(self, resize: Resize | None) -> Iterator[Item]:
-        """The samples in key order, their pictures read back (and resized) one by one."""
-        for row, places in sorted(self.rows, key=lambda pair: str(pair[0]["key"])):
+        """Yields the samples, their images read back (and resized) one by one."""
+        for row, places in self.rows:
             sample = Sample.from_json(row["sample"])
-            extra = {name: row[name] for name in EXTRA}
-            pictures = [self._read(*place) for place in places]
-            yield Item(*_fitted(sample, pictures, resize), extra)
+            if len(places) > 1 and sample.task not in SEVERAL:
+                # its shards have one column for the image: readers would lose the others
+                raise OutputError(
+                    f"source {sample.source}: the sample {sample.key} has {len(places)} images, but those of task "
+                    f"{sample.task} have one at most: give such samples the task {' or '.join(SEVERAL)}"
+                )
+            signals = {name: row[name] for name in SIGNALS.names}
+            sample, images = _fitted(sample, [self._read(place) for place in places], resize)
+            yield Item(sample, images, signals, [place.original for place in places])
 
-    def _read(self, start: int, size: int) -> bytes:
-        self._scratch.seek(start)
-        return self._scratch.read(size)
+    def _read(self, place: Place) -> bytes:
+        self._scratch.seek(place.offset)
+        return self._scratch.read(place.size)
 
 
-def _fitted(sample: Sample, pictures: list[bytes], resize: Resize | None) -> tuple[Sample, list[bytes]]:
-    """The sample with its pictures within the recipe's size, and its regions moved with them."""
+def _fitted(sample: Sample, data: list[bytes], resize: Resize | None) -> tuple[Sample, list[bytes]]:
+    """Returns the sample with its images within the recipe's size, and its regions moved with them."""
     if resize is None or all(max(one.width, one.height) <= resize.max_side for one in sample.images):
-        return sample, pictures
+        return sample, data
     images: list[Image] = []
-    data: list[bytes] = []
+    fitted: list[bytes] = []
     factors: list[tuple[float, float]] = []
-    for image, picture in zip(sample.images, pictures, strict=True):
+    for image, whole in zip(sample.images, data, strict=True):
         if max(image.width, image.height) <= resize.max_side:
             images.append(image)
-            data.append(picture)
+            fitted.append(whole)
             factors.append((1.0, 1.0))
             continue
-        small = resized(picture, image.format, resize)
+        small = resized(whole, image.format, resize)
         images.append(Image(small.format, small.width, small.height, small.sha256))
-        data.append(small.data)
+        fitted.append(small.data)
         factors.append((small.width / image.width, small.height / image.height))
-    return replace(sample, images=tuple(images), turns=scaled(sample.turns, factors)), data
+    return replace(sample, images=tuple(images), turns=scaled(sample.turns, factors)), fitted
 
 
 def _file(name: str, written: Written) -> Json:
     return {"name": name, **asdict(written)}
 
 
-def strata(receipts: dict[tuple[str, str], Json]) -> dict[Stratum, list[tuple[str, int]]]:
-    """From compose's receipts by (source, shard): the samples that each of a source's shards gives a stratum.
-
-    Shards that give none are listed too: a group is 64 input shards, whatever is kept of them.
-    """
-    counts: dict[Stratum, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    shards: dict[str, list[str]] = defaultdict(list)
-    for (source, shard), receipt in sorted(receipts.items()):
-        shards[source].append(shard)
-        for task, split, _, count in receipt["counts"]:
-            counts[Stratum(split, task, source)][shard] += count
-    return {
-        stratum: [(shard, of[shard]) for shard in shards[stratum.source]] for stratum, of in counts.items()
-    }
-
-
 def run(build: "Build") -> None:
     """Writes the output shards that are not there yet; first the manifest goes, whose promises are about to change."""
-    settings = build.recipe.shards
-    tasks = [
-        _task(build, one) for one in plan(strata(build.results["compose"]), settings.group, settings.samples)
-    ]
+    planned = plan(runs(build.layout, build.results["compose"]), build.recipe.shards.samples)
+    tasks = [_task(build, one) for one in planned]
     receipts = build.receipts("shard")
-    if not all(receipts.done(task) for task in tasks):
+    names = {task.name for task in tasks}
+    if receipts.others(names) or not all(receipts.done(task) for task in tasks):
         build.layout.store.remove(build.layout.at("manifest.json"))
-    receipts.forget_all_but({task.name for task in tasks})
+    receipts.forget_all_but(names)
     build.map("shard", tasks)
 
 
 def _task(build: "Build", planned: Planned) -> Task:
     source = planned.stratum.source
-    marks = {part.shard: build.fingerprints["compose"][(source, part.shard)] for part in planned.parts}
     parts = [
         {**asdict(part), "input": build.shards[(source, part.shard)].to_json()} for part in planned.parts
     ]
     body = {**asdict(planned.stratum), "name": planned.name, "shard": planned.name, "parts": parts}
-    return Task(planned.name.replace("/", "-"), shard_fingerprint(build.recipe, planned, marks), body)
+    return Task(planned.name.replace("/", "-"), shard_fingerprint(build.recipe, planned), body)

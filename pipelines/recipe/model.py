@@ -174,9 +174,25 @@ class Splits(Settings):
 class Shards(Settings):
     """The shape of the output."""
 
-    format: Literal["webdataset", "parquet"] = "webdataset"
-    samples: int = Field(1000, gt=0, le=100_000, description="samples a shard")
-    group: int = Field(64, gt=0, description="input shards whose samples are laid end to end")
+    format: Literal["auto", "webdataset", "parquet"] = Field(
+        "auto", description="auto: tars, and Parquet for tasks whose samples may have several images"
+    )
+    samples: int = Field(
+        1000,
+        gt=0,
+        le=100_000,
+        description="samples a shard, on average; at least a quarter, at most four times",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_group(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "group" in value:
+            raise ValueError(
+                "there is no key group any more: shards end where the keys of their samples say so, not with groups "
+                "of input shards; remove it"
+            )
+        return value
 
 
 _WITH_WORKERS = [phase.name for phase in PHASES if phase.worker]

@@ -5,6 +5,7 @@ Reads our own shards (tar by the offsets of its index, or Parquet) and raw ones 
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, BinaryIO, Final
 
@@ -23,6 +24,7 @@ from pipelines.writers.columns import SAMPLE, require_columns
 from pipelines.writers.webdataset import PLACES
 from schemas.errors import InputError, ShardError
 from schemas.sample import Sample
+from schemas.shard import is_shard
 from schemas.strict import FieldError
 
 _BYTES: Final = ReadLimits().image_bytes
@@ -71,36 +73,50 @@ def html(path: str, n: int, out: str, storage_options: Mapping[str, Any] | None 
     Store().write_bytes(out, page.encode(), folder)
 
 
+def keys(store: Store, path: str) -> list[str]:
+    """Returns the keys of the samples in a Parquet shard, or in the index of a tar."""
+    with _opened(store, path) as rows:
+        return list(rows.read(["key"])["key"].to_pylist()) if is_shard(path, rows.schema_arrow) else []
+
+
 def _rows(store: Store, path: str, options: Mapping[str, Any] | None) -> Iterator[Shown]:
     stem, dot, suffix = path.rpartition(".")
     index = f"{stem}.parquet"
     if suffix in ("tar", "parquet") and store.exists(index):
-        try:
-            with store.reading(index), store.open(index) as file:
-                rows = pq.ParquetFile(file)
-                names = set(rows.schema_arrow.names)
-                if "json_offset" in names:
-                    yield from _from_tar(store, f"{stem}.tar", rows)
-                    return
-                if suffix == "parquet" and "sample" in names:
-                    yield from _from_parquet(rows)
-                    return
-        except (pa.ArrowException, ValueError) as error:
-            raise InputError(f"cannot read {index}: {' '.join(str(error).split())}") from error
+        with _opened(store, index) as rows:
+            if is_shard(index, rows.schema_arrow):
+                in_tar = "json_offset" in rows.schema_arrow.names
+                yield from _from_tar(store, index, f"{stem}.tar", rows) if in_tar else _from_parquet(rows)
+                return
     yield from _raw(path, f"{dot}{suffix}", options)
 
 
-def _from_tar(store: Store, path: str, index: pq.ParquetFile) -> Iterator[Shown]:
-    require_columns(index, pa.schema([SAMPLE.field("sample"), PLACES.field("images")]))
+@contextmanager
+def _opened(store: Store, path: str) -> Iterator[pq.ParquetFile]:
+    """Opens a Parquet file; raises InputError where it is damaged."""
+    try:
+        with store.reading(path), store.open(path) as file:
+            yield pq.ParquetFile(file)
+    except (pa.ArrowException, ValueError) as error:
+        what = " ".join(str(error).split())
+        raise InputError(f"{path} is damaged ({what}): copy it again, or build the corpus again") from error
+
+
+def _from_tar(store: Store, index: str, path: str, rows: pq.ParquetFile) -> Iterator[Shown]:
+    require_columns(rows, pa.schema([SAMPLE.field("sample"), PLACES.field("images")]))
+    if not store.exists(path):
+        raise InputError(
+            f"{index} is the index of {path}, which is missing; copy it there, or build the corpus again"
+        )
     with store.reading(path), store.open(path) as tar:
-        for row in _batches(index, ["sample", "images"]):
+        for row in _batches(rows, ["sample", "images"]):
             yield _shown(row["sample"], [_at(tar, path, image) for image in row["images"]])
 
 
 def _from_parquet(shard: pq.ParquetFile) -> Iterator[Shown]:
     pictures = [name for name in ("image", "images") if name in shard.schema_arrow.names]
     for row in _batches(shard, ["sample", *pictures]):
-        one = [row["image"]] if "image" in pictures else row.get("images") or []
+        one = row["images"] if "images" in row else [row["image"]] if row["image"] else []
         yield _shown(row["sample"], [picture["bytes"] for picture in one])
 
 
@@ -113,7 +129,12 @@ def _at(tar: BinaryIO, path: str, place: Mapping[str, Any]) -> bytes:
     if not (place["offset"] >= 0 and 0 <= place["size"] <= _BYTES):
         raise InputError(f"{path}: its index gives {place['member']} a place that cannot be")
     tar.seek(place["offset"])
-    return tar.read(place["size"])
+    data = tar.read(place["size"])
+    if len(data) != place["size"]:
+        raise InputError(
+            f"{path} ends inside {place['member']}: copy it again, or build the corpus again; vlcorpus verify says more"
+        )
+    return data
 
 
 def _shown(line: str, pictures: list[bytes]) -> Shown:

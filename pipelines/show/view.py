@@ -5,8 +5,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from pipelines.files import Store, join
 from pipelines.show import inspect
 from pipelines.show.drawing import Shown, view_png
@@ -58,7 +56,5 @@ def _by_key(store: Store, key: str, corpus: str) -> Iterator[Shown]:
     for info in store.list_files(folder):
         if not info.name.endswith(".parquet"):
             continue
-        with store.open(info.path) as file:
-            keys = pq.ParquetFile(file).read(columns=["key"])["key"].to_pylist()
-        if any(one.startswith(key) for one in keys):
+        if any(one.startswith(key) for one in inspect.keys(store, info.path)):
             yield from (shown for shown in _whole(store, info.path) if shown.sample.key.startswith(key))

@@ -40,8 +40,13 @@ def read(reading: Reading, start: int, images: bool = True) -> Iterator[RawRow]:
 
 def _rows(reading: Reading, file: pq.ParquetFile, mapped: Mapped, start: int) -> Iterator[RawRow]:
     """The rows of the records from number `start` on."""
+    is_ours = b"vlcorpus" in (file.schema_arrow.metadata or {})
     for number, batch in _batches(reading, file, mapped.all, start):
         cells = batch.column(mapped.image) if mapped.image is not None else None
+        if cells is not None and is_ours:  # a sample of ours that has no image is text
+            cells = [
+                cell if cell.is_valid and (not is_list(cell.type) or len(cell)) else None for cell in cells
+            ]
         others = [*mapped.others]
         records = _records(batch.select(others)) if others else [{}] * batch.num_rows
         for i, record in enumerate(records):
@@ -245,7 +250,7 @@ def _row(member: str, cell: Any, record: dict[str, object], reading: Reading) ->
     caption = (
         fields.caption if fields.caption is None or len(fields.caption) <= reading.limits.text_bytes else None
     )
-    return RawRow(member, image, caption, fields.url, None, fields.extra, error)
+    return RawRow(member, image, caption, fields.url, None, fields.extra, error, text=cell is None)
 
 
 def _image(cell: Any, limits: ReadLimits) -> bytes:
@@ -256,7 +261,7 @@ def _image(cell: Any, limits: ReadLimits) -> bytes:
         cell = cell["bytes"] if cell.is_valid else cell
     elif is_list(cell.type) and not pa.types.is_integer(cell.type.value_type):
         if cell.is_valid and len(cell.values) > 1:
-            raise RowError("bad_row", f"the row has {len(cell.values)} images, not one")
+            raise RowError("several_images", f"the row has {len(cell.values)} images, not one")
         if cell.is_valid and len(cell.values) == 1:
             return _image(cell.values[0], limits)
         raise RowError("no_image")

@@ -83,7 +83,8 @@ def _of_type(
 
 
 def _image_column(shard: InputShard, schema: pa.Schema, columns: Columns) -> str:
-    names = [name for name in columns.names("image") if name in schema.names]
+    lists: tuple[str, ...] = () if columns.required("image") else ("images",)
+    names = [name for name in (*columns.names("image"), *lists) if name in schema.names]
     for name in names:
         if _is_image(schema.field(name).type):
             return name

@@ -1,4 +1,4 @@
-"""The columns by which both kinds of shard describe a sample, and how their Parquet is written."""
+"""The columns by which both forms of shard describe a sample, and how their Parquet is written."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from pipelines.writers.sink import Sink
 from schemas.errors import OutputError
-from schemas.sample import Image, Sample
+from schemas.sample import Sample
 
 SAMPLE: Final = pa.schema(
     [
@@ -29,14 +29,17 @@ SAMPLE: Final = pa.schema(
 )
 """What every index and every Parquet shard says of a sample."""
 
-_SIGNALS: Final[list[tuple[str, pa.DataType]]] = [
-    ("url", pa.string()),
-    ("phash", pa.uint64()),
-    ("language_score", pa.float32()),
-    ("clip_score", pa.float32()),
-]
-SIGNALS: Final = pa.schema(_SIGNALS)
-"""What is told of a pair beyond its sample, unless the caller gives a schema of its own."""
+SIGNALS: Final = pa.schema(
+    [
+        ("url", pa.string()),
+        # further columns of the row that the recipe names, as one JSON object
+        ("extra", pa.string()),
+        ("phash", pa.uint64()),
+        ("language_score", pa.float32()),
+        ("clip_score", pa.float32()),
+    ]
+)
+"""What the row of a sample says beyond the sample."""
 
 _LEVEL: Final = 3
 _REPEATING: Final = ["task", "split", "language", "source", "licence"]
@@ -44,19 +47,21 @@ _REPEATING: Final = ["task", "split", "language", "source", "licence"]
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A sample on its way into a shard: the bytes of its pictures, and scalars for the extra columns."""
+    """A sample on its way into a shard.
+
+    `originals` are the SHA-256 of its images as their source has them, where the bytes given are other ones
+    (turned, resized); `signals` are values of the columns SIGNALS.
+    """
 
     sample: Sample
     images: Sequence[bytes] = ()
-    extra: Mapping[str, object] = field(default_factory=dict)
+    signals: Mapping[str, object] = field(default_factory=dict)
+    originals: Sequence[str] = ()
 
 
-def record(item: Item, extra: pa.Schema) -> dict[str, object]:
-    """The values of the columns SAMPLE + `extra` for `item`; an extra that is not given is null."""
+def record(item: Item) -> dict[str, object]:
+    """Returns the values of the columns SAMPLE and SIGNALS; a signal that is not given is null."""
     sample = item.sample
-    unknown = item.extra.keys() - set(extra.names)
-    if unknown:
-        raise ValueError(f"the extra columns {sorted(unknown)} are not in their schema {extra.names}")
     words = sample.text
     is_caption = sample.task == "caption"
     return {
@@ -69,48 +74,49 @@ def record(item: Item, extra: pa.Schema) -> dict[str, object]:
         "caption": words if is_caption else None,
         "text": None if is_caption else words,
         "sample": sample.to_json(),
-        **{name: item.extra.get(name) for name in extra.names},
+        **{name: item.signals.get(name) for name in SIGNALS.names},
     }
 
 
-def check(item: Item, previous: str) -> None:
-    """Raises unless keys rise and the pictures given are those that the sample describes."""
+def described(item: Item) -> list[dict[str, object]]:
+    """Returns what is known of each image: format, width, height, and its SHA-256 as stored and as it came."""
+    stored = [image.sha256 for image in item.sample.images]
+    return [
+        {
+            "format": image.format,
+            "width": image.width,
+            "height": image.height,
+            "sha256": image.sha256,
+            "original_sha256": original,
+        }
+        for image, original in zip(item.sample.images, item.originals or stored, strict=True)
+    ]
+
+
+def check(item: Item, seen: set[str]) -> None:
+    """Raises unless the key is new to the shard and the images given are those that the sample describes."""
     sample = item.sample
-    if not previous < sample.key:
-        raise ValueError(f"samples must come in key order, but {sample.key!r} follows {previous!r}")
+    if sample.key in seen:
+        raise ValueError(f"two samples of one shard have the key {sample.key!r}")
+    seen.add(sample.key)
     if len(item.images) != len(sample.images):
-        raise ValueError(f"{sample.key}: {len(item.images)} pictures for {len(sample.images)} images")
+        raise ValueError(f"{sample.key}: {len(item.images)} images, but it describes {len(sample.images)}")
     for image, data in zip(sample.images, item.images, strict=True):
         if hashlib.sha256(data).hexdigest() != image.sha256:
             raise OutputError(
-                f"source {sample.source}: the picture of {sample.key} is no longer the one measured; "
+                f"source {sample.source}: the image of {sample.key} is no longer the one measured; "
                 "its shard changed meanwhile, so run again"
             )
 
 
-def member_names(key: str, images: Sequence[Image]) -> list[str]:
-    """The file names of a sample's pictures: KEY.jpg for one, KEY.0.jpg, KEY.1.png, … for several."""
-    suffixes = [_suffix(image.format) for image in images]
-    if len(suffixes) == 1:
-        return [f"{key}.{suffixes[0]}"]
-    return [f"{key}.{number}.{suffix}" for number, suffix in enumerate(suffixes)]
+def key_hash(key: str) -> int:
+    """Returns the first 64 bits of the BLAKE2b of a key: by them shards are named, and shards and row groups cut."""
+    return int.from_bytes(hashlib.blake2b(key.encode()).digest()[:8], "big")
 
 
-def _suffix(form: str) -> str:
-    lower = form.lower()
-    if not (lower.isascii() and lower.isalnum()):
-        raise ValueError(f"{form!r} is no picture format")
-    return "jpg" if lower in ("jpeg", "mpo") else lower
-
-
-def join(*schemas: pa.Schema) -> pa.Schema:
-    """One schema of all fields; ValueError where two have the same name."""
-    fields = [one for schema in schemas for one in schema]
-    names = [one.name for one in fields]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"the columns {twice} are there twice")
-    return pa.schema(fields)
+def member_names(key: str, count: int) -> list[str]:
+    """Returns the file names of a sample's images, whatever their formats: KEY.jpg; KEY.0.jpg, … for several."""
+    return [f"{key}.jpg"] if count == 1 else [f"{key}.{number}.jpg" for number in range(count)]
 
 
 def require_columns(file: pq.ParquetFile, wanted: pa.Schema) -> None:
@@ -122,7 +128,10 @@ def require_columns(file: pq.ParquetFile, wanted: pa.Schema) -> None:
 
 
 def parquet_writer(sink: Sink, schema: pa.Schema, opaque: Sequence[str] = ()) -> pq.ParquetWriter:
-    """A writer with the one set of settings of this project; no statistics for the columns `opaque`."""
+    """Returns a writer with the settings of every shard; it keeps no statistics of the columns `opaque`.
+
+    Pages are cut by content, so that a store that keeps equal chunks once keeps little of a changed shard.
+    """
     return pq.ParquetWriter(
         cast(BinaryIO, sink),
         schema,
@@ -132,5 +141,7 @@ def parquet_writer(sink: Sink, schema: pa.Schema, opaque: Sequence[str] = ()) ->
         compression_level=_LEVEL,
         use_dictionary=_REPEATING,
         write_statistics=[name for name in schema.names if name not in opaque],
+        write_page_index=True,
+        use_content_defined_chunking=True,
         store_schema=True,
     )

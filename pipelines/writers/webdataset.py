@@ -7,35 +7,38 @@ from typing import BinaryIO, Final
 
 import pyarrow as pa
 
-from pipelines.writers.columns import SAMPLE, SIGNALS, Item, check, join, member_names, parquet_writer, record
+from pipelines.writers.columns import (
+    SAMPLE,
+    SIGNALS,
+    Item,
+    check,
+    described,
+    member_names,
+    parquet_writer,
+    record,
+)
 from pipelines.writers.sink import Sink, Written
+from schemas.shard import IMAGE, METADATA
 
 BLOCK: Final = 512
 """Tar headers are one block; data are padded to whole blocks."""
 
-PLACES: Final = pa.schema(
+_PLACE: Final = pa.struct(
     [
-        (
-            "images",
-            pa.list_(
-                pa.struct(
-                    [
-                        ("format", pa.string()),
-                        ("width", pa.int32()),
-                        ("height", pa.int32()),
-                        ("sha256", pa.string()),
-                        ("member", pa.string()),
-                        ("offset", pa.int64()),
-                        ("size", pa.int64()),
-                    ]
-                )
-            ),
-        ),
-        ("json_offset", pa.int64()),
-        ("json_size", pa.int64()),
+        *IMAGE,
+        pa.field("original_sha256", pa.string()),
+        pa.field("member", pa.string()),
+        pa.field("offset", pa.int64()),
+        pa.field("size", pa.int64()),
     ]
 )
+PLACES: Final = pa.schema(
+    [("images", pa.list_(_PLACE)), ("json_offset", pa.int64()), ("json_size", pa.int64())]
+)
 """Where in the tar the data of each member start and how long they are, in bytes, for a seek."""
+
+INDEX: Final = pa.schema([*SAMPLE, *SIGNALS, *PLACES], METADATA)
+"""The columns of the index."""
 
 _GROUP: Final = 4096
 
@@ -48,35 +51,32 @@ class Shard:
     index: Written
 
 
-def write(items: Iterable[Item], tar: BinaryIO, index: BinaryIO, extra: pa.Schema = SIGNALS) -> Shard:
-    """Writes `items`, which must come in key order, into the open files `tar` and `index`.
+def write(items: Iterable[Item], tar: BinaryIO, index: BinaryIO) -> Shard:
+    """Writes `items` in their order into the open files `tar` and `index`.
 
-    Members are KEY.json, then the pictures with their bytes as given. The same items give the same
-    bytes. `extra` is the schema of the items' extra scalars, which become columns of the index.
+    Members are KEY.json, then the images with their bytes as given. The same items give the same bytes.
     """
     archive = Archive(Sink(tar))
     sink = Sink(index)
-    schema = join(SAMPLE, extra, PLACES)
     rows: list[dict[str, object]] = []
-    count, previous = 0, ""
-    with parquet_writer(sink, schema) as writer:
+    count, seen = 0, set[str]()
+    with parquet_writer(sink, INDEX) as writer:
         for item in items:
-            check(item, previous)
-            previous = item.sample.key
-            row = record(item, extra)
+            check(item, seen)
+            row = record(item)
             rows.append(row | _add(archive, item, str(row["sample"])))
             count += 1
             if len(rows) == _GROUP:
-                writer.write_table(pa.Table.from_pylist(rows, schema))
+                writer.write_table(pa.Table.from_pylist(rows, INDEX))
                 rows.clear()
         if rows:
-            writer.write_table(pa.Table.from_pylist(rows, schema))
+            writer.write_table(pa.Table.from_pylist(rows, INDEX))
     archive.end()
     return Shard(archive.sink.written(count), sink.written(count))
 
 
 def header(name: str, size: int) -> bytes:
-    """The one header that a member of this name and size can have: USTAR, no time, no owner, mode 0644."""
+    """Returns the one header that a member can have: USTAR, no time, no owner, mode 0644."""
     member = tarfile.TarInfo(name)
     member.size = size
     member.mode = 0o644
@@ -84,18 +84,18 @@ def header(name: str, size: int) -> bytes:
 
 
 def padding(size: int) -> int:
-    """The zero bytes that follow `size` bytes of data."""
+    """Returns how many zero bytes follow `size` bytes of data."""
     return -size % BLOCK
 
 
 class Archive:
-    """A tar on its way: members one after the other, the same for the same members."""
+    """A tar that is being written: the same bytes for the same members."""
 
     def __init__(self, sink: Sink) -> None:
         self.sink = sink
 
     def add(self, name: str, data: bytes) -> tuple[int, int]:
-        """Appends a member; gives the offset of its data and their size."""
+        """Appends a member; returns the offset of its data and their size."""
         self.sink.write(header(name, len(data)))
         offset = self.sink.size
         self.sink.write(data)
@@ -103,27 +103,17 @@ class Archive:
         return offset, len(data)
 
     def end(self) -> None:
-        """Write the end mark."""
+        """Writes the end mark."""
         self.sink.write(bytes(2 * BLOCK))
         self.sink.write(bytes(-self.sink.size % tarfile.RECORDSIZE))
 
 
 def _add(archive: Archive, item: Item, line: str) -> dict[str, object]:
-    sample = item.sample
-    json_offset, json_size = archive.add(f"{sample.key}.json", line.encode())
+    key = item.sample.key
+    json_offset, json_size = archive.add(f"{key}.json", line.encode())
     images = []
-    names = member_names(sample.key, sample.images)
-    for image, name, data in zip(sample.images, names, item.images, strict=True):
+    names = member_names(key, len(item.images))
+    for facts, name, data in zip(described(item), names, item.images, strict=True):
         offset, size = archive.add(name, data)
-        images.append(
-            {
-                "format": image.format,
-                "width": image.width,
-                "height": image.height,
-                "sha256": image.sha256,
-                "member": name,
-                "offset": offset,
-                "size": size,
-            }
-        )
+        images.append({**facts, "member": name, "offset": offset, "size": size})
     return {"images": images, "json_offset": json_offset, "json_size": json_size}

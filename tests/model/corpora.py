@@ -98,7 +98,7 @@ def write(root: Path, made: Sequence[Item], number: int = 0, form: str = "tar") 
             with path.with_suffix(".tar").open("wb") as tar:
                 webdataset.write(made, tar, index)
         else:
-            parquet.write(made, index, "none" if sample.task == "text" else "one")
+            parquet.write(made, index, parquet.ONE)
     return path
 
 

@@ -201,7 +201,7 @@ def test_image_out_of_range(tmp_path: Path) -> None:
 
     path = write(tmp_path, items("caption", 3))
     table = pq.read_table(path)
-    line = table["sample"][1].as_py().replace('{"image":0}', '{"image":7}')
+    line = table["sample"][1].as_py().replace('"image":0', '"image":7')
     changed = [table["sample"][0].as_py(), line, table["sample"][2].as_py()]
     at = table.schema.get_field_index("sample")
     pq.write_table(table.set_column(at, "sample", [changed]), path)
@@ -318,8 +318,44 @@ def test_cut_tar(tmp_path: Path) -> None:
         list(Loader(feed(tmp_path, endless=False), tokenizer()))
 
 
-def test_missing_tar(tmp_path: Path) -> None:
-    """An index whose tar is gone is refused by name."""
-    write(tmp_path, items("caption", 5)).with_suffix(".tar").unlink()
-    with pytest.raises(InputError, match="tar is missing"):
+def test_an_index_without_its_tar(tmp_path: Path) -> None:
+    """An index whose tar is gone is named before the first batch; so is a tar whose index is gone."""
+    write(tmp_path, items("caption", 5), 0)
+    other = write(tmp_path, items("caption", 10)[5:], 1)
+    other.with_suffix(".tar").rename(tmp_path / "away")
+    with pytest.raises(InputError, match=r"00001\.parquet is the index of .*00001\.tar, which is missing"):
+        feed(tmp_path)
+    (tmp_path / "away").rename(other.with_suffix(".tar"))
+    other.unlink()
+    with pytest.raises(InputError, match=r"00001\.tar has no index: .*00001\.parquet is missing"):
+        feed(tmp_path)
+
+
+def test_a_damaged_index(tmp_path: Path) -> None:
+    """An index that is cut, or damaged inside, is named in one sentence."""
+    path = write(tmp_path, items("caption", 5))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-10])
+    with pytest.raises(InputError, match=r"00000\.parquet is damaged.*copy it again"):
+        feed(tmp_path)
+    path.write_bytes(whole[:4] + bytes(len(whole) // 2) + whole[len(whole) // 2 + 4 :])
+    with pytest.raises(InputError, match=r"00000\.parquet is damaged.*copy it again"):
         list(Loader(feed(tmp_path, endless=False), tokenizer()))
+
+
+@pytest.mark.parametrize("form", ["tar", "parquet"])
+def test_a_shard_of_another_form(tmp_path: Path, form: str) -> None:
+    """A shard that an earlier version wrote is named, not read; a file that is none is named as that."""
+    import pyarrow.parquet as pq
+
+    path = write(tmp_path, items("caption", 5), form=form)
+    table = pq.read_table(path)
+    for metadata in (None, {"vlcorpus": "3"}):
+        pq.write_table(table.replace_schema_metadata(metadata), path)
+        with pytest.raises(
+            InputError, match=r"00000\.parquet is a shard of another form.*build the corpus again"
+        ):
+            feed(tmp_path)
+    pq.write_table(table.select(["key", "language"]).replace_schema_metadata(None), path)
+    with pytest.raises(InputError, match="it has no column sample"):
+        feed(tmp_path)

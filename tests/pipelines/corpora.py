@@ -105,6 +105,7 @@ def build(
             ),
         ),
         outputs=outputs,
+        shards={FOLDER: ("00000",)},
     )
     text = card(manifest).encode()
     (folder / "README.md").write_bytes(text)

@@ -45,7 +45,7 @@ def recipe(crawl: Path, tmp_path: Path) -> Callable[..., Path]:
     def write(path: Path = crawl, source: dict[str, Any] | None = None, **changes: Any) -> Path:
         web = {"id": "web", "path": str(path), "columns": "img2dataset", "max_quarantine": 0.5}
         record = {"languages": ["en", "zh"], "sources": [web | (source or {})], "splits": {"val": 0.2}}
-        record |= {"shards": {"samples": 10, "group": 2}} | changes
+        record |= {"shards": {"samples": 10}} | changes
         target = tmp_path / "recipe.yaml"
         target.write_text(yaml.safe_dump(record))
         return target

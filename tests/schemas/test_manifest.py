@@ -36,6 +36,7 @@ def manifest(**changes: object) -> Manifest:
             "shards/train/caption/web/00000.tar": Output(size=3, sha256="2" * 64, rows=5),
             "shards/train/caption/web/00000.parquet": Output(size=3, sha256="3" * 64, rows=5),
         },
+        "shards": {"shards/train/caption/web": ("00000",)},
     }
     return Manifest.model_validate(fields | changes)
 
@@ -87,9 +88,11 @@ def test_order_of_outputs_does_not_matter() -> None:
         ),
         ({"samples": ()}, "0 samples are counted, its shards hold 5"),
         (
-            {"outputs": {"README.md": Output(size=1, sha256="0" * 64)}},
+            {"outputs": {"README.md": Output(size=1, sha256="0" * 64)}, "shards": {}},
             "5 samples are counted, its shards hold 0",
         ),
+        ({"shards": {}}, "shards/train/caption/web: the order of its shards does not name each of them once"),
+        ({"shards": {"shards/train/caption/web": ("00000", "00001")}}, "does not name each of them once"),
     ],
 )
 def test_sums_must_come_out(changes: dict[str, object], message: str) -> None:
@@ -133,6 +136,18 @@ def test_what_is_no_manifest_is_one_sentence(data: bytes) -> None:
     with pytest.raises(VerifyError, match=r"manifest\.json is not a manifest") as caught:
         load(data)
     assert "\n" not in str(caught.value)
+
+
+def test_another_version_is_named() -> None:
+    """A manifest that an earlier or later vlcorpus wrote is named as that, whatever else it holds."""
+    record = json.loads(manifest().dump())
+    del record["shards"]
+    for version in (1, 3):
+        with pytest.raises(
+            VerifyError, match="of another version of vlcorpus: build the corpus again"
+        ) as caught:
+            load(json.dumps(record | {"schema_version": version, "colour": 1}).encode())
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,9 @@ def test_caption_sample_has_the_shape_of_the_contract() -> None:
         "source": "laion-zh",
         "licence": "CC BY 4.0",
         "images": [{"format": "JPEG", "width": 640, "height": 480, "sha256": "0" * 64}],
-        "turns": [{"role": "document", "segments": [{"image": 0}, {"text": "一只猫", "supervised": True}]}],
+        "turns": [
+            {"role": "document", "segments": [segment(image=0), segment(text="一只猫", supervised=True)]}
+        ],
     }
 
 
@@ -84,6 +86,16 @@ def test_a_coordinate_is_a_finite_number(value: object) -> None:
         Phrase("x", boxes=((0, 0, 1, value),))  # type: ignore[arg-type]
 
 
+def segment(**given: object) -> dict[str, object]:
+    """A segment as JSON has it: every key, null where none is given."""
+    return dict.fromkeys(("text", "image", "phrase", "boxes", "quads", "supervised")) | given
+
+
+def said(part: object) -> dict[str, object]:
+    """The turns of a sample whose user says one segment."""
+    return {"turns": [{"role": "user", "segments": [part]}]}
+
+
 def sample_of(**changes: object) -> Sample:
     record = json.loads(caption().to_json()) | changes
     return Sample.from_json(json.dumps(record))
@@ -110,15 +122,14 @@ def test_a_missing_field_is_named(name: str) -> None:
         ({"images": [{"format": "JPEG", "width": True, "height": 1, "sha256": "0" * 64}]}, "image.width"),
         ({"turns": [{"role": "user"}]}, "turn lacks the field segments"),
         ({"turns": [{"role": "robot", "segments": []}]}, "turn.role must be one of"),
-        ({"turns": [{"role": "user", "segments": [{"text": "x"}]}]}, "segment lacks the field supervised"),
-        ({"turns": [{"role": "user", "segments": [{"text": "x", "supervised": 1}]}]}, "segment.supervised"),
-        ({"turns": [{"role": "user", "segments": [{"image": 1}]}]}, "segment.image 1 names none of 1"),
-        (
-            {"turns": [{"role": "user", "segments": [{"image": 0, "text": "x", "supervised": True}]}]},
-            "unknown field image",
-        ),
-        ({"turns": [{"role": "user", "segments": [{}]}]}, "segment lacks the field boxes, phrase"),
-        ({"turns": [{"role": "user", "segments": [3]}]}, "segment must be an object"),
+        (said({"text": "x", "supervised": True}), "segment lacks the field boxes, image, phrase, quads"),
+        (said(segment(text="x")), "this one holds text"),
+        (said(segment(text="x", supervised=1)), "segment.supervised"),
+        (said(segment(image=1)), "segment.image 1 names none of 1"),
+        (said(segment(image=0, text="x", supervised=True)), "this one holds text, image, supervised"),
+        (said(segment()), "this one holds nothing"),
+        (said(segment() | {"colour": 1}), "segment has the unknown field colour"),
+        (said(3), "segment must be an object"),
     ],
 )
 def test_a_wrong_field_is_named(changes: dict[str, object], message: str) -> None:

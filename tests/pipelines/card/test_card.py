@@ -6,6 +6,8 @@ import yaml
 from huggingface_hub import DatasetCard
 
 from pipelines.card.readme import card
+from pipelines.writers import parquet
+from pipelines.writers.features import TAR, in_card
 from schemas.manifest import (
     BadShard,
     Funnel,
@@ -44,6 +46,8 @@ def manifest(**changes: Any) -> Manifest:
             for suffix in ("tar", "parquet")
         },
     }
+    files = changes.get("outputs", fields["outputs"])
+    fields["shards"] = {name.rpartition("/")[0]: ("00000",) for name in files}
     return Manifest.model_validate(fields | changes)
 
 
@@ -70,16 +74,27 @@ def test_the_hub_reads_the_front_matter() -> None:
         "tags": ["webdataset", "vlcorpus"],
         "configs": [
             {
+                "config_name": "default",
+                "data_files": [
+                    {"split": "train", "path": ["shards/train/caption/*/*.tar"]},
+                    {"split": "validation", "path": ["shards/val/caption/*/*.tar"]},
+                    {"split": "test", "path": ["shards/eval/text/*/*.tar"]},
+                ],
+            },
+            {
                 "config_name": "caption",
                 "data_files": [
-                    {"split": "train", "path": "shards/train/caption/*/*.tar"},
-                    {"split": "validation", "path": "shards/val/caption/*/*.tar"},
+                    {"split": "train", "path": ["shards/train/caption/*/*.tar"]},
+                    {"split": "validation", "path": ["shards/val/caption/*/*.tar"]},
                 ],
             },
             {
                 "config_name": "text",
-                "data_files": [{"split": "test", "path": "shards/eval/text/*/*.tar"}],
+                "data_files": [{"split": "test", "path": ["shards/eval/text/*/*.tar"]}],
             },
+        ],
+        "dataset_info": [
+            {"config_name": name, "features": in_card(TAR)} for name in ("default", "caption", "text")
         ],
     }
     assert DatasetCard(text).data.get("pretty_name") == "demo"
@@ -140,9 +155,25 @@ def test_parquet_shards_are_offered_as_such() -> None:
     """A corpus without tars has Parquet configs, no webdataset tag, and says how to open it."""
     outputs = {name: one for name, one in manifest().outputs.items() if name.endswith(".parquet")}
     text = card(manifest(outputs=outputs))
-    assert front(text)["configs"][1]["data_files"][0]["path"] == "shards/eval/text/*/*.parquet"
+    assert front(text)["configs"][2]["data_files"][0]["path"] == ["shards/eval/text/*/*.parquet"]
+    assert front(text)["dataset_info"][0] == {"config_name": "default", "features": in_card(parquet.ONE)}
     assert front(text)["tags"] == ["vlcorpus"]
-    assert "import webdataset" not in text
+    assert "WebDataset" not in text
+
+
+def test_what_no_configuration_loads_is_named() -> None:
+    """Beside tars, the card says how to read Parquet shards and tars of several images: no configuration has them."""
+    outputs = {
+        f"shards/train/{name}": Output(size=1, sha256="0" * 64, rows=1)
+        for name in ("caption/web/00000.tar", "chat/web/00000.tar", "interleaved/web/00000.parquet")
+    }
+    samples = tuple(count("train", task, en=1) for task in ("caption", "chat", "interleaved"))
+    text = card(manifest(samples=samples, outputs=outputs))
+    assert [one["config_name"] for one in front(text)["configs"]] == ["default", "caption"]
+    assert (
+        '- interleaved: `load_dataset("parquet", data_files="DIR/shards/*/interleaved/*/*.parquet")`' in text
+    )
+    assert "- chat: tars whose samples have `KEY.0.jpg`" in text
 
 
 def test_what_went_wrong_is_told() -> None:

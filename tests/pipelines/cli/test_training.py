@@ -49,7 +49,7 @@ def test_image_out_of_range(tmp_path: Path, workers: int) -> None:
     """A record that points at a picture it has not is refused with shard and row."""
     path = write(tmp_path / "corpus", items("caption", 3))
     table = pq.read_table(path)
-    lines = [line.as_py().replace('{"image":0}', '{"image":7}') for line in table["sample"]]
+    lines = [line.as_py().replace('"image":0', '"image":7') for line in table["sample"]]
     at = table.schema.get_field_index("sample")
     pq.write_table(table.set_column(at, "sample", [lines]), path)
     _fails(run(*_train(tmp_path, "--workers", workers)), "00000.parquet, row 0", "image 7")

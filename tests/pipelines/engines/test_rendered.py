@@ -58,7 +58,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     record = {"seed": 3, "languages": ["en", "zh"], "sources": sources, "splits": {"val": 0.2}}
     path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump({**record, "shards": {"samples": 8, "group": 2}}))
+    path.write_text(yaml.safe_dump({**record, "shards": {"samples": 8}}))
     return path
 
 

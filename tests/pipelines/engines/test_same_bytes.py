@@ -61,7 +61,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
         "sources": sources,
         "max_quarantine": 0.5,
         "splits": {"val": 0.1},
-        "shards": {"samples": 20, "group": 2},
+        "shards": {"samples": 20},
         "resize": {"max_side": 512},
     }
     path = folder / "recipe.yaml"

@@ -1,7 +1,6 @@
 """Texts to set and pictures to set them on come from files, folders, globs and shards."""
 
 import io
-import json
 import tarfile
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from pipelines.files import Store
 from pipelines.generators.inputs import pictures, texts
 from schemas.errors import InputError
+from schemas.sample import Image, caption_sample
 
 STORE = Store(None, "made")
 
@@ -55,23 +55,9 @@ def test_captions_of_raw_shards(tmp_path: Path) -> None:
 
 def test_captions_of_a_corpus(tmp_path: Path) -> None:
     """The words of samples are texts, from a shard and from its index alike."""
-    sample = json.dumps(
-        {
-            "key": "k",
-            "task": "caption",
-            "split": "train",
-            "language": "en",
-            "source": "s",
-            "licence": "l",
-            "images": [{"format": "JPEG", "width": 1, "height": 1, "sha256": "0" * 64}],
-            "turns": [
-                {
-                    "role": "document",
-                    "segments": [{"image": 0}, {"text": "a red kite over the hill", "supervised": True}],
-                }
-            ],
-        }
-    )
+    image = Image("JPEG", 1, 1, "0" * 64)
+    facts = {"split": "train", "language": "en", "source": "s", "licence": "l"}
+    sample = caption_sample("k", "a red kite over the hill", image, **facts).to_json()
     shard = tar(tmp_path / "0.tar", k_json=sample.encode(), k_jpg=b"\xff\xd8")
     pq.write_table(pa.table({"key": ["k"], "sample": [sample]}), tmp_path / "0.parquet")
     (tmp_path / "picture.jpg").write_bytes(b"\xff\xd8")

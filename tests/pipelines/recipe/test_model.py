@@ -84,6 +84,10 @@ def refused(text: str) -> str:
             "caption_length of source 'web' keeps nothing: min_chars 9 is above max_chars 8",
         ),
         ("? [a, b]\n: c\n", "r.yaml:1: not valid YAML"),
+        (
+            SMALL + "shards: {samples: 10, group: 2}\n",
+            "r.yaml:4: shards: there is no key group any more: shards end where the keys of their samples say so",
+        ),
     ],
 )
 def test_a_wrong_recipe(text: str, sentence: str) -> None:

@@ -76,12 +76,12 @@ def test_our_tar_is_read_by_its_index(tmp_path: Path) -> None:
         assert [one.pictures for one in shown] == [(picture(number),) for number in range(3)]
 
 
-@pytest.mark.parametrize("layout", ["one", "many"])
-def test_our_parquet_is_read(tmp_path: Path, layout: parquet.Layout) -> None:
+@pytest.mark.parametrize("schema", [parquet.ONE, parquet.SEVERAL], ids=["one", "several"])
+def test_our_parquet_is_read(tmp_path: Path, schema: pa.Schema) -> None:
     """Parquet shards give the same samples and pictures, whichever column holds these."""
     path = tmp_path / "00000.parquet"
     with path.open("wb") as file:
-        parquet.write(items(3), file, layout)
+        parquet.write(items(3), file, schema)
     assert [one.sample for one in samples(str(path))] == [item(number).sample for number in range(3)]
     assert [one.pictures for one in samples(str(path))] == [(picture(number),) for number in range(3)]
 
@@ -121,6 +121,23 @@ def test_an_index_cannot_ask_for_more_than_a_picture(tmp_path: Path) -> None:
         pq.write_table(pa.Table.from_pylist([{**rows[0], "images": [place]}], table.schema), index)
         with pytest.raises(InputError, match="cannot be"):
             list(samples(path))
+
+
+def test_a_tar_that_is_not_what_its_index_says(tmp_path: Path) -> None:
+    """A tar that was cut or taken away, and an index of another form, are one sentence each."""
+    path = Path(shard(tmp_path))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 4])
+    with pytest.raises(InputError, match=r"00000\.tar ends inside .*\.jpg: copy it again"):
+        list(samples(str(path)))
+    path.unlink()
+    for name in ("00000.tar", "00000.parquet"):
+        with pytest.raises(InputError, match=r"index of .*00000\.tar, which is missing"):
+            list(samples(str(tmp_path / name)))
+    index = tmp_path / "00000.parquet"
+    pq.write_table(pq.read_table(index).replace_schema_metadata(None), index)
+    with pytest.raises(InputError, match="of another form"):
+        list(samples(str(index)))
 
 
 def test_lines_are_cut_to_the_width(tmp_path: Path) -> None:

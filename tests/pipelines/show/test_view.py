@@ -27,9 +27,10 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return top / "out"
 
 
-def shard(corpus: Path, task: str, suffix: str = "tar") -> Path:
-    """The only shard of a task."""
-    return corpus / "shards" / "train" / task / "boxes" / f"00000.{suffix}"
+def shard(corpus: Path, task: str, suffix: str = "parquet") -> Path:
+    """The only shard of a task, or the index of it."""
+    (path,) = (corpus / "shards" / "train" / task / "boxes").glob(f"*.{suffix}")
+    return path
 
 
 def first(corpus: Path, task: str) -> Sample:
@@ -46,6 +47,15 @@ def test_a_shard_is_shown_from_its_start(corpus: Path, suffix: str) -> None:
     assert len(shown) == 3
     assert shown[0].sample == first(corpus, "grounding")
     assert [len(one.images) for one in shown] == [1, 1, 1]
+
+
+def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
+    """Where a key is looked for, an index that cannot be read is one sentence, and none is passed over."""
+    path = tmp_path / "shards" / "train" / "caption" / "web" / "0.parquet"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"0\.parquet is damaged"):
+        found("abc", str(tmp_path), 1)
 
 
 def test_a_key_is_found_by_how_it_begins(corpus: Path) -> None:

@@ -1,7 +1,6 @@
 """Which members make a record, which image is its own, and where every other member is counted."""
 
 import io
-import json
 import random
 import tarfile
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from pipelines.sources import InputShard, Ledger, fetch, read
 from pipelines.sources.columns import Columns, ReadLimits
 from pipelines.sources.grouping import split_name
 from schemas.row import RawRow
+from schemas.sample import Image, caption_sample
 from tests.pipelines.raw import picture
 
 TarWriter = Callable[..., Path]
@@ -273,18 +273,9 @@ def test_a_record_that_is_cut_is_counted(write_tar: TarWriter, shard_of: Sharder
 
 def test_a_sample_of_ours_is_a_record(write_tar: TarWriter, shard_of: Sharder) -> None:
     """The words of a KEY.json that vlcorpus wrote are the caption, unless the recipe names a column for it."""
-    sample = {
-        "key": "k",
-        "task": "caption",
-        "split": "train",
-        "language": "en",
-        "source": "web",
-        "licence": "unknown",
-        "images": [{"format": "JPEG", "width": 1, "height": 1, "sha256": "0" * 64}],
-        "turns": [
-            {"role": "document", "segments": [{"image": 0}, {"text": "a red barn", "supervised": True}]}
-        ],
-    }
-    shard = shard_of(write_tar([("k.json", json.dumps(sample).encode()), ("k.jpg", b"1")]))
+    image = Image("JPEG", 1, 1, "0" * 64)
+    facts = {"split": "train", "language": "en", "source": "web", "licence": "unknown"}
+    sample = caption_sample("k", "a red barn", image, **facts)
+    shard = shard_of(write_tar([("k.json", sample.to_json().encode()), ("k.jpg", b"1")]))
     assert [row.caption for row in told(shard)[0]] == [b"a red barn"]
     assert [row.caption for row in told(shard, Columns(caption=("alt",)))[0]] == [None]

@@ -1,7 +1,9 @@
 import hashlib
 import io
 import json
-from typing import Any
+import random
+from dataclasses import replace
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,8 +11,9 @@ import pytest
 from PIL import Image as Pixels
 
 from pipelines.writers import parquet
-from pipelines.writers.columns import SIGNALS, Item
-from schemas.sample import ImageRef, Sample, Text, Turn, text_sample
+from pipelines.writers.columns import Item
+from schemas.sample import ImageRef, Phrase, Sample, Text, Turn, text_sample
+from tests import needs
 from tests.pipelines.corpora import image, item, items, picture
 
 
@@ -26,7 +29,7 @@ def pair(number: int) -> Item:
 def test_the_same_samples_give_the_same_bytes() -> None:
     """Writing twice gives equal files, and what is told of them is what a second read would find."""
     files = [io.BytesIO(), io.BytesIO()]
-    told = [parquet.write(items(9), file, "one") for file in files]
+    told = [parquet.write(items(9), file, parquet.ONE) for file in files]
     assert files[0].getvalue() == files[1].getvalue()
     assert told[0] == told[1]
     assert (told[0].rows, told[0].size) == (9, len(files[0].getvalue()))
@@ -36,7 +39,7 @@ def test_the_same_samples_give_the_same_bytes() -> None:
 def test_rows_carry_picture_and_sample() -> None:
     """Each row holds the picture's bytes as they are, its member's name, and the whole sample."""
     file = io.BytesIO()
-    parquet.write(items(3), file, "one")
+    parquet.write(items(3), file, parquet.ONE)
     rows = pq.read_table(file).to_pylist()
     for number, row in enumerate(rows):
         assert row["image"] == {"bytes": picture(number), "path": f"{number:032x}-caption-0.jpg"}
@@ -45,57 +48,74 @@ def test_rows_carry_picture_and_sample() -> None:
 
 
 def test_several_pictures_are_a_list() -> None:
-    """With layout many the pictures are a list, in the order of the sample's images."""
+    """With the columns SEVERAL the images are a list, in the order of the sample's images."""
     file = io.BytesIO()
-    parquet.write([pair(1)], file, "many")
+    parquet.write([pair(1)], file, parquet.SEVERAL)
     (row,) = pq.read_table(file).to_pylist()
     assert [one["bytes"] for one in row["images"]] == [picture(1), picture(2, "PNG")]
 
 
-def test_features_say_which_column_is_a_picture() -> None:
-    """The schema's metadata hold the features as the datasets library stores them."""
+def test_turns_have_every_field_of_the_sample() -> None:
+    """The column turns holds what the sample's JSON does: boxes, quads, and null where a segment has none."""
+    box, quad = (1.0, 2.0, 3.5, 4.0), ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
+    phrase = Phrase("cat", (box,), (quad,), True)
+    turns = (Turn("user", (ImageRef(0), Text("Where?"))), Turn("assistant", (phrase,)))
+    sample = replace(item(0).sample, turns=turns)
     file = io.BytesIO()
-    parquet.write([], file, "many")
-    metadata = pq.read_schema(file).metadata
-    assert metadata is not None
-    features: dict[str, Any] = json.loads(metadata[b"huggingface"])["info"]["features"]
-    assert features["images"] == [{"_type": "Image"}]
-    assert features["phash"] == {"dtype": "uint64", "_type": "Value"}
-    assert features["clip_score"] == {"dtype": "float32", "_type": "Value"}
-    assert set(features) == set(pq.read_schema(file).names)
+    parquet.write([Item(sample, item(0).images)], file, parquet.ONE)
+    (row,) = pq.read_table(file).to_pylist()
+    assert row["turns"] == json.loads(row["sample"])["turns"]
 
 
-@pytest.mark.parametrize("layout", ["one", "many"])
-def test_the_datasets_library_opens_pictures_as_pictures(layout: parquet.Layout, tmp_path: Any) -> None:
-    """load_dataset("parquet") gives decoded images without being told of them."""
-    datasets = pytest.importorskip("datasets", reason="the datasets library is not installed")
+@pytest.mark.parametrize("schema", [parquet.ONE, parquet.SEVERAL], ids=["one", "several"])
+def test_the_datasets_library_opens_images_as_images(schema: pa.Schema, tmp_path: Path) -> None:
+    """load_dataset("parquet") gives decoded images by the features in the file, which are those of its schema."""
+    datasets = needs.package("datasets")
     path = tmp_path / "00000.parquet"
     with path.open("wb") as file:
-        parquet.write(items(3) if layout == "one" else [pair(0)], file, layout)
+        parquet.write(items(3) if schema is parquet.ONE else [pair(0)], file, schema)
     rows = datasets.load_dataset("parquet", data_files=str(path), cache_dir=str(tmp_path), split="train")
-    shown = [rows[0]["image"]] if layout == "one" else rows[0]["images"]
+    shown = [rows[0]["image"]] if schema is parquet.ONE else rows[0]["images"]
     assert all(isinstance(one, Pixels.Image) for one in shown)
     assert shown[0].size == (8, 9)
+    assert rows.features.arrow_schema.equals(schema)
 
 
-def test_a_sample_must_fit_the_layout() -> None:
-    """A sample with another number of pictures than the layout holds is a mistake of the caller."""
-    for samples, layout in (([item(0)], "none"), ([pair(0)], "one")):
-        with pytest.raises(ValueError, match=f"layout '{layout}'"):
-            parquet.write(samples, io.BytesIO(), layout)  # type: ignore[arg-type]
+def test_a_column_for_one_image_holds_one() -> None:
+    """A sample of several images in a shard for one is a mistake of the caller."""
+    with pytest.raises(ValueError, match="has 2 images"):
+        parquet.write([pair(0)], io.BytesIO(), parquet.ONE)
 
 
-def test_text_needs_no_picture() -> None:
-    """Layout none is for pure text: no column for pictures at all."""
+def test_text_has_no_image() -> None:
+    """Pure text has null where others have their image, so that both stand in one table."""
     sample = text_sample("b" * 32, "词", split="train", language="zh", source="s", licence="l")
     file = io.BytesIO()
-    parquet.write([Item(sample)], file, "none", pa.schema([]))
-    assert not {"image", "images", "pictures", *SIGNALS.names} & set(pq.read_schema(file).names)
+    parquet.write([Item(sample)], file, parquet.ONE)
+    (row,) = pq.read_table(file).to_pylist()
+    assert (row["image"], row["pictures"], row["text"]) == (None, [], "词")
+
+
+def test_pages_are_cut_by_content() -> None:
+    """A row put in front changes few pages behind it: most of the file's bytes are found again in the other."""
+    many = [item(number, caption=random.Random(number).randbytes(2_000).hex()) for number in range(1000)]
+    files = [io.BytesIO(), io.BytesIO()]
+    for file, given in zip(files, (many, many[1:]), strict=True):
+        parquet.write(given, file, parquet.ONE)
+    before, after = (file.getvalue() for file in files)
+    blocks = [after[at : at + 4096] for at in range(0, len(after), 4096)]
+    assert sum(block in before for block in blocks) > 0.5 * len(blocks)
+    chunk = pq.ParquetFile(files[0]).metadata.row_group(0).column(0)
+    assert (chunk.has_column_index, chunk.has_offset_index) == (True, True)
 
 
 def test_row_groups_are_small() -> None:
-    """A reader that wants one row decodes a few hundred at most."""
+    """A reader that wants one row decodes a few hundred at most, and about two hundred on average."""
     file = io.BytesIO()
-    parquet.write(items(600), file, "one")
+    parquet.write(items(3000), file, parquet.ONE)
     metadata = pq.ParquetFile(file).metadata
-    assert [metadata.row_group(at).num_rows for at in range(metadata.num_row_groups)] == [256, 256, 88]
+    sizes = [metadata.row_group(at).num_rows for at in range(metadata.num_row_groups)]
+    assert sum(sizes) == 3000
+    assert max(sizes) <= 512
+    assert min(sizes[:-1]) >= 64
+    assert 10 <= len(sizes) <= 25

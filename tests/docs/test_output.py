@@ -1,0 +1,130 @@
+"""docs/output.md does what it says: each snippet reads a corpus that lies in the folder `corpus`."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import vlcorpus
+from tests import needs
+from tests.pipelines import building
+from tests.pipelines.crawls import demo
+
+BLOCKS = re.findall(
+    r"```python\n(.*?)```", (Path(__file__).parents[2] / "docs" / "output.md").read_text(), re.DOTALL
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a corpus of captions and dialogues, in the form that a recipe gives by default."""
+    top = tmp_path_factory.mktemp("output")
+    crawl = demo(top / "crawl", 80, 40)
+    scenes = {"id": "drawn", "kind": "rendered", "format": "scenes", "render": {"count": 6, "side": 256}}
+    web = {"id": "web", "path": str(crawl), "columns": "img2dataset", "max_quarantine": 0.5}
+    building.build({"sources": [web, scenes], "chat": {"localise": 1, "join": 3}}, top / "corpus")
+    return top
+
+
+def ran(library: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Runs the snippets that import `library`; returns the names that each has made."""
+    monkeypatch.chdir(folder)
+    found = []
+    for block in BLOCKS:
+        if re.search(rf"^(import|from) {library}\b", block, re.MULTILINE):
+            names: dict[str, Any] = {}
+            exec(compile(block, f"docs/output.md, {library}", "exec"), names)
+            found.append(names)
+    return found
+
+
+def keys(folder: Path, *tasks: str, split: str | None = "train") -> set[str]:
+    return {
+        one.sample.key
+        for one in vlcorpus.Corpus.open(folder / "corpus").samples(split)
+        if one.sample.task in tasks
+    }
+
+
+def test_each_snippet_is_run() -> None:
+    """No snippet stands on the page that no test below runs."""
+    libraries = ("datasets", "webdataset", "model", "duckdb", "pyarrow", "ray", "vlcorpus")
+    for block in BLOCKS:
+        assert any(re.search(rf"^(import|from) {name}\b", block, re.MULTILINE) for name in libraries), block
+    assert len(BLOCKS) >= 8
+
+
+def test_datasets(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The folder, a task of it, streaming, and the Parquet beside the tars load whole."""
+    library = needs.package("datasets")
+    monkeypatch.setattr(library.config, "HF_DATASETS_CACHE", tmp_path)
+    tars, beside = ran("datasets", folder, monkeypatch)
+    tasks = {count.task for count in vlcorpus.Corpus.open(folder / "corpus").manifest.samples} - {"chat"}
+    assert set(tars["corpus"]["train"]["__key__"]) == keys(folder, *tasks)
+    assert set(tars["captions"]["__key__"]) == keys(folder, "caption")
+    assert tars["sample"]["json"]["task"] == "caption"
+    assert set(beside["dialogues"]["key"]) == keys(folder, "chat")
+
+
+def test_webdataset(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last sample of the last tar has come with its image."""
+    needs.package("webdataset")
+    (names,) = ran("webdataset", folder, monkeypatch)
+    assert names["record"]["key"] in keys(folder, "caption")
+    assert names["image"].width == names["record"]["images"][0]["width"]
+
+
+def test_the_loader(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every caption is in a batch once."""
+    (names,) = ran("model", folder, monkeypatch)
+    found = [key for batch in names["batches"] for row in batch.keys for key in row]
+    assert len(found) == len(set(found))
+    assert set(found) == keys(folder, "caption")
+
+
+def test_duckdb_and_pandas(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The query finds Chinese captions with the digests of their images."""
+    needs.package("pandas")
+    (names,) = ran("duckdb", folder, monkeypatch)
+    found = {
+        one.sample.key: one.sample.images[0].sha256
+        for one in vlcorpus.Corpus.open(folder / "corpus").samples("train", "caption")
+        if one.sample.language == "zh" and len(one.sample.text) > 5
+    }
+    assert found
+    assert dict(zip(names["frame"]["key"], names["frame"]["image"], strict=True)) == found
+
+
+def test_pyarrow(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last row that was filtered has its very image."""
+    (names,) = ran("pyarrow", folder, monkeypatch)
+    row = names["rows"][-1]
+    (wanted,) = (
+        one.images[0]
+        for one in vlcorpus.Corpus.open(folder / "corpus").samples("train", "caption")
+        if one.sample.key == row["key"]
+    )
+    assert names["image"] == wanted
+
+
+def test_python(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Samples come in the order of the manifest."""
+    (names,) = ran("vlcorpus", folder, monkeypatch)
+    assert names["example"].sample.key in keys(folder, "caption")
+
+
+@pytest.mark.long
+@pytest.mark.xdist_group("ray")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # Ray's, on itself
+def test_ray_data(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray reads the tars and the Parquet whole."""
+    library = needs.package("ray")
+    library.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        (names,) = ran("ray", folder, monkeypatch)
+        rows = names["captions"].take_all()
+        assert {row["__key__"] for row in rows} == keys(folder, "caption")
+        assert {row["key"] for row in names["dialogues"].take_all()} == keys(folder, "chat")
+    finally:
+        library.shutdown()

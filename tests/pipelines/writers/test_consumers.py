@@ -1,0 +1,414 @@
+"""What a build writes is read whole by the libraries that people train with: every sample, image and field."""
+
+import hashlib
+import json
+import tarfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import duckdb
+import pyarrow.dataset as pads
+import pytest
+import yaml
+
+import vlcorpus
+from pipelines.card.readme import card
+from pipelines.phases.shard import SEVERAL
+from pipelines.writers import parquet, webdataset
+from pipelines.writers.columns import Item
+from schemas.manifest import Manifest
+from schemas.sample import ImageRef, Phrase, Segment, Text, Turn
+from tests import needs
+from tests.pipelines import building
+from tests.pipelines.corpora import item
+from tests.pipelines.crawls import demo
+from tests.pipelines.phases.test_evaluation import documents
+from tests.pipelines.raw import picture
+
+FORMS = ("auto", "webdataset", "parquet")
+Read = dict[str, tuple[str, tuple[bytes, ...]]]
+"""By key: the sample as JSON with sorted keys, and the bytes of its images."""
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory: pytest.TempPathFactory) -> dict[str, vlcorpus.Corpus]:
+    """The same samples in each form: photographs and drawings, regions, dialogues, interleaved pages, text."""
+    top = tmp_path_factory.mktemp("consumers")
+    crawl = demo(top / "crawl", 60, 30)
+    text = top / "text.jsonl"
+    lines = [{"text": f"A long line of text about the number {n}, and of nothing else."} for n in range(9)]
+    text.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    recipe: dict[str, Any] = {
+        "sources": [
+            {"id": "web", "path": [str(crawl)], "columns": "img2dataset", "max_quarantine": 0.5},
+            {"id": "drawn", "kind": "rendered", "format": "scenes", "render": {"count": 12, "side": 288}},
+            {"id": "words", "kind": "text", "path": [str(text)]},
+            {"id": "pages", **documents(top / "pages", *[[picture(n), picture(n + 50)] for n in range(4)])},
+        ],
+        "chat": {"localise": 1, "join": 4, "joined": 0.7},
+        "splits": {"val": 0.2},
+    }
+    for form in FORMS:
+        building.build(recipe | {"shards": {"format": form, "samples": 12}}, top / form)
+    return {form: vlcorpus.Corpus.open(top / form) for form in FORMS}
+
+
+def ours(corpus: vlcorpus.Corpus, *tasks: str) -> Read:
+    """The samples of some tasks as vlcorpus reads them; of all where none is named."""
+    examples = [one for one in corpus.samples() if not tasks or one.sample.task in tasks]
+    return {one.sample.key: (one.sample.to_json(), one.images) for one in examples}
+
+
+def written(record: dict[str, Any]) -> str:
+    """A sample's JSON as plain values say it: whole coordinates are whole."""
+    return json.dumps(json.loads(json.dumps(record)), sort_keys=True, ensure_ascii=False)
+
+
+def same(read: Read, wanted: Read) -> None:
+    """Fails unless both hold the same samples, with equal fields and bytes."""
+    assert read.keys() == wanted.keys()
+    for key, (line, images) in wanted.items():
+        assert json.loads(read[key][0]) == json.loads(line), key
+        assert read[key][1] == images, key
+
+
+def test_all_forms_hold_the_same_samples(corpora: dict[str, vlcorpus.Corpus]) -> None:
+    """Each form gives back every sample that was counted, with images that are those described."""
+    found = {form: ours(corpus) for form, corpus in corpora.items()}
+    for form in FORMS:
+        assert found[form] == found["auto"]
+        assert len(found[form]) == sum(count.samples for count in corpora[form].manifest.samples)
+        assert corpora[form].verify() == []
+    tasks = {json.loads(line)["task"] for line, _ in found["auto"].values()}
+    assert {"caption", "text", "chat", "grounding", "referring", "interleaved"} <= tasks
+    assert {form for line, _ in found["auto"].values() for form in formats(line)} == {"JPEG", "PNG", "WEBP"}
+    assert max(len(images) for _, images in found["auto"].values()) > 1
+
+
+def formats(line: str) -> list[str]:
+    return [image["format"] for image in json.loads(line)["images"]]
+
+
+# ---------------------------------------------------------------------------------------------- datasets
+
+
+def loaded(
+    datasets: Any, folder: str, cache: Path, streaming: bool, *name: str, **given: Any
+) -> Iterator[Any]:
+    """The rows of all splits, images as their bytes."""
+    named = datasets.load_dataset(folder, *name, streaming=streaming, cache_dir=str(cache), **given)
+    for split in named.values():
+        plain = datasets.Image(decode=False)
+        for column, feature in (("jpg", plain), ("image", plain), ("images", datasets.List(plain))):
+            split = split.cast_column(column, feature) if column in split.features else split
+        yield from split
+
+
+def of_rows(rows: Iterable[Any]) -> Read:
+    """What the rows of a configuration say: of tars by `json` and `jpg`, of Parquet by `turns` and the images."""
+    read: Read = {}
+    for row in rows:
+        if "json" in row:
+            record, shown = row["json"], [row["jpg"]] if row["jpg"] else []
+            assert row["__key__"] == record["key"]
+        else:
+            record = json.loads(row["sample"])
+            record["turns"] = row["turns"]
+            assert {"key": row["key"], "split": row["split"]}.items() <= record.items()
+            shown = row.get("images") or ([row["image"]] if row.get("image") else [])
+        assert record["key"] not in read
+        read[record["key"]] = (written(record), tuple(one["bytes"] for one in shown))
+    return read
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streaming"])
+@pytest.mark.parametrize("form", FORMS)
+def test_datasets_loads_each_configuration(
+    corpora: dict[str, vlcorpus.Corpus], form: str, streaming: bool, tmp_path: Path
+) -> None:
+    """Each configuration of the card gives the samples of its tasks; the default one those of all that it names."""
+    datasets = needs.package("datasets")
+    corpus = corpora[form]
+    front = yaml.safe_load((Path(corpus.folder) / "README.md").read_text().split("---\n")[1])
+    names = [one["config_name"] for one in front["configs"]]
+    tasks = sorted(
+        {count.task for count in corpus.manifest.samples} - ({*SEVERAL} if form != "parquet" else set())
+    )
+    assert names == ["default", *tasks]
+    same(of_rows(loaded(datasets, corpus.folder, tmp_path, streaming)), ours(corpus, *tasks))
+    for name in tasks:
+        same(of_rows(loaded(datasets, corpus.folder, tmp_path, streaming, name)), ours(corpus, name))
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streaming"])
+def test_datasets_loads_what_no_configuration_names(
+    corpora: dict[str, vlcorpus.Corpus], streaming: bool, tmp_path: Path
+) -> None:
+    """Dialogues and pages of several images, Parquet beside tars, load by the lines in the card."""
+    datasets = needs.package("datasets")
+    corpus = corpora["auto"]
+    card = (Path(corpus.folder) / "README.md").read_text()
+    for task in SEVERAL:
+        assert f'`load_dataset("parquet", data_files="DIR/shards/*/{task}/*/*.parquet")`' in card
+        files = f"{corpus.folder}/shards/*/{task}/*/*.parquet"
+        rows = loaded(datasets, "parquet", tmp_path, streaming, data_files=files)
+        same(of_rows(rows), ours(corpus, task))
+
+
+def test_datasets_decodes_images_whatever_their_format(
+    corpora: dict[str, vlcorpus.Corpus], tmp_path: Path
+) -> None:
+    """PNG and WebP under the name KEY.jpg come as images of their size."""
+    datasets = needs.package("datasets")
+    corpus = corpora["auto"]
+    rows = datasets.load_dataset(corpus.folder, "caption", split="train", cache_dir=str(tmp_path))
+    seen = Counter()
+    for row in rows:
+        (image,) = row["json"]["images"]
+        assert row["jpg"].size == (image["width"], image["height"])
+        seen[image["format"]] += 1
+    assert seen.keys() == {"JPEG", "PNG", "WEBP"}
+
+
+# ------------------------------------------------------------------------------------- tables and loaders
+
+
+def images_of(stem: str, row: dict[str, Any]) -> tuple[bytes, ...]:
+    """The images of a row: out of the tar by offset and size, or as the row carries them."""
+    if "json_offset" not in row:
+        return tuple(one["bytes"] for one in row.get("images") or ([row["image"]] if row["image"] else []))
+    with open(f"{stem}.tar", "rb") as tar:
+        return tuple(cut(tar, one["offset"], one["size"]) for one in row["images"])
+
+
+def cut(file: BinaryIO, offset: int, size: int) -> bytes:
+    file.seek(offset)
+    return file.read(size)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_pyarrow_reads_shards_and_indexes(corpora: dict[str, vlcorpus.Corpus], form: str) -> None:
+    """Every row of every Parquet file is a sample; its images lie in it, or where its index says."""
+    corpus = corpora[form]
+    read: Read = {}
+    for path in Path(corpus.folder).glob("shards/*/*/*/*.parquet"):
+        for row in pads.dataset(path).to_table().to_pylist():
+            read[row["key"]] = (row["sample"], images_of(str(path.with_suffix("")), row))
+            known = row["pictures"] if "pictures" in row else row["images"]
+            stored = [hashlib.sha256(data).hexdigest() for data in read[row["key"]][1]]
+            assert [one["sha256"] for one in known] == stored
+            assert "turns" not in row or row["turns"] == json.loads(row["sample"])["turns"]
+    same(read, ours(corpus))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_duckdb_and_pandas_read_all_files_at_once(corpora: dict[str, vlcorpus.Corpus], form: str) -> None:
+    """One query over all Parquet files has each sample with its words; pairs have the URL of their row."""
+    corpus = corpora[form]
+    query = f"""
+        SELECT key, task, source, coalesce(caption, text) AS words, url
+        FROM read_parquet('{corpus.folder}/shards/*/*/*/*.parquet', union_by_name = true)
+    """
+    frame = duckdb.sql(query).df()
+    samples = [one.sample for one in corpus.samples()]
+    assert dict(zip(frame["key"], frame["words"], strict=True)) == {one.key: one.text for one in samples}
+    counts = frame.groupby(["task", "source"]).size().to_dict()
+    assert counts == Counter((one.task, one.source) for one in samples)
+    assert frame[frame["source"] == "web"]["url"].str.startswith("http").all()
+
+
+def test_pandas_filters_an_index(corpora: dict[str, vlcorpus.Corpus]) -> None:
+    """pandas reads an index alone, and what it finds there can be cut out of the tar."""
+    pandas = needs.package("pandas")
+    corpus = corpora["auto"]
+    (path, *_) = sorted(Path(corpus.folder).glob("shards/train/caption/web/*.parquet"))
+    frame = pandas.read_parquet(path)
+    chinese = frame[frame["language"] == "zh"]
+    wanted = ours(corpus, "caption")
+    assert len(chinese) > 0
+    for row in chinese.to_dict("records"):
+        assert images_of(str(path.with_suffix("")), row) == wanted[row["key"]][1]
+
+
+def test_tarfile_reads_members_in_order(corpora: dict[str, vlcorpus.Corpus]) -> None:
+    """A plain tar reader finds each JSON, then its images: what webdataset makes of a tar."""
+    corpus = corpora["webdataset"]
+    read: dict[str, tuple[str, list[bytes]]] = {}
+    for path in Path(corpus.folder).glob("shards/*/*/*/*.tar"):
+        with tarfile.open(path) as tar:
+            for member in tar:
+                key, _, suffix = member.name.partition(".")
+                file = tar.extractfile(member)
+                assert file is not None
+                if suffix == "json":
+                    read[key] = (file.read().decode(), [])
+                else:
+                    several = len(json.loads(read[key][0])["images"]) > 1
+                    assert suffix == (f"{len(read[key][1])}.jpg" if several else "jpg")
+                    read[key][1].append(file.read())
+    same({key: (line, tuple(images)) for key, (line, images) in read.items()}, ours(corpus))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_webdataset_reads_tars(corpora: dict[str, vlcorpus.Corpus], form: str) -> None:
+    """The library webdataset gives each sample of a tar with its images under jpg, or 0.jpg, 1.jpg, …"""
+    library = needs.package("webdataset")
+    corpus = corpora[form]
+    tars = sorted(map(str, Path(corpus.folder).glob("shards/*/*/*/*.tar")))
+    read: Read = {}
+    for row in library.WebDataset(tars, shardshuffle=False, empty_check=False) if tars else ():
+        names = sorted((name for name in row if name.endswith("jpg")), key=lambda name: (len(name), name))
+        read[row["__key__"]] = (row["json"].decode(), tuple(row[name] for name in names))
+    apart = {
+        "auto": {*SEVERAL},
+        "webdataset": set(),
+        "parquet": {one.task for one in corpus.manifest.samples},
+    }
+    wanted = {key: one for key, one in ours(corpus).items() if json.loads(one[0])["task"] not in apart[form]}
+    same(read, wanted)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_loader_reads_every_sample(corpora: dict[str, vlcorpus.Corpus], form: str, workers: int) -> None:
+    """Our loader, with a DataLoader of two workers too, gives each training sample once, with its images."""
+    from model import shards
+    from model.loader import Feed, Loader
+    from model.store import Store
+    from model.tokenizer import train
+
+    corpus = corpora[form]
+    samples = [one.sample for one in corpus.samples(split="train")]
+    strata = shards.find(Store(corpus.folder), "train")
+    feed = Feed(
+        Store(corpus.folder), strata, length=2048, micro=2, side=32, queries=4, endless=False, pool=64
+    )
+    loader = Loader(feed, train([one.text for one in samples], 400, 0), workers=workers)
+    batches = list(loader)
+    assert loader.drops.total() == 0
+    assert Counter(key for batch in batches for row in batch.keys for key in row) == Counter(
+        one.key for one in samples
+    )
+
+
+# -------------------------------------------------------------------------------------------- ourselves
+
+
+def words_and_images(examples: Iterable[vlcorpus.Example]) -> Counter[tuple[str, tuple[bytes, ...]]]:
+    """What is left of samples that are read as captions: a caption is one line."""
+    return Counter((" ".join(one.sample.text.split()), one.images) for one in examples)
+
+
+ALL = {"exact": False, "pixels": False, "phash": False}
+"""Rules that would drop samples which show one image."""
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_we_write_is_input_again(corpora: dict[str, vlcorpus.Corpus], form: str, tmp_path: Path) -> None:
+    """Each task's shards are read whole: images, words, text without images; several images are a named reason."""
+    corpus = corpora[form]
+    for task in sorted({count.task for count in corpus.manifest.samples}):
+        folder = f"{corpus.folder}/shards/*/{task}"
+        source = {"id": "again", "path": [folder], "max_quarantine": 1.0}
+        building.build({"sources": [source], "rules": ALL}, tmp_path / task)
+        again = vlcorpus.Corpus.open(tmp_path / task)
+        examples = list(corpus.samples(task=task))
+        one_each = [one for one in examples if len(one.images) < 2]
+        assert words_and_images(again.samples()) == words_and_images(one_each)
+        several = len(examples) - len(one_each)
+        assert again.funnel()["again"].errors == ({"several_images": several} if several else {})
+        assert (task not in SEVERAL) or several
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_tar_of_jpeg_and_png_is_read_whole(form: str, test_data: Path, tmp_path: Path) -> None:
+    """The case `mixed`: datasets gives every sample with its image in one column, tars and Parquet alike."""
+    datasets = needs.package("datasets")
+    source = {"id": "web", "path": str(test_data / "cases" / "mixed"), "kind": "webdataset"}
+    building.build({"sources": [source], "shards": {"format": form}}, tmp_path / "out")
+    corpus = vlcorpus.Corpus.open(tmp_path / "out")
+    wanted = ours(corpus)
+    assert {kind for line, _ in wanted.values() for kind in formats(line)} == {"JPEG", "PNG"}
+    for streaming in (False, True):
+        cache = tmp_path / f"cache-{streaming}"
+        same(of_rows(loaded(datasets, corpus.folder, cache, streaming)), wanted)
+        same(of_rows(loaded(datasets, corpus.folder, cache, streaming, "caption")), wanted)
+
+
+# ------------------------------------------------------------------------------------------------- Ray
+
+
+@pytest.mark.long
+@pytest.mark.xdist_group("ray")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # Ray's, on itself
+def test_ray_data_reads_each_form(corpora: dict[str, vlcorpus.Corpus]) -> None:
+    """ray.data.read_webdataset and read_parquet give every sample with its images."""
+    ray = needs.package("ray")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        for corpus in corpora.values():
+            read: Read = {}
+            for task in sorted({count.task for count in corpus.manifest.samples}):
+                files = sorted(map(str, Path(corpus.folder).glob(f"shards/*/{task}/*/*")))
+                tars = [file for file in files if file.endswith(".tar")]
+                if tars:
+                    rows = map(parsed, ray.data.read_webdataset(tars, decoder=None).take_all())
+                    read |= {row["json"]["key"]: of_webdataset(row) for row in rows}
+                else:
+                    read |= of_rows(ray.data.read_parquet(files).take_all())
+            same(read, ours(corpus))
+    finally:
+        ray.shutdown()
+
+
+def parsed(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"json": json.loads(row["json"])}
+
+
+def of_webdataset(row: dict[str, Any]) -> tuple[str, tuple[bytes, ...]]:
+    """A row of a tar by its suffixes; where another row has more of them, Ray puts NaN here."""
+    names = [name for name in row if name.endswith("jpg") and isinstance(row[name], bytes)]
+    names.sort(key=lambda name: (len(name), name))
+    return written(row["json"]), tuple(row[name] for name in names)
+
+
+# ------------------------------------------------------------------------------------------ mixed types
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streaming"])
+@pytest.mark.parametrize("form", ["tar", "parquet"])
+def test_types_that_come_late_are_kept(form: str, streaming: bool, tmp_path: Path) -> None:
+    """Boxes, quads and words that the first five samples lack come back from the sixth on."""
+    datasets = needs.package("datasets")
+    box, quad = (1.0, 2.0, 3.5, 4.0), ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
+    bare: tuple[Segment, ...] = (ImageRef(0),)
+    full = (ImageRef(0), Text("late words", True), Phrase("a cat", (box,), (quad,), True))
+    given = [
+        Item(replace(item(n).sample, turns=(Turn("document", bare if n < 6 else full),)), item(n).images)
+        for n in range(9)
+    ]
+    folder = tmp_path / "corpus"
+    name = f"shards/train/caption/web/{'0' * 16}"
+    path = folder / f"{name}.{form}"
+    path.parent.mkdir(parents=True)
+    with path.open("wb") as file, path.with_suffix(".index").open("wb") as index:
+        webdataset.write(given, file, index) if form == "tar" else parquet.write(given, file, parquet.ONE)
+    counts = {"split": "train", "task": "caption", "source": "web", "samples": 9, "languages": {"en": 9}}
+    output = {"size": 1, "sha256": "0" * 64, "rows": 9}
+    manifest = Manifest.model_validate(
+        {
+            "recipe": "0" * 64,
+            "seed": 1,
+            "versions": {},
+            "sources": [{"id": "web", "rows": 9}],
+            "thresholds": {},
+        }
+        | {"funnel": {"web": {"rows": 9, "kept": 9, "dropped": 0, "quarantined": 0}}, "samples": [counts]}
+        | {"outputs": {f"{name}.{form}": output}, "shards": {name.rpartition("/")[0]: [path.stem]}}
+    )
+    (folder / "README.md").write_text(card(manifest))
+    wanted = {one.sample.key: (one.sample.to_json(), tuple(one.images)) for one in given}
+    same(of_rows(loaded(datasets, str(folder), tmp_path / "cache", streaming)), wanted)
