@@ -113,6 +113,13 @@ def test_a_corpus_is_built_with_everything_on_the_page(house: Path, recipe: Path
     run(house, "-m", "pipelines", "verify", str(tmp_path / "out"))
 
 
+def test_an_editor_knows_what_is_added(house: Path) -> None:
+    """The schema that an editor checks recipes with has the new kind and the new rules."""
+    schema = json.loads(run(house, "-m", "pipelines", "schema"))["$defs"]
+    assert {"max_side", "dark"} <= schema["RuleSettings"]["properties"].keys()
+    assert "sqlite" in schema["Source"]["properties"]["kind"]["enum"]
+
+
 def test_the_same_bytes_come_from_workers(house: Path, recipe: Path, tmp_path: Path) -> None:
     """What is added runs in the workers' processes too."""
     for engine in ("counting", "local"):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,9 +21,9 @@ ENGINES = ["inline", "local", pytest.param("ray", marks=pytest.mark.xdist_group(
 
 
 def built(
-    folder: Path, wanted: dict[str, Any], *options: str, site: Path | None = None, house: Path | None = None
+    folder: Path, wanted: dict[str, Any], *options: str, site: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """A build by the command line, with packages of `site` installed, and the code of `house`."""
+    """A build by the command line, with packages of `site` installed."""
     (folder / "recipe.yaml").write_text(yaml.safe_dump(wanted))
     command = [
         sys.executable,
@@ -36,10 +35,10 @@ def built(
         str(folder / "out"),
     ]
     env = environment()
-    first = [str(one) for one in (house, site) if one is not None]
-    env["PYTHONPATH"] = os.pathsep.join([*first, *([] if house else [env["PYTHONPATH"]])])
+    if site is not None:
+        env["PYTHONPATH"] = os.pathsep.join([str(site), env["PYTHONPATH"]])
     return subprocess.run(
-        [*command, *options], capture_output=True, text=True, env=env, cwd=house or HOUSE, check=False
+        [*command, *options], capture_output=True, text=True, env=env, cwd=HOUSE, check=False
     )
 
 
@@ -93,59 +92,3 @@ def test_a_mistake_of_a_filter_names_filter_and_row(tmp_path: Path) -> None:
     assert "ZeroDivisionError" in done.stderr
     assert "in the filter sharpness" in done.stderr
     assert "while row web/" in done.stderr
-
-
-@pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the code in which a rule is written into a filter's file, and a filter into a file and a line."""
-    copy = tmp_path_factory.mktemp("house")
-    for name in ("filters", "pipelines", "schemas", "synth", "recipes"):
-        shutil.copytree(HOUSE / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    picture = copy / "filters" / "picture.py"
-    text = picture.read_text()
-    text = text.replace(
-        "FILTER: Final = Filter(",
-        '''class MaxSide(Settings):
-    """Drops images that are too large."""
-
-    pixels: int = 255
-
-
-def _too_large(columns: Columns, settings: MaxSide, languages: Sequence[str]) -> Any:
-    return pc.greater(columns["width"], settings.pixels)
-
-
-FILTER: Final = Filter(''',
-    ).replace(
-        "    rules=(\n", '    rules=(\n        Rule("max_side", MaxSide, ("width",), _too_large, on=False),\n'
-    )
-    picture.write_text(text)
-    (copy / "filters" / "sharpness.py").write_text(SOURCE)
-    table = copy / "filters" / "table.py"
-    text = table.read_text().replace(
-        "    text_area.FILTER,\n", "    text_area.FILTER,\n    sharpness.FILTER,\n"
-    )
-    table.write_text(text.replace("picture, scripts, text_area", "picture, scripts, sharpness, text_area"))
-    return copy
-
-
-def test_a_rule_is_one_file_and_a_filter_one_file_and_a_line(house: Path, tmp_path: Path) -> None:
-    """Nothing else changes: recipe, signals, decisions, manifest and the schema for editors know both."""
-    folder = images(tmp_path / "images")
-    Image.effect_noise((250, 240), 90).convert("RGB").save(folder / "0.png")
-    wanted = recipe(folder)
-    wanted["rules"] |= {"max_side": {"pixels": 259}}
-    done = built(tmp_path, wanted, "--engine", "inline", house=house)
-    assert done.returncode == 0, done.stderr
-    out = tmp_path / "out"
-    assert [row["reason"] for row in rows(out, "decisions")] == [None, *["max_side"] * 5]
-    assert rows(out, "decisions")[1]["failed"] == ["max_side", "min_sharpness"]
-    assert all(row["sharpness"] is not None for row in rows(out, "signals"))
-    manifest = json.loads((out / "manifest.json").read_text())
-    assert manifest["filters"]["sharpness"] == 1
-    assert manifest["thresholds"]["web"]["max_side"] == {"pixels": 259}
-    command = [sys.executable, "-m", "pipelines", "schema"]
-    env = environment() | {"PYTHONPATH": str(house)}
-    schema = subprocess.run(command, capture_output=True, text=True, env=env, cwd=house, check=True).stdout
-    assert {"max_side", "min_sharpness"} <= json.loads(schema)["$defs"]["RuleSettings"]["properties"].keys()
-    assert "sharpness" in json.loads(schema)["$defs"]["SignalSettings"]["properties"]
