@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from schemas.edits import edits
+from schemas.errors import InputError, missing
 from schemas.sample import Box
 
 _WORD: Final = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]|[^\W_]+(?:'[^\W_]+)?")
@@ -77,6 +77,15 @@ def pair_f1(given: Sequence[tuple[str, Box]], truth: Sequence[tuple[str, Box]]) 
 
 def _area(box: Box) -> float:
     return max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0)
+
+
+def edits(first: str, second: str) -> int:
+    """Returns the fewest letters put in, taken out or changed. Raises InputError without rapidfuzz."""
+    try:
+        from rapidfuzz.distance import Levenshtein
+    except ImportError as error:
+        raise InputError(missing("counting wrong letters", "rapidfuzz")) from error
+    return Levenshtein.distance(first, second)
 
 
 def anls(given: str, answers: Sequence[str]) -> float:

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import yaml
 from numpy.typing import NDArray
+from rapidfuzz.distance import Levenshtein
 
-from schemas.edits import edits
 from schemas.errors import InputError, missing
 from schemas.sample import Quad
 
@@ -208,7 +208,9 @@ def agree(truth: Sequence[tuple[str, Quad]], found: Sequence[Found]) -> Agreemen
         right = _joined([truth[at][0] for at in known], [shapes[at] for at in known])
         wrong = _joined([found[at].text for at in read], [seen[at] for at in read])
         if known:
-            total += Agreement(characters=len(right), errors=min(edits(right, wrong), len(right)))
+            total += Agreement(
+                characters=len(right), errors=min(Levenshtein.distance(right, wrong), len(right))
+            )
         else:
             total += Agreement(extra=len(wrong))
     return total
