@@ -293,8 +293,18 @@ FILTER: Final = Filter(
             ("special_tag",),
             lambda columns, *_: pc.is_valid(columns["special_tag"]),
             lambda row, _: f"special_tag {row['special_tag']}",
+            about="caption",
+            paper="paper",
         ),
-        Rule("pattern", Pattern, ("pattern",), _pattern, lambda row, _: f"pattern {row['pattern']}"),
+        Rule(
+            "pattern",
+            Pattern,
+            ("pattern",),
+            _pattern,
+            lambda row, _: f"pattern {row['pattern']}",
+            about="caption",
+            paper="paper cleans, we drop",
+        ),
         Rule(
             "caption_length",
             CaptionLength,
@@ -303,6 +313,8 @@ FILTER: Final = Filter(
             lambda row, _: ", ".join(
                 f"{row['caption_' + unit]} {unit}" for unit in ("chars", "words", "han")
             ),
+            about="caption",
+            paper="paper",
         ),
     ),
 )

@@ -56,6 +56,8 @@ FILTER: Final = Filter(
             lambda columns, rule, _: pc.greater(columns["emoji"], rule.max),
             lambda row, rule: f"{row['emoji']} emoji > {rule.max}",
             after="script",
+            about="caption",
+            paper="paper",
         ),
     ),
 )

@@ -6,7 +6,7 @@ Filter through an entry point of the group `vlcorpus.filters` (docs/filters.md h
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import pyarrow as pa
 
@@ -54,6 +54,10 @@ class Rule:
     """The rule cannot be switched off."""
     after: str | None = None
     """The rule that this one follows; default: the one before it in the filter's list."""
+    about: Literal["", "caption", "image", "duplicate"] = ""
+    """What the rule looks at; sources whose rows are no pairs take rules by that (pipelines/sources/table.py)."""
+    paper: str = ""
+    """How Qwen-VL's paper (arXiv 2308.12966, appendix A.1) has the rule; empty: it is ours."""
 
 
 @dataclass(frozen=True, eq=False)

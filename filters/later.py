@@ -78,14 +78,14 @@ class Phash(Settings):
     )
 
 
-CLIP: Final = Rule("clip", Clip, on=False)
+CLIP: Final = Rule("clip", Clip, on=False, paper="paper")
 UNSCORED: Final = "unscored"
 """The reason of a row without the CLIP score that the data should have brought; it stands before `clip`."""
 
 RULES: Final = (
     CLIP,
     Rule("repeat", Repeat, always=True),
-    Rule("exact", Exact),
-    Rule("pixels", Pixels),
-    Rule("phash", Phash),
+    Rule("exact", Exact, about="duplicate"),
+    Rule("pixels", Pixels, about="duplicate"),
+    Rule("phash", Phash, about="duplicate"),
 )

@@ -224,6 +224,8 @@ FILTER: Final = Filter(
             ("aspect_ratio",),
             lambda columns, rule, _: pc.greater(pc.cast(columns["aspect_ratio"], pa.float64()), rule.max),
             lambda row, rule: f"aspect_ratio {row['aspect_ratio']:.2f} > {rule.max:g}",
+            about="image",
+            paper="paper",
         ),
         Rule(
             "min_side",
@@ -233,6 +235,8 @@ FILTER: Final = Filter(
                 pc.min_element_wise(columns["width"], columns["height"]), rule.pixels
             ),
             lambda row, rule: f"{row['width']} x {row['height']} < {rule.pixels}",
+            about="image",
+            paper="paper",
         ),
         Rule(
             "blank",
@@ -242,6 +246,7 @@ FILTER: Final = Filter(
                 pc.less(columns["grey_std"], rule.grey_std), pc.less(columns["grey_range"], rule.grey_range)
             ),
             lambda row, _: f"grey_std {row['grey_std']:.2f}, grey_range {row['grey_range']}",
+            about="image",
         ),
         Rule(
             "orientation",
@@ -250,6 +255,7 @@ FILTER: Final = Filter(
             lambda columns, *_: pc.greater(columns["orientation"], UPRIGHT),
             lambda row, _: f"orientation {row['orientation']}",
             on=False,
+            about="image",
         ),
     ),
 )

@@ -266,6 +266,8 @@ FILTER: Final = Filter(
             lambda row, _: ", ".join(
                 f"{one['script']} {one['letters']}" for one in (row["scripts"] or ())[:5]
             ),
+            about="caption",
+            paper="paper",
         ),
     ),
 )

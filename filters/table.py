@@ -135,6 +135,9 @@ def _field(block: type[Settings], on: bool, always: bool) -> Any:
     return kind, block() if on else False
 
 
+PAPER: Final = {rule.name: rule.paper for rule in in_rule_order(FILTERS) if rule.paper}
+"""How Qwen-VL's paper has a rule, by its name; all others are ours."""
+
 SIGNALS: Final = schema_of(FILTERS)
 """work/signals of a recipe that names no filter of another package."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from filters.extra import ColumnRules
 from filters.later import Clip
 from filters.scripts import Script, scripts_of
+from filters.table import PAPER as HOW
 from pipelines.engines.step import Json
 from pipelines.files import join
 from pipelines.layout import Layout, Name
@@ -168,7 +169,7 @@ def _printable(name: str) -> str:
     return name if name.isprintable() else repr(name)
 
 
-PAPER: Final = ("clip", "special_tag", "caption_length", "script", "emoji", "aspect_ratio", "min_side")
+PAPER: Final = ("clip", *(name for name, how in HOW.items() if how == "paper" and name != "clip"))
 """The paper's rules by their names here; the one that matters most first, then in rule order."""
 
 _MEANING: Final = {

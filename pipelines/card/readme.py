@@ -17,6 +17,7 @@ from huggingface_hub import DatasetCardData
 from jinja2 import Environment, StrictUndefined, Template
 
 from filters.rules import in_order
+from filters.table import PAPER
 from pipelines.phases.shard import SEVERAL
 from pipelines.recipe.load import BESIDE, applied_text
 from pipelines.writers import parquet
@@ -113,19 +114,6 @@ def _size(samples: int) -> str:
             return f"{lower}<n<{name}" if lower else f"n<{name}"
         lower = name
     return f"n>{lower}"
-
-
-PAPER: Final = {
-    "aspect_ratio": "paper",
-    "min_side": "paper",
-    "clip": "paper",
-    "script": "paper",
-    "emoji": "paper",
-    "caption_length": "paper",
-    "special_tag": "paper",
-    "pattern": "paper cleans, we drop",
-}
-"""Rules that stand in the cleaning steps of Qwen-VL (arXiv 2308.12966, appendix A.1); all others are ours."""
 
 
 @dataclass(frozen=True, slots=True)

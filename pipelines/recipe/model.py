@@ -325,8 +325,8 @@ class Recipe(Settings):
         if self.signals[PictureSettings].orientation == "drop" and "orientation" not in own:
             merged["orientation"] = True
         kind = KINDS[source.kind]
-        every = type(self.rules).model_fields.keys()
-        off = every - kind.applying(every, own) - _ALWAYS
+        table = type(self.rules).table
+        off = {rule.name for rule in table} - kind.applying(table, own) - _ALWAYS
         if not kind.pairs and source.clip_score is None:
             off.add("clip")
         return type(self.rules).model_validate(merged | dict.fromkeys(off, False))

@@ -13,6 +13,7 @@ from pipelines.sources.shard import Discovery, InputShard, Reading, Wanted
 from schemas.row import RawRow
 
 if TYPE_CHECKING:
+    from filters.filter import Rule
     from pipelines.recipe.model import Source
 
 Formats = Mapping[str, tuple[str, ...]]
@@ -31,10 +32,6 @@ _TABLES: Final[Formats] = {
     "tsv": (".tsv", ".tsv.gz"),
 }
 _LINES: Final[Formats] = {"txt": (".txt", ".txt.gz")}
-
-_CAPTIONS: Final = ("special_tag", "pattern", "caption_length", "script", "emoji")
-_IMAGES: Final = ("aspect_ratio", "min_side", "blank", "orientation")
-_DUPLICATES: Final = ("exact", "pixels", "phash")
 
 
 class Reader(Protocol):
@@ -75,16 +72,23 @@ class Kind:
     made: bool = False
     """The build itself makes the shards, in the folder of the corpus."""
     general: Collection[str] = ()
-    """Where rows are no pairs: the recipe's rules that apply,"""
+    """Where rows are no pairs: the recipe's rules that apply, by name or by what they are about,"""
     named: Collection[str] = ()
     """and the further ones that apply where the source names them."""
 
-    def applying(self, rules: Collection[str], own: Collection[str]) -> frozenset[str]:
+    def applying(self, rules: Collection["Rule"], own: Collection[str]) -> frozenset[str]:
         """Returns those of all `rules` that can apply to a source that names `own`.
 
         Never a rule whose signal rows of this kind cannot have.
         """
-        return frozenset(rules) if self.pairs else frozenset(self.general) | (frozenset(self.named) & {*own})
+        taken = [
+            rule.name
+            for rule in rules
+            if self.pairs
+            or {rule.name, rule.about} & {*self.general}
+            or (rule.name in own and {rule.name, rule.about} & {*self.named})
+        ]
+        return frozenset(taken)
 
 
 KINDS: Final[dict[str, Kind]] = {
@@ -102,7 +106,7 @@ KINDS: Final[dict[str, Kind]] = {
             images=False,
             # clip: by a score that came with the data
             general=("no_caption", "language", "columns", "clip", "repeat"),
-            named=_CAPTIONS,
+            named=("caption",),
         ),
         Kind(
             "annotations",
@@ -111,8 +115,8 @@ KINDS: Final[dict[str, Kind]] = {
             pairs=False,
             drafts=True,
             annotated=True,
-            general=("language", *_IMAGES, "repeat"),
-            named=(*_CAPTIONS, "columns", *_DUPLICATES),
+            general=("language", "image", "repeat"),
+            named=("caption", "columns", "duplicate"),
         ),
         Kind(
             "rendered",
@@ -121,8 +125,8 @@ KINDS: Final[dict[str, Kind]] = {
             pairs=False,
             drafts=True,
             made=True,
-            general=(*_IMAGES, "repeat"),
-            named=_DUPLICATES,
+            general=("image", "repeat"),
+            named=("duplicate",),
         ),
     )
 }
