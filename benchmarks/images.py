@@ -30,10 +30,10 @@ from PIL import Image
 
 from filters.contrast import contrast
 from filters.header import sniff
+from filters.orientation import orientation
 from filters.phash import phash, thumbnail
 from filters.picture import Pictures, PictureSettings, hashes, measure
 from filters.pixels import decode, decoding, digest, grey_pixels
-from filters.turn import orientation
 from schemas.errors import RowError
 
 CAPTION = "a man in a red jacket rides a brown horse along the beach at sunset"

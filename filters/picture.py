@@ -16,9 +16,9 @@ from filters.arrow import pc
 from filters.contrast import contrast
 from filters.filter import Columns, Filter, Rule
 from filters.header import sniff
+from filters.orientation import UPRIGHT, orientation, turned
 from filters.phash import SIDE, Grey, phash, thumbnail
 from filters.pixels import DECODERS, decode, decoding, digest, grey_pixels
-from filters.turn import UPRIGHT, orientation, turned
 from schemas.errors import RowError
 from schemas.settings import Settings
 

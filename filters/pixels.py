@@ -31,7 +31,7 @@ from PIL import (
 )
 
 from filters.header import Tiff, ends_early
-from filters.turn import avif_decoder
+from filters.orientation import avif_decoder
 from schemas.errors import RowError
 from schemas.sample import PNG_METADATA_BYTES
 

@@ -1,7 +1,7 @@
 """Which rules each row fails by its own signals, and why in a few words.
 
 A rule never fails a row for what could not be measured: a text source has no width, a missing caption no length. Rules
-that look beyond a row's signals are judged where their inputs are (filters/later.py).
+that look beyond a row's signals are judged where their inputs are (filters/corpus_rules.py).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from filters.arrow import Bools, Lists, array, bools, lists, pc, some
+from filters.corpus_rules import CLIP, UNSCORED
 from filters.filter import Columns, Rule
 from filters.language import UNDETERMINED
-from filters.later import CLIP, UNSCORED
 from filters.scripts import SCRIPTS_OF, admitted, base, scripts_of
 from filters.table import SIGNALS, Rules, RuleSettings
 

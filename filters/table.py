@@ -15,7 +15,7 @@ import pyarrow as pa
 from pydantic import ValidationError, create_model
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from filters import caption, emoji, extra, language, later, picture, scripts, text_area
+from filters import caption, corpus_rules, emoji, extra, language, picture, scripts, text_area
 from filters.filter import Filter, Rule
 from schemas.errors import RecipeError
 from schemas.plugins import FILTERS as GROUP
@@ -95,7 +95,7 @@ def in_rule_order(filters: Sequence[Filter]) -> tuple[Rule, ...]:
     """
     ours = [rule for one in filters if one in FILTERS for rule in one.rules]
     others = [rule for one in filters if one not in FILTERS for rule in one.rules]
-    every = [*ours, extra.RULE, *others, *later.RULES]
+    every = [*ours, extra.RULE, *others, *corpus_rules.RULES]
     found = [rule for rule in every if rule.after is None]
     for rule in every:
         if rule.after is not None:

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from filters.corpus_rules import Clip
 from filters.extra import ColumnRules
-from filters.later import Clip
 from filters.scripts import Script, scripts_of
 from filters.table import PAPER as HOW
 from pipelines.engines.step import Json

@@ -12,9 +12,9 @@ from typing import Any, Final, TypeVar
 
 from filters.caption import REPEATED, CaptionSettings, Pattern
 from filters.clip.source import LOCAL
+from filters.corpus_rules import Clip
 from filters.extra import ColumnRules
 from filters.language import LanguageSettings, doubled
-from filters.later import Clip
 from filters.rules import in_order
 from filters.scripts import SCRIPTS, SCRIPTS_OF, Script, admitted, base
 from filters.table import Rules

@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from filters.caption import CaptionLength
-from filters.later import Clip, Phash
+from filters.corpus_rules import Clip, Phash
 from filters.picture import PictureSettings
 from filters.resize import Resize
 from filters.table import RuleSettings, SignalSettings, with_installed

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from filters.corpus_rules import Clip
 from filters.emoji import Emoji
 from filters.extra import ColumnRules
-from filters.later import Clip
 from filters.rules import in_order
 from filters.table import RuleSettings
 

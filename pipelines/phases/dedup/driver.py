@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
+from filters.corpus_rules import Phash
 from filters.hamming import block_masks
-from filters.later import Phash
 from pipelines.engines.step import Engine, Json, Limits, Resources, Step
 from pipelines.files import join
 from pipelines.layout import Layout, Name, text_of

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pipelines.engines.step import At, Json
 from pipelines.layout import Layout
-from pipelines.phases.dedup.guard import Guard
+from pipelines.phases.dedup.evaluation import Guard
 from pipelines.phases.dedup.signals import EVAL, KINDS, PHASH, PLACE, Rows, Shards
 from pipelines.phases.dedup.tables import (
     Columns,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipelines.engines.step import At, Json
-from pipelines.phases.dedup.guard import GUARD, GUARDED, guard_entries
+from pipelines.phases.dedup.evaluation import GUARD, GUARDED, guard_entries
 from pipelines.phases.dedup.signals import EXACT, KINDS, PHASH, PIXELS, PLACE, Shards, finer_checks
 from pipelines.phases.dedup.tables import (
     Columns,

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from filters.corpus_rules import Clip
 from filters.language import key_of
-from filters.later import Clip
 from pipelines.engines.step import At, Json
 from pipelines.phases.dedup.tables import key_words
 from pipelines.phases.select.candidates import Judge, Judged

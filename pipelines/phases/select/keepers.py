@@ -15,8 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from filters.corpus_rules import Phash
 from filters.hamming import distances
-from filters.later import Phash
 from pipelines.engines.step import At, Json
 from pipelines.phases.dedup.signals import KINDS
 from pipelines.phases.dedup.tables import (

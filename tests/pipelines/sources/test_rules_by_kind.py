@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from filters.caption import CaptionLength
-from filters.later import Clip
+from filters.corpus_rules import Clip
 from filters.picture import Orientation
 from filters.table import RuleSettings
 from pipelines.recipe.model import Recipe

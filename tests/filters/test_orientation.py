@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps, JpegImagePlugin
 
+from filters.orientation import orientation, turned
 from filters.pixels import DECODERS
-from filters.turn import orientation, turned
 from tests.filters.pictures import encoded, exif_of, noise
 
 TURNS = range(2, 9)
