@@ -36,7 +36,7 @@ else
 endif
 	@$(BIN)/vlcorpus verify $(OUT)
 	@du -sm .venv | sed 's/\t.*/ MB in .venv/'
-	@echo "look at: $(OUT)/README.md, and $(BIN)/vlcorpus inspect \$$(ls $(OUT)/shards/train/caption/*/00000.tar | head -1) --html page.html"
+	@echo "look at: $(OUT)/README.md, and $(BIN)/vlcorpus inspect \$$(ls $(OUT)/shards/train/caption/*/*.tar | head -1) --html page.html"
 
 check: install
 	@$(BIN)/ruff check .

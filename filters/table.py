@@ -7,7 +7,6 @@ an installed package (entry point group `vlcorpus.filters`) stands behind ours i
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from difflib import get_close_matches
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, TypeVar, get_args
 
@@ -17,7 +16,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from filters import caption, corpus_rules, emoji, extra, language, picture, scripts, text_area
 from filters.filter import Filter, Rule
-from schemas.errors import RecipeError
+from schemas.errors import RecipeError, nearest
 from schemas.plugins import FILTERS as GROUP
 from schemas.plugins import Plugin, lookup, names
 from schemas.row import AFTER_SIGNALS, BEFORE_SIGNALS
@@ -205,6 +204,18 @@ def _checked(one: Filter, plugin: Plugin, others: tuple[Filter, ...]) -> Filter:
         raise RecipeError(f"{who} has the column {twice!r}, which another filter has: leave one of them out")
     for twice in sorted({rule.name for rule in one.rules} & {rule.name for rule in in_rule_order(others)}):
         raise RecipeError(f"{who} has the rule {twice!r}, which there is already: leave the filter out")
+    for rule in one.rules:
+        for name in rule.reads:
+            if name not in schema_of((*others, one)).names:
+                near = nearest(name, schema_of((*others, one)).names)
+                raise RecipeError(
+                    f"{who}: its rule {rule.name} reads {name!r}, a column of no filter; {near}".rstrip("; ")
+                )
+    if one.columns and one.image is None and one.batch is None:
+        raise RecipeError(f"{who} has columns, but neither image nor batch, which measure them")
+    for block in (one.settings, *(rule.settings for rule in one.rules)):
+        if block is not None and not issubclass(block, Settings):
+            raise RecipeError(f"{who}: {block.__name__} must be a subclass of schemas.settings.Settings")
     in_rule_order((*others, one))
     return _optional(one)
 
@@ -246,9 +257,7 @@ def _told(block: type[Settings], problem: Any) -> tuple[str, str]:
         annotation: Any = block.model_fields[name].annotation
         block = next((one for one in get_args(annotation) if isinstance(one, type)), annotation)
     fields = list(block.model_fields)
-    near = get_close_matches(str(key), fields, 1, 0.6)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return "unknown_key", f"unknown key; {hint}allowed are {', '.join(fields) or 'none'}"
+    return "unknown_key", f"unknown key; {nearest(str(key), fields)}allowed are {', '.join(fields) or 'none'}"
 
 
 def _line(kind: Any, text: str, where: tuple[str | int, ...], value: Any) -> InitErrorDetails:

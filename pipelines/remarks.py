@@ -6,6 +6,7 @@ differ between files; which rules of Qwen-VL's paper (its appendix on cleaning p
 
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -158,6 +159,21 @@ def nothing_kept(layout: Layout, funnels: Mapping[str, Funnel], shards: Iterable
         else:
             sentences.append(f"source {source} has no rows")
     return sentences
+
+
+def without_samples(
+    recipe: Recipe, funnels: Mapping[str, Funnel], composed: Mapping[Name, Json]
+) -> list[str]:
+    """Returns a sentence for each source with kept rows that became no sample: its tasks are not the recipe's."""
+    made: Counter[str] = Counter()
+    for (source, _), receipt in composed.items():
+        made[source] += receipt["samples"]
+    return [
+        f"source {source}: no sample of its {funnel.kept:,} kept rows is of a task that the recipe lists "
+        f"(tasks: {', '.join(recipe.tasks)})"
+        for source, funnel in funnels.items()
+        if composed and funnel.kept and not made[source]
+    ]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -26,7 +26,7 @@ from pipelines.phases.table import PHASES, up_to
 from pipelines.progress import Reporter
 from pipelines.recipe.load import rooted
 from pipelines.recipe.model import Recipe
-from pipelines.remarks import bad_shards, members_of, notes, nothing_kept, unused_rules
+from pipelines.remarks import bad_shards, members_of, notes, nothing_kept, unused_rules, without_samples
 from pipelines.verdicts import Verdicts
 from schemas.errors import InputError
 
@@ -226,6 +226,9 @@ def _warn_of_nothing_kept(
     sentences = nothing_kept(work.layout, found, work.shards)
     if sentences and len(sentences) == len(found) and not dry:
         raise InputError(f"the corpus is empty: {'; '.join(sentences)}")
+    sentences += without_samples(work.recipe, found, work.results["compose"])
+    if sentences and len(sentences) == len(found) and not dry:
+        raise InputError(f"the corpus has no sample: {'; '.join(sentences)}")
     for sentence in sentences:
         reporter.say(f"warning: {sentence}")
 

@@ -3,10 +3,11 @@
 The YAML at its head is what the Hugging Face Hub and `datasets.load_dataset(DIR)` go by.
 """
 
+import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -74,7 +75,7 @@ def _forms(manifest: Manifest) -> dict[str, str]:
     return dict(sorted((name.split("/")[2], name.rpartition(".")[2]) for name in manifest.sample_files()))
 
 
-def _configuration(manifest: Manifest, name: str, tasks: Iterable[str]) -> dict[str, Any]:
+def _configuration(manifest: Manifest, name: str, tasks: Collection[str]) -> dict[str, Any]:
     """Returns a configuration with its files by split, as `load_dataset` takes it."""
     forms = _forms(manifest)
     paths: dict[str, list[str]] = {}
@@ -83,7 +84,20 @@ def _configuration(manifest: Manifest, name: str, tasks: Iterable[str]) -> dict[
             paths.setdefault(split, []).append(f"shards/{split}/{task}/*/*.{forms[task]}")
     order = [*(split for split in SPLITS if split in paths), *sorted(paths.keys() - SPLITS.keys())]
     files = [{"split": SPLITS.get(split, split), "path": paths[split]} for split in order]
-    return {"config_name": name, "data_files": files}
+    return {"config_name": name, "data_files": files, "description": _contents(manifest, tasks)}
+
+
+def _contents(manifest: Manifest, tasks: Collection[str]) -> str:
+    """Returns a digest of a configuration's files.
+
+    `datasets` keeps what it has loaded under the folder's name and the configurations: without the digest a corpus
+    that was built anew, or another in a folder of that name, would give the samples of the one before.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(manifest.sample_files()):
+        if name.split("/")[2] in tasks:
+            digest.update(f"{name} {manifest.outputs[name].sha256}\n".encode())
+    return f"sha256 of its files: {digest.hexdigest()}"
 
 
 def _declared(manifest: Manifest, name: str, tasks: Sequence[str]) -> dict[str, Any]:

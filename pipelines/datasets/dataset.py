@@ -93,6 +93,9 @@ def build(records: Iterable[Record], make: Callable[[Mapping[str, Any]], Made]) 
             yield Built(member, (), _shortened(error.refusal))
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
             yield Built(member, (), _shortened(Refusal("bad_record", _wrong(error))))
+        except Exception as error:
+            error.add_note(f"while the record {member!r} was built")
+            raise
         else:
             if strange := {draft.task for draft in drafts} - TASKS.keys():
                 raise InputError(f"record {member!r} became samples of the unknown task {', '.join(strange)}")

@@ -2,6 +2,8 @@
 
 from typing import Final, NamedTuple
 
+from schemas.errors import InputError, nearest
+
 REASONS: Final = {
     # the record
     "bad_json": "the record is not JSON",
@@ -70,6 +72,9 @@ class Refused(Exception):
 
     def __init__(self, reason: str, text: str = "") -> None:
         if reason not in REASONS:
-            raise ValueError(f"unknown reason {reason!r}")
+            near = nearest(reason, REASONS)
+            raise InputError(
+                f"a record is refused for {reason!r}, which is no reason; {near}reasons are {', '.join(REASONS)}"
+            )
         super().__init__(reason, text)
         self.refusal = Refusal(reason, text or REASONS[reason])

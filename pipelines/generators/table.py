@@ -10,6 +10,7 @@ from pipelines.generators.documents import HTML, PDF
 from pipelines.generators.scenes import SCENES
 from pipelines.generators.text import OCR, SCENE_TEXT
 from schemas import plugins
+from schemas.errors import RecipeError
 from schemas.plugins import GENERATORS, Plugin
 
 TABLE: Final[dict[str, Generator]] = {one.name: one for one in (OCR, SCENE_TEXT, SCENES, PDF, HTML)}
@@ -25,7 +26,12 @@ Render = Annotated[
 
 def lookup(name: str) -> tuple[Generator, Plugin | None]:
     """Returns the generator of that name, and the package that brings it, None for ours. Raises RecipeError."""
-    return plugins.lookup(GENERATORS, name, TABLE, Generator)
+    one, plugin = plugins.lookup(GENERATORS, name, TABLE, Generator)
+    if one.name != name:
+        raise RecipeError(
+            f"the generator {name!r} calls itself {one.name!r}: its entry point must bear the same name"
+        )
+    return one, plugin
 
 
 def settings_of(name: str, value: Any) -> RenderSettings:

@@ -24,7 +24,7 @@ from pipelines.sources.table import KINDS
 from pipelines.writers.sink import Sink
 from pipelines.writers.webdataset import Archive
 from schemas.errors import InputError, RowError
-from schemas.sample import turns_json
+from schemas.sample import TASKS, turns_json
 from schemas.shard import FORM
 
 if TYPE_CHECKING:
@@ -151,11 +151,19 @@ class Render:
                 continue
             try:
                 for page in maker.pages(item):
+                    if strange := {view.task for view in page.views} - TASKS.keys():
+                        raise InputError(
+                            f"source {source.id}: the generator {source.format} makes samples of the unknown task "
+                            f"{', '.join(sorted(strange))}; tasks are {', '.join(TASKS)}"
+                        )
                     yield self._read_back(source, page)
                     # a document of many pages has the deadline of one row for each
                     at(row)
             except RowError as error:
                 yield Page(item.name, error=error)
+            except Exception as error:
+                error.add_note(f"in the generator {source.format}, while {source.id}/{item.name} was made")
+                raise
 
     def _maker(self, source: Source, task: Json) -> Maker:
         """Returns the source's maker. Raises InputError where this worker would make other pages than planned."""

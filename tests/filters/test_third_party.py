@@ -168,6 +168,21 @@ def test_a_rule_whose_filter_is_off_has_nothing_to_go_by(installed: Install) -> 
         ),
         (SOURCE.replace("min_sharpness", "min_side"), "sharpness", "has the rule 'min_side'"),
         (SOURCE.replace("fails, says)", 'fails, says, after="x")'), "sharpness", "is to stand after x"),
+        (
+            SOURCE.replace('("sharpness",), fails', '("sharpnes",), fails'),
+            "sharpness",
+            "its rule min_sharpness reads 'sharpnes', a column of no filter; did you mean sharpness?",
+        ),
+        (
+            SOURCE.replace("    image=lambda settings: partial(measure, settings),\n", ""),
+            "sharpness",
+            "has columns, but neither image nor batch",
+        ),
+        (
+            SOURCE.replace("class Sharpness(Settings)", "class Sharpness(__import__('pydantic').BaseModel)"),
+            "sharpness",
+            "Sharpness must be a subclass of schemas.settings.Settings",
+        ),
         (SOURCE, "caption", "gives 'caption' in vlcorpus.filters, which is a name of ours"),
     ],
 )

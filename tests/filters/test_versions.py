@@ -78,9 +78,9 @@ def test_a_changed_filter_has_another_version(name: str) -> None:
 def test_the_sources_are_found() -> None:
     """A filter's own modules are followed through their imports."""
     found = sources("filters.picture")
-    assert {f"filters.{name}" for name in ("picture", "header", "orientation", "pixels", "phash", "contrast")} <= {
-        *found
-    }
+    assert {
+        f"filters.{name}" for name in ("picture", "header", "orientation", "pixels", "phash", "contrast")
+    } <= {*found}
 
 
 def test_layout_and_comments_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,3 +116,22 @@ def test_a_source_that_keeps_nothing_is_the_last_line(tmp_path: Path, others: bo
             run(wanted, "card", Options(engine="inline"), Lines(out))
         assert f"the corpus is empty: {expected}" in str(caught.value)
     assert (tmp_path / "out" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_a_source_without_a_sample_of_the_tasks_is_said(tmp_path: Path, others: bool) -> None:
+    """Rows are kept, but no sample is of the recipe's tasks: a warning, and an error where that is all there is."""
+    pairs = {"id": "pairs", "path": folder(tmp_path / "pairs", ["a cat", "a dog"])}
+    (tmp_path / "words.jsonl").write_text('{"text": "A long line of text, and of nothing else."}\n')
+    words = {"id": "words", "kind": "text", "path": str(tmp_path / "words.jsonl")}
+    sources = [pairs, *([words] if others else [])]
+    wanted = Recipe.model_validate(recipe(*sources, out=str(tmp_path / "out"), tasks=["text"]))
+    out = io.StringIO()
+    expected = "source pairs: no sample of its 2 kept rows is of a task that the recipe lists (tasks: text)"
+    if others:
+        run(wanted, "card", Options(engine="inline"), Lines(out))
+        assert out.getvalue().splitlines()[-1] == f"warning: {expected}"
+    else:
+        with pytest.raises(InputError) as caught:
+            run(wanted, "card", Options(engine="inline"), Lines(out))
+        assert str(caught.value) == f"the corpus has no sample: {expected}"

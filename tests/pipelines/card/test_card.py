@@ -65,7 +65,11 @@ def front(text: str) -> dict[str, Any]:
 def test_the_hub_reads_the_front_matter() -> None:
     """Languages, licences, sizes, tasks and one config a task with its splits, under the Hub's names."""
     text = card(manifest())
-    assert front(text) == {
+    found = front(text)
+    contents = [one.pop("description") for one in found["configs"]]
+    assert all(one.startswith("sha256 of its files: ") for one in contents)
+    assert len({*contents}) == 3
+    assert found == {
         "language": ["en", "zh"],
         "license": ["cc-by-4.0"],
         "pretty_name": "demo",

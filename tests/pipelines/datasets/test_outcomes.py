@@ -11,7 +11,7 @@ from pipelines.datasets.drafts import Draft, NamedImage, caption_draft, finish
 from pipelines.datasets.reasons import MALFORMED, REASONS, Refusal, Refused
 from pipelines.datasets.records import jsonl, load
 from pipelines.datasets.table import DATASETS
-from schemas.errors import ShardError
+from schemas.errors import InputError, ShardError
 from schemas.sample import Image, ImageRef, Phrase, Turn
 
 
@@ -133,7 +133,7 @@ def test_a_refusal_s_sentence_fits_a_ledger() -> None:
 
 def test_reasons_are_a_table() -> None:
     """A reason outside the table cannot be used; malformed boxes are in it."""
-    with pytest.raises(ValueError, match="unknown reason"):
+    with pytest.raises(InputError, match="which is no reason"):
         Refused("because")
     assert REASONS.keys() >= MALFORMED
 

@@ -143,6 +143,22 @@ def test_datasets_loads_each_configuration(
         same(of_rows(loaded(datasets, corpus.folder, tmp_path, streaming, name)), ours(corpus, name))
 
 
+def test_datasets_does_not_give_the_corpus_before(tmp_path: Path) -> None:
+    """A corpus built anew in its folder is loaded anew, though `datasets` keeps what it has loaded by folder."""
+    datasets = pytest.importorskip("datasets", reason="the loader is that of Hugging Face")
+    crawl = demo(tmp_path / "crawl", 60, 30)
+    recipe: dict[str, Any] = {
+        "sources": [{"id": "web", "path": [str(crawl)], "columns": "img2dataset", "max_quarantine": 0.5}]
+    }
+    for languages in (["zh"], []):
+        building.build(recipe | {"languages": languages}, tmp_path / "corpus")
+        corpus = vlcorpus.Corpus.open(tmp_path / "corpus")
+        found = datasets.load_dataset(
+            str(tmp_path / "corpus"), split="train", cache_dir=str(tmp_path / "cache")
+        )
+        assert sorted(row["__key__"] for row in found) == sorted(ours(corpus))
+
+
 @pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streaming"])
 def test_datasets_loads_what_no_configuration_names(
     corpora: dict[str, vlcorpus.Corpus], streaming: bool, tmp_path: Path
