@@ -274,11 +274,10 @@ def _row(member: str, cell: Any, record: dict[str, object], reading: Reading) ->
     )
 
 
-def _cells(cell: Any) -> list[Any]:
-    """The images in a cell, one by one: those of a list, else the cell itself."""
-    if is_list(cell.type) and not pa.types.is_integer(cell.type.value_type):
-        return list(cell.values) if cell.is_valid and len(cell.values) else [cell]
-    return [cell]
+def _cells(cell: Any) -> Any:
+    """The images in a cell, as a sequence: those of a list, else the cell itself."""
+    several = is_list(cell.type) and not pa.types.is_integer(cell.type.value_type)
+    return cell.values if several and cell.is_valid and len(cell.values) else [cell]
 
 
 def _image(cell: Any, limits: ReadLimits) -> bytes:

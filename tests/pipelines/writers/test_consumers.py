@@ -329,6 +329,18 @@ def test_what_we_write_is_input_again(corpora: dict[str, vlcorpus.Corpus], form:
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_a_corpus_is_input_as_a_whole(corpora: dict[str, vlcorpus.Corpus], form: str, tmp_path: Path) -> None:
+    """Its folder is one source, Parquet among tars too: every sample is there, but for equal words on an image."""
+    corpus = corpora[form]
+    source = {"id": "again", "path": [corpus.folder], "several": "interleaved"}
+    building.build({"sources": [source], "rules": ALL, "captions": "all"}, tmp_path / "out")
+    again = vlcorpus.Corpus.open(tmp_path / "out")
+    assert again.funnel()["again"].rows == sum(count.samples for count in corpus.manifest.samples)
+    assert words_and_images(again.samples()).keys() == words_and_images(corpus.samples()).keys()
+    assert again.verify() == []
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_a_tar_of_jpeg_and_png_is_read_whole(form: str, test_data: Path, tmp_path: Path) -> None:
     """The case `mixed`: datasets gives every sample with its image in one column, tars and Parquet alike."""
     datasets = needs.package("datasets")
