@@ -13,7 +13,7 @@ import pytest
 import vlcorpus
 from pipelines.audit.verify import verify
 from pipelines.recipe.model import Recipe
-from schemas.sample import ImageRef, Text, Turn
+from schemas.sample import Image, ImageRef, Phrase, Sample, Text, Turn
 from tests.filters.clips import write_model
 from tests.pipelines.building import build, rows
 from tests.pipelines.phases.test_evaluation import noisy
@@ -238,3 +238,42 @@ def test_several_is_for_pairs(source: dict[str, Any]) -> None:
     """Texts have no images, and annotations name theirs."""
     with pytest.raises(ValueError, match="several is for pairs"):
         Recipe.model_validate({"sources": [{"id": "a", "path": "x", "several": "interleaved", **source}]})
+
+
+def chat(images: Sequence[bytes], size: tuple[int, int]) -> Sample:
+    """A dialogue about several images, whose regions are given for the first image in that size."""
+    known = [Image("JPEG", *size, "0" * 64), *[Image("JPEG", 256, 224, "0" * 64)] * (len(images) - 1)]
+    asked = Turn("user", (*[ImageRef(n) for n in range(len(images))], Text("Where is the lamp?")))
+    answered = Turn("assistant", (Phrase("the lamp", ((10, 20, 30, 40),), supervised=True),))
+    return Sample("k-chat-0", "chat", "train", "en", "web", "unknown", tuple(known), (asked, answered))
+
+
+@pytest.mark.parametrize(("size", "reason"), [((256, 224), None), ((224, 256), "bad_row")])
+def test_regions_of_a_sample_of_ours_hold_for_images_of_its_size(
+    tmp_path: Path, size: tuple[int, int], reason: str | None
+) -> None:
+    """A sample whose image is measured in another size than the one of its regions is a bad row, which says so."""
+    images = [picture(0), picture(1)]
+    (tmp_path / "in").mkdir()
+    with tarfile.open(tmp_path / "in" / "a.tar", "w") as file:
+        add(file, "k.json", chat(images, size).to_json().encode())
+        for place, data in enumerate(images):
+            add(file, f"k.{place}.jpg", data)
+    build(recipe(tmp_path / "in"), tmp_path / "out")
+    assert decided(tmp_path / "out") == [("kept", None) if reason is None else ("quarantined", reason)]
+    (row,) = rows(tmp_path / "out", "signals")
+    if reason:
+        assert "image 1 of 2 is 256 x 224 pixels, but the sample gives" in row["error_message"]
+    else:
+        (one,) = vlcorpus.Corpus.open(tmp_path / "out").samples()
+        assert (one.sample.task, one.sample.turns) == ("chat", chat(images, size).turns)
+
+
+def test_what_captions_name_is_looked_for_in_pairs_alone(tmp_path: Path) -> None:
+    """Phase ground looks at one image, so rows of several are left out, and make no grounded samples."""
+    folder = tar(tmp_path / "in", [[picture(0), picture(1)], [picture(2)]])
+    wanted = recipe(folder)
+    wanted["sources"][0]["ground"] = {"detector": {"model": "colours"}, "chunker": "rules"}
+    results, _ = build(wanted, tmp_path / "out")
+    assert [receipt["rows"] for receipt in results["ground"].values()] == [1]
+    assert {row["member"] for row in rows(tmp_path / "out", "grounded")} == {"1"}
