@@ -11,7 +11,7 @@ from pipelines.layout import Layout
 from pipelines.parquet import read_table
 from schemas.errors import RowError
 from schemas.row import RawRow, image_name
-from schemas.sample import TASKS, Image, ImageRef, Sample, Text, Turn, sample_key
+from schemas.sample import SEVERAL, Image, ImageRef, Sample, Text, Turn, sample_key
 
 if TYPE_CHECKING:
     from pipelines.recipe.model import Source
@@ -36,11 +36,10 @@ def draft(source: "Source", record: Json, row: RawRow) -> Json:
     """Returns a row of work/drafts: the row's sample but for split, language and caption, and where its images are."""
     facts = [record, *(one.columns for one in record["further"])]
     images = tuple(Image(*(one[name] for name in ("format", "width", "height", "sha256"))) for one in facts)
-    written = row.written
-    several = written is not None and written.task in TASKS and TASKS[written.task].images == "many"
-    task = written.task if written is not None and several else "interleaved"
+    task, turns = (row.written.task, row.written.turns) if row.written is not None else ("interleaved", ())
+    if task not in SEVERAL:
+        task = "interleaved"
     key = sample_key(record["key"], task, 0)
-    turns = written.turns if written is not None else ()
     sample = Sample(key, task, "train", "und", source.id, source.licence, images, turns)
     return {
         "member": row.member,

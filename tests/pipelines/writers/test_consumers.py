@@ -16,11 +16,10 @@ import yaml
 
 import vlcorpus
 from pipelines.card.readme import card
-from pipelines.phases.shard import SEVERAL
 from pipelines.writers import parquet, webdataset
 from pipelines.writers.columns import Item
 from schemas.manifest import Manifest
-from schemas.sample import ImageRef, Phrase, Segment, Text, Turn
+from schemas.sample import SEVERAL, ImageRef, Phrase, Segment, Text, Turn
 from tests import needs
 from tests.pipelines import building
 from tests.pipelines.corpora import item
