@@ -41,8 +41,10 @@ class InputShard:
 
     def changed(self, member: str) -> ChangedError:
         """Returns the error for an image that is no longer what was measured."""
+        row, _, number = member.partition("\0")  # the name of a further image, by schemas.row.image_name
+        which = f"image {int(number) + 1}" if number.isdecimal() else "the image"
         return ChangedError(
-            f"{self} no longer holds the image of {shown(member)!r} that was measured: it changed since; run the same "
+            f"{self} no longer holds {which} of {shown(row)!r} that was measured: it changed since; run the same "
             "command again to measure it again"
         )
 

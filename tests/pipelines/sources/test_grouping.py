@@ -120,7 +120,7 @@ def test_several_images_stand_in_the_order_of_their_numbers(write_tar: TarWriter
 def test_a_further_image_that_is_gone_is_a_change(write_tar: TarWriter, shard_of: Sharder) -> None:
     """A record that has fewer images than were measured has changed."""
     shard = shard_of(write_tar([("a.0.jpg", b"1"), ("a.1.jpg", b"2"), ("a.txt", b"a cat")]))
-    with pytest.raises(ChangedError):
+    with pytest.raises(ChangedError, match="no longer holds image 3 of 'a'"):
         list(fetch(shard, Columns(), [(image_name("a", 2), None)]))
 
 
