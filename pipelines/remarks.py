@@ -22,7 +22,7 @@ from pipelines.parquet import read_table
 from pipelines.recipe.model import Recipe, Source
 from pipelines.sources import InputShard, column_names
 from pipelines.sources.columns import ReadLimits
-from pipelines.sources.ledger import REASONS
+from pipelines.sources.ledger import REASONS, Ledger
 from pipelines.sources.table import KINDS
 from schemas.errors import InputError
 from schemas.manifest import Funnel, Members, UnusedMembers
@@ -226,11 +226,17 @@ _EXAMPLES: Final = 3
 
 
 def members_of(measured: Mapping[Name, Json]) -> dict[str, Members]:
-    """Returns the ledger of each source that has tars, in the order of measure's receipts."""
+    """Returns the ledger of each source that has tars, in the order of measure's receipts.
+
+    Rows of Parquet that is read beside the tars count as records.
+    """
     ledgers: dict[str, list[tuple[str, Json]]] = {}
     for (source, shard), receipt in measured.items():
         if receipt.get("members"):  # receipts of earlier versions have none
             ledgers.setdefault(source, []).append((shard, receipt["members"]))
+    for (source, shard), receipt in measured.items():
+        if source in ledgers and not receipt.get("members"):
+            ledgers[source].append((shard, Ledger(records=receipt["rows"]).to_json()))
     return {source: added_up(sorted(found)) for source, found in ledgers.items()}
 
 

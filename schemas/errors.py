@@ -21,7 +21,7 @@ from typing import Final
 ROW_ERRORS: Final = {
     "empty": "the image has no bytes",
     "no_image": "the row has no image",
-    "several_images": "the record has several images, and nothing says which one is the row's",
+    "several_images": "the record has several images, and the source keeps no such records, or more than `read.images`",
     "not_image": "the bytes are not a picture of any format that is known",
     "unsupported_format": "a picture, but of a format that the recipe does not admit",
     "truncated": "the picture ends before its data does",

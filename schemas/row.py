@@ -12,6 +12,7 @@ from typing import Final
 import pyarrow as pa
 
 from schemas.errors import RowError
+from schemas.sample import Sample
 
 ROW: Final[list[tuple[str, pa.DataType]]] = [
     ("source", pa.string()),
@@ -26,12 +27,22 @@ Value = str | int | float | bool | None | Sequence["Value"]
 
 
 @dataclass(frozen=True, slots=True)
+class RawImage:
+    """A further image of a row; `offset` places its bytes in an uncompressed tar."""
+
+    data: bytes
+    offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RawRow:
     """One raw record as a reader found it.
 
     `caption` is the caption's bytes as stored (None: absent; b"": empty). `offset`
     places the image's bytes in an uncompressed tar, for a later seek. `error` is set where the
     reader itself could not make the row whole; the row is still a row. `text`: it is text alone, no image is missing.
+    `further` are the images beside `image`, in order; `written` is the sample of several images that the row was where
+    vlcorpus wrote it.
     """
 
     member: str
@@ -42,6 +53,13 @@ class RawRow:
     extra: dict[str, Value] = field(default_factory=dict)
     error: RowError | None = None
     text: bool = False
+    further: tuple[RawImage, ...] = ()
+    written: Sample | None = None
+
+
+def image_name(member: str, number: int) -> str:
+    """Returns the name by which image `number` of a row, counted from 0, is fetched: of the first that of the row."""
+    return f"{member}\0{number}" if number else member
 
 
 def pair_key(source: str, url: str | None, image_sha256: str, caption: bytes | None) -> str:

@@ -54,6 +54,9 @@ TASKS: Final = {
 GROUNDED: Final = tuple(name for name, task in TASKS.items() if task.grounded)
 """The tasks whose samples say what lies where in their one image."""
 
+SEVERAL: Final = tuple(name for name, task in TASKS.items() if task.images == "many")
+"""Tasks whose samples may have several images; those of all others have one or none."""
+
 PNG_METADATA_BYTES: Final = 16 * 1024 * 1024
 """A text or colour profile of a PNG may unpack to this; Pillow's own limit, 1 MiB, is below what is published."""
 

@@ -19,13 +19,12 @@ from jinja2 import Environment, StrictUndefined, Template
 
 from filters.rules import in_order
 from filters.table import PAPER
-from pipelines.phases.shard import SEVERAL
 from pipelines.recipe.load import BESIDE, applied_text
 from pipelines.writers import parquet
 from pipelines.writers.features import TAR, in_card
 from schemas.clip import EMBEDDED
 from schemas.manifest import Funnel, Manifest, RuleCount, Source
-from schemas.sample import TASKS
+from schemas.sample import SEVERAL, TASKS
 
 SPLITS: Final = {"train": "train", "val": "validation", "eval": "test"}
 """Our splits by the names that the Hub uses."""

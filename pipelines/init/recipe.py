@@ -179,6 +179,7 @@ def _notes(one: Survey) -> Iterator[str]:
         yield f"records hold several images ({listed}): an image is taken only if it alone"
         yield "has a suffix without a dot and none is numbered, else its record is quarantined."
         yield f"To choose, for instance: columns: {{image: {scalar([one.several[0]])}}}"
+        yield "To keep all images of a record as one sample: several: interleaved"
     for part, (path, names) in one.lacking.items():
         listed = ", ".join(shown(name, _NAME) for name in names[:_MANY]) + (
             ", …" if len(names) > _MANY else ""

@@ -17,6 +17,7 @@ from pipelines.phases.dialogues import Made, Place, with_dialogues
 from pipelines.phases.ground import read_grounded
 from pipelines.receipts import Task, fingerprint
 from pipelines.recipe.model import Recipe, Source
+from pipelines.sources.interleaved import drafts_of, finished
 from pipelines.sources.table import KINDS
 from pipelines.writers import columns
 from schemas.sample import Image, Sample, caption_sample, sample_key, text_sample
@@ -84,7 +85,10 @@ class Compose:
         if KINDS[source.kind].drafts:
             made = self._annotated(source, task["shard"], rows)
         else:
-            made = [*self._samples(source, rows), *self._grounded(source, task["shard"], rows)]
+            several = drafts_of(self._layout, source, task["shard"])
+            pairs = [row for row in rows if row["member"] not in several]
+            made = [*self._samples(source, pairs), *self._grounded(source, task["shard"], pairs)]
+            made += self._interleaved(rows, several)
         whole = with_dialogues(made, self._recipe.chat_of(source), self._recipe.seed)
         samples = [_described(one) for one in whole if one.sample.task in self._recipe.tasks]
         samples.sort(key=lambda one: (one["task"], one["split"], one["key"]))
@@ -133,6 +137,15 @@ class Compose:
             sample = self._made(source, row)
             if sample is not None:
                 yield Made(sample, (_place(row),) if sample.images else (), _facts(row))
+
+    def _interleaved(self, rows: list[Json], several: dict[str, Json]) -> Iterator[Made]:
+        """The samples of rows of several images."""
+        for row in rows:
+            drafted = several.get(row["member"])
+            sample = finished(drafted, row) if drafted is not None else None
+            if drafted is not None and sample is not None:
+                places = tuple(map(Place, drafted["images"], drafted["offsets"]))
+                yield Made(sample, places, _facts(row))
 
     def _grounded(self, source: Source, shard: str, rows: list[dict[str, Any]]) -> Iterator[Made]:
         """What phase ground found of the pairs, where it was asked to."""

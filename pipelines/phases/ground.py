@@ -26,6 +26,7 @@ from pipelines.parquet import read_table, still_valid, write_valid
 from pipelines.receipts import Task, fingerprint, versions
 from pipelines.recipe.model import Recipe, Source
 from pipelines.sources import InputShard, fetch
+from pipelines.sources.interleaved import drafts_of
 from schemas.errors import InputError, ModelError
 from schemas.ground import COLOURS, GroundSettings
 
@@ -123,7 +124,7 @@ class Ground:
         }
 
     def _kept(self, source: Source, settings: GroundSettings, shard: str) -> list[Json]:
-        """Kept pairs with an image and a caption in a language that is grounded."""
+        """Kept pairs of one image and a caption in a language that is grounded."""
         decisions = read_table(self._layout, self._layout.path("decisions", source.id, shard), ["decision"])
         named = ["source", "shard", "member", "key", "caption", "language", "offset"]
         columns = [*named, "sha256", "original_sha256"]
@@ -133,7 +134,9 @@ class Ground:
             pc.and_(pc.is_valid(signals["sha256"]), pc.is_valid(signals["caption"])),
         )
         mine = pc.is_in(signals["language"], value_set=pa.array(settings.languages, pa.string()))
-        return list(signals.filter(pc.and_(kept, mine)).to_pylist())
+        several = drafts_of(self._layout, source, shard)
+        rows = signals.filter(pc.and_(kept, mine)).to_pylist()
+        return [row for row in rows if row["member"] not in several]
 
     def _fresh(
         self, source: Source, settings: GroundSettings, task: Json, rows: list[Json], at: At

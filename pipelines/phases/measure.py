@@ -21,8 +21,9 @@ from pipelines.receipts import Task, fingerprint, versions
 from pipelines.recipe.model import Recipe, Source
 from pipelines.remarks import check_measured
 from pipelines.shares import is_below
-from pipelines.sources import InputShard, Ledger, options_of, read, rendered
+from pipelines.sources import InputShard, Ledger, interleaved, options_of, read, rendered
 from pipelines.sources.annotations import Annotations, Facts, write_drafts
+from pipelines.sources.shard import numbered
 from pipelines.sources.table import KINDS
 from pipelines.verdicts import Verdicts
 from schemas.errors import RowError, ShardError
@@ -39,8 +40,8 @@ BATCH = 1024
 def measure_fingerprint(recipe: Recipe, source: Source, identity: str, verdicts: Json) -> str:
     """What the signals of one shard depend on."""
     settings = recipe.model_dump(mode="json", include={"read", "sample"})
-    own = source.model_dump(mode="json", include={"id", "kind", "columns", "format", "licence"})
-    if source.format is not None:
+    own = source.model_dump(mode="json", include={"id", "kind", "columns", "format", "licence", "several"})
+    if source.format is not None or source.keeps_several:
         own["form"] = FORM  # of the samples that it leaves in work/drafts
     made_with = [
         [
@@ -87,7 +88,7 @@ class Measure:
         drafts: list[Json] = []
         write_tables(self._layout, path, self._signals.schema, self._tables(shard, task, at, counts, drafts))
         self._write_further(shard, counts)
-        if KINDS[shard.kind].drafts:
+        if KINDS[shard.kind].drafts or self._recipe.source(shard.source).keeps_several:
             write_drafts(self._layout, shard, drafts)
         at(IDLE)
         return counts.receipt()
@@ -163,7 +164,8 @@ class Measure:
         """Number, record and drafts of each row; `at` is called with a row's number before it is read."""
         number, made = task.get("only", 0), KINDS[shard.kind].made
         options = options_of(source, self._layout)
-        rows = read(shard, source.columns, options, number, self._recipe.read, counts.ledgers)
+        limits, several = self._recipe.read, source.keeps_several
+        rows = read(shard, source.columns, options, number, limits, counts.ledgers, several)
         while True:
             at(number)
             row = next(rows, None)
@@ -174,7 +176,12 @@ class Measure:
             except Exception as error:
                 error.add_note(f"while row {shard.source}/{shard.shard}/{row.member} was measured")
                 raise
-            yield number, record, rendered.drafts(source, record, row) if made and "member" in record else []
+            whole = "member" in record and "error" not in record
+            if made:
+                drafts = rendered.drafts(source, record, row) if "member" in record else []
+            else:
+                drafts = [interleaved.draft(source, record, row)] if row.further and whole else []
+            yield number, record, drafts
             if "only" in task:
                 return
             number += 1
@@ -203,13 +210,28 @@ class Measure:
             if row.error is not None:
                 raise row.error
             if kind.images and not row.text:
-                record |= self._signals.image(row.image, pair=not kind.made)
+                record |= self._images(row, pair=not kind.made)
         except RowError as error:
             record["error"], record["error_message"] = error.kind, error.message
         record["key"] = key or self._key(shard, row, record.get("original_sha256"))
         return record
 
+    def _images(self, row: RawRow, pair: bool) -> Json:
+        """The signals of the row's first image, and under `further` what is known of the others."""
+        images = (row.image, *(one.data for one in row.further))
+        found = [
+            numbered(place, len(images), partial(self._signals.image, pair=pair and place == 0), data)
+            for place, data in enumerate(images)
+        ]
+        if row.written is not None:
+            interleaved.check_sizes(row.written, found)
+        return found[0] | ({"further": [Facts(one) for one in found[1:]]} if row.further else {})
+
     def _key(self, shard: InputShard, row: RawRow, sha256: str | None) -> str:
+        if row.further and not row.url:
+            images = (row.image or b"", *(one.data for one in row.further))
+            digests = "".join(hashlib.sha256(data).hexdigest() for data in images)
+            sha256 = hashlib.sha256(digests.encode()).hexdigest()
         if sha256 is None:
             sha256 = "" if row.url else hashlib.sha256(row.image or b"").hexdigest()
         return pair_key(shard.source, row.url, sha256, row.caption)

@@ -36,6 +36,7 @@ from pipelines.receipts import Task, fingerprint, versions
 from pipelines.recipe.model import Recipe, Source
 from pipelines.remarks import no_score
 from pipelines.sources import InputShard, fetch
+from pipelines.sources.interleaved import drafts_of
 from schemas.clip import ScorerSettings, choose
 from schemas.errors import InputError
 from schemas.row import SCORES
@@ -123,7 +124,7 @@ class Score:
         """Writes the shard's scores; the receipt counts them by threshold and bin."""
         at(SEVERAL)
         judged = self._judge.shard(task)
-        rows = np.flatnonzero(judged.candidate)
+        rows = np.flatnonzero(judged.candidate & self._single(judged, task["shard"]))
         path = self._judge.layout.path("scores", task["source"], task["shard"])
         mark = validity(self._recipe, judged.source, task["signals"])
         old = still_valid(self._judge.layout, path, mark, self._schema())
@@ -138,6 +139,14 @@ class Score:
         write_valid(self._judge.layout, path, mark, whole)
         at(IDLE)
         return self._receipt(judged, whole, rows) | {"scored": len(fresh), "rows": judged.signals.num_rows}
+
+    def _single(self, judged: Judged, shard: str) -> npt.NDArray[np.bool_]:
+        """Which rows a score can be about: a scorer compares one image with a caption; scores given are of any row."""
+        if judged.source.clip_score is not None:
+            return np.ones(judged.signals.num_rows, np.bool_)
+        several = pa.array(drafts_of(self._judge.layout, judged.source, shard), pa.string())
+        found = pc.is_in(judged.signals["member"].combine_chunks(), value_set=several)
+        return ~np.asarray(found.to_numpy(zero_copy_only=False), np.bool_)
 
     def _receipt(self, judged: Judged, table: pa.Table, rows: npt.NDArray[np.int64]) -> Json:
         members = judged.taken("member", rows)

@@ -25,14 +25,11 @@ from pipelines.writers import parquet, webdataset
 from pipelines.writers.columns import SIGNALS, Item, key_hash
 from pipelines.writers.sink import Written
 from schemas.errors import OutputError, RowError
-from schemas.sample import TASKS, Image, Sample
+from schemas.sample import SEVERAL, Image, Sample
 from schemas.shard import FORM
 
 if TYPE_CHECKING:
     from pipelines.build import Build
-
-SEVERAL: Final = tuple(name for name, task in TASKS.items() if task.images == "many")
-"""Tasks whose samples may have several images; those of all others have one or none."""
 
 _AT_ONCE: Final = 8
 

@@ -70,7 +70,7 @@ PHASES: Final = (
         "Score the pairs that reach the clip rule.",
         run=f"{_HERE}.score:run",
         worker=f"{_HERE}.score:Score",
-        reads=("rendered", "signals", "clusters", "scores"),
+        reads=("rendered", "signals", "drafts", "clusters", "scores"),
         writes=("scores",),
         ready=f"{_HERE}.score:check_scorers",
     ),
@@ -89,7 +89,7 @@ PHASES: Final = (
         "Find what the captions of kept pairs name, in sources that ask for it.",
         run=f"{_HERE}.ground:run",
         worker=f"{_HERE}.ground:Ground",
-        reads=("signals", "decisions", "grounded"),
+        reads=("signals", "drafts", "decisions", "grounded"),
         writes=("grounded",),
     ),
     Phase(

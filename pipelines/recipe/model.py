@@ -100,6 +100,10 @@ class Source(Settings):
     licence: str = "unknown"
     role: Literal["train", "eval"] = "train"
     captions: Literal["required", "none"] = Field("required", description="none: rows need no caption")
+    several: Literal["drop", "interleaved"] = Field(
+        "drop",
+        description="pairs: a record of several images is one sample of them all, or dropped with a reason",
+    )
     languages: tuple[str, ...] | None = None
     clip_score: str | None = Field(
         None, description="an `extra` field that serves as the CLIP score, such as LAION's similarity"
@@ -150,7 +154,14 @@ class Source(Settings):
             raise ValueError("files and images are for kind: annotations")
         if self.ground is not None and not kind.pairs:
             raise ValueError(f"ground is for pairs of image and caption, not for kind: {self.kind}")
+        if self.keeps_several and not kind.pairs:
+            raise ValueError(f"several is for pairs of image and caption, not for kind: {self.kind}")
         return self
+
+    @property
+    def keeps_several(self) -> bool:
+        """Whether a record of several images is a sample of them all."""
+        return self.several == "interleaved"
 
     @property
     def needs_captions(self) -> bool:

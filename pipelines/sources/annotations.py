@@ -40,10 +40,15 @@ DRAFTS = pa.schema(
         ("member", pa.string()),
         ("task", pa.string()),
         ("images", pa.list_(pa.string())),
+        ("offsets", pa.list_(pa.int64())),
         ("sample", pa.string()),
     ]
 )
-"""work/drafts: the samples of each record, but for their split; `images` are names below the source's folder."""
+"""work/drafts: the samples of each record, but for their split.
+
+`images` are names below the source's folder; of pairs of several images those by which the reader fetches them, with
+their `offsets` in the tar.
+"""
 
 
 def discover(source: "Source", store: Store) -> Discovery:

@@ -123,6 +123,9 @@ class ReadLimits(Settings):
     image_bytes: int = Field(
         default=64 * 1024 * 1024, gt=0, description="larger images are `too_large`, unread"
     )
+    images: int = Field(
+        default=64, gt=0, description="images of one record, where `several: interleaved` keeps them"
+    )
     text_bytes: int = Field(
         default=1024 * 1024, gt=0, description="larger caption members are `too_large`, unread"
     )

@@ -25,6 +25,9 @@ _SUFFIX: Final = re.compile(r"(\.tar\.(?:gz|bz2|xz|zstd?)|\.(?:jsonl|txt|csv|tsv
 _OURS: Final = re.compile(r"((?:.*/)?)shards/(?:train|val|eval)/[^/]+/[^/]+/[^/]+", re.DOTALL)
 """The name of a shard in a corpus that vlcorpus built, below the corpus's folder."""
 
+_OURS_ALONE: Final = re.compile(_OURS.pattern.removesuffix("[^/]+") + r"[0-9a-f]{16}\.parquet", re.DOTALL)
+"""The path of an index or a Parquet shard in such a corpus."""
+
 _SIDECARS: Final = (".txt", ".json", ".caption")
 _COLUMNS: Final = Columns()
 _LIMITS: Final = ReadLimits()
@@ -55,7 +58,8 @@ def input_shards(source: "Source", limits: ReadLimits) -> Discovery:
     own = KINDS[source.kind].discover
     if own is not None:
         return own(source, Store(source.storage_options or None, source.id))
-    return discover(source.id, source.path, source.kind, source.storage_options, source.columns, limits)
+    options, several = source.storage_options, source.keeps_several
+    return discover(source.id, source.path, source.kind, options, source.columns, limits, several)
 
 
 def discover(
@@ -65,12 +69,13 @@ def discover(
     storage_options: Mapping[str, Any] | None = None,
     columns: Columns = _COLUMNS,
     limits: ReadLimits = _LIMITS,
+    several: bool = False,
 ) -> Discovery:
     """The shards among the files below `paths` (files, folders, globs), sorted by id.
 
     With `auto`, a set with tars is WebDataset; else Parquet; else images with JSONL or CSV, or
-    with sidecars; else text. Hidden files are never input. InputError if a path does not exist,
-    nothing can be read, or two shards have one id.
+    with sidecars; else text. With `several`, Parquet shards of ours that stand among tars are read too. Hidden files
+    are never input. InputError if a path does not exist, nothing can be read, or two shards have one id.
     """
     store = Store(storage_options, source)
     formats = {
@@ -89,6 +94,8 @@ def discover(
         )
     else:
         shards = _shards(source, seen, chosen)
+        if kind == "auto" and several and chosen.name == "webdataset":
+            shards += _shards(source, _ours_alone(seen), KINDS["parquet"])
     if not shards:
         raise InputError(
             f"source {source}: nothing to read as {kind} in {', '.join(paths)}: look for .tar (or "
@@ -141,6 +148,14 @@ def _without_corpora(files: Sequence[Found]) -> list[Found]:
         )
 
     return [file for file in files if not is_beside(file)]
+
+
+def _ours_alone(files: Sequence[Found]) -> list[Found]:
+    """Returns the Parquet shards of a corpus of ours, which are no index of a tar beside them."""
+    tars = {_stem(file.info.path) for file in files if file.format == "tar"}
+    return [
+        file for file in files if _OURS_ALONE.fullmatch(file.info.path) and _stem(file.info.path) not in tars
+    ]
 
 
 def _suffix(name: str) -> str:

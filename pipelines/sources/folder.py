@@ -18,11 +18,11 @@ from pipelines.sources import text
 from pipelines.sources.ledger import Unique
 from pipelines.sources.lines import Record
 from pipelines.sources.records import IMAGE_SUFFIXES, Fields, as_utf8, fields_of, parse_json
-from pipelines.sources.shard import InputShard, Reading, Wanted
+from pipelines.sources.shard import InputShard, Reading, Wanted, numbered
 from pipelines.sources.text import names as table_names
 from pipelines.sources.text import records
 from schemas.errors import InputError, RowError, ShardError
-from schemas.row import RawRow
+from schemas.row import RawImage, RawRow, image_name
 
 if TYPE_CHECKING:
     from pipelines.recipe.model import Source
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FILE_NAMES: Final = ("file_name", "file", "image_path", "path", "filepath", "filename")
 """Columns that hold an image's path, tried after those of the column map."""
 
-Entry = tuple[str, str | RowError, Record]
+Entry = tuple[str, list[str] | RowError, Record]
 
 
 def read(reading: Reading, start: int) -> Iterator[RawRow]:
@@ -39,24 +39,26 @@ def read(reading: Reading, start: int) -> Iterator[RawRow]:
         for member, info, beside in islice(_images(reading), start, None):
             yield _sidecar_row(member, info, beside, reading)
         return
-    for member, path, record in islice(_entries(reading), start, None):
-        yield _row(member, path, record, reading)
+    for member, images, record in islice(_entries(reading), start, None):
+        yield _row(member, images, record, reading)
 
 
 def fetch(reading: Reading, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
     """The image bytes of the members wanted, in the order of the shard."""
     left = {member for member, _ in wanted}
-    paths: Iterator[tuple[str, str | RowError]]
+    paths: Iterator[tuple[str, str]]
     if reading.shard.format == "files":
         paths = ((member, info.path) for member, info, _ in _images(reading))
     else:
-        paths = ((member, path) for member, path, _ in _entries(reading))
+        paths = (
+            (image_name(member, number), path)
+            for member, images, _ in _entries(reading)
+            for number, path in enumerate([] if isinstance(images, RowError) else images)
+        )
     for member, path in paths:
         if member in left:
             left.remove(member)
             try:
-                if isinstance(path, RowError):
-                    raise path
                 yield member, _image(path, reading)
             except RowError as error:
                 raise reading.shard.changed(member) from error
@@ -105,7 +107,7 @@ def named_images(reading: Reading) -> set[str] | None:
         return set() if there else None
     try:
         entries = _entries(reading)
-        return {path for _, path, _ in entries if isinstance(path, str)}
+        return {path for _, images, _ in entries if isinstance(images, list) for path in images}
     except ShardError:  # measure reports the damage
         return None
 
@@ -115,33 +117,37 @@ def _mapped(reading: Reading) -> Reading:
     columns = reading.columns
     if columns.required("image"):
         return reading
-    named = columns.model_copy(update={"image": (*columns.names("image"), *FILE_NAMES)})
+    named = columns.model_copy(update={"image": (*columns.names("image"), *FILE_NAMES, "images")})
     return replace(reading, columns=named)
 
 
 def _entries(reading: Reading) -> Iterator[Entry]:
-    """(member, the image's path or what is wrong with it, record) of each record."""
+    """(member, the paths of its images or what is wrong with them, record) of each record."""
     mapped = _mapped(reading)
     names = mapped.columns.names("image")
     unique, folder = Unique(), posixpath.dirname(reading.shard.path) or "."
     for number, record in records(mapped, ("image",)):
-        path: str | RowError
+        images: list[str] | RowError
         if isinstance(record, RowError):
-            member, path = str(number), record
+            member, images = str(number), record
         else:
             try:
-                inside = _inside(record, names)
-                member, path = posixpath.splitext(inside)[0], join(folder, inside)
+                inside = _named(record, names)
+                member, images = posixpath.splitext(inside[0])[0], [join(folder, path) for path in inside]
             except RowError as error:
-                member, path = str(number), error
-        yield unique.name(shown(member)), path, record
+                member, images = str(number), error
+        yield unique.name(shown(member)), images, record
 
 
-def _inside(record: dict[str, object], names: tuple[str, ...]) -> str:
-    """The image's path below the file's folder; RowError if there is none or it leads out."""
+def _named(record: dict[str, object], names: tuple[str, ...]) -> list[str]:
+    """The paths of a record's images below the file's folder; RowError if there is none or one leads out."""
     value = next((record[name] for name in names if record.get(name)), None)
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
+    values = value if isinstance(value, list) else [value]
+    return [numbered(number, len(values), _inside, one) for number, one in enumerate(values)]
+
+
+def _inside(value: object) -> str:
+    """The image's path below the file's folder."""
     if isinstance(value, bytes):
         value = value.decode("utf-8", "surrogateescape")
     if isinstance(value, str) and shown(value) != value:
@@ -157,18 +163,28 @@ def _inside(record: dict[str, object], names: tuple[str, ...]) -> str:
     return path
 
 
-def _row(member: str, path: str | RowError, record: Record, reading: Reading) -> RawRow:
+def _row(member: str, images: list[str] | RowError, record: Record, reading: Reading) -> RawRow:
     if isinstance(record, RowError):
         return RawRow(member, None, None, error=record)
     fields = fields_of(record, reading.columns)
-    image, error = None, fields.error
+    found: list[bytes] = []
+    error = fields.error
     try:
-        if isinstance(path, RowError):
-            raise path
-        image = _image(path, reading)
+        if isinstance(images, RowError):
+            raise images
+        found = reading.images(images, lambda path: _image(path, reading))
     except RowError as failure:
         error = failure
-    return RawRow(member, image, fields.caption, fields.url, None, fields.extra, error)
+    return RawRow(
+        member,
+        found[0] if found else None,
+        fields.caption,
+        fields.url,
+        None,
+        fields.extra,
+        error,
+        further=tuple(map(RawImage, found[1:])),
+    )
 
 
 def _image(path: str, reading: Reading) -> bytes:

@@ -19,19 +19,21 @@ SHOWN: Final = frozenset(
 )
 """Formats that bytes are taken for an image by, whatever their name."""
 _NUMBERED: Final = re.compile(r"\d+\.[^.]+")
+_DIGITS: Final = re.compile(r"([0-9]+)")
 
 
 @dataclass(slots=True, eq=False)
 class Sample:
     """The members of one record that matter, and the suffixes of all of them.
 
-    `image` is the one among `images` that its row takes; None where there is none, or no one can tell which.
+    `taken` are those of `images` that its row takes, in their order: the one that is its own, or all where no one can
+    tell which.
     """
 
     member: str
     suffixes: set[str] = field(default_factory=set)
     images: list[tuple[Rank, Member]] = field(default_factory=list)
-    image: Member | None = None
+    taken: list[Member] = field(default_factory=list)
     caption: Member | None = None
     caption_rank: int = 0
     record: Member | None = None
@@ -80,18 +82,19 @@ class Roles:
         return True
 
     def choose(self, sample: Sample, ledger: Ledger) -> None:
-        """Sets the record's image, and counts its members.
+        """Sets the images that the record's row takes, and counts its members.
 
         Of several images the one is taken whose suffix the recipe names first, or the only one whose suffix has no
         dot; never one of a numbered series. The others are in the ledger.
         """
-        images = sorted(sample.images)
-        sample.image = self._own(images)
-        if sample.image is not None:
-            for _, image in images:
-                if image is not sample.image:
+        sample.images.sort(key=lambda found: _order(found[0]))
+        own = self._own(sample.images)
+        sample.taken = [image for _, image in sample.images] if own is None else [own]
+        if own is not None:
+            for _, image in sample.images:
+                if image is not own:
                     ledger.leave_out("other_image", image.name, image=True)
-        taken = len(images) if sample.image is None else 1
+        taken = len(sample.taken)
         ledger.records += 1
         ledger.images += taken
         ledger.used += taken + bool(sample.caption) + bool(sample.record)
@@ -231,16 +234,26 @@ def _follow(file: BinaryIO, samples: Iterable[Sample], limits: ReadLimits) -> No
     linked = [
         sample
         for sample in samples
-        if any(part and part.link for part in (sample.image, sample.caption, sample.record))
+        if any(part and part.link for part in (*sample.taken, sample.caption, sample.record))
     ]
     if not linked:
         return
     targets = link_targets(file, limits)
+
+    def followed(part: Member) -> Member:
+        return targets.get(part.offset, part) if part.link else part
+
     for sample in linked:
-        for role in ("image", "caption", "record"):
-            part = getattr(sample, role)
-            if part is not None:
-                setattr(sample, role, targets.get(part.offset, part) if part.link else part)
+        sample.taken = [followed(image) for image in sample.taken]
+        sample.caption = sample.caption and followed(sample.caption)
+        sample.record = sample.record and followed(sample.record)
+
+
+def _order(rank: Rank) -> tuple[object, ...]:
+    """What images stand in order by: numbers in their suffixes count as numbers, `2.jpg` stands before `10.jpg`."""
+    first, dots, suffix = rank
+    parts = _DIGITS.split(suffix)
+    return first, dots, [int(part) if place % 2 else part for place, part in enumerate(parts)], suffix
 
 
 def _ranks(names: tuple[str, ...]) -> dict[str, int]:

@@ -16,11 +16,13 @@ import pyarrow.parquet as pq
 
 from pipelines.files import MIB
 from pipelines.sources.columns import ReadLimits
-from pipelines.sources.parquet_columns import EMBED, Mapped, carried, is_list, mapping
+from pipelines.sources.parquet_columns import EMBED, WRITTEN, Mapped, carried, is_list, is_ours, mapping
 from pipelines.sources.records import fields_of
-from pipelines.sources.shard import InputShard, Reading, Wanted
+from pipelines.sources.shard import InputShard, Reading, Wanted, check_written
 from schemas.errors import RowError, ShardError
-from schemas.row import RawRow
+from schemas.row import RawImage, RawRow
+from schemas.sample import Sample
+from schemas.strict import FieldError
 
 _BATCH_BYTES: Final = 4 * MIB
 _BATCH_ROWS: Final = 1024
@@ -40,10 +42,9 @@ def read(reading: Reading, start: int, images: bool = True) -> Iterator[RawRow]:
 
 def _rows(reading: Reading, file: pq.ParquetFile, mapped: Mapped, start: int) -> Iterator[RawRow]:
     """The rows of the records from number `start` on."""
-    is_ours = b"vlcorpus" in (file.schema_arrow.metadata or {})
     for number, batch in _batches(reading, file, mapped.all, start):
         cells = batch.column(mapped.image) if mapped.image is not None else None
-        if cells is not None and is_ours:  # a sample of ours that has no image is text
+        if cells is not None and is_ours(file.schema_arrow):  # a sample of ours that has no image is text
             cells = [
                 cell if cell.is_valid and (not is_list(cell.type) or len(cell)) else None for cell in cells
             ]
@@ -55,9 +56,10 @@ def _rows(reading: Reading, file: pq.ParquetFile, mapped: Mapped, start: int) ->
 
 def fetch(reading: Reading, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
     """The image bytes of the rows wanted, by ascending row number."""
-    members: dict[int, list[str]] = {}
-    for member, _ in wanted:
-        members.setdefault(int(member.partition("#")[0]), []).append(member)
+    members: dict[int, dict[str, int]] = {}
+    for name, _ in wanted:
+        member, _, number_of_image = name.partition("\0")
+        members.setdefault(int(member.partition("#")[0]), {})[name] = int(number_of_image or 0)
     numbers = deque(sorted(members))
     with _opened(reading) as (file, schema):
         image = mapping(reading, schema).image
@@ -72,11 +74,13 @@ def fetch(reading: Reading, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
                 cells = batch.column(image)
                 while numbers and numbers[0] < at + batch.num_rows:
                     number = numbers.popleft()
-                    try:
-                        data = _image(cells[number - at], reading.limits)
-                    except RowError as error:
-                        raise reading.shard.changed(str(number)) from error
-                    yield from ((member, data) for member in dict.fromkeys(members[number]))
+                    found = _cells(cells[number - at])
+                    for name, place in members[number].items():
+                        try:
+                            data = _image(found[place], reading.limits)
+                        except (RowError, IndexError) as error:
+                            raise reading.shard.changed(name) from error
+                        yield name, data
                 at += batch.num_rows
 
 
@@ -237,20 +241,43 @@ def _rows_of(number: int, cell: Any, record: dict[str, object], reading: Reading
 
 def _row(member: str, cell: Any, record: dict[str, object], reading: Reading) -> RawRow:
     fields = fields_of(record, reading.columns)
-    image, error = None, fields.error
+    images: list[bytes] = []
+    written, error = None, fields.error
     try:
-        image = _image(cell, reading.limits) if cell is not None else None
+        if cell is not None:
+            images = reading.images(_cells(cell), lambda one: _image(one, reading.limits))
+        if len(images) > 1 and isinstance(line := record.get(WRITTEN), bytes):
+            written = check_written(Sample.from_json(line), len(images))
         if fields.caption is not None and len(fields.caption) > reading.limits.text_bytes:
             raise RowError(
                 "too_large",
                 f"the caption has {len(fields.caption)} bytes, more than {reading.limits.text_bytes}",
             )
+    except FieldError as failure:
+        error = RowError("bad_row", f"the column {WRITTEN} holds no sample: {failure}")
     except RowError as failure:
         error = failure
     caption = (
         fields.caption if fields.caption is None or len(fields.caption) <= reading.limits.text_bytes else None
     )
-    return RawRow(member, image, caption, fields.url, None, fields.extra, error, text=cell is None)
+    return RawRow(
+        member,
+        images[0] if images else None,
+        caption,
+        fields.url,
+        None,
+        fields.extra,
+        error,
+        text=cell is None,
+        further=tuple(map(RawImage, images[1:])),
+        written=written,
+    )
+
+
+def _cells(cell: Any) -> Any:
+    """The images in a cell, as a sequence: those of a list, else the cell itself."""
+    several = is_list(cell.type) and not pa.types.is_integer(cell.type.value_type)
+    return cell.values if several and cell.is_valid and len(cell.values) else [cell]
 
 
 def _image(cell: Any, limits: ReadLimits) -> bytes:
@@ -260,10 +287,6 @@ def _image(cell: Any, limits: ReadLimits) -> bytes:
             raise RowError("no_image", f"the row has an image's path and not its bytes; {EMBED}")
         cell = cell["bytes"] if cell.is_valid else cell
     elif is_list(cell.type) and not pa.types.is_integer(cell.type.value_type):
-        if cell.is_valid and len(cell.values) > 1:
-            raise RowError("several_images", f"the row has {len(cell.values)} images, not one")
-        if cell.is_valid and len(cell.values) == 1:
-            return _image(cell.values[0], limits)
         raise RowError("no_image")
     if not cell.is_valid:
         raise RowError("no_image")

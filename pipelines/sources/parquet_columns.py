@@ -10,6 +10,8 @@ from pipelines.sources.records import check_columns, missing_column, twice
 from pipelines.sources.shard import InputShard, Reading
 from schemas.errors import InputError
 
+WRITTEN = "sample"
+"""The column in which a Parquet shard of ours has its samples whole."""
 EMBED = "store the images' bytes (with datasets: push_to_hub, or map(embed_table_storage) before to_parquet)"
 
 
@@ -41,7 +43,8 @@ def mapping(reading: Reading, schema: pa.Schema, images: bool = True) -> Mapped:
     urls = _of_type(shard, schema, columns, "url", _is_text)
     extra = [name for name in columns.names("extra") if name in there]
     image = _image_column(shard, schema, columns) if images else None
-    others = tuple(dict.fromkeys([*captions, *urls, *extra]))
+    whole = reading.several and image is not None and is_ours(schema) and columns.caption is None
+    others = tuple(dict.fromkeys([*captions, *urls, *extra, *([WRITTEN] if whole else [])]))
     for name in extra:
         if columns.required("extra") and carried(schema.field(name).type) is None:
             raise InputError(
@@ -49,6 +52,11 @@ def mapping(reading: Reading, schema: pa.Schema, images: bool = True) -> Mapped:
                 "use; write its parts as columns of their own, or leave it out of columns: {extra: …}"
             )
     return Mapped(image, others, any(is_list(schema.field(name).type) for name in captions))
+
+
+def is_ours(schema: pa.Schema) -> bool:
+    """Returns whether vlcorpus wrote the file."""
+    return b"vlcorpus" in (schema.metadata or {})
 
 
 def _captions(shard: InputShard, schema: pa.Schema, columns: Columns, required: bool) -> list[str]:

@@ -28,14 +28,16 @@ def read(
     start: int = 0,
     limits: ReadLimits = _LIMITS,
     ledgers: list[Ledger] | None = None,
+    several: bool = False,
 ) -> Iterator[RawRow]:
     """The shard's rows in their order, from number `start` on, one at a time; a tar's ledger into `ledgers`.
 
+    `several`: a record of several images is one row of them all, not the RowError `several_images`.
     A row that is not whole carries its RowError. Raises ShardError after the last sound row of a
     damaged shard; InputError where a column is missing or the store fails; OutputError where a
     temporary copy finds no room.
     """
-    reading = Reading(shard, Store(storage_options, shard.source), columns, limits, ledgers)
+    reading = Reading(shard, Store(storage_options, shard.source), columns, limits, ledgers, several)
     yield from _reader(shard).read(reading, start)
 
 

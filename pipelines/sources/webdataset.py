@@ -14,11 +14,11 @@ from typing import BinaryIO, Final
 from pipelines.sources.columns import ReadLimits
 from pipelines.sources.grouping import Sample, by_last_dot, index_of, split_name
 from pipelines.sources.records import Fields, as_utf8, fields_of, parse_json
-from pipelines.sources.shard import Reading, Wanted
+from pipelines.sources.shard import Reading, Wanted, check_written
 from pipelines.sources.tar import Damage, Member, members, size_at
 from pipelines.sources.unpack import LONGEST_MAGIC, packing, unpack
 from schemas.errors import RowError, ShardError
-from schemas.row import RawRow
+from schemas.row import RawImage, RawRow, image_name
 from schemas.sample import SAMPLE_FIELDS
 from schemas.sample import Sample as Written
 from schemas.strict import FieldError
@@ -57,7 +57,9 @@ def fetch(reading: Reading, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
         return
     with _opened(reading) as (file, _, _):
         images = {
-            sample.member: sample.image for sample in index_of(file, reading.columns, reading.limits).samples
+            image_name(sample.member, number): image
+            for sample in index_of(file, reading.columns, reading.limits).samples
+            for number, image in enumerate(sample.taken)
         }
         for member, _ in wanted:
             found = images.get(member)
@@ -103,7 +105,8 @@ def _stored(file: BinaryIO, member: Member, suffix: str, limits: ReadLimits) -> 
 
 
 def _row(file: BinaryIO, sample: Sample, reading: Reading, plain: bool) -> RawRow:
-    image, caption, text = None, None, False
+    images: list[RawImage] = []
+    caption, written, text = None, None, False
     fields, errors = Fields(), []
     try:
         if sample.record:
@@ -117,7 +120,9 @@ def _row(file: BinaryIO, sample: Sample, reading: Reading, plain: bool) -> RawRo
     except RowError as error:
         fields.error = error if error.kind == "bad_row" else RowError("bad_row", error.message)
     try:
-        image = None if text else _image(file, sample, reading.limits)
+        images = [] if text else _images(file, sample, reading, plain)
+        if written is not None and images:
+            written = check_written(written, len(images))
     except RowError as error:
         errors.append(error)
     try:
@@ -130,11 +135,18 @@ def _row(file: BinaryIO, sample: Sample, reading: Reading, plain: bool) -> RawRo
         errors.append(error)
     if fields.error:
         errors.append(fields.error)
-    offset = (
-        sample.image.offset if sample.image and plain and sample.image.plain and image is not None else None
+    return RawRow(
+        sample.member,
+        images[0].data if images else None,
+        caption,
+        fields.url,
+        images[0].offset if images else None,
+        fields.extra,
+        errors[0] if errors else None,
+        text,
+        tuple(images[1:]),
+        written if images[1:] else None,
     )
-    first = errors[0] if errors else None
-    return RawRow(sample.member, image, caption, fields.url, offset, fields.extra, first, text)
 
 
 def _written(record: dict[str, object]) -> Written | None:
@@ -147,18 +159,22 @@ def _written(record: dict[str, object]) -> Written | None:
         return None
 
 
-def _image(file: BinaryIO, sample: Sample, limits: ReadLimits) -> bytes:
-    if sample.image is not None:
-        return _content(file, sample.image, limits.image_bytes, "image")
-    if not sample.images:
+def _images(file: BinaryIO, sample: Sample, reading: Reading, plain: bool) -> list[RawImage]:
+    """The images that the record's row takes, in their order."""
+    if not sample.taken:
         raise RowError("no_image", "the record has no image; read records of text alone with kind: text")
-    suffixes = [rank[2] for rank, _ in sorted(sample.images)]
-    listed = ", ".join(suffixes[:5]) + (" …" if len(suffixes) > 5 else "")
-    raise RowError(
-        "several_images",
-        f"the record has {len(suffixes)} images ({listed}); name the suffix of the one to take in the source's "
-        f"columns, for instance columns: {{image: [{suffixes[0]}]}}",
+    suffixes = [rank[2] for rank, _ in sample.images]
+    found = reading.images(
+        sample.taken,
+        lambda image: _content(file, image, reading.limits.image_bytes, "image"),
+        f" ({', '.join(suffixes[:5])}{' …' if len(suffixes) > 5 else ''})",
+        ", or name the suffix of the one to take in the source's columns, for instance columns: "
+        f"{{image: [{suffixes[0]}]}}",
     )
+    return [
+        RawImage(data, image.offset if plain and image.plain else None)
+        for data, image in zip(found, sample.taken, strict=True)
+    ]
 
 
 def _content(file: BinaryIO, member: Member, limit: int, what: str) -> bytes:

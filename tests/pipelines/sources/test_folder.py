@@ -13,7 +13,7 @@ from pipelines.recipe.model import Source
 from pipelines.sources import InputShard, discover, fetch, identity, read
 from pipelines.sources.columns import Columns, ReadLimits
 from schemas.errors import InputError, ShardError
-from schemas.row import RawRow
+from schemas.row import RawImage, RawRow, image_name
 
 Sharder = Callable[..., InputShard]
 Collector = Callable[..., tuple[list[RawRow], InputError | None]]
@@ -47,6 +47,32 @@ def test_jsonl_names_its_pictures(pictures: Path, shard_of: Sharder, name: str) 
     )
     rows = list(read(shard_of(path, "folder", "jsonl"), COLUMNS))
     assert rows == [RawRow(f"images/{i}", bytes([i]), f"图 {i}".encode(), f"u{i}") for i in range(5)]
+
+
+@pytest.mark.parametrize("name", ["images", "image"])
+def test_a_list_names_several_images(pictures: Path, shard_of: Sharder, name: str) -> None:
+    """Its images are a row's on request; a list of one is that image; one that is not there has its number."""
+    lists = [
+        ["images/0.jpg", "images/1.jpg"],
+        ["images/2.jpg"],
+        ["images/3.jpg", "images/9.jpg"],
+        ["../x", "y"],
+    ]
+    shard = shard_of(
+        jsonl(pictures / "a.jsonl", [{name: one, "text": "t"} for one in lists]), "folder", "jsonl"
+    )
+    assert errors(list(read(shard, COLUMNS))) == ["several_images", None, "several_images", "bad_row"]
+    rows = list(read(shard, COLUMNS, several=True))
+    assert [(row.member, row.image, row.further) for row in rows[:2]] == [
+        ("images/0", b"\0", (RawImage(b"\1"),)),
+        ("images/2", b"\2", ()),
+    ]
+    messages = [row.error.message if row.error else "" for row in rows[2:]]
+    assert messages[0] == "image 2 of 2: the image that the record names is not there"
+    assert messages[1].startswith("image 1 of 2: the image's path leads out")
+    wanted = [(image_name("images/0", 1), None), ("images/2", None), ("images/0", None)]
+    found = dict(fetch(shard, COLUMNS, wanted))
+    assert found == {"images/0": b"\0", image_name("images/0", 1): b"\1", "images/2": b"\2"}
 
 
 @pytest.mark.parametrize(("form", "mark"), [("csv", ","), ("tsv", "\t")])

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from pipelines.sources import InputShard, Ledger, fetch, read
 from pipelines.sources.columns import Columns, ReadLimits
 from pipelines.sources.grouping import split_name
-from schemas.row import RawRow
-from schemas.sample import Image, caption_sample
+from schemas.errors import ChangedError
+from schemas.row import RawRow, image_name
+from schemas.sample import Image, ImageRef, Sample, Text, Turn, caption_sample
 from tests.pipelines.raw import picture
 
 TarWriter = Callable[..., Path]
@@ -96,6 +97,70 @@ def test_several_images_of_a_record_are_named(
     assert row.error.kind == "several_images"
     assert all(suffix in row.error.message for suffix in suffixes)
     assert (ledger.used, ledger.images) == (len(suffixes) + 1, len(suffixes))
+
+
+def test_several_images_stand_in_the_order_of_their_numbers(write_tar: TarWriter, shard_of: Sharder) -> None:
+    """On request a record has all of them: numbers count as numbers, and each image is fetched by its own name."""
+    suffixes = ["jpg", *(f"{number}.{'png' if number % 2 else 'jpg'}" for number in range(12))]
+    members = [(f"a.{suffix}", suffix.encode()) for suffix in suffixes]
+    random.Random(0).shuffle(members)
+    for mode in ("w", "w:gz"):
+        shard = shard_of(write_tar([*members, ("a.txt", b"a cat")], mode=mode))
+        (row,) = read(shard, Columns(), several=True)
+        assert row.error is None
+        images = {"a": row.image} | {image_name("a", n): one.data for n, one in enumerate(row.further, 1)}
+        assert list(images.values()) == [suffix.encode() for suffix in suffixes]
+        offsets = [row.offset, *(one.offset for one in row.further)]
+        assert all((offset is None) == (mode == "w:gz") for offset in offsets)
+        wanted = list(zip(images, offsets, strict=True))
+        for some in (wanted, wanted[3:1:-1], [(name, None) for name, _ in wanted]):
+            assert list(fetch(shard, Columns(), some)) == [(name, images[name]) for name, _ in some]
+
+
+def test_a_further_image_that_is_gone_is_a_change(write_tar: TarWriter, shard_of: Sharder) -> None:
+    """A record that has fewer images than were measured has changed."""
+    shard = shard_of(write_tar([("a.0.jpg", b"1"), ("a.1.jpg", b"2"), ("a.txt", b"a cat")]))
+    with pytest.raises(ChangedError, match="no longer holds image 3 of 'a'"):
+        list(fetch(shard, Columns(), [(image_name("a", 2), None)]))
+
+
+def test_hard_links_to_further_images_are_followed(tmp_path: Path, shard_of: Sharder) -> None:
+    """Each of several images may be a link."""
+    links = [("./c.0.jpg", "./b.jpg", tarfile.LNKTYPE), ("./c.1.jpg", "./a.jpg", tarfile.LNKTYPE)]
+    path = linked(tmp_path / "a.tar", [*links, ("./c.txt", "./a.txt", tarfile.LNKTYPE)])
+    *_, row = read(shard_of(path), Columns(), several=True)
+    assert (row.image, [one.data for one in row.further]) == (b"22", [b"1"])
+
+
+@pytest.mark.parametrize(
+    ("suffixes", "columns", "taken"),
+    [
+        (("jpg", "seg.png"), Columns(), [b"jpg"]),
+        (("jpg", "png"), Columns(image=("png",)), [b"png"]),
+        (("jpg", "png"), Columns(), [b"jpg", b"png"]),
+    ],
+)
+def test_an_image_that_is_the_row_s_own_stands_alone(
+    write_tar: TarWriter, shard_of: Sharder, suffixes: tuple[str, ...], columns: Columns, taken: list[bytes]
+) -> None:
+    """A mask beside a photograph, and images that the recipe does not name, are no further images."""
+    members = [(f"a.{suffix}", suffix.encode()) for suffix in suffixes]
+    (row,) = read(shard_of(write_tar([*members, ("a.txt", b"a cat")])), columns, several=True)
+    assert [row.image, *(one.data for one in row.further)] == taken
+
+
+def test_a_sample_of_ours_has_the_images_that_it_describes(write_tar: TarWriter, shard_of: Sharder) -> None:
+    """One whose images are not all there is a bad row: its turns would show what is missing."""
+    image = Image("JPEG", 1, 1, "0" * 64)
+    turn = Turn("document", (ImageRef(1), Text("two boats", True), ImageRef(0)))
+    sample = Sample("k-chat-0", "chat", "train", "en", "web", "unknown", (image, image), (turn,))
+    members = [("k.json", sample.to_json().encode()), ("k.0.jpg", b"1"), ("k.1.jpg", b"2")]
+    (row,) = read(shard_of(write_tar(members)), Columns(), several=True)
+    assert (row.written, row.caption, row.error) == (sample, b"two boats", None)
+    for more in ([("k.2.jpg", b"3")], []):
+        (row,) = read(shard_of(write_tar([*members[: 3 if more else 2], *more])), Columns(), several=True)
+        assert row.error is not None
+        assert f"describes 2 images, but {len(more) * 2 + 1} are stored" in row.error.message
 
 
 def test_the_recipe_names_one_of_several_images(write_tar: TarWriter, shard_of: Sharder) -> None:

@@ -16,7 +16,7 @@ from pipelines.files import Store
 from pipelines.sources import InputShard, fetch, read
 from pipelines.sources.columns import Columns, ReadLimits
 from schemas.errors import InputError, ShardError
-from schemas.row import RawRow, Value
+from schemas.row import RawRow, Value, image_name
 
 Writer = Callable[..., InputShard]
 Collector = Callable[..., tuple[list[RawRow], InputError | None]]
@@ -109,6 +109,34 @@ def test_several_images_in_one_row_are_said(write_parquet: Writer) -> None:
         assert several.error is not None
         assert several.error.kind == "several_images"
         assert (single.image, single.error) == (b"3", None)
+
+
+def test_several_images_in_one_row_are_a_row_on_request(write_parquet: Writer) -> None:
+    """All of a list's images are read, in order, by rows of several captions too; each is fetched by its name."""
+    lists = [[b"1", b"2", b"3"], [b"4"], [b"5", b"6"]]
+    shard = write_parquet(
+        {"images": pa.array(lists, pa.list_(pa.binary())), "text": [["a", "b"], ["c"], ["d", "e"]]},
+        row_group_size=2,
+    )
+    found = list(read(shard, Columns(), several=True))
+    assert [row.member for row in found] == ["0", "0#2", "1", "2", "2#2"]
+    images = {
+        image_name(row.member, number): data
+        for row in found
+        for number, data in enumerate([row.image, *(one.data for one in row.further)])
+    }
+    assert list(images.values()) == [b"1", b"2", b"3", b"1", b"2", b"3", b"4", b"5", b"6", b"5", b"6"]
+    assert dict(fetch(shard, Columns(), [(name, None) for name in images])) == images
+    with pytest.raises(ShardError, match="changed since"):
+        list(fetch(shard, Columns(), [(image_name("1", 1), None)]))
+
+
+def test_a_gap_among_several_images_has_its_number(write_parquet: Writer) -> None:
+    """An image without bytes is the row's error."""
+    images = pa.array([[b"1", None]], pa.list_(pa.binary()))
+    (row,) = read(write_parquet({"images": images, "text": ["a"]}), Columns(), several=True)
+    assert row.error is not None
+    assert (row.error.kind, row.error.message) == ("no_image", "image 2 of 2: the row has no image")
 
 
 def test_ready_mappings_find_their_columns(write_parquet: Writer) -> None:

@@ -72,6 +72,18 @@ def test_a_stop_says_why(cases: Path, tmp_path: Path, case: str, words: str) -> 
         build({"sources": [{"id": "web", "path": str(cases / case)}], "languages": ["en"]}, tmp_path / "out")
 
 
+@pytest.mark.parametrize(("several", "tasks"), [("drop", []), ("interleaved", ["interleaved"] * 3)])
+def test_records_of_two_images_are_kept_whole_or_named(
+    cases: Path, tmp_path: Path, several: str, tasks: list[str]
+) -> None:
+    """Six images in three records: each record is a sample with both, or has the reason several_images."""
+    found = made(cases / "multi", tmp_path / "out", several=several)
+    assert {row["reason"] for row in found} == ({None} if tasks else {"several_images"})
+    samples = rows(tmp_path / "out", "samples") if tasks else []
+    assert [row["task"] for row in samples] == tasks
+    assert [len(row["places"]) for row in samples] == [2] * len(tasks)
+
+
 def test_extra_columns_of_every_type_are_carried(cases: Path, tmp_path: Path) -> None:
     """A decimal is a number, a date a text, a list a list."""
     names = ["width", "height", "similarity", "date", "tags", "pwatermark", "nsfw"]
