@@ -7,7 +7,7 @@ stays as it is, so that a person sees what the rule `pattern` dropped.
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +16,12 @@ import regex  # type: ignore[import-untyped]
 from pydantic import Field, field_validator
 
 from filters.arrow import Column, Rows, any_of, array, bools, matching, pc, put, some
+from filters.damage import DAMAGED, damage, restored
 from filters.filter import Columns, Filter, Rule
-from filters.patterns import FRAGMENTS, PATTERNS, SPECIAL_TAGS
+from filters.patterns import FRAGMENTS, PATTERNS, SPECIAL_TAGS, STUMPS
 from filters.repair import SUSPICIOUS, mend
 from filters.scripts import SCRIPTS, code_points, every_character, script_table
+from filters.short import MIN_LETTERS, says_enough
 from schemas.settings import Settings
 
 PASSES: Final = 64
@@ -31,6 +33,8 @@ REPEATED: Final = "repeated_words"
 _SPACES: Final = (
     r"\t-\r\x{1c}-\x{1f}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}"
 )
+
+_KEEP: Final = "(?P<keep>"
 
 _OPENING: Final = r"^[\"'“”‘’(\[{<【（]*(?:"
 _CLOSING: Final = r")[\"'“”‘’)\]}>】）.,;!。]*$"
@@ -122,6 +126,7 @@ class Captions:
             "caption_han": han,
             "pattern": self._pattern(clean),
             "special_tag": pc.coalesce(tag, tag_clean),
+            "damage": _damage(clean),
         }
 
     def clean(self, captions: pa.StringArray) -> pa.StringArray:
@@ -139,6 +144,7 @@ class Captions:
         return done
 
     def _pass(self, texts: pa.StringArray) -> pa.StringArray:
+        texts = _on_matching(texts, DAMAGED, restored)
         texts = _on_matching(texts, SUSPICIOUS, mend)
         texts = pc.utf8_trim_whitespace(pc.replace_substring_regex(texts, self._spaces, " "))
         return self._without_fragments(texts)
@@ -150,7 +156,9 @@ class Captions:
                 continue
             found = some(texts, rows)
             whole = pc.is_valid(self._pattern(found))
-            removed = pc.replace_substring_regex(found, f"(?i){expression}", "\n")
+            removed = pc.replace_substring_regex(found, f"(?i){expression}", _in_place_of(expression))
+            for stump in STUMPS:
+                removed = pc.replace_substring_regex(removed, f"(?i){stump}", "\n")
             texts = put(texts, rows, pc.if_else(whole, found, removed))
         return texts
 
@@ -185,6 +193,20 @@ class Captions:
             match[0] if (match := self._tag.search(text)) else None for text in some(texts, rows).to_pylist()
         ]
         return put(pa.nulls(len(texts), pa.string()), rows, array(tags, pa.string()))
+
+
+def _in_place_of(fragment: str) -> str:
+    """What a fragment leaves: a line feed, and the group `keep` on its side of it."""
+    if _KEEP not in fragment:
+        return "\n"
+    return "\\1\n" if fragment.startswith(_KEEP) else "\n\\1"
+
+
+def _damage(texts: pa.StringArray) -> Any:
+    """What is wrong with each text that a wrong encoding damaged beyond repair, else null."""
+    rows = matching(texts, DAMAGED)
+    found = [damage(text) for text in some(texts, rows).to_pylist()]
+    return put(pa.nulls(len(texts), pa.string()), rows, array(found, pa.string()))
 
 
 def _on_matching(texts: pa.StringArray, expression: str, change: Callable[[str], str]) -> Any:
@@ -229,6 +251,10 @@ class SpecialTag(Settings):
     """Drops a caption with a placeholder such as `<PERSON>` (signals.caption.special_tags)."""
 
 
+class DamagedText(Settings):
+    """Drops a caption that a wrong encoding damaged beyond repair (filters/damage.py)."""
+
+
 class Pattern(Settings):
     """Drops a caption that is a file name, a URL, a date, … and nothing else (signals.caption.patterns)."""
 
@@ -239,10 +265,18 @@ class CaptionLength(Settings):
     """Drops captions that are too short or too long, as cleaned."""
 
     min_chars: int = Field(
-        5, ge=0, description="fewer characters fail, unless there are min_han Han characters"
+        5, ge=0, description="fewer characters fail, unless min_han or min_letters are there"
     )
     max_chars: int = Field(1000, ge=1)
-    min_han: int = Field(3, ge=1, description="so many Han characters are enough, however short the caption")
+    min_han: int | None = Field(
+        None,
+        ge=1,
+        description="so many Han characters are enough, however short the caption; default: 3, or 2 that name "
+        "something (filters/short.py)",
+    )
+    min_letters: dict[str, Annotated[int, Field(ge=1)]] = Field(
+        {**MIN_LETTERS}, description="Unicode name of a script: so many of its letters are enough"
+    )
     min_words: int | None = Field(None, ge=0, description="a Han character counts as a word")
     max_words: int | None = Field(None, ge=1)
 
@@ -254,10 +288,9 @@ def _pattern(columns: Columns, settings: Pattern, languages: Sequence[str]) -> A
 
 
 def _length(columns: Columns, settings: CaptionLength, languages: Sequence[str]) -> Any:
-    """Fails where the caption has too few characters, and too few Han ones, or too many."""
+    """Fails where the caption is too short (too few characters, of scripts that need as many) or too long."""
     chars, words = columns["caption_chars"], columns["caption_words"]
-    few_han = pc.less(columns["caption_han"], settings.min_han)
-    fails = [pc.and_(pc.less(chars, settings.min_chars), few_han), pc.greater(chars, settings.max_chars)]
+    fails = [_short(columns, settings), pc.greater(chars, settings.max_chars)]
     if settings.min_words is not None:
         fails.append(pc.less(words, settings.min_words))
     if settings.max_words is not None:
@@ -265,9 +298,20 @@ def _length(columns: Columns, settings: CaptionLength, languages: Sequence[str])
     return any_of(fails)
 
 
+def _short(columns: Columns, settings: CaptionLength) -> Any:
+    """True where there are too few characters, and too few of scripts that need fewer."""
+    short = bools(pc.less(columns["caption_chars"], settings.min_chars))
+    rows = np.flatnonzero(short)
+    few = [some(columns[name], rows).to_pylist() for name in ("caption", "caption_han", "scripts")]
+    for row, caption, han, scripts in zip(rows, *few, strict=True):
+        letters = {one["script"]: one["letters"] for one in scripts or ()} | {"Han": han or 0}
+        short[row] = not says_enough(caption or "", letters, settings.min_han, settings.min_letters)
+    return array(short)
+
+
 FILTER: Final = Filter(
     name="caption",
-    version=1,
+    version=2,
     settings=CaptionSettings,
     columns={
         "caption": pa.string(),
@@ -276,6 +320,7 @@ FILTER: Final = Filter(
         "caption_han": pa.int32(),
         "pattern": pa.string(),
         "special_tag": pa.string(),
+        "damage": pa.string(),
     },
     batch=lambda settings: Captions(settings).measure,
     libraries=("ftfy", "pyarrow", "regex"),
@@ -297,6 +342,14 @@ FILTER: Final = Filter(
             paper="paper",
         ),
         Rule(
+            "damaged_text",
+            DamagedText,
+            ("damage",),
+            lambda columns, *_: pc.is_valid(columns["damage"]),
+            lambda row, _: str(row["damage"]),
+            about="caption",
+        ),
+        Rule(
             "pattern",
             Pattern,
             ("pattern",),
@@ -308,7 +361,7 @@ FILTER: Final = Filter(
         Rule(
             "caption_length",
             CaptionLength,
-            ("caption_chars", "caption_words", "caption_han"),
+            ("caption", "caption_chars", "caption_words", "caption_han", "scripts"),
             _length,
             lambda row, _: ", ".join(
                 f"{row['caption_' + unit]} {unit}" for unit in ("chars", "words", "han")

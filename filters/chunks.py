@@ -50,7 +50,7 @@ class RuleChunker:
             found = _english(caption)
             kept = [(a, b) for a, b in found if _head(caption[a:b]) not in ABSTRACT]
         elif language == "zh":
-            found = _chinese(caption)
+            found = chinese(caption)
             kept = [(a, b) for a, b in found if not caption[a:b].endswith(ABSTRACT_CHINESE)]
         else:
             raise ValueError(f"chunks are known for en and zh, not for {language!r}")
@@ -160,7 +160,7 @@ _LONGEST: Final = 16
 """Characters: what is longer is a clause that no known word divides."""
 
 
-def _chinese(caption: str) -> list[Place]:
+def chinese(caption: str) -> list[Place]:
     """(start, end) of each noun chunk, in order.
 
     A numeral with its classifier begins a chunk; function words, verbs and marks end one; 的 joins.

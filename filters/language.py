@@ -9,6 +9,7 @@ Keys of a recipe may stand for languages, as those of CLIP scorers and threshold
 import importlib.util
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -18,11 +19,23 @@ import fasttext
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import regex  # type: ignore[import-untyped]
 from pydantic import Field
 
-from filters.arrow import Bools, Column, Lists, Rows, array, bools, pc, some
+from filters.arrow import Bools, Column, Lists, Rows, array, bools, matching, pc, put, some
 from filters.filter import Columns, Filter, Rule
-from filters.scripts import admitted, base, code_points, foreign_letters, scripts_of, written_in
+from filters.scripts import (
+    EAST_ASIAN,
+    HEAVY,
+    admitted,
+    base,
+    code_points,
+    foreign_letters,
+    ideographs,
+    measure,
+    scripts_of,
+    written_in,
+)
 from filters.weights import file_digest
 from schemas.errors import InputError
 from schemas.settings import Settings
@@ -31,9 +44,6 @@ UNDETERMINED: Final = "und"
 
 LID_176_FTZ: Final = "8f3472cfe8738a7b6099e8e999c3cbfae0dcd15696aac7d7738a8039db603e83"
 
-_EAST_ASIAN: Final = ("Han", "Hiragana", "Katakana", "Hangul", "Bopomofo")
-_HEAVY: Final = 3
-"""One Han character, kana or syllable block says as much as so many letters of an alphabet."""
 _SHARE: Final = 0.1
 """Kana or Hangul below this share of the East Asian characters is a loan in a Chinese text."""
 _FAIR: Final = 0.25
@@ -44,6 +54,16 @@ _CHOICES: Final = 5
 """So many labels are asked for where the first is unsure, or of another script."""
 _HALF: Final = 0.5
 """A label with more than this is the first, whatever the others add up to."""
+
+_FEW_HAN: Final = 5
+"""A Japanese caption of more characters has kana."""
+
+_SIGNS: Final = r"[^ -~\p{L}\p{M}\p{N}’]|[\x{2460}-\x{24ff}\x{ff01}-\x{ff5e}\x{1d400}-\x{1d7ff}]"
+"""RE2: a character that the language model may not see."""
+_SIGN: Final = regex.compile(
+    r"[\p{S}\p{Co}„“”‹›•·‣※【】『』「」〈〉《》--\x00-\x7fⒶ-ⓩ]|^\s*[«»]+|[«»]+\s*$", regex.VERSION1
+)
+_SPACE: Final = regex.compile(r"\s{2,}")
 
 _TRIAL_SECONDS: Final = 60
 _TRIAL: Final = """
@@ -94,13 +114,12 @@ class Language:
 
     def measure(self, batch: pa.RecordBatch) -> dict[str, Column]:
         """Columns `language` (ISO 639, or `und`) and `language_score`, null where the caption is."""
-        captions: Any = batch["caption"]
-        scripts: Any = batch["scripts"]
+        captions, scripts = _plain(batch["caption"], batch["scripts"])
         evidence = _evidence(scripts)
         languages = np.full(len(captions), UNDETERMINED, object)
         scores = np.zeros(len(captions), np.float32)
         east_asian = (evidence.east_asian > 0) & (
-            _HEAVY * evidence.east_asian >= evidence.letters - evidence.east_asian
+            HEAVY * evidence.east_asian >= evidence.letters - evidence.east_asian
         )
         self._east_asian(captions, evidence, np.flatnonzero(east_asian), languages, scores)
         texts: list[str] = pc.utf8_slice_codeunits(captions, 0, _LONGEST).to_pylist()
@@ -130,7 +149,7 @@ class Language:
             (kana + hangul == 0) & _japanese_characters(some(captions, rows))
         )
         languages[rows] = np.where(korean, "ko", np.where(japanese, "ja", "zh"))
-        scores[rows] = _HEAVY * own / (_HEAVY * own + evidence.letters[rows] - own)
+        scores[rows] = HEAVY * own / (HEAVY * own + evidence.letters[rows] - own)
 
     def _alphabetic(
         self, text: str, scripts: tuple[str, ...], letters: int, share: float
@@ -169,6 +188,19 @@ class Language:
         return [(score, label.removeprefix("__label__")) for score, label in found]
 
 
+def _plain(captions: Any, scripts: Any) -> tuple[Any, Any]:
+    """The captions without signs, in compatibility form, and their scripts: neither is language (▶, ✔, 𝐁, Ａ)."""
+    rows = matching(captions, _SIGNS)
+    if not len(rows):
+        return captions, scripts
+    found = [
+        _SPACE.sub(" ", unicodedata.normalize("NFKC", _SIGN.sub(" ", text))).strip()
+        for text in some(captions, rows).to_pylist()
+    ]
+    plain = put(captions, rows, array(found, pa.string()))
+    return plain, measure(pa.RecordBatch.from_pydict({"caption": plain}))["scripts"]
+
+
 def _evidence(scripts: Lists) -> _Evidence:
     """The letters of each row's scripts, summed as the decision table needs them; null counts as none."""
     size = len(scripts)
@@ -191,7 +223,7 @@ def _evidence(scripts: Lists) -> _Evidence:
         fair[rows[index]] += (names[index],)
     return _Evidence(
         letters=totals,
-        east_asian=summed(*_EAST_ASIAN),
+        east_asian=summed(*EAST_ASIAN),
         kana=summed("Hiragana", "Katakana"),
         hangul=summed("Hangul"),
         scripts=fair,
@@ -212,21 +244,10 @@ def _is_upper(text: str) -> bool:
     return 2 * capitals > len(text) - text.count(" ")
 
 
-@cache
-def _ideographs() -> npt.NDArray[np.int8]:
-    """A table from code point: 1 for Han characters of Japan's JIS X 0208 that neither GB 2312 nor Big5 has
-    (simplified in Japan alone, or made there), -1 for those the other way round, else 0."""
-    table = np.zeros(0x110000, np.int8)
-    for point in range(0x4E00, 0xA000):
-        japan, china, taiwan = (bool(chr(point).encode(c, "ignore")) for c in ("shift_jis", "gb2312", "big5"))
-        table[point] = int(japan and not (china or taiwan)) - int(not japan and (china or taiwan))
-    return table
-
-
 def _japanese_characters(captions: pa.StringArray) -> Bools:
     """True where more Han characters are Japan's alone than are China's alone."""
     points, rows = code_points(captions)
-    return np.bincount(rows, _ideographs()[points], minlength=len(captions)) > 0
+    return np.bincount(rows, ideographs()[points], minlength=len(captions)) > 0
 
 
 def model_of_the_wheel() -> Path:
@@ -319,6 +340,7 @@ def _fails(columns: Columns, settings: LanguageRule, languages: Sequence[str]) -
     if not languages:
         return array(np.zeros(len(found), bool))
     other = bools(pc.is_valid(found)) & ~bools(pc.is_in(found, value_set=array(admitted(languages))))
+    other &= ~_may_be_japanese(columns, languages)
     sure = bools(pc.greater_equal(pc.cast(score, pa.float64()), settings.min_score))
     sure &= bools(pc.not_equal(found, UNDETERMINED))
     if settings.undetermined == "keep":
@@ -327,9 +349,21 @@ def _fails(columns: Columns, settings: LanguageRule, languages: Sequence[str]) -
     return array(other & (sure | (foreign > 0) | (settings.undetermined == "drop")))
 
 
+def _may_be_japanese(columns: Columns, languages: Sequence[str]) -> Bools:
+    """True for a few Han characters that Japan writes too, where Japanese is listed and Chinese is not (富士山)."""
+    found: Bools = np.zeros(len(columns["language"]), bool)
+    allowed = admitted(languages)
+    if "ja" in allowed and "zh" not in allowed:
+        few = pc.less_equal(columns["caption_han"], _FEW_HAN)
+        rows = np.flatnonzero(bools(pc.and_(pc.equal(columns["language"], "zh"), few)))
+        points, row = code_points(some(columns["caption"], rows))
+        found[rows] = np.bincount(row, ideographs()[points] < 0, minlength=len(rows)) == 0
+    return found
+
+
 FILTER: Final = Filter(
     name="language",
-    version=1,
+    version=2,
     settings=LanguageSettings,
     columns={"language": pa.string(), "language_score": pa.float32()},
     batch=lambda settings: Language(settings).measure,
@@ -340,7 +374,7 @@ FILTER: Final = Filter(
         Rule(
             "language",
             LanguageRule,
-            ("language", "language_score", "scripts"),
+            ("caption", "caption_han", "language", "language_score", "scripts"),
             _fails,
             lambda row, _: f"{row['language']} {row['language_score'] or 0:.2f}",
         ),

@@ -2,7 +2,11 @@
 
 Expressions are RE2's and ignore case. A *pattern* describes a caption that is nothing else; the
 caption stays as it is and the rule `pattern` drops it. A *fragment* is taken out of a caption that
-says more; the line feed that cleaning leaves in its place becomes white space.
+says more; the line feed that cleaning leaves in its place becomes white space. What its group `keep`
+holds stays.
+
+In scripts that are written without spaces (`_DENSE`) a fragment touches the sentence. There a pattern
+holds no more letters than a word has, and a fragment goes from the end of the sentence.
 """
 
 from typing import Final
@@ -11,6 +15,11 @@ _EXTENSION: Final = (
     r"(?:jpe?g|jpe|jfif|png|gif|webp|bmp|tiff?|svg|heic|heif|avif|ico|psd|eps|raw|cr2|nef|arw|dng|pdf|docx?|pptx?"
     r"|mp4|mov|avi|mkv|webm|html?|php|aspx?)"
 )
+_DENSE: Final = (
+    r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}\p{M}ー々〇"
+)
+_SPACED: Final = r"\p{Latin}\p{Cyrillic}\p{Greek}\p{Arabic}\p{Hebrew}\p{Armenian}\p{Georgian}\p{N}"
+_CLOSED: Final = r"[)\]】）」』”\"'!！。？?…~～]*"
 _TOP_DOMAIN: Final = (
     r"(?:com|org|net|edu|gov|info|biz|io|co|me|tv|app|dev|ai|shop|blog|online|site|xyz|club|store"
     r"|[a-z]{2}\.[a-z]{2}|cn|tw|hk|jp|kr|in|vn|de|at|ch|uk|ie|us|ca|au|nz|fr|be|nl|es|it|pt|br|mx|pl|cz|sk|ru|ua"
@@ -44,37 +53,64 @@ _NAMELESS: Final = (
 )
 _NUMBER: Final = r"(?:[-_ .#(（第]*\d{1,14}[)）张号]?(?:[-_x ]\d{1,6})*)"
 
+_ADDRESS: Final = r"[!-~]*(?:[/=&?#%_+-]\S*)?"
+_SHOP: Final = r"(?:网|網|官网|商城|论坛|旗舰店|之家)"
+_DOMAIN: Final = rf"(?:[a-z0-9][a-z0-9-]*\.)+{_TOP_DOMAIN}(?::\d+)?(?:/[!-~]*)?"
+
 PATTERNS: Final[dict[str, str]] = {
-    "url": r"(?:(?:https?|ftp|file|data)://?\S+|www\.\S+)(?:\s+(?:https?://|www\.)\S+)*",
+    # letters of other scripts belong to an address only behind one of its marks: wiki/猫
+    "url": rf"(?:(?:https?|ftp|file|data)://?|www\.){_ADDRESS}(?:\s+(?:https?://|www\.){_ADDRESS})*",
     "email": r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+",
-    # one word, with no more Chinese in it than a word has, or a name that a machine gave
-    "file_name": r"(?:[^\s/\\\p{Han}]+(?:\p{Han}{1,3}[^\s/\\\p{Han}]*)?|\p{Han}{1,3}[^\s/\\\p{Han}]*"
+    # one word, with no more Chinese (Japanese, Thai, …) in it than a word has, or a name that a machine gave
+    "file_name": rf"(?:[^\s/\\{_DENSE}]+(?:[{_DENSE}]{{1,3}}[^\s/\\{_DENSE}]*)?|[{_DENSE}]{{1,3}}[^\s/\\{_DENSE}]*"
     rf"|{_NAMELESS}{_NUMBER}?(?: ?\(\d+\))?|{_CAMERA}[-_ ]?\d[-_\d ()]*"
     rf"|{_CAPTURE}[-_ \d.:apmt()]*)\.{_EXTENSION}",
-    "path": r"(?:[a-z]:\\|\\\\|~?/|\.{1,2}/)\S*",
-    "domain": rf"(?:[\p{{L}}\p{{N}}-]+\.)+{_TOP_DOMAIN}(?::\d+)?(?:/\S*)?",
+    "path": rf"(?:[a-z]:\\|\\\\|~?/|\.{{1,2}}/)"
+    rf"(?:[^\s{_DENSE}]*(?:[{_DENSE}]{{1,3}}[^\s{_DENSE}]*)?|\S*[/\\]\S*|\S*\.{_EXTENSION})",
+    "domain": rf"(?:[{_DENSE}]{{0,6}}{_SHOP})?(?:[{_SPACED}-]+\.)+{_TOP_DOMAIN}(?::\d+)?(?:/[!-~]*)?",
     "date": rf"{_WEEKDAY}{_DAY}(?:(?:T|,?\s+(?:at\s+)?|_){_TIME})?|{_TIME}|{_DAY}[-_ T]\d{{6}}",
     "camera": rf"{_CAMERA}[-_ ]?\d{{2,}}[-_\d ().:~]*(?:[a-z]{{0,3}}\d*|copy|edit(?:ed)?)"
     rf"|{_CAPTURE}(?:[-_ ]*(?:from|at|am|pm|\d[-_\d.:]*))*",
     "nameless": rf"{_NAMELESS}(?: ?(?:of|copy))?{_NUMBER}?",
     "digits": r"\d{5,}",
     "hash": r"[0-9a-f]{16,128}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",
-    # pieces of a few letters round digits: 0018_02_7781_x2, B00XY12345, no "Boeing 747"
-    "code": r"[a-z]{0,4}\d+[a-z]{0,3}(?:[-_. ]?[a-z]{0,3}\d+[a-z]{0,3}){2,}"
-    r"|[a-z]{0,4}[-_]?\d{4,}(?:[-_.]?[a-z0-9]{1,3}){0,2}"
-    r"|(?:[a-z]{0,3}\d{1,12}[a-z]{0,2}[-_.])+[a-z]{0,2}\d{2,}[a-z]{0,2}",
+    # pieces of a few letters round many digits: 0018_02_7781_x2, B00XY12345; no model: A320, i7-9700K, WH-1000XM4
+    "code": r"[a-z]{0,4}\d+[a-z]{0,3}(?:[-_. ][a-z]{0,3}\d+[a-z]{0,3}){2,}"
+    r"|[a-z]{0,4}[-_]?\d{5,}(?:[-_.]?[a-z0-9]{1,3}){0,2}|[a-z]{1,3}\d{1,12}[a-z]{1,3}\d{4,}[a-z]{0,2}"
+    r"|[a-z]{0,3}\d{4,12}[a-z]{0,2}[-_.][a-z]{0,2}\d{2,}[a-z]{0,2}|[a-z]{0,3}\d{1,12}[a-z]{0,2}[-_.][a-z]{0,2}\d{5,}[a-z]{0,2}",
     "symbols": r"[^\p{L}]+",
 }
 """What captions that say nothing are made of; the first name that fits is the signal `pattern`."""
 
+_SENTENCE: Final = rf"(?P<keep>[{_DENSE}]{_CLOSED})"
+
 FRAGMENTS: Final[dict[str, str]] = {
-    "url": r"(?:\s+[-–—|:@(]+)?\s*\b(?:https?://|www\.)[!-~]+",
+    "url": r"\b(?:https?://|www\.)[!-~]+",
     "extension": r"\.(?:jpe?g|png|gif|webp|bmp|tiff?)\s*$",
     "wiki_prefix": r"^\s*(?:File|Image):\s*",
     "camera": rf"\b{_CAMERA}[-_]?\d{{4,}}[-_\d]*\b",
-    "digit_run": r"(?:,\s*)?[(\[#]?\b\d{10,}\b(?:[)\]]|\s*[:|–—-](?:\s|$))?",
+    # no decimals: π=3.14159…
+    "digit_run": r"^[(\[#（【]?\d{10,}(?:[)\]）】]|\s|\s*[:：|–—-](?:\s|$))"
+    r"|[(\[#（【]\d{10,}\b[)\]）】]?|[\s:：,，_-]\d{10,}\s*$",
+    "first_domain": rf"^{_DOMAIN}[\s:：|｜_-]*(?P<keep>[{_DENSE}])",
+    "last_domain": rf"{_SENTENCE}(?:\s*[-–—_|｜·/,，:：@(（]+\s*[{_DENSE}]{{0,8}}|\s*){_DOMAIN}[)）\]】]*\s*$",
+    "last_size": rf"{_SENTENCE}[\s_(（\[【-]*\d{{2,5}} ?[x×*] ?\d{{2,5}} ?(?:px|像素)?[)）\]】]*\s*$",
+    "last_code": rf"{_SENTENCE}[\s_(（\[【-]*[a-z]{{0,4}}-?\d{{6,}}(?:[-_][a-z0-9]+)*[)）\]】]*\s*$",
 }
 """What is taken out of captions that say more than this."""
+
+_LEADS: Final = (
+    r"from|at|via|by|on|visit|see|source|credit|courtesy(?: of)?|photo by|more at|name|isbn|ean|upc|sku|id|item|tel"
+    r"|phone|url|link|website"
+)
+_SEPARATORS: Final = r"\s\-–—|｜:：_,，·@#(（\[【"
+
+STUMPS: Final = (
+    r"[(\[（【][\s]*\n[\s]*[)\]）】]",
+    r"^\n[\s\-–—|｜:：_,，·]+",
+    rf"(?:[{_SEPARATORS}]+(?:{_LEADS})|^(?:{_LEADS})|来自|来源|出自|原文|链接|网址|编号|货号|型号|电话)*[{_SEPARATORS}]*\n\s*$",
+)
+"""What pointed to a fragment and stands alone without it; the line feed is in the fragment's place."""
 
 SPECIAL_TAGS: Final = (
     "<PERSON>", "<PER>", "<NAME>", "<ORG>", "<ORGANIZATION>", "<LOC>", "<LOCATION>", "<GPE>", "<DATE>",

@@ -63,6 +63,10 @@ _ENTITY: Final = regex.compile(
     r"&(?:amp;)*(?:#\d{1,7};|#x[0-9a-f]{1,6};|[a-z][a-z0-9]{1,31};|(?:amp|quot|lt|gt|nbsp|apos)(?![a-z0-9;=]))",
     regex.IGNORECASE,
 )
+# as browsers read them: Windows-1252, and the five bytes that it lacks are lost
+_C1: Final = {
+    byte: bytes([byte]).decode("cp1252", "replace") for byte in range(0x80, 0xA0) if byte != ord("\x85")
+}
 _TERMINAL: Final = regex.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 
 # joiners mean something inside words of these scripts, and inside emoji sequences
@@ -88,7 +92,7 @@ _STRAY: Final = regex.compile(
 def mend(text: str) -> str:
     """`text` after one pass of all steps; white space is left for the caller to tidy."""
     if not text.isascii():
-        text = ftfy.fix_encoding(text, _FTFY)
+        text = ftfy.fix_encoding(text, _FTFY).translate(_C1)
     if "\x1b" in text:
         text = _TERMINAL.sub("", text)
     if "<" in text:

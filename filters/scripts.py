@@ -49,6 +49,13 @@ SCRIPTS: Final = (
 NO_SCRIPT: Final = 255
 """The table's value for what is no letter of a script: digits, punctuation, Common, Inherited."""
 
+EAST_ASIAN: Final = ("Han", "Hiragana", "Katakana", "Hangul", "Bopomofo")
+HEAVY: Final = 3
+"""One Han character, kana or syllable block says as much as so many letters of an alphabet."""
+_GREEK: Final = SCRIPTS.index("Greek")
+_WORD: Final = 3
+"""Greek letters in shorter runs are signs: α, Ω, Δt, μm."""
+
 SCRIPTS_TYPE: Final[Any] = pa.list_(pa.struct([("script", pa.string()), ("letters", pa.int32())]))
 
 
@@ -78,6 +85,17 @@ def script_table() -> npt.NDArray[np.uint8]:
     return table
 
 
+@cache
+def ideographs() -> npt.NDArray[np.int8]:
+    """A table from code point: 1 for Han characters of Japan's JIS X 0208 that neither GB 2312 nor Big5 has
+    (simplified in Japan alone, or made there), -1 for those the other way round, else 0."""
+    table = np.zeros(0x110000, np.int8)
+    for point in range(0x4E00, 0xA000):
+        japan, china, taiwan = (bool(chr(point).encode(c, "ignore")) for c in ("shift_jis", "gb2312", "big5"))
+        table[point] = int(japan and not (china or taiwan)) - int(not japan and (china or taiwan))
+    return table
+
+
 class CodePoints(NamedTuple):
     """A batch of captions as one array: the code points, and the row that each belongs to.
 
@@ -101,7 +119,7 @@ def measure(batch: pa.RecordBatch) -> dict[str, Column]:
     """Columns `letters` and `scripts` (most frequent first, ties by name) of cleaned captions; null where they are."""
     captions: Any = batch["caption"]
     points, rows = code_points(captions)
-    script = script_table()[points]
+    script = _without_signs(script_table()[points], rows)
     is_letter = script != NO_SCRIPT
     width = len(SCRIPTS)
     counts = np.bincount(rows[is_letter] * width + script[is_letter], minlength=len(captions) * width)
@@ -119,6 +137,20 @@ def measure(batch: pa.RecordBatch) -> dict[str, Column]:
         "letters": array(letters, pa.int32(), bools(missing)),
         "scripts": lists(offsets, values, SCRIPTS_TYPE, missing),
     }
+
+
+def _without_signs(script: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    """`script` with NO_SCRIPT for the Greek letters of captions that hold no Greek word."""
+    greek = script == _GREEK
+    if not greek.any():
+        return script
+    word = greek.copy()
+    for shift in range(1, _WORD):
+        word[shift:] &= greek[:-shift]
+        word[:shift] = False
+    in_words = np.zeros(rows[-1] + 1, bool)
+    in_words[rows[word]] = True
+    return np.where(greek & ~in_words[rows], NO_SCRIPT, script).astype(np.uint8)
 
 
 FOLDED: Final = {
@@ -224,7 +256,16 @@ class Script(Settings):
         description="Unicode names of the scripts allowed, as in Latin, Han; default: those of the languages",
     )
     tolerance: float = Field(
-        0.1, ge=0, le=1, description="share of the letters that may be of other scripts: α and π in physics"
+        0.1,
+        ge=0,
+        le=1,
+        description="share of the letters that may be of other scripts; Han, kana and Hangul weigh 3",
+    )
+    latin: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="share that may be Latin, where `scripts` is not given and no language is written so: brands",
     )
 
 
@@ -232,15 +273,18 @@ Counts = npt.NDArray[np.int64]
 
 
 def foreign_letters(scripts: Any, allowed: Sequence[str]) -> tuple[Counts, Counts]:
-    """For each row of the column `scripts` its letters of scripts that are not allowed, and all its letters."""
+    """For each row of the column `scripts` its letters of scripts that are not allowed, and all its letters; foreign
+    Han, kana and Hangul weigh HEAVY."""
     size = len(scripts)
     lengths = pc.fill_null(pc.list_value_length(scripts), 0).to_numpy(zero_copy_only=False)
     rows = np.repeat(np.arange(size), lengths)
     flat = scripts.flatten()
-    letters = flat.field("letters").to_numpy(zero_copy_only=False)
-    own = bools(pc.is_in(flat.field("script"), value_set=array(allowed, pa.string())))
-    foreign = np.bincount(rows[~own], letters[~own], minlength=size)
-    return foreign.astype(np.int64), np.bincount(rows, letters, minlength=size).astype(np.int64)
+    names = flat.field("script")
+    foreign = ~bools(pc.is_in(names, value_set=array(allowed, pa.string())))
+    heavy = foreign & bools(pc.is_in(names, value_set=array(EAST_ASIAN)))
+    letters = flat.field("letters").to_numpy(zero_copy_only=False) * np.where(heavy, HEAVY, 1)
+    found = np.bincount(rows[foreign], letters[foreign], minlength=size)
+    return found.astype(np.int64), np.bincount(rows, letters, minlength=size).astype(np.int64)
 
 
 def _fails(columns: Columns, settings: Script, languages: Sequence[str]) -> Any:
@@ -248,12 +292,18 @@ def _fails(columns: Columns, settings: Script, languages: Sequence[str]) -> Any:
     if not allowed:
         return array(np.zeros(len(columns["scripts"]), bool))
     foreign, letters = foreign_letters(columns["scripts"], allowed)
-    return array(foreign > settings.tolerance * letters)
+    fails = foreign > settings.tolerance * letters
+    if settings.scripts is None and "Latin" not in allowed:
+        # brands, models and units: Latin beside the rest as the language filter weighs them
+        other, _ = foreign_letters(columns["scripts"], [*allowed, "Latin"])
+        rest, weight = foreign_letters(columns["scripts"], ["Latin"])
+        fails &= (other > settings.tolerance * letters) | (weight - rest > settings.latin * weight)
+    return array(fails)
 
 
 FILTER: Final = Filter(
     name="scripts",
-    version=1,
+    version=2,
     columns={"letters": pa.int32(), "scripts": SCRIPTS_TYPE},
     batch=lambda _: measure,
     libraries=("regex",),

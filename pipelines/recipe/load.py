@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from filters.caption import REPEATED, CaptionSettings, Pattern
+from filters.caption import REPEATED, CaptionLength, CaptionSettings, Pattern
 from filters.clip.source import LOCAL
 from filters.corpus_rules import Clip
 from filters.extra import ColumnRules
@@ -124,6 +124,8 @@ def _columns(recipe: Recipe, number: int, source: Source) -> Iterator[tuple[Wher
 def _rules(where: Where, rules: Rules, patterns: Iterable[str]) -> Iterator[tuple[Where, str]]:
     if clip := rules.get(Clip):
         yield from _languages((*where, "rules", "clip", "languages"), clip.languages)
+    if length := rules.get(CaptionLength):
+        yield from _names((*where, "rules", "caption_length"), length.min_letters, SCRIPTS)
     if script := rules.get(Script):
         yield from _names((*where, "rules", "script", "scripts"), script.scripts or (), SCRIPTS)
     if pattern := rules.get(Pattern):

@@ -86,6 +86,18 @@ def test_captions_that_are_in_order_are_left_to_the_byte(test_data: Path) -> Non
         ("File:Alice with sisters.jpg", "Alice with sisters"),
         ("9780340829752: Dark Tower", "Dark Tower"),
         ("Physical Law (0140175059) by Feynman", "Physical Law by Feynman"),
+        ("红色连衣裙新款-淘宝网taobao.com", "红色连衣裙新款"), ("狗狗在草地上奔跑www.example.com", "狗狗在草地上奔跑"),
+        ("www.example.com狗狗在草地上奔跑", "狗狗在草地上奔跑"), ("taobao.com红色连衣裙", "红色连衣裙"),
+        ("แมวนั่งบนหน้าต่างexample.com", "แมวนั่งบนหน้าต่าง"), ("แมวนั่งบนหน้าต่าง.jpg", "แมวนั่งบนหน้าต่าง"),
+        ("猫が窓辺に座っている amazon.co.jp", "猫が窓辺に座っている"),
+        ("红色连衣裙_1920x1080", "红色连衣裙"), ("红色连衣裙（1024×768）", "红色连衣裙"),
+        ("红色连衣裙-12345678", "红色连衣裙"), ("红色连衣裙12345678901", "红色连衣裙"),
+        ("Wedding Favors from www.example.com", "Wedding Favors"), ("Dark Tower ISBN: 9780340829752", "Dark Tower"),
+        ("Sunset (IMG_1234) over a bay", "Sunset over a bay"), ("IMG_1234 - Sunset", "Sunset"),
+        ("https://example.com - Sunset", "Sunset"), ("Name: 12345678901", ""),
+        ("π=3.14159265358979 is no fraction", "π=3.14159265358979 is no fraction"),
+        ("The number 12345678901 is prime", "The number 12345678901 is prime"),
+        ("Canvas print 800x1200", "Canvas print 800x1200"), ("Visit Booking.com today", "Visit Booking.com today"),
     ],
 )  # fmt: skip
 def test_cleaning_edits_what_is_wrong(raw: str, clean: str) -> None:
@@ -106,6 +118,8 @@ def test_cleaning_edits_what_is_wrong(raw: str, clean: str) -> None:
         ("WhatsApp Image 2018-01-01 at 10.22.33", "camera"), ("image001", "nameless"),
         ("untitled-3", "nameless"), ("Photo (12)", "nameless"), ("图片1", "nameless"),
         ("00000000000", "digits"), ("0018_02_7781_x2", "code"),
+        ("B00XY12345", "code"), ("20190314_12", "code"), ("淘宝网taobao.com", "domain"),
+        ("https://zh.wikipedia.org/wiki/猫", "url"), ("/uploads/红色连衣裙", "path"),
         ("3f2504e04f8911d39a0c0305e82c3301", "hash"), ("!!! *** !!!", "symbols"),
         ("sale sale sale Sale", "repeated_words"), ("哈哈哈哈哈哈哈哈", "repeated_words"),
     ],
@@ -122,7 +136,8 @@ def test_a_caption_that_is_nothing_but_a_pattern_is_named_and_kept_as_it_is(capt
         "baked-pasta-with-broccoli", "caesar_salad", "小龙虾-预览图-1", "Boeing 747 at the gate",
         "1963 Yearbook", "Euro 2016", "Sam 2 rides a horse", "Red/White/Blue shirt",
         "A photo of Niels Bohr.", "New York New York", "2012 Fourth of July", "The image shows 3 dogs",
-        "v = 3.5 m/s", "海参", "Camaro SS 1968 for sale", "May I come in", "图中有三只狗",
+        "v = 3.5 m/s", "海参", "A320", "GT500", "i7-9700K", "WH-1000XM4", "RTX 3080",
+        "/狗在草地上奔跑", "Camaro SS 1968 for sale", "May I come in", "图中有三只狗",
     ],
 )  # fmt: skip
 def test_a_caption_that_says_something_has_no_pattern(caption: str) -> None:
@@ -186,6 +201,13 @@ def test_a_recipe_adds_and_removes_patterns_by_name() -> None:
     assert one("DSCX00417", mine)["pattern"] == one("DSCX00417")["pattern"]
     assert one("IMG_12 copy", mine)["pattern"] is None
     assert one("image001", mine)["pattern"] == "nameless"
+
+
+def test_a_fragment_leaves_what_its_group_keep_holds() -> None:
+    """On the side of it where the group stands."""
+    fragments = {"last": r"(?P<keep>[.]) Buy now!$", "first": r"^New: (?P<keep>[A-Z])"}
+    mine = Captions(CaptionSettings.model_validate({"fragments": fragments}))
+    assert one("New: A red dress. Buy now!", mine)["caption"] == "A red dress."
 
 
 def test_an_expression_that_does_not_compile_is_refused_by_name() -> None:

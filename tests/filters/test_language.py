@@ -45,6 +45,28 @@ def test_scripts_decide_where_they_can_and_the_model_where_not(caption: str, lan
     assert one(caption)["language"] == language
 
 
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [("The old red barn", "en"), ("A handmade wool scarf", "und"), ("Das alte Haus", "de")],
+)
+@pytest.mark.parametrize("form", ["▶ {}", "» {}", "„{}“", "✔ {}", "★ {} ★", "{}™", "『{}』", "wide", "bold"])
+def test_signs_are_not_language(form: str, text: str, language: str) -> None:
+    """Bullets, quotes, full-width and mathematical letters leave the label as it is, and the caption too."""
+    wide = "".join(chr(ord(one) + 0xFEE0) if one != " " else one for one in text)
+    bold = "".join(one if one == " " else chr(ord(one.lower()) - ord("a") + 0x1D41A) for one in text)
+    marked = {"wide": wide, "bold": bold}.get(form, form.format(text))
+    assert (one(text)["language"], one(marked)["language"]) == (language, language)
+    assert one(marked)["caption"] == marked
+
+
+def test_a_caption_with_signs_changes_no_other() -> None:
+    """Each caption of a batch has the language and the score that it has alone."""
+    captions = ["★ Ⅷ Ⅻ Ⅷ", "★ ﬁﬁ ﬃ", "★ The ﬁne ﬂower", "𝐁𝐨𝐥𝐝 letters", "▶ A dog", "一只猫"]
+    found = measured(captions)
+    for name in ("language", "language_score"):
+        assert found[name].to_pylist() == [one(caption)[name] for caption in captions]
+
+
 def test_several_dialects_do_not_outvote_the_first_label() -> None:
     """Bavarian, German and Alemannic add up to more than Swahili here, yet each alone is less."""
     assert one("amethibitisha tena katika Mkataba wao im")["language"] == "sw"

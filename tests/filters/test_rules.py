@@ -48,6 +48,7 @@ def scripts(**letters: int) -> dict[str, Any]:
         ({"caption": None}, ["no_caption"]),
         ({"caption": "", "caption_chars": 0}, ["no_caption", "caption_length"]),
         ({"special_tag": "<PERSON>"}, ["special_tag"]),
+        ({"damage": "lost_characters"}, ["damaged_text"]),
         ({"pattern": "url"}, ["pattern"]),
         ({"caption_chars": 5}, []),
         ({"caption_chars": 4}, ["caption_length"]),
@@ -105,6 +106,59 @@ def test_settings_move_or_lift_a_limit(
 ) -> None:
     """What the recipe sets is what is judged."""
     assert failed(change, rules) == names
+
+
+@pytest.mark.parametrize(
+    ("caption", "language", "names"),
+    [
+        ("宝马X5停在路边", "zh", []),
+        ("USB充电器的照片", "zh", []),
+        ("红色连衣裙 Samsung Galaxy", "zh", []),
+        ("红裙 Samsung Galaxy Ultra", "zh", ["script", "language"]),
+        ("一只猫坐在窗台上 красивая картинка", "zh", ["script"]),
+        ("Телефон Apple лежит на столе", "ru", []),
+        ("A long red dress on a bed 예쁜", "en", ["script"]),
+        ("β-胡萝卜素和α粒子", "zh", []),
+        ("富士山", "ja", []),
+        ("東京都庁", "ja", []),
+        ("红色连衣裙", "ja", ["language"]),
+        ("富士山", "ko", ["language"]),
+        ("A red dress", "zh", ["script", "language"]),
+    ],
+)
+def test_a_recipe_of_one_language_keeps_brands_and_signs(
+    caption: str, language: str, names: list[str]
+) -> None:
+    """Latin brands and models pass up to half of the weighed letters; other foreign scripts do not."""
+    rows = pa.table(measured([caption]))
+    assert failures(rows, RuleSettings(), [language]).to_pylist() == [names]
+
+
+def test_latin_letters_are_tolerated_by_setting_and_not_beside_scripts_that_are_named() -> None:
+    """`latin: 0` and a list of scripts leave the tolerance alone in force."""
+    rows = pa.table(measured(["宝马X5停在路边的照片 BMW"]))
+    for block in ({"latin": 0}, {"scripts": ["Han"]}):
+        rules = RuleSettings.model_validate({"script": block})
+        assert failures(rows, rules, ["zh"]).to_pylist() == [["script"]]
+
+
+@pytest.mark.parametrize(
+    ("caption", "block", "names"),
+    [
+        ("木耳", {}, []),
+        ("木耳", {"min_han": 3}, ["caption_length"]),
+        ("木耳", {"min_han": 2}, []),
+        ("富士山", {"min_han": 4}, ["caption_length"]),
+        ("고양이", {}, []),
+        ("고양이", {"min_letters": {}}, ["caption_length"]),
+        ("cat", {}, ["caption_length"]),
+        ("cat", {"min_letters": {"Latin": 3}}, []),
+    ],
+)
+def test_short_captions_pass_by_script(caption: str, block: dict[str, Any], names: list[str]) -> None:
+    """`min_han` means what it always has, `min_letters` is for the other scripts."""
+    rules = RuleSettings.model_validate({"caption_length": block})
+    assert failures(pa.table(measured([caption])), rules, ()).to_pylist() == [names]
 
 
 def test_without_languages_every_language_and_script_passes() -> None:

@@ -108,6 +108,10 @@ def test_a_wrong_recipe(text: str, sentence: str) -> None:
             "r.yaml:2: rules.script.scripts: 'Latn' is unknown; near are Latin",
         ),
         (
+            "rules:\n  caption_length: {min_letters: {Latn: 3}}\n",
+            "r.yaml:2: rules.caption_length: 'Latn' is unknown; near are Latin",
+        ),
+        (
             "rules:\n  pattern: {allow: [urls]}\n",
             "r.yaml:2: rules.pattern.allow: 'urls' is unknown; near are url",
         ),

@@ -138,8 +138,8 @@ def test_what_applies_is_said_at_the_start_and_in_the_card(tmp_path: Path) -> No
         "text": f"rules that apply: no_caption, emoji, language, repeat; languages: zh, en; {guard}",
         "boxes": "rules that apply: language, aspect_ratio, min_side, blank, repeat; languages: zh, en; "
         + guard,
-        "web": "rules that apply: no_caption, special_tag, pattern, caption_length, emoji, aspect_ratio, min_side, "
-        f"blank, repeat, exact, pixels, phash; {guard}",
+        "web": "rules that apply: no_caption, special_tag, damaged_text, pattern, caption_length, emoji, aspect_ratio, "
+        f"min_side, blank, repeat, exact, pixels, phash; {guard}",
     }
     assert heard.said[:3] == [f"source {name}: {line}" for name, line in expected.items()]
     for name, line in expected.items():

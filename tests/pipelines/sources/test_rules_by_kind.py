@@ -17,7 +17,7 @@ RULES = list(RuleSettings.model_fields)
 TABLE = RuleSettings.table
 ALWAYS = {"no_caption", "repeat"}
 IMAGES = {"aspect_ratio", "min_side", "blank", "orientation"}
-CAPTIONS = {"special_tag", "pattern", "caption_length", "script", "emoji"}
+CAPTIONS = {"special_tag", "damaged_text", "pattern", "caption_length", "script", "emoji"}
 DUPLICATES = {"exact", "pixels", "phash"}
 
 SOURCES: dict[str, dict[str, Any]] = {
