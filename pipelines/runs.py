@@ -27,6 +27,7 @@ from pipelines.progress import Reporter
 from pipelines.recipe.load import rooted
 from pipelines.recipe.model import Recipe
 from pipelines.remarks import bad_shards, members_of, notes, nothing_kept, unused_rules
+from pipelines.removal import gathered
 from pipelines.verdicts import Verdicts
 from schemas.errors import InputError
 
@@ -76,6 +77,7 @@ def run(recipe: Recipe, until: str, options: Options, reporter: Reporter, dry: b
     recipe = rooted(recipe)
     layout = Layout(absolute(recipe.out), uuid.uuid4().hex[:12], dict(recipe.storage_options))
     verdicts = _verdicts(options)
+    removed = gathered(layout, recipe.removed, recipe.removed_only_listed)
     started = time.time()
     with (
         rehearsed(layout, until) if dry else nullcontext(layout) as place,
@@ -84,7 +86,7 @@ def run(recipe: Recipe, until: str, options: Options, reporter: Reporter, dry: b
         engine_for(options, logged) as engine,
     ):
         engine.open(place)
-        work = Build(recipe, place, engine, logged, verdicts)
+        work = Build(recipe, place, engine, logged, verdicts, removed)
         if dry:
             decided = work.rehearse(until)
         else:

@@ -16,6 +16,7 @@ from pipelines.cli.options import (
     Out,
     Quarantine,
     RecipePath,
+    RemovedList,
     Sample,
     VerdictFile,
     Workers,
@@ -38,6 +39,7 @@ def build(
     sample: Sample = None,
     max_quarantine: Quarantine = None,
     max_bad_shards: BadShards = None,
+    removed: RemovedList = None,
     kind: Kind = "auto",
     address: Address = None,
     verdicts: VerdictFile = None,
@@ -48,7 +50,9 @@ def build(
     from pipelines.progress import reporter_for
     from pipelines.recipe import load as recipes
 
-    recipe = recipes.load(inputs, recipe_keys(out, language, sample, max_quarantine, max_bad_shards), kind)
+    recipe = recipes.load(
+        inputs, recipe_keys(out, language, sample, max_quarantine, max_bad_shards, removed), kind
+    )
     how = vlcorpus.Engine(engine, workers, address, verdicts, runner_options)
     vlcorpus.build(recipe, engine=how, progress=reporter_for(as_json))
 
@@ -60,6 +64,7 @@ def _command(phase: Phase) -> None:
         recipe: RecipePath,
         out: Out = None,
         language: Languages = None,
+        removed: RemovedList = None,
         engine: Engines = EngineName.local,
         workers: Workers = None,
         address: Address = None,
@@ -71,7 +76,7 @@ def _command(phase: Phase) -> None:
         from pipelines.progress import reporter_for
         from pipelines.recipe import load as recipes
 
-        loaded = recipes.load(recipe, recipe_keys(out, language))
+        loaded = recipes.load(recipe, recipe_keys(out, language, removed=removed))
         options = runs.Options(engine, workers, address, verdicts, runner_options)
         runs.run(loaded, phase.name, options, reporter_for(as_json), dry_run)
 

@@ -1,0 +1,230 @@
+"""Rows that a list removes: first of all reasons, nothing else moves, and their texts are nowhere in the corpus."""
+
+import json
+import shutil
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+import vlcorpus
+from schemas.errors import InputError
+from tests.pipelines.building import rows
+from tests.pipelines.raw import add, picture
+
+COUNT = 40
+TWINS = {25: 3, 36: 4}
+"""Rows that show the image of another, as the very bytes or encoded again."""
+
+
+def caption(number: int) -> str:
+    return f"A photograph of {number + 2} flowers in the garden of house secret{number:03d}"
+
+
+def host(number: int) -> str:
+    return f"host{number // 2}.example.org"
+
+
+def tars(folder: Path) -> Path:
+    """Two tars of twenty rows, with addresses, ids and scores of their own."""
+    folder.mkdir(parents=True)
+    for shard, numbers in enumerate((range(COUNT // 2), range(COUNT // 2, COUNT))):
+        with tarfile.open(folder / f"{shard}.tar", "w") as tar:
+            for number in numbers:
+                facts = {"url": f"https://{host(number)}/secret{number:03d}.jpg", "id": 1000 + number}
+                facts |= {"similarity": ((7 * number) % 20) / 40 + 0.1, "title": f"secret{number:03d} title"}
+                add(
+                    tar,
+                    f"{number:03d}.jpg",
+                    picture(TWINS.get(number, number), quality=60 if number == 36 else 90),
+                )
+                add(tar, f"{number:03d}.txt", caption(number).encode())
+                add(tar, f"{number:03d}.json", json.dumps(facts).encode())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    columns = {"caption": ["txt"], "url": ["url"], "extra": ["id", "similarity", "title"]}
+    web = {
+        "id": "web",
+        "path": str(tars(tmp_path_factory.mktemp("raw") / "in")),
+        "columns": columns,
+        "clip_score": "similarity",
+        "rules": {"columns": {"similarity": {"min": 0.15}}, "clip": {"keep": 0.6}},
+    }
+    return {"sources": [web], "splits": {"val": 0.3}, "shards": {"samples": 4}}
+
+
+@pytest.fixture(scope="module")
+def plain(recipe: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The corpus without a list."""
+    out = tmp_path_factory.mktemp("plain") / "corpus"
+    made(recipe, out)
+    return out
+
+
+def made(recipe: dict[str, Any], out: Path, *lists: Path, **more: Any) -> Path:
+    """Builds the corpus inline, once for each list."""
+    for removed in lists or (None,):
+        settings = {**more, "removed": str(removed)} if removed else more
+        vlcorpus.build(recipe, out, "inline", progress=False, **settings)
+    assert vlcorpus.Corpus.open(out).verify() == []
+    return out
+
+
+def written(path: Path, column: str, values: list[str]) -> Path:
+    path.write_text("\n".join([column, *values]) + "\n")
+    return path
+
+
+def files(out: Path) -> dict[str, bytes]:
+    """All that a corpus consists of, but the facts of runs."""
+    found = {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    return {
+        name: data
+        for name, data in found.items()
+        if not name.startswith(("work/log/", "work/receipts/", "run.json"))
+    }
+
+
+def texts(out: Path) -> Iterator[tuple[str, str]]:
+    """The name and the text of each file, of Parquet all its values."""
+    for path in sorted(out.rglob("*")):
+        if path.suffix == ".parquet":
+            yield path.name, json.dumps(pq.ParquetFile(path).read().to_pylist(), default=repr)
+        if path.is_file():
+            yield path.name, path.read_bytes().decode("utf-8", "replace")
+
+
+def numbered(out: Path, wanted: Callable[[dict[str, Any]], bool]) -> set[int]:
+    return {int(row["member"].partition(".")[0]) for row in rows(out, "decisions") if wanted(row)}
+
+
+def removed(out: Path) -> set[int]:
+    return numbered(out, lambda row: row["reason"] == "removed")
+
+
+def value(column: str, number: int, out: Path) -> str:
+    """What row `number` has of a list's column."""
+    signals = {int(row["member"].partition(".")[0]): row for row in rows(out, "signals")}
+    row = signals[number]
+    found = {
+        "key": f"{row['key']}-caption-0",
+        "id": str(1000 + number),
+        "url": row["url"],
+        "host": host(number).upper(),
+        "sha256": row["sha256"],
+    }
+    return str(found[column])
+
+
+@pytest.mark.parametrize(
+    ("column", "gone"),
+    [
+        ("key", {3, 25, 8}),
+        ("id", {3, 25, 8}),
+        ("url", {3, 25, 8}),
+        ("host", {2, 3, 25, 8, 9}),
+        ("sha256", {3, 25, 8}),
+    ],
+)
+def test_a_list_gives_the_same_bytes_from_the_start_and_later(
+    recipe: dict[str, Any], plain: Path, tmp_path: Path, column: str, gone: set[int]
+) -> None:
+    """Rows go by each column, with those of their image, and the corpus is the one of a build with the list; no text of
+    them stays anywhere."""
+    listed = written(tmp_path / "list.txt", column, [value(column, number, plain) for number in (3, 8)])
+    first = made(recipe, tmp_path / "first", listed)
+    later = shutil.copytree(plain, tmp_path / "later")
+    made(recipe, later, listed)
+    assert removed(first) == gone
+    assert files(first) == files(later)
+    assert files(first)["manifest.json"] != files(plain)["manifest.json"]
+    for name, text in texts(later):
+        assert not [number for number in gone if f"secret{number:03d}" in text], name
+    assert any(f"secret{number:03d}" in text for _, text in texts(later) for number in (1, 5))
+
+
+def test_nothing_else_moves(recipe: dict[str, Any], plain: Path, tmp_path: Path) -> None:
+    """Shares of scores count removed rows, and no other row gets another decision or split."""
+    kept = sorted(numbered(plain, lambda row: row["decision"] == "kept"))
+    gone = kept[::4]
+    listed = written(tmp_path / "list.txt", "id", [str(1000 + number) for number in gone])
+    out = made(recipe, tmp_path / "out", listed)
+    before, after = (
+        {row["member"]: (row["decision"], row["reason"], row["split"]) for row in rows(one, "decisions")}
+        for one in (plain, out)
+    )
+    changed = {int(member.partition(".")[0]) for member in before if before[member] != after[member]}
+    assert changed == removed(out)
+    assert set(gone) <= changed
+    (funnel,) = vlcorpus.Corpus.open(out).funnel().values()
+    assert funnel.rules[0].rule == "removed"
+    assert funnel.rules[0].dropped == len(changed)
+
+
+def test_only_the_listed_rows_go(recipe: dict[str, Any], plain: Path, tmp_path: Path) -> None:
+    """With `removed_only_listed` the rows of the same image stay, and the best of them is kept in its stead."""
+    listed = written(tmp_path / "list.txt", "id", ["1004", "1003"])
+    unscored = json.loads(json.dumps(recipe))
+    del unscored["sources"][0]["rules"]["clip"]
+    whole = made(unscored, tmp_path / "whole", listed)
+    alone = made(unscored, tmp_path / "alone", listed, removed_only_listed=True)
+    assert removed(whole) == {3, 4, 25, 36}
+    assert removed(alone) == {3, 4}
+    kept = numbered(alone, lambda row: row["decision"] == "kept")
+    assert {25, 36} <= kept
+    said = {row["member"]: row["detail"] for row in rows(whole, "decisions") if row["reason"] == "removed"}
+    assert said["003"] == "its id is on the list of removed rows"
+    assert said["025"] == "in a cluster (exact) with a row on the list of removed rows"
+    assert said["036"] == "in a cluster (phash) with a row on the list of removed rows"
+
+
+def test_lists_add_up(recipe: dict[str, Any], plain: Path, tmp_path: Path) -> None:
+    """Lists given one after the other are the list of them all, by whatever column, blanked rows counted too; a build
+    without a list keeps that of the corpus."""
+    one = written(tmp_path / "one.txt", "url", [value("url", 3, plain)])
+    two = written(tmp_path / "two.txt", "host", [host(3), host(10)])
+    out = made(recipe, tmp_path / "out", one, two)
+    turned = made(recipe, tmp_path / "turned", two, one)
+    assert files(out) == files(turned)
+    assert removed(out) == {2, 3, 25, 10, 11}
+    made(recipe, out)
+    assert files(out) == files(turned)
+
+
+def test_a_threshold_moves_after_a_removal(recipe: dict[str, Any], plain: Path, tmp_path: Path) -> None:
+    """Another threshold over a corpus with blanked rows gives the corpus of a build with both from the start."""
+    listed = written(tmp_path / "list.txt", "id", [str(1000 + number) for number in (1, 3, 8, 12)])
+    out = made(recipe, tmp_path / "out", listed)
+    other = json.loads(json.dumps(recipe))
+    other["sources"][0]["rules"] = {"columns": {"similarity": {"min": 0.3}}, "clip": {"keep": 0.5}}
+    made(other, out)
+    fresh = made(other, tmp_path / "fresh", listed)
+    shared = {name for name in files(out) if not name.startswith("work/scores")}
+    assert {name: files(out)[name] for name in shared} == {name: files(fresh)[name] for name in shared}
+
+
+def test_a_list_that_is_taken_away(recipe: dict[str, Any], tmp_path: Path) -> None:
+    """What is blanked cannot come back: without its list the corpus is refused, with the remedy."""
+    listed = written(tmp_path / "list.txt", "id", ["1003"])
+    out = made(recipe, tmp_path / "out", listed)
+    (out / "removed.parquet").unlink()
+    with pytest.raises(
+        InputError, match=r"web/0: the texts of 1 rows were removed .* put back its removed.parquet"
+    ):
+        made(recipe, out)
+
+
+def test_values_that_match_nothing_are_counted(
+    recipe: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run says how many rows the list removes and how many of its values match none."""
+    listed = written(tmp_path / "list.txt", "id", ["1003", "no such", "nor this"])
+    vlcorpus.build(recipe, tmp_path / "out", "inline", removed=str(listed))
+    out, errors = capsys.readouterr()
+    assert "the list of removed rows has 3 values: 2 rows are removed, 2 values match no row" in out + errors
