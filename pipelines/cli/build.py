@@ -7,17 +7,24 @@ import typer
 from pipelines.cli.options import (
     Address,
     BadShards,
+    Corpus,
+    DigestList,
     DryRun,
     Engines,
+    HostList,
+    IdList,
     Inputs,
     Json,
+    KeyList,
     Kind,
     Languages,
+    OnlyListed,
     Out,
     Quarantine,
     RecipePath,
     RemovedList,
     Sample,
+    UrlList,
     VerdictFile,
     Workers,
     recipe_keys,
@@ -25,6 +32,7 @@ from pipelines.cli.options import (
 )
 from pipelines.engines import EngineName
 from pipelines.phases.table import PHASES, Phase
+from schemas.errors import InputError
 
 app = typer.Typer()
 
@@ -55,6 +63,38 @@ def build(
     )
     how = vlcorpus.Engine(engine, workers, address, verdicts, runner_options)
     vlcorpus.build(recipe, engine=how, progress=reporter_for(as_json))
+
+
+@app.command()
+def remove(
+    folder: Corpus,
+    inputs: Inputs,
+    keys: KeyList = None,
+    ids: IdList = None,
+    urls: UrlList = None,
+    hosts: HostList = None,
+    sha256: DigestList = None,
+    only_listed: OnlyListed = False,
+    engine: Engines = EngineName.local,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Remove rows from a corpus, by the recipe that it was built with; only shards that held one are written anew."""
+    from pipelines import removal, runs
+    from pipelines.progress import reporter_for
+    from pipelines.recipe import load as recipes
+
+    given = {"key": keys, "id": ids, "url": urls, "host": hosts, "sha256": sha256}
+    removed = removal.Removed()
+    for column, path in given.items():
+        if path is not None:
+            removed = removed.with_(removal.read(path, only_listed, column).entries)
+    if not removed:
+        raise InputError(
+            "say which rows to remove: give --keys, --ids, --urls, --hosts or --sha256 with a file"
+        )
+    recipe = recipes.load(inputs, {"out": folder})
+    runs.remove(recipe, removed, runs.Options(engine, workers), reporter_for(as_json))
 
 
 def _command(phase: Phase) -> None:

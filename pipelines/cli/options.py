@@ -51,6 +51,12 @@ Quarantine = Annotated[float | None, typer.Option(help="largest share of a sourc
 RemovedList = Annotated[
     str | None, typer.Option(help="rows to remove: a list of their key, id, url, host or sha256")
 ]
+KeyList = Annotated[str | None, typer.Option("--keys", metavar="FILE", help="a list of keys")]
+IdList = Annotated[str | None, typer.Option("--ids", metavar="FILE", help="a list of ids")]
+UrlList = Annotated[str | None, typer.Option("--urls", metavar="FILE", help="a list of addresses")]
+HostList = Annotated[str | None, typer.Option("--hosts", metavar="FILE", help="a list of hosts of addresses")]
+DigestList = Annotated[str | None, typer.Option(metavar="FILE", help="a list of digests of images")]
+OnlyListed = Annotated[bool, typer.Option("--only-listed", help="leave rows with an image like theirs")]
 BadShards = Annotated[int | None, typer.Option(help="damaged input shards that are tolerated")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would be kept; write nothing")]
 Json = Annotated[bool, typer.Option("--json", help="JSON lines for machines")]

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,10 +11,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 import vlcorpus
 from schemas.errors import InputError
 from tests.pipelines.building import rows
+from tests.pipelines.crawls import environment, litter, run_inline
 from tests.pipelines.raw import add, picture
 
 COUNT = 40
@@ -228,3 +232,86 @@ def test_values_that_match_nothing_are_counted(
     vlcorpus.build(recipe, tmp_path / "out", "inline", removed=str(listed))
     out, errors = capsys.readouterr()
     assert "the list of removed rows has 3 values: 2 rows are removed, 2 values match no row" in out + errors
+
+
+@pytest.fixture
+def file(recipe: dict[str, Any], tmp_path: Path) -> Path:
+    """The recipe as a file."""
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    return path
+
+
+def ids(path: Path, *numbers: int) -> Path:
+    """A list of ids without a header, as the option that says what they are allows."""
+    path.write_text("".join(f"{1000 + number}\n" for number in numbers))
+    return path
+
+
+def command(out: Path, recipe: Path, *options: str | Path) -> str:
+    """Runs `vlcorpus remove`, which has to end well; what it says."""
+    done = run_inline("remove", out, recipe, *options, "--engine", "inline")
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_the_command(recipe: dict[str, Any], plain: Path, file: Path, tmp_path: Path) -> None:
+    """`vlcorpus remove` adds to the list, writes only shards that held a removed row, and says what it did."""
+    (kept, *_) = sorted(numbered(plain, lambda row: row["decision"] == "kept") - {3, 4, 25, 36})
+    out = shutil.copytree(plain, tmp_path / "out")
+    before = outputs(out)
+    said = command(out, file, "--ids", ids(tmp_path / "ids", kept, 999))
+    assert "2 values: 1 rows are removed, 1 values match no row" in said
+    after = outputs(out)
+    changed = {
+        name for name in before | after if name.startswith("shards/") and before.get(name) != after.get(name)
+    }
+    assert 0 < len({name.partition(".")[0] for name in changed}) <= 2
+    written_anew = len({name.partition(".")[0] for name in changed & after.keys()})
+    total = len({name.partition(".")[0] for name in after if name.startswith("shards/")})
+    assert f"of {total} shards {written_anew} are written anew" in said
+    command(out, file, "--hosts", written(tmp_path / "hosts", "host", [host(3)]), "--only-listed")
+    listed = made(recipe, tmp_path / "listed", ids_with_header(tmp_path, kept, 999))
+    made(recipe, listed, tmp_path / "hosts", removed_only_listed=True)
+    assert files(out) == files(listed)
+    assert removed(out) == {kept, 2, 3}
+
+
+def ids_with_header(folder: Path, *numbers: int) -> Path:
+    return written(folder / "with header", "id", [str(1000 + number) for number in numbers])
+
+
+def outputs(out: Path) -> dict[str, str]:
+    """The digest of each file that the manifest names."""
+    return {name: one.sha256 for name, one in vlcorpus.Corpus.open(out).manifest.outputs.items()}
+
+
+def test_a_removal_that_is_killed(recipe: dict[str, Any], plain: Path, file: Path, tmp_path: Path) -> None:
+    """Killed at every file that it writes, and run again each time, it gives the bytes of a build with the list."""
+    out = shutil.copytree(plain, tmp_path / "out")
+    options = ["--ids", str(ids(tmp_path / "ids", 3, 8, 20)), "--engine", "inline"]
+    words = [sys.executable, "-m", "tests.killed", "remove", str(out), str(file), *options]
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[-1]) >= 5
+    assert files(out) == files(made(recipe, tmp_path / "first", ids_with_header(tmp_path, 3, 8, 20)))
+    assert litter(out) == []
+
+
+def test_what_the_command_refuses(plain: Path, file: Path, tmp_path: Path) -> None:
+    """No list, no corpus, another recipe, a bad list: one sentence each, and the corpus stays as it was."""
+    listed = ids(tmp_path / "ids", 3)
+    other = tmp_path / "other.yaml"
+    other.write_text(file.read_text().replace("val: 0.3", "val: 0.2"))
+    before = files(plain)
+    for arguments, problem in (
+        ((plain, file), "say which rows to remove"),
+        ((tmp_path / "none", file, "--ids", listed), "there is no corpus in"),
+        ((plain, other, "--ids", listed), "was built by another recipe"),
+        ((plain, file, "--keys", listed), "value 1 is no key"),
+    ):
+        done = run_inline("remove", *arguments)
+        assert done.returncode == 1
+        assert problem in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+    assert files(plain) == before
