@@ -1,5 +1,7 @@
 """Rows that a list removes: first of all reasons, nothing else moves, and their texts are nowhere in the corpus."""
 
+import hashlib
+import io
 import json
 import shutil
 import subprocess
@@ -9,15 +11,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from PIL import Image
 
 import vlcorpus
 from schemas.errors import InputError
 from tests.pipelines.building import rows
 from tests.pipelines.crawls import environment, litter, run_inline
+from tests.pipelines.phases.test_evaluation import documents, noisy
+from tests.pipelines.phases.test_ground import pairs
+from tests.pipelines.phases.test_ground import recipe as grounding
 from tests.pipelines.raw import add, picture
+from tests.pipelines.sources.test_annotations import folder, line, lines
+from tests.pipelines.sources.test_annotations import recipe as annotations
 
 COUNT = 40
 TWINS = {25: 3, 36: 4}
@@ -315,3 +325,95 @@ def test_what_the_command_refuses(plain: Path, file: Path, tmp_path: Path) -> No
         assert problem in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
     assert files(plain) == before
+
+
+def test_annotations(tmp_path: Path) -> None:
+    """All records about an image go by its digest: their samples, drafts and words are nowhere."""
+    images = folder(tmp_path / "images", 6)
+    told = [line(n % 6) | {"caption": f"a dog by two cats, secret{n:03d}"} for n in range(12)]
+    source = annotations(lines(tmp_path / "a.jsonl", told), images)
+    plain = made(source, tmp_path / "plain")
+    digest = hashlib.sha256((images / "2.jpg").read_bytes()).hexdigest()
+    listed = written(tmp_path / "list.txt", "sha256", [digest])
+    later = made(source, shutil.copytree(plain, tmp_path / "later"), listed)
+    assert files(later) == files(made(source, tmp_path / "first", listed))
+    gone = [row["member"] for row in rows(later, "decisions") if row["reason"] == "removed"]
+    assert len(gone) == 2
+    for name, text in texts(later):
+        assert "secret002" not in text, name
+        assert "secret008" not in text, name
+    before, after = ({row["member"] for row in rows(one, "drafts")} for one in (plain, later))
+    assert before - after == set(gone)
+
+
+def test_the_images_of_a_document(tmp_path: Path) -> None:
+    """The digest of any image of a document takes the document."""
+    docs = documents(tmp_path / "docs", [noisy(1), noisy(2)], [noisy(3), noisy(4)])
+    source = {"sources": [{"id": "docs", **docs}]}
+    digest = hashlib.sha256(noisy(4)).hexdigest()
+    out = made(source, tmp_path / "out", written(tmp_path / "list.txt", "sha256", [digest]))
+    assert [row["reason"] for row in rows(out, "decisions")] == [None, "removed"]
+
+
+def test_what_was_found_of_captions(tmp_path: Path) -> None:
+    """Phrases of a removed caption leave work/grounded too, also where another threshold drops its row before."""
+    source = grounding(pairs(tmp_path / "in" / "a.tar", range(10)).parent)
+    out = made(source, tmp_path / "out")
+    assert len(rows(out, "grounded")) == 8
+    listed = written(tmp_path / "list.txt", "url", ["https://example.org/3"])
+    strict = {**source, "rules": {**source["rules"], "caption_length": {"min_chars": 60}}}
+    made(strict, out)
+    made(strict, out, listed)
+    assert len(rows(out, "grounded")) == 7
+    made(source, out)
+    assert len(rows(out, "grounded")) == 7
+    assert {row["decision"] for row in rows(out, "decisions") if row["reason"] != "removed"} == {"kept"}
+
+
+@pytest.mark.long
+def test_few_files_change(tmp_path: Path) -> None:
+    """Of 20,000 samples 20 keys change at most four files a key, and the bytes are those of a build with the list."""
+    (tmp_path / "in").mkdir()
+    for shard in range(20):
+        table = [
+            {"image": tiny(1000 * shard + row), "caption": f"number {row} of {shard}"} for row in range(1000)
+        ]
+        pq.write_table(pa.Table.from_pylist(table), tmp_path / "in" / f"{shard:02d}.parquet")
+    off = dict.fromkeys(("min_side", "blank", "caption_length", "phash", "pixels", "exact"), False)
+    source = {
+        "sources": [{"id": "web", "path": str(tmp_path / "in"), "rules": off}],
+        "shards": {"samples": 100},
+    }
+    out = made(source, tmp_path / "out")
+    whole = seconds(out)
+    before, fresh = outputs(out), shutil.copytree(out, tmp_path / "fresh")
+    keys = sorted(row["key"] for row in rows(out, "decisions"))[::1000]
+    listed = written(tmp_path / "list.txt", "key", keys)
+    made(source, out, listed)
+    after = outputs(out)
+    names = {name for name in before | after if name.startswith("shards/")}
+    changed = {name for name in names if before.get(name) != after.get(name)}
+    print(f"{len(changed)} of {len(names)} files; phases {whole}, with the list {seconds(out)}")
+    assert removed_rows(out) == 20
+    assert 20 <= len(changed) <= 80
+    shutil.rmtree(fresh / "work" / "receipts")
+    made(source, fresh, listed)
+    assert outputs(fresh) == after
+
+
+def removed_rows(out: Path) -> int:
+    return sum(row["reason"] == "removed" for row in rows(out, "decisions"))
+
+
+def tiny(number: int) -> bytes:
+    """A PNG of its own of 24 x 24 pixels."""
+    out = io.BytesIO()
+    Image.fromarray(np.random.default_rng(number).integers(0, 255, (24, 24, 3), np.uint8)).save(out, "PNG")
+    return out.getvalue()
+
+
+def seconds(out: Path) -> dict[str, float]:
+    """The seconds of each phase of the newest run."""
+    log = max((out / "work" / "log").glob("*.jsonl"), key=lambda path: path.stat().st_mtime)
+    events = [json.loads(text) for text in log.read_text().splitlines()]
+    return {event["phase"]: round(event["seconds"], 1) for event in events if event["event"] == "end"}
