@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.files import Store, absolute
+from pipelines.files import Store, absolute, shown
 from pipelines.layout import Layout
 from pipelines.parquet import read_table, write_tables
 from schemas.errors import InputError
@@ -49,7 +49,7 @@ def _host(value: str) -> str | None:
 BY: Final[dict[str, Callable[[str], str | None]]] = {
     "key": _key,
     "id": str,
-    "url": str,
+    "url": shown,
     "host": _host,
     "sha256": _digits(64),
 }
@@ -64,9 +64,10 @@ def hashed(value: str) -> str:
 def host_of(url: str) -> str | None:
     """Returns the host of an address, None where it has none."""
     try:
-        return urlsplit(url).hostname
+        found = urlsplit(url).hostname
     except ValueError:  # such as of brackets that do not close
         return None
+    return None if found is None else found.rstrip(".")
 
 
 class Entry(NamedTuple):
@@ -169,7 +170,7 @@ def _table(path: str, data: bytes, column: str | None) -> tuple[Sequence[str], I
     text = data.decode("utf-8-sig")
     if path.endswith(".csv"):
         rows = csv.DictReader(io.StringIO(text, newline=""))
-        return rows.fieldnames or (), rows
+        return rows.fieldnames or (), list(rows)
     first, *others = text.splitlines() or [""]
     name = column or first.strip()
     lines = others if first.strip() == name else [first, *others]

@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.layout import Layout
 from pipelines.recipe.load import load
-from pipelines.removal import NAME, Entry, Removed, gathered, hashed, kept, read
+from pipelines.removal import NAME, Entry, Removed, gathered, hashed, host_of, kept, read
 from schemas.errors import InputError
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -37,6 +37,14 @@ def values(removed: Removed) -> set[tuple[str, str]]:
 def test_text(tmp_path: Path, text: str, column: str, plain: list[str]) -> None:
     """The first line of a text says what its values are; each is held by its hash, whatever its case and spaces."""
     assert values(read(written(tmp_path, "list.txt", text))) == {(column, hashed(value)) for value in plain}
+
+
+def test_hosts_of_addresses() -> None:
+    """A host is the whole name in small letters, without port, user and the dot at its end; some texts have none."""
+    found = [
+        host_of(one) for one in ("https://me@A.Example.org.:80/x", "a.org/x", "http://[::1", "https:///x")
+    ]
+    assert found == ["a.example.org", None, None, None]
 
 
 def test_tables(tmp_path: Path) -> None:

@@ -86,6 +86,7 @@ def select(
 
 def run(build: "Build") -> None:
     """Decides on every row."""
+    build.removed.keep(build.layout)
     shards = sorted(build.shards)
     settings = build.recipe.model_dump(
         mode="json",
@@ -118,14 +119,14 @@ def _removed_text(build: "Build", unmatched: int) -> str:
 
 
 def rehearse(build: "Build") -> dict[Name, Json]:
-    """Returns what `run` would decide, shard by shard; writes nothing."""
+    """Returns what `run` would decide, shard by shard; writes nothing but the list, for the workers."""
+    build.removed.keep(build.layout)
     return dict(zip(sorted(build.shards), _decide(build, write=False)[1], strict=True))
 
 
 def _decide(build: "Build", write: bool) -> tuple[int, list[Json]]:
     """How many values of the list name no row, and the part of the funnel of each shard."""
     (clusters,) = build.results["dedup"].values()
-    build.removed.keep(build.layout)
     scratch = join(build.layout.exchange, "removed")
     try:
         path, unmatched = match(build, scratch) if build.removed else (None, 0)

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -232,6 +233,19 @@ def test_a_list_that_is_taken_away(recipe: dict[str, Any], tmp_path: Path) -> No
         InputError, match=r"web/0: the texts of 1 rows were removed .* put back its removed.parquet"
     ):
         made(recipe, out)
+    made(recipe, out, listed)
+    (out / "removed.parquet").unlink()
+    made(recipe, out, listed)
+    assert removed(out) == {3, 25}
+
+
+def test_a_dry_run(plain: Path, file: Path, tmp_path: Path) -> None:
+    """`select --dry-run` with a list says how many rows would go, and changes nothing."""
+    before = files(plain)
+    listed = written(tmp_path / "list.txt", "id", ["1003"])
+    done = run_inline("select", file, "--out", plain, "--removed", listed, "--dry-run")
+    assert re.search(r"dropped: removed\W+2\b", done.stdout)
+    assert files(plain) == before
 
 
 def test_values_that_match_nothing_are_counted(
