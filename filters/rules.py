@@ -17,6 +17,9 @@ from filters.language import UNDETERMINED
 from filters.scripts import SCRIPTS_OF, admitted, base, scripts_of
 from filters.table import SIGNALS, Rules, RuleSettings
 
+REMOVED = "removed"
+"""The reason of a row that a list removes: the first of all."""
+
 Table: TypeAlias = "pa.Table | pa.RecordBatch"
 
 
@@ -109,7 +112,7 @@ def _foremost_script(scripts: Any) -> Any:
 
 
 def in_order(reasons: Iterable[str], rules: type[Rules] = RuleSettings) -> list[str]:
-    """Reasons in the order in which they are given: evaluation first, then the rules, then any others.
+    """Reasons in the order in which they are given: removal, evaluation, then the rules, then any others.
 
     `columns.NAME` stands with `columns`, and `unscored` before `clip`.
     """
@@ -117,6 +120,8 @@ def in_order(reasons: Iterable[str], rules: type[Rules] = RuleSettings) -> list[
     places = {UNSCORED: names.index(CLIP.name) - 0.5, **{name: place for place, name in enumerate(names)}}
 
     def place(reason: str) -> tuple[float, str]:
+        if reason == REMOVED:
+            return -2, reason
         if reason.startswith("eval:"):
             return -1, reason
         return places.get(reason.partition(".")[0], len(names)), reason

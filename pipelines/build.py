@@ -13,6 +13,7 @@ from pipelines.receipts import Receipts, Task
 from pipelines.recipe.load import applied_text, thresholds
 from pipelines.recipe.model import Recipe
 from pipelines.remarks import ignored_text
+from pipelines.removal import Removed
 from pipelines.sources import InputShard, identity, input_shards, options_of
 from pipelines.verdicts import Verdicts
 from schemas.errors import ChangedError
@@ -36,6 +37,7 @@ class Build:
     engine: Engine
     reporter: Reporter
     given_verdicts: Verdicts
+    removed: Removed = field(default_factory=Removed)
     shards: dict[Name, InputShard] = field(default_factory=dict)
     results: dict[str, dict[Name, Json]] = field(default_factory=lambda: defaultdict(dict))
     fingerprints: dict[str, dict[Name, str]] = field(default_factory=lambda: defaultdict(dict))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipelines.audit.verify import read_manifest
 from pipelines.build import Build
 from pipelines.card.manifest import funnels
 from pipelines.engines import EngineName
@@ -21,12 +22,13 @@ from pipelines.engines.local import LocalEngine, default_workers
 from pipelines.engines.step import Engine
 from pipelines.files import absolute, join, local_path
 from pipelines.layout import Layout, Name, text_of
-from pipelines.lock import locked
+from pipelines.lock import MARK, locked
 from pipelines.phases.table import PHASES, up_to
 from pipelines.progress import Reporter
 from pipelines.recipe.load import rooted
 from pipelines.recipe.model import Recipe
 from pipelines.remarks import bad_shards, members_of, notes, nothing_kept, unused_rules, without_samples
+from pipelines.removal import Removed, gathered, kept
 from pipelines.verdicts import Verdicts
 from schemas.errors import InputError
 
@@ -66,9 +68,35 @@ class Options:
             raise InputError(f"workers is {self.workers!r}: give a number from 1 up, or None for one a core")
 
 
-def run(recipe: Recipe, until: str, options: Options, reporter: Reporter, dry: bool = False) -> Layout:
+def remove(recipe: Recipe, removed: Removed, options: Options, reporter: Reporter) -> None:
+    """Adds to the list of a corpus and builds it again: the recipe is the one that it was built with.
+
+    Raises InputError where there is no corpus, or its recipe is another. A run that was killed is gone on with.
+    """
+    layout = Layout(absolute(recipe.out), options=dict(recipe.storage_options))
+    if layout.store.exists(layout.at("manifest.json")):
+        manifest = read_manifest(layout.store, layout.out)
+        if manifest.recipe != recipe.digest(kept(layout).digest()):
+            raise InputError(
+                f"{recipe.out} was built by another recipe; give the one that it was built with, or say what you want "
+                "by vlcorpus build with its options and --removed FILE"
+            )
+    elif not layout.store.is_folder(join(layout.work, MARK)):
+        raise InputError(f"there is no corpus in {recipe.out} to remove rows from")
+    run(recipe, PHASES[-1].name, options, reporter, removed=removed)
+
+
+def run(
+    recipe: Recipe,
+    until: str,
+    options: Options,
+    reporter: Reporter,
+    dry: bool = False,
+    removed: Removed = Removed(),  # noqa: B008 - frozen
+) -> Layout:
     """Runs the phases up to `until` and reports the funnel; returns where the corpus lies.
 
+    `removed` is added to the list of removed rows that the corpus and the recipe have.
     `dry` decides and writes nothing: what is not measured yet is measured for this once. Raises InputError,
     after the funnel, where more input shards were damaged than the recipe tolerates, and where nothing is kept.
     """
@@ -76,6 +104,7 @@ def run(recipe: Recipe, until: str, options: Options, reporter: Reporter, dry: b
     recipe = rooted(recipe)
     layout = Layout(absolute(recipe.out), uuid.uuid4().hex[:12], dict(recipe.storage_options))
     verdicts = _verdicts(options)
+    removed = gathered(layout, recipe.removed, recipe.removed_only_listed).with_(removed.entries)
     started = time.time()
     with (
         rehearsed(layout, until) if dry else nullcontext(layout) as place,
@@ -84,7 +113,7 @@ def run(recipe: Recipe, until: str, options: Options, reporter: Reporter, dry: b
         engine_for(options, logged) as engine,
     ):
         engine.open(place)
-        work = Build(recipe, place, engine, logged, verdicts)
+        work = Build(recipe, place, engine, logged, verdicts, removed)
         if dry:
             decided = work.rehearse(until)
         else:

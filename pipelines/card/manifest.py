@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from filters.rules import in_order
 from filters.table import Rules
+from pipelines import removal
 from pipelines.card.facts import facts, libraries
 from pipelines.card.readme import card
 from pipelines.engines.step import Json
@@ -16,6 +17,7 @@ from pipelines.receipts import versions
 from pipelines.recipe.load import thresholds
 from pipelines.recipe.model import Recipe
 from pipelines.remarks import members_of
+from pipelines.removal import Removed
 from pipelines.verdicts import Verdicts
 from schemas.manifest import (
     OTHERS,
@@ -40,23 +42,33 @@ Results = Mapping[str, Mapping[Name, Json]]
 def run(build: "Build") -> None:
     """Writes the manifest and the dataset card."""
     build.reporter.begin("card", 1, 0)
-    write_card(build.recipe, build.layout, build.results)
+    write_card(build.recipe, build.layout, build.results, build.removed)
     build.reporter.task({})
     build.reporter.end()
 
 
-def write_card(recipe: Recipe, layout: Layout, results: Results) -> None:
+def write_card(recipe: Recipe, layout: Layout, results: Results, removed: Removed) -> None:
     """Remove what no shard accounts for, then write README.md and, last, manifest.json."""
     files = [file for receipt in results["shard"].values() for file in receipt["files"]]
     outputs = {f["name"]: Output(size=f["size"], sha256=f["sha256"], rows=f["rows"]) for f in files}
-    _remove_strays(layout, {*outputs, "README.md"})
-    described = _manifest(recipe, results, Verdicts.read(layout), outputs)
+    listed = _listed(layout, removed)
+    _remove_strays(layout, {*outputs, *listed, "README.md"})
+    described = _manifest(recipe.digest(removed.digest()), recipe, results, Verdicts.read(layout), outputs)
+    outputs |= listed
     readme = card(described).encode()
     layout.store.write_bytes(layout.at("README.md"), readme, layout.tmp)
     digest = hashlib.sha256(readme).hexdigest()
     outputs["README.md"] = Output(size=len(readme), sha256=digest, rows=None)
     whole = described.model_copy(update={"outputs": outputs})
     layout.store.write_bytes(layout.at("manifest.json"), whole.dump(), layout.tmp)
+
+
+def _listed(layout: Layout, removed: Removed) -> dict[str, Output]:
+    """The list of removed rows as a file of the corpus, where there is one."""
+    if not removed:
+        return {}
+    data = layout.store.read_bytes(layout.at(removal.NAME))
+    return {removal.NAME: Output(size=len(data), sha256=hashlib.sha256(data).hexdigest(), rows=len(removed))}
 
 
 def funnels(recipe: Recipe, decided: Mapping[Name, Json]) -> dict[str, Funnel]:
@@ -89,12 +101,14 @@ def _funnel(receipts: Iterable[Json], order: type[Rules]) -> Funnel:
     return Funnel(**counts, rules=tuple(rules), errors=dict(sorted(errors.items())))
 
 
-def _manifest(recipe: Recipe, results: Results, verdicts: Verdicts, outputs: dict[str, Output]) -> Manifest:
+def _manifest(
+    digest: str, recipe: Recipe, results: Results, verdicts: Verdicts, outputs: dict[str, Output]
+) -> Manifest:
     measured, decided = results["measure"], results["select"]
     found = funnels(recipe, decided)
     return Manifest(
         name=recipe.name,
-        recipe=recipe.digest(),
+        recipe=digest,
         seed=recipe.seed,
         versions=_versions(recipe) | _detectors(results),
         plugins=recipe.plugins,

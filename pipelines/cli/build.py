@@ -7,16 +7,24 @@ import typer
 from pipelines.cli.options import (
     Address,
     BadShards,
+    Corpus,
+    DigestList,
     DryRun,
     Engines,
+    HostList,
+    IdList,
     Inputs,
     Json,
+    KeyList,
     Kind,
     Languages,
+    OnlyListed,
     Out,
     Quarantine,
     RecipePath,
+    RemovedList,
     Sample,
+    UrlList,
     VerdictFile,
     Workers,
     recipe_keys,
@@ -24,6 +32,7 @@ from pipelines.cli.options import (
 )
 from pipelines.engines import EngineName
 from pipelines.phases.table import PHASES, Phase
+from schemas.errors import InputError
 
 app = typer.Typer()
 
@@ -38,6 +47,7 @@ def build(
     sample: Sample = None,
     max_quarantine: Quarantine = None,
     max_bad_shards: BadShards = None,
+    removed: RemovedList = None,
     kind: Kind = "auto",
     address: Address = None,
     verdicts: VerdictFile = None,
@@ -48,9 +58,43 @@ def build(
     from pipelines.progress import reporter_for
     from pipelines.recipe import load as recipes
 
-    recipe = recipes.load(inputs, recipe_keys(out, language, sample, max_quarantine, max_bad_shards), kind)
+    recipe = recipes.load(
+        inputs, recipe_keys(out, language, sample, max_quarantine, max_bad_shards, removed), kind
+    )
     how = vlcorpus.Engine(engine, workers, address, verdicts, runner_options)
     vlcorpus.build(recipe, engine=how, progress=reporter_for(as_json))
+
+
+@app.command()
+def remove(
+    folder: Corpus,
+    inputs: Inputs,
+    keys: KeyList = None,
+    ids: IdList = None,
+    urls: UrlList = None,
+    hosts: HostList = None,
+    sha256: DigestList = None,
+    only_listed: OnlyListed = False,
+    engine: Engines = EngineName.local,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Remove rows from a corpus, by the recipe that it was built with; only shards that held one are written anew."""
+    from pipelines import removal, runs
+    from pipelines.progress import reporter_for
+    from pipelines.recipe import load as recipes
+
+    given = {"key": keys, "id": ids, "url": urls, "host": hosts, "sha256": sha256}
+    removed = removal.Removed()
+    for column, path in given.items():
+        if path is not None:
+            removed = removed.with_(removal.read(path, only_listed, column).entries)
+    if not removed:
+        raise InputError(
+            "say which rows to remove: give --keys, --ids, --urls, --hosts or --sha256 with a file"
+        )
+    recipe = recipes.load(inputs, {"out": folder})
+    runs.remove(recipe, removed, runs.Options(engine, workers), reporter_for(as_json))
 
 
 def _command(phase: Phase) -> None:
@@ -60,6 +104,7 @@ def _command(phase: Phase) -> None:
         recipe: RecipePath,
         out: Out = None,
         language: Languages = None,
+        removed: RemovedList = None,
         engine: Engines = EngineName.local,
         workers: Workers = None,
         address: Address = None,
@@ -71,7 +116,7 @@ def _command(phase: Phase) -> None:
         from pipelines.progress import reporter_for
         from pipelines.recipe import load as recipes
 
-        loaded = recipes.load(recipe, recipe_keys(out, language))
+        loaded = recipes.load(recipe, recipe_keys(out, language, removed=removed))
         options = runs.Options(engine, workers, address, verdicts, runner_options)
         runs.run(loaded, phase.name, options, reporter_for(as_json), dry_run)
 

@@ -48,6 +48,15 @@ Engines = Annotated[EngineName, typer.Option(help="what runs the work")]
 Workers = Annotated[int | None, typer.Option(min=1, help="worker processes; default: one a core")]
 Sample = Annotated[float | None, typer.Option(help="share of the keys that takes part, 0-1")]
 Quarantine = Annotated[float | None, typer.Option(help="largest share of a source's rows in quarantine")]
+RemovedList = Annotated[
+    str | None, typer.Option(help="rows to remove: a list of their key, id, url, host or sha256")
+]
+KeyList = Annotated[str | None, typer.Option("--keys", metavar="FILE", help="a list of keys")]
+IdList = Annotated[str | None, typer.Option("--ids", metavar="FILE", help="a list of ids")]
+UrlList = Annotated[str | None, typer.Option("--urls", metavar="FILE", help="a list of addresses")]
+HostList = Annotated[str | None, typer.Option("--hosts", metavar="FILE", help="a list of hosts of addresses")]
+DigestList = Annotated[str | None, typer.Option(metavar="FILE", help="a list of digests of images")]
+OnlyListed = Annotated[bool, typer.Option("--only-listed", help="leave rows with an image like theirs")]
 BadShards = Annotated[int | None, typer.Option(help="damaged input shards that are tolerated")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would be kept; write nothing")]
 Json = Annotated[bool, typer.Option("--json", help="JSON lines for machines")]
@@ -86,6 +95,7 @@ def recipe_keys(
     sample: float | None = None,
     max_quarantine: float | None = None,
     max_bad_shards: int | None = None,
+    removed: str | None = None,
 ) -> dict[str, Any]:
     """Returns the options that stand for keys of the recipe, where they are given."""
     languages = [code.strip() for given in language or [] for code in given.split(",") if code.strip()]
@@ -97,6 +107,7 @@ def recipe_keys(
         "sample": sample,
         "max_quarantine": max_quarantine,
         "max_bad_shards": max_bad_shards,
+        "removed": removed,
     }
     return {key: value for key, value in given.items() if value is not None}
 

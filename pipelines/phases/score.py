@@ -129,7 +129,8 @@ class Score:
         mark = validity(self._recipe, judged.source, task["signals"])
         old = still_valid(self._judge.layout, path, mark, self._schema())
         known = pc.is_in(judged.signals["member"].combine_chunks(), value_set=old["member"].combine_chunks())
-        fresh = rows[~known.to_numpy(zero_copy_only=False)[rows]]
+        # a blanked row has no caption any more
+        fresh = rows[~(known.to_numpy(zero_copy_only=False) | judged.memory.blank)[rows]]
         table = self._fresh(judged, fresh, task, at)
         whole = pa.concat_tables([old, table])
         order = pc.index_in(

@@ -314,7 +314,11 @@ def run(build: "Build") -> None:
     tasks = [_task(build, one) for one in planned]
     receipts = build.receipts("shard")
     names = {task.name for task in tasks}
-    if receipts.others(names) or not all(receipts.done(task) for task in tasks):
+    fresh = sum(not receipts.done(task) for task in tasks)
+    gone = len(receipts.others(names))
+    if build.removed:
+        build.reporter.say(f"of {len(tasks):,} shards {fresh:,} are written anew; {gone:,} have gone")
+    if gone or fresh:
         build.layout.store.remove(build.layout.at("manifest.json"))
     receipts.forget_all_but(names)
     build.map("shard", tasks)

@@ -263,6 +263,10 @@ class Recipe(Settings):
     )
     max_bad_shards: int = Field(0, ge=0)
     resources: Resources = Resources()
+    removed: Path | None = Field(
+        None, description="a list of rows that are removed, by their key, id, url, host or sha256"
+    )
+    removed_only_listed: bool = Field(False, description="true: rows with an image like a removed one's stay")
     out: Path = Field(
         "corpus", description="folder of the corpus, local or s3://; relative to where vlcorpus runs"
     )
@@ -395,14 +399,19 @@ class Recipe(Settings):
         """The largest share of the images in a source's tars that no row may use."""
         return self.max_unused if source.max_unused is None else source.max_unused
 
-    def digest(self) -> str:
-        """SHA-256 over all that determines the data: not paths, credentials, resources or stops."""
+    def digest(self, removed: str | None = None) -> str:
+        """SHA-256 over all that determines the data: not paths, credentials, resources or stops.
+
+        `removed` is the digest of the list of removed rows, where the corpus has one.
+        """
         record = self.model_dump(mode="json", exclude={**_NOT_DATA, "signals": self.signals.places})
         for source, plain in zip(self.sources, record["sources"], strict=True):
             if source.render is not None:
                 plain["render"] = source.render.model_dump(mode="json", exclude={*source.render.places})
         if self.plugins:
             record["plugins"] = [asdict(one) for one in self.plugins]
+        if removed is not None:
+            record["removed"] = removed
         return hashlib.sha256(json.dumps(record, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
@@ -411,6 +420,9 @@ _ALWAYS = {rule.name for rule in RuleSettings.table if rule.always}
 _NOT_DATA: Any = {
     "resources": True,
     "out": True,
+    # the list goes in by what it holds
+    "removed": True,
+    "removed_only_listed": True,
     "storage_options": True,
     "max_quarantine": True,
     "max_unused": True,

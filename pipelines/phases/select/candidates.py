@@ -14,6 +14,8 @@ from pipelines.engines.step import Json
 from pipelines.layout import Layout
 from pipelines.parquet import by_member, read_table
 from pipelines.phases.dedup.signals import EVAL, KINDS, PLACE, held_out
+from pipelines.phases.dedup.tables import Folder
+from pipelines.phases.select.removed import Found, Memory
 from pipelines.recipe.model import Recipe, Source
 
 
@@ -25,7 +27,8 @@ class Judged:
     are compared in; `scores` is NaN where a row has none, and None where the source is not scored.
     `clusters` holds for each kind the cluster's key ("" where the row is in none). `evaluation` are the
     rows held out for evaluation; `shown` says of each other row whose image it shows of those: `source`
-    ("" where none's), `key` and `distance`.
+    ("" where none's), `key` and `distance`. `removed` says by what the list removes a row ("" where it does not);
+    such a row may still be a candidate, and counts in `keep` thresholds. `memory` knows which rows are blanked.
     """
 
     source: Source
@@ -37,6 +40,8 @@ class Judged:
     clusters: dict[str, npt.NDArray[Any]]
     evaluation: npt.NDArray[np.bool_]
     shown: dict[str, npt.NDArray[Any]]
+    removed: npt.NDArray[Any]
+    memory: Memory
     first: int
 
     @property
@@ -55,12 +60,15 @@ class Judge:
     def __init__(self, setup: Json) -> None:
         self.recipe = Recipe.model_validate(setup["recipe"])
         self.layout = Layout(**setup["layout"])
+        self._removed = Found(Folder(setup).read(setup["removed"])) if setup.get("removed") else Found()
         self._rank = {source.id: rank for rank, source in enumerate(self.recipe.sources)}
 
     def shard(self, task: Json) -> Judged:
         """One shard: read, judged, and joined with its clusters."""
         source = self.recipe.source(task["source"])
         signals = read_table(self.layout, self.layout.path("signals", source.id, task["shard"]))
+        memory = Memory.read(self.layout, source, task["shard"], signals)
+        signals = memory.restored(signals)
         rules = self.recipe.rules_of(source)
         if not source.needs_captions:
             rules = rules.model_copy(update={"no_caption": False})
@@ -80,6 +88,8 @@ class Judge:
             clusters=clusters,
             evaluation=self._evaluation(source, signals),
             shown=shown,
+            removed=self._removed.why(task["number"] << PLACE, clusters),
+            memory=memory,
             first=task["number"] << PLACE,
         )
 

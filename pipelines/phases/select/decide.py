@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.rules import detail
+from filters.rules import REMOVED, detail
 from pipelines.engines.step import At, Json
 from pipelines.parquet import write_tables
 from pipelines.phases.dedup.signals import KINDS
@@ -16,6 +16,7 @@ from pipelines.phases.dedup.tables import Columns, Folder
 from pipelines.phases.select.candidates import Judge, Judged, replaced
 from pipelines.phases.select.cuts import fails, reached, unscored
 from pipelines.phases.select.keepers import losses
+from pipelines.phases.select.removed import blank, check, said
 from pipelines.shares import is_drawn
 from schemas.row import DECISIONS, ROW
 
@@ -33,13 +34,16 @@ class Decide:
     def run(self, task: Json, at: At) -> Json:
         """The shard's decisions, in the order of its signals."""
         judged = self._judge.shard(task)
+        check(judged, task["shard"])
         lost = losses(self._folder, self._lost, judged)
         unfit = fails(judged, self._judge.recipe, self._cuts)
         failed = self._with_others(judged, unfit, lost)
+        failed = replaced(failed, [[REMOVED]], np.where(judged.removed == "", -1, 0))
         table = self._table(judged, failed, lost)
         if self._write:
             path = self._judge.layout.path("decisions", task["source"], task["shard"])
             write_tables(self._judge.layout, path, DECISIONS, [table])
+            blank(self._judge.layout, self._judge.recipe, judged, task["shard"])
         cuts = reached(self._cuts, judged.source.id)
         return funnel(table) | {"kept_digest": kept_digest(table), "cuts": cuts}
 
@@ -99,6 +103,8 @@ class Decide:
                 texts[row] = _shown(judged, row)
         for row, hi, lo in zip(*(lost[name].tolist() for name in ("row", "key_hi", "key_lo")), strict=True):
             texts[row] = f"like {hi:016x}{lo:016x}, which is kept"
+        for row in np.flatnonzero(judged.removed != "").tolist():
+            texts[row] = messages[row] or said(judged.removed[row])
         return pa.array(texts, pa.string())
 
     def _splits(self, judged: Judged, kept: npt.NDArray[np.bool_]) -> pa.Array:

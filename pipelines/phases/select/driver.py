@@ -1,5 +1,6 @@
 """Phase select: the recipe's thresholds over the signals; then one keeper a cluster; then the split.
 
+removed  map: which rows a list removes, where the corpus has one
 keepers  shuffle by cluster, once for repeats and once for images: who loses to a better duplicate
 decide   map: one decision for every row of every shard
 """
@@ -8,12 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from filters.rules import REMOVED
 from pipelines.engines.step import Engine, Json, Limits, Resources, Step
 from pipelines.files import join
 from pipelines.layout import Layout, Name, name_of, text_of
 from pipelines.phases.dedup.driver import partitions_for
 from pipelines.phases.dedup.signals import shard_tasks
 from pipelines.phases.select.cuts import places
+from pipelines.phases.select.matches import match
 from pipelines.phases.table import phase
 from pipelines.receipts import fingerprint
 from pipelines.recipe.model import Recipe
@@ -49,6 +52,7 @@ def select(
     *,
     scored: Mapping[Name, Json],
     repeats: bool = True,
+    removed: str | None = None,
     write: bool = True,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     resources: Resources = Resources(),  # noqa: B008 - frozen
@@ -56,11 +60,12 @@ def select(
     """One part of the funnel for each of the (source, shard) given, in sorted order.
 
     `scored` are the receipts of phase score. `repeats` False says that dedup found no two rows of one
-    key. `write` False decides without writing. What passes between the rounds lies below work/exchange.
+    key. `removed` is the file of the rows that the list names (removed.py). `write` False decides without writing.
+    What passes between the rounds lies below work/exchange.
     """
     scratch = join(layout.exchange, "select")
     setup: Json = {"recipe": recipe.to_json(), "layout": asdict(layout), "scratch": scratch}
-    setup |= {"partitions": partitions, "write": write}
+    setup |= {"partitions": partitions, "write": write, "removed": removed}
     tasks = shard_tasks(shards)
 
     def step(worker: str, **more: object) -> Step:
@@ -81,6 +86,7 @@ def select(
 
 def run(build: "Build") -> None:
     """Decides on every row."""
+    build.removed.keep(build.layout)
     shards = sorted(build.shards)
     settings = build.recipe.model_dump(
         mode="json",
@@ -88,34 +94,54 @@ def run(build: "Build") -> None:
         exclude={"sources": {"__all__": _UNSEEN}},
     )
     scores = sorted([*name, mark] for name, mark in build.fingerprints["score"].items())
-    mark = fingerprint("select", 4, settings, *build.fingerprints["dedup"].values(), scores)
+    listed = [build.removed.digest()] if build.removed else []
+    mark = fingerprint("select", 4, settings, *build.fingerprints["dedup"].values(), scores, *listed)
 
     def work() -> Json:
-        receipts = _decide(build, write=True)
+        unmatched, receipts = _decide(build, write=True)
         for receipt in receipts:
             build.reporter.task(receipt)
-        return {"shards": dict(zip(map(text_of, shards), receipts, strict=True))}
+        return {"unmatched": unmatched, "shards": dict(zip(map(text_of, shards), receipts, strict=True))}
 
     receipt = build.whole("select", mark, work, len(shards))
     build.results["select"] = {name_of(name): one for name, one in receipt["shards"].items()}
+    if build.removed:
+        build.reporter.say(_removed_text(build, receipt["unmatched"]))
+
+
+def _removed_text(build: "Build", unmatched: int) -> str:
+    """How many rows the list removes, and how many of its values name no row."""
+    rows = sum(receipt["reasons"].get(REMOVED, 0) for receipt in build.results["select"].values())
+    return (
+        f"the list of removed rows has {len(build.removed):,} values: {rows:,} rows are removed, "
+        f"{unmatched:,} values match no row"
+    )
 
 
 def rehearse(build: "Build") -> dict[Name, Json]:
-    """Returns what `run` would decide, shard by shard; writes nothing."""
-    return dict(zip(sorted(build.shards), _decide(build, write=False), strict=True))
+    """Returns what `run` would decide, shard by shard; writes nothing but the list, for the workers."""
+    build.removed.keep(build.layout)
+    return dict(zip(sorted(build.shards), _decide(build, write=False)[1], strict=True))
 
 
-def _decide(build: "Build", write: bool) -> list[Json]:
+def _decide(build: "Build", write: bool) -> tuple[int, list[Json]]:
+    """How many values of the list name no row, and the part of the funnel of each shard."""
     (clusters,) = build.results["dedup"].values()
-    return select(
-        build.engine,
-        build.recipe,
-        build.layout,
-        sorted(build.shards),
-        partitions_for(build.rows),
-        scored=build.results["score"],
-        repeats=clusters["memberships"]["repeat"] > 0,
-        write=write,
-        limits=build.limits,
-        resources=build.resources("select"),
-    )
+    scratch = join(build.layout.exchange, "removed")
+    try:
+        path, unmatched = match(build, scratch) if build.removed else (None, 0)
+        return unmatched, select(
+            build.engine,
+            build.recipe,
+            build.layout,
+            sorted(build.shards),
+            partitions_for(build.rows),
+            scored=build.results["score"],
+            repeats=clusters["memberships"]["repeat"] > 0,
+            removed=path,
+            write=write,
+            limits=build.limits,
+            resources=build.resources("select"),
+        )
+    finally:
+        build.layout.store.remove_folder(scratch)

@@ -59,6 +59,7 @@ class Contest:
         """The shard's candidates that are in a cluster, by the coarsest cluster they are in."""
         judged = self._judge.shard(task)
         takes_part = judged.candidate & ~fails(judged, self._judge.recipe, self._cuts)
+        takes_part &= judged.removed == ""
         takes_part &= ~lost(self._folder, self._lost, judged)
         if self._round != "repeat":
             takes_part &= ~judged.evaluation

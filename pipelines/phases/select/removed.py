@@ -1,0 +1,207 @@
+"""The rows that a list removes: those that it names, and those with an image like theirs; and what work/ keeps of them.
+
+They are blanked when they are decided on, not when they are measured, since scores and `keep` thresholds count them: so
+nothing else moves, whether a corpus is built with the list or gets it later. work/removed keeps of a blanked row the
+hashes that a later list is compared with, and the numbers that rules read.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from filters.extra import ColumnRules, number, parsed
+from pipelines.layout import Layout
+from pipelines.parquet import read_table, write_tables
+from pipelines.phases.dedup.signals import KINDS
+from pipelines.recipe.model import Recipe, Source
+from pipelines.removal import hashed, host_of
+from pipelines.sources.table import KINDS as SOURCE_KINDS
+from schemas.errors import InputError
+
+if TYPE_CHECKING:
+    from pipelines.phases.select.candidates import Judged
+
+IMAGES: Final = KINDS[1:]
+"""The kinds of clusters that go with a row of theirs; repeats share a key, and so its place on a list."""
+
+REMEMBERED: Final = ("url", "host", "id")
+"""What is blanked of all that a list may name."""
+
+BLANKED: Final = pa.schema([(name, pa.string()) for name in ("member", "key", *REMEMBERED, "numbers")])
+"""work/removed: the rows whose texts are gone; hashes of what a list may name, and numbers as in `extra`."""
+
+MATCHES: Final = pa.schema(
+    [("row", pa.int64()), *((name, pa.string()) for name in ("column", "value", *IMAGES))]
+)
+"""Each row that a value of the list names, by its number, with the clusters that go with it ("" for none)."""
+
+TEXTS: Final = ("caption", "caption_raw", "url", "extra", "refusal_text")
+"""The signals that are blanked; `extra` of annotations is our own, their split among it, and stays."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What work/removed knows of the rows of a shard, in their order: `rows` is null where a row is not blanked."""
+
+    blank: npt.NDArray[np.bool_]
+    rows: pa.Table
+
+    @classmethod
+    def read(cls, layout: Layout, source: Source, shard: str, signals: pa.Table) -> "Memory":
+        """Reads it; a row with texts was measured again since, and is not blanked."""
+        path, table = layout.path("removed", source.id, shard), BLANKED.empty_table()
+        if layout.store.exists(path):
+            table = read_table(layout, path)
+        at = pc.index_in(signals["member"].combine_chunks(), value_set=table["member"].combine_chunks())
+        rows = table.take(at)
+        blank = pc.fill_null(pc.equal(rows["key"], signals["key"]), False)
+        for name in _texts(source):
+            if name != "refusal_text":
+                blank = pc.and_(blank, pc.is_null(signals[name]))
+        return cls(blank.to_numpy(), rows)
+
+    def restored(self, signals: pa.Table) -> pa.Table:
+        """The signals as rules judge them: with the numbers, and with some caption where there was one."""
+        if not self.blank.any():
+            return signals
+        there = pc.fill_null(pc.greater(signals["caption_chars"], 0), False)
+        caption = pc.if_else(pc.and_(pa.array(self.blank), there), "-", signals["caption"])
+        extra = pc.if_else(
+            pa.array(self.blank), pc.coalesce(self.rows["numbers"], signals["extra"]), signals["extra"]
+        )
+        return _with(_with(signals, "caption", caption), "extra", extra)
+
+
+def _texts(source: Source) -> tuple[str, ...]:
+    return tuple(name for name in TEXTS if name != "extra" or not SOURCE_KINDS[source.kind].annotated)
+
+
+def _with(table: pa.Table, name: str, column: Any) -> pa.Table:
+    at = table.schema.get_field_index(name)
+    return table.set_column(at, table.schema.field(at), column)
+
+
+def _id(extra: str | None) -> str | None:
+    value = parsed(extra).get("id")
+    return None if value is None else str(value)
+
+
+_OF: Final[dict[str, tuple[tuple[str, ...], Callable[[Any], str | None]]]] = {
+    "key": (("key",), str),
+    "id": (("extra",), _id),
+    "url": (("url",), str),
+    "host": (("url",), host_of),
+    "sha256": (("sha256", "original_sha256"), str),
+}
+"""For each column of a list the signals that hold it, and what it is of their values."""
+
+
+def hashes(column: str, signals: pa.Table) -> Iterator[tuple[int, str]]:
+    """Yields the rows that have something of a list's column, with its hash."""
+    names, of = _OF[column]
+    for name in names:
+        for row, given in enumerate(signals[name].to_pylist()):
+            if given is not None and (value := of(given)) is not None:
+                yield row, hashed(value)
+
+
+class Found:
+    """The rows that the list names, over all shards."""
+
+    def __init__(self, table: pa.Table = MATCHES.empty_table()) -> None:  # noqa: B008 - never changes
+        self._rows = table["row"].to_numpy()
+        self._columns = table["column"].to_pylist()
+        self._clusters = {kind: pc.unique(table[kind]) for kind in IMAGES}
+
+    def why(self, first: int, clusters: dict[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        """What removes each row of a shard: the column by which it is listed, else the kind of its cluster, or ""."""
+        count = len(clusters[KINDS[0]])
+        found = np.full(count, "", object)
+        start, stop = np.searchsorted(self._rows, [first, first + count])
+        for at in reversed(range(start, stop)):  # of several columns the first stands
+            found[self._rows[at] - first] = self._columns[at]
+        for kind, names in self._clusters.items():
+            mine = pc.is_in(pa.array(clusters[kind], pa.string()), value_set=names).to_numpy(
+                zero_copy_only=False
+            )
+            found[mine & (clusters[kind] != "") & (found == "")] = kind
+        return found
+
+
+def said(why: str) -> str:
+    """Returns the detail of a removed row's decision."""
+    if why in IMAGES:
+        return f"in a cluster ({why}) with a row on the list of removed rows"
+    return f"its {why} is on the list of removed rows"
+
+
+def check(judged: "Judged", shard: str) -> None:
+    """Raises InputError where rows are blanked that no list removes any more: their texts are gone."""
+    if (count := int(np.count_nonzero(judged.memory.blank & (judged.removed == "")))) > 0:
+        raise InputError(
+            f"{judged.source.id}/{shard}: the texts of {count:,} rows were removed from this corpus, but its list of "
+            "removed rows does not name them any more: put back its removed.parquet, or build in a new folder"
+        )
+
+
+def blank(layout: Layout, recipe: Recipe, judged: "Judged", shard: str) -> None:
+    """Takes the texts of a shard's removed rows out of work/; what is known of them goes there first."""
+    gone = judged.removed != ""
+    if not (gone & ~judged.memory.blank).any():
+        return
+    source = judged.source
+    write_tables(
+        layout, layout.path("removed", source.id, shard), BLANKED, [_remembered(recipe, judged, gone)]
+    )
+    members = judged.signals["member"].filter(pa.array(gone)).combine_chunks()
+    for folder in ("drafts", "grounded"):
+        path = layout.path(folder, source.id, shard)
+        if layout.store.exists(path):
+            table = read_table(layout, path)
+            stays = pc.invert(pc.is_in(table["member"], value_set=members))
+            write_tables(layout, path, table.schema, [table.filter(stays)])
+    signals = judged.signals
+    for name in _texts(source):
+        signals = _with(
+            signals, name, pc.if_else(pa.array(gone), pa.scalar(None, pa.string()), signals[name])
+        )
+    write_tables(layout, layout.path("signals", source.id, shard), signals.schema, [signals])
+
+
+def _remembered(recipe: Recipe, judged: "Judged", gone: npt.NDArray[np.bool_]) -> pa.Table:
+    """The rows of work/removed for the rows that go: as it has them, or from their signals."""
+    rows = np.flatnonzero(gone)
+    signals = judged.signals.take(pa.array(rows))
+    known = judged.memory.rows.take(pa.array(rows))
+    rules = recipe.rules_of(judged.source).get(ColumnRules)
+    names = {*(rules.limits if rules else ()), judged.source.clip_score}
+    columns: dict[str, Any] = {name: signals[name] for name in ("member", "key")}
+    for name in REMEMBERED:
+        columns[name] = _column(hashes(name, signals), len(rows))
+    columns["numbers"] = pa.array(
+        [_numbers(extra, names) for extra in signals["extra"].to_pylist()], pa.string()
+    )
+    fresh = pa.Table.from_arrays([columns[name] for name in BLANKED.names], schema=BLANKED)
+    was = pa.array(judged.memory.blank[rows])
+    return pa.table([pc.if_else(was, known[name], fresh[name]) for name in BLANKED.names], schema=BLANKED)
+
+
+def _column(found: Iterable[tuple[int, str]], count: int) -> pa.Array:
+    values = dict(found)
+    return pa.array([values.get(row) for row in range(count)], pa.string())
+
+
+def _numbers(extra: str | None, names: set[str | None]) -> str | None:
+    """Of a row's further fields the numbers and truth values that a rule or a score reads."""
+    found = {
+        name: value
+        for name, value in parsed(extra).items()
+        if name in names and (isinstance(value, bool) or number(value) is not None)
+    }
+    return json.dumps(found, sort_keys=True) if found else None
