@@ -65,12 +65,12 @@ def main() -> None:
         sys.exit("give the folder of test data, or set VLCORPUS_TEST_DATA")
     judge = Judge()
     pairs = captions(Path(folder))
-    told = [(name, text) for name, _, text in sentences(Path(folder))]
+    known = [(name, text) for name, _, text in sentences(Path(folder))]
     kept(judge, pairs)
     appended(judge, [(name, text) for name, text in pairs if name in ALLOWED])
-    damaged(judge, pairs, [text for name, text in told if name == "ja"])
-    clean(judge, [text for _, text in pairs], [text for _, text in told])
-    signs(judge, pairs + told)
+    damaged(judge, pairs, [text for name, text in known if name == "ja"])
+    clean(judge, [text for _, text in pairs], [text for _, text in known])
+    signs(judge, pairs + known)
 
 
 class Judge:
@@ -191,14 +191,14 @@ def _repaired(judge: Judge, both: list[tuple[str, str]]) -> str:
     return f"{shares} | {_halves([text for text, _ in both], right)}"
 
 
-def clean(judge: Judge, pairs: list[str], told: list[str]) -> None:
+def clean(judge: Judge, pairs: list[str], known: list[str]) -> None:
     """Captions that cleaning changed by more than white space; sentences too that were repaired, called damaged."""
-    table = judge.signals([*pairs, *told])
+    table = judge.signals([*pairs, *known])
     now = table.column("caption").to_pylist()[: len(pairs)]
     changed = [text for text, one in zip(pairs, now, strict=True) if text.split() != one.split()]
-    repaired = [text for text in (*pairs, *told) if restored(text) != text]
+    repaired = [text for text in (*pairs, *known) if restored(text) != text]
     called = pc.count(table.column("damage")).as_py()
-    print(f"\n{len(pairs)} captions: {len(changed)} changed; with {len(told)} sentences: ", end="")
+    print(f"\n{len(pairs)} captions: {len(changed)} changed; with {len(known)} sentences: ", end="")
     print(f"{len(repaired)} taken for damaged and repaired, {called} called damaged")
 
 

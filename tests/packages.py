@@ -12,7 +12,7 @@ def install(folder: Path, package: str, version: str, modules: dict[str, str], p
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     info = folder / f"{package.replace('-', '_')}-{version}.dist-info"
-    info.mkdir()
+    info.mkdir(parents=True, exist_ok=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
     (info / "entry_points.txt").write_text(points)
     return folder

@@ -130,10 +130,6 @@ def _lang(language: str) -> str:
     return language if _LANGUAGE.fullmatch(language) else "und"
 
 
-def _clean(text: str) -> str:
-    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
 @cache
 def _template() -> Template:
     environment = Environment(

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from tests import packages
+
 PAGE = Path(__file__).parent.parent.parent / "docs" / "filters.md"
 _PYTHON = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.S)
 assert _PYTHON is not None
@@ -24,15 +26,8 @@ def install(
     folder: Path, source: str = SOURCE, entry: str = "sharpness", package: str = "acme_sharpness"
 ) -> Path:
     """Installs a package of one module in a folder as pip does; returns the folder, for sys.path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{package}.py").write_text(source)
-    about = folder / f"{package}-1.2.dist-info"
-    about.mkdir(exist_ok=True)
-    (about / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {package.replace('_', '-')}\nVersion: 1.2\n"
-    )
-    (about / "entry_points.txt").write_text(f"[vlcorpus.filters]\n{entry} = {package}:FILTER\n")
-    return folder
+    points = f"[vlcorpus.filters]\n{entry} = {package}:FILTER\n"
+    return packages.install(folder, package.replace("_", "-"), "1.2", {f"{package}.py": source}, points)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from pipelines.recipe.load import load
 from schemas.errors import RecipeError
 from schemas.sample import ImageRef, Text, Turn
 from synth.views import View
+from tests.packages import install
 from tests.pipelines.building import build
 from tests.pipelines.phases.test_render import samples
 
@@ -28,12 +29,8 @@ MODULE = PAGE.split("## A generator of your own")[1].split("```python\n")[1].spl
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A package with one generator, installed into a folder that this process and its children read."""
-    folder = tmp_path / "site"
-    info = folder / "acme_flags-1.2.dist-info"
-    info.mkdir(parents=True)
-    (folder / "acme_flags.py").write_text(MODULE)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-flags\nVersion: 1.2\n")
-    (info / "entry_points.txt").write_text("[vlcorpus.generators]\nflags = acme_flags:FLAGS\n")
+    points = "[vlcorpus.generators]\nflags = acme_flags:FLAGS\n"
+    folder = install(tmp_path / "site", "acme-flags", "1.2", {"acme_flags.py": MODULE}, points)
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setenv("PYTHONPATH", str(folder))
     yield folder
