@@ -10,6 +10,7 @@ from typing import Any, Final
 import pyarrow.parquet as pq
 
 from schemas.errors import InputError, missing
+from schemas.parquet import opened
 
 _OPEN_FILES: Final = 64
 
@@ -50,8 +51,8 @@ class Store:
 
     def parquet(self, path: str) -> pq.ParquetFile:
         if self.is_remote:
-            return pq.ParquetFile(self._file_system().open(path, "rb"))
-        return pq.ParquetFile(path, memory_map=False, pre_buffer=False)
+            return opened(self._file_system().open(path, "rb"))
+        return opened(path, memory_map=False, pre_buffer=False)
 
     def read(self, path: str, offset: int, size: int) -> bytes:
         """Returns `size` bytes from `offset`; raises InputError where the file ends before."""

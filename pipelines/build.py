@@ -1,28 +1,39 @@
 """A run of a recipe: the phases in order, each done only where its results are not there yet."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Final
 
 from pipelines.engines.step import Engine, Json, Limits, Resources, Step, named
+from pipelines.files import Digests, shown
 from pipelines.layout import Layout, Name, name_of, text_of
-from pipelines.phases.table import PHASES, Phase, phase, up_to
+from pipelines.outputs import damaged_path
+from pipelines.phases.table import PHASES, phase, up_to
 from pipelines.progress import Reporter
-from pipelines.receipts import Receipts, Task
+from pipelines.receipts import WHOLE as ALL
+from pipelines.receipts import Damage, Disk, Receipts, Task
 from pipelines.recipe.load import applied_text, thresholds
 from pipelines.recipe.model import Recipe
 from pipelines.remarks import ignored_text
 from pipelines.removal import Removed
-from pipelines.sources import InputShard, identity, input_shards, options_of
+from pipelines.sources import InputShard, input_shards
+from pipelines.sources.identities import Identities
 from pipelines.verdicts import Verdicts
-from schemas.errors import ChangedError
+from pipelines.watching import Flush, Watching
+from schemas.errors import ChangedError, DamagedError
 
-WHOLE: Final = name_of("all")
+WHOLE: Final = name_of(ALL)
 """The one name in the results of a phase that is not done shard by shard."""
 
 Settle = Callable[[Task, Json], Task]
 """Takes a task that has just run and its receipt; returns it with the fingerprint that its results have."""
+
+_TRIES: Final = 3
+"""How often one file is made again, or one input shard measured again, before a run gives up."""
+
+_SHOWN: Final = 5
+"""So many damaged files are named; of more there is a count."""
 
 
 @dataclass
@@ -42,31 +53,60 @@ class Build:
     results: dict[str, dict[Name, Json]] = field(default_factory=lambda: defaultdict(dict))
     fingerprints: dict[str, dict[Name, str]] = field(default_factory=lambda: defaultdict(dict))
     _receipts: dict[str, Receipts] = field(default_factory=dict)
+    _mended: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._disk = Disk(self.layout)
+        self._identities = Identities(self.layout)
+        self._watching = Watching(self.engine, self.layout, self.results)
+        self.engine = self._watching
 
     def run(self, until: str = PHASES[-1].name) -> None:
         """Does all phases up to `until`."""
+        self._walk(until, lambda: None)
+
+    def rehearse(self, name: str) -> dict[Name, Json]:
+        """Returns what a phase would decide, shard by shard; does the phases before it."""
+        *before, last = up_to(name)
+        found: dict[Name, Json] = {}
+        self._walk(before[-1].name, lambda: found.update(named(last.rehearse)(self)))
+        return found
+
+    def _walk(self, until: str, then: Callable[[], None]) -> None:
+        """Does the phases up to `until`, and `then`; from the start again where one finds damage, once it is mended.
+
+        What is done by then is not done again.
+        """
         phases = up_to(until)
         for one in phases:
             if one.ready:
                 named(one.ready)(self.recipe)
         self.discover()
-        for one in phases:
-            self.do(one)
+        while True:
+            self.results.clear()
+            try:
+                for one in phases:
+                    named(one.run)(self)
+                return then()
+            except _Again:
+                continue
+            except ChangedError as error:
+                self._mend(error, self._forget_changed)
+                for source in self.recipe.sources:
+                    self.add(input_shards(source, self.recipe.read).shards)
+            except DamagedError as error:
+                self._mend(error, self._forget_damaged)
 
-    def rehearse(self, name: str) -> dict[Name, Json]:
-        """Returns what a phase would decide, shard by shard; does the phases before it."""
-        *before, last = up_to(name)
-        self.run(before[-1].name)
-        found: dict[Name, Json] = named(last.rehearse)(self)
-        return found
-
-    def do(self, one: Phase) -> None:
-        """Does one phase; those before it are done."""
-        try:
-            named(one.run)(self)
-        except ChangedError as error:
-            self._forget(error)
-            raise
+    def _mend(self, error: ChangedError | DamagedError, forget: Callable[[str], bool]) -> None:
+        """Forgets what rests on what `error` is about, and says so; raises it where that is nothing, or in vain."""
+        text = str(error)
+        self._mended[text] += 1
+        if self._mended[text] >= _TRIES or not forget(text):
+            raise error
+        self.reporter.end()
+        self.reporter.say(
+            f"{text.partition(': run the same')[0].partition('; run the same')[0]}; it is made again now"
+        )
 
     def discover(self) -> None:
         """Find every source's input shards, and say which rules apply to it; InputError where there are none."""
@@ -83,51 +123,70 @@ class Build:
         rank = {source.id: number for number, source in enumerate(self.recipe.sources)}
         self.shards = dict(sorted(found.items(), key=lambda item: rank[item[0][0]]))
 
-    def identity(self, shard: InputShard) -> str:
-        """Returns what changes when an input shard's content does."""
-        source = self.recipe.source(shard.source)
-        return identity(shard, source, options_of(source, self.layout))
+    def identities(self, names: Iterable[Name]) -> dict[Name, str]:
+        """Returns what changes when the content of these input shards does."""
+        return self._identities.of(self.recipe, [self.shards[name] for name in names], self.results["render"])
+
+    @property
+    def digests(self) -> Digests:
+        """The digests of local inputs that are known."""
+        return self._identities.digests
 
     def map(
         self, name: str, tasks: Sequence[Task], limits: Limits | None = None, settle: Settle | None = None
     ) -> list[Json]:
         """Runs those tasks of a phase that are not done; keeps and returns the receipts of all, in order."""
         receipts = self.receipts(name)
+        self._check(name, tasks)
         present = [task for task in tasks if receipts.done(task)]
         todo = [task for task in tasks if not receipts.done(task)]
         self.reporter.begin(name, len(tasks), len(present))
-        receipts.clear(todo)
-        found: dict[str, tuple[Task, Json]] = {}
+        self._begin(name, todo)
+        found = {task.name: (task, old) for task, old in zip(present, receipts.read(present), strict=True)}
+        with Flush(self.layout) as flush:
 
-        def done(index: int, receipt: Json) -> None:
-            task = settle(todo[index], receipt) if settle else todo[index]
-            receipts.write(task, receipt)
-            found[task.name] = task, receipt
-            self.reporter.task(receipt)
+            def done(index: int, receipt: Json) -> None:
+                task = settle(todo[index], receipt) if settle else todo[index]
+                found[task.name] = task, receipt
+                outputs = receipt.get("outputs", ())
+                flush.then(outputs, lambda: receipts.write(task, receipt))
+                self.reporter.task(receipt)
 
-        if todo:
-            self.engine.map(self._step(name, limits), [task.body for task in todo], done)
+            if todo:
+                step = self._step(name, limits)
+                self._watching.map_watched(step, [task.body for task in todo], done)
         self.reporter.end()
-        found |= {task.name: (task, old) for task, old in zip(present, receipts.read(present), strict=True)}
         settled = [found[task.name] for task in tasks]
         self.results[name] = {name_of(task.name): receipt for task, receipt in settled}
         self.fingerprints[name] = {name_of(task.name): task.fingerprint for task, _ in settled}
         return [receipt for _, receipt in settled]
 
-    def whole(self, name: str, fingerprint: str, work: Callable[[], Json], tasks: int = 1) -> Json:
+    def whole(
+        self, name: str, fingerprint: str, work: Callable[[], Json], tasks: int = 1, *, again: bool = False
+    ) -> Json:
         """Does a phase that is one unit of resumption; keeps and returns its receipt, from an earlier run or from now.
 
-        `work` reports each of its `tasks` that is done.
+        `work` reports each of its `tasks` that is done. `again`: it is done whatever an earlier run left.
         """
-        receipts, task = self.receipts(name), Task("all", fingerprint)
-        known = receipts.done(task)
+        receipts, task = self.receipts(name), Task(ALL, fingerprint)
+        if not again:
+            self._check(name, [task])
+        known = not again and receipts.done(task)
         self.reporter.begin(name, tasks, tasks if known else 0)
         if known:
             (receipt,) = receipts.read([task])
         else:
-            receipts.clear([task])
+            last = receipts.last(ALL)
+            self._begin(name, [task])
+            self._watching.outputs.clear()
             receipt = work()
+            outputs = self._watching.outputs
+            if outputs:
+                receipt = receipt | {"outputs": self._with_kept(name, last, outputs)}
+            with Flush(self.layout) as flush:
+                flush.then(outputs, lambda: None)
             receipts.write(task, receipt)
+            self._amend(name, outputs)
         self.reporter.end()
         self.results[name], self.fingerprints[name] = {WHOLE: receipt}, {WHOLE: fingerprint}
         return receipt
@@ -135,7 +194,7 @@ class Build:
     def receipts(self, name: str) -> Receipts:
         """Returns the receipts of a phase, listed once."""
         if name not in self._receipts:
-            self._receipts[name] = Receipts(self.layout, name)
+            self._receipts[name] = Receipts(self.layout, name, self._disk)
         return self._receipts[name]
 
     @property
@@ -169,13 +228,57 @@ class Build:
                     if name not in self.shards:
                         self.layout.store.remove(info.path)
 
-    def _forget(self, error: ChangedError) -> None:
-        """Removes what rests on the input shard that `error` names, so that the next run measures it again.
+    def _check(self, name: str, tasks: Sequence[Task]) -> None:
+        """Holds the receipts of tasks against what lies there; says what is damaged, and so made again."""
+        found = self.receipts(name).check(tasks)
+        for one in found[:_SHOWN]:
+            self.reporter.say(f"{name}: {one.text}: it is made again")
+        if len(found) > _SHOWN:
+            self.reporter.say(f"{name}: {len(found) - _SHOWN:,} more files are damaged: they are made again")
+        if found and name in ("score", "select"):
+            self._remeasure(found)
 
-        The fingerprints of that run are those of this one, since the shard's identity is the same: so no receipt may
-        stay of a phase that saw the shard, nor rows that a phase uses again.
+    def _remeasure(self, found: Sequence[Damage]) -> None:
+        """Forgets the measurement of input shards whose removed rows have lost what is known of them.
+
+        What a rule or a scorer would read of such a row is blanked, so it has to come from the raw row once more.
         """
-        changed = [name for name, shard in self.shards.items() if str(error).startswith(f"{shard} ")]
+        blanked = {text_of(name) for name, _ in self.layout.listed("removed")}
+        lost = {one.task for one in found} & blanked
+        lost |= {text_of(self.layout.name_at(o)) for _, o, _ in found if o.startswith("work/removed/")}
+        for name in sorted(lost):
+            self.receipts("measure").forget(name)
+        if lost:
+            raise _Again
+
+    def _begin(self, name: str, tasks: Sequence[Task]) -> None:
+        """Removes the receipts of tasks that are about to run, and that of the card: its manifest will not hold."""
+        if tasks:
+            self.receipts(PHASES[-1].name).clear([Task(ALL, "")], synced=True)
+        self.receipts(name).clear(tasks)
+
+    def _with_kept(self, name: str, last: Json, outputs: Sequence[Json]) -> list[Json]:
+        """Returns what a phase wrote, with what it wrote before and reads again: so its memory is still vouched for."""
+        own = tuple(f"work/{folder}/" for folder in {*phase(name).reads} & {*phase(name).writes})
+        fresh = {output["name"]: output for output in outputs}
+        kept = {one["name"]: one for one in last.get("outputs", ()) if own and one["name"].startswith(own)}
+        return [one for _, one in sorted((kept | fresh).items())]
+
+    def _amend(self, name: str, outputs: Sequence[Json]) -> None:
+        """Has the receipts of other phases vouch for what this one wrote in the stead of theirs."""
+        owners = {folder: one for one in PHASES if one.by_shard for folder in one.writes}
+        for output in outputs:
+            owner = owners.get(_folder_of(output["name"]))
+            if owner is not None and owner.name != name:
+                self.receipts(owner.name).amend(text_of(self.layout.name_at(output["name"])), [output])
+
+    def _forget_changed(self, text: str) -> bool:
+        """Removes what rests on the input shard that a ChangedError names, so that it is measured again.
+
+        Its fingerprints may stay the same, where its identity does not cover its images: so no receipt may stay of a
+        phase that saw the shard, nor rows that a phase uses again. Returns whether there is such a shard.
+        """
+        changed = [name for name, shard in self.shards.items() if text.startswith(f"{shard} ")]
         for one in PHASES:
             if not one.by_shard:
                 self.receipts(one.name).forget_all_but(())
@@ -184,7 +287,29 @@ class Build:
                 self.receipts(one.name).forget(text_of(name))
                 for folder in one.writes:
                     self.layout.store.remove(self.layout.path(folder, *name))
+        return bool(changed)
+
+    def _forget_damaged(self, text: str) -> bool:
+        """Removes the receipt that vouches for the file that a DamagedError names; returns whether there is one."""
+        path = damaged_path(DamagedError(text))
+        for one, found in self.results.items():
+            for name, receipt in found.items():
+                if any(
+                    shown(self.layout.at(output["name"])) == path for output in receipt.get("outputs", ())
+                ):
+                    self.receipts(one).forget(ALL if name == WHOLE else text_of(name))
+                    return True
+        return False
 
     def _step(self, name: str, limits: Limits | None) -> Step:
         setup: Json = {"recipe": self.recipe.to_json(), "layout": asdict(self.layout)}
         return Step(name, phase(name).worker, setup, limits or self.limits, self.resources(name))
+
+
+class _Again(Exception):
+    """The phases are walked again from the first, since the results of one were forgotten."""
+
+
+def _folder_of(name: str) -> str:
+    """Returns the folder of work/ that a file lies in."""
+    return name.split("/")[1] if name.startswith("work/") else ""

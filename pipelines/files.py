@@ -11,9 +11,11 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from glob import glob
 from pathlib import Path
@@ -46,12 +48,76 @@ _FOREIGN: Final = (
 class FileInfo:
     """A file: its path (openable), its name below the folder that was listed, its size in bytes.
 
-    A local link that leads nowhere has the size -1.
+    `stamp` is a reason to read the file again where it differs from that of an earlier look: the time of its last
+    change, or the store's checksum. A local link that leads nowhere has the size -1.
     """
 
     path: str
     name: str
     size: int
+    stamp: str = ""
+
+
+Witness = Callable[[str, str, str], None]
+"""Called with each file that was written: its path, a local path to read it from, and its stamp."""
+
+_WITNESS: ContextVar[Witness | None] = ContextVar("witness", default=None)
+
+
+@contextmanager
+def witnessing(witness: Witness) -> Iterator[None]:
+    """Tells `witness` of every file that is put into place in this thread, scratch files excepted."""
+    token = _WITNESS.set(witness)
+    try:
+        yield
+    finally:
+        _WITNESS.reset(token)
+
+
+class Digests:
+    """SHA-256 of local files, each read again only where its size or its times differ from the last look."""
+
+    def __init__(self, known: Mapping[str, tuple[str, str]] | None = None) -> None:
+        """`known` holds, by path, the look of a file and its digest."""
+        self._known = dict(known or {})
+        self._asked: set[str] = set()
+
+    def of(self, path: str) -> str:
+        """Returns size and SHA-256 of all bytes of a file."""
+        look = _look(path)
+        known, digest = self._known.get(path, ("", ""))
+        if known != look:
+            with open(path, "rb") as file:
+                digest = (
+                    f"{os.fstat(file.fileno()).st_size}-{hashlib.file_digest(file, 'sha256').hexdigest()}"
+                )
+            self._known[path] = look, digest
+        self._asked.add(path)
+        return digest
+
+    def remembered(self) -> dict[str, tuple[str, str]]:
+        """Returns what was asked for and may be believed by a later run.
+
+        A file that changes again within the tick of the clock at which it was read would look the same; and one from
+        the future may have been read before a clock was put right.
+        """
+        known = {path: self._known[path] for path in sorted(self._asked)}
+        now = time.time_ns()
+        return {
+            path: one for path, one in known.items() if now - max(map(int, one[0].split("-")[1:])) > _TICK
+        }
+
+
+def _look(path: str) -> str:
+    status = os.stat(path)
+    return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
+
+
+_TICK: Final = 2_000_000_000
+"""Nanoseconds; the coarsest file systems tell times to two seconds."""
+
+OF_PROCESS: Final = Digests()
+"""Digests of what is no input of one run, such as weights."""
 
 
 def is_local(path: str) -> bool:
@@ -106,8 +172,11 @@ def walk(folder: str) -> list[FileInfo]:
         folders.sort()
         for name in names:
             path = os.path.join(root, name)
-            size = os.stat(path).st_size if os.path.exists(path) else -1
-            found.append(FileInfo(path, os.path.relpath(path, folder), size))
+            size, stamp = -1, ""
+            with suppress(FileNotFoundError):
+                status = os.stat(path)
+                size, stamp = status.st_size, str(status.st_mtime_ns)
+            found.append(FileInfo(path, os.path.relpath(path, folder), size, stamp))
     return found
 
 
@@ -166,6 +235,7 @@ class Store:
 
     options: Mapping[str, Any] | None = field(default=None, repr=False)
     source: str = ""
+    digests: Digests = field(default=OF_PROCESS, repr=False, compare=False)
 
     def open(self, path: str) -> BinaryIO:
         """A buffered, seekable file to read bytes from; the caller closes it."""
@@ -231,11 +301,13 @@ class Store:
         """The one file at `path`, with its last part as its name."""
         with self.reading(path):
             if is_local(path):
-                size = os.stat(local_path(path)).st_size
+                status = os.stat(local_path(path))
+                size, stamp = status.st_size, str(status.st_mtime_ns)
             else:
                 fs, inner = self._fs(path)
-                size = int(fs.info(inner)["size"] or 0)
-        return FileInfo(path, path.rstrip("/").rsplit("/", 1)[-1], size)
+                found = fs.info(inner)
+                size, stamp = int(found["size"] or 0), _checksum(found)
+        return FileInfo(path, path.rstrip("/").rsplit("/", 1)[-1], size, stamp)
 
     def list_files(self, folder: str) -> tuple[FileInfo, ...]:
         """All files below `folder`, at any depth, sorted by name.
@@ -256,33 +328,35 @@ class Store:
             return tuple(sorted(prefix_of(pattern) + str(name).lstrip("/") for name in fs.glob(inner)))
 
     def identity(self, path: str) -> str:
-        """What changes when the file's content does: its size and the store's checksum.
+        """Returns what changes when the file's content does: its size and the store's checksum.
 
-        Where the store has none: SHA-256 of the first and the last MiB. Never a time or a path.
+        Where the store has none: SHA-256 of all of it. Never a time or a path.
         """
         with self.reading(path):
-            if not is_local(path):
-                fs, inner = self._fs(path)
-                fs.invalidate_cache()
-                info = fs.info(inner)
-                for name in _CHECKSUMS:
-                    if info.get(name):
-                        return f"{info['size']}-{str(info[name]).strip(chr(34))}"
+            if is_local(path):
+                return self.digests.of(os.path.abspath(local_path(path)))
+            fs, inner = self._fs(path)
+            fs.invalidate_cache()
+            info = fs.info(inner)
+            if checksum := _checksum(info):
+                return f"{info['size']}-{checksum}"
+            digest = hashlib.sha256()
             with self.open(path) as file:
-                size = file.seek(0, os.SEEK_END)
-                file.seek(0)
-                digest = hashlib.sha256(file.read(MIB))
-                file.seek(max(size - MIB, 0))
-                digest.update(file.read(MIB))
-                return f"{size}-{digest.hexdigest()}"
+                for block in iter(lambda: file.read(4 * MIB), b""):
+                    digest.update(block)
+            return f"{info['size']}-{digest.hexdigest()}"
 
     @contextmanager
-    def write_atomic(self, final: str, tmp_dir: str | Path) -> Iterator[Path]:
+    def write_atomic(self, final: str, tmp_dir: str | Path, *, scratch: bool = False) -> Iterator[Path]:
         """A local path to write to; the file appears as `final`, whole, when the block ends well.
 
         Local: written below `tmp_dir` (of the same file system), then renamed. Object store: written
         to a local temporary folder, then one put. After any failure the temporary file is gone and
         `final` is as it was; a full disk is an OutputError.
+
+        What is written outlives a loss of power, with two exceptions: of `scratch` nobody minds the loss, and what a
+        witness hears of is his to `sync`, so that a task need not wait for the disk. But no file that lies there is
+        replaced by one that a loss of power could take.
         """
         local = is_local(final)
         folder = Path(local_path(str(tmp_dir))) if local else Path(tempfile.gettempdir())
@@ -298,15 +372,23 @@ class Store:
                     raise _full(final, error) from error
                 raise
             with self._writing(final):
-                self._place(temporary, final)
+                witness = None if scratch else _WITNESS.get()
+                stamp = self._place(temporary, final, scratch, later=witness is not None)
+            if witness is not None:
+                witness(final, local_path(final) if local else str(temporary), stamp)
         finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
 
-    def write_bytes(self, final: str, data: bytes, tmp_dir: str | Path) -> None:
+    def write_bytes(self, final: str, data: bytes, tmp_dir: str | Path, *, scratch: bool = False) -> None:
         """`data` as the file `final`, atomically."""
-        with self.write_atomic(final, tmp_dir) as path:
+        with self.write_atomic(final, tmp_dir, scratch=scratch) as path:
             path.write_bytes(data)
+
+    def sync(self, path: str) -> None:
+        """Waits until a local file's bytes, or a folder's names, are on the disk."""
+        with self._writing(path):
+            _sync(Path(local_path(path)))
 
     def arrow(self, paths: Sequence[str]) -> tuple[Any, list[str]]:
         """Returns Arrow's file system for files of one kind of store, and their paths as it writes them."""
@@ -318,11 +400,14 @@ class Store:
             fs = self._fs(paths[0])[0]
         return arrow.PyFileSystem(arrow.FSSpecHandler(fs)), [str(fs._strip_protocol(path)) for path in paths]
 
-    def remove(self, path: str) -> None:
-        """Take the file away; no failure if it is not there."""
+    def remove(self, path: str, *, synced: bool = False) -> None:
+        """Take the file away; no failure if it is not there. `synced`: a loss of power does not bring it back."""
         with self._writing(path):
             if is_local(path):
-                Path(local_path(path)).unlink(missing_ok=True)
+                place = Path(local_path(path))
+                place.unlink(missing_ok=True)
+                if synced and place.parent.is_dir():
+                    _sync(place.parent)
             else:
                 fs, inner = self._fs(path)
                 with suppress(FileNotFoundError):
@@ -370,14 +455,21 @@ class Store:
             except FileNotFoundError:
                 return None
 
-    def _place(self, temporary: Path, final: str) -> None:
-        if is_local(final):
-            target = Path(local_path(final))
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(temporary, target)
-        else:
+    def _place(self, temporary: Path, final: str, scratch: bool, later: bool) -> str:
+        """Puts a whole file where it belongs; returns its stamp."""
+        if not is_local(final):
             fs, inner = self._fs(final)
             fs.put_file(str(temporary), inner)
+            return "" if scratch else _stored(fs, inner, temporary.stat().st_size)
+        target = Path(local_path(final))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not scratch and (not later or target.exists()):
+            _sync(temporary)
+        stamp = str(temporary.stat().st_mtime_ns)
+        os.replace(temporary, target)
+        if not scratch and not later:
+            _sync(target.parent)
+        return stamp
 
     def _find(self, folder: str) -> list[FileInfo]:
         fs, inner = self._fs(folder)
@@ -386,7 +478,10 @@ class Store:
         found = fs.find(root, detail=True)
         return [
             FileInfo(
-                prefix_of(folder) + path.lstrip("/"), path[len(root) :].lstrip("/"), int(info["size"] or 0)
+                prefix_of(folder) + path.lstrip("/"),
+                path[len(root) :].lstrip("/"),
+                int(info["size"] or 0),
+                _checksum(info),
             )
             for path, info in found.items()
             if info["type"] == "file" and not path.endswith("/") and path != root
@@ -407,6 +502,33 @@ class Store:
                 f"{path}: storage_options do not suit {protocol}://; see fsspec's page on it"
             ) from error
         return fs, cast(str, fs._strip_protocol(path))
+
+
+def _checksum(info: Mapping[str, Any]) -> str:
+    """Returns the checksum that a store gives of an object, "" where it gives none."""
+    return next((str(info[name]).strip('"') for name in _CHECKSUMS if info.get(name)), "")
+
+
+def _stored(fs: Any, inner: str, size: int) -> str:
+    """Returns the checksum of an object that was just put; OSError where the store holds other than `size` bytes."""
+    fs.invalidate_cache()
+    info = fs.info(inner)
+    if int(info["size"] or 0) != size:
+        raise OSError(errno.EIO, f"the store holds {info['size']} of {size} bytes")
+    return _checksum(info)
+
+
+def _sync(path: Path) -> None:
+    """Waits until a file's bytes, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # some file systems cannot sync a folder
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _full(path: str, error: OSError) -> OutputError:

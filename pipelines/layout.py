@@ -62,6 +62,11 @@ class Layout:
         """Returns the path of an input shard's file in a folder of work/ (pipelines/phases/table.py lists them)."""
         return join(self.work, folder, source, f"{shard}{_SUFFIXES.get(folder, '.parquet')}")
 
+    def name_at(self, name: str) -> Name:
+        """Returns the input shard that a file of work/FOLDER is of, by the file's name below the corpus's folder."""
+        _, folder, rest = name.split("/", 2)
+        return name_of(rest.removesuffix(_SUFFIXES.get(folder, ".parquet")))
+
     def listed(self, folder: str) -> Iterator[tuple[Name, FileInfo]]:
         """Yields the files of a folder of work/ with the input shards that they are of, none where it is not there.
 

@@ -11,6 +11,7 @@ from filters.table import SIGNALS
 from pipelines.audit.verify import read_manifest
 from pipelines.files import Store, join
 from pipelines.layout import Layout
+from pipelines.receipts import is_finished
 from schemas.errors import InputError, VerifyError
 from schemas.manifest import Manifest
 from schemas.row import CLUSTERS, DECISIONS, SCORES
@@ -37,9 +38,15 @@ def open_manifest(folder: str, options: Mapping[str, Any] | None = None) -> Mani
         raise InputError(f"there is no folder {folder}: build a corpus there, or give the folder of one")
     if store.exists(join(folder, "manifest.json")):
         try:
-            return read_manifest(store, folder)
+            manifest = read_manifest(store, folder)
         except VerifyError as error:
             raise VerifyError(f"{folder} holds no corpus that can be read: {error}") from error
+        if not is_finished(Layout(folder, options=dict(options or {}))):
+            raise InputError(
+                f"{folder} has changed since its manifest was written, by a run that did not come to its end or by one "
+                "phase alone: run the command that builds it again to go on"
+            )
+        return manifest
     if store.is_folder(join(folder, "work", "receipts")):
         raise InputError(
             f"{folder} holds a corpus that is not finished: run the command that builds it again to go on"

@@ -6,7 +6,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipelines.files import Store
 from pipelines.layout import Layout
+from pipelines.outputs import damaged, held
+from schemas.errors import DamagedError, InputError
+from schemas.parquet import opened
 
 ROW_GROUP = 16_384
 
@@ -16,7 +20,7 @@ def write_tables(layout: Layout, path: str, schema: pa.Schema, tables: Iterable[
     rows = 0
     with (
         layout.store.write_atomic(path, layout.tmp) as temporary,
-        # the manifest names no file of work/: page checksums let `vlcorpus verify` see a flipped bit there
+        # the manifest names no file of work/: page checksums let whoever reads one see a flipped bit
         pq.ParquetWriter(
             temporary, schema, compression="zstd", compression_level=3, write_page_checksum=True
         ) as writer,
@@ -43,11 +47,26 @@ def _regrouped(tables: Iterable[pa.Table]) -> Iterable[pa.Table]:
 
 
 def read_table(layout: Layout, path: str, columns: list[str] | None = None) -> pa.Table:
-    """The file's table, or some of its columns."""
-    with layout.store.open(path) as file:
+    """Returns the file's table, or some of its columns.
+
+    Raises DamagedError where it is missing, cannot be read or is not what the task at hand may believe it to be.
+    """
+    return read_whole(layout.store, path, columns)
+
+
+def read_whole(store: Store, path: str, columns: list[str] | None = None) -> pa.Table:
+    """Returns the table of a file that a phase wrote, or some of its columns; DamagedError as of `read_table`."""
+    try:
+        data = held(path, store.read_bytes(path))
+    except InputError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
+        raise damaged(path, "it is missing") from error
+    try:
         # a worker has a core to itself; handing a small file's columns to threads costs more than it gives
-        table = pq.ParquetFile(file).read(columns=columns, use_threads=False)
-    return table
+        return opened(pa.BufferReader(data)).read(columns=columns, use_threads=False)
+    except (pa.ArrowException, KeyError, OSError, ValueError) as error:
+        raise damaged(path, " ".join(str(error).split())[:200]) from error
 
 
 def write_valid(layout: Layout, path: str, validity: str, table: pa.Table) -> None:
@@ -57,12 +76,17 @@ def write_valid(layout: Layout, path: str, validity: str, table: pa.Table) -> No
 
 
 def still_valid(layout: Layout, path: str, validity: str, schema: pa.Schema) -> pa.Table:
-    """Returns the rows that an earlier run left with the same fingerprint; none where there is no such file."""
-    if layout.store.exists(path):
+    """Returns the rows that an earlier run left with the same fingerprint; none where there is no such file.
+
+    None either where it is damaged: what is not there is computed again.
+    """
+    try:
         table = read_table(layout, path)
-        if (table.schema.metadata or {}).get(b"validity") == validity.encode():
-            return table.replace_schema_metadata(None)
-    return schema.empty_table()
+    except DamagedError:
+        return schema.empty_table()
+    if (table.schema.metadata or {}).get(b"validity") != validity.encode():
+        return schema.empty_table()
+    return table.replace_schema_metadata(None)
 
 
 def by_member(table: pa.Table, column: str, members: pa.Array | pa.ChunkedArray) -> pa.Array:

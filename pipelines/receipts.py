@@ -3,6 +3,10 @@
 A done task leaves work/receipts/<phase>/<fingerprint>/<name>.json, written after its output; the fingerprint is
 a digest of all that the output depends on. Before a task runs its old receipts are removed, so that one never
 vouches for another's output.
+
+A receipt says what it vouches for: `outputs` has of each file its name, size, rows and digest. It is believed only
+where it is whole itself and its outputs lie there as it says; else the task is done again. That takes one listing of
+each folder of outputs; a file is read only where it changed since it was written.
 """
 
 import hashlib
@@ -10,13 +14,22 @@ import importlib.metadata
 import json
 from collections.abc import Container, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from pipelines.engines.step import Json
-from pipelines.files import join
+from pipelines.files import FileInfo, join, shown
 from pipelines.layout import Layout
+from pipelines.outputs import Output, difference
+from schemas.errors import InputError
+from schemas.manifest import MAX_BYTES
+
+WHOLE: Final = "all"
+"""The name of the one task of a phase that is not done task by task."""
+
+_AT_ONCE: Final = 16
 
 
 @dataclass(frozen=True)
@@ -28,25 +41,115 @@ class Task:
     body: Json = field(default_factory=dict)
 
 
-class Receipts:
-    """The receipts of one phase, from one listing."""
+class Damage(NamedTuple):
+    """What is wrong with what a task left: the file ("" for the receipt itself), and a sentence."""
 
-    def __init__(self, layout: Layout, phase: str) -> None:
+    task: str
+    output: str
+    text: str
+
+
+class Disk:
+    """The files in the folders of a corpus, each of which is listed once until it is forgotten."""
+
+    def __init__(self, layout: Layout) -> None:
         self._layout = layout
+        self._folders: dict[str, dict[str, FileInfo]] = {}
+
+    def find(self, name: str) -> FileInfo | None:
+        """Returns the file of that name below the corpus's folder, as its folder was listed."""
+        folder = _folder_of(name)
+        if folder not in self._folders:
+            place, store = join(self._layout.out, folder), self._layout.store
+            there = store.list_files(place) if store.is_folder(place) else ()
+            self._folders[folder] = {f"{folder}/{info.name}": info for info in there}
+        return self._folders[folder].get(name)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Has the folders of these files listed anew when they are asked about."""
+        for name in names:
+            self._folders.pop(_folder_of(name), None)
+
+
+def _folder_of(name: str) -> str:
+    """Returns work/<folder> of a file below work/, else the first part of its name."""
+    parts = name.split("/")
+    return "/".join(parts[:2] if parts[0] == "work" else parts[:1])
+
+
+class Receipts:
+    """The receipts of one phase, from one listing; `disk` says what lies in the folders of its outputs."""
+
+    def __init__(self, layout: Layout, phase: str, disk: Disk | None = None) -> None:
+        self._layout = layout
+        self._phase = phase
+        self._disk = disk or Disk(layout)
         self._folder = join(layout.work, "receipts", phase)
         self._present: dict[str, set[str]] = {}
+        self._believed: dict[str, tuple[str, Json]] = {}
         for (fingerprint, name), _ in layout.listed(f"receipts/{phase}"):
             self._present.setdefault(name, set()).add(fingerprint)
 
-    def done(self, task: Task) -> bool:
-        """Whether the task's output is there and is what its fingerprint promises."""
+    def check(self, tasks: Iterable[Task]) -> list[Damage]:
+        """Reads the receipts of tasks and holds them against what lies there; returns what is damaged.
+
+        A receipt that is not believed is removed, and so is an output that is not as its receipt says.
+        """
+        asked = [task for task in tasks if self._is_listed(task) and task.name not in self._believed]
+        for name in {output["name"] for task in asked[:1] for output in self._outputs_of(task)}:
+            self._disk.find(name)  # lists the folder once, before threads ask for it
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            return [damage for found in pool.map(self._check, asked) for damage in found]
+
+    def _outputs_of(self, task: Task) -> list[Json]:
+        receipt = self._parsed(task.name, task.fingerprint)
+        return list((receipt or {}).get("outputs", ()))
+
+    def _check(self, task: Task) -> list[Damage]:
+        receipt = self._parsed(task.name, task.fingerprint)
+        if receipt is None:
+            self.forget(task.name)
+            return [Damage(task.name, "", f"the receipt of {shown(task.name)} is damaged")]
+        outputs = [Output.from_json(one) for one in receipt.get("outputs", ())]
+        there = [self._disk.find(output.name) for output in outputs]
+        wrong = [difference(self._layout.store, *pair) for pair in zip(outputs, there, strict=True)]
+        found = []
+        for output, info, what in zip(outputs, there, wrong, strict=True):
+            if what is not None:
+                found.append(Damage(task.name, output.name, f"{shown(output.name)} {what}"))
+                if info is not None:
+                    self._layout.store.remove(info.path)
+        if found:
+            self.forget(task.name)
+            return found
+        stamps = [info.stamp for info in there if info is not None]
+        if stamps != [output.stamp for output in outputs]:
+            pairs = zip(outputs, stamps, strict=True)
+            receipt["outputs"] = [replace(output, stamp=stamp).to_json() for output, stamp in pairs]
+            self._save(task, receipt)
+        self._believed[task.name] = task.fingerprint, receipt
+        return []
+
+    def _is_listed(self, task: Task) -> bool:
         return task.fingerprint in self._present.get(task.name, ())
 
-    def clear(self, tasks: Iterable[Task]) -> None:
+    def done(self, task: Task) -> bool:
+        """Returns whether the task's output is there and is what its fingerprint promises."""
+        if self._is_listed(task) and task.name not in self._believed:
+            self.check([task])
+        return self._believed.get(task.name, ("", {}))[0] == task.fingerprint
+
+    def last(self, name: str) -> Json:
+        """Returns the receipt that a name has of whatever fingerprint, not held against its outputs; {} without one."""
+        found = (self._parsed(name, mark) for mark in sorted(self._present.get(name, ())))
+        return next((receipt for receipt in found if receipt is not None), {})
+
+    def clear(self, tasks: Iterable[Task], *, synced: bool = False) -> None:
         """Remove what stands for the tasks' older outputs, before they are overwritten."""
         for task in tasks:
+            self._believed.pop(task.name, None)
             for fingerprint in self._present.pop(task.name, ()):
-                self._layout.store.remove(self._path(task.name, fingerprint))
+                self._layout.store.remove(self._path(task.name, fingerprint), synced=synced)
 
     def forget(self, name: str) -> None:
         """Removes the receipts of a name."""
@@ -63,23 +166,69 @@ class Receipts:
 
     def write(self, task: Task, receipt: Json) -> None:
         """Say that the task is done."""
-        text = json.dumps(receipt, sort_keys=True, ensure_ascii=False)
-        path = self._path(task.name, task.fingerprint)
-        self._layout.store.write_bytes(path, text.encode("utf-8", "surrogatepass"), self._layout.tmp)
+        self._save(task, receipt)
         self._present.setdefault(task.name, set()).add(task.fingerprint)
+        self._believed[task.name] = task.fingerprint, receipt
+        self._disk.forget(output["name"] for output in receipt.get("outputs", ()))
+
+    def _save(self, task: Task, receipt: Json) -> None:
+        """Writes a receipt. A loss of power may take it away; then its task is done again."""
+        text = json.dumps(receipt, sort_keys=True, ensure_ascii=False)
+        body = self._sealed(task.name, task.fingerprint, text.encode("utf-8", "surrogatepass"))
+        path = self._path(task.name, task.fingerprint)
+        self._layout.store.write_bytes(path, body, self._layout.tmp, scratch=True)
 
     def read(self, tasks: Sequence[Task]) -> list[Json]:
-        """The receipts of tasks that are done, in their order."""
+        """Returns the receipts of tasks that are done, in their order."""
+        return [self._believed[task.name][1] for task in tasks]
 
-        def one(task: Task) -> Json:
-            body = self._layout.store.read_bytes(self._path(task.name, task.fingerprint))
-            return dict(json.loads(body))
-
-        with ThreadPoolExecutor(16) as pool:
-            return list(pool.map(one, tasks))
+    def amend(self, name: str, outputs: Sequence[Json]) -> None:
+        """Has the receipt of a name vouch for these files, which another task wrote in the stead of its own."""
+        if name in self._believed:
+            fingerprint, receipt = self._believed[name]
+            new = {output["name"]: output for output in outputs}
+            receipt["outputs"] = [new.get(one["name"], one) for one in receipt.get("outputs", ())]
+            self.write(Task(name, fingerprint), receipt)
 
     def _path(self, name: str, fingerprint: str) -> str:
         return join(self._folder, fingerprint, f"{name}.json")
+
+    def _seal(self, name: str, fingerprint: str, body: bytes) -> bytes:
+        place = f"{self._phase}/{fingerprint}/{name}".encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(body, digest_size=16, key=hashlib.blake2b(place).digest()).hexdigest().encode()
+
+    def _sealed(self, name: str, fingerprint: str, body: bytes) -> bytes:
+        """Returns a receipt's JSON with a digest of itself and of its place as its first value."""
+        more = b", " if body != b"{}" else b""
+        return _OPEN + self._seal(name, fingerprint, body) + b'"' + more + body[1:]
+
+    def _parsed(self, name: str, fingerprint: str) -> Json | None:
+        """Returns a receipt; None where it is not there, or is not what was written there."""
+        with suppress(InputError, ValueError):
+            data = self._layout.store.read_bytes(self._path(name, fingerprint))
+            seal, rest = data[len(_OPEN) : len(_OPEN) + 32], data[len(_OPEN) + 33 :]
+            body = b"{" + rest.removeprefix(b", ")
+            if data.startswith(_OPEN) and seal == self._seal(name, fingerprint, body):
+                receipt: Json = json.loads(body)
+                return receipt
+        return None
+
+
+_OPEN: Final = b'{"seal": "'
+
+
+def is_finished(layout: Layout) -> bool:
+    """Returns whether the manifest is that of what lies in a corpus: of its last run, which came to its end.
+
+    A corpus without receipts, such as a copy without work/, is what its manifest says.
+    """
+    path = layout.at("manifest.json")
+    if not layout.store.exists(path):
+        return False
+    if not layout.store.is_folder(join(layout.work, "receipts")):
+        return True
+    digest = hashlib.sha256(layout.store.read_bytes(path, MAX_BYTES)).hexdigest()
+    return Receipts(layout, "card").last(WHOLE).get("manifest") == digest
 
 
 def fingerprint(*parts: Any) -> str:

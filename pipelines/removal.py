@@ -13,12 +13,13 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipelines.files import Store, absolute, shown
 from pipelines.layout import Layout
 from pipelines.parquet import read_table, write_tables
-from schemas.errors import InputError
+from pipelines.receipts import WHOLE, Receipts, Task
+from schemas.errors import DamagedError, InputError
+from schemas.parquet import opened
 
 NAME: Final = "removed.parquet"
 """The list of a corpus, by its name in the manifest."""
@@ -109,10 +110,10 @@ class Removed:
         return found
 
     def keep(self, layout: Layout) -> None:
-        """Writes the list into the corpus, where it differs; first the manifest goes, whose promises change."""
+        """Writes the list into the corpus, where it differs."""
         if self.entries and self != kept(layout):
-            if layout.store.exists(layout.at("manifest.json")):
-                layout.store.remove(layout.at("manifest.json"))
+            # from here on the manifest is not that of what lies there
+            Receipts(layout, "card").clear([Task(WHOLE, "")], synced=True)
             table = pa.Table.from_pylist([entry._asdict() for entry in self.entries], LIST)
             write_tables(layout, layout.at(NAME), LIST, [table])
 
@@ -124,7 +125,7 @@ def kept(layout: Layout) -> Removed:
         return Removed()
     try:
         return Removed(tuple(Entry(**row) for row in read_table(layout, path).select(LIST.names).to_pylist()))
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+    except (DamagedError, KeyError, TypeError) as error:
         raise InputError(
             f"{path} is damaged: put back the one of a copy, or remove it and give the lists again with --removed"
         ) from error
@@ -165,7 +166,7 @@ def read(path: str, only_listed: bool = False, column: str | None = None) -> Rem
 def _table(path: str, data: bytes, column: str | None) -> tuple[Sequence[str], Iterable[Mapping[str, Any]]]:
     """The names of a file's columns, and its rows."""
     if path.endswith(".parquet"):
-        table = pq.ParquetFile(io.BytesIO(data)).read()
+        table = opened(io.BytesIO(data)).read()
         return table.column_names, table.to_pylist()
     text = data.decode("utf-8-sig")
     if path.endswith(".csv"):

@@ -25,6 +25,7 @@ from pipelines.layout import Layout, Name, text_of
 from pipelines.lock import MARK, locked
 from pipelines.phases.table import PHASES, up_to
 from pipelines.progress import Reporter
+from pipelines.receipts import is_finished
 from pipelines.recipe.load import rooted
 from pipelines.recipe.model import Recipe
 from pipelines.remarks import bad_shards, members_of, notes, nothing_kept, unused_rules, without_samples
@@ -74,7 +75,7 @@ def remove(recipe: Recipe, removed: Removed, options: Options, reporter: Reporte
     Raises InputError where there is no corpus, or its recipe is another. A run that was killed is gone on with.
     """
     layout = Layout(absolute(recipe.out), options=dict(recipe.storage_options))
-    if layout.store.exists(layout.at("manifest.json")):
+    if is_finished(layout):
         manifest = read_manifest(layout.store, layout.out)
         if manifest.recipe != recipe.digest(kept(layout).digest()):
             raise InputError(
@@ -216,7 +217,7 @@ class Logged(Reporter):
         self._events.append({"time": now, "event": event, "phase": self._phase, **facts})
         text = "".join(json.dumps(event) + "\n" for event in self._events)
         path = join(self._layout.work, "log", f"{self._layout.run}.jsonl")
-        self._layout.store.write_bytes(path, text.encode(), self._layout.tmp)
+        self._layout.store.write_bytes(path, text.encode(), self._layout.tmp, scratch=True)
 
 
 def _verdicts(options: Options) -> Verdicts:

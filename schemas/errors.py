@@ -6,6 +6,7 @@
     │   └── ShardError       one input shard is damaged; what was read before it counts
     │       └── ChangedError one input shard is no longer what was measured
     ├── OutputError          what was asked for cannot be written: disk full, folder in use
+    ├── DamagedError         a file below work/ is not what the phase that wrote it left: it is made again
     ├── ModelError           a model cannot be loaded, or gives no numbers
     └── VerifyError          a corpus does not match its manifest
     RowError                 one row cannot be used: data, never a stop; it quarantines the row
@@ -58,6 +59,10 @@ class ChangedError(ShardError):
 
 class OutputError(VlcorpusError):
     """The output cannot be written."""
+
+
+class DamagedError(VlcorpusError):
+    """A file that an earlier phase wrote is missing or damaged; it has to be made again."""
 
 
 class ModelError(VlcorpusError):

@@ -8,13 +8,13 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from filters.hamming import U64, Nearest
 from pipelines.files import FileInfo, Store
 from pipelines.parquet import by_member
 from schemas.errors import InputError
 from schemas.manifest import Manifest
+from schemas.parquet import opened
 
 _DIGESTS: Final = ("sha256", "pixels")
 _SHOWN: Final = 10
@@ -75,7 +75,7 @@ def _kept(store: Store, files: Mapping[str, FileInfo], name: str, *, evaluation:
 
 def _read(store: Store, info: FileInfo, columns: list[str]) -> pa.Table:
     with store.open(info.path) as file:
-        return pq.ParquetFile(file).read(columns)
+        return opened(file).read(columns)
 
 
 @dataclass

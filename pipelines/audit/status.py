@@ -17,6 +17,7 @@ from pipelines.engines.step import Json
 from pipelines.files import local_path
 from pipelines.layout import Layout, Name, name_of, text_of
 from pipelines.phases.table import PHASES
+from pipelines.receipts import is_finished
 from pipelines.remarks import Loss, Losses, bad_shards, members_of, notes, quarantined
 from pipelines.verdicts import Verdicts
 from schemas.errors import InputError
@@ -62,7 +63,7 @@ def read(folder: str, storage_options: Mapping[str, Any] | None = None) -> Statu
     last = _last(layout)
     return Status(
         running=_held(layout),
-        finished=layout.store.exists(layout.at("manifest.json")),
+        finished=is_finished(layout),
         phase=str(last[-1]["phase"]) if last else "",
         tasks={phase: len(found) for phase, found in receipts.items() if found},
         rows=sum(receipt["rows"] for receipt in measured.values()),
@@ -128,7 +129,7 @@ def _receipts(layout: Layout, phase: str) -> dict[Name, Json]:
     found = {}
     for (_, name), info in layout.listed(f"receipts/{phase}"):
         # a run may take one away at this moment
-        with suppress(InputError):
+        with suppress(InputError, ValueError):
             found[name_of(name)] = dict(json.loads(layout.store.read_bytes(info.path)))
     return dict(sorted(found.items()))
 

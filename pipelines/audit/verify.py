@@ -21,6 +21,7 @@ from pipelines.writers.columns import SAMPLE, require_columns
 from pipelines.writers.sink import Digesting
 from schemas.errors import InputError, VerifyError
 from schemas.manifest import MAX_BYTES, OTHERS, UNNAMED, Funnel, Manifest, Output, load
+from schemas.parquet import opened
 from schemas.row import DECISIONS
 
 
@@ -34,7 +35,7 @@ def recount(store: Store, files: Iterable[FileInfo], manifest: Manifest) -> Iter
     for info in infos:
         try:
             with store.open(info.path) as file:
-                rows = pq.ParquetFile(file, page_checksum_verification=True)
+                rows = opened(file)
                 require_columns(rows, DECISIONS)
                 for batch in rows.iter_batches(columns=DECISIONS.names):
                     tally.add(pa.Table.from_batches([batch]))
@@ -168,7 +169,7 @@ def _file(store: Store, name: str, output: Output, files: Mapping[str, FileInfo]
 
 def _rows(name: str, file: BinaryIO, output: Output) -> Iterator[str]:
     try:
-        rows = pq.ParquetFile(file).metadata.num_rows
+        rows = opened(file).metadata.num_rows
     except (pa.ArrowException, OSError) as error:
         yield f"{name}: cannot be read as Parquet: {_line(error)}"
         return
@@ -180,7 +181,7 @@ def _members(name: str, file: Digesting, index: BinaryIO, output: Output) -> Ite
     """Reads the tar once, in step with its index: each member must be what its row says, where it says."""
     rows = 0
     try:
-        for place in _places(pq.ParquetFile(index)):
+        for place in _places(opened(index)):
             rows += place.first
             if (problem := place.differs(file)) is not None:
                 yield f"{name}: {problem}"

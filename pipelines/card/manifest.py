@@ -13,7 +13,7 @@ from pipelines.card.readme import card
 from pipelines.engines.step import Json
 from pipelines.layout import Layout, Name
 from pipelines.phases.score import scorer_libraries
-from pipelines.receipts import versions
+from pipelines.receipts import fingerprint, versions
 from pipelines.recipe.load import thresholds
 from pipelines.recipe.model import Recipe
 from pipelines.remarks import members_of
@@ -40,19 +40,21 @@ Results = Mapping[str, Mapping[Name, Json]]
 
 
 def run(build: "Build") -> None:
-    """Writes the manifest and the dataset card."""
-    build.reporter.begin("card", 1, 0)
-    write_card(build.recipe, build.layout, build.results, build.removed)
-    build.reporter.task({})
-    build.reporter.end()
+    """Writes the manifest and the dataset card; its receipt says of which manifest the corpus is."""
+
+    def work() -> Json:
+        digest = write_card(build.recipe, build.layout, build.results, build.removed)
+        build.reporter.task({})
+        return {"manifest": digest}
+
+    build.whole("card", fingerprint("card", build.recipe.digest(build.removed.digest())), work, again=True)
 
 
-def write_card(recipe: Recipe, layout: Layout, results: Results, removed: Removed) -> None:
-    """Remove what no shard accounts for, then write README.md and, last, manifest.json."""
+def write_card(recipe: Recipe, layout: Layout, results: Results, removed: Removed) -> str:
+    """Writes README.md and manifest.json, then removes what no shard accounts for; returns the manifest's SHA-256."""
     files = [file for receipt in results["shard"].values() for file in receipt["files"]]
     outputs = {f["name"]: Output(size=f["size"], sha256=f["sha256"], rows=f["rows"]) for f in files}
     listed = _listed(layout, removed)
-    _remove_strays(layout, {*outputs, *listed, "README.md"})
     described = _manifest(recipe.digest(removed.digest()), recipe, results, Verdicts.read(layout), outputs)
     outputs |= listed
     readme = card(described).encode()
@@ -60,7 +62,10 @@ def write_card(recipe: Recipe, layout: Layout, results: Results, removed: Remove
     digest = hashlib.sha256(readme).hexdigest()
     outputs["README.md"] = Output(size=len(readme), sha256=digest, rows=None)
     whole = described.model_copy(update={"outputs": outputs})
-    layout.store.write_bytes(layout.at("manifest.json"), whole.dump(), layout.tmp)
+    body = whole.dump()
+    layout.store.write_bytes(layout.at("manifest.json"), body, layout.tmp)
+    _remove_strays(layout, {*outputs})
+    return hashlib.sha256(body).hexdigest()
 
 
 def _listed(layout: Layout, removed: Removed) -> dict[str, Output]:

@@ -25,7 +25,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.engines import exchange
-from pipelines.engines.step import IDLE, Json, Limits, Step, load_worker, release_worker
+from pipelines.engines.step import IDLE, Json, Limits, Step, Watched, load_worker
 from schemas import errors
 
 HEAD = struct.Struct("<Q")
@@ -113,7 +113,7 @@ class Child:
     def __init__(self, channel: socket.socket, at: Published) -> None:
         self._channel = channel
         self._at = at
-        self._worker: Any = None
+        self._worker: Watched | None = None
 
     def serve(self) -> None:
         while (message := receive(self._channel)) is not None:
@@ -126,7 +126,7 @@ class Child:
                 reply = {"failure": describe(failure)}
             self._at(IDLE)
             send(self._channel, reply)
-        release_worker(self._worker)
+        self._release()
 
     def _do(self, message: Json) -> Json:
         match message["do"]:
@@ -134,21 +134,28 @@ class Child:
                 step = message["step"]
                 limits = Limits(**step["limits"])
                 restrict(limits)
-                release_worker(self._worker)
+                self._release()
                 self._worker = load_worker(Step(step["name"], step["worker"], step["setup"]))
                 self._at.begin(limits)
                 return {}
             case "run":
-                receipt: Json = self._worker.run(message["task"], self._at)
-                return receipt
+                return self._loaded().run(message["task"], self._at)
             case "split":
-                return exchange.write(self._worker.split(message["task"], self._at), message["path"])
+                return exchange.write(self._loaded().split(message["task"], self._at), message["path"])
             case "reduce":
                 table = exchange.read(message["pieces"])
-                receipt = self._worker.reduce(message["partition"], table)
-                return receipt
+                return self._loaded().reduce(message["partition"], table)
             case other:
                 raise ValueError(f"unknown request {other!r}")
+
+    def _loaded(self) -> Watched:
+        if self._worker is None:
+            raise ValueError("a request before a worker was loaded")
+        return self._worker
+
+    def _release(self) -> None:
+        if self._worker is not None:
+            self._worker.close()
 
 
 OUT_OF_MEMORY = 77

@@ -7,12 +7,11 @@ so here, and no limit of `resources` holds. Verdicts of earlier runs are honoure
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
-from pipelines.engines.step import IDLE, Done, Json, Rows, Step, load_worker, release_worker
+from pipelines.engines.step import IDLE, Done, Json, Rows, Step, Watched, load_worker
 from pipelines.layout import Layout
 from schemas.errors import VlcorpusError
 
@@ -22,7 +21,7 @@ class InlineEngine:
 
     def __init__(self, rows: Rows | None = None) -> None:
         self._rows = rows
-        self._worker: Any = None
+        self._worker: Watched | None = None
         self._loaded: Step | None = None
 
     def open(self, layout: Layout) -> None:
@@ -59,17 +58,18 @@ class InlineEngine:
 
     def close(self) -> None:
         """Lets the worker go, with the models and browsers that it holds."""
-        release_worker(self._worker)
+        if self._worker is not None:
+            self._worker.close()
         self._worker = self._loaded = None
 
     @contextmanager
-    def _loaded_worker(self, step: Step) -> Iterator[Any]:
+    def _loaded_worker(self, step: Step) -> Iterator[Watched]:
         """The step's worker, which is kept while the step stays the same.
 
         Libraries get the step's number of threads: with more than one, BLAS takes twice the time of the hashes'
         small matrices.
         """
-        if self._loaded != step:
+        if self._worker is None or self._loaded != step:
             self.close()
             self._worker, self._loaded = load_worker(step), step
         with threadpool_limits(step.limits.threads):

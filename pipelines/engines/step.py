@@ -6,11 +6,14 @@ same step travels to a local child, a Ray actor or a Beam bundle as text.
 
 import importlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
+import pyarrow as pa
+
 from pipelines.layout import Layout
+from pipelines.outputs import believing, check_whole, witnessed
 
 Json = dict[str, Any]
 """A JSON object: what tasks, settings and receipts are."""
@@ -95,10 +98,42 @@ class Engine(Protocol):
         """End every process that the engine started."""
 
 
-def release_worker(worker: Any) -> None:
-    """Ends what a worker holds beyond memory, a browser for one: a worker that has such a thing has a `close`."""
-    if hasattr(worker, "close"):
-        worker.close()
+class Watched:
+    """A worker whose receipts list the files that it wrote (`outputs`); its tasks may say what they read (`believed`).
+
+    `believed` has the digests of these files by path. A table is held against its digest where it is read; anything
+    else, here. Raises DamagedError where a file holds other bytes.
+    """
+
+    def __init__(self, worker: Any, layout: Layout | None) -> None:
+        self._worker = worker
+        self._layout = layout
+
+    def run(self, task: Json, at: At) -> Json:
+        """Returns the receipt of one map task."""
+        believed: dict[str, str] = task.get("believed", {})
+        if self._layout is not None:
+            others = {path: one for path, one in believed.items() if not path.endswith(".parquet")}
+            check_whole(self._layout.store, others)
+        with believing(believed), witnessed() as written:
+            receipt: Json = self._worker.run(task, at)
+        return receipt | {"outputs": written} if written else receipt
+
+    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
+        """Yields the pieces of one shuffle task."""
+        with believing(task.get("believed", {})):
+            yield from self._worker.split(task, at)
+
+    def reduce(self, partition: int, table: pa.Table) -> Json:
+        """Returns the receipt of one partition."""
+        with witnessed() as written:
+            receipt: Json = self._worker.reduce(partition, table)
+        return receipt | {"outputs": written} if written else receipt
+
+    def close(self) -> None:
+        """Ends what the worker holds beyond memory, a browser for one: a worker that has such a thing has a `close`."""
+        if hasattr(self._worker, "close"):
+            self._worker.close()
 
 
 def named(place: str) -> Any:
@@ -107,6 +142,7 @@ def named(place: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def load_worker(step: Step) -> Any:
-    """The step's worker, made with its settings."""
-    return named(step.worker)(step.setup)
+def load_worker(step: Step) -> Watched:
+    """Returns the step's worker, made with its settings."""
+    layout = step.setup.get("layout")
+    return Watched(named(step.worker)(step.setup), Layout(**layout) if layout else None)

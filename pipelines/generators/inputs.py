@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipelines.files import FileInfo, Store, shown
 from schemas.errors import InputError
+from schemas.parquet import opened
 from schemas.sample import Sample, Text
 from schemas.strict import FieldError
 
@@ -222,7 +222,7 @@ def _said(sample: bytes | str) -> Iterator[str]:
 def _of_parquet(store: Store, info: FileInfo) -> Iterator[str]:
     try:
         with store.reading(info.path), store.open(info.path) as file:
-            table = pq.ParquetFile(file)
+            table = opened(file)
             names = [name for name in ("sample", *_CAPTIONS) if name in table.schema_arrow.names]
             if not names:
                 raise InputError(

@@ -27,7 +27,7 @@ from pipelines.receipts import Task, fingerprint, versions
 from pipelines.recipe.model import Recipe, Source
 from pipelines.sources import InputShard, fetch
 from pipelines.sources.interleaved import drafts_of
-from schemas.errors import InputError, ModelError
+from schemas.errors import ModelError
 from schemas.ground import COLOURS, GroundSettings
 
 if TYPE_CHECKING:
@@ -159,10 +159,7 @@ class Ground:
             boxes = detector.detect(self._pixels(data), phrases) if phrases else []
             yield _row(row, chunks, boxes, detector.id)
         if wanted:
-            raise InputError(
-                f"source {source.id}: the picture of {sorted(wanted)[0]} in {task['shard']} is gone; "
-                "run the same command again"
-            )
+            raise shard.changed(min(wanted))
 
     def _pixels(self, data: bytes) -> Any:
         """The image as it is stored, in RGB."""

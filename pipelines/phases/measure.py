@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -300,8 +299,7 @@ def run(build: "Build") -> None:
     for name in build.shards:
         if verdicts.of(*name) != kept.of(*name):
             verdicts.of(*name).write(build.layout, *name)
-    with ThreadPoolExecutor(8) as pool:
-        identities = dict(zip(build.shards, pool.map(build.identity, build.shards.values()), strict=True))
+    identities = build.identities(build.shards)
 
     def task(name: Name, known: Json) -> Task:
         shard = build.shards[name]

@@ -126,7 +126,7 @@ class Score:
         judged = self._judge.shard(task)
         rows = np.flatnonzero(judged.candidate & self._single(judged, task["shard"]))
         path = self._judge.layout.path("scores", task["source"], task["shard"])
-        mark = validity(self._recipe, judged.source, task["signals"])
+        mark = task["validity"]
         old = still_valid(self._judge.layout, path, mark, self._schema())
         known = pc.is_in(judged.signals["member"].combine_chunks(), value_set=old["member"].combine_chunks())
         # a blanked row has no caption any more
@@ -246,10 +246,8 @@ class Score:
         vectors = list(scorer.encode_batches(self._pixels(judged, wanted, scorer, task, at, row_of)))
         digest_of = {members[place]: digest for digest, place in first.items()}
         found_at = {digest_of[member]: row for member, row in row_of.items()}
-        if found_at.keys() != first.keys():
-            raise InputError(
-                f"source {judged.source.id}: pictures of {task['shard']} are gone; measure it again"
-            )
+        if gone := first.keys() - found_at.keys():
+            raise InputShard.from_json(task["input"]).changed(members[min(first[one] for one in gone)])
         return np.concatenate(vectors)[[found_at[digest] for digest in digests]]
 
     def _pixels(
@@ -364,5 +362,7 @@ def _task(build: "Build", name: Name) -> Task:
     if build.recipe.evaluation:
         # which rows show an evaluation image, and so need no score, is known from dedup
         mark = fingerprint("guarded", mark, *build.fingerprints["dedup"].values())
-    body: Json = {"source": name[0], "shard": name[1], "number": 0, "signals": signals}
+    # here, since it reads the weights of the scorers whole
+    held = validity(build.recipe, build.recipe.source(name[0]), signals)
+    body: Json = {"source": name[0], "shard": name[1], "number": 0, "validity": held}
     return Task(text_of(name), mark, {**body, "input": build.shards[name].to_json()})

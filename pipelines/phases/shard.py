@@ -309,7 +309,7 @@ def _file(name: str, written: Written) -> Json:
 
 
 def run(build: "Build") -> None:
-    """Writes the output shards that are not there yet; first the manifest goes, whose promises are about to change."""
+    """Writes the output shards that are not there yet."""
     planned = plan(runs(build.layout, build.results["compose"]), build.recipe.shards.samples)
     tasks = [_task(build, one) for one in planned]
     receipts = build.receipts("shard")
@@ -318,8 +318,6 @@ def run(build: "Build") -> None:
     gone = len(receipts.others(names))
     if build.removed:
         build.reporter.say(f"of {len(tasks):,} shards {fresh:,} are written anew; {gone:,} have gone")
-    if gone or fresh:
-        build.layout.store.remove(build.layout.at("manifest.json"))
     receipts.forget_all_but(names)
     build.map("shard", tasks)
 

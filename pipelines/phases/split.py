@@ -14,7 +14,7 @@ from pipelines.datasets.dataset import Record, unique
 from pipelines.datasets.records import jsonl, lines
 from pipelines.datasets.table import find
 from pipelines.engines.step import IDLE, At, Json
-from pipelines.files import Store
+from pipelines.files import OF_PROCESS, Digests, Store
 from pipelines.layout import Layout
 from pipelines.receipts import Task, fingerprint
 from pipelines.recipe.model import Recipe
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from pipelines.build import Build
 
 
-def split_tasks(recipe: Recipe, shards: Mapping[tuple[str, str], InputShard]) -> list[Task]:
+def split_tasks(
+    recipe: Recipe, shards: Mapping[tuple[str, str], InputShard], digests: Digests = OF_PROCESS
+) -> list[Task]:
     """Returns a task for each source whose files are read in parts."""
     parts: dict[str, list[InputShard]] = {}
     for shard in shards.values():
@@ -35,9 +37,8 @@ def split_tasks(recipe: Recipe, shards: Mapping[tuple[str, str], InputShard]) ->
     tasks = []
     for name, own in parts.items():
         source = recipe.source(name)
-        mark = fingerprint(
-            "split", 1, own[0].format, len(own), identity(own[0], source, source.storage_options)
-        )
+        held = identity(own[0], source, source.storage_options, digests)
+        mark = fingerprint("split", 1, own[0].format, len(own), held)
         body: Json = {"shard": f"{name}/all", "parts": [shard.to_json() for shard in own]}
         tasks.append(Task(body["shard"], mark, body))
     return tasks
@@ -45,7 +46,7 @@ def split_tasks(recipe: Recipe, shards: Mapping[tuple[str, str], InputShard]) ->
 
 def run(build: "Build") -> None:
     """Finds the parts of large annotation files, where they are not known yet."""
-    tasks = split_tasks(build.recipe, build.shards)
+    tasks = split_tasks(build.recipe, build.shards, build.digests)
     build.receipts("split").forget_all_but({task.name for task in tasks})
     if tasks:
         build.map("split", tasks)

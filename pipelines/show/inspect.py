@@ -23,6 +23,7 @@ from pipelines.sources.table import TAR
 from pipelines.writers.columns import SAMPLE, require_columns
 from pipelines.writers.webdataset import PLACES
 from schemas.errors import InputError, ShardError
+from schemas.parquet import opened
 from schemas.sample import Sample
 from schemas.shard import is_shard
 from schemas.strict import FieldError
@@ -96,7 +97,7 @@ def _opened(store: Store, path: str) -> Iterator[pq.ParquetFile]:
     """Opens a Parquet file; raises InputError where it is damaged."""
     try:
         with store.reading(path), store.open(path) as file:
-            yield pq.ParquetFile(file)
+            yield opened(file)
     except (pa.ArrowException, ValueError) as error:
         what = " ".join(str(error).split())
         raise InputError(f"{path} is damaged ({what}): copy it again, or build the corpus again") from error

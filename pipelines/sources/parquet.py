@@ -20,6 +20,7 @@ from pipelines.sources.parquet_columns import EMBED, WRITTEN, Mapped, carried, i
 from pipelines.sources.records import fields_of
 from pipelines.sources.shard import InputShard, Reading, Wanted, check_written
 from schemas.errors import RowError, ShardError
+from schemas.parquet import opened
 from schemas.row import RawImage, RawRow
 from schemas.sample import Sample
 from schemas.strict import FieldError
@@ -136,11 +137,10 @@ def names(reading: Reading) -> list[str]:
 def _opened(reading: Reading) -> Iterator[tuple[pq.ParquetFile, pa.Schema]]:
     with reading.store.open(reading.shard.path) as raw:
         with _damage(reading):
-            file = pq.ParquetFile(
+            file = opened(
                 raw,
                 buffer_size=MIB,  # stream the pages; a column chunk is never held whole
                 pre_buffer=False,
-                page_checksum_verification=True,
                 thrift_string_size_limit=64 * MIB,
                 thrift_container_size_limit=1_000_000,
             )

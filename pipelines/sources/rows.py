@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from pipelines.files import Store
+from pipelines.files import OF_PROCESS, Digests, Store
 from pipelines.sources import parquet, text
 from pipelines.sources.columns import Columns, ReadLimits
 from pipelines.sources.ledger import Ledger
@@ -85,9 +85,14 @@ def options_of(source: "Source", layout: "Layout") -> Options:
     return layout.options if KINDS[source.kind].made else source.storage_options
 
 
-def identity(shard: InputShard, source: "Source", storage_options: Options = None) -> str:
-    """What changes when anything that `read` reads does: of one file, or of all files of a folder."""
-    store = Store(storage_options, shard.source)
+def identity(
+    shard: InputShard, source: "Source", storage_options: Options = None, digests: Digests = OF_PROCESS
+) -> str:
+    """What changes when anything that `read` reads does: of one file, or of all files of a folder.
+
+    `digests` are those of local files that are known.
+    """
+    store = Store(storage_options, shard.source, digests)
     of_kind = KINDS[shard.kind].identity
     return of_kind(shard, source, store) if of_kind else store.identity(shard.path)
 

@@ -160,7 +160,7 @@ class _Run:
     def _members(self, values: list[Json], stars: dict[str, str], settled: list[str]) -> Json:
         names = join(self._plan.scratch, "shards.parquet")
         columns = {name: pa.array([task[name] for task in self._tasks]) for name in ("source", "shard")}
-        self._folder.write(names, pa.table(columns))
+        self._folder.write(names, pa.table(columns), scratch=True)
         tasks: list[Json] = [{"shards": len(self._tasks)}]
         for receipt in values:
             if "same" in receipt:

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from pipelines.engines.step import Json
 from pipelines.files import join
 from pipelines.layout import Layout
-from schemas.errors import InputError
+from pipelines.parquet import read_whole
+from schemas.parquet import opened
 
 U64 = npt.NDArray[np.uint64]
 U8 = npt.NDArray[np.uint8]
@@ -123,7 +124,7 @@ class Folder:
         """Write a scratch table; its path."""
         path = self.path(step, partition)
         # digests neither repeat nor compress
-        self.write(path, pa.table(dict(columns)), compression="none", use_dictionary=False)
+        self.write(path, pa.table(dict(columns)), compression="none", use_dictionary=False, scratch=True)
         return path
 
     def write(
@@ -132,9 +133,10 @@ class Folder:
         table: pa.Table,
         compression: Literal["zstd", "none"] = "zstd",
         use_dictionary: bool = True,
+        scratch: bool = False,
     ) -> None:
         """Write a table as Parquet, whole or not at all; equal tables give equal bytes."""
-        with self.store.write_atomic(path, join(self.scratch, "tmp")) as local:
+        with self.store.write_atomic(path, join(self.scratch, "tmp"), scratch=scratch) as local:
             pq.write_table(
                 table,
                 local,
@@ -149,18 +151,13 @@ class Folder:
         return columns_of(self.read(path, list(names) or None))
 
     def read(self, path: str, names: list[str] | None = None) -> pa.Table:
-        """A Parquet file's table, or of it the named columns."""
-        with self.store.open(path) as file:
-            try:
-                # ParquetFile, not read_table: a folder called a=b must not turn into a column
-                return pq.ParquetFile(file).read(names)
-            except (pa.ArrowException, KeyError) as damage:
-                raise InputError(f"{path} cannot be read ({damage}): measure its source again") from damage
+        """A Parquet file's table, or of it the named columns. DamagedError where it cannot be read."""
+        return read_whole(self.store, path, names)
 
     def between(self, path: str, first: int, last: int) -> Columns:
         """Of a table sorted by its column `row`, the rows from `first` to `last`, both included."""
         with self.store.open(path) as file:
-            parquet = pq.ParquetFile(file)
+            parquet = opened(file)
             column = parquet.schema_arrow.get_field_index("row")
             groups = [
                 group

@@ -32,7 +32,7 @@ def match(build: "Build", scratch: str) -> tuple[str, int]:
     ]
     table = pa.concat_tables(tables).sort_by([("row", "ascending"), ("column", "ascending")])
     path = join(scratch, "matched.parquet")
-    folder.write(path, table)
+    folder.write(path, table, scratch=True)
     named = table.group_by(["column", "value"]).aggregate([]).num_rows
     return path, len(build.removed) - named
 
@@ -61,7 +61,7 @@ class Match:
         clusters = {kind: np.where(alone, "", judged.clusters[kind][places]) for kind in IMAGES}
         table = pa.table({"row": rows, "column": columns, "value": values, **clusters}, MATCHES)
         path = self._folder.path("matches", task["number"])
-        self._folder.write(path, table)
+        self._folder.write(path, table, scratch=True)
         return {"path": path}
 
     def _hashes(self, column: str, judged: Judged, shard: str) -> Iterator[tuple[int, str]]:

@@ -1,0 +1,173 @@
+"""Between a build and its engine: what tasks write is noted and brought to the disk, what they read is vouched for.
+
+So no phase has to say which files it wrote, and none waits for the disk.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final, overload
+
+from pipelines.engines.step import Done, Engine, Json, Step
+from pipelines.layout import Layout, Name
+from pipelines.phases.table import PHASES, phase
+
+_AT_ONCE: Final = 8
+_OWNERS: Final = {folder: one for one in reversed(PHASES) for folder in one.writes}
+"""By a folder of work/ the phase that writes it first."""
+
+
+class Watching:
+    """An engine whose tasks are told what they may believe of their inputs; notes in `outputs` what they wrote.
+
+    `results` are the receipts of the phases that are done, by phase and name.
+    """
+
+    def __init__(self, engine: Engine, layout: Layout, results: Mapping[str, Mapping[Name, Json]]) -> None:
+        self._engine = engine
+        self._layout = layout
+        self._results = results
+        self._indexed: dict[str, tuple[Mapping[Name, Json], dict[str, str]]] = {}
+        self.outputs: list[Json] = []
+
+    def open(self, layout: Layout) -> None:
+        """Gets the engine ready."""
+        self._engine.open(layout)
+
+    def close(self) -> None:
+        """Ends what the engine started."""
+        self._engine.close()
+
+    def map(self, step: Step, tasks: Sequence[Json], done: Done | None = None) -> list[Json]:
+        """Returns the receipts in the order of the tasks, without what they wrote."""
+        return [self._noted(one) for one in self._engine.map(step, self._told(step, tasks), done)]
+
+    def map_watched(self, step: Step, tasks: Sequence[Json], done: Done) -> None:
+        """Calls `done` with each receipt, which says what its task wrote."""
+
+        def whole(index: int, receipt: Json) -> None:
+            outputs = self._named(receipt)
+            done(index, receipt | {"outputs": outputs} if outputs else receipt)
+
+        self._engine.map(step, self._told(step, tasks), whole)
+
+    def shuffle(self, step: Step, tasks: Sequence[Json], partitions: int) -> list[Json]:
+        """Returns the receipts of the partitions that hold rows, without what they wrote."""
+        return [self._noted(one) for one in self._engine.shuffle(step, self._told(step, tasks), partitions)]
+
+    def _noted(self, receipt: Json) -> Json:
+        self.outputs += self._named(receipt)
+        return {name: value for name, value in receipt.items() if name != "outputs"}
+
+    def _named(self, receipt: Json) -> list[Json]:
+        """Returns the outputs of a receipt by their names below the corpus's folder."""
+        top = self._layout.at("")
+        return [{**one, "name": one["name"].removeprefix(top)} for one in receipt.get("outputs", ())]
+
+    def _told(self, step: Step, tasks: Sequence[Json]) -> Sequence[Json]:
+        reads = phase(step.name).reads
+        return _Told(tasks, lambda task: self._believed(reads, task))
+
+    def _believed(self, reads: Iterable[str], task: Json) -> dict[str, str]:
+        """Returns the digests of what a task may read, by path: the files of the input shards that it names."""
+        names = sorted(set(input_shards_of(task)))
+        found = {}
+        for folder in reads:
+            for name in names:
+                path = self._layout.path(folder, *name)
+                if (digest := self._digest(folder, name, path)) is not None:
+                    found[path] = digest
+        return found
+
+    def _digest(self, folder: str, name: Name, path: str) -> str | None:
+        owner = _OWNERS.get(folder)
+        if owner is None:
+            return None
+        receipts = self._results.get(owner.name, {})
+        if owner.by_shard:
+            outputs = receipts.get(name, {}).get("outputs", ())
+            return next((one["digest"] for one in outputs if self._layout.at(one["name"]) == path), None)
+        known, index = self._indexed.get(owner.name, ({}, {}))
+        if known is not receipts:
+            index = {
+                self._layout.at(one["name"]): one["digest"]
+                for receipt in receipts.values()
+                for one in receipt.get("outputs", ())
+            }
+            self._indexed[owner.name] = receipts, index
+        return index.get(path)
+
+
+def input_shards_of(task: Json, source: str | None = None) -> Iterator[Name]:
+    """Yields the input shards that a task names, at any depth; one without its source has that of the task around."""
+    source = task.get("source", source)
+    if isinstance(source, str) and isinstance(task.get("shard"), str):
+        yield source, task["shard"]
+    for value in task.values():
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, dict):
+                yield from input_shards_of(one, source)
+
+
+class _Told(Sequence[Json]):
+    """Tasks, each with what it may believe, which is looked up when it is its turn."""
+
+    def __init__(self, tasks: Sequence[Json], believed: Callable[[Json], Mapping[str, str]]) -> None:
+        self._tasks = tasks
+        self._believed = believed
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    @overload
+    def __getitem__(self, at: int) -> Json: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Json]: ...
+    def __getitem__(self, at: int | slice) -> Json | list[Json]:
+        if isinstance(at, slice):
+            return [self[place] for place in range(*at.indices(len(self)))]
+        task = self._tasks[at]
+        believed = self._believed(task)
+        return {**task, "believed": believed} if believed else task
+
+
+class Flush:
+    """Brings what tasks wrote to the disk while other tasks run; a task's receipt is written after its files are safe.
+
+    At its end all files are safe, and the names of them in their folders.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._waiting: deque[tuple[list[Future[None]], Callable[[], None]]] = deque()
+        self._folders: set[str] = set()
+
+    def __enter__(self) -> "Flush":
+        self._pool = ThreadPoolExecutor(_AT_ONCE, "flush")
+        return self
+
+    def then(self, outputs: Iterable[Json], write: Callable[[], None]) -> None:
+        """Calls `write` in this thread, now or later, when these files are on the disk."""
+        names = [output["name"] for output in outputs] if self._layout.is_local else []
+        self._waiting.append(([self._synced(name) for name in names], write))
+        for name in names:
+            parts = name.split("/")[:-1]
+            self._folders |= {"/".join(parts[:depth]) for depth in range(len(parts) + 1)}
+        while self._waiting and all(one.done() for one in self._waiting[0][0]):
+            self._next()
+
+    def _synced(self, name: str) -> "Future[None]":
+        return self._pool.submit(self._layout.store.sync, self._layout.at(name))
+
+    def _next(self) -> None:
+        futures, write = self._waiting.popleft()
+        for one in futures:
+            one.result()
+        write()
+
+    def __exit__(self, *_: Any) -> None:
+        with self._pool:
+            while self._waiting:
+                self._next()
+            for one in [self._synced(folder) for folder in sorted(self._folders)]:
+                one.result()
