@@ -156,6 +156,12 @@ class Corpus:
 
         return verify(self.folder, self._options)
 
+    def unchecked(self) -> list[str]:
+        """Returns what `verify` cannot check where work/ was removed, one sentence each."""
+        from pipelines.audit.verify import unchecked
+
+        return unchecked(self.folder, self._options)
+
     def __repr__(self) -> str:
         rows = sum(funnel.rows for funnel in self.manifest.funnel.values())
         count = sum(count.samples for count in self.manifest.samples)

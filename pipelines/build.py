@@ -9,7 +9,7 @@ from pipelines.engines.step import Engine, Json, Limits, Resources, Step, named
 from pipelines.files import Digests, shown
 from pipelines.layout import Layout, Name, name_of, text_of
 from pipelines.outputs import damaged_path
-from pipelines.phases.table import PHASES, phase, up_to
+from pipelines.phases.table import PHASES, Phase, phase, up_to
 from pipelines.progress import Reporter
 from pipelines.receipts import WHOLE as ALL
 from pipelines.receipts import Damage, Disk, Receipts, Task
@@ -137,10 +137,13 @@ class Build:
     ) -> list[Json]:
         """Runs those tasks of a phase that are not done; keeps and returns the receipts of all, in order."""
         receipts = self.receipts(name)
-        self._check(name, tasks)
+        self.check(name, tasks)
         present = [task for task in tasks if receipts.done(task)]
         todo = [task for task in tasks if not receipts.done(task)]
         self.reporter.begin(name, len(tasks), len(present))
+        if todo and self.removed and phase(name).texts:
+            # the texts of removed rows come back: select has to blank them again
+            self.receipts("select").forget_all_but(())
         self._begin(name, todo)
         found = {task.name: (task, old) for task, old in zip(present, receipts.read(present), strict=True)}
         with Flush(self.layout) as flush:
@@ -170,7 +173,7 @@ class Build:
         """
         receipts, task = self.receipts(name), Task(ALL, fingerprint)
         if not again:
-            self._check(name, [task])
+            self.check(name, [task])
         known = not again and receipts.done(task)
         self.reporter.begin(name, tasks, tasks if known else 0)
         if known:
@@ -228,7 +231,7 @@ class Build:
                     if name not in self.shards:
                         self.layout.store.remove(info.path)
 
-    def _check(self, name: str, tasks: Sequence[Task]) -> None:
+    def check(self, name: str, tasks: Sequence[Task]) -> None:
         """Holds the receipts of tasks against what lies there; says what is damaged, and so made again."""
         found = self.receipts(name).check(tasks)
         for one in found[:_SHOWN]:
@@ -266,11 +269,22 @@ class Build:
 
     def _amend(self, name: str, outputs: Sequence[Json]) -> None:
         """Has the receipts of other phases vouch for what this one wrote in the stead of theirs."""
-        owners = {folder: one for one in PHASES if one.by_shard for folder in one.writes}
+        owners = {folder: one for one in PHASES for folder in one.writes}
         for output in outputs:
             owner = owners.get(_folder_of(output["name"]))
             if owner is not None and owner.name != name:
-                self.receipts(owner.name).amend(text_of(self.layout.name_at(output["name"])), [output])
+                self.receipts(owner.name).amend(self._vouching(owner, output["name"]), [output])
+
+    def _vouching(self, owner: Phase, output: str) -> str:
+        """Returns the name of the task of a phase that wrote a file."""
+        if owner.by_shard:
+            return text_of(self.layout.name_at(output))
+        vouch = (
+            text_of(name)
+            for name, receipt in self.results[owner.name].items()
+            if any(one["name"] == output for one in receipt.get("outputs", ()))
+        )
+        return next(vouch, ALL)
 
     def _forget_changed(self, text: str) -> bool:
         """Removes what rests on the input shard that a ChangedError names, so that it is measured again.

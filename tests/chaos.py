@@ -1,16 +1,18 @@
 """Kills builds at random moments, again and again, and holds what they end in against an undisturbed run.
 
-    python -m tests.chaos [--kills 36] [--seed 1]        what `make chaos` runs
+    python -m tests.chaos [--kills 36] [--removals 20] [--seed 1]        what `make chaos` runs
 
 Each round builds one corpus on one engine. At a moment drawn from the seed the driver, with or without
-its processes, or one worker's process is ended by SIGKILL; then the same command goes on. A moment is a
-phase and a delay within it, so that all phases are hit, the short ones too. `make test` kills at fixed
-moments instead: tests/pipelines/test_chaos.py.
+its processes, or one worker's process is ended by SIGKILL; then the same command goes on. Removals are killed
+likewise, and held against a build of the same inputs with the list. A moment is a phase and a delay within it, so
+that all phases are hit, the short ones too. `make test` kills at fixed moments instead:
+tests/pipelines/test_chaos.py, and for removals tests/pipelines/phases/test_removed.py.
 """
 
 import argparse
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +24,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.pipelines.building import rows
 from tests.pipelines.crawls import (
     build,
     build_inline,
@@ -32,6 +35,9 @@ from tests.pipelines.crawls import (
     manifest,
     run_inline,
 )
+
+REMOVAL = ("select", "compose", "shard", "card")
+"""The phases that do something when rows are removed."""
 
 PHASES = ("measure", "dedup", "score", "select", "compose", "shard", "card")
 
@@ -72,6 +78,25 @@ class Chaos:
         self.recipe.write_text(RECIPE.format(shards=shards))
         build_inline(self.recipe, "--out", self.folder / "calm")
 
+    def remove(self, name: str, kills: int, *options: str) -> None:
+        """Removes rows from a copy of the calm corpus, with so many kills on the way, and compares."""
+        corpus = shutil.copytree(self.folder / "calm", self.folder / name)
+        keys, listed = self.folder / "keys.txt", self.folder / "listed"
+        if not listed.exists():
+            kept = sorted(row["key"] for row in rows(corpus, "decisions") if row["decision"] == "kept")
+            keys.write_text("\n".join(["key", *kept[::10]]))
+            build_inline(self.recipe, "--out", listed, "--removed", keys)
+        command = ("remove", corpus, self.recipe, "--keys", keys, *options)
+        before = self.kills.total()
+        while self.kills.total() < before + kills:
+            if (corpus / "manifest.json").exists() and manifest(corpus) == manifest(listed):
+                shutil.rmtree(corpus)
+                shutil.copytree(self.folder / "calm", corpus)
+            self._killed(command, self.hand.choice(REMOVAL), self.hand.choice(["driver", "group"]))
+        done = run_inline(*command)
+        assert done.returncode == 0, done.stderr
+        self.check(corpus, "listed")
+
     def round(self, name: str, options: Sequence[str], kills: int) -> None:
         """Build one corpus with so many kills on the way, then let it end and compare."""
         corpus = self.folder / name
@@ -80,9 +105,9 @@ class Chaos:
         build(self.recipe, "--out", corpus, *options, limit=900)
         self.check(corpus)
 
-    def check(self, corpus: Path) -> None:
+    def check(self, corpus: Path, calm: str = "calm") -> None:
         """AssertionError unless the corpus is what an undisturbed run makes, with nothing left over."""
-        assert manifest(corpus) == manifest(self.folder / "calm"), f"{corpus}: another manifest"
+        assert manifest(corpus) == manifest(self.folder / calm), f"{corpus}: another manifest"
         done = run_inline("verify", corpus)
         assert done.returncode == 0, done.stdout
         assert litter(corpus) == [], litter(corpus)
@@ -94,9 +119,17 @@ class Chaos:
         phase = self.hand.choice(PHASES)
         hosts = ["host", "host"] if "ray" in options else []
         deed = self.hand.choice(["driver", "driver", "group", "worker", *hosts])
-        delay = self.hand.random() ** 2 * LONGEST.get(phase, 0.4)
         self._spoil(corpus, phase)
-        process = started("build", self.recipe, "--out", corpus, *options)
+        process, begun = self._killed(("build", self.recipe, "--out", corpus, *options), phase, deed)
+        if begun and deed in VICTIMS:
+            assert process.returncode == 0, f"the death of a {deed} that no row is to blame for ended the run"
+
+    def _killed(
+        self, command: Sequence[str | Path], phase: str, deed: str
+    ) -> "tuple[subprocess.Popen[str], bool]":
+        """Starts a command and does the deed at a drawn moment of a phase; says whether that had begun."""
+        delay = self.hand.random() ** 2 * LONGEST.get(phase, 0.4)
+        process = started(*command)
         assert process.stderr is not None
         begun = False
         for line in process.stderr:
@@ -111,8 +144,7 @@ class Chaos:
             self.fruitless += 1
         # what is left of it says nothing more that anybody wants to know
         process.communicate(timeout=900)
-        if begun and deed in VICTIMS:
-            assert process.returncode == 0, f"the death of a {deed} that no row is to blame for ended the run"
+        return process, begun
 
     def _spoil(self, corpus: Path, phase: str) -> None:
         """Sometimes forget that a phase is done, so that late and early phases are at work equally often."""
@@ -177,6 +209,7 @@ def main() -> None:
     """The long form: rounds of kills on every engine, until there were enough."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--kills", type=int, default=36)
+    parser.add_argument("--removals", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     ways = {
@@ -201,6 +234,9 @@ def main() -> None:
             chaos.round(f"{name}-{number}", ways[name], 4)
             number += 1
             print(f"round {number} on {name}: equal after {chaos.kills.total()} kills", flush=True)
+        for number in range(-(-arguments.removals // 4)):
+            chaos.remove(f"removal-{number}", 4, "--workers", "2")
+            print(f"removal {number}: equal after {4 * (number + 1)} kills", flush=True)
         for deed, count in sorted(chaos.kills.items()):
             print(f"  {deed}: {count}")
         lost_node(chaos)

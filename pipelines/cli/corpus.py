@@ -17,9 +17,12 @@ def verify(folder: Corpus, storage_options: StorageOptions = None) -> None:
     import vlcorpus
     from pipelines.recipe import load as recipes
 
-    problems = vlcorpus.Corpus.open(folder, recipes.storage_options(storage_options)).verify()
+    corpus = vlcorpus.Corpus.open(folder, recipes.storage_options(storage_options))
+    problems = corpus.verify()
     for problem in problems:
         print(problem)
+    for sentence in corpus.unchecked():
+        print(f"not checked: {sentence}")
     if problems:
         raise typer.Exit(1)
     print(f"{folder}: every file is what its manifest says, and the funnel adds up")

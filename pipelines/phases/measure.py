@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,15 +13,17 @@ import pyarrow.compute as pc
 from filters.extra import parsed
 from filters.picture import hashes
 from filters.signals import Measurer
-from pipelines.engines.step import IDLE, SEVERAL, At, Json, Limits
+from pipelines.engines.step import IDLE, SEVERAL, At, Json, Limits, named
 from pipelines.layout import Layout, Name, name_of, text_of
 from pipelines.parquet import write_tables
+from pipelines.phases.split import name_for as split_name
+from pipelines.phases.table import phase
 from pipelines.receipts import Task, fingerprint, versions
 from pipelines.recipe.model import Recipe, Source
 from pipelines.remarks import check_measured
 from pipelines.shares import is_below
 from pipelines.sources import InputShard, Ledger, interleaved, options_of, read, rendered
-from pipelines.sources.annotations import Annotations, Facts, write_drafts
+from pipelines.sources.annotations import Annotations, Facts, is_part, write_drafts
 from pipelines.sources.shard import numbered
 from pipelines.sources.table import KINDS
 from pipelines.verdicts import Verdicts
@@ -318,5 +320,26 @@ def run(build: "Build") -> None:
 
     build.remove_orphans()
     tasks = [task(name, verdicts.of(*name).by_member()) for name in build.shards]
+    if _made_again(build, tasks):
+        tasks = [task(name, verdicts.of(*name).by_member()) for name in build.shards]
     build.map("measure", tasks, limits_of(build.recipe, build.limits), settle)
     check_measured(build)
+
+
+def _made_again(build: "Build", tasks: Sequence[Task]) -> bool:
+    """Makes the input shards again from which removed rows were taken, where they have to be measured once more."""
+    if not build.removed:
+        return False
+    build.check("measure", tasks)
+    receipts = build.receipts("measure")
+    todo = {name_of(task.name) for task in tasks if not receipts.done(task)}
+    hidden = [name for name, _ in build.layout.listed("removed") if name in todo]
+    made = [name for name in hidden if KINDS[build.shards[name].kind].made]
+    parts = {name[0] for name in hidden if is_part(build.shards[name])}
+    for name in made:
+        build.receipts("render").forget(text_of(name))
+    for source in parts:
+        build.receipts("split").forget(split_name(source))
+    for again in [*(["render"] if made else []), *(["split"] if parts else [])]:
+        named(phase(again).run)(build)
+    return bool(made or parts)

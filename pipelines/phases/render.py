@@ -50,7 +50,7 @@ def plan_rendered(recipe: Recipe, source: Source) -> list[Planned]:
     planned = []
     for shard, depends, body in _batches(source, made_by, job) if made_by.suffixes else _ranges(made_by, job):
         body |= {"source": source.id, "shard": shard, "facts": facts}
-        planned.append(Planned(shard, fingerprint("render", 4, common, depends), body))
+        planned.append(Planned(shard, fingerprint("render", 5, common, depends), body))
     return planned
 
 
@@ -117,7 +117,7 @@ class Render:
         self._makers: dict[str, Maker] = {}
 
     def run(self, task: Json, at: At) -> Json:
-        """Writes the tar; the receipt counts its pages, and says what was used to make them."""
+        """Writes the tar; the receipt has its pages and its digest, and says what was used to make them."""
         source = self._recipe.source(task["source"])
         pages = self._pages(source, task, at)
         if "only" in task:
@@ -135,9 +135,10 @@ class Render:
                     archive.add(f"{page.name}.jpg", page.image)
                 rows += 1
             archive.end()
+            sha256 = archive.sink.written(rows).sha256
         at(IDLE)
         blamed = {row: _item(task, int(row)).name for row in task.get("verdicts", {})}
-        return {"rows": rows, "made_with": task["fonts"], "blamed": blamed}
+        return {"rows": rows, "made_with": task["fonts"], "blamed": blamed, "sha256": sha256}
 
     def _pages(self, source: Source, task: Json, at: At) -> Iterator[Page]:
         maker = self._maker(source, task)

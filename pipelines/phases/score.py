@@ -32,6 +32,7 @@ from pipelines.phases.dedup.signals import KINDS as DUPLICATES
 from pipelines.phases.prefetch import Pixels, prefetched
 from pipelines.phases.select.candidates import Judge, Judged
 from pipelines.phases.select.cuts import groups, histogram
+from pipelines.phases.select.removed import VECTORS
 from pipelines.receipts import Task, fingerprint, versions
 from pipelines.recipe.model import Recipe, Source
 from pipelines.remarks import no_score
@@ -161,9 +162,7 @@ class Score:
 
     def _schema(self) -> pa.Schema:
         if self._recipe.clip is not None and self._recipe.clip.embeddings:
-            vectors = [
-                pa.field(name, pa.list_(pa.float16())) for name in ("image_embedding", "text_embedding")
-            ]
+            vectors = [pa.field(name, pa.list_(pa.float16())) for name in VECTORS]
             return pa.schema([*SCORES, *vectors])
         return SCORES
 
@@ -223,7 +222,7 @@ class Score:
         scores = scorer.score(images, texts, names)
         masked = self._recipe.clip is not None and self._recipe.clip.mask_text
         table = self._table(judged, rows, scores, f"{scorer.id} (text masked)" if masked else scorer.id, cut)
-        for name, vectors in (("image_embedding", images), ("text_embedding", texts)):
+        for name, vectors in zip(VECTORS, (images, texts), strict=True):
             if name in self._schema().names:
                 column = pa.array(list(vectors.astype(np.float16)), pa.list_(pa.float16()))
                 table = table.append_column(name, column)

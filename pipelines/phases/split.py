@@ -39,9 +39,14 @@ def split_tasks(
         source = recipe.source(name)
         held = identity(own[0], source, source.storage_options, digests)
         mark = fingerprint("split", 1, own[0].format, len(own), held)
-        body: Json = {"shard": f"{name}/all", "parts": [shard.to_json() for shard in own]}
+        body: Json = {"shard": name_for(name), "parts": [shard.to_json() for shard in own]}
         tasks.append(Task(body["shard"], mark, body))
     return tasks
+
+
+def name_for(source: str) -> str:
+    """Returns the name of a source's task, which finds all its parts."""
+    return f"{source}/all"
 
 
 def run(build: "Build") -> None:

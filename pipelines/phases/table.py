@@ -16,7 +16,8 @@ class Phase:
     raises where the phase could not run; `rehearse` takes the Build and returns what `run` would decide.
     `worker` is the class that writes the phase's results on the engine's workers; without one the driver
     writes them. `reads` and `writes` are folders of work/ with one file an input shard. `by_shard`: a task
-    is an input shard, so a receipt is too.
+    is an input shard, so a receipt is too. `texts`: its results hold texts of rows, which select blanks where a list
+    removes them.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Phase:
     by_shard: bool = True
     ready: str = ""
     rehearse: str = ""
+    texts: bool = False
 
 
 _HERE: Final = "pipelines.phases"
@@ -39,6 +41,7 @@ PHASES: Final = (
         run=f"{_HERE}.render:run",
         worker=f"{_HERE}.render:Render",
         writes=("rendered",),
+        texts=True,
     ),
     Phase(
         "split",
@@ -46,6 +49,7 @@ PHASES: Final = (
         run=f"{_HERE}.split:run",
         worker=f"{_HERE}.split:Split",
         writes=("parts",),
+        texts=True,
         by_shard=False,
     ),
     Phase(
@@ -55,6 +59,7 @@ PHASES: Final = (
         worker=f"{_HERE}.measure:Measure",
         reads=("rendered", "parts", "verdicts"),
         writes=("signals", "further", "drafts"),
+        texts=True,
     ),
     Phase(
         "dedup",

@@ -6,7 +6,7 @@ range of bytes, of other files every n-th record; phase split finds both in one 
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -150,6 +150,22 @@ def _part(store: Store, shard: InputShard, layout: Layout) -> Iterator[Record]:
             with store.open(shard.path) as lines:
                 yield from jsonl_from(_between(lines, first["start"], first["stop"]), first["line"])
         yield from (unpacked(line) for line in file)
+
+
+def hide(layout: Layout, source: str, shard: str, members: Container[str]) -> None:
+    """Takes the content of records out of what phase split wrote of a part; ranges of bytes hold none."""
+    path = layout.path("parts", source, shard)
+    if not layout.store.exists(path):
+        return
+    with (
+        layout.store.open(path) as file,
+        layout.store.write_atomic(path, layout.tmp) as local,
+        local.open("wb") as copy,
+    ):
+        copy.write(file.readline())
+        for line in file:
+            member = unpacked(line).member
+            copy.write(packed(Record(member, {})) if member in members else line)
 
 
 def _between(file: BinaryIO, start: int, stop: int) -> Iterator[bytes]:

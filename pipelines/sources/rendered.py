@@ -1,9 +1,11 @@
 """Rendered sources: tars of pages that phase render made, with what it wrote beside each page."""
 
 import json
-from collections.abc import Iterator
+import shutil
+import tarfile
+from collections.abc import Container, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from pipelines.files import Store
 from pipelines.sources import webdataset
@@ -14,6 +16,7 @@ from schemas.row import RawRow
 from schemas.sample import Sample, sample_key
 
 if TYPE_CHECKING:
+    from pipelines.layout import Layout
     from pipelines.recipe.model import Source
 
 _TOLD: Final = ("refusal", "refusal_text", "error_rate")
@@ -78,3 +81,29 @@ def drafts(source: "Source", record: dict[str, Any], row: RawRow) -> list[dict[s
         sample = Sample.from_json(json.dumps(whole))
         made.append({"member": row.member, "task": task, "images": None, "sample": sample.to_json()})
     return made
+
+
+def hide(layout: "Layout", source: str, shard: str, members: Container[str]) -> None:
+    """Overwrites pages in the tar, the JSON with an empty object and the image with zeros: every offset stays."""
+    path = layout.path("rendered", source, shard)
+    with layout.store.local_copy(path) as tar:
+        with tarfile.open(fileobj=tar, mode="r:") as archive:
+            found = [one for one in archive if one.name.rpartition(".")[0] in members]
+        blanks = [(one.offset_data, _blank(one)) for one in found]
+        if all(_at(tar, offset, len(blank)) == blank for offset, blank in blanks):
+            return
+        with layout.store.write_atomic(path, layout.tmp) as local, local.open("wb") as copy:
+            tar.seek(0)
+            shutil.copyfileobj(tar, copy)
+            for offset, blank in blanks:
+                copy.seek(offset)
+                copy.write(blank)
+
+
+def _blank(member: tarfile.TarInfo) -> bytes:
+    return b"{}".ljust(member.size) if member.name.endswith(".json") else bytes(member.size)
+
+
+def _at(file: BinaryIO, offset: int, size: int) -> bytes:
+    file.seek(offset)
+    return file.read(size)

@@ -104,7 +104,7 @@ class Decide:
         for row, hi, lo in zip(*(lost[name].tolist() for name in ("row", "key_hi", "key_lo")), strict=True):
             texts[row] = f"like {hi:016x}{lo:016x}, which is kept"
         for row in np.flatnonzero(judged.removed != "").tolist():
-            texts[row] = messages[row] or said(judged.removed[row])
+            texts[row] = said(judged.removed[row])
         return pa.array(texts, pa.string())
 
     def _splits(self, judged: Judged, kept: npt.NDArray[np.bool_]) -> pa.Array:

@@ -1,6 +1,9 @@
 """The rows that a list removes: those that it names, and those with an image like theirs; and what work/ keeps of them.
 
-They are blanked when they are decided on, not when they are measured, since scores and `keep` thresholds count them: so
+Texts of rows lie in signals (caption, address, further fields, what was wrong), in drafts and noun chunks, in vectors
+beside scores, and in the input that the build made itself: rendered pages, and parts of annotation files.
+
+Rows are blanked when they are decided on, not when they are measured, since scores and `keep` thresholds count them: so
 nothing else moves, whether a corpus is built with the list or gets it later. work/removed keeps of a blanked row the
 hashes that a later list is compared with, and the numbers that rules read.
 """
@@ -21,11 +24,15 @@ from pipelines.parquet import read_table, write_tables
 from pipelines.phases.dedup.signals import KINDS
 from pipelines.recipe.model import Recipe, Source
 from pipelines.removal import hashed, host_of
+from pipelines.sources import annotations, rendered
 from pipelines.sources.table import KINDS as SOURCE_KINDS
 from schemas.errors import InputError
 
 if TYPE_CHECKING:
     from pipelines.phases.select.candidates import Judged
+
+VECTORS: Final = ("image_embedding", "text_embedding")
+"""What work/scores may hold of a row beside its score."""
 
 IMAGES: Final = KINDS[1:]
 """The kinds of clusters that go with a row of theirs; repeats share a key, and so its place on a list."""
@@ -41,7 +48,7 @@ MATCHES: Final = pa.schema(
 )
 """Each row that a value of the list names, by its number, with the clusters that go with it ("" for none)."""
 
-TEXTS: Final = ("caption", "caption_raw", "url", "extra", "refusal_text")
+TEXTS: Final = ("caption", "caption_raw", "url", "extra", "refusal_text", "error_message")
 """The signals that are blanked; `extra` of annotations is our own, their split among it, and stays."""
 
 
@@ -62,8 +69,7 @@ class Memory:
         rows = table.take(at)
         blank = pc.fill_null(pc.equal(rows["key"], signals["key"]), False)
         for name in _texts(source):
-            if name != "refusal_text":
-                blank = pc.and_(blank, pc.is_null(signals[name]))
+            blank = pc.and_(blank, pc.is_null(signals[name]))
         return cls(blank.to_numpy(), rows)
 
     def restored(self, signals: pa.Table) -> pa.Table:
@@ -151,27 +157,60 @@ def check(judged: "Judged", shard: str) -> None:
 
 
 def blank(layout: Layout, recipe: Recipe, judged: "Judged", shard: str) -> None:
-    """Takes the texts of a shard's removed rows out of work/; what is known of them goes there first."""
+    """Takes the texts of a shard's removed rows out of work/; what is known of them goes there first.
+
+    The signals come last: while a row has texts there, a run that was killed is not done with it.
+    """
     gone = judged.removed != ""
-    if not (gone & ~judged.memory.blank).any():
+    if not gone.any():
         return
     source = judged.source
-    write_tables(
-        layout, layout.path("removed", source.id, shard), BLANKED, [_remembered(recipe, judged, gone)]
-    )
+    if (gone & ~judged.memory.blank).any():
+        remembered = _remembered(recipe, judged, gone)
+        write_tables(layout, layout.path("removed", source.id, shard), BLANKED, [remembered])
     members = judged.signals["member"].filter(pa.array(gone)).combine_chunks()
+    _hide(layout, source, shard, members)
+    # what follows does not go by the signals: of a page without a caption they look blank when it was measured again
     for folder in ("drafts", "grounded"):
-        path = layout.path(folder, source.id, shard)
-        if layout.store.exists(path):
-            table = read_table(layout, path)
-            stays = pc.invert(pc.is_in(table["member"], value_set=members))
-            write_tables(layout, path, table.schema, [table.filter(stays)])
+        _without_rows(layout, layout.path(folder, source.id, shard), members)
+    _without_vectors(layout, layout.path("scores", source.id, shard), members)
     signals = judged.signals
     for name in _texts(source):
-        signals = _with(
-            signals, name, pc.if_else(pa.array(gone), pa.scalar(None, pa.string()), signals[name])
-        )
+        blanked = pc.if_else(pa.array(gone), pa.scalar(None, pa.string()), signals[name])
+        signals = _with(signals, name, blanked)
     write_tables(layout, layout.path("signals", source.id, shard), signals.schema, [signals])
+
+
+def _hide(layout: Layout, source: Source, shard: str, members: pa.Array) -> None:
+    """Takes rows out of an input shard that the build itself made. Nothing is measured again for that."""
+    kind, names = SOURCE_KINDS[source.kind], set(members.to_pylist())
+    if kind.made:
+        rendered.hide(layout, source.id, shard, names)
+    elif kind.annotated:
+        annotations.hide(layout, source.id, shard, names)
+
+
+def _without_rows(layout: Layout, path: str, members: pa.Array) -> None:
+    """Takes rows out of a file of work/, if it is there and has them."""
+    if layout.store.exists(path):
+        table = read_table(layout, path)
+        stays = pc.invert(pc.is_in(table["member"], value_set=members))
+        if not pc.all(stays).as_py():
+            write_tables(layout, path, table.schema, [table.filter(stays)])
+
+
+def _without_vectors(layout: Layout, path: str, members: pa.Array) -> None:
+    """Takes the vectors of rows out of a file of scores, if it has any, and leaves the scores."""
+    if not layout.store.exists(path):
+        return
+    table = read_table(layout, path)
+    there = pc.is_in(table["member"], value_set=members)
+    for name in {*VECTORS} & {*table.column_names}:
+        vectors = zip(there.to_pylist(), table[name].to_pylist(), strict=True)
+        kept = [None if gone else vector for gone, vector in vectors]
+        table = _with(table, name, pa.array(kept, table.schema.field(name).type))
+    if {*VECTORS} & {*table.column_names}:
+        write_tables(layout, path, table.schema, [table])
 
 
 def _remembered(recipe: Recipe, judged: "Judged", gone: npt.NDArray[np.bool_]) -> pa.Table:
