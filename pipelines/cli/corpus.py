@@ -6,20 +6,25 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import Corpus, Json, Samples, StorageOptions
+from pipelines.cli.options import Corpus, Json, Samples, StorageOptions, WithWork
 
 app = typer.Typer()
 
 
 @app.command()
-def verify(folder: Corpus, storage_options: StorageOptions = None) -> None:
+def verify(folder: Corpus, work: WithWork = False, storage_options: StorageOptions = None) -> None:
     """Recompute every digest and every sum; exit 1 and say what differs."""
     import vlcorpus
+    from pipelines.audit.verify import digest_of
     from pipelines.recipe import load as recipes
 
-    problems = vlcorpus.Corpus.open(folder, recipes.storage_options(storage_options)).verify()
+    options = recipes.storage_options(storage_options)
+    problems = vlcorpus.Corpus.open(folder, options).verify(work)
     for problem in problems:
         print(problem)
+    print(f"SHA-256 of manifest.json: {digest_of(folder, options)}")
+    if not work:
+        print("not checked: receipts, signals, clusters and scores in work/ (verify --work does)")
     if problems:
         raise typer.Exit(1)
     print(f"{folder}: every file is what its manifest says, and the funnel adds up")

@@ -74,6 +74,12 @@ StorageOptions = Annotated[
         help="YAML or JSON with fsspec's options for s3:// and others, as a recipe's storage_options",
     ),
 ]
+WithWork = Annotated[
+    bool,
+    typer.Option(
+        "--work", help="check work/ too: receipts, signals, clusters, scores, decisions, row by row"
+    ),
+]
 Samples = Annotated[int, typer.Option("--n", "-n", min=1, help="how many samples")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N", autocompletion=among(*DEVICES))]
 Stage = Annotated[

@@ -400,7 +400,11 @@ class Recipe(Settings):
         return self.max_unused if source.max_unused is None else source.max_unused
 
     def digest(self, removed: str | None = None) -> str:
-        """SHA-256 over all that determines the data: not paths, credentials, resources or stops.
+        """Returns the SHA-256 of `determining`."""
+        return hashlib.sha256(self.determining(removed)).hexdigest()
+
+    def determining(self, removed: str | None = None) -> bytes:
+        """Returns all that determines the data, as JSON: not paths, credentials, resources or stops.
 
         `removed` is the digest of the list of removed rows, where the corpus has one.
         """
@@ -412,7 +416,7 @@ class Recipe(Settings):
             record["plugins"] = [asdict(one) for one in self.plugins]
         if removed is not None:
             record["removed"] = removed
-        return hashlib.sha256(json.dumps(record, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+        return json.dumps(record, sort_keys=True, ensure_ascii=False).encode()
 
 
 _ALWAYS = {rule.name for rule in RuleSettings.table if rule.always}
