@@ -17,6 +17,7 @@ from pipelines.removal import Removed
 from pipelines.sources import InputShard, identity, input_shards, options_of
 from pipelines.verdicts import Verdicts
 from schemas.errors import ChangedError
+from schemas.plain import plain
 
 WHOLE: Final = name_of("all")
 """The one name in the results of a phase that is not done shard by shard."""
@@ -175,7 +176,7 @@ class Build:
         The fingerprints of that run are those of this one, since the shard's identity is the same: so no receipt may
         stay of a phase that saw the shard, nor rows that a phase uses again.
         """
-        changed = [name for name, shard in self.shards.items() if str(error).startswith(f"{shard} ")]
+        changed = [name for name, shard in self.shards.items() if str(error).startswith(f"{plain(shard)} ")]
         for one in PHASES:
             if not one.by_shard:
                 self.receipts(one.name).forget_all_but(())

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.options import Corpus, Json, Samples, StorageOptions, WithWork
+from schemas.plain import say
 
 app = typer.Typer()
 
@@ -21,13 +22,13 @@ def verify(folder: Corpus, work: WithWork = False, storage_options: StorageOptio
     options = recipes.storage_options(storage_options)
     problems = vlcorpus.Corpus.open(folder, options).verify(work)
     for problem in problems:
-        print(problem)
-    print(f"SHA-256 of manifest.json: {digest_of(folder, options)}")
+        say(problem)
+    say(f"SHA-256 of manifest.json: {digest_of(folder, options)}")
     if not work:
-        print("not checked: receipts, signals, clusters and scores in work/ (verify --work does)")
+        say("not checked: receipts, signals, clusters and scores in work/ (verify --work does)")
     if problems:
         raise typer.Exit(1)
-    print(f"{folder}: every file is what its manifest says, and the funnel adds up")
+    say(f"{folder}: every file is what its manifest says, and the funnel adds up")
 
 
 @app.command()
@@ -38,17 +39,16 @@ def inspect(
     storage_options: StorageOptions = None,
 ) -> None:
     """Show the samples of a shard."""
-    from rich.console import Console
-
     from pipelines.recipe import load as recipes
     from pipelines.show import inspect as inspection
+    from pipelines.show.terminal import Terminal
 
     options = recipes.storage_options(storage_options)
     if html is None:
-        inspection.show(shard, n, Console(), options)
+        inspection.show(shard, n, Terminal(), options)
     else:
         inspection.html(shard, n, str(html), options)
-        print(f"wrote {html}")
+        say(f"wrote {html}")
 
 
 @app.command()
@@ -66,7 +66,7 @@ def view(
 
     samples = look.found(what, corpus, n, recipes.storage_options(storage_options))
     look.write(samples, out, png)
-    print(f"{len(samples)} samples in {out}" + (f" and {png}" if png else ""))
+    say(f"{len(samples)} samples in {out}" + (f" and {png}" if png else ""))
 
 
 @app.command()
@@ -77,13 +77,12 @@ def diff(
     storage_options: StorageOptions = None,
 ) -> None:
     """Show how two corpora differ: thresholds, decisions, keys."""
-    from rich.console import Console
-
     from pipelines.audit.diff import diff as difference
     from pipelines.audit.diff import show
     from pipelines.recipe import load as recipes
+    from pipelines.show.terminal import Terminal
 
-    show(difference(a, b, n, recipes.storage_options(storage_options)), Console())
+    show(difference(a, b, n, recipes.storage_options(storage_options)), Terminal())
 
 
 @app.command()
@@ -93,16 +92,15 @@ def calibrate(
     storage_options: StorageOptions = None,
 ) -> None:
     """Show which CLIP thresholds keep which share, by source and language."""
-    from rich.console import Console
-
     from pipelines.audit import calibrate as calibration
     from pipelines.recipe import load as recipes
+    from pipelines.show.terminal import Terminal
 
     found = calibration.curves(folder, recipes.storage_options(storage_options))
-    calibration.show(found, Console())
+    calibration.show(found, Terminal())
     if plot is not None:
         calibration.plot(found, plot)
-        print(f"wrote {plot}")
+        say(f"wrote {plot}")
 
 
 @app.command()
@@ -110,16 +108,15 @@ def schema() -> None:
     """Print the JSON Schema of recipes, for editors."""
     from pipelines.recipe.model import Recipe
 
-    print(json.dumps(Recipe.model_json_schema(), indent=2, ensure_ascii=False))
+    say(*json.dumps(Recipe.model_json_schema(), indent=2, ensure_ascii=False).splitlines())
 
 
 @app.command()
 def status(folder: Corpus, as_json: Json = False, storage_options: StorageOptions = None) -> None:
     """Show what is done, running, failed; rows; why rows are in quarantine."""
-    from rich.console import Console
-
     from pipelines.audit import status as state
     from pipelines.recipe import load as recipes
+    from pipelines.show.terminal import Terminal
 
     found = state.read(folder, recipes.storage_options(storage_options))
-    print(json.dumps(found.to_json(), ensure_ascii=False)) if as_json else state.show(found, Console())
+    say(json.dumps(found.to_json(), ensure_ascii=False)) if as_json else state.show(found, Terminal())

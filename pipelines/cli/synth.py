@@ -17,6 +17,7 @@ from pipelines.cli.options import (
 )
 from pipelines.engines import EngineName
 from schemas.errors import OutputError
+from schemas.plain import say
 
 app = typer.Typer(cls=Group, help="Make data: the demo crawl, pages of text.", no_args_is_help=True)
 
@@ -39,7 +40,7 @@ def crawl(
         write_crawl(out, n, seed, per_shard)
     except OSError as error:
         raise OutputError(f"cannot write the crawl to {out}: {why(error)}; {remedy(error)}") from error
-    print(f"{n} samples in {out / 'shards'}, the truth about them in {out / 'truth.jsonl'}")
+    say(f"{n} samples in {out / 'shards'}, the truth about them in {out / 'truth.jsonl'}")
 
 
 @app.command()
@@ -100,8 +101,7 @@ def score(
     crawl: Annotated[Path, typer.Argument(help="folder that `synth crawl` wrote")],
 ) -> None:
     """Hold a corpus against the crawl's truth: precision and recall of every rule."""
-    from rich.console import Console
-
     from pipelines.audit.truth import print_score
+    from pipelines.show.terminal import Terminal
 
-    print_score(corpus, crawl, Console())
+    print_score(corpus, crawl, Terminal())
