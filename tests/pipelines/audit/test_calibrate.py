@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from pipelines.show.terminal import Terminal
 
 from pipelines.audit.calibrate import Curve, curves, plot, show
+from pipelines.show.terminal import Terminal
 from schemas.errors import InputError
 from tests.pipelines.building import build
 from tests.pipelines.raw import caption, scored

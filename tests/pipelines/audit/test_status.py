@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 from PIL import Image
-from pipelines.show.terminal import Terminal
 
 from pipelines.audit import status
+from pipelines.show.terminal import Terminal
 from schemas.errors import InputError
 from tests.pipelines.building import build
 from tests.pipelines.crawls import build_inline, demo, run_inline
