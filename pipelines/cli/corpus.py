@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import Corpus, Json, Samples, StorageOptions, WithWork
+from pipelines.cli.options import MOST, Corpus, Json, Samples, StorageOptions, WithWork
 from schemas.plain import say
 
 app = typer.Typer()
@@ -73,7 +73,7 @@ def view(
 def diff(
     a: Corpus,
     b: Annotated[str, typer.Argument(help="folder of another")],
-    n: Annotated[int, typer.Option("--n", "-n", min=0, help="examples of each change")] = 5,
+    n: Annotated[int, typer.Option("--n", "-n", min=0, max=MOST, help="examples of each change")] = 5,
     storage_options: StorageOptions = None,
 ) -> None:
     """Show how two corpora differ: thresholds, decisions, keys."""
