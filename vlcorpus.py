@@ -150,11 +150,15 @@ class Corpus:
                 check_images(path, shown.sample, shown.pictures)
                 yield Example(shown.sample, shown.pictures)
 
-    def verify(self) -> list[str]:
-        """Returns one sentence for each thing that differs from the manifest; none where all is well."""
+    def verify(self, work: bool = False) -> list[str]:
+        """Returns one sentence for each thing that differs from the manifest; none where all is well.
+
+        With `work` also one for each thing below work/ (receipts, signals, clusters, scores, decisions) that does not
+        go with the rest. Raises VerifyError where work/ was removed.
+        """
         from pipelines.audit.verify import verify
 
-        return verify(self.folder, self._options)
+        return verify(self.folder, self._options, work)
 
     def unchecked(self) -> list[str]:
         """Returns what `verify` cannot check where work/ was removed, one sentence each."""

@@ -60,6 +60,7 @@ class CaptionSettings(Settings):
     repeated_words: int = Field(
         3,
         ge=0,
+        le=1_000_000,
         description="a caption whose words all stand this often has the pattern repeated_words; 0: off",
     )
     max_spaces: int = Field(
@@ -265,20 +266,21 @@ class CaptionLength(Settings):
     """Drops captions that are too short or too long, as cleaned."""
 
     min_chars: int = Field(
-        5, ge=0, description="fewer characters fail, unless min_han or min_letters are there"
+        5, ge=0, le=1_000_000, description="fewer characters fail, unless min_han or min_letters are there"
     )
-    max_chars: int = Field(1000, ge=1)
+    max_chars: int = Field(1000, ge=1, le=1_000_000)
     min_han: int | None = Field(
         None,
         ge=1,
+        le=1_000_000,
         description="so many Han characters are enough, however short the caption; default: 3, or 2 that name "
         "something (filters/short.py)",
     )
-    min_letters: dict[str, Annotated[int, Field(ge=1)]] = Field(
+    min_letters: dict[str, Annotated[int, Field(ge=1, le=1_000_000)]] = Field(
         {**MIN_LETTERS}, description="Unicode name of a script: so many of its letters are enough"
     )
-    min_words: int | None = Field(None, ge=0, description="a Han character counts as a word")
-    max_words: int | None = Field(None, ge=1)
+    min_words: int | None = Field(None, ge=0, le=1_000_000, description="a Han character counts as a word")
+    max_words: int | None = Field(None, ge=1, le=1_000_000)
 
 
 def _pattern(columns: Columns, settings: Pattern, languages: Sequence[str]) -> Any:

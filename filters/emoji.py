@@ -39,7 +39,7 @@ def _count(texts: pa.StringArray) -> Any:
 class Emoji(Settings):
     """Drops captions with emoji."""
 
-    max: int = Field(0, ge=0, description="so many emoji pass")
+    max: int = Field(0, ge=0, le=1_000_000, description="so many emoji pass")
 
 
 FILTER: Final = Filter(

@@ -96,9 +96,13 @@ class LanguageSettings(Settings):
     model: str | None = Field(
         None, description="path of a fastText model; default: the lid.176.ftz of the wheel"
     )
-    min_letters: int = Field(3, ge=0, description="fewer letters than this of an alphabet are undetermined")
+    min_letters: int = Field(
+        3, ge=0, le=1_000_000, description="fewer letters than this of an alphabet are undetermined"
+    )
     min_score: float = Field(0.1, ge=0, le=1, description="a lower fastText score is undetermined")
-    short_letters: int = Field(20, ge=0, description="captions up to this many letters are short")
+    short_letters: int = Field(
+        20, ge=0, le=1_000_000, description="captions up to this many letters are short"
+    )
     short_score: float = Field(0.15, ge=0, le=1, description="the least fastText score of a short caption")
 
 

@@ -36,9 +36,12 @@ class PictureSettings(Settings):
     max_pixels: int = Field(
         default=100_000_000,
         gt=0,
+        le=10_000_000_000,
         description="width x height; more is refused from the header, before any decode",
     )
-    max_bytes: int = Field(default=64 * 1024 * 1024, gt=0, description="a longer file is refused unread")
+    max_bytes: int = Field(
+        default=64 * 1024 * 1024, gt=0, le=1 << 36, description="a longer file is refused unread"
+    )
     orientation: Literal["bake", "keep", "drop"] = Field(
         default="bake",
         description="bake: an image with an EXIF turn is turned and the tag removed before it is measured; "
@@ -175,19 +178,19 @@ def _open_hashes(settings: PictureSettings) -> Callable[[pa.RecordBatch], Column
 class AspectRatio(Settings):
     """Drops images that are too long for their width."""
 
-    max: float = Field(3.0, ge=1, description="longer side / shorter side")
+    max: float = Field(3.0, ge=1, le=1_000_000, description="longer side / shorter side")
 
 
 class MinSide(Settings):
     """Drops images that are too small."""
 
-    pixels: int = Field(200, ge=1, description="the shorter side is at least this")
+    pixels: int = Field(200, ge=1, le=1_000_000, description="the shorter side is at least this")
 
 
 class Blank(Settings):
     """Drops images of one colour: those below both limits (why these: filters/contrast.py)."""
 
-    grey_std: float = Field(1.0, ge=0)
+    grey_std: float = Field(1.0, ge=0, le=256)
     grey_range: int = Field(64, ge=0, le=256)
 
 

@@ -14,7 +14,7 @@ from schemas.settings import Settings
 class Resize(Settings):
     """Pictures whose longer side is above `max_side` are made smaller and re-encoded; never larger."""
 
-    max_side: int = Field(gt=0)
+    max_side: int = Field(gt=0, le=1_000_000)
     quality: int = Field(90, ge=1, le=100)
 
 

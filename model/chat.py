@@ -20,6 +20,7 @@ from model.qwen_vl import QwenVL
 from model.tokenizer import TagTokenizer
 from schemas.errors import InputError
 from schemas.markup import STAGE2, Piece, Style, parse_lenient, render
+from schemas.plain import say
 from schemas.sample import Image as Known
 from schemas.sample import ImageRef, Phrase, Sample, Segment, Text, Turn
 
@@ -104,13 +105,13 @@ def chat(
     talk = Chat(model, tokenizer, checkpoint.side_of(folder, model.config))
     for path in images:
         _show(talk, path)
-    print(HELP, file=to)
+    say(*HELP.splitlines(), to=to)
     for line in _typed(to) if lines is None else lines:
         text = line.strip()
         if text == "/quit":
             return
         if text:
-            print(_reply(talk, text, out), file=to, flush=True)
+            say(*_reply(talk, text, out).split("\n"), to=to)
 
 
 def _require_drawable(out: Path) -> None:

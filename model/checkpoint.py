@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import (
@@ -78,9 +78,24 @@ def replace_folder(scratch: Path, folder: Path) -> None:
 def from_pretrained(folder: Path) -> tuple[QwenVL, TagTokenizer]:
     """Returns the model and tokenizer that `save` wrote; raises InputError or RecipeError where they are not whole."""
     config = read_config(folder)
+    _check_header(config, folder)
     model = build(config)
     load_weights(model, read_weights(folder / WEIGHTS), str(folder))
     return model.eval(), tokenizers.load(folder)
+
+
+def _check_header(config: ModelConfig, folder: Path) -> None:
+    """Raises RecipeError where the weights are of other sizes than the config says: before a tensor is made."""
+    path = folder / WEIGHTS
+    try:
+        with safe_open(path, "pt") as file:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        what = "damaged" if path.is_file() else "missing: the folder holds no whole model"
+        raise InputError(f"{path} is {what}") from error
+    with torch.device("meta"):
+        own = QwenVL(config).state_dict()
+    _compare({name: tuple(one.shape) for name, one in own.items()}, shapes, str(folder), config.name)
 
 
 def side_of(folder: Path, config: ModelConfig) -> int:
@@ -100,22 +115,32 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 def load_weights(model: QwenVL, weights: Mapping[str, Tensor], what: str) -> None:
     """Fills a model; raises RecipeError where the weights are of a model of other sizes."""
-    own = model.state_dict()
-    missing = sorted(own.keys() - weights.keys())
-    unknown = sorted(weights.keys() - own.keys())
-    shapes = [name for name in own if name in weights and own[name].shape != weights[name].shape]
-    if missing or unknown or shapes:
-        first = (shapes or missing or unknown)[0]
-        sizes = f"{first} is {_shape(weights.get(first))}, here {_shape(own.get(first))}"
-        raise RecipeError(
-            f"{what} holds a model of another preset than {model.config.name}: {sizes} "
-            f"({len(shapes)} sizes differ, {len(missing)} are missing, {len(unknown)} unknown)"
-        )
+    own, given = (
+        {name: tuple(one.shape) for name, one in of.items()} for of in (model.state_dict(), weights)
+    )
+    _compare(own, given, what, model.config.name)
     model.load_state_dict(dict(weights))
 
 
-def _shape(tensor: Tensor | None) -> str:
-    return "absent" if tensor is None else " x ".join(map(str, tensor.shape)) or "a scalar"
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def _compare(own: Shapes, given: Shapes, what: str, preset: str) -> None:
+    """Raises RecipeError where the sizes of weights are not those of a model."""
+    missing = sorted(own.keys() - given.keys())
+    unknown = sorted(given.keys() - own.keys())
+    shapes = [name for name in own if name in given and own[name] != given[name]]
+    if missing or unknown or shapes:
+        first = (shapes or missing or unknown)[0]
+        sizes = f"{first} is {_shape(given.get(first))}, here {_shape(own.get(first))}"
+        raise RecipeError(
+            f"{what} holds a model of another preset than {preset}: {sizes} "
+            f"({len(shapes)} sizes differ, {len(missing)} are missing, {len(unknown)} unknown)"
+        )
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "absent" if shape is None else " x ".join(map(str, shape)) or "a scalar"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from model.config import read_json
+from schemas.plain import mended, say
 
 LOG: Final = "log.jsonl"
 CURVES: Final = "curves.png"
@@ -43,14 +44,14 @@ class Journal:
                 self._board.add_scalar(name, value, record["step"])
         line = line_of(record, self._steps, self._title)
         if self._status:
-            self._status.update(line)
+            self._status.update(mended(line))
         elif self._noted % 20 == 0:
             self.say(line)
         self._noted += 1
 
     def say(self, text: str) -> None:
         if not self._silent:
-            print(text, file=sys.stderr, flush=True)
+            say(text, to=sys.stderr)
 
     def close(self) -> None:
         """Ends the log and draws the curves."""
@@ -109,7 +110,7 @@ def draw_curves(records: list[dict[str, Any]], path: Path, title: str) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        print("no curves drawn: matplotlib is not installed", file=sys.stderr)
+        say("no curves drawn: matplotlib is not installed", to=sys.stderr)
         return
     figure = Figure(figsize=(11, 4), layout="constrained")
     left, right = figure.subplots(1, 2)

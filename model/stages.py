@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 from torch import nn
 
-from model.config import preset_document
+from model.config import LARGEST_SIDE, Bounds, bounded, is_number, preset_document
 from model.loader import KNOWN_TASKS
 from model.qwen_vl import PARTS, QwenVL
 from schemas.errors import RecipeError
@@ -20,6 +20,25 @@ FIRST: Final = ("primer", "language", "sight")
 tasks first and then all, and then to see what those show."""
 
 ORDER: Final = (*FIRST, *STAGES)
+
+
+LIMITS: Final[Mapping[str, Bounds]] = {
+    "side": (1, LARGEST_SIDE),
+    "length": (1, 1 << 22),
+    "batch": (1, 1 << 24),
+    "micro": (1, 1 << 20),
+    "steps": (1, 10**9),
+    "warmup": (0, 10**9),
+    "rate": (1e-12, 100),
+    "floor": (0, 100),
+    "muon": (0, 100),
+    "pool": (1, 1 << 24),
+    "eps": (1e-15, 1),
+    "weight_decay": (0, 100),
+    "layer_decay": (0, 1),
+    "clip": (0, 1e6),
+}
+"""What the numbers of a stage may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +78,24 @@ class StageConfig:
     clip: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("side", "length", "batch", "micro", "steps", "pool"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise RecipeError(f"stage {self.name}: {name} must be a whole number above 0, not {value!r}")
+        bounded(self, LIMITS, f"stage {self.name}: ")
+        pairs = [
+            *((beta, (0, 1)) for beta in self.betas),
+            *((one, (0, 1e6)) for one in self.mixture.values()),
+        ]
+        if len(self.betas) != 2 or not all(is_number(value, float, limits) for value, limits in pairs):
+            raise RecipeError(
+                f"stage {self.name}: betas must be two numbers from 0 to 1, weights of the mixture from 0 to 1e6"
+            )
         if self.pictures not in ("shown", "told", "matched"):
             raise RecipeError(
                 f"stage {self.name}: pictures must be shown, told or matched, not {self.pictures!r}"
             )
-        for name in ("rate", "floor", "muon", "warmup"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                # YAML takes 1e-3 for a word
-                raise RecipeError(f"stage {self.name}: {name} must be a number (1.0e-3), not {value!r}")
         unknown = sorted(set(self.trains) - set(PARTS)) + sorted(set(self.tasks) - set(KNOWN_TASKS))
         if unknown or not self.trains or not self.tasks:
             raise RecipeError(f"stage {self.name}: trains and tasks hold {unknown or 'nothing'}")
-        if not self.rate > 0 or not 0 <= self.floor <= self.rate or self.warmup < 0 or not self.muon >= 0:
-            raise RecipeError(
-                f"stage {self.name}: floor must lie between 0 and rate, warmup and muon not below 0"
-            )
+        if not self.floor <= self.rate:
+            raise RecipeError(f"stage {self.name}: floor must lie between 0 and rate")
 
         coarse = self.style.coarse
         if isinstance(coarse, bool) or not isinstance(coarse, int) or not 1 <= coarse <= 500:
@@ -112,7 +129,8 @@ def stage_config(preset: str, name: str, overrides: Mapping[str, Any] | None = N
     if name not in _PAPER:
         raise RecipeError(f"there is no stage {name!r}; choose {', '.join(_PAPER)}")
     document = preset_document(preset)
-    numbers = document.get("stages", {}).get(name)
+    stages = document.get("stages")
+    numbers = stages.get(name) if isinstance(stages, dict) else None
     if not isinstance(numbers, dict):
         raise RecipeError(f"preset {preset} has no stage {name}")
     values = {**_PAPER[name], **numbers, **(overrides or {})}
@@ -120,9 +138,12 @@ def stage_config(preset: str, name: str, overrides: Mapping[str, Any] | None = N
     unknown = sorted(values.keys() - known)
     if unknown:
         raise RecipeError(f"stage {name}: unknown {', '.join(unknown)}; there is {', '.join(sorted(known))}")
-    values.setdefault("side", document["model"]["sides"][0])
+    sides = document["model"].get("sides")
+    values.setdefault("side", sides[0] if isinstance(sides, list) and sides else None)
     for listed in ("trains", "tasks", "betas"):
         if listed in values:
+            if not isinstance(values[listed], list | tuple):
+                raise RecipeError(f"stage {name}: {listed} must be a list, not {values[listed]!r}")
             values[listed] = tuple(values[listed])
     if "style" in values:
         values["style"] = _style(name, values["style"])

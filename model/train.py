@@ -27,6 +27,7 @@ from model.stages import StageConfig, set_trained
 from model.store import Store
 from model.tokenizer import TagTokenizer
 from schemas.errors import InputError, RecipeError, VlcorpusError
+from schemas.plain import say
 
 
 class LossError(VlcorpusError):
@@ -260,7 +261,7 @@ class _Trainer:
 
     def _say(self, text: str) -> None:
         if self.place.rank == 0:
-            print(text, flush=True)
+            say(text)
 
 
 class _Meter:

@@ -10,7 +10,7 @@ import torch
 
 from model import checkpoint, convert, initialise, parallel, shards
 from model import tokenizer as tokenizers
-from model.config import preset_document
+from model.config import is_number, preset_document
 from model.loader import Feed, Loader
 from model.oracle import GROUNDED, SAMPLES, Oracle, regions
 from model.qwen_vl import QwenVL, build
@@ -49,10 +49,15 @@ def tokenizer_of(place: Place) -> TagTokenizer:
 
 def learn_tokenizer(config: TrainConfig, corpora: Sequence[str], folder: Path) -> None:
     """Learns a tokenizer from some 20,000 samples of the corpora, which take turns, and saves it in `folder`."""
-    numbers = preset_document(config.preset).get("tokenizer", {})
+    numbers: Any = preset_document(config.preset).get("tokenizer")
+    for name, least in (("base", 256), ("extras", 0)):
+        if not isinstance(numbers, dict) or not is_number(numbers.get(name), int, (least, 1 << 24)):
+            raise RecipeError(
+                f"preset {config.preset}: tokenizer.{name} must be a whole number from {least} to {1 << 24}"
+            )
     listed = [_texts(Store(one, config.storage_options), config.split, len(corpora)) for one in corpora]
     texts = (text for text in chain.from_iterable(zip_longest(*listed)) if text is not None)
-    trained = tokenizers.train(texts, int(numbers["base"]), int(numbers["extras"]))
+    trained = tokenizers.train(texts, numbers["base"], numbers["extras"])
     scratch = folder.with_name(".tokenizer.tmp")
     scratch.mkdir(parents=True, exist_ok=True)
     trained.save(scratch)

@@ -22,6 +22,7 @@ from pipelines.sources.identities import Identities
 from pipelines.verdicts import Verdicts
 from pipelines.watching import Flush, Watching
 from schemas.errors import ChangedError, DamagedError
+from schemas.plain import plain
 
 WHOLE: Final = name_of(ALL)
 """The one name in the results of a phase that is not done shard by shard."""
@@ -292,7 +293,7 @@ class Build:
         Its fingerprints may stay the same, where its identity does not cover its images: so no receipt may stay of a
         phase that saw the shard, nor rows that a phase uses again. Returns whether there is such a shard.
         """
-        changed = [name for name, shard in self.shards.items() if text.startswith(f"{shard} ")]
+        changed = [name for name, shard in self.shards.items() if text.startswith(f"{plain(shard)} ")]
         for one in PHASES:
             if not one.by_shard:
                 self.receipts(one.name).forget_all_but(())

@@ -490,6 +490,7 @@ class Store:
     def _fs(self, path: str) -> tuple[Any, str]:
         """fsspec's file system for `path`, and the path as that file system writes it."""
         protocol = protocol_of(path)
+        _check_text(path, self.options or {})
         try:
             fs = fsspec.filesystem(protocol, **(self.options or {}))
             if protocol == "s3":
@@ -497,10 +498,10 @@ class Store:
         except ImportError as error:
             driver = _DRIVERS.get(protocol, protocol)
             raise InputError(missing(path, driver)) from error
-        except (TypeError, ValueError) as error:  # its text may repeat the options
+        except (TypeError, ValueError, AttributeError, KeyError):  # its text may repeat the options
             raise InputError(
                 f"{path}: storage_options do not suit {protocol}://; see fsspec's page on it"
-            ) from error
+            ) from None
         return fs, cast(str, fs._strip_protocol(path))
 
 
@@ -529,6 +530,13 @@ def _sync(path: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def _check_text(path: str, options: Mapping[str, Any]) -> None:
+    """Raises InputError where YAML has read a key of digits as a number: the client would stumble over it later."""
+    for name in ("key", "secret", "endpoint_url"):
+        if not isinstance(options.get(name), str | None):
+            raise InputError(f"{path}: storage_options.{name} should be text: put it in quotes")
 
 
 def _full(path: str, error: OSError) -> OutputError:

@@ -7,12 +7,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from pipelines.files import is_local
+from pipelines.show.terminal import Terminal
 from schemas.manifest import Funnel
+from schemas.plain import say
 
 
 def funnel_table(source: str, funnel: Funnel) -> Table:
@@ -39,12 +40,12 @@ def funnel_table(source: str, funnel: Funnel) -> Table:
 
 def print_end(funnels: Mapping[str, Funnel], out: str, complete: bool) -> None:
     """Prints what became of the rows and, where the corpus is whole, where it is and how to check it."""
-    console = Console()
+    console = Terminal()
     for source, funnel in funnels.items():
         console.print(funnel_table(source, funnel))
     if complete:
-        console.print(f"corpus: {out} (README.md says what is in it)", highlight=False, soft_wrap=True)
-        console.print(f"check:  {_check(out)}", highlight=False, soft_wrap=True)
+        console.print(f"corpus: {out} (README.md says what is in it)", soft_wrap=True)
+        console.print(f"check:  {_check(out)}", soft_wrap=True)
 
 
 def _check(out: str) -> str:
@@ -133,7 +134,7 @@ class Meter(Reporter):
 class Live(Meter):
     """Bars on a terminal, one a phase."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Terminal) -> None:
         super().__init__()
         self._progress = Progress(
             TextColumn("{task.fields[phase]:<8}"),
@@ -157,7 +158,7 @@ class Live(Meter):
         self._progress.stop()
 
     def say(self, sentence: str) -> None:
-        self._progress.console.print(sentence, highlight=False, markup=False)
+        self._progress.console.print(sentence)
 
     def finish(self, funnels: Mapping[str, Funnel], out: str, complete: bool, remarks: Sequence[str]) -> None:
         print_end(funnels, out, complete)
@@ -201,7 +202,7 @@ class Lines(Meter):
         if self._json:
             record = {source: funnel.model_dump(mode="json") for source, funnel in funnels.items()}
             facts = {"event": "funnel", "out": out, "funnel": record}
-            print(json.dumps(facts, ensure_ascii=False), file=self._out)
+            say(json.dumps(facts, ensure_ascii=False), to=self._out)
 
     def _text(self) -> str:
         return f"{self._phase}: {self._done}/{self._tasks}  {self.figures()}".rstrip()
@@ -215,12 +216,12 @@ class Lines(Meter):
         if self._json:
             facts = {"event": event, "phase": self._phase, "tasks": self._tasks, "done": self._done}
             text = json.dumps({**facts, "rows": self._rows, "text": text}, ensure_ascii=False)
-        print(text, file=self._out, flush=True)
+        say(text, to=self._out)
 
 
 def reporter_for(as_json: bool = False) -> Reporter:
     """Returns bars on a terminal or in a notebook, lines elsewhere, JSON lines where asked for."""
     if as_json:
         return Lines(sys.stdout, as_json=True)
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     return Live(console) if console.is_terminal or console.is_jupyter else Lines()

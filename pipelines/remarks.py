@@ -26,6 +26,7 @@ from pipelines.sources.ledger import REASONS, Ledger
 from pipelines.sources.table import KINDS
 from schemas.errors import InputError
 from schemas.manifest import Funnel, Members, UnusedMembers
+from schemas.plain import mended
 
 if TYPE_CHECKING:
     from pipelines.build import Build
@@ -82,7 +83,7 @@ class Losses:
             if known is not None:
                 self._kinds[kind] = replace(known, rows=known.rows + 1)
             elif len(self._kinds) < _MOST:
-                example = f"{row['shard']}/{_printable(row['member'])}"
+                example = f"{row['shard']}/{mended(row['member'])}"
                 self._kinds[kind] = Loss(self._source, 1, row["error"], message, example)
 
     def commonest(self) -> list[Loss]:
@@ -179,11 +180,7 @@ def without_samples(
 
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    return ", ".join(_printable(name) for name in names[:20]) + more
-
-
-def _printable(name: str) -> str:
-    return name if name.isprintable() else repr(name)
+    return ", ".join(mended(name) for name in names[:20]) + more
 
 
 PAPER: Final = ("clip", *(name for name, how in HOW.items() if how == "paper" and name != "clip"))

@@ -32,6 +32,7 @@ from pipelines.remarks import bad_shards, members_of, notes, nothing_kept, unuse
 from pipelines.removal import Removed, gathered, kept
 from pipelines.verdicts import Verdicts
 from schemas.errors import InputError
+from schemas.plain import plain
 
 
 @contextmanager
@@ -183,7 +184,7 @@ class Logged(Reporter):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if error is not None:
-            self._event("failed", message=str(error))
+            self._event("failed", message=plain(error))
             self.close()
 
     def begin(self, phase: str, tasks: int, done: int) -> None:
@@ -204,7 +205,7 @@ class Logged(Reporter):
         self._reporter.end()
 
     def say(self, sentence: str) -> None:
-        self._event("say", message=sentence)
+        self._event("say", message=plain(sentence))
         self._reporter.say(sentence)
 
     def close(self) -> None:
@@ -266,8 +267,8 @@ def _warn_of_nothing_kept(
 def _raise_for_bad_shards(work: Build) -> None:
     bad = bad_shards(work.results["measure"])
     if len(bad) > work.recipe.max_bad_shards:
-        listed = "\n".join(f"  {text_of(name)}: {reason}" for name, reason in bad[:20])
         raise InputError(
             f"{len(bad)} input shards are damaged (rows before the damage are in the corpus); mend or remove "
-            f"them, or allow them with --max-bad-shards {len(bad)}:\n{listed}"
+            f"them, or allow them with --max-bad-shards {len(bad)}:",
+            *(f"  {text_of(name)}: {reason}" for name, reason in bad[:20]),
         )

@@ -40,7 +40,9 @@ class ScorerSettings(Settings):
         description="decode JPEGs of over four times the side needed at a fraction: up to three times faster, "
         "but scores move by up to 0.01 (docs/clip.md)",
     )
-    max_pixels: int = Field(100_000_000, gt=0, description="larger pictures are refused from the header")
+    max_pixels: int = Field(
+        100_000_000, gt=0, le=10_000_000_000, description="larger pictures are refused from the header"
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> "ScorerSettings":

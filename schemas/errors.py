@@ -19,6 +19,8 @@ import shlex
 from collections.abc import Iterable
 from typing import Final
 
+from schemas.plain import plain
+
 ROW_ERRORS: Final = {
     "empty": "the image has no bytes",
     "no_image": "the row has no image",
@@ -38,7 +40,16 @@ ROW_ERRORS: Final = {
 
 
 class VlcorpusError(Exception):
-    """A failure that the person at the keyboard can mend; its text is one sentence."""
+    """A failure that the person at the keyboard can mend; its text is one sentence, or one a line.
+
+    Sentences name files, members and addresses of strangers, so each line is as `plain` gives it.
+    """
+
+    def __init__(self, *lines: object) -> None:
+        super().__init__(*map(plain, lines))
+
+    def __str__(self) -> str:
+        return "\n".join(self.args)
 
 
 class RecipeError(VlcorpusError):

@@ -4,11 +4,12 @@
 time, host, path outside the corpus, engine or number of workers.
 """
 
+import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
-from typing import Annotated, Final, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
@@ -24,8 +25,15 @@ from pydantic import (
 from schemas.errors import VerifyError
 from schemas.plugins import Plugin
 
-UNNAMED: Final = ("manifest.json", "run.json")
-"""Files beside `work/` that no manifest names: itself, and what is true of one run only."""
+SUM: Final = "manifest.sha256"
+"""The file with the manifest's own SHA-256, as `sha256sum -c` reads it."""
+
+UNNAMED: Final = ("manifest.json", SUM, "run.json")
+"""Files beside `work/` that no manifest names: itself, its digest, and what is true of one run only."""
+
+CARD: Final = "README.md"
+RECIPE: Final = "recipe.json"
+"""What the recipe's digest is of: all of the recipe that determines the data."""
 
 OTHERS: Final = ("work/", "train/")
 """Folders of a corpus that are of a run, or made from the corpus by a training: no manifest names their files."""
@@ -260,10 +268,26 @@ class Manifest(Record):
 
     def dump(self) -> bytes:
         """Returns the one JSON text of this manifest: sorted keys, UTF-8, a line feed at the end."""
-        record = self.model_dump(mode="json")
-        return (
-            json.dumps(record, sort_keys=True, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
-        ).encode()
+        return _text(self.model_dump(mode="json"))
+
+    def seal(self) -> str:
+        """Returns the SHA-256 that the card states: of this manifest without its line on the card."""
+        return sealed(self.model_dump(mode="json"))
+
+
+def sealed(record: Mapping[str, Any]) -> str:
+    """Returns the SHA-256 of a manifest's JSON without its line on the card, which states it."""
+    outputs = {name: output for name, output in record.get("outputs", {}).items() if name != CARD}
+    return hashlib.sha256(_text({**record, "outputs": outputs})).hexdigest()
+
+
+def sum_file(data: bytes) -> bytes:
+    """Returns what the file SUM says of a manifest of these bytes."""
+    return f"{hashlib.sha256(data).hexdigest()}  manifest.json\n".encode()
+
+
+def _text(record: Mapping[str, Any]) -> bytes:
+    return (json.dumps(record, sort_keys=True, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
 
 
 def _folder(count: SampleCount) -> str:

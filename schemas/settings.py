@@ -8,7 +8,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 class Settings(BaseModel):
     """A frozen block of a recipe in which an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # what is wrong may be a secret, and a traceback would quote it
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
 
 def switch(block: type[Settings]) -> BeforeValidator:

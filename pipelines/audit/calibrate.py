@@ -123,11 +123,10 @@ def show(found: Sequence[Curve], console: Console) -> None:
     console.print(table)
     console.print(
         "equal scores: min keeps all such rows; keep takes those with the smaller keys, so exactly its share stays",
-        highlight=False,
         soft_wrap=True,
     )
     for scorer in sorted({curve.scorer for curve in found}):
-        console.print(f"scorer: {scorer}", highlight=False, soft_wrap=True)
+        console.print(f"scorer: {scorer}", soft_wrap=True)
 
 
 def plot(found: Sequence[Curve], out: Path) -> None:

@@ -167,25 +167,21 @@ def _missing(connection: duckdb.DuckDBPyConnection, a: str, b: str, examples: in
 def show(found: Diff, console: Console) -> None:
     """Print what differs, for a person."""
     if found.same:
-        console.print("no difference in thresholds, decisions or keys", highlight=False)
+        console.print("no difference in thresholds, decisions or keys")
         return
     for setting in found.settings:
         console.print(
             f"{setting.source}  {setting.rule}: {setting.before} -> {setting.after}",
-            highlight=False,
-            markup=False,
         )
     for move in found.moves or ():
-        console.print(f"{move.rows:>10,}  {move.before} -> {move.after}", highlight=False, markup=False)
+        console.print(f"{move.rows:>10,}  {move.before} -> {move.after}")
         for example in move.examples:
             console.print(
                 f"            {example.source}/{example.shard}/{example.member}",
-                highlight=False,
-                markup=False,
             )
     if found.moves is None:
-        console.print("decisions were not compared: one of the two has no work/decisions", highlight=False)
+        console.print("decisions were not compared: one of the two has no work/decisions")
     for name, keys in (("only in the first", found.gone), ("only in the second", found.new)):
         if keys.count:
             shown = ", ".join(keys.examples) + (" …" if keys.count > len(keys.examples) else "")
-            console.print(f"{keys.count:,} samples {name}: {shown}", highlight=False, markup=False)
+            console.print(f"{keys.count:,} samples {name}: {shown}")

@@ -82,28 +82,28 @@ def show(status: Status, console: Console) -> None:
     state = "finished" if status.finished else f"not finished{where}; run it again to go on"
     if status.running:
         state = f"running{where}"
-    console.print(f"state: {state}", highlight=False)
+    console.print(f"state: {state}")
     table = Table("phase", "tasks done")
     for phase, done in status.tasks.items():
         table.add_row(phase, f"{done:,}")
     console.print(table)
-    console.print(f"rows measured: {status.rows:,}", highlight=False)
+    console.print(f"rows measured: {status.rows:,}")
     for error, count in status.quarantined.items():
-        console.print(f"  quarantined: {error}: {count:,}", highlight=False)
+        console.print(f"  quarantined: {error}: {count:,}")
     for loss in status.messages:
-        console.print(f"    {loss.source}: {loss}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"    {loss.source}: {loss}", soft_wrap=True)
     others = sum(status.quarantined.values()) - sum(loss.rows for loss in status.messages)
     if others > 0 and status.messages:
-        console.print(f"    {others:,} with other messages", highlight=False)
+        console.print(f"    {others:,} with other messages")
     for line in status.members:
-        console.print(f"  {line}", highlight=False, soft_wrap=True)
+        console.print(f"  {line}", soft_wrap=True)
     for line in status.damaged:
-        console.print(f"  damaged shard {line}", highlight=False)
+        console.print(f"  damaged shard {line}")
     if status.verdicts:
-        console.print(f"rows given up for crash, deadline or memory: {status.verdicts:,}", highlight=False)
+        console.print(f"rows given up for crash, deadline or memory: {status.verdicts:,}")
     for event in status.last:
         if event["event"] == "failed":
-            console.print(f"last run failed in {event['phase']}: {event['message']}", highlight=False)
+            console.print(f"last run failed in {event['phase']}: {event['message']}")
 
 
 def _messages(layout: Layout, shards: list[Name]) -> list[Loss]:

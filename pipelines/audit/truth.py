@@ -38,11 +38,9 @@ def print_score(corpus: str, crawl: Path, console: Console) -> None:
     except ValueError as error:
         raise InputError(f"{corpus} against {crawl}: {error}") from error
     for line in lines:
-        console.print(line, highlight=False)
+        console.print(line)
     for row in score_cleaning(captions, truth).to_pylist():
-        console.print(
-            f"{row['planted']}: {row['right']} of {row['rows']} captions cleaned right", highlight=False
-        )
+        console.print(f"{row['planted']}: {row['right']} of {row['rows']} captions cleaned right")
 
 
 def _tables(layout: Layout, kind: str, columns: list[str]) -> Iterator[pa.Table]:

@@ -3,6 +3,7 @@
 The funnel, counted again from `work/decisions`.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipelines.audit.claims import Kind, contradictions, miscounted, tally
 from pipelines.audit.held_out import DECISIONS as DECIDED
 from pipelines.audit.held_out import has_evaluation, leaks
+from pipelines.audit.ledger import ledger
 from pipelines.files import MIB, FileInfo, Store, join
 from pipelines.writers import webdataset
 from pipelines.writers.columns import SAMPLE, require_columns
@@ -95,18 +98,22 @@ _PLACES: Final = pa.schema([SAMPLE.field("key"), SAMPLE.field("sample"), *webdat
 _AT_ONCE: Final = 4
 
 
-def verify(folder: str, storage_options: Mapping[str, Any] | None = None) -> list[str]:
-    """What is wrong with the corpus in `folder`, one sentence each; nothing where all is well.
+def verify(folder: str, storage_options: Mapping[str, Any] | None = None, work: bool = False) -> list[str]:
+    """Returns what is wrong with the corpus in `folder`, one sentence each; nothing where all is well.
 
     Recomputes the size and SHA-256 of every file, counts rows again, follows every offset of every
-    index, adds up the funnel (also from `work/decisions` where that is there), names files that do not
-    belong, and says which images stand in `eval` and in another split. `unchecked` says what it could not see.
-    VerifyError where there is no manifest to go by.
+    index, adds up the funnel (also from `work/decisions` where that is there), holds the manifest against its
+    digest, the card, the recipe and the samples, names files that do not belong, and says which images stand
+    in `eval` and in another split. `unchecked` says what it could not see. `work`: holds the tables and receipts
+    below `work/` against each other too.
+    Raises VerifyError where there is no manifest to go by, or no `work/` to check.
     """
     store = Store(storage_options)
-    manifest = read_manifest(store, folder)
+    data = _manifest_bytes(store, folder)
+    manifest = load(data, sums=False)
     files = {info.name: info for info in store.list_files(folder)}
     problems = list(manifest.problems())
+    problems += contradictions(store, files, data, manifest)
     problems += _strays(files, manifest)
     # a tar and its index are one job, so that no file is open twice
     jobs = [
@@ -115,9 +122,12 @@ def verify(folder: str, storage_options: Mapping[str, Any] | None = None) -> lis
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for found in pool.map(lambda names: _job(store, names, manifest, files), jobs):
             problems += found
+        problems += miscounted(manifest, _samples(pool, store, manifest, files))
     decisions = (info for name, info in files.items() if name.startswith(DECIDED))
     problems += recount(store, decisions, manifest)
     problems += leaks(store, files, manifest)
+    if work:
+        problems += ledger(folder, storage_options)
     return problems
 
 
@@ -135,13 +145,32 @@ def unchecked(folder: str, storage_options: Mapping[str, Any] | None = None) -> 
     return found
 
 
+def _samples(
+    pool: ThreadPoolExecutor, store: Store, manifest: Manifest, files: Mapping[str, FileInfo]
+) -> Counter[Kind]:
+    """Returns how many samples of each kind the shards hold."""
+    indexes = {f"{name.rpartition('.')[0]}.parquet" for name in manifest.sample_files()} & files.keys()
+    found = Counter[Kind]()
+    for one in pool.map(lambda name: tally(store, files[name]), sorted(indexes)):
+        found += one
+    return found
+
+
 def read_manifest(store: Store, folder: str) -> Manifest:
-    """The manifest of the corpus in `folder`, whose sums may be wrong; VerifyError where there is none."""
+    """Returns the manifest of the corpus in `folder`, its sums unchecked; raises VerifyError where there is none."""
+    return load(_manifest_bytes(store, folder), sums=False)
+
+
+def digest_of(folder: str, storage_options: Mapping[str, Any] | None = None) -> str:
+    """Returns the SHA-256 of the manifest, by which a reader knows the corpus; VerifyError where there is none."""
+    return hashlib.sha256(_manifest_bytes(Store(storage_options), folder)).hexdigest()
+
+
+def _manifest_bytes(store: Store, folder: str) -> bytes:
     try:
-        data = store.read_bytes(join(folder, "manifest.json"), MAX_BYTES)
+        return store.read_bytes(join(folder, "manifest.json"), MAX_BYTES)
     except InputError as error:
         raise VerifyError(f"{folder} holds no corpus that can be verified: {error}") from error
-    return load(data, sums=False)
 
 
 def _strays(files: Mapping[str, FileInfo], manifest: Manifest) -> Iterator[str]:

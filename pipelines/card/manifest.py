@@ -20,7 +20,10 @@ from pipelines.remarks import members_of
 from pipelines.removal import Removed
 from pipelines.verdicts import Verdicts
 from schemas.manifest import (
+    CARD,
     OTHERS,
+    RECIPE,
+    SUM,
     UNNAMED,
     BadShard,
     Funnel,
@@ -30,6 +33,7 @@ from schemas.manifest import (
     SampleCount,
     Source,
     Verdict,
+    sum_file,
 )
 
 if TYPE_CHECKING:
@@ -51,21 +55,29 @@ def run(build: "Build") -> None:
 
 
 def write_card(recipe: Recipe, layout: Layout, results: Results, removed: Removed) -> str:
-    """Writes README.md and manifest.json, then removes what no shard accounts for; returns the manifest's SHA-256."""
+    """Writes the recipe, the card, the manifest and the manifest's digest, which it returns.
+
+    Then removes what no shard accounts for.
+    """
     files = [file for receipt in results["shard"].values() for file in receipt["files"]]
     outputs = {f["name"]: Output(size=f["size"], sha256=f["sha256"], rows=f["rows"]) for f in files}
     listed = _listed(layout, removed)
-    described = _manifest(recipe.digest(removed.digest()), recipe, results, Verdicts.read(layout), outputs)
-    outputs |= listed
-    readme = card(described).encode()
-    layout.store.write_bytes(layout.at("README.md"), readme, layout.tmp)
-    digest = hashlib.sha256(readme).hexdigest()
-    outputs["README.md"] = Output(size=len(readme), sha256=digest, rows=None)
-    whole = described.model_copy(update={"outputs": outputs})
-    body = whole.dump()
-    layout.store.write_bytes(layout.at("manifest.json"), body, layout.tmp)
-    _remove_strays(layout, {*outputs})
-    return hashlib.sha256(body).hexdigest()
+    digest = recipe.digest(removed.digest())
+    described = _manifest(digest, recipe, results, Verdicts.read(layout), outputs)
+    listed[RECIPE] = _written(layout, RECIPE, recipe.determining(removed.digest()))
+    described = described.model_copy(update={"outputs": outputs | listed})
+    listed[CARD] = _written(layout, CARD, card(described).encode())
+    data = described.model_copy(update={"outputs": outputs | listed}).dump()
+    whole = _written(layout, "manifest.json", data)
+    _written(layout, SUM, sum_file(data))
+    _remove_strays(layout, {*outputs, *listed})
+    return whole.sha256
+
+
+def _written(layout: Layout, name: str, data: bytes) -> Output:
+    """Writes a file of the corpus; returns what the manifest says of it."""
+    layout.store.write_bytes(layout.at(name), data, layout.tmp)
+    return Output(size=len(data), sha256=hashlib.sha256(data).hexdigest(), rows=None)
 
 
 def _listed(layout: Layout, removed: Removed) -> dict[str, Output]:

@@ -24,6 +24,7 @@ from pipelines.writers import parquet
 from pipelines.writers.features import TAR, in_card
 from schemas.clip import EMBEDDED
 from schemas.manifest import Funnel, Manifest, RuleCount, Source
+from schemas.plain import mended
 from schemas.sample import SEVERAL, TASKS
 
 SPLITS: Final = {"train": "train", "val": "validation", "eval": "test"}
@@ -226,7 +227,7 @@ def _settings(value: Any) -> str:
 
 def _cell(value: object) -> str:
     """`value` for a Markdown table: on one line, and nothing in it read as Markdown's or HTML's own."""
-    return re.sub(r"([\\|`*_<>\[\]])", r"\\\1", " ".join(str(value).split()))
+    return re.sub(r"([\\|`*_<>\[\]])", r"\\\1", mended(" ".join(str(value).split())))
 
 
 def _share(part: int, whole: int) -> str:

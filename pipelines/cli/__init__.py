@@ -8,6 +8,7 @@ import typer
 from pipelines.cli import build, completion, corpus, init, model, options, synth
 from pipelines.cli.options import Group
 from schemas.errors import VlcorpusError
+from schemas.plain import say
 
 INTERRUPTED = 130
 """The exit code that typer makes of Ctrl-C."""
@@ -34,7 +35,7 @@ def _print_version(wanted: bool) -> None:
     from importlib.metadata import PackageNotFoundError, version
 
     try:
-        print(f"vlcorpus {version('vlcorpus')}")
+        say(f"vlcorpus {version('vlcorpus')}")
     except PackageNotFoundError as error:
         raise VlcorpusError(
             "vlcorpus runs from its folder and is not installed: run `make install`"
@@ -61,9 +62,9 @@ def main() -> None:
     try:
         app(args=arguments[:at], prog_name="vlcorpus")
     except VlcorpusError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(*f"error: {error}".split("\n"), to=sys.stderr)
         sys.exit(1)
     except SystemExit as end:
         if end.code == INTERRUPTED:
-            print("stopped; run the same command again to go on", file=sys.stderr)
+            say("stopped; run the same command again to go on", to=sys.stderr)
         raise

@@ -6,26 +6,32 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import Corpus, Json, Samples, StorageOptions
+from pipelines.cli.options import MOST, Corpus, Json, Samples, StorageOptions, WithWork
+from schemas.plain import say
 
 app = typer.Typer()
 
 
 @app.command()
-def verify(folder: Corpus, storage_options: StorageOptions = None) -> None:
+def verify(folder: Corpus, work: WithWork = False, storage_options: StorageOptions = None) -> None:
     """Recompute every digest and every sum; exit 1 and say what differs."""
     import vlcorpus
+    from pipelines.audit.verify import digest_of
     from pipelines.recipe import load as recipes
 
-    corpus = vlcorpus.Corpus.open(folder, recipes.storage_options(storage_options))
-    problems = corpus.verify()
+    options = recipes.storage_options(storage_options)
+    corpus = vlcorpus.Corpus.open(folder, options)
+    problems = corpus.verify(work)
     for problem in problems:
-        print(problem)
+        say(problem)
+    say(f"SHA-256 of manifest.json: {digest_of(folder, options)}")
     for sentence in corpus.unchecked():
-        print(f"not checked: {sentence}")
+        say(f"not checked: {sentence}")
+    if not work:
+        say("not checked: receipts, signals, clusters and scores in work/ (verify --work does)")
     if problems:
         raise typer.Exit(1)
-    print(f"{folder}: every file is what its manifest says, and the funnel adds up")
+    say(f"{folder}: every file is what its manifest says, and the funnel adds up")
 
 
 @app.command()
@@ -36,17 +42,16 @@ def inspect(
     storage_options: StorageOptions = None,
 ) -> None:
     """Show the samples of a shard."""
-    from rich.console import Console
-
     from pipelines.recipe import load as recipes
     from pipelines.show import inspect as inspection
+    from pipelines.show.terminal import Terminal
 
     options = recipes.storage_options(storage_options)
     if html is None:
-        inspection.show(shard, n, Console(), options)
+        inspection.show(shard, n, Terminal(), options)
     else:
         inspection.html(shard, n, str(html), options)
-        print(f"wrote {html}")
+        say(f"wrote {html}")
 
 
 @app.command()
@@ -64,24 +69,23 @@ def view(
 
     samples = look.found(what, corpus, n, recipes.storage_options(storage_options))
     look.write(samples, out, png)
-    print(f"{len(samples)} samples in {out}" + (f" and {png}" if png else ""))
+    say(f"{len(samples)} samples in {out}" + (f" and {png}" if png else ""))
 
 
 @app.command()
 def diff(
     a: Corpus,
     b: Annotated[str, typer.Argument(help="folder of another")],
-    n: Annotated[int, typer.Option("--n", "-n", min=0, help="examples of each change")] = 5,
+    n: Annotated[int, typer.Option("--n", "-n", min=0, max=MOST, help="examples of each change")] = 5,
     storage_options: StorageOptions = None,
 ) -> None:
     """Show how two corpora differ: thresholds, decisions, keys."""
-    from rich.console import Console
-
     from pipelines.audit.diff import diff as difference
     from pipelines.audit.diff import show
     from pipelines.recipe import load as recipes
+    from pipelines.show.terminal import Terminal
 
-    show(difference(a, b, n, recipes.storage_options(storage_options)), Console())
+    show(difference(a, b, n, recipes.storage_options(storage_options)), Terminal())
 
 
 @app.command()
@@ -91,16 +95,15 @@ def calibrate(
     storage_options: StorageOptions = None,
 ) -> None:
     """Show which CLIP thresholds keep which share, by source and language."""
-    from rich.console import Console
-
     from pipelines.audit import calibrate as calibration
     from pipelines.recipe import load as recipes
+    from pipelines.show.terminal import Terminal
 
     found = calibration.curves(folder, recipes.storage_options(storage_options))
-    calibration.show(found, Console())
+    calibration.show(found, Terminal())
     if plot is not None:
         calibration.plot(found, plot)
-        print(f"wrote {plot}")
+        say(f"wrote {plot}")
 
 
 @app.command()
@@ -108,16 +111,15 @@ def schema() -> None:
     """Print the JSON Schema of recipes, for editors."""
     from pipelines.recipe.model import Recipe
 
-    print(json.dumps(Recipe.model_json_schema(), indent=2, ensure_ascii=False))
+    say(*json.dumps(Recipe.model_json_schema(), indent=2, ensure_ascii=False).splitlines())
 
 
 @app.command()
 def status(folder: Corpus, as_json: Json = False, storage_options: StorageOptions = None) -> None:
     """Show what is done, running, failed; rows; why rows are in quarantine."""
-    from rich.console import Console
-
     from pipelines.audit import status as state
     from pipelines.recipe import load as recipes
+    from pipelines.show.terminal import Terminal
 
     found = state.read(folder, recipes.storage_options(storage_options))
-    print(json.dumps(found.to_json(), ensure_ascii=False)) if as_json else state.show(found, Console())
+    say(json.dumps(found.to_json(), ensure_ascii=False)) if as_json else state.show(found, Terminal())

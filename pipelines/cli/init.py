@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.options import StorageOptions
+from schemas.plain import say
 
 app = typer.Typer()
 
@@ -22,5 +23,5 @@ def init(
 
     for source in first.write(paths, out, force, recipes.storage_options(storage_options)):
         guessed = "; ".join(f"{part}: {', '.join(one.names)}" for part, one in source.guesses.items())
-        print(f"{source.id}: {source.annotations or source.kind.name}" + (f"; {guessed}" if guessed else ""))
-    print(f"wrote {out}: read it, change what is wrong, then run: vlcorpus build {out}")
+        say(f"{source.id}: {source.annotations or source.kind.name}" + (f"; {guessed}" if guessed else ""))
+    say(f"wrote {out}: read it, change what is wrong, then run: vlcorpus build {out}")

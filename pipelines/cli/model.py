@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import Device, Preset, Stage, Steps
+from pipelines.cli.options import LARGEST_SEED, MOST, Device, Preset, Stage, Steps
 
 app = typer.Typer()
 
@@ -19,10 +19,11 @@ def train(
     stage: Stage = "all",
     preset: Preset = "tiny",
     steps: Steps = None,
-    seed: Annotated[int, typer.Option(min=0, help="of every random choice")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="of every random choice")] = 0,
     device: Device = "auto",
     workers: Annotated[
-        int | None, typer.Option(min=0, help="loader processes; default: 4 beside a GPU, none on a CPU")
+        int | None,
+        typer.Option(min=0, max=4096, help="loader processes; default: 4 beside a GPU, none on a CPU"),
     ] = None,
     init: Annotated[
         list[str] | None,
@@ -42,7 +43,7 @@ def evaluate(
     shards: Annotated[str, typer.Argument(help="folder of a corpus")],
     out: Annotated[Path, typer.Option(help="folder for predictions and metrics.json")],
     split: Annotated[str, typer.Option(help="which samples are answered")] = "eval",
-    limit: Annotated[int, typer.Option(min=1, help="samples a task")] = 400,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="samples a task")] = 400,
     device: Device = "auto",
 ) -> None:
     """Answer held-out samples and score the answers."""
@@ -63,8 +64,8 @@ def judge(
     stage: Stage = "all",
     preset: Preset = "tiny",
     steps: Steps = None,
-    seeds: Annotated[int, typer.Option(min=2, help="models a corpus")] = 3,
-    limit: Annotated[int, typer.Option(min=1, help="held-out samples a task")] = 400,
+    seeds: Annotated[int, typer.Option(min=2, max=1000, help="models a corpus")] = 3,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="held-out samples a task")] = 400,
     device: Device = "auto",
 ) -> None:
     """Judge two corpora by training the same small model on each."""

@@ -38,6 +38,11 @@ DEVICES = ("auto", "cpu", "cuda")
 STAGES = ("all", "primer", "language", "sight", "1", "2", "3")
 """What TAB offers where a value is free or checked later: their own modules are slow to load."""
 
+MOST = 10**9
+"""The largest number of samples, rows or steps that an option takes."""
+
+LARGEST_SEED = 2**63 - 1
+
 Inputs = Annotated[list[str], typer.Argument(help="a recipe (.yaml), or tars, folders, Parquet files, globs")]
 RecipePath = Annotated[str, typer.Argument(help="a recipe (.yaml)")]
 Out = Annotated[
@@ -45,9 +50,11 @@ Out = Annotated[
 ]
 Languages = Annotated[list[str] | None, typer.Option("--language", help="keep these: en,zh or repeated")]
 Engines = Annotated[EngineName, typer.Option(help="what runs the work")]
-Workers = Annotated[int | None, typer.Option(min=1, help="worker processes; default: one a core")]
-Sample = Annotated[float | None, typer.Option(help="share of the keys that takes part, 0-1")]
-Quarantine = Annotated[float | None, typer.Option(help="largest share of a source's rows in quarantine")]
+Workers = Annotated[int | None, typer.Option(min=1, max=4096, help="worker processes; default: one a core")]
+Sample = Annotated[float | None, typer.Option(min=0, max=1, help="share of the keys that takes part, 0-1")]
+Quarantine = Annotated[
+    float | None, typer.Option(min=0, max=1, help="largest share of a source's rows in quarantine")
+]
 RemovedList = Annotated[
     str | None, typer.Option(help="rows to remove: a list of their key, id, url, host or sha256")
 ]
@@ -57,7 +64,9 @@ UrlList = Annotated[str | None, typer.Option("--urls", metavar="FILE", help="a l
 HostList = Annotated[str | None, typer.Option("--hosts", metavar="FILE", help="a list of hosts of addresses")]
 DigestList = Annotated[str | None, typer.Option(metavar="FILE", help="a list of digests of images")]
 OnlyListed = Annotated[bool, typer.Option("--only-listed", help="leave rows with an image like theirs")]
-BadShards = Annotated[int | None, typer.Option(help="damaged input shards that are tolerated")]
+BadShards = Annotated[
+    int | None, typer.Option(min=0, max=MOST, help="damaged input shards that are tolerated")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would be kept; write nothing")]
 Json = Annotated[bool, typer.Option("--json", help="JSON lines for machines")]
 Address = Annotated[str | None, typer.Option(help="address of a Ray cluster; default: one in this process")]
@@ -74,7 +83,13 @@ StorageOptions = Annotated[
         help="YAML or JSON with fsspec's options for s3:// and others, as a recipe's storage_options",
     ),
 ]
-Samples = Annotated[int, typer.Option("--n", "-n", min=1, help="how many samples")]
+WithWork = Annotated[
+    bool,
+    typer.Option(
+        "--work", help="check work/ too: receipts, signals, clusters, scores, decisions, row by row"
+    ),
+]
+Samples = Annotated[int, typer.Option("--n", "-n", min=1, max=MOST, help="how many samples")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N", autocompletion=among(*DEVICES))]
 Stage = Annotated[
     str,
@@ -86,7 +101,7 @@ Preset = Annotated[
     str,
     typer.Option(help="tiny, small, base, qwen-vl-7b, or a YAML file", autocompletion=among(*PRESETS)),
 ]
-Steps = Annotated[int | None, typer.Option(min=1, help="optimiser steps of every stage")]
+Steps = Annotated[int | None, typer.Option(min=1, max=MOST, help="optimiser steps of every stage")]
 
 
 def recipe_keys(

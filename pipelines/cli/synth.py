@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.options import (
+    LARGEST_SEED,
+    MOST,
     Address,
     Engines,
     Group,
@@ -17,6 +19,7 @@ from pipelines.cli.options import (
 )
 from pipelines.engines import EngineName
 from schemas.errors import OutputError
+from schemas.plain import say
 
 app = typer.Typer(cls=Group, help="Make data: the demo crawl, pages of text.", no_args_is_help=True)
 
@@ -27,9 +30,9 @@ LEVELS = ("line", "word", "character")
 @app.command()
 def crawl(
     out: Annotated[Path, typer.Option(help="folder for shards/ and truth.jsonl")],
-    n: Annotated[int, typer.Option("--n", "-n", min=1, help="samples")] = 2000,
-    seed: Annotated[int, typer.Option(min=0, help="of every random choice")] = 1,
-    per_shard: Annotated[int, typer.Option(min=1, help="samples a shard")] = 250,
+    n: Annotated[int, typer.Option("--n", "-n", min=1, max=MOST, help="samples")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="of every random choice")] = 1,
+    per_shard: Annotated[int, typer.Option(min=1, max=MOST, help="samples a shard")] = 250,
 ) -> None:
     """Make the demo crawl: raw shards with planted defects, and the truth about them beside."""
     from pipelines.files import remedy, why
@@ -39,18 +42,18 @@ def crawl(
         write_crawl(out, n, seed, per_shard)
     except OSError as error:
         raise OutputError(f"cannot write the crawl to {out}: {why(error)}; {remedy(error)}") from error
-    print(f"{n} samples in {out / 'shards'}, the truth about them in {out / 'truth.jsonl'}")
+    say(f"{n} samples in {out / 'shards'}, the truth about them in {out / 'truth.jsonl'}")
 
 
 @app.command()
 def ocr(
     out: Annotated[str, typer.Option(help="folder of the corpus, local or s3://")],
-    n: Annotated[int, typer.Option("--n", "-n", min=1, help="pages a language")] = 100,
+    n: Annotated[int, typer.Option("--n", "-n", min=1, max=MOST, help="pages a language")] = 100,
     language: Annotated[list[str] | None, typer.Option("--language", help="en,zh or repeated")] = None,
     setting: Annotated[
         str, typer.Option(help="default (as SynthDoG) or mild", autocompletion=among("default", "mild"))
     ] = "default",
-    seed: Annotated[int, typer.Option(min=0, help="of every random choice")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="of every random choice")] = 0,
     direction: Annotated[
         str, typer.Option(help="auto, ltr, rtl or vertical", autocompletion=among(*DIRECTIONS))
     ] = "auto",
@@ -66,7 +69,9 @@ def ocr(
         typer.Option(help="what has a quad: line, word or character", autocompletion=among(*LEVELS)),
     ] = "line",
     scene_text: Annotated[bool, typer.Option("--scene-text", help="words on images, not pages")] = False,
-    readback: Annotated[float, typer.Option(help="share of the pages that an OCR reads back, 0-1")] = 0.0,
+    readback: Annotated[
+        float, typer.Option(min=0, max=1, help="share of the pages that an OCR reads back, 0-1")
+    ] = 0.0,
     engine: Engines = EngineName.local,
     workers: Workers = None,
     address: Address = None,
@@ -100,8 +105,7 @@ def score(
     crawl: Annotated[Path, typer.Argument(help="folder that `synth crawl` wrote")],
 ) -> None:
     """Hold a corpus against the crawl's truth: precision and recall of every rule."""
-    from rich.console import Console
-
     from pipelines.audit.truth import print_score
+    from pipelines.show.terminal import Terminal
 
-    print_score(corpus, crawl, Console())
+    print_score(corpus, crawl, Terminal())

@@ -10,6 +10,7 @@ from typing import Any
 
 from pipelines.recipe import load as recipes
 from schemas.errors import InputError, missing
+from schemas.plain import say
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def train(asked: Training) -> None:
     run(config, rank, world, local_rank)
     if rank == 0:
         minutes, seconds = divmod(round(time.perf_counter() - began), 60)
-        print(
+        say(
             f"trained in {minutes} min {seconds} s: {config.folder} (metrics.json has the figures of each stage)"
         )
 
@@ -56,14 +57,14 @@ def judge(first: Training, second: str, held_out: str | None, seeds: int, limit:
     samples = EvalConfig(config.folder, asked, config.folder, limit=limit, device=first.device)
     result = compare(config, other, samples, range(seeds))
     names = {"a": config.corpus, "b": other.corpus}
-    print(f"held out: {asked}; {seeds} models each; mean and deviation over seeds")
+    say(f"held out: {asked}; {seeds} models each; mean and deviation over seeds")
     for figure, one in [*sorted(result["figures"].items()), ("held-out mean", result)]:
         shown = ", ".join(
             f"{name} {one[at]['mean']:.4f} ± {one[at]['deviation']:.4f}" for at, name in names.items()
         )
         better = names.get(one["better"], "neither")
-        print(f"  {figure}: {shown}; better by more than twice the larger deviation: {better}")
-    print(f"judgement: {config.out / 'judgement.json'}")
+        say(f"  {figure}: {shown}; better by more than twice the larger deviation: {better}")
+    say(f"judgement: {config.out / 'judgement.json'}")
 
 
 def _config(asked: Training) -> Any:
@@ -114,7 +115,7 @@ def evaluate(model: Path, shards: str, out: Path, split: str, limit: int, device
         from model.evaluate import EvalConfig
         from model.evaluate import evaluate as answer
     figures: dict[str, Any] = answer(EvalConfig(model, shards, out, split=split, limit=limit, device=device))
-    print(json.dumps(figures, indent=1, ensure_ascii=False, sort_keys=True))
+    say(*json.dumps(figures, indent=1, ensure_ascii=False, sort_keys=True).splitlines())
 
 
 def chat(model: Path, pictures: list[Path], out: Path, device: str) -> None:

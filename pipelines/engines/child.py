@@ -71,7 +71,7 @@ def rebuild(failure: dict[str, str]) -> Exception:
     """The exception that a child reported: its own class where it is of our tree."""
     kind = WorkerDied if failure["class"] == "WorkerDied" else getattr(errors, failure["class"], None)
     if isinstance(kind, type) and issubclass(kind, errors.VlcorpusError):
-        return kind(failure["message"])
+        return kind(*failure["message"].split("\n"))
     return WorkerError(failure["traceback"])
 
 

@@ -21,7 +21,7 @@ else:
 class SceneSettings(RenderSettings):
     """How scenes are drawn."""
 
-    count: int = Field(gt=0, description="images")
+    count: int = Field(gt=0, le=10**9, description="images")
     side: int = Field(160, ge=32, le=2048, description="pixels of the longer side")
     shapes: tuple[Shape, ...] = Field((), description="the shapes that are drawn; default: all ten")
     colours: tuple[Colour, ...] = Field((), description="their colours; default: all eleven")

@@ -17,7 +17,7 @@ class SceneTextSettings(TextPageSettings):
 
     places: ClassVar[tuple[str, ...]] = ("fonts", "texts", "pictures", "models")
 
-    count: int = Field(gt=0, description="pages a language")
+    count: int = Field(gt=0, le=10**9, description="pages a language")
     direction: Literal["auto", "ltr", "rtl", "vertical"] = "auto"
     level: Literal["line", "word", "character"] = Field("line", description="what has a quad of its own")
     fonts: Path | None = Field(None, description="a folder of fonts; default: those of the system")

@@ -1,6 +1,5 @@
 """A commented recipe as text. What comes from the data is quoted, so that it can be nothing but itself."""
 
-import re
 import reprlib
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -16,6 +15,7 @@ from pipelines.init.survey import Survey
 from pipelines.recipe.model import Recipe
 from pipelines.sources.columns import GUESSES, Part
 from pipelines.sources.parquet_columns import EMBED
+from schemas.plain import public
 
 _WIDTH: Final = 60
 _NAME: Final = 30
@@ -73,15 +73,10 @@ def example(values: Sequence[object]) -> str:
         return f"(a {form} image)"
     text = text_of(value)
     if text is not None:
-        return f'"{shown(_public(text[: 4 * _WIDTH]))}"'
+        return f'"{shown(public(text[: 4 * _WIDTH]))}"'
     if isinstance(value, bytes):
         return "(bytes)"
-    return shown(_public(reprlib.repr(value)) if not isinstance(value, pa.DataType) else f"({value})")
-
-
-def _public(text: str) -> str:
-    """The text, its addresses without user and query."""
-    return re.sub(r"(\w+://)(?:[^/\s@]*@)?([^\s?#]*)(?:[?#]\S*)?", r"\1\2", text)
+    return shown(public(reprlib.repr(value)) if not isinstance(value, pa.DataType) else f"({value})")
 
 
 def _languages(found: Sequence[Survey]) -> Iterator[str]:

@@ -220,20 +220,23 @@ def _phase(value: str) -> str:
 PhaseName = Annotated[str, AfterValidator(_phase), WithJsonSchema({"type": "string", "enum": _WITH_WORKERS})]
 
 
+_WEEK = 7 * 24 * 3600
+
+
 class PhaseResources(Settings):
     """What one worker of a phase takes from a cluster."""
 
-    cpus: float = Field(1.0, gt=0)
-    gpus: float = Field(0.0, ge=0)
-    memory_gb: float = Field(0.0, ge=0, description="0: not asked for")
+    cpus: float = Field(1.0, gt=0, le=10_000)
+    gpus: float = Field(0.0, ge=0, le=10_000)
+    memory_gb: float = Field(0.0, ge=0, le=1_000_000, description="0: not asked for")
 
 
 class Resources(Settings):
     """What work may use; none of it changes the data but through `deadline` and `out_of_memory` verdicts."""
 
-    row_cpu_seconds: float = Field(60, gt=0, description="a row that takes more is quarantined")
-    row_wall_seconds: float = Field(600, gt=0)
-    memory_gb: float = Field(8, gt=0, description="private memory of one worker process")
+    row_cpu_seconds: float = Field(60, gt=0, le=_WEEK, description="a row that takes more is quarantined")
+    row_wall_seconds: float = Field(600, gt=0, le=_WEEK)
+    memory_gb: float = Field(8, gt=0, le=1_000_000, description="private memory of one worker process")
     phases: dict[PhaseName, PhaseResources] = Field(
         default={}, description="what one worker of a phase takes from a cluster"
     )
@@ -243,7 +246,7 @@ class Recipe(Settings):
     """A whole recipe."""
 
     name: Name = "corpus"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=2**63 - 1)
     languages: tuple[str, ...] = Field((), description="ISO 639-1 codes that are kept; empty: all")
     sources: tuple[Source, ...] = Field(min_length=1)
     signals: SerializeAsAny[SignalSettings] = SignalSettings()
@@ -261,7 +264,7 @@ class Recipe(Settings):
     max_unused: Fraction = Field(
         0.01, description="largest share of the images in a source's tars that no row uses; ten may always be"
     )
-    max_bad_shards: int = Field(0, ge=0)
+    max_bad_shards: int = Field(0, ge=0, le=10**9)
     resources: Resources = Resources()
     removed: Path | None = Field(
         None, description="a list of rows that are removed, by their key, id, url, host or sha256"
@@ -400,7 +403,11 @@ class Recipe(Settings):
         return self.max_unused if source.max_unused is None else source.max_unused
 
     def digest(self, removed: str | None = None) -> str:
-        """SHA-256 over all that determines the data: not paths, credentials, resources or stops.
+        """Returns the SHA-256 of `determining`."""
+        return hashlib.sha256(self.determining(removed)).hexdigest()
+
+    def determining(self, removed: str | None = None) -> bytes:
+        """Returns all that determines the data, as JSON: not paths, credentials, resources or stops.
 
         `removed` is the digest of the list of removed rows, where the corpus has one.
         """
@@ -412,7 +419,7 @@ class Recipe(Settings):
             record["plugins"] = [asdict(one) for one in self.plugins]
         if removed is not None:
             record["removed"] = removed
-        return hashlib.sha256(json.dumps(record, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+        return json.dumps(record, sort_keys=True, ensure_ascii=False).encode()
 
 
 _ALWAYS = {rule.name for rule in RuleSettings.table if rule.always}

@@ -1,6 +1,7 @@
 """Reads a recipe from YAML: strict, limited, and with a line number for whatever is wrong."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, get_args
 
@@ -12,12 +13,18 @@ from schemas.errors import RecipeError, nearest
 
 MAX_BYTES = 1 << 20
 MAX_NODES = 100_000
+_SHOWN = 200
+_DIGITS = 100
+_INT = "tag:yaml.org,2002:int"
 
 Path = tuple[str | int, ...]
 
 Check = Callable[[Recipe], Iterable[tuple[Path, str]]]
 """Says where a sound recipe is wrong all the same, and how: what the schema alone cannot know."""
 
+
+# the name of an alias, anchor or tag: a password that is not quoted may look like one
+_UNKNOWN = re.compile(r"(?<=alias|.chor|. tag|andle) [\"'].*[\"']")
 
 _OPTIONS = "write one mapping of fsspec's options, such as {key: …, secret: …}"
 
@@ -34,6 +41,19 @@ class _Loader(yaml.SafeLoader):
                 )
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Returns the value of a node; a scalar that is none of its kind (a date 2024-99-99) is wrong at its line."""
+        if isinstance(node, yaml.ScalarNode) and node.tag == _INT and len(node.value) > _DIGITS:
+            raise yaml.MarkedYAMLError(
+                problem=f"a number of more than {_DIGITS} digits", problem_mark=node.start_mark
+            )
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, AttributeError, OverflowError):
+            raise yaml.MarkedYAMLError(
+                problem="a value is not of the kind that it says or looks like", problem_mark=node.start_mark
+            ) from None
 
 
 # of YAML 1.1's truth values only these: `no` is Norwegian and `y` is a coordinate
@@ -57,11 +77,10 @@ def parse(
     try:
         root, record = _read(text, name)
     except yaml.MarkedYAMLError as error:
-        raise RecipeError(
-            f"{name}{_line_of(error)}: not valid YAML: {error.problem or error.context}"
-        ) from error
+        what = _UNKNOWN.sub("", error.problem or error.context or "")
+        raise RecipeError(f"{name}{_line_of(error)}: not valid YAML: {what}") from None
     except yaml.YAMLError as error:
-        raise RecipeError(f"{name}: not valid YAML: {str(error).splitlines()[0]}") from error
+        raise RecipeError(f"{name}: not valid YAML: {str(error).splitlines()[0]}") from None
     except RecursionError as error:
         raise RecipeError(f"{name}: nested too deeply to be a recipe") from error
     return from_record(record, name, extra, check, root)
@@ -112,7 +131,7 @@ def from_record(
         wrong_inside = {problem["loc"][:1] for problem in problems if len(problem["loc"]) > 1}
         problems = [p for p in problems if p["type"] != "too_short" or p["loc"] not in wrong_inside]
         sentences = [_sentence(problem, root, name, given) for problem in problems]
-        raise RecipeError("\n".join(dict.fromkeys(sentences[:5]))) from error
+        raise RecipeError(*dict.fromkeys(sentences[:5])) from None
     for where, what in check(recipe):
         raise RecipeError(f"{_place(where, root, name, given)}: {'.'.join(map(str, where))}: {what}")
     return recipe
@@ -163,7 +182,7 @@ _PLAIN: dict[str, str] = {
 
 def _sentence(problem: Any, root: yaml.Node | None, name: str, given: frozenset[str]) -> str:
     """One validation error as file:line: key: what is allowed."""
-    where = tuple(part for part in problem["loc"] if not _is_branch(part))
+    where = _public(tuple(part for part in problem["loc"] if not _is_branch(part)))
     key = ".".join(map(str, where)) or "the recipe"
     at = _place(where, root, name, given)
     match problem["type"]:
@@ -174,10 +193,28 @@ def _sentence(problem: Any, root: yaml.Node | None, name: str, given: frozenset[
         case "too_short":
             return f"{at}: {key}: should not be empty"
         case _:
-            value = problem["input"]
-            shown = f" (it is {value!r})" if isinstance(value, str | int | float | bool) else ""
+            shown = "" if where[-1:] == (SECRET,) else _value(problem["input"])
             told = _PLAIN.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
             return f"{at}: {key}: {told}{shown}"
+
+
+SECRET = "storage_options"
+"""The key below which nothing is shown, in whatever block."""
+
+
+def _public(where: Path) -> Path:
+    """Where a key stands, but not where within storage options: even their keys may be a secret in the wrong place."""
+    return where[: where.index(SECRET) + 1] if SECRET in where else where
+
+
+def _value(value: Any) -> str:
+    """Returns what is said of a value that is wrong, cut where it is long."""
+    if not isinstance(value, str | int | float | bool):
+        return ""
+    if isinstance(value, int) and value.bit_length() > 4 * _DIGITS:
+        return f" (it has more than {_DIGITS} digits)"
+    text = repr(value)
+    return f" (it is {text if len(text) <= _SHOWN else text[:_SHOWN] + '…'})"
 
 
 def _is_branch(part: str | int) -> bool:

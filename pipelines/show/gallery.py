@@ -15,6 +15,7 @@ from PIL import Image as Pixels
 from filters.header import sniff
 from filters.pixels import DECODERS, decode, decoding
 from schemas.errors import RowError
+from schemas.plain import mended
 from schemas.sample import Phrase, Sample, Text
 
 _TYPES: Final = {"JPEG": "jpeg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "AVIF": "avif"}
@@ -22,8 +23,6 @@ _AS_IT_IS: Final = 256 * 1024
 _SIDE: Final = 768
 _MAX_PIXELS: Final = 100_000_000
 _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")
-# what HTML cannot hold
-_CONTROLS: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +142,6 @@ def _template() -> Template:
         data_uri=data_uri,
         said=_said,
         lang=_lang,
-        clean=lambda text: _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text),
+        clean=lambda text: "\n".join(map(mended, text.split("\n"))),
     )
     return environment.from_string(files("pipelines.show").joinpath("gallery.html.jinja").read_text("utf-8"))

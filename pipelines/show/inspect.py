@@ -3,7 +3,6 @@
 Reads our own shards (tar by the offsets of its index, or Parquet) and raw ones as they come in.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
@@ -24,13 +23,12 @@ from pipelines.writers.columns import SAMPLE, require_columns
 from pipelines.writers.webdataset import PLACES
 from schemas.errors import InputError, ShardError
 from schemas.parquet import opened
+from schemas.plain import mended
 from schemas.sample import Sample
 from schemas.shard import is_shard
 from schemas.strict import FieldError
 
 _BYTES: Final = ReadLimits().image_bytes
-# what would move the cursor, colour the terminal or turn the direction of the line
-_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def samples(
@@ -48,11 +46,11 @@ def samples(
 def show(path: str, n: int, console: Console, storage_options: Mapping[str, Any] | None = None) -> None:
     """Prints `n` samples: key, task, language, pictures, and the words cut to the console's width."""
     for one in samples(path, n, storage_options):
-        head = Line(_plain(one.key), style="bold", overflow="fold")
+        head = Line(mended(one.key), style="bold", overflow="fold")
         for fact in one.facts:
-            head.append(f"  {_plain(fact)}", style="dim not bold")
+            head.append(f"  {mended(fact)}", style="dim not bold")
         console.print(head)
-        words = Line("  " + (_plain(one.words) or "(no words)"))
+        words = Line("  " + (mended(one.words.replace("\n", " / ")) or "(no words)"))
         words.truncate(console.width, overflow="ellipsis")
         console.print(words, no_wrap=True)
 
@@ -156,7 +154,3 @@ def _raw(path: str, suffix: str, options: Mapping[str, Any] | None) -> Iterator[
         caption = (row.caption or b"").decode("utf-8", "replace")
         trouble = "" if row.error is None else f"{row.error.kind}: {row.error.message}"
         yield Shown(None, () if row.image is None else (row.image,), row.member, caption, trouble)
-
-
-def _plain(text: str) -> str:
-    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text.replace("\n", " / "))

@@ -121,20 +121,30 @@ class ReadLimits(Settings):
         description="where a tar's keys end; auto: at the first dot, in a tar where that merges images at the last",
     )
     image_bytes: int = Field(
-        default=64 * 1024 * 1024, gt=0, description="larger images are `too_large`, unread"
+        default=64 * 1024 * 1024, gt=0, le=1 << 36, description="larger images are `too_large`, unread"
     )
     images: int = Field(
-        default=64, gt=0, description="images of one record, where `several: interleaved` keeps them"
+        default=64,
+        gt=0,
+        le=1_000_000,
+        description="images of one record, where `several: interleaved` keeps them",
     )
     text_bytes: int = Field(
-        default=1024 * 1024, gt=0, description="larger caption members are `too_large`, unread"
+        default=1024 * 1024, gt=0, le=1 << 36, description="larger caption members are `too_large`, unread"
     )
     record_bytes: int = Field(
-        default=8 * 1024 * 1024, gt=0, description="larger lines and records are `too_large`, JSON `bad_row`"
+        default=8 * 1024 * 1024,
+        gt=0,
+        le=1 << 36,
+        description="larger lines and records are `too_large`, JSON `bad_row`",
     )
-    header_bytes: int = Field(default=1024 * 1024, gt=0, description="a tar's long names and pax headers")
-    members: int = Field(default=1_000_000, gt=0, description="members of one tar")
-    rows: int = Field(default=100_000_000, gt=0, description="rows that one Parquet file may announce")
+    header_bytes: int = Field(
+        default=1024 * 1024, gt=0, le=1 << 36, description="a tar's long names and pax headers"
+    )
+    members: int = Field(default=1_000_000, gt=0, le=10**12, description="members of one tar")
+    rows: int = Field(
+        default=100_000_000, gt=0, le=10**12, description="rows that one Parquet file may announce"
+    )
     delimiter: str | None = Field(
         None, pattern=r'^[^"\r\n]$', description="of CSV and TSV; default: recognised by the first line"
     )
@@ -148,5 +158,6 @@ class ReadLimits(Settings):
     ratio: int = Field(
         default=200,
         gt=0,
+        le=10**9,
         description="unpacked : packed size of gzip, bzip2, xz and zstd, beyond the first 256 MiB",
     )

@@ -11,6 +11,7 @@ from typing import Final
 from pipelines.files import shown
 from pipelines.sources.columns import Columns, Part
 from schemas.errors import InputError, RowError
+from schemas.plain import mended
 from schemas.row import Value
 
 _USUAL: Final = frozenset(("jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "bmp", "tif", "tiff"))
@@ -132,7 +133,7 @@ def twice(names: Sequence[str], wanted: Container[str]) -> str | None:
 def missing_column(where: object, part: Part, wanted: Iterable[str], there: Iterable[str]) -> str:
     """The sentence for a column that is not there."""
     there = list(there)
-    names = sorted(name if name.isprintable() else repr(name) for name in there)
+    names = sorted(map(mended, there))
     listed = ", ".join(names[:30]) + (f" and {len(names) - 30} more" if len(names) > 30 else "")
     hint = "; for text without images say `kind: text`" if part == "image" else ""
     if not all(map(is_text, there)):

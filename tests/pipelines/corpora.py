@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,19 @@ from PIL import Image as Pixels
 from pipelines.card.readme import card
 from pipelines.writers import webdataset
 from pipelines.writers.columns import Item
-from schemas.manifest import Funnel, Manifest, Output, RuleCount, SampleCount, Source
+from schemas.manifest import (
+    CARD,
+    RECIPE,
+    SUM,
+    Funnel,
+    Manifest,
+    Output,
+    RuleCount,
+    SampleCount,
+    Source,
+    load,
+    sum_file,
+)
 from schemas.row import DECISIONS
 from schemas.sample import Image, caption_sample
 
@@ -92,8 +105,9 @@ def build(
     work = folder / "work/decisions/web"
     work.mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(rows, DECISIONS), work / "00000.parquet")
+    recipe = _recipe(settings or {})
     manifest = Manifest(
-        recipe="0" * 64,
+        recipe=hashlib.sha256(recipe).hexdigest(),
         seed=1,
         versions={"pyarrow": pa.__version__},
         sources=(Source(id="web", origin="a crawl", licence="CC0-1.0", rows=len(rows)),),
@@ -107,13 +121,44 @@ def build(
         outputs=outputs,
         shards={FOLDER: ("00000",)},
     )
-    text = card(manifest).encode()
-    (folder / "README.md").write_bytes(text)
     (folder / "run.json").write_text("{}")
-    readme = Output(size=len(text), sha256=hashlib.sha256(text).hexdigest())
-    manifest = manifest.model_copy(update={"outputs": outputs | {"README.md": readme}})
+    (folder / RECIPE).write_bytes(recipe)
     (folder / "manifest.json").write_bytes(manifest.dump())
-    return manifest
+    seal(folder, RECIPE)
+    return load((folder / "manifest.json").read_bytes())
+
+
+def seal(folder: Path, *names: str) -> None:
+    """Makes the manifest agree with the files `names`, and the card and its digest with the manifest, as they are."""
+    path = folder / "manifest.json"
+    record = json.loads(path.read_bytes())
+    for name in names:
+        record["outputs"].setdefault(name, {"rows": None}).update(_sum(folder / name))
+    record["outputs"].pop(CARD, None)
+    (folder / CARD).write_text(card(load(json.dumps(record).encode(), sums=False)), "utf-8")
+    record["outputs"][CARD] = {"rows": None, **_sum(folder / CARD)}
+    path.write_bytes(load(json.dumps(record).encode(), sums=False).dump())
+    (folder / SUM).write_bytes(sum_file(path.read_bytes()))
+
+
+def _sum(path: Path) -> dict[str, Any]:
+    data = path.read_bytes()
+    return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def _recipe(settings: dict[str, Any]) -> bytes:
+    """The recipe of the corpus that `build` writes, as its digest takes it."""
+    source = {"id": "web", "origin": "a crawl", "licence": "CC0-1.0", "role": "train", "languages": None}
+    rules = {"phash": {"distance": 4}, **settings}
+    record = {
+        "name": "corpus",
+        "seed": 1,
+        "languages": [],
+        "captions": "all",
+        "rules": rules,
+        "sources": [source],
+    }
+    return json.dumps(record, sort_keys=True).encode()
 
 
 def funnel(rows: list[dict[str, Any]]) -> Funnel:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from rich.console import Console
 
 from pipelines.audit.calibrate import Curve, curves, plot, show
+from pipelines.show.terminal import Terminal
 from schemas.errors import InputError
 from tests.pipelines.building import build
 from tests.pipelines.raw import caption, scored
@@ -30,7 +30,7 @@ def corpus(folder: Path, clip: dict[str, Any], until: str = "card") -> str:
 def printed(found: list[Curve], width: int = 100) -> str:
     """What a terminal of that width shows."""
     out = io.StringIO()
-    show(found, Console(file=out, width=width))
+    show(found, Terminal(file=out, width=width))
     return out.getvalue()
 
 

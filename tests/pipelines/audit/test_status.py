@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 from PIL import Image
-from rich.console import Console
 
 from pipelines.audit import status
+from pipelines.show.terminal import Terminal
 from schemas.errors import InputError
 from tests.pipelines.building import build
 from tests.pipelines.crawls import build_inline, demo, run_inline
@@ -26,7 +26,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def text(found: status.Status) -> str:
     out = io.StringIO()
-    status.show(found, Console(file=out, width=200))
+    status.show(found, Terminal(file=out, width=200))
     return out.getvalue()
 
 

@@ -1,4 +1,3 @@
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ from pipelines.layout import Layout
 from pipelines.parquet import write_tables
 from schemas.errors import VerifyError
 from schemas.row import DECISIONS
-from tests.pipelines.corpora import FOLDER, build, decisions
+from tests.pipelines.corpora import FOLDER, build, decisions, seal
 
 TAR, INDEX = f"{FOLDER}/00000.tar", f"{FOLDER}/00000.parquet"
 
@@ -25,19 +24,23 @@ def corpus(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def edit(corpus: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Changes the manifest by hand."""
+def change(corpus: Path, how: Callable[[dict[str, Any]], object]) -> None:
+    """Changes the manifest by hand, and nothing else."""
     path = corpus / "manifest.json"
     record = json.loads(path.read_bytes())
-    change(record)
+    how(record)
     path.write_text(json.dumps(record))
+
+
+def edit(corpus: Path, how: Callable[[dict[str, Any]], object]) -> None:
+    """Changes the manifest by hand, and the card and the digest with it."""
+    change(corpus, how)
+    seal(corpus)
 
 
 def reseal(corpus: Path, name: str) -> None:
     """Makes the manifest agree with the file as it is now."""
-    data = (corpus / name).read_bytes()
-    sealed = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    edit(corpus, lambda record: record["outputs"][name].update(sealed))
+    seal(corpus, name)
 
 
 def test_a_sound_corpus_has_no_problems(corpus: Path) -> None:
@@ -220,7 +223,7 @@ def test_no_manifest_is_one_sentence(tmp_path: Path) -> None:
 def test_a_manifest_cannot_point_outside(corpus: Path) -> None:
     """A manifest with a name that leaves the folder is refused before any file is opened."""
     outside = {"size": 1, "sha256": "0" * 64, "rows": None}
-    edit(corpus, lambda record: record["outputs"].update({"../../etc/passwd": outside}))
+    change(corpus, lambda record: record["outputs"].update({"../../etc/passwd": outside}))
     with pytest.raises(VerifyError, match="leaves the corpus"):
         verify(str(corpus))
 

@@ -22,6 +22,7 @@ OURS = {
     "pipelines.phases.table",
     "schemas",
     "schemas.errors",
+    "schemas.plain",
 }
 """Modules of ours that may be imported before a command runs, beside those of the command line itself."""
 
