@@ -11,7 +11,7 @@ from filters.table import SIGNALS
 from pipelines.audit.verify import read_manifest
 from pipelines.files import Store, join
 from pipelines.layout import Layout
-from pipelines.receipts import is_finished
+from pipelines.receipts import UNFINISHED, is_finished
 from schemas.errors import InputError, VerifyError
 from schemas.manifest import Manifest
 from schemas.row import CLUSTERS, DECISIONS, SCORES
@@ -30,7 +30,18 @@ Wanted = tuple[str | None, str | None, str | None]
 
 
 def open_manifest(folder: str, options: Mapping[str, Any] | None = None) -> Manifest:
-    """Returns the manifest of the corpus in `folder`; InputError says what is there instead of a corpus."""
+    """Returns the manifest of the corpus in `folder`; InputError says what is there instead of a finished corpus."""
+    manifest = found_manifest(folder, options)
+    if not is_finished(Layout(folder, options=dict(options or {}))):
+        raise InputError(f"{folder} {UNFINISHED}")
+    return manifest
+
+
+def found_manifest(folder: str, options: Mapping[str, Any] | None = None) -> Manifest:
+    """Returns the manifest that lies in `folder`, whether or not it is of what lies there now.
+
+    InputError says what is there instead of a corpus.
+    """
     store = Store(options)
     if not store.is_folder(folder):
         if store.exists(folder):
@@ -38,15 +49,9 @@ def open_manifest(folder: str, options: Mapping[str, Any] | None = None) -> Mani
         raise InputError(f"there is no folder {folder}: build a corpus there, or give the folder of one")
     if store.exists(join(folder, "manifest.json")):
         try:
-            manifest = read_manifest(store, folder)
+            return read_manifest(store, folder)
         except VerifyError as error:
             raise VerifyError(f"{folder} holds no corpus that can be read: {error}") from error
-        if not is_finished(Layout(folder, options=dict(options or {}))):
-            raise InputError(
-                f"{folder} has changed since its manifest was written, by a run that did not come to its end or by one "
-                "phase alone: run the command that builds it again to go on"
-            )
-        return manifest
     if store.is_folder(join(folder, "work", "receipts")):
         raise InputError(
             f"{folder} holds a corpus that is not finished: run the command that builds it again to go on"

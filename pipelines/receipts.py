@@ -217,6 +217,12 @@ class Receipts:
 _OPEN: Final = b'{"seal": "'
 
 
+UNFINISHED: Final = (
+    "has changed since its manifest was written, by a run that did not come to its end or by one phase alone: run the "
+    "command that builds it again to go on"
+)
+
+
 def is_finished(layout: Layout) -> bool:
     """Returns whether the manifest is that of what lies in a corpus: of its last run, which came to its end.
 

@@ -20,6 +20,8 @@ from pipelines.audit.held_out import DECISIONS as DECIDED
 from pipelines.audit.held_out import has_evaluation, leaks
 from pipelines.audit.ledger import ledger
 from pipelines.files import MIB, FileInfo, Store, join
+from pipelines.layout import Layout
+from pipelines.receipts import UNFINISHED, is_finished
 from pipelines.writers import webdataset
 from pipelines.writers.columns import SAMPLE, require_columns
 from pipelines.writers.sink import Digesting
@@ -114,6 +116,8 @@ def verify(folder: str, storage_options: Mapping[str, Any] | None = None, work: 
     files = {info.name: info for info in store.list_files(folder)}
     problems = list(manifest.problems())
     problems += contradictions(store, files, data, manifest)
+    if not is_finished(Layout(folder, options=dict(storage_options or {}))):
+        problems.append(f"{folder} {UNFINISHED}")
     problems += _strays(files, manifest)
     # a tar and its index are one job, so that no file is open twice
     jobs = [

@@ -15,17 +15,17 @@ app = typer.Typer()
 @app.command()
 def verify(folder: Corpus, work: WithWork = False, storage_options: StorageOptions = None) -> None:
     """Recompute every digest and every sum; exit 1 and say what differs."""
-    import vlcorpus
-    from pipelines.audit.verify import digest_of
+    from pipelines.audit import verify as audit
+    from pipelines.opening import found_manifest
     from pipelines.recipe import load as recipes
 
     options = recipes.storage_options(storage_options)
-    corpus = vlcorpus.Corpus.open(folder, options)
-    problems = corpus.verify(work)
+    found_manifest(folder, options)
+    problems = audit.verify(folder, options, work)
     for problem in problems:
         say(problem)
-    say(f"SHA-256 of manifest.json: {digest_of(folder, options)}")
-    for sentence in corpus.unchecked():
+    say(f"SHA-256 of manifest.json: {audit.digest_of(folder, options)}")
+    for sentence in audit.unchecked(folder, options):
         say(f"not checked: {sentence}")
     if not work:
         say("not checked: receipts, signals, clusters and scores in work/ (verify --work does)")

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import vlcorpus
 from pipelines.audit.held_out import IMAGES, Side, compared
+from pipelines.audit.verify import verify
 from tests.pipelines.building import build
 from tests.pipelines.crawls import run_inline
 from tests.pipelines.phases.test_evaluation import documents, noisy, pairs, sources_of
@@ -58,6 +59,11 @@ def plant(out: Path, pattern: str, change: Change, number: int = 0) -> str:
     return str(rows[number]["key"])
 
 
+def differences(out: Path) -> list[str]:
+    """Returns what verify says of images that stand on both sides, not what it says of the manifest mended here."""
+    return [one for one in verify(str(out)) if one.endswith("which is in eval")]
+
+
 def same(name: str, value: object, number: int = 0) -> Change:
     """Gives an image of a sample another value, whichever form its shard has."""
 
@@ -84,7 +90,7 @@ def test_equal_bytes_in_an_index(out: Path, pattern: str, name: str, number: int
     path, held = table(out, EVAL)
     digest = held["images"][2].as_py()[0][name]
     key = plant(out, pattern, same(name, digest, number))
-    (problem,) = vlcorpus.Corpus.open(out).verify()
+    (problem,) = differences(out)
     twin = f"{path.relative_to(out).as_posix()}: {held['key'][2].as_py()}"
     assert problem.endswith(f": {key} is in train and has the bytes of {twin}, which is in eval")
 
@@ -94,10 +100,10 @@ def test_near_hashes_in_an_index(out: Path) -> None:
     _, held = table(out, EVAL)
     number = held["phash"][1].as_py()
     plant(out, TRAIN, lambda row: row.update(phash=number ^ 0b10111))
-    (problem,) = vlcorpus.Corpus.open(out).verify()
+    (problem,) = differences(out)
     assert f"is in train and is 4 bits from {EVAL.partition('*')[0]}" in problem
     plant(out, TRAIN, lambda row: row.update(phash=number ^ 0b11111))
-    assert vlcorpus.Corpus.open(out).verify() == []
+    assert differences(out) == []
 
 
 @pytest.mark.parametrize(
@@ -112,7 +118,7 @@ def test_what_is_measured_of_a_row(out: Path, name: str, says: str) -> None:
     kept = decided["decision"].to_pylist().index("kept")
     shown = value ^ 1 if name == "phash" else value
     plant(out, "work/signals/coco/*.parquet", lambda row: row.update({name: shown}), kept)
-    (problem,) = vlcorpus.Corpus.open(out).verify()
+    (problem,) = differences(out)
     place = f"coco/{path.stem}/{decided['member'][kept].as_py()}"
     assert problem.startswith(f"{place} is in train and {says} bench/")
 
