@@ -67,7 +67,16 @@ judge: install
 	@$(BIN)/vlcorpus judge judgement/raw judgement/curated --held-out judgement/heldout \
 		--preset recipes/judge/model.yaml --stage language,2 --seeds 3 --limit 200 --out judgement
 
-chaos: install
+# Megatron-Energon has requirements of its own: an environment beside this one, which sees its torch
+.venv/energon/installed: .venv/full
+	@echo "installing Megatron-Energon into .venv/energon"
+	@$(BIN)/python -m venv .venv/energon
+	@$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+		> "$$(.venv/energon/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/beside.pth"
+	@.venv/energon/bin/pip install --quiet --disable-pip-version-check megatron-energon==7.4.1 $(PIPLOG)
+	@touch $@
+
+chaos: install .venv/energon/installed
 	@$(BIN)/python -m tests.chaos
 	@$(BIN)/pytest -m long
 

@@ -217,6 +217,40 @@ def _holds(recipe: Recipe, source: Source, rule: str) -> bool:
     return bool(getattr(settings, rule))
 
 
+HUB_A_FOLDER: Final = 10_000
+HUB_FILES: Final = 100_000
+HUB_BYTES: Final = 20_000_000_000
+"""What the Hugging Face Hub asks for: files a folder, files a repository, bytes a file (its page on limits, 2026)."""
+
+
+def beyond_hub(files: Sequence[Json], samples: int) -> Iterator[str]:
+    """Yields a sentence for each limit of the Hub that a corpus passes; `samples` is the recipe's shards.samples."""
+    folders = Counter(file["name"].rpartition("/")[0] for file in files)
+    for folder, count in sorted(folders.items()):
+        if count > HUB_A_FOLDER:
+            yield (
+                f"{folder} has {count:,} files, and the Hugging Face Hub takes {HUB_A_FOLDER:,} a folder: "
+                f"{_raised(samples, count, HUB_A_FOLDER)}"
+            )
+    if len(files) > HUB_FILES:
+        yield (
+            f"the corpus has {len(files):,} files, and the Hugging Face Hub takes {HUB_FILES:,} a repository: "
+            f"{_raised(samples, len(files), HUB_FILES)}"
+        )
+    largest = max(files, key=lambda file: int(file["size"]), default=None)
+    if largest is not None and largest["size"] > HUB_BYTES:
+        yield (
+            f"{largest['name']} has {largest['size'] / 1e9:,.1f} GB, and the Hugging Face Hub takes "
+            f"{HUB_BYTES / 1e9:,.0f} a file: to upload the corpus lower shards.samples ({samples:,} now)"
+        )
+
+
+def _raised(samples: int, count: int, limit: int) -> str:
+    """The remedy where there are too many files; a fifth more than needed, since the size of shards varies."""
+    needed = -(-samples * count * 6 // (limit * 5))
+    return f"to upload it raise shards.samples ({samples:,} now) to {needed:,} or more"
+
+
 _ALWAYS: Final = 10
 """So many unused images never stop a source."""
 

@@ -28,7 +28,15 @@ from pipelines.progress import Reporter
 from pipelines.receipts import is_finished
 from pipelines.recipe.load import rooted
 from pipelines.recipe.model import Recipe
-from pipelines.remarks import bad_shards, members_of, notes, nothing_kept, unused_rules, without_samples
+from pipelines.remarks import (
+    bad_shards,
+    beyond_hub,
+    members_of,
+    notes,
+    nothing_kept,
+    unused_rules,
+    without_samples,
+)
 from pipelines.removal import Removed, gathered, kept
 from pipelines.verdicts import Verdicts
 from schemas.errors import InputError
@@ -244,9 +252,11 @@ def _write_run(layout: Layout, options: Options, started: float) -> None:
 
 
 def _remarks(work: Build) -> Iterator[str]:
-    """What a person should know at the end of a run: members that no row uses, rules that were off."""
+    """What a person should know at the end of a run: members that no row uses, rules off, limits of the Hub."""
     yield from notes(members_of(work.results["measure"]))
     yield from unused_rules(work.recipe, work.shards.values())
+    files = [file for receipt in work.results["shard"].values() for file in receipt["files"]]
+    yield from beyond_hub(files, work.recipe.shards.samples)
 
 
 def _warn_of_nothing_kept(

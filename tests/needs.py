@@ -1,7 +1,9 @@
 """What a test needs beside the packages: where it is missing the test skips, and the end of the run says so."""
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -18,6 +20,7 @@ REMEDIES: Final = {
     "fonts for Arabic": "make system",
     "fonts for Chinese": "make system",
     "fonts for English": "make system",
+    "Megatron-Energon": "make chaos",
     "packages of the extras": "make install",
     "real data": "VLCORPUS_TEST_DATA=FOLDER (tests/README.md)",
 }
@@ -53,6 +56,14 @@ def fonts(language: str) -> "Fonts":
     except InputError:
         skip(f"fonts for {name}")
     return found
+
+
+def energon() -> Path:
+    """Returns the Python of the environment with Megatron-Energon; skips where there is none."""
+    python = Path(sys.prefix) / "energon" / "bin" / "python"
+    if not python.exists():
+        skip("Megatron-Energon")
+    return python
 
 
 def package(name: str) -> ModuleType:

@@ -107,6 +107,21 @@ def calibrate(
 
 
 @app.command()
+def export(
+    folder: Corpus,
+    to: Annotated[str, typer.Option("--to", metavar="TARGET", help="energon: Megatron-Energon")],
+    out: Annotated[str, typer.Option("--out", help="a new or empty folder")],
+    storage_options: StorageOptions = None,
+) -> None:
+    """Write a corpus as another program reads it."""
+    from pipelines.export.table import export as write
+    from pipelines.recipe import load as recipes
+
+    for sentence in write(folder, to, out, recipes.storage_options(storage_options)):
+        print(f"{out}: {sentence}")
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of recipes, for editors."""
     from pipelines.recipe.model import Recipe

@@ -16,6 +16,7 @@ from pipelines.engines.step import At, Json
 from pipelines.files import Store
 from pipelines.layout import Layout
 from pipelines.parquet import read_table
+from pipelines.phases import changes
 from pipelines.receipts import Task, fingerprint, versions
 from pipelines.recipe.model import Recipe, Source
 from pipelines.sources import InputShard, fetch, options_of
@@ -318,8 +319,12 @@ def run(build: "Build") -> None:
     gone = len(receipts.others(names))
     if build.removed:
         build.reporter.say(f"of {len(tasks):,} shards {fresh:,} are written anew; {gone:,} have gone")
+    stay = {one.name for one, task in zip(planned, tasks, strict=True) if receipts.done(task)}
+    was = changes.before(build.layout, stay)
     receipts.forget_all_but(names)
     build.map("shard", tasks)
+    if sentence := changes.said(build.layout, was, stay, {one.name for one in planned} - stay):
+        build.reporter.say(sentence)
 
 
 def _task(build: "Build", planned: Planned) -> Task:

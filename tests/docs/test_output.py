@@ -1,19 +1,21 @@
 """docs/output.md does what it says: each snippet reads a corpus that lies in the folder `corpus`."""
 
+import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import vlcorpus
+from pipelines.export.table import export
 from tests import needs
 from tests.pipelines import building
 from tests.pipelines.crawls import demo
 
-BLOCKS = re.findall(
-    r"```python\n(.*?)```", (Path(__file__).parents[2] / "docs" / "output.md").read_text(), re.DOTALL
-)
+PAGE = (Path(__file__).parents[2] / "docs" / "output.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,7 @@ def keys(folder: Path, *tasks: str, split: str | None = "train") -> set[str]:
 
 def test_each_snippet_is_run() -> None:
     """No snippet stands on the page that no test below runs."""
-    libraries = ("datasets", "webdataset", "model", "duckdb", "pyarrow", "ray", "vlcorpus")
+    libraries = ("datasets", "webdataset", "model", "duckdb", "pyarrow", "ray", "vlcorpus", "megatron")
     for block in BLOCKS:
         assert any(re.search(rf"^(import|from) {name}\b", block, re.MULTILINE) for name in libraries), block
     assert len(BLOCKS) >= 8
@@ -65,6 +67,37 @@ def test_datasets(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert set(tars["captions"]["__key__"]) == keys(folder, "caption")
     assert tars["sample"]["json"]["task"] == "caption"
     assert set(beside["dialogues"]["key"]) == keys(folder, "chat")
+
+
+@pytest.mark.long
+def test_megatron(folder: Path) -> None:
+    """The snippet for Megatron-Energon gives a batch of samples, images decoded."""
+    python = needs.energon()
+    export(str(folder / "corpus"), "energon", str(folder / "energon"))
+    (block,) = (one for one in BLOCKS if "from megatron." in one)
+    shown = "\nprint(len(batch), *(len(one.images) for one in batch), batch[0].record['key'])"
+    done = subprocess.run([python, "-c", block + shown], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    *counts, key = done.stdout.splitlines()[-1].split()
+    assert counts == ["2", "1", "1"]
+    assert key in {one.sample.key for one in vlcorpus.Corpus.open(folder / "corpus").samples("train")}
+
+
+def test_what_the_hub_gets(folder: Path) -> None:
+    """With the patterns on the page huggingface_hub uploads every file of the corpus, and nothing that is of a run."""
+    from huggingface_hub.utils import DEFAULT_IGNORE_PATTERNS, filter_repo_objects
+
+    (patterns,) = re.findall(r"ignore_patterns=(\[.*?\])", PAGE)
+    corpus = folder / "corpus"
+    (corpus / "train").mkdir(exist_ok=True)
+    (corpus / "train" / "metrics.json").write_text("{}")
+    names = [path.relative_to(corpus).as_posix() for path in corpus.rglob("*") if path.is_file()]
+    ignored = [*json.loads(patterns), *DEFAULT_IGNORE_PATTERNS]
+    sent = set(filter_repo_objects(names, ignore_patterns=ignored))
+    assert sent == {"manifest.json", *vlcorpus.Corpus.open(corpus).manifest.outputs}
+    assert {name.partition("/")[0] for name in names} - {name.partition("/")[0] for name in sent} == {
+        "work", "train",
+    }  # fmt: skip
 
 
 def test_webdataset(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 from pipelines.progress import Lines
 from pipelines.recipe.model import Recipe
+from pipelines.remarks import HUB_A_FOLDER, HUB_BYTES, HUB_FILES, beyond_hub
 from pipelines.runs import Options, run
 from schemas.errors import InputError
 from tests.pipelines.building import build
@@ -135,3 +136,23 @@ def test_a_source_without_a_sample_of_the_tasks_is_said(tmp_path: Path, others: 
         with pytest.raises(InputError) as caught:
             run(wanted, "card", Options(engine="inline"), Lines(out))
         assert str(caught.value) == f"the corpus has no sample: {expected}"
+
+
+def file(name: str, size: int = 1) -> dict[str, Any]:
+    return {"name": name, "size": size}
+
+
+def test_limits_of_the_hub() -> None:
+    """Too many files in a folder or in all, and a file that is too large, are said with the remedy."""
+    one = [file(f"shards/train/caption/web/{number}.tar") for number in range(HUB_A_FOLDER)]
+    assert list(beyond_hub(one, 1000)) == []
+    (said,) = beyond_hub([*one, file("shards/train/caption/web/x.tar")], 1000)
+    assert said.startswith("shards/train/caption/web has 10,001 files")
+    assert said.endswith("raise shards.samples (1,000 now) to 1,201 or more")
+    many = [file(f"shards/train/caption/{number % 20}/{number}.tar") for number in range(HUB_FILES + 1)]
+    (said,) = beyond_hub(many, 50)
+    assert "the corpus has 100,001 files" in said
+    (said,) = beyond_hub([file("a.tar"), file("b.tar", HUB_BYTES + 1)], 100_000)
+    assert "b.tar has 20.0 GB" in said
+    assert "lower shards.samples (100,000 now)" in said
+    assert list(beyond_hub([], 1)) == []

@@ -1,0 +1,1 @@
+"""Corpora for other programs: a target is a module here that writes what its program reads."""

@@ -1,0 +1,68 @@
+"""What a target exports: a finished corpus, read by its manifest, and the folder that is written to."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.files import MIB, Store, is_local, join, local_path
+from pipelines.opening import shards
+from schemas.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Export:
+    """A corpus in `folder`, and the folder `out` for its export; `store` reaches both."""
+
+    folder: str
+    manifest: Manifest
+    out: str
+    store: Store
+
+    def shards(self) -> Iterator[str]:
+        """Yields the names of the files that hold samples, in the order of their data."""
+        for path in shards(self.folder, self.manifest, (None, None, None)):
+            yield path.removeprefix(self.folder).lstrip("/")
+
+    def read(self, name: str) -> str:
+        """Returns the path of a file of the corpus."""
+        return join(self.folder, *name.split("/"))
+
+    @property
+    def links(self) -> bool:
+        """Whether shards are linked: both folders are on this machine."""
+        return is_local(self.folder) and is_local(self.out)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Writes a file of the export."""
+        self.store.write_bytes(self._at(name), data, self._tmp)
+
+    def take(self, name: str) -> None:
+        """Takes a file of the corpus into the export under its own name: a relative link, else a copy."""
+        if not self.links:
+            self._copy(name)
+            return
+        place = Path(local_path(self._at(name)))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        there = Path(local_path(self.read(name))).resolve()
+        place.symlink_to(os.path.relpath(there, place.parent.resolve()))
+
+    def _copy(self, name: str) -> None:
+        with (
+            self.store.open(self.read(name)) as file,
+            self.store.write_atomic(self._at(name), self._tmp) as local,
+            local.open("wb") as copy,
+        ):
+            while block := file.read(4 * MIB):
+                copy.write(block)
+
+    def close(self) -> None:
+        """Removes what only the writing needed."""
+        self.store.remove_folder(self._tmp)
+
+    def _at(self, name: str) -> str:
+        return join(self.out, *name.split("/"))
+
+    @property
+    def _tmp(self) -> str:
+        return join(self.out, "tmp")

@@ -1,0 +1,37 @@
+"""The targets of `vlcorpus export`. A new one is a module here and a line in TARGETS."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from pipelines.export import energon
+from pipelines.export.corpus import Export
+from pipelines.files import Store, absolute
+from pipelines.opening import open_manifest
+from schemas.errors import InputError
+
+TARGETS: Final[Mapping[str, Callable[[Export], list[str]]]] = {
+    "energon": energon.write,
+}
+"""By name what writes the export, and returns what a person should know of it, one sentence each."""
+
+
+def export(folder: str, to: str, out: str, storage_options: Mapping[str, Any] | None = None) -> list[str]:
+    """Writes a corpus for another program into `out`; returns what a person should know of it.
+
+    Raises InputError where there is no such target, no finished corpus, or `out` is not empty or lies in the corpus.
+    """
+    if to not in TARGETS:
+        raise InputError(f"there is no export to {to!r}: give one of {', '.join(TARGETS)}")
+    store, folder, out = Store(storage_options), absolute(folder), absolute(out)
+    manifest = open_manifest(folder, storage_options)
+    if f"{out}/".startswith(f"{folder.rstrip('/')}/"):
+        raise InputError(
+            f"{out} lies in the corpus, where a build removes what is not its own: give another folder"
+        )
+    if store.exists(out) and (not store.is_folder(out) or store.list_files(out)):
+        raise InputError(f"{out} is not empty: give a new folder, or remove what is there")
+    work = Export(folder, manifest, out, store)
+    try:
+        return TARGETS[to](work)
+    finally:
+        work.close()

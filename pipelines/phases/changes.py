@@ -1,0 +1,125 @@
+"""Which shards of a corpus that was there change, and why: each counted by its first reason.
+
+Both states are read from the indexes, before the shards are written and after: which samples went, and which came. What
+became of a row that went stands in its decision.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Container, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from filters.rules import REMOVED
+from pipelines.layout import Layout
+from pipelines.parquet import read_table
+from pipelines.phases.dedup.signals import EVAL, KINDS
+
+MOST: Final = 2_000
+"""Of more changed shards nobody is told why: so many keys are held in memory."""
+
+REASONS: Final = {
+    "removed": "lost rows that the list removes",
+    "eval": "lost rows to evaluation protection",
+    "duplicate": "lost rows to better duplicates",
+    "clip": "lost rows to a threshold on CLIP scores",
+    "rule": "lost rows to other rules",
+    "gone": "lost rows that the sources have no more",
+    "split": "lost rows to another split, since their cluster has another name",
+    "new": "took in rows",
+    "cut": "were cut elsewhere, or written in another form",
+}
+"""Why a shard changed, the first that applies."""
+
+
+@dataclass(frozen=True)
+class Before:
+    """The shards that were there: their bytes by name, and of those that change the keys of the samples."""
+
+    sizes: Mapping[str, int]
+    keys: Mapping[str, frozenset[str]]
+
+
+def before(layout: Layout, stay: Container[str]) -> Before:
+    """Returns the shards on disk, by name without suffix; those of `stay` do not change."""
+    sizes: Counter[str] = Counter()
+    folder = layout.at("shards")
+    for info in layout.store.list_files(folder) if layout.store.is_folder(folder) else ():
+        sizes[f"shards/{info.name.rpartition('.')[0]}"] += info.size
+    changed = [name for name in sizes if name not in stay]
+    return Before(sizes, {name: _keys(layout, name) for name in changed} if len(changed) <= MOST else {})
+
+
+def _keys(layout: Layout, name: str) -> frozenset[str]:
+    """The keys of the samples of a shard; none where its index cannot be read."""
+    try:
+        with layout.store.open(layout.at(f"{name}.parquet")) as file:
+            return frozenset(pq.ParquetFile(file).read(["key"])["key"].to_pylist())
+    except (pa.ArrowException, OSError, KeyError):
+        return frozenset()
+
+
+def said(layout: Layout, was: Before, stay: Container[str], written: Collection[str]) -> str | None:
+    """Returns the sentence on the shards that changed, where any did; `written` are those that were written now."""
+    changed = [name for name in was.sizes if name not in stay]
+    if not changed:
+        return None
+    share = sum(was.sizes[name] for name in changed) / max(1, sum(was.sizes.values()))
+    counts = (
+        f"of {len(was.sizes):,} shards that were there {len(changed):,} changed, {share:.2%} of their bytes"
+    )
+    if not was.keys:
+        return f"{counts}: too many to say why"
+    found = Counter(_reasons(layout, was, {name: _keys(layout, name) for name in written}))
+    return f"{counts}: {', '.join(f'{found[one]:,} {REASONS[one]}' for one in REASONS if found[one])}"
+
+
+def _reasons(layout: Layout, was: Before, now: Mapping[str, frozenset[str]]) -> Iterable[str]:
+    """Yields the first reason of each shard that changed."""
+    home = {(_folder(name), key): name for name, keys in now.items() for key in keys}
+    old = {(_folder(name), key) for name, keys in was.keys.items() for key in keys}
+    gone = {
+        name: [key for key in keys if (_folder(name), key) not in home] for name, keys in was.keys.items()
+    }
+    came = {name for (folder, key), name in home.items() if (folder, key) not in old}
+    decided = _decided(layout, {_row(key) for keys in gone.values() for key in keys})
+    for name, keys in was.keys.items():
+        why = {_lost(name, decided.get(_row(key))) for key in gone[name]}
+        if came & {home.get((_folder(name), key)) for key in keys}:
+            why.add("new")
+        yield next((one for one in REASONS if one in why), "cut")
+
+
+def _folder(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _row(key: str) -> str:
+    """The key of a sample's row."""
+    return key.partition("-")[0]
+
+
+def _lost(name: str, decision: Mapping[str, Any] | None) -> str:
+    """Why a row's sample is no longer in a folder of shards, by what was decided on the row."""
+    if decision is None:
+        return "gone"
+    reason = str(decision["reason"]).partition(":")[0]
+    if decision["decision"] == "kept":
+        return "split" if decision["split"] != name.split("/")[1] else "cut"
+    known = {REMOVED: "removed", EVAL: "eval", "clip": "clip", **dict.fromkeys(KINDS, "duplicate")}
+    return known.get(reason, "rule")
+
+
+def _decided(layout: Layout, keys: Collection[str]) -> dict[str, dict[str, Any]]:
+    """The decisions on rows by their keys; of repeats that of the kept one."""
+    found: dict[str, dict[str, Any]] = {}
+    wanted = pa.array(sorted(keys), pa.string())
+    for _, info in layout.listed("decisions") if keys else ():
+        table = read_table(layout, info.path, ["key", "decision", "reason", "split"])
+        for row in table.filter(pc.is_in(table["key"], value_set=wanted)).to_pylist():
+            if row["decision"] == "kept" or row["key"] not in found:
+                found[row["key"]] = row
+    return found
