@@ -52,8 +52,10 @@ def locked(layout: Layout) -> Iterator[None]:
     try:
         _lock(held, layout)
         _remove_temporary(work)
-        yield
-        _remove_temporary(work)
+        try:
+            yield
+        finally:
+            _remove_temporary(work)
     finally:
         os.close(held)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pipelines.audit.verify import read_manifest
 from pipelines.build import Build
@@ -133,10 +133,10 @@ def run(
         complete = until == PHASES[-1].name
         if complete:
             _write_run(layout, options, started)
-    if decided:
-        reporter.finish(funnels(recipe, decided), layout.out, complete, list(_remarks(work)))
-    _raise_for_bad_shards(work)
-    _warn_of_nothing_kept(work, decided, reporter, dry)
+        if decided:
+            reporter.finish(funnels(recipe, decided), layout.out, complete, list(_remarks(work)))
+        _raise_for_bad_shards(work)
+        _warn_of_nothing_kept(work, decided, logged, dry)
     return layout
 
 
@@ -177,6 +177,9 @@ def engine_for(options: Options, reporter: Reporter) -> Iterator[Engine]:
         yield engine
 
 
+STOPPED: Final = "stopped by Ctrl-C; run the same command again to go on"
+
+
 class Logged(Reporter):
     """Passes on to a reporter, and keeps a log of the run in work/log."""
 
@@ -192,7 +195,8 @@ class Logged(Reporter):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if error is not None:
-            self._event("failed", message=plain(error))
+            stopped = isinstance(error, KeyboardInterrupt)
+            self._event("failed", message=STOPPED if stopped else plain(error) or type(error).__name__)
             self.close()
 
     def begin(self, phase: str, tasks: int, done: int) -> None:

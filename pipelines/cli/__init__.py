@@ -1,5 +1,7 @@
 """The command `vlcorpus`: at import only what its help needs; each command imports what it runs."""
 
+import errno
+import os
 import sys
 from typing import Annotated
 
@@ -66,5 +68,23 @@ def main() -> None:
         sys.exit(1)
     except SystemExit as end:
         if end.code == INTERRUPTED:
-            say("stopped; run the same command again to go on", to=sys.stderr)
+            _say_stopped()
         raise
+    except KeyboardInterrupt:  # before typer's own code runs
+        _say_stopped()
+        sys.exit(INTERRUPTED)
+    except OSError as error:
+        # what is written has a name, but for the output; a store's failures are sentences already
+        if error.filename is not None or error.errno not in _UNPRINTED:
+            raise
+        # else Python would try again at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        say(f"error: cannot print: {os.strerror(error.errno).lower()}", to=sys.stderr)
+        sys.exit(1)
+
+
+_UNPRINTED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+def _say_stopped() -> None:
+    say("stopped; run the same command again to go on", to=sys.stderr)

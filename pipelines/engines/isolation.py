@@ -132,6 +132,9 @@ class IsolatedWorker:
     def _request(self, message: Json) -> Json | Death:
         try:
             self._ensure_child()
+            if self._stopped:
+                self.close()
+                raise Stopped
             if self._loaded != self._step:
                 self._exchange({"do": "load", "step": asdict(self._step)})
                 self._loaded = self._step
@@ -187,6 +190,8 @@ class IsolatedWorker:
             # what a library prints is no part of our own output
             stdout=STDERR,
             env=child_environment(self._step),
+            # Ctrl-C is for the driver: it would reach a child that is still being imported
+            process_group=0,
         )
         theirs.close()
         os.close(lifeline)

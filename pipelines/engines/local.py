@@ -77,8 +77,10 @@ class LocalEngine:
                 worker.stop()
             raise
         finally:
+            # an interrupt may come before all are started
             for thread in threads:
-                thread.join()
+                if thread.is_alive():
+                    thread.join()
         self._pool += workers
         return receipts
 
