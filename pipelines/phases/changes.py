@@ -11,12 +11,12 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from filters.rules import REMOVED
 from pipelines.layout import Layout
 from pipelines.parquet import read_table
 from pipelines.phases.dedup.signals import EVAL, KINDS
+from schemas.parquet import opened
 
 MOST: Final = 2_000
 """Of more changed shards nobody is told why: so many keys are held in memory."""
@@ -57,7 +57,7 @@ def _keys(layout: Layout, name: str) -> frozenset[str]:
     """The keys of the samples of a shard; none where its index cannot be read."""
     try:
         with layout.store.open(layout.at(f"{name}.parquet")) as file:
-            return frozenset(pq.ParquetFile(file).read(["key"])["key"].to_pylist())
+            return frozenset(opened(file).read(["key"])["key"].to_pylist())
     except (pa.ArrowException, OSError, KeyError):
         return frozenset()
 

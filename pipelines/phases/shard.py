@@ -315,6 +315,7 @@ def run(build: "Build") -> None:
     tasks = [_task(build, one) for one in planned]
     receipts = build.receipts("shard")
     names = {task.name for task in tasks}
+    build.check("shard", tasks)
     fresh = sum(not receipts.done(task) for task in tasks)
     gone = len(receipts.others(names))
     if build.removed:
