@@ -106,7 +106,9 @@ def _parts(store: Store, stem: str, there: Collection[str]) -> list[Shard]:
             f"{path} is the index of {tar}, which is missing; copy it there, or build the corpus again"
         )
     if counted is None:
-        raise InputError(f"{path} does not say how many views it holds: copy it again, or build the corpus again")
+        raise InputError(
+            f"{path} does not say how many views it holds: copy it again, or build the corpus again"
+        )
     with _sound(path):
         counts: dict[str, int] = dict(json.loads(counted))
     own = tar if "json_offset" in schema.names else None
