@@ -111,12 +111,23 @@ class Source(Record):
 
 
 class SampleCount(Record):
-    """How many samples of one (split, task, source) came out, by language."""
+    """How many samples of one (split, group, source) came out, and how many images they hold."""
 
     split: str
-    task: str
+    group: str
     source: str
     samples: Count
+    images: Count
+
+
+class ViewCount(Record):
+    """How many views of one (split, group, task, source) came out, by language."""
+
+    split: str
+    group: str
+    task: str
+    source: str
+    views: Count
     languages: dict[str, Count] = {}
 
 
@@ -185,7 +196,7 @@ class Output(Record):
 class Manifest(Record):
     """Everything that `vlcorpus verify` and the dataset card go by."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     name: str = "corpus"
     recipe: Sha256 = Field(description="digest of the recipe, over what determines the data")
     seed: int
@@ -206,6 +217,10 @@ class Manifest(Record):
     funnel: dict[str, Funnel] = Field(description="source -> what became of its rows")
     members: dict[str, Members] = Field(default={}, description="source -> the members of its tars")
     samples: tuple[SampleCount, ...] = ()
+    views: tuple[ViewCount, ...] = ()
+    licences: dict[str, dict[str, Count]] = Field(
+        default={}, description="source -> licence -> views; of very many licences the rarer ones as `other`"
+    )
     verdicts: tuple[Verdict, ...] = ()
     bad_shards: tuple[BadShard, ...] = ()
     outputs: dict[Annotated[str, AfterValidator(relative)], Output] = {}
@@ -238,10 +253,16 @@ class Manifest(Record):
                     yield f"source {source}: {problem}"
         if strange := self.members.keys() - set(ids):
             yield f"members are counted of {sorted(strange)}, but the sources are {sorted(ids)}"
-        for count in self.samples:
+        for count in self.views:
             languages = sum(count.languages.values())
-            if languages != count.samples:
-                yield f"{_folder(count)}: {count.samples:,} samples, but {languages:,} by language"
+            if languages != count.views:
+                yield f"{_folder(count)}: {count.views:,} views of task {count.task}, but {languages:,} by language"
+        views: Counter[str] = Counter()
+        for count in self.views:
+            views[count.source] += count.views
+        for source in sorted(views.keys() | self.licences.keys()):
+            if views[source] != (licensed := sum(self.licences.get(source, {}).values())):
+                yield f"source {source}: {views[source]:,} views, but {licensed:,} by licence"
         yield from self._shard_problems()
 
     def _shard_problems(self) -> Iterator[str]:
@@ -290,8 +311,8 @@ def _text(record: Mapping[str, Any]) -> bytes:
     return (json.dumps(record, sort_keys=True, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
 
 
-def _folder(count: SampleCount) -> str:
-    return f"shards/{count.split}/{count.task}/{count.source}"
+def _folder(count: SampleCount | ViewCount) -> str:
+    return f"shards/{count.split}/{count.group}/{count.source}"
 
 
 def load(data: bytes, *, sums: bool = True) -> Manifest:

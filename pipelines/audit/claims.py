@@ -7,15 +7,21 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipelines.files import FileInfo, Store
+from pipelines.phases.shard import OTHER_LICENCES
 from pipelines.recipe.load import BESIDE
 from pipelines.writers.columns import SAMPLE, require_columns
 from schemas.errors import InputError
 from schemas.manifest import CARD, RECIPE, SUM, Manifest, sealed, sum_file
+from schemas.parquet import opened
+from schemas.sample import Sample
+from schemas.strict import FieldError
 
 Record = Mapping[str, Any]
+
+_BATCH: Final = 1_000
+"""So many samples are in memory at once."""
 
 _SMALL: Final = 16 << 20
 """A card, a recipe or a digest above this size is refused unread."""
@@ -121,51 +127,64 @@ _CHECKS: Final[Mapping[str, Callable[[bytes, bytes, Manifest], Iterator[str]]]] 
     RECIPE: _recipe,
 }
 
-Kind = tuple[str, str, str, str, str]
-"""Of samples: split, task, source, language, licence."""
+Kind = tuple[str, str, str, str, str, str]
+"""Of views: split, group, task, source, language, licence."""
 
-_KIND: Final = pa.schema([SAMPLE.field(name) for name in ("split", "task", "source", "language", "licence")])
+_COLUMNS: Final = pa.schema([SAMPLE.field("sample")])
 
 
 def tally(store: Store, info: FileInfo) -> Counter[Kind]:
-    """Returns how many samples of each kind an index, or a Parquet shard, holds; none where it cannot be read."""
+    """Returns how many views of each kind an index, or a Parquet shard, holds; none where it cannot be read."""
+    group = info.name.split("/")[2]
     found = Counter[Kind]()
     try:
         with store.open(info.path) as file:
-            rows = pq.ParquetFile(file, page_checksum_verification=True)
-            require_columns(rows, _KIND)
-            for batch in rows.iter_batches(columns=_KIND.names):
-                found.update(zip(*(batch[name].to_pylist() for name in _KIND.names), strict=True))
-    except (pa.ArrowException, InputError, OSError, ValueError):  # said of the file itself
+            rows = opened(file)
+            require_columns(rows, _COLUMNS)
+            for batch in rows.iter_batches(_BATCH, columns=_COLUMNS.names):
+                for line in batch["sample"].to_pylist():
+                    sample = Sample.from_json(line)
+                    found.update(
+                        (sample.split, group, view.task, sample.source, view.language, view.licence)
+                        for view in sample.views
+                    )
+    except (pa.ArrowException, InputError, FieldError, OSError, ValueError):  # said of the file itself
         return Counter()
     return found
 
 
 def miscounted(manifest: Manifest, found: Counter[Kind]) -> Iterator[str]:
-    """Yields one sentence for each language or licence of samples that the manifest gives otherwise."""
-    counted = Counter[tuple[str, str, str, str]]()
-    licences: dict[str, set[str]] = {}
-    for (split, task, source, language, licence), count in found.items():
-        counted[split, task, source, language] += count
-        licences.setdefault(source, set()).add(licence)
+    """Yields one sentence for each language or licence of views that the manifest gives otherwise."""
+    counted = Counter[tuple[str, str, str, str, str]]()
+    licences: dict[str, Counter[str]] = {}
+    for (split, group, task, source, language, licence), count in found.items():
+        counted[split, group, task, source, language] += count
+        licences.setdefault(source, Counter())[licence] += count
     given = Counter(
         {
-            (one.split, one.task, one.source, language): count
-            for one in manifest.samples
+            (one.split, one.group, one.task, one.source, language): count
+            for one in manifest.views
             for language, count in one.languages.items()
         }
     )
     for kind in sorted(given.keys() | counted.keys(), key=str):
         if given[kind] != counted[kind]:
-            split, task, source, language = kind
+            split, group, task, source, language = kind
             yield (
-                f"shards/{split}/{task}/{source}: {given[kind]:,} samples in {language} by the manifest, "
+                f"shards/{split}/{group}/{source}: {given[kind]:,} views of task {task} in {language} by the manifest, "
                 f"{counted[kind]:,} by the shards"
             )
-    for one in manifest.sources:
-        others = licences.get(one.id, set()) - {one.licence}
-        if others:
-            yield (
-                f"source {one.id}: the licence is {one.licence} by the manifest, "
-                f"{', '.join(sorted(map(str, others)))} by the samples"
-            )
+    for source in sorted(manifest.licences.keys() | licences.keys()):
+        yield from _licensed(source, manifest.licences.get(source, {}), licences.get(source, Counter()))
+
+
+def _licensed(source: str, given: Mapping[str, int], counted: Counter[str]) -> Iterator[str]:
+    """Yields one sentence for each licence of a source's views that the manifest counts otherwise.
+
+    Where it has counted rare ones together, the counts of named ones may lack some views, and have none too many.
+    """
+    together = OTHER_LICENCES in given
+    for licence in sorted((given.keys() | counted.keys()) - {OTHER_LICENCES}):
+        claimed, there = given.get(licence, 0), counted[licence]
+        if claimed > there or (claimed < there and not together):
+            yield f"source {source}: {claimed:,} views are under {licence} by the manifest, {there:,} by the shards"

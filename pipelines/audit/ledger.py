@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipelines.layout import Layout, Name, name_of, text_of
 from pipelines.phases.table import PHASES
 from schemas.errors import InputError, VerifyError
+from schemas.parquet import opened
 from schemas.row import CLUSTERS, ROW, SCORES
 
 _AT_ONCE: Final = 4
@@ -85,7 +85,7 @@ class _Work:
         """Returns how many rows a file has by its footer; None where that cannot be read."""
         try:
             with self.layout.store.open(self.paths[table][name]) as file:
-                return int(pq.ParquetFile(file).metadata.num_rows)
+                return int(opened(file).metadata.num_rows)
         except (pa.ArrowException, InputError, OSError):
             return None
 
@@ -123,7 +123,7 @@ class _Work:
         }
         parts = []
         with self.layout.store.open(path) as file:
-            rows = pq.ParquetFile(file, page_checksum_verification=True)
+            rows = opened(file)
             for batch in rows.iter_batches():
                 parts.append(batch.select(list(wanted[kind])))
             schema = pa.schema([rows.schema_arrow.field(name) for name in wanted[kind]])

@@ -21,7 +21,9 @@ class Export:
 
     def shards(self) -> Iterator[str]:
         """Yields the names of the files that hold samples, in the order of their data."""
-        for path in shards(self.folder, self.manifest, (None, None, None)):
+        for path in shards(
+            self.folder, self.manifest, (None, {one.group for one in self.manifest.samples}, None)
+        ):
             yield path.removeprefix(self.folder).lstrip("/")
 
     def read(self, name: str) -> str:

@@ -11,13 +11,13 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 
 from pipelines.export.corpus import Export
 from pipelines.writers import webdataset
 from pipelines.writers.columns import require_columns
 from schemas.errors import InputError
+from schemas.parquet import opened
 
 SPLITS: Final = {"train": "train", "val": "val", "eval": "test"}
 """Our splits by what Energon calls them."""
@@ -65,7 +65,7 @@ def _shard(export: Export, name: str) -> int:
             raise InputError(f"{export.read(wanted)} is missing: vlcorpus verify says what else differs")
     try:
         with export.store.open(export.read(index)) as file:
-            rows = pq.ParquetFile(file)
+            rows = opened(file)
             require_columns(rows, webdataset.PLACES)
             if rows.metadata.num_rows != export.manifest.outputs[name].rows:
                 raise ValueError("it has another number of rows than its tar has samples")

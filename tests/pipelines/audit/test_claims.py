@@ -37,9 +37,10 @@ EDITS: dict[str, Callable[[Record], object]] = {
     "scorers": lambda record: record.update(scorers=["a model"]),
     "origin": source(origin="elsewhere"),
     "licence": source(licence="MIT"),
+    "licences": lambda record: record.update(licences={"web": {"MIT": 5}}),
     "role": source(role="eval"),
     "thresholds": lambda record: record["thresholds"]["web"]["phash"].update(distance=2),
-    "languages": lambda record: record["samples"][0].update(languages={"zh": 5}),
+    "languages": lambda record: record["views"][0].update(languages={"zh": 5}),
     "split of samples": lambda record: record["samples"][0].update(split="val"),
     "verdicts": lambda record: record.update(
         verdicts=[{"source": "web", "shard": "00000", "member": "a", "error": "deadline"}]
@@ -75,10 +76,11 @@ SAID_ELSEWHERE = {
     "recipe": "recipe.json: its SHA-256 is",
     "plugins": "recipe.json: the manifest gives as plugins",
     "origin": "recipe.json: the manifest gives as origin of source web",
-    "licence": "source web: the licence is MIT by the manifest, CC0-1.0 by the samples",
+    "licence": "recipe.json: the manifest gives as licence of source web",
+    "licences": "source web: 5 views are under MIT by the manifest, 0 by the shards",
     "role": "recipe.json: the manifest gives as role of source web",
     "thresholds": "recipe.json: the manifest gives as phash.distance of source web 2",
-    "languages": f"{FOLDER}: 0 samples in en by the manifest, 5 by the shards",
+    "languages": f"{FOLDER}: 0 views of task caption in en by the manifest, 5 by the shards",
     "rules": "source web: rule clip dropped 1",
 }
 
