@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.files import MIB, Store, is_local, join, local_path
-from pipelines.opening import shards
 from schemas.manifest import Manifest
 
 
@@ -21,10 +20,10 @@ class Export:
 
     def shards(self) -> Iterator[str]:
         """Yields the names of the files that hold samples, in the order of their data."""
-        for path in shards(
-            self.folder, self.manifest, (None, {one.group for one in self.manifest.samples}, None)
-        ):
-            yield path.removeprefix(self.folder).lstrip("/")
+        for folder, order in sorted(self.manifest.shards.items()):
+            for name in order:
+                tar = f"{folder}/{name}.tar"
+                yield tar if tar in self.manifest.outputs else f"{folder}/{name}.parquet"
 
     def read(self, name: str) -> str:
         """Returns the path of a file of the corpus."""

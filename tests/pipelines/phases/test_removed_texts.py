@@ -2,8 +2,12 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +15,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 import vlcorpus
+from pipelines import runs
+from pipelines.progress import Reporter
+from pipelines.recipe.load import load
 from tests.pipelines.building import rows
-from tests.pipelines.crawls import ran
+from tests.pipelines.crawls import environment, ran
 from tests.pipelines.phases.test_evaluation import noisy
 from tests.pipelines.phases.test_removed import files, made, texts, written
 from tests.pipelines.phases.test_score import embedded
@@ -163,7 +171,43 @@ def pages(place: Path) -> Recipe:
 KINDS = (
     parquet, quarantined, images_in_a_folder, words, several, grounding, talks, questions, refused, documents, pages,
 )  # fmt: skip
-IN_PARTS = (talks, questions)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def parts() -> Iterator[None]:
+    """Annotation files are read in parts of a few records."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipelines.sources.annotations.BYTES_A_PART", 600)
+        yield
+
+
+@dataclass(frozen=True)
+class Case:
+    """A recipe, its corpus, a list with the key of the row that goes, and the corpora with the list: built with it, and
+    given it later."""
+
+    recipe: Recipe
+    plain: Path
+    gone: Path
+    first: Path
+    later: Path
+
+
+@pytest.fixture(scope="module")
+def case_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Callable[[Path], Recipe]], Case]:
+    """Returns the case of a kind of source, made once."""
+
+    @cache
+    def case(kind: Callable[[Path], Recipe]) -> Case:
+        top = tmp_path_factory.mktemp(kind.__name__)
+        (top / "raw").mkdir()
+        recipe = kind(top / "raw")
+        plain = made(recipe, top / "plain")
+        gone = listed(plain, top)
+        later = made(recipe, shutil.copytree(plain, top / "later"), gone)
+        return Case(recipe, plain, gone, made(recipe, top / "first", gone), later)
+
+    return case
 
 
 def listed(plain: Path, place: Path) -> Path:
@@ -180,80 +224,77 @@ def places(out: Path, word: str = GONE) -> set[str]:
     return {name for name, found in texts(out) if word in found}
 
 
-@pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
-def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Recipe]:
-    """A kind of source, its annotation files in parts where they are documents."""
-    if request.param in IN_PARTS:
-        monkeypatch.setattr("pipelines.sources.annotations.BYTES_A_PART", 200)
-    return request.param  # type: ignore[no-any-return]
-
-
-def test_no_text_of_a_removed_row_stays(kind: Callable[[Path], Recipe], tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_no_text_of_a_removed_row_stays(
+    kind: Callable[[Path], Recipe], case_of: Callable[..., Case], tmp_path: Path
+) -> None:
     """Nor does an address; the corpus is that of a build with the list, and the next run has nothing to do."""
-    (tmp_path / "raw").mkdir()
-    recipe = kind(tmp_path / "raw")
-    plain = made(recipe, tmp_path / "plain")
-    assert places(plain)
-    gone = listed(plain, tmp_path)
-    later = made(recipe, shutil.copytree(plain, tmp_path / "later"), gone)
-    assert places(later) == set()
-    assert places(later, "secret1")
-    assert files(later) == files(made(recipe, tmp_path / "first", gone))
-    made(recipe, later)
-    assert set(ran(later).values()) <= {0, 1}
-    assert ran(later)["measure"] == ran(later)["select"] == ran(later)["shard"] == 0
+    case = case_of(kind)
+    assert places(case.plain)
+    assert places(case.later) == set()
+    assert places(case.later, "secret1")
+    assert files(case.later) == files(case.first)
+    again = made(case.recipe, shutil.copytree(case.later, tmp_path / "again"))
+    assert ran(again)["measure"] == ran(again)["select"] == ran(again)["shard"] == 0
+    assert files(again) == files(case.first)
 
 
-def test_the_image_of_a_removed_page_goes_too(tmp_path: Path) -> None:
+def test_the_image_of_a_removed_page_goes_too(case_of: Callable[..., Case]) -> None:
     """A rendered page shows its text, so its bytes go; those of other pages stay where they are."""
-    (tmp_path / "raw").mkdir()
-    recipe = pages(tmp_path / "raw")
-    plain = made(recipe, tmp_path / "plain")
-    (path,) = (plain / "work" / "rendered").rglob("*.tar")
+    case = case_of(pages)
+    (path,) = (case.plain / "work" / "rendered").rglob("*.tar")
     with tarfile.open(path) as tar:
-        images = [
-            tar.extractfile(one).read()  # type: ignore[union-attr]
-            for one in tar
-            if one.name.endswith(".jpg")
-        ]
-    out = made(recipe, shutil.copytree(plain, tmp_path / "out"), listed(plain, tmp_path))
-    whole = [data for name, data in files(out).items() if not name.endswith(".parquet")]
-    assert [any(image in data for data in whole) for image in images] == [
-        number != 3 for number in range(COUNT)
-    ]
+        images = [tar.extractfile(one).read() for one in tar if one.name.endswith(".jpg")]  # type: ignore[union-attr]
+    whole = [data for name, data in files(case.later).items() if not name.endswith(".parquet")]
+    found = [any(image in data for data in whole) for image in images]
+    assert found == [number != 3 for number in range(COUNT)]
 
 
-@pytest.mark.parametrize("kind", [pages, talks, parquet], ids=lambda kind: kind.__name__)
-@pytest.mark.parametrize("change", ["measure", "render", "split", "settings", "there and back"])
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        (parquet, "measure"), (parquet, "there and back"),
+        (pages, "measure"), (pages, "render"), (pages, "settings"), (pages, "there and back"),
+        (talks, "measure"), (talks, "split"), (talks, "settings"),
+    ],
+    ids=lambda one: one if isinstance(one, str) else one.__name__,
+)  # fmt: skip
 def test_what_is_made_again_is_blanked_again(
-    kind: Callable[[Path], Recipe], change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: Callable[[Path], Recipe], change: str, case_of: Callable[..., Case], tmp_path: Path
 ) -> None:
     """Whatever makes a phase write texts once more, the corpus is that of a fresh build with the list, without them."""
-    monkeypatch.setattr("pipelines.sources.annotations.BYTES_A_PART", 200)
-    (tmp_path / "raw").mkdir()
-    recipe = kind(tmp_path / "raw")
-    plain = made(recipe, tmp_path / "plain")
-    gone = listed(plain, tmp_path)
-    out = made(recipe, shutil.copytree(plain, tmp_path / "out"), gone)
+    case = case_of(kind)
+    out = shutil.copytree(case.later, tmp_path / "out")
+    recipe, wanted = case.recipe, case.first
     other = recipe | {"read": {"images": 63}}
     if change == "settings":
-        recipe = other
+        recipe, wanted = other, made(other, tmp_path / "fresh", case.gone)
     elif change == "there and back":
-        vlcorpus_measures(other, out)
-    elif (out / "work" / "receipts" / change).is_dir():
+        measured(other, out)
+    else:
         shutil.rmtree(out / "work" / "receipts" / change)
     made(recipe, out)
     assert places(out) == set()
-    assert files(out) == files(made(recipe, tmp_path / "fresh", gone))
+    assert files(out) == files(wanted)
 
 
-def vlcorpus_measures(recipe: Recipe, out: Path) -> None:
+def measured(recipe: Recipe, out: Path) -> None:
     """Runs a recipe up to phase measure, as a run that was interrupted does."""
-    from pipelines import runs
-    from pipelines.progress import Reporter
-    from pipelines.recipe.load import load
-
     runs.run(load(recipe, {"out": str(out)}), "measure", runs.Options("inline"), Reporter())
+
+
+def test_the_removal_of_a_page_that_is_killed(case_of: Callable[..., Case], tmp_path: Path) -> None:
+    """Killed at every file that it writes, and run again each time, it gives the bytes of a build with the list."""
+    case = case_of(pages)
+    out = shutil.copytree(case.plain, tmp_path / "out")
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump(case.recipe))
+    options = ["--keys", str(case.gone), "--engine", "inline"]
+    words = [sys.executable, "-m", "tests.killed", "remove", str(out), str(file), *options]
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[-1]) >= 5
+    assert files(out) == files(case.first)
 
 
 def test_vectors_of_captions_go(tmp_path: Path) -> None:
