@@ -105,6 +105,34 @@ def _is_svg(data: bytes) -> bool:
     )
 
 
+_SOS: Final = b"\xff\xda"
+_ALONE: Final = frozenset((0x01, *range(0xD0, 0xD9)))  # markers without a length: TEM, RST0 to RST7, SOI
+
+
+def jpeg_scans(data: bytes, enough: int) -> int:
+    """Returns how many scans a JPEG has, or more than `enough` where it has more; of an MPO the first image.
+
+    A decoder goes over all coefficients once a scan, however few bytes the scan has.
+    """
+    # in most files the bytes are looked at once: they stand in no entropy-coded data, but may in metadata
+    if (most := data.count(_SOS)) <= enough:
+        return most
+    at, found = 2, 0
+    while found <= enough and (at := _marker(data, at)) >= 0 and data[at] != 0xD9:
+        found += data[at] == 0xDA
+        at += 1 if data[at] in _ALONE else 1 + int.from_bytes(data[at + 1 : at + 3], "big")
+    return found
+
+
+def _marker(data: bytes, at: int) -> int:
+    """Returns where the code of the next marker stands, -1 behind the last; entropy-coded data is passed over."""
+    while 0 <= (at := data.find(b"\xff", at)) < len(data) - 1:
+        at += 1
+        if data[at] not in (0x00, 0xFF):
+            return at
+    return -1
+
+
 def ends_early(data: bytes, name: str) -> bool:
     """Whether a file that could not be decoded lacks its end; asked only after the failure."""
     if name == "JPEG":

@@ -30,11 +30,12 @@ ROW_ERRORS: Final = {
     "truncated": "the picture ends before its data does",
     "undecodable": "the picture's header is sound but its data is not",
     "too_many_pixels": "the header announces more pixels than the limit",
+    "too_many_scans": "a JPEG of more scans than any encoder writes, each of which costs a pass over the image",
     "too_large": "more bytes than the limit",
     "bad_row": "the row's own record is malformed",
     "crash": "the process died each time it measured this row",
-    "deadline": "the row took longer than the deadline each time",
-    "out_of_memory": "the row took more memory than the limit each time",
+    "deadline": "the row took more than resources.row_cpu_seconds, or than row_wall_seconds, each time",
+    "out_of_memory": "the row took more than resources.memory_gb each time",
 }
 """The classes of error that quarantine a row, with what each means."""
 

@@ -1,7 +1,8 @@
 """A worker whose tasks run in a child process that may die, hang or eat memory without harm.
 
 The same on every engine. When the child dies the row it had published is tried alone, in a fresh
-child each time; only a row that fails alone three times is blamed. Its verdict goes into the task,
+child each time; only a row that fails alone three times is blamed, or at once where it used up its
+CPU time again. Its verdict goes into the task,
 so that the next child passes it by, and comes back in the receipt.
 """
 
@@ -32,6 +33,8 @@ class Death:
 
     row: int
     kind: str
+    used_up: bool = False
+    """Whether the row had taken all of its CPU time."""
 
 
 class Stopped(Exception):
@@ -102,13 +105,19 @@ class IsolatedWorker:
             self._hang_up()
 
     def _alone(self, task: Json, death: Death) -> str | None:
-        """What to blame the row for, if it ends three fresh children when it is tried alone."""
+        """Returns what to blame the row for, if it ends three fresh children when it is tried alone.
+
+        One is enough where the row used up its CPU time, as it did before.
+        """
         kinds = []
         for _ in range(TRIES):
             self.close()
             outcome = self._request({"do": "run", "task": {**task, "only": death.row}})
             if not isinstance(outcome, Death) or outcome.row != death.row:
                 return None
+            if death.used_up and outcome.used_up:
+                # the time that a row takes of the CPU, unlike that of the clock, no other process lengthens
+                return outcome.kind
             kinds.append(outcome.kind)
         # the commonest, so that one stray signal from outside does not change the verdict
         return Counter(sorted(kinds)).most_common(1)[0][0]
@@ -206,7 +215,7 @@ class IsolatedWorker:
         self._hang_up()
         if self._stopped:
             raise Stopped
-        return Death(row, kind_of_death(code))
+        return Death(row, kind_of_death(code), code == -signal.SIGPROF)
 
     def _hang_up(self) -> None:
         self._channel.close()

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from filters.pixels import DECODERS, decode, decoding, digest, grey_pixels
+from filters.header import jpeg_scans
+from filters.pixels import DECODERS, MOST_SCANS, decode, decoding, digest, grey_pixels
 from schemas.errors import RowError
 from tests.filters.pictures import encoded, exif_of, images, noise
 
@@ -118,6 +119,40 @@ def test_the_header_stops_a_bomb_before_a_pixel_is_decoded(monkeypatch: pytest.M
         "too_many_pixels",
         "1000 x 1001 pixels, more than 1000000",
     )
+
+
+def scanned(side: int, more: int) -> bytes:
+    """A progressive JPEG whose last scan stands `more` times again."""
+    data = encoded(Image.new("RGB", (side, side), (9, 9, 9)), "JPEG", progressive=True)
+    last, end = data.rindex(b"\xff\xda"), len(data) - 2
+    return data[:end] + data[last:end] * more + data[end:]
+
+
+def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scans cost a pass over the image each, however few bytes they have: above a hundred none is decoded."""
+    scans = jpeg_scans(scanned(200, 0), MOST_SCANS)
+    assert 5 <= scans <= 20
+    _decoded(scanned(200, MOST_SCANS - scans), "JPEG")
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
+    for more in (MOST_SCANS - scans + 1, 20_000):
+        with pytest.raises(RowError) as caught:
+            _decoded(scanned(200, more), "JPEG")
+        assert (caught.value.kind, caught.value.message) == ("too_many_scans", "JPEG: more than 100 scans")
+
+
+def test_scans_are_counted_and_not_what_looks_like_them() -> None:
+    """Bytes of metadata, of thumbnails and of what follows the image are no scans."""
+    plain = encoded(noise(60, 40), "JPEG", progressive=True)
+    comment = b"\xff\xfe" + (2 + 2 * 200).to_bytes(2, "big") + b"\xff\xda" * 200
+    for data in (plain[:2] + comment + plain[2:], plain + b"\xff\xda" * 200, plain + plain * 50):
+        assert jpeg_scans(data, MOST_SCANS) == jpeg_scans(plain, MOST_SCANS)
+        _decoded(data, "JPEG")
+
+
+@given(st.binary(max_size=400))
+def test_scans_of_any_bytes_are_counted(data: bytes) -> None:
+    """Whatever follows the signature, counting ends."""
+    assert jpeg_scans(b"\xff\xd8" + data + b"\xff\xda" * 101 + data, MOST_SCANS) <= MOST_SCANS + 1
 
 
 def test_switches_of_the_process_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

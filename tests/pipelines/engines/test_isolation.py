@@ -65,6 +65,15 @@ def test_a_row_is_tried_alone_three_times(worker: IsolatedWorker, tmp_path: Path
     assert len({path.suffix for path in tries}) == 1 + TRIES + 1
 
 
+def test_a_row_that_uses_up_its_cpu_time_again_is_tried_alone_once(
+    worker: IsolatedWorker, tmp_path: Path
+) -> None:
+    """A row that spins is touched once in its turn, once alone, and passed by: each further try would cost as much."""
+    receipt = worker.run({"rows": 3, "deeds": {"1": "spin"}, "notes": str(tmp_path)})
+    assert receipt["verdicts"] == {"1": "deadline"}
+    assert len(list(tmp_path.glob("row1.*"))) == 1 + 1 + 1
+
+
 def test_a_sleeping_row_meets_the_clock() -> None:
     """A row that hangs without using the processor meets the deadline by the clock."""
     worker = IsolatedWorker(step("Rows", Limits(row_cpu_seconds=60, row_wall_seconds=0.5)))
