@@ -175,14 +175,17 @@ def _sentence(problem: Any, root: yaml.Node | None, name: str, given: frozenset[
             return f"{at}: {key}: should not be empty"
         case _:
             value = problem["input"]
-            shown = f" (it is {value!r})" if isinstance(value, str | int | float | bool) else ""
             told = _PLAIN.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
+            plain = isinstance(value, str | int | float | bool) and f"not {value!r}" not in told
+            shown = f" (it is {value!r})" if plain else ""
             return f"{at}: {key}: {told}{shown}"
 
 
 def _is_branch(part: str | int) -> bool:
-    """pydantic names the branch of a union in the path; no key of ours looks like that."""
-    return isinstance(part, str) and (part[:1].isupper() or "[" in part or part in ("bool", "str", "tuple"))
+    """pydantic names the branch of a union in the path; no key of ours looks like that, and none has a slash."""
+    if not isinstance(part, str) or "/" in part:
+        return False
+    return part[:1].isupper() or "[" in part or part in ("bool", "str", "tuple")
 
 
 def _line(root: yaml.Node | None, where: Path) -> int | None:
