@@ -1,15 +1,29 @@
-"""One training example, neutral as to the model that will read it.
+"""A sample: the views of one image (or of a text, or of several images), neutral as to the model that will read them.
 
+Each view is one training example: `Sample.examples` gives it with the images and facts that it shares with the others.
 The JSON form is the contract between the corpus and whoever trains on it: a shard's KEY.json, and the
 column `sample` of every index, are exactly `Sample.to_json()`.
 """
 
+import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from schemas.strict import FieldError, array, boolean, dumps, fields, loads, pixels, require, string, whole
+from schemas.strict import (
+    FieldError,
+    array,
+    boolean,
+    dumps,
+    fields,
+    loads,
+    optional,
+    pixels,
+    require,
+    string,
+    whole,
+)
 
 Box = tuple[float, float, float, float]
 """x1, y1, x2, y2 in pixels of the stored image."""
@@ -22,9 +36,9 @@ ROLES: Final = ("document", "system", "user", "assistant")
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What the samples of a task are for: how many `images` one has, and the Hub's name for the task, `category`.
+    """What the views of a task are for: how many `images` one shows, and the Hub's name for the task, `category`.
 
-    `template` says what a sample looks like that fits the task's stage-2 template; empty where it has none.
+    `template` says what a view looks like that fits the task's stage-2 template; empty where it has none.
     `grounded`: its phrases are asked for, or given, with their regions.
     """
 
@@ -49,13 +63,13 @@ TASKS: Final = {
     "text": Task("none", "text-generation", "supervised words and no image"),
     "interleaved": Task("many", "image-text-to-text"),
 }
-"""The tasks that samples are for: the one list of them."""
+"""The tasks that views are for: the one list of them."""
 
 GROUNDED: Final = tuple(name for name, task in TASKS.items() if task.grounded)
-"""The tasks whose samples say what lies where in their one image."""
+"""The tasks whose views say what lies where in their one image."""
 
 SEVERAL: Final = tuple(name for name, task in TASKS.items() if task.images == "many")
-"""Tasks whose samples may have several images; those of all others have one or none."""
+"""Tasks whose views may show several images; those of all others show one or none."""
 
 PNG_METADATA_BYTES: Final = 16 * 1024 * 1024
 """A text or colour profile of a PNG may unpack to this; Pillow's own limit, 1 MiB, is below what is published."""
@@ -66,16 +80,26 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What is known of one image of a sample: its format (as Pillow names it), size and digest."""
+    """What is known of one image of a sample: its format (as Pillow names it), size and digest.
+
+    `original_sha256` is the digest of the bytes as their source has them, before a turn or a resize; where none is
+    given, that of the bytes stored. `url` is where they came from, where the source says so.
+    """
 
     format: str
     width: int
     height: int
     sha256: str
+    original_sha256: str = ""
+    url: str | None = None
 
     def __post_init__(self) -> None:
         require(self.width > 0 and self.height > 0, "image.width and image.height must be above 0")
         require(_SHA256.fullmatch(self.sha256) is not None, "image.sha256 must be 64 hex digits")
+        if not self.original_sha256:
+            object.__setattr__(self, "original_sha256", self.sha256)
+        ok = _SHA256.fullmatch(self.original_sha256) is not None
+        require(ok, "image.original_sha256 must be 64 hex digits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +152,31 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """One training example; images are named by their place in `images`, their bytes lie beside it."""
+class View:
+    """What a sample's images are taught with, once: `turns`, for one task in one language.
+
+    `licence` is the row's own where it has one, else the source's; `id` is the row's own name, `extra` its further
+    fields as the JSON of an object, both None where it has none.
+    """
+
+    key: str
+    task: str
+    language: str
+    licence: str
+    turns: tuple[Turn, ...]
+    id: str | None = None
+    extra: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_key(self.key, "view.key")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One training example: a view, with the split, source and images of its sample.
+
+    `key` is the view's. Images are named by their place in `images`.
+    """
 
     key: str
     task: str
@@ -139,14 +186,12 @@ class Sample:
     licence: str
     images: tuple[Image, ...]
     turns: tuple[Turn, ...]
+    id: str | None = None
+    extra: str | None = None
 
     def __post_init__(self) -> None:
-        ok = _KEY.fullmatch(self.key) is not None
-        require(ok, f"key must be 1 to 90 letters, digits, - or _, not {self.key!r}")
-        for one in self.segments:
-            if isinstance(one, ImageRef):
-                inside = 0 <= one.image < len(self.images)
-                require(inside, f"segment.image {one.image} names none of {len(self.images)} images")
+        _check_key(self.key, "key")
+        _check_shown(self.turns, len(self.images))
 
     @property
     def segments(self) -> Iterator[Segment]:
@@ -160,24 +205,73 @@ class Sample:
 
     @property
     def text(self) -> str:
-        """Returns all words of the sample in reading order; turns are parted by a line feed."""
-        return "\n".join(words_of(turn.segments) for turn in self.turns)
+        """Returns all words of the example in reading order; turns are parted by a line feed."""
+        return text_of(self.turns)
+
+    @property
+    def view(self) -> View:
+        """Returns what the example is without its images, split and source."""
+        return View(self.key, self.task, self.language, self.licence, self.turns, self.id, self.extra)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image (or text, or several images) with its views; the images' bytes lie beside it.
+
+    Every view may show any of the images, by its place in `images`.
+    """
+
+    key: str
+    split: str
+    source: str
+    images: tuple[Image, ...]
+    views: tuple[View, ...]
+
+    def __post_init__(self) -> None:
+        _check_key(self.key, "key")
+        require(len(self.views) > 0, "a sample must have a view")
+        for view in self.views:
+            _check_shown(view.turns, len(self.images))
+
+    @classmethod
+    def of(cls, key: str, examples: Sequence[Example]) -> "Sample":
+        """Returns the sample whose views are `examples`, all of one split, source and images, in their order."""
+        first = examples[0]
+        return cls(key, first.split, first.source, first.images, tuple(one.view for one in examples))
+
+    @property
+    def examples(self) -> tuple[Example, ...]:
+        """Returns each view as a training example, in order."""
+        return tuple(self.example(at) for at in range(len(self.views)))
+
+    def example(self, at: int) -> Example:
+        """Returns the view number `at`, from 0, as a training example."""
+        one = self.views[at]
+        return Example(
+            *(one.key, one.task, self.split, one.language, self.source, one.licence),
+            *(self.images, one.turns, one.id, one.extra),
+        )
 
     def to_json(self) -> str:
         """Returns one line of JSON: sorted keys, characters as they are, the same sample always the same text."""
-        record = {name: getattr(self, name) for name in SAMPLE_FIELDS[:6]}
-        record["images"] = [{name: getattr(image, name) for name in _IMAGE} for image in self.images]
-        record["turns"] = turns_json(self.turns)
+        record: dict[str, Any] = {name: getattr(self, name) for name in SAMPLE_FIELDS[:3]}
+        record["images"] = [{name: getattr(image, name) for name in IMAGE_FIELDS} for image in self.images]
+        record["views"] = views_json(self.views)
         return dumps(record)
 
     @classmethod
     def from_json(cls, line: str | bytes) -> "Sample":
         """Returns the sample that `line` holds; raises FieldError where a field is missing, unknown or wrong."""
         record = fields(loads(line), "sample", SAMPLE_FIELDS)
-        words = {name: string(record[name], name) for name in SAMPLE_FIELDS[:6]}
+        words = {name: string(record[name], name) for name in SAMPLE_FIELDS[:3]}
         images = tuple(_image(one) for one in array(record["images"], "images"))
-        turns = tuple(_turn(one) for one in array(record["turns"], "turns"))
-        return cls(**words, images=images, turns=turns)
+        views = tuple(_view(one) for one in array(record["views"], "views"))
+        return cls(**words, images=images, views=views)
+
+
+def text_of(turns: Iterable[Turn]) -> str:
+    """Returns the words of turns in reading order, parted by a line feed."""
+    return "\n".join(words_of(turn.segments) for turn in turns)
 
 
 def words_of(segments: Iterable[Segment]) -> str:
@@ -192,19 +286,40 @@ def turns_json(turns: tuple[Turn, ...]) -> list[dict[str, Any]]:
     return [{"role": turn.role, "segments": [_segment_json(one) for one in turn.segments]} for turn in turns]
 
 
-SAMPLE_FIELDS: Final = ("key", "task", "split", "language", "source", "licence", "images", "turns")
+def views_json(views: Iterable[View]) -> list[dict[str, Any]]:
+    """Returns views as a sample's JSON has them."""
+    return [
+        {name: getattr(view, name) for name in VIEW_FIELDS[:-1]} | {"turns": turns_json(view.turns)}
+        for view in views
+    ]
+
+
+SAMPLE_FIELDS: Final = ("key", "split", "source", "images", "views")
+VIEW_FIELDS: Final = ("key", "task", "language", "id", "licence", "extra", "turns")
 SEGMENT_FIELDS: Final = ("text", "image", "phrase", "boxes", "quads", "supervised")
 """Every segment has all of them, null where unused: readers that infer columns must not meet a new one later."""
-_IMAGE: Final = ("format", "width", "height", "sha256")
+IMAGE_FIELDS: Final = ("format", "width", "height", "sha256", "original_sha256", "url")
 
 
-def sample_key(pair_key: str, task: str, ordinal: int) -> str:
-    """Returns the key of a sample, without a dot: the key of its pair, its task, and its number among those."""
-    return f"{pair_key}-{task}-{ordinal}"
+def view_key(row_key: str, task: str, ordinal: int) -> str:
+    """Returns the key of a view, without a dot: the key of its row, its task, and its number among the row's."""
+    return f"{row_key}-{task}-{ordinal}"
 
 
-def caption_sample(
-    pair_key: str,
+def image_key(source: str, original_sha256: str) -> str:
+    """Returns the key of a sample that holds all views of one image in a source: 32 lower-case hex digits.
+
+    BLAKE2b-128 over length-prefixed fields, as keys of rows are.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (source.encode(), original_sha256.encode()):
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def caption_example(
+    row_key: str,
     caption: str,
     image: Image,
     *,
@@ -213,21 +328,32 @@ def caption_sample(
     source: str,
     licence: str,
     ordinal: int = 0,
-) -> Sample:
+) -> Example:
     """Returns an image with its caption, and nothing of a prompt: the markup adds that."""
     turn = Turn("document", (ImageRef(0), Text(caption, supervised=True)))
-    key = sample_key(pair_key, "caption", ordinal)
-    return Sample(key, "caption", split, language, source, licence, (image,), (turn,))
+    key = view_key(row_key, "caption", ordinal)
+    return Example(key, "caption", split, language, source, licence, (image,), (turn,))
 
 
-def text_sample(
-    pair_key: str, text: str, *, split: str, language: str, source: str, licence: str, ordinal: int = 0
-) -> Sample:
-    """Returns a sample of pure text, all of it taught."""
+def text_example(
+    row_key: str, text: str, *, split: str, language: str, source: str, licence: str, ordinal: int = 0
+) -> Example:
+    """Returns an example of pure text, all of it taught."""
     turn = Turn("document", (Text(text, supervised=True),))
-    return Sample(
-        sample_key(pair_key, "text", ordinal), "text", split, language, source, licence, (), (turn,)
-    )
+    return Example(view_key(row_key, "text", ordinal), "text", split, language, source, licence, (), (turn,))
+
+
+def _check_key(key: str, field: str) -> None:
+    ok = _KEY.fullmatch(key) is not None
+    require(ok, f"{field} must be 1 to 90 letters, digits, - or _, not {key!r}")
+
+
+def _check_shown(turns: Iterable[Turn], images: int) -> None:
+    for turn in turns:
+        for one in turn.segments:
+            if isinstance(one, ImageRef):
+                inside = 0 <= one.image < images
+                require(inside, f"segment.image {one.image} names none of {images} images")
 
 
 def _box(value: Any) -> Box:
@@ -255,11 +381,19 @@ def _segment_json(segment: Segment) -> dict[str, object]:
 
 
 def _image(value: Any) -> Image:
-    record = fields(value, "image", _IMAGE)
+    record = fields(value, "image", IMAGE_FIELDS)
     width, height = whole(record["width"], "image.width"), whole(record["height"], "image.height")
-    return Image(
-        string(record["format"], "image.format"), width, height, string(record["sha256"], "image.sha256")
-    )
+    words = [string(record[name], f"image.{name}") for name in ("format", "sha256", "original_sha256")]
+    require(words[2] != "", "image.original_sha256 must be 64 hex digits")
+    return Image(words[0], width, height, words[1], words[2], optional(record["url"], "image.url"))
+
+
+def _view(value: Any) -> View:
+    record = fields(value, "view", VIEW_FIELDS)
+    words = {name: string(record[name], f"view.{name}") for name in ("key", "task", "language", "licence")}
+    turns = tuple(_turn(one) for one in array(record["turns"], "view.turns"))
+    id_, extra = (optional(record[name], f"view.{name}") for name in ("id", "extra"))
+    return View(**words, turns=turns, id=id_, extra=extra)
 
 
 def _turn(value: Any) -> Turn:

@@ -9,14 +9,21 @@ import pyarrow as pa
 
 from schemas.errors import InputError
 
-FORM: Final = "2"
+FORM: Final = "3"
 """Raised when a shard, an index or a sample's JSON changes so that older readers would misread it."""
 
 METADATA: Final = {"vlcorpus": FORM}
 """Stands in the Arrow schema of every index and every Parquet shard."""
 
 IMAGE: Final = pa.struct(
-    [("format", pa.string()), ("width", pa.int32()), ("height", pa.int32()), ("sha256", pa.string())]
+    [
+        ("format", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("sha256", pa.string()),
+        ("original_sha256", pa.string()),
+        ("url", pa.string()),
+    ]
 )
 """An image of a sample, without its bytes."""
 
@@ -42,9 +49,17 @@ TURNS: Final = pa.list_(
         ]
     )
 )
-"""The turns of a sample, as its JSON has them."""
+"""The turns of a view, as a sample's JSON has them."""
 
-_OURS: Final = frozenset({"key", "task", "split", "sample"})
+FACTS: Final = pa.struct(
+    [(name, pa.string()) for name in ("key", "task", "language", "id", "licence", "extra")]
+)
+"""A view without its turns."""
+
+VIEWS: Final = pa.list_(pa.struct([*FACTS, pa.field("turns", TURNS)]))
+"""The views of a sample, as its JSON has them."""
+
+_OURS: Final = frozenset({"key", "split", "sample"})
 
 
 def is_shard(path: str, schema: pa.Schema) -> bool:

@@ -64,6 +64,11 @@ def string(value: Any, what: str) -> str:
     return str(value)
 
 
+def optional(value: Any, what: str) -> str | None:
+    """Returns `value` as text that UTF-8 can write, or None where it is null."""
+    return None if value is None else string(value, what)
+
+
 def boolean(value: Any, what: str) -> bool:
     """Returns `value` as true or false."""
     require(isinstance(value, bool), f"{what} must be true or false")

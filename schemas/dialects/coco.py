@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas.markup.reader import MarkupError
-from schemas.sample import Box, Phrase, Sample, words_of
+from schemas.sample import Box, Example, Phrase, words_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +23,18 @@ class Annotated:
     phrases: tuple[Phrase, ...]
 
 
-def annotated(samples: Iterable[Sample], name: str) -> Annotated:
+def annotated(samples: Iterable[Example], name: str) -> Annotated:
     """Returns what samples of one image say of it; captions and boxes that several of them repeat count once."""
     captions: dict[str, None] = {}
     boxes: dict[str, dict[Box, None]] = {}
     size = (0, 0)
-    for sample in samples:
-        if len(sample.images) != 1:
+    for example in samples:
+        if len(example.images) != 1:
             raise MarkupError("a COCO annotation is of one image")
-        size = (sample.images[0].width, sample.images[0].height)
-        if sample.task in ("caption", "grounding"):
-            captions[words_of(sample.segments)] = None
-        for one in sample.phrases:
+        size = (example.images[0].width, example.images[0].height)
+        if example.task in ("caption", "grounding"):
+            captions[words_of(example.segments)] = None
+        for one in example.phrases:
             if one.boxes:
                 boxes.setdefault(one.phrase, {}).update(dict.fromkeys(one.boxes))
     phrases = tuple(Phrase(words, tuple(found)) for words, found in boxes.items())

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from schemas.markup.reader import MarkupError
 from schemas.markup.render import merged
 from schemas.markup.style import STAGE2, TEMPLATES, fit
-from schemas.sample import ImageRef, Phrase, Sample, Segment, Text, Turn
+from schemas.sample import Example, ImageRef, Phrase, Segment, Text, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,32 +22,32 @@ class Dialogue:
     turns: tuple[Turn, ...]
 
 
-def as_chat(sample: Sample) -> Sample:
-    """Returns `sample` as question and answer: a document turn is split where its template's target begins.
+def as_chat(example: Example) -> Example:
+    """Returns `example` as question and answer: a document turn is split where its template's target begins.
 
     MarkupError for a document that has no question: pure text, interleaved documents.
     """
-    if [turn.role for turn in sample.turns] != ["document"]:
-        return sample
-    if sample.task not in TEMPLATES or sample.task == "text":
-        raise MarkupError(f"a document of task {sample.task} has no question, so it is no dialogue")
-    prefix, target = fit(merged(sample.turns[0].segments), sample.task)
-    asked, answered = _halves(sample, prefix, target)
-    return replace(sample, turns=(Turn("user", merged(asked)), Turn("assistant", merged(answered))))
+    if [turn.role for turn in example.turns] != ["document"]:
+        return example
+    if example.task not in TEMPLATES or example.task == "text":
+        raise MarkupError(f"a document of task {example.task} has no question, so it is no dialogue")
+    prefix, target = fit(merged(example.turns[0].segments), example.task)
+    asked, answered = _halves(example, prefix, target)
+    return replace(example, turns=(Turn("user", merged(asked)), Turn("assistant", merged(answered))))
 
 
 def _halves(
-    sample: Sample, prefix: Sequence[Segment], target: Sequence[Segment]
+    example: Example, prefix: Sequence[Segment], target: Sequence[Segment]
 ) -> tuple[tuple[Segment, ...], tuple[Segment, ...]]:
     first = target[0]
-    if sample.task == "vqa":
+    if example.task == "vqa":
         return tuple(prefix), tuple(target)
-    if sample.task == "referring" and isinstance(first, Phrase):
+    if example.task == "referring" and isinstance(first, Phrase):
         return (*prefix, Phrase(first.phrase)), tuple(target)
-    if sample.task == "grounded_caption" and isinstance(first, Phrase):
+    if example.task == "grounded_caption" and isinstance(first, Phrase):
         regions = Phrase("This", first.boxes, first.quads)
         return (*prefix, regions, Text(" is")), (Text(first.phrase, supervised=True),)
-    return (*prefix, Text(STAGE2.cue(sample.task, sample.language))), tuple(target)
+    return (*prefix, Text(STAGE2.cue(example.task, example.language))), tuple(target)
 
 
 def shown(turns: Sequence[Turn]) -> list[int]:

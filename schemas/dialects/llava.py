@@ -14,7 +14,7 @@ from schemas.dialects.dialogue import Dialogue, Spelling, as_chat, shown
 from schemas.markup.reader import MarkupError
 from schemas.markup.render import merged
 from schemas.markup.tags import Size
-from schemas.sample import Box, ImageRef, Phrase, Sample, Segment, Text, Turn
+from schemas.sample import Box, Example, ImageRef, Phrase, Segment, Text, Turn
 
 _TO: Final = {"system": "system", "user": "human", "assistant": "gpt"}
 _FROM: Final = {
@@ -31,10 +31,10 @@ _IMAGE: Final = Spelling("<", "image>")
 _BRACKET: Final = Spelling("[", _BOX[2:])
 
 
-def to_llava(sample: Sample, names: Sequence[str]) -> dict[str, Any]:
-    """Returns the record of `sample`, whose images are the files `names`."""
-    turns = as_chat(sample).turns
-    sizes = [(image.width, image.height) for image in sample.images]
+def to_llava(example: Example, names: Sequence[str]) -> dict[str, Any]:
+    """Returns the record of `example`, whose images are the files `names`."""
+    turns = as_chat(example).turns
+    sizes = [(image.width, image.height) for image in example.images]
     current: Size | None = None
     said = []
     for turn in turns:
@@ -51,7 +51,7 @@ def to_llava(sample: Sample, names: Sequence[str]) -> dict[str, Any]:
                 value += [_box_text(box, current) for box in segment.boxes]
         said.append({"from": _TO[turn.role], "value": "".join(value)})
     order = [names[index] for index in shown(turns)]
-    record: dict[str, Any] = {"id": sample.key, "conversations": said}
+    record: dict[str, Any] = {"id": example.key, "conversations": said}
     if order:
         record["image"] = order[0] if len(order) == 1 else order
     return record

@@ -16,7 +16,7 @@ from typing import Final
 
 from schemas.markup.reader import MarkupError
 from schemas.markup.tags import Size, quantise
-from schemas.sample import Box, ImageRef, Phrase, Sample, Segment, Text
+from schemas.sample import Box, Example, ImageRef, Phrase, Segment, Text
 
 BINS: Final = 1024
 _LOC: Final = re.compile(r"<loc[0-9]{4}>")
@@ -31,21 +31,21 @@ class Pair:
     suffix: str
 
 
-def to_paligemma(sample: Sample) -> Pair:
-    """Returns the pair of a document sample; raises MarkupError where PaliGemma has no words for it."""
-    segments = [one for one in sample.segments if not isinstance(one, ImageRef)]
+def to_paligemma(example: Example) -> Pair:
+    """Returns the pair of a document example; raises MarkupError where PaliGemma has no words for it."""
+    segments = [one for one in example.segments if not isinstance(one, ImageRef)]
     words = "".join(one.text for one in segments if isinstance(one, Text) and one.supervised)
-    match sample.task:
+    match example.task:
         case "caption":
-            return Pair(f"caption {sample.language}", words)
+            return Pair(f"caption {example.language}", words)
         case "vqa":
             asked = "".join(one.text for one in segments if isinstance(one, Text) and not one.supervised)
-            return Pair(f"answer {sample.language} {asked}", words)
+            return Pair(f"answer {example.language} {asked}", words)
         case "ocr":
             return Pair("ocr", "\n".join(_line(one) for one in _phrases(segments)))
         case "grounding" | "referring":
-            return _detect(together(segments), (sample.images[0].width, sample.images[0].height))
-    raise MarkupError(f"PaliGemma has no words for task {sample.task}")
+            return _detect(together(segments), (example.images[0].width, example.images[0].height))
+    raise MarkupError(f"PaliGemma has no words for task {example.task}")
 
 
 def from_paligemma(pair: Pair, size: Size) -> tuple[str, tuple[Segment, ...]]:

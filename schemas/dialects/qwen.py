@@ -12,14 +12,14 @@ from schemas.markup.parse import parse
 from schemas.markup.reader import MarkupError
 from schemas.markup.render import render
 from schemas.markup.tags import IM_END, IM_START, TAG, Size, tokens, unescape
-from schemas.sample import Sample
+from schemas.sample import Example
 
 _SPEAKERS: Final = ("user", "assistant")
 
 
-def to_qwen(sample: Sample, names: Sequence[str]) -> dict[str, Any]:
-    """Returns the record of `sample`, whose images are the files `names`."""
-    chat = as_chat(sample)
+def to_qwen(example: Example, names: Sequence[str]) -> dict[str, Any]:
+    """Returns the record of `example`, whose images are the files `names`."""
+    chat = as_chat(example)
     for turn in chat.turns:
         if turn.role not in _SPEAKERS:
             raise MarkupError(f"the finetune JSON has no turn of {turn.role}")
@@ -29,7 +29,7 @@ def to_qwen(sample: Sample, names: Sequence[str]) -> dict[str, Any]:
     said = [
         {"from": role, "value": value.removesuffix("\n").removesuffix(IM_END)} for role, _, value in turns
     ]
-    return {"id": sample.key, "conversations": said}
+    return {"id": example.key, "conversations": said}
 
 
 def from_qwen(record: Mapping[str, Any], sizes: Mapping[str, Size]) -> Dialogue:

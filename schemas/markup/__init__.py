@@ -1,4 +1,4 @@
-"""Qwen-VL's text interface: a sample as one text with tags, and back.
+"""Qwen-VL's text interface: an example as one text with tags, and back.
 
 `render` writes, `parse` reads what `render` wrote (or refuses), `parse_lenient` reads what a model wrote.
 Formats: arXiv 2308.12966, appendix B; the published finetune script for ChatML.

@@ -96,7 +96,7 @@ def parse(
 ) -> Parsed:
     """Returns the turns that `text` spells; `sizes` (width, height) and `names` are those of the images.
 
-    parse(r.text, sizes, loss=r.loss, task=r.task).turns is `canonical(sample)` for r = render(sample).
+    parse(r.text, sizes, loss=r.loss, task=r.task).turns is `canonical(example)` for r = render(sample).
     Without `loss` the template's or ChatML's rule says what is supervised; without `task` the text does,
     where a question that itself contains ` Answer:` is cut at the last. MarkupError names the place.
     """

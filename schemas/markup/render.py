@@ -1,4 +1,4 @@
-"""A sample as text: the stage-2 templates (arXiv 2308.12966, B.1) and ChatML (B.2); and the one form of samples that
+"""An example as text: the stage-2 templates (arXiv 2308.12966, B.1) and ChatML (B.2); and the one form of examples that
 are written alike.
 """
 
@@ -23,26 +23,26 @@ from schemas.markup.tags import (
     nearest,
     quad_cells,
 )
-from schemas.sample import Box, ImageRef, Phrase, Quad, Sample, Segment, Text, Turn
+from schemas.sample import Box, Example, ImageRef, Phrase, Quad, Segment, Text, Turn
 
 
-def render(sample: Sample, style: Style = STAGE2, names: Sequence[str] | None = None) -> Rendered:
-    """Returns the text of `sample`, with the characters that carry loss and the places of its images.
+def render(example: Example, style: Style = STAGE2, names: Sequence[str] | None = None) -> Rendered:
+    """Returns the text of `example`, with the characters that carry loss and the places of its images.
 
-    Between <img> and </img> stands the image's number in the sample, or its name of `names`.
-    MarkupError where the sample does not fit its task's template, or a box has no extent or no image.
+    Between <img> and </img> stands the image's number in the example, or its name of `names`.
+    MarkupError where the example does not fit its task's template, or a box has no extent or no image.
     """
-    writer = _Writer([(one.width, one.height) for one in sample.images], names, style.coarse)
+    writer = _Writer([(one.width, one.height) for one in example.images], names, style.coarse)
     form = style.form
     if form == "auto":
-        form = "document" if [turn.role for turn in sample.turns] == ["document"] else "chat"
+        form = "document" if [turn.role for turn in example.turns] == ["document"] else "chat"
     if form == "chat":
-        return assemble(writer.chat(sample.turns, style), "")
-    if [turn.role for turn in sample.turns] != ["document"]:
-        raise MarkupError("only a sample of one document turn can be written as a document")
-    task = sample.task if sample.task in TEMPLATES else ""
-    segments = merged(sample.turns[0].segments)
-    return assemble(writer.document(segments, task, style.cue(task, sample.language)), task)
+        return assemble(writer.chat(example.turns, style), "")
+    if [turn.role for turn in example.turns] != ["document"]:
+        raise MarkupError("only an example of one document turn can be written as a document")
+    task = example.task if example.task in TEMPLATES else ""
+    segments = merged(example.turns[0].segments)
+    return assemble(writer.document(segments, task, style.cue(task, example.language)), task)
 
 
 @dataclass(slots=True)
@@ -164,14 +164,14 @@ def _quad_text(quad: Quad, size: Size, coarse: int) -> str:
     return ",".join(f"({nearest(x, coarse)},{nearest(y, coarse)})" for x, y in quad_cells(quad, size))
 
 
-def canonical(sample: Sample, style: Style = STAGE2) -> tuple[Turn, ...]:
-    """Returns the turns that `parse` gives back for `render(sample)`.
+def canonical(example: Example, style: Style = STAGE2) -> tuple[Turn, ...]:
+    """Returns the turns that `parse` gives back for `render(example)`.
 
     Neighbouring texts of one supervision are one text, empty texts are gone, coordinates are cells' centres,
     and the system turn that the style adds by itself is left out.
     """
-    sizes = [(one.width, one.height) for one in sample.images]
-    turns = sample.turns
+    sizes = [(one.width, one.height) for one in example.images]
+    turns = example.turns
     if style.form != "document" and turns and is_default_system(turns[0], style):
         turns = turns[1:]
     shown, normal = -1, []

@@ -109,7 +109,7 @@ def fit(segments: Sequence[Segment], task: str) -> tuple[tuple[Segment, ...], tu
     first = next((at for at, one in enumerate(segments) if taught(one)), len(segments))
     prefix, target = tuple(segments[:first]), tuple(segments[first:])
     if not target or not all(taught(one) for one in target) or not _fits(prefix, target, task):
-        raise MarkupError(f"a sample of task {task} must be {TEMPLATES[task]}")
+        raise MarkupError(f"an example of task {task} must be {TEMPLATES[task]}")
     return prefix, target
 
 

@@ -11,7 +11,7 @@ from schemas.dialects.llava import from_llava, to_llava, words_apart
 from schemas.dialects.qwen import from_qwen, to_qwen
 from schemas.markup import MarkupError, canonical
 from schemas.markup.render import merged
-from schemas.sample import Image, ImageRef, Phrase, Sample, Segment, Text, Turn
+from schemas.sample import Example, Image, ImageRef, Phrase, Segment, Text, Turn
 from tests.schemas.markup.strategies import boxes, quads, sample, words
 
 NAMES = ["a.jpg", "b <img> c.png", "一.jpg"]
@@ -19,7 +19,7 @@ WIDE = Image("JPEG", 1000, 500, "0" * 64)
 
 
 @st.composite
-def dialogues(draw: st.DrawFn, with_quads: bool = True) -> Sample:
+def dialogues(draw: st.DrawFn, with_quads: bool = True) -> Example:
     """Questions of a user and taught answers of an assistant, over up to three images of 1000 x 500."""
     order = draw(st.lists(st.integers(0, 2), max_size=3))
     count = len(set(order))
@@ -43,13 +43,13 @@ def dialogues(draw: st.DrawFn, with_quads: bool = True) -> Sample:
     return sample((WIDE,) * count, tuple(turns))
 
 
-def sizes(one: Sample) -> dict[str, tuple[int, int]]:
+def sizes(one: Example) -> dict[str, tuple[int, int]]:
     return {name: (image.width, image.height) for name, image in zip(NAMES, one.images, strict=False)}
 
 
 @settings(max_examples=200, deadline=None)
 @given(dialogues())
-def test_finetune_json_gives_the_dialogue_back(one: Sample) -> None:
+def test_finetune_json_gives_the_dialogue_back(one: Example) -> None:
     """What Qwen-VL's JSON says is the dialogue, to the coordinate grid."""
     read = from_qwen(to_qwen(one, NAMES), sizes(one))
     assert read.turns == canonical(one)
@@ -58,7 +58,7 @@ def test_finetune_json_gives_the_dialogue_back(one: Sample) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(dialogues(with_quads=False))
-def test_llava_json_gives_the_dialogue_back(one: Sample) -> None:
+def test_llava_json_gives_the_dialogue_back(one: Example) -> None:
     """What LLaVA's JSON says is the dialogue: words, images, and boxes to a thousandth of the side."""
     read = from_llava(to_llava(one, NAMES), sizes(one))
     assert list(read.images) == NAMES[: len(one.images)]

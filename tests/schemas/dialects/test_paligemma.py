@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from schemas.dialects.paligemma import Pair, from_paligemma, to_paligemma, together
 from schemas.markup import MarkupError
-from schemas.sample import Box, Image, ImageRef, Phrase, Sample, Segment, Text, Turn
+from schemas.sample import Box, Example, Image, ImageRef, Phrase, Segment, Text, Turn
 from tests.schemas.dialects.test_kosmos2 import inner
 from tests.schemas.markup.strategies import sample, words
 
@@ -13,7 +13,7 @@ SIZE = (640, 480)
 sayable = words.filter(lambda text: bool(text) and ";" not in text)
 
 
-def document(task: str, *segments: Segment) -> Sample:
+def document(task: str, *segments: Segment) -> Example:
     return sample((PICTURE,), (Turn("document", (ImageRef(0), *segments)),), task)
 
 

@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from schemas.sample import ROLES, Box, Image, ImageRef, Phrase, Sample, Segment, Text, Turn
+from schemas.sample import ROLES, Box, Example, Image, ImageRef, Phrase, Segment, Text, Turn
 
 _SPELLING = [
     *("<ref>", "</ref>", "<box>", "</box>", "<quad>", "</quad>", "<img>", "</img>", "<imgpad>", "<"),
@@ -61,7 +61,7 @@ def _turns(draw: st.DrawFn, shown: int) -> tuple[Turn, ...]:
 
 
 @st.composite
-def samples(draw: st.DrawFn) -> Sample:
+def samples(draw: st.DrawFn) -> Example:
     """Any sample of no template's task whose regions have an image and an extent."""
     images = tuple(draw(st.lists(pictures, max_size=3)))
     turns = draw(_turns(len(images)))
@@ -70,13 +70,13 @@ def samples(draw: st.DrawFn) -> Sample:
 
 def sample(
     images: tuple[Image, ...], turns: tuple[Turn, ...], task: str = "chat", language: str = "en"
-) -> Sample:
+) -> Example:
     """A sample of those images and turns."""
-    return Sample("k", task, "train", language, "s", "l", images, turns)
+    return Example("k", task, "train", language, "s", "l", images, turns)
 
 
 @st.composite
-def templated(draw: st.DrawFn) -> Sample:
+def templated(draw: st.DrawFn) -> Example:
     """Any sample that fits the template of its task."""
     task = draw(
         st.sampled_from(["caption", "vqa", "grounding", "referring", "grounded_caption", "ocr", "text"])

@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 
 from schemas.markup import Rendered, parse, render
 from schemas.markup.tags import TAG, escape
-from schemas.sample import Image, ImageRef, Phrase, Sample, Text, Turn
+from schemas.sample import Example, Image, ImageRef, Phrase, Text, Turn
 from tests.schemas.markup.strategies import sample, words
 
 PICTURE = Image("JPEG", 1000, 1000, "0" * 64)
 TOKEN = re.compile(TAG.pattern + r"|\w+|.", re.DOTALL)
 
 
-def dialogue(*said: str) -> Sample:
+def dialogue(*said: str) -> Example:
     turns = [
         Turn("assistant" if at % 2 else "user", (Text(one, supervised=at % 2 == 1),))
         for at, one in enumerate(said)

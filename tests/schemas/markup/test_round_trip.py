@@ -16,36 +16,36 @@ from schemas.markup import (
     unescape,
 )
 from schemas.markup.tags import TAG, escape_run, unescape_cut
-from schemas.sample import Sample, Turn
+from schemas.sample import Example, Turn
 from tests.schemas.markup.strategies import samples, templated, words
 
 
-def sizes(sample: Sample) -> list[tuple[int, int]]:
+def sizes(sample: Example) -> list[tuple[int, int]]:
     return [(image.width, image.height) for image in sample.images]
 
 
-def again(sample: Sample, style: Style = STAGE2) -> tuple[Turn, ...]:
+def again(sample: Example, style: Style = STAGE2) -> tuple[Turn, ...]:
     made = render(sample, style)
     return parse(made.text, sizes(sample), loss=made.loss, task=made.task, style=style).turns
 
 
 @settings(max_examples=300, deadline=None)
 @given(samples())
-def test_reading_what_was_written_gives_the_sample_back(sample: Sample) -> None:
+def test_reading_what_was_written_gives_the_sample_back(sample: Example) -> None:
     """parse(render(x)) is x to the coordinate grid, whatever words it holds, spelled tags included."""
     assert again(sample) == canonical(sample)
 
 
 @settings(max_examples=300, deadline=None)
 @given(templated())
-def test_every_template_is_taken_off_again(sample: Sample) -> None:
+def test_every_template_is_taken_off_again(sample: Example) -> None:
     """A sample written by its task's template comes back without a word of the template."""
     assert again(sample) == canonical(sample)
 
 
 @settings(max_examples=200, deadline=None)
 @given(samples() | templated())
-def test_writing_again_gives_the_same_text(sample: Sample) -> None:
+def test_writing_again_gives_the_same_text(sample: Example) -> None:
     """What was read is written as it was, where a cell is wider than the rounding of coordinates."""
     made = render(sample)
     if any(min(size) < 50 for size in sizes(sample)):
@@ -58,7 +58,7 @@ def test_writing_again_gives_the_same_text(sample: Sample) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(templated())
-def test_the_templates_rule_gives_the_loss(sample: Sample) -> None:
+def test_the_templates_rule_gives_the_loss(sample: Example) -> None:
     """Without the spans the template's own rule finds them, but where a question spells ` Answer:`."""
     made = render(sample)
     if made.text.count(" Answer:") > 1 or (sample.task == "ocr" and "</quad>" not in made.text):
@@ -68,7 +68,7 @@ def test_the_templates_rule_gives_the_loss(sample: Sample) -> None:
 
 @settings(deadline=None)
 @given(samples() | templated())
-def test_loss_and_pieces_agree(sample: Sample) -> None:
+def test_loss_and_pieces_agree(sample: Example) -> None:
     """Spans ascend and never touch, no image carries loss, and the pieces spell the text."""
     made = render(sample)
     assert all(a[1] < b[0] for a, b in zip(made.loss, made.loss[1:], strict=False))

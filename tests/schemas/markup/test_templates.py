@@ -1,19 +1,19 @@
 import pytest
 
 from schemas.markup import EVALUATION, STAGE1, STAGE2, MarkupError, Style, parse, render
-from schemas.sample import Image, ImageRef, Phrase, Sample, Segment, Text, Turn
+from schemas.sample import Example, Image, ImageRef, Phrase, Segment, Text, Turn
 from tests.schemas.markup.strategies import sample
 
 PICTURE = Image("JPEG", 1000, 500, "0" * 64)
 DOG = Phrase(" dog".strip(), ((100, 50, 300.5, 250),), supervised=True)
 
 
-def document(task: str, *segments: Segment, language: str = "en") -> Sample:
+def document(task: str, *segments: Segment, language: str = "en") -> Example:
     pictures = (PICTURE,) if ImageRef(0) in segments else ()
     return sample(pictures, (Turn("document", segments),), task, language)
 
 
-def marked(one: Sample, style: Style = STAGE2) -> str:
+def marked(one: Example, style: Style = STAGE2) -> str:
     """The text with [[ ]] around what carries loss."""
     made = render(one, style)
     text = made.text
@@ -131,9 +131,9 @@ def test_pictures_may_be_named() -> None:
         document("text", ImageRef(0), Text("words", True)),
     ],
 )
-def test_a_sample_that_does_not_fit_its_template_is_refused(one: Sample) -> None:
+def test_a_sample_that_does_not_fit_its_template_is_refused(one: Example) -> None:
     """A template is never bent: the error says what the task's samples must be."""
-    with pytest.raises(MarkupError, match=f"a sample of task {one.task} must be"):
+    with pytest.raises(MarkupError, match=f"an example of task {one.task} must be"):
         render(one)
 
 
