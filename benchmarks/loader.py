@@ -136,7 +136,7 @@ def packing(feed: Feed, tokenizer: tokenizers.TagTokenizer) -> None:
         for task, groups in zip(batch.tasks, batch.groups, strict=True):
             own[task].append(int((groups != PADDING).sum()))
     members = []
-    for sample in shards.samples(feed.store, feed.strata):
+    for sample in shards.examples(feed.store, feed.strata):
         encoded = encode(sample, tokenizer, feed.queries, feed.style)
         if len(encoded) <= feed.length and any(encoded.loss[1:]):
             members.append(Member(encoded, tuple(sample.images[at].sha256 for at in encoded.images)))
@@ -168,7 +168,7 @@ def main() -> None:
     other = webdataset_rate(tars, given.samples) if tars else None
     if other is not None:
         print(f"  the webdataset library: {other:,.0f} samples/s; ours is {own / other:.1f} times that")
-    texts = (sample.text for sample in shards.samples(store, strata, 500))
+    texts = (sample.text for sample in shards.examples(store, strata, 500))
     tokenizer = tokenizers.train(texts, 1000, 0)
     feed = Feed(store, strata, length=2048, micro=2, side=given.side, queries=256, pool=256)
     decoding(feed, tokenizer, given.workers, given.decoded)

@@ -20,8 +20,8 @@ from model.qwen_vl import QwenVL
 from model.tokenizer import TagTokenizer
 from schemas.errors import InputError
 from schemas.markup import STAGE2, Piece, Style, parse_lenient, render
+from schemas.sample import Example, ImageRef, Phrase, Segment, Text, Turn
 from schemas.sample import Image as Known
-from schemas.sample import ImageRef, Phrase, Sample, Segment, Text, Turn
 
 _FILE_BYTES: Final = 64 << 20
 _NO_DIGEST: Final = "0" * 64
@@ -82,7 +82,7 @@ class Chat:
 
     def _pieces(self, turns: Sequence[Turn]) -> tuple[Piece, ...]:
         known = tuple(Known("PNG", *image.size, _NO_DIGEST) for image in self.images)
-        sample = Sample("chat", "chat", "eval", "en", "chat", "", known, tuple(turns))
+        sample = Example("chat", "chat", "eval", "en", "chat", "", known, tuple(turns))
         opening = (Piece("<|im_start|>", "tag"), Piece("assistant"), Piece("\n"))
         return (*render(sample, self.style).pieces, *opening)
 

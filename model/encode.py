@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from model.tokenizer import TagTokenizer
 from schemas.markup import Piece, Style, render
-from schemas.sample import Sample
+from schemas.sample import Example
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Encoded:
         return len(self.ids)
 
 
-def encode(sample: Sample, tokenizer: TagTokenizer, queries: int, style: Style) -> Encoded:
+def encode(sample: Example, tokenizer: TagTokenizer, queries: int, style: Style) -> Encoded:
     """Returns the tokens of `sample` as `style` words it.
 
     MarkupError where the sample does not fit its task's template.
@@ -60,7 +60,7 @@ def encode_pieces(
     return Encoded(key, task, tuple(ids), tuple(loss), tuple(places), tuple(images), shared)
 
 
-def prompt_pieces(sample: Sample, style: Style) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
+def prompt_pieces(sample: Example, style: Style) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
     """Returns the pieces before the first that is taught, and the rest: what a model is asked and should say."""
     pieces = render(sample, style).pieces
     first = next((at for at, piece in enumerate(pieces) if piece.loss), len(pieces))

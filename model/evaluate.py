@@ -32,7 +32,7 @@ from model.tasks import ANSWERED, Answered, Known
 from model.tokenizer import TagTokenizer
 from schemas.errors import InputError
 from schemas.markup import STAGE2, Piece, Style
-from schemas.sample import Sample
+from schemas.sample import Example
 
 OTHERS: Final = 3
 """Images beside a caption's own."""
@@ -66,7 +66,7 @@ class EvalConfig:
 class Question:
     """A sample to be answered, with its images as the model sees them, and one of them as stored."""
 
-    sample: Sample
+    sample: Example
     pieces: tuple[Piece, ...]
     images: tuple[Any, ...]
     stored: bytes
@@ -126,7 +126,7 @@ def _questions(
     """Returns the chosen samples of each task that can be answered, and what all samples say of the images."""
     questions: dict[str, list[Question]] = {}
     known = Known()
-    for sample in shards.samples(store, strata):
+    for sample in shards.examples(store, strata):
         known.add(sample)
     for task in sorted({one.task for one in strata} & ANSWERED.keys()):
         own = [one for one in strata if one.task == task]
@@ -137,7 +137,7 @@ def _questions(
     return questions, known
 
 
-def _chosen(config: EvalConfig, store: Store, strata: Sequence[Stratum]) -> Iterator[tuple[Sample, Row]]:
+def _chosen(config: EvalConfig, store: Store, strata: Sequence[Stratum]) -> Iterator[tuple[Example, Row]]:
     """Returns at most `limit` samples of one task, spread over its sources by chance, in the shards' order."""
     places = [(shard, row) for stratum in strata for shard in stratum.shards for row in range(shard.rows)]
     random = generator(config.seed, "evaluate", strata[0].task)
@@ -146,10 +146,10 @@ def _chosen(config: EvalConfig, store: Store, strata: Sequence[Stratum]) -> Iter
     for at in sorted(random.choice(len(places), count, replace=False)):
         shard, number = places[at]
         row = reader.row(shard, number)
-        yield row.sample(shard, number), row
+        yield row.example, row
 
 
-def _question(sample: Sample, row: Row, style: Style, side: int) -> Question | None:
+def _question(sample: Example, row: Row, style: Style, side: int) -> Question | None:
     """Returns None where an image cannot be decoded."""
     try:
         images = tuple(square(data, side) for data in row.images)

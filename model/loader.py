@@ -202,19 +202,19 @@ class PackedStream:
         """Returns the sample as a list of one, or of none where it is dropped and counted."""
         shard, number = self._orders[stratum].locate(ordinal)
         row = self._reader.row(shard, number)
-        sample = row.sample(shard, number)
+        sample = row.example
         if len(row.images) != len(sample.images):
             raise InputError(
-                f"{shard.path}, row {number}: {len(row.images)} images, not {len(sample.images)}"
+                f"{shard.path}, {sample.key}: {len(row.images)} images, not {len(sample.images)}"
             )
         try:
             encoded = encode(sample, self._tokenizer, self.feed.queries, self.feed.style)
         except MarkupError as error:
-            return self._drop("markup", f"{shard.path}, row {number}, {sample.key}: {error}")
+            return self._drop("markup", f"{shard.path}, {sample.key}: {error}")
         if len(encoded) > self.feed.length:
             message = f"{sample.key} has {len(encoded)} tokens, more than the context of {self.feed.length}"
             if self.feed.too_long == "refuse":
-                raise InputError(f"{shard.path}, row {number}: {message}")
+                raise InputError(f"{shard.path}: {message}")
             return self._drop("too_long", message)
         if not any(encoded.loss[1:]):
             return self._drop("nothing_taught", f"{sample.key} teaches nothing")

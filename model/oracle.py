@@ -21,7 +21,7 @@ from torch import Tensor
 
 from model.sampler import generator
 from model.tokenizer import TagTokenizer
-from schemas.sample import Sample
+from schemas.sample import Example
 
 PLACE: Final = 0.1
 """Scale of the mark of row and column at each place, relative to words (model/initialise.py)."""
@@ -49,7 +49,7 @@ Region = tuple[str, tuple[float, float, float, float]]
 """A phrase and one of its boxes, in shares of the image's width and height."""
 
 
-def regions(samples: Iterable[Sample]) -> dict[str, tuple[Region, ...]]:
+def regions(samples: Iterable[Example]) -> dict[str, tuple[Region, ...]]:
     """Returns the phrases and boxes of each image by its SHA-256, from the sample with most boxes."""
     found: dict[str, tuple[Region, ...]] = {}
     for sample in samples:

@@ -15,7 +15,7 @@ from model.shards import Shard, Stratum
 
 Ints = NDArray[np.int64]
 Keys = Callable[[Shard, int, int], list[str]]
-"""The keys of the rows `start` to `stop` of a shard."""
+"""The keys of the samples of the views `start` to `stop` of a shard."""
 
 CHUNK: Final = 1024
 """Draws that are dealt at once; weights are met to within one draw in each chunk."""
@@ -90,7 +90,7 @@ class MixtureSampler:
 class StratumSampler:
     """Orders one stratum's samples without end: each epoch a new shuffle that holds every sample once.
 
-    Samples of one image, neighbours in their shard, stay neighbours.
+    Views of one sample, neighbours in their shard, stay neighbours.
     """
 
     def __init__(self, stratum: Stratum, seed: int, keys: Keys, shuffle: bool = True) -> None:
@@ -133,12 +133,11 @@ class StratumSampler:
         for shard, start, stop in blocks:
             previous = None
             for row, key in enumerate(self._keys(self.stratum.shards[shard], start, stop), start):
-                pair = key.rsplit("-", 2)[0]
-                if pair == previous:
+                if key == previous:
                     units[-1].append((shard, row))
                 else:
                     units.append([(shard, row)])
-                previous = pair
+                previous = key
         return units
 
 

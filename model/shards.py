@@ -1,23 +1,26 @@
-"""The shards of a corpus: which there are, and their rows read by index, from tar and Parquet alike.
+"""The shards of a corpus: which there are, and their views read by number, from tar and Parquet alike.
 
-DIR/shards/<split>/<task>/<source>/NAME.tar + NAME.parquet     the index says where each image lies
-DIR/shards/<split>/<task>/<source>/NAME.parquet                carries its images
+DIR/shards/<split>/<group>/<source>/NAME.tar + NAME.parquet     the index says where each image lies
+DIR/shards/<split>/<group>/<source>/NAME.parquet                carries its images
 """
 
+import json
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from model.store import Store
 from schemas.errors import InputError
-from schemas.sample import Sample
-from schemas.shard import is_shard
+from schemas.sample import Example, Sample
+from schemas.shard import COUNTS, is_shard
 from schemas.strict import FieldError
 
 _CACHE_BYTES: Final = 256 << 20
@@ -26,16 +29,20 @@ _PICTURE_BYTES: Final = 256 << 20
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One shard: the path of its Parquet, that of its tar if it has one, and its rows."""
+    """The views of one task in a shard: the path of its Parquet, that of its tar if it has one, and how many they are.
+
+    A view goes by its number among those of its task in the shard.
+    """
 
     path: str
     tar: str | None
+    task: str
     rows: int
 
 
 @dataclass(frozen=True, slots=True)
 class Stratum:
-    """All shards of one split, task and source."""
+    """All views of one split, task and source."""
 
     split: str
     task: str
@@ -60,22 +67,19 @@ def find(store: Store, split: str, tasks: Collection[str] | None = None) -> tupl
     """
     files = store.files()
     there = set(files)
-    found = []
-    for (task, source), named in groupby(_stems(files, split), key=lambda one: one[:2]):
-        if tasks is not None and task not in tasks:
-            continue
-        shards = tuple(_shard(store, stem, there) for _, _, stem in named)
-        stratum = Stratum(split, task, source, tuple(shard for shard in shards if shard.rows))
-        if stratum.rows:
-            found.append(stratum)
+    found: dict[tuple[str, str], list[Shard]] = {}
+    for source, stem in _stems(files, split):
+        for shard in _parts(store, stem, there):
+            if shard.rows and (tasks is None or shard.task in tasks):
+                found.setdefault((shard.task, source), []).append(shard)
     if not found:
         wanted = "" if tasks is None else f" of the tasks {', '.join(sorted(tasks))}"
         raise InputError(f"{store.root} holds no {split} shards{wanted}: build a corpus there first")
-    return tuple(found)
+    return tuple(Stratum(split, *name, tuple(shards)) for name, shards in sorted(found.items()))
 
 
-def _stems(files: Sequence[str], split: str) -> list[tuple[str, str, str]]:
-    """Returns (task, source, path without suffix) of each shard of a split, sorted."""
+def _stems(files: Sequence[str], split: str) -> list[tuple[str, str]]:
+    """Returns (source, path without suffix) of each shard of a split, sorted by group, source and path."""
     named = set()
     for path in files:
         parts = path.split("/")
@@ -83,25 +87,30 @@ def _stems(files: Sequence[str], split: str) -> list[tuple[str, str, str]]:
         is_file = dot and suffix in ("parquet", "tar")
         if is_file and len(parts) > 4 and parts[-4] == split and "work" not in parts[-5:-4]:
             named.add((parts[-3], parts[-2], stem))
-    return sorted(named)
+    return [(source, stem) for _, source, stem in sorted(named)]
 
 
-def _shard(store: Store, stem: str, there: Collection[str]) -> Shard:
+def _parts(store: Store, stem: str, there: Collection[str]) -> list[Shard]:
+    """Returns the views of a shard, task by task."""
     path, tar = f"{stem}.parquet", f"{stem}.tar"
     if path not in there:
         raise InputError(f"{tar} has no index: {path} is missing; copy it there, or build the corpus again")
     with _sound(path):
         file = store.parquet(path)
-        schema, rows = file.schema_arrow, file.metadata.num_rows
+        schema = file.schema_arrow
+        counted = (file.metadata.metadata or {}).get(COUNTS)
     if not is_shard(path, schema):
         raise InputError(f"{path} cannot be read as a shard: it has no column sample")
-    if "json_offset" not in schema.names:
-        return Shard(path, None, rows)
-    if tar not in there:
+    if "json_offset" in schema.names and tar not in there:
         raise InputError(
             f"{path} is the index of {tar}, which is missing; copy it there, or build the corpus again"
         )
-    return Shard(path, tar, rows)
+    if counted is None:
+        raise InputError(f"{path} does not say how many views it holds: copy it again, or build the corpus again")
+    with _sound(path):
+        counts: dict[str, int] = dict(json.loads(counted))
+    own = tar if "json_offset" in schema.names else None
+    return [Shard(path, own, task, rows) for task, rows in sorted(counts.items())]
 
 
 @contextmanager
@@ -116,17 +125,27 @@ def _sound(path: str) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One sample as it lies in its shard: its JSON, and the bytes of its images."""
+    """A view as it lies in its shard: the training example, and the bytes of its images."""
 
-    json: str
+    example: Example
     images: tuple[bytes, ...]
 
-    def sample(self, shard: Shard, row: int) -> Sample:
-        """Returns the sample; raises InputError with shard and row where its record is wrong."""
-        try:
-            return Sample.from_json(self.json)
-        except FieldError as error:
-            raise InputError(f"{shard.path}, row {row}: {error}") from error
+
+def _sample(line: str, path: str, row: int) -> Sample:
+    """Returns a sample; raises InputError with shard and row where its record is wrong."""
+    try:
+        return Sample.from_json(line)
+    except FieldError as error:
+        raise InputError(f"{path}, row {row}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Of the views of one task in a shard: the row of each, its number there, and the key of its sample."""
+
+    rows: NDArray[np.int64]
+    views: NDArray[np.int64]
+    keys: list[str]
 
 
 @dataclass(slots=True)
@@ -140,30 +159,54 @@ class _Group:
 
 
 class Reader:
-    """Rows of shards by number; the row groups used last stay in memory, up to 256 MiB."""
+    """Views of shards by number; the row groups used last stay in memory, up to 256 MiB."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._groups: OrderedDict[tuple[str, int], _Group] = OrderedDict()
         self._starts: dict[str, list[int]] = {}
-        self._keys: OrderedDict[str, list[str]] = OrderedDict()
+        self._places: OrderedDict[tuple[str, str], _Places] = OrderedDict()
+        self._samples: OrderedDict[tuple[str, int], Sample] = OrderedDict()
         self._held = 0
 
-    def row(self, shard: Shard, row: int) -> Row:
-        group = self._group(shard, row)
-        at = row - group.first
-        return Row(group.samples[at].as_py(), group.images(at))
+    def row(self, shard: Shard, number: int) -> Row:
+        """Returns the view `number` of the shard's task."""
+        places = self._located(shard)
+        at, view = int(places.rows[number]), int(places.views[number])
+        group = self._group(shard, at)
+        return Row(self._parsed(shard, at, group).example(view), group.images(at - group.first))
 
     def keys(self, shard: Shard, start: int, stop: int) -> list[str]:
-        """The keys of rows `start` to `stop`."""
-        found = self._keys.get(shard.path)
+        """The keys of the samples of views `start` to `stop`."""
+        return self._located(shard).keys[start:stop]
+
+    def _located(self, shard: Shard) -> _Places:
+        name = (shard.path, shard.task)
+        found = self._places.get(name)
         if found is None:
             with _sound(shard.path):
-                table = self._store.parquet(shard.path).read(["key"], use_threads=False)
-            found = self._keys[shard.path] = table["key"].to_pylist()
-            if len(self._keys) > 32:
-                self._keys.popitem(last=False)
-        return found[start:stop]
+                columns = ["key", "views.list.element.task"]
+                table = self._store.parquet(shard.path).read(columns, use_threads=False)
+                found = self._places[name] = _places_of(table.combine_chunks(), shard.task)
+            if len(found.keys) != shard.rows:
+                raise InputError(
+                    f"{shard.path} counts {shard.rows} views of task {shard.task}, but lists {len(found.keys)}: "
+                    "copy it again, or build the corpus again"
+                )
+            if len(self._places) > 32:
+                self._places.popitem(last=False)
+        return found
+
+    def _parsed(self, shard: Shard, row: int, group: _Group) -> Sample:
+        """Returns a sample; those read last are kept, for views of one image are drawn together."""
+        name = (shard.path, row)
+        found = self._samples.get(name)
+        if found is None:
+            line = group.samples[row - group.first].as_py()
+            found = self._samples[name] = _sample(line, shard.path, row)
+            if len(self._samples) > 64:
+                self._samples.popitem(last=False)
+        return found
 
     def _group(self, shard: Shard, row: int) -> _Group:
         starts = self._starts.get(shard.path)
@@ -220,16 +263,27 @@ def _from_column(images: Any) -> Callable[[int], tuple[bytes, ...]]:
     return read
 
 
-def samples(store: Store, strata: Sequence[Stratum], limit: int | None = None) -> Iterator[Sample]:
-    """Yields every sample of `strata` in the order of the shards, at most `limit` a stratum; reads no image."""
+def _places_of(table: pa.Table, task: str) -> _Places:
+    keys = table["key"].to_pylist()
+    views = table["views"].chunk(0) if table.num_rows else pa.array([], table.schema.field("views").type)
+    offsets = views.offsets.to_numpy().astype(np.int64)
+    tasks = views.values.field("task")
+    mine = np.flatnonzero(pc.equal(tasks, task).to_numpy(zero_copy_only=False)) if len(tasks) else offsets[:0]
+    rows = np.searchsorted(offsets, mine, side="right") - 1
+    return _Places(rows, mine - offsets[rows], [keys[row] for row in rows])
+
+
+def examples(store: Store, strata: Sequence[Stratum], limit: int | None = None) -> Iterator[Example]:
+    """Yields every view of `strata` in the order of the shards, at most `limit` a stratum; reads no image."""
     for stratum in strata:
-        left = stratum.rows if limit is None else limit
-        for shard in stratum.shards:
-            for number, line in enumerate(_lines(store, shard) if left else ()):
-                if number == left:
-                    break
-                yield Row(line, ()).sample(shard, number)
-            left -= min(shard.rows, left)
+        found = (
+            one
+            for shard in stratum.shards
+            for number, line in enumerate(_lines(store, shard))
+            for one in _sample(line, shard.path, number).examples
+            if one.task == stratum.task
+        )
+        yield from islice(found, limit)
 
 
 def _lines(store: Store, shard: Shard) -> Iterator[str]:

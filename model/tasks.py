@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from model.metrics import anls, answer, cider, error_rate, hit, object_f1, objects, pair_f1, vqa_score
 from schemas.markup import parse_lenient
-from schemas.sample import Box, Phrase, Sample, Segment, Text, words_of
+from schemas.sample import Box, Example, Phrase, Segment, Text, words_of
 
 
 @dataclass(slots=True)
@@ -20,7 +20,7 @@ class Known:
     captions: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
     answers: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
 
-    def add(self, sample: Sample) -> None:
+    def add(self, sample: Example) -> None:
         if not sample.images:
             return
         image = sample.images[0].sha256
@@ -35,7 +35,7 @@ class Known:
         """Returns how many objects of an image are known by their boxes."""
         return len(set().union(*self.phrases[image].values())) if image in self.phrases else 0
 
-    def objects(self, sample: Sample) -> Counter[str]:
+    def objects(self, sample: Example) -> Counter[str]:
         """Returns the objects of a sample's image: phrases with boxes where they are known, else what captions say."""
         image = sample.images[0].sha256
         found: Counter[str] = Counter()
@@ -51,7 +51,7 @@ class Known:
 class Answered:
     """A sample, and what a model wrote for it."""
 
-    sample: Sample
+    sample: Example
     text: str
 
     @property
@@ -76,19 +76,19 @@ class Answered:
         return words_of(self.segments).strip()
 
 
-def taught_words(sample: Sample) -> str:
+def taught_words(sample: Example) -> str:
     """Returns the words that are taught."""
     taught = (one for one in sample.segments if isinstance(one, Text | Phrase) and one.supervised)
     return ("\n" if sample.task == "ocr" else "").join(words_of([one]) for one in taught).strip()
 
 
-def asked(sample: Sample) -> str:
+def asked(sample: Example) -> str:
     """Returns the words that stand before what is taught."""
     texts = (one for one in sample.segments if isinstance(one, Text) and not one.supervised)
     return words_of(texts).strip()
 
 
-def true_boxes(sample: Sample) -> list[tuple[str, Box]]:
+def true_boxes(sample: Example) -> list[tuple[str, Box]]:
     """Returns each box of a sample with its phrase."""
     return [(phrase.phrase, box) for phrase in sample.phrases for box in phrase.boxes]
 

@@ -62,7 +62,7 @@ def learn_tokenizer(config: TrainConfig, corpora: Sequence[str], folder: Path) -
 def _texts(store: Store, split: str, corpora: int) -> Iterator[str]:
     strata = shards.find(store, split)
     each = max(_VOCABULARY_SAMPLES // (corpora * len(strata)), 1)
-    return (sample.text for sample in shards.samples(store, strata, each))
+    return (sample.text for sample in shards.examples(store, strata, each))
 
 
 def oracle_of(place: Place, tokenizer: TagTokenizer) -> Oracle:
@@ -70,7 +70,7 @@ def oracle_of(place: Place, tokenizer: TagTokenizer) -> Oracle:
     strata = shards.find(place.store, place.config.split)
     grounded = tuple(one for one in strata if one.task in GROUNDED)
     each = max(SAMPLES // max(len(grounded), 1), 1)
-    known = regions(shards.samples(place.store, grounded, each)) if grounded else {}
+    known = regions(shards.examples(place.store, grounded, each)) if grounded else {}
     shape = place.model
     return Oracle(known, tokenizer, shape.adapter.queries, shape.language.hidden)
 

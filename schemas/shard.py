@@ -15,6 +15,9 @@ FORM: Final = "3"
 METADATA: Final = {"vlcorpus": FORM}
 """Stands in the Arrow schema of every index and every Parquet shard."""
 
+COUNTS: Final = b"vlcorpus.views"
+"""Under this key the metadata of every index and every Parquet shard holds its number of views by task, as JSON."""
+
 IMAGE: Final = pa.struct(
     [
         ("format", pa.string()),

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from pipelines.datasets.reasons import Refused
-from schemas.sample import Box, Image, ImageRef, Phrase, Quad, Sample, Segment, Text, Turn
+from schemas.sample import Box, Image, ImageRef, Phrase, Quad, Example, Segment, Text, Turn
 
 SHOWN: Final = ImageRef(0)
 REGION_TASKS: Final = ("referring", "grounded_caption")
@@ -124,7 +124,7 @@ def named(value: object) -> str:
 
 def finish(
     draft: Draft, key: str, images: Sequence[Image], *, split: str, source: str, licence: str
-) -> Sample:
+) -> Example:
     """Returns the sample of `draft` with the images as they are stored.
 
     Regions that were given in shares are moved to the stored size. Any other difference between the stated and the
@@ -136,7 +136,7 @@ def finish(
     turns = draft.turns
     if any(factor != (1.0, 1.0) for factor in factors):
         turns = scaled(turns, factors)
-    return Sample(key, draft.task, split, draft.language, source, licence, tuple(images), turns)
+    return Example(key, draft.task, split, draft.language, source, licence, tuple(images), turns)
 
 
 def scaled(turns: Sequence[Turn], factors: Sequence[tuple[float, float]]) -> tuple[Turn, ...]:

@@ -1,8 +1,10 @@
 """The columns by which both forms of shard describe a sample, and how their Parquet is written."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import BinaryIO, Final, cast
 
 import pyarrow as pa
@@ -10,17 +12,21 @@ import pyarrow.parquet as pq
 
 from pipelines.writers.sink import Sink
 from schemas.errors import OutputError
-from schemas.sample import Sample
+from schemas.sample import Sample, text_of
+from schemas.shard import COUNTS
 
 SAMPLE: Final = pa.schema(
     [
         ("key", pa.string()),
-        ("task", pa.string()),
         ("split", pa.string()),
-        ("language", pa.string()),
         ("source", pa.string()),
+        # what all views have in common, null where they differ
+        ("id", pa.string()),
         ("licence", pa.string()),
-        # the words: in `caption` where the task is caption, in `text` otherwise
+        ("language", pa.string()),
+        # of the first image
+        ("url", pa.string()),
+        # the words: of the first view whose task is caption, and of all other views, parted by an empty line
         ("caption", pa.string()),
         ("text", pa.string()),
         # the whole sample, as Sample.to_json() writes it
@@ -31,66 +37,59 @@ SAMPLE: Final = pa.schema(
 
 SIGNALS: Final = pa.schema(
     [
-        ("url", pa.string()),
-        # further columns of the row that the recipe names, as one JSON object
-        ("extra", pa.string()),
         ("phash", pa.uint64()),
         ("language_score", pa.float32()),
         ("clip_score", pa.float32()),
     ]
 )
-"""What the row of a sample says beyond the sample."""
+"""What was measured of the row of a sample; null where a sample holds several rows that differ."""
 
 _LEVEL: Final = 3
-_REPEATING: Final = ["task", "split", "language", "source", "licence"]
+_REPEATING: Final = ["split", "language", "source", "licence"]
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A sample on its way into a shard.
-
-    `originals` are the SHA-256 of its images as their source has them, where the bytes given are other ones
-    (turned, resized); `signals` are values of the columns SIGNALS.
-    """
+    """A sample on its way into a shard, with the bytes of its images; `signals` are values of the columns SIGNALS."""
 
     sample: Sample
     images: Sequence[bytes] = ()
     signals: Mapping[str, object] = field(default_factory=dict)
-    originals: Sequence[str] = ()
 
 
 def record(item: Item) -> dict[str, object]:
     """Returns the values of the columns SAMPLE and SIGNALS; a signal that is not given is null."""
     sample = item.sample
-    words = sample.text
-    is_caption = sample.task == "caption"
+    caption = next((one for one in sample.views if one.task == "caption"), None)
+    others = [text_of(one.turns) for one in sample.views if one is not caption]
     return {
         "key": sample.key,
-        "task": sample.task,
         "split": sample.split,
-        "language": sample.language,
         "source": sample.source,
-        "licence": sample.licence,
-        "caption": words if is_caption else None,
-        "text": None if is_caption else words,
+        "id": _common(one.id for one in sample.views),
+        "licence": _common(one.licence for one in sample.views),
+        "language": _common(one.language for one in sample.views),
+        "url": sample.images[0].url if sample.images else None,
+        "caption": None if caption is None else text_of(caption.turns),
+        "text": "\n\n".join(others) if others else None,
         "sample": sample.to_json(),
         **{name: item.signals.get(name) for name in SIGNALS.names},
     }
 
 
+def _common(values: Iterable[str | None]) -> str | None:
+    found = set(values)
+    return found.pop() if len(found) == 1 else None
+
+
 def described(item: Item) -> list[dict[str, object]]:
-    """Returns what is known of each image: format, width, height, and its SHA-256 as stored and as it came."""
-    stored = [image.sha256 for image in item.sample.images]
-    return [
-        {
-            "format": image.format,
-            "width": image.width,
-            "height": image.height,
-            "sha256": image.sha256,
-            "original_sha256": original,
-        }
-        for image, original in zip(item.sample.images, item.originals or stored, strict=True)
-    ]
+    """Returns what is known of each image, its bytes apart."""
+    return [asdict(image) for image in item.sample.images]
+
+
+def counted(views: Counter[str]) -> dict[str, str]:
+    """Returns the metadata that says how many views of each task a file holds."""
+    return {COUNTS.decode(): json.dumps(views, sort_keys=True)}
 
 
 def check(item: Item, seen: set[str]) -> None:

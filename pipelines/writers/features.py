@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from schemas.shard import IMAGE, TURNS
+from schemas.shard import IMAGE, VIEWS
 
 BYTES: Final = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 """An image with its bytes, as `datasets` stores it."""
@@ -16,12 +16,9 @@ TAR: Final = pa.schema(
             "json",
             pa.struct(
                 [
-                    *(
-                        (name, pa.string())
-                        for name in ("key", "task", "split", "language", "source", "licence")
-                    ),
+                    *((name, pa.string()) for name in ("key", "split", "source")),
                     ("images", pa.list_(IMAGE)),
-                    ("turns", TURNS),
+                    ("views", VIEWS),
                 ]
             ),
         ),

@@ -1,6 +1,7 @@
 """Shards as Parquet that carries its images: what opens Parquet shows them as images."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, Final
 
@@ -11,6 +12,7 @@ from pipelines.writers.columns import (
     SIGNALS,
     Item,
     check,
+    counted,
     described,
     key_hash,
     member_names,
@@ -19,11 +21,10 @@ from pipelines.writers.columns import (
 )
 from pipelines.writers.features import BYTES, in_file
 from pipelines.writers.sink import Sink, Written
-from schemas.sample import turns_json
-from schemas.shard import IMAGE, METADATA, TURNS
+from schemas.sample import views_json
+from schemas.shard import IMAGE, METADATA, VIEWS
 
-_FACTS: Final = pa.struct([*IMAGE, pa.field("original_sha256", pa.string())])
-_BESIDE: Final = [("pictures", pa.list_(_FACTS)), ("turns", TURNS)]
+_BESIDE: Final = [("pictures", pa.list_(IMAGE)), ("views", VIEWS)]
 ONE: Final = pa.schema([*SAMPLE, *SIGNALS, ("image", BYTES), *_BESIDE])
 """The columns where each sample has one image or none."""
 SEVERAL: Final = pa.schema([*SAMPLE, *SIGNALS, ("images", pa.list_(BYTES)), *_BESIDE])
@@ -45,12 +46,14 @@ def write(items: Iterable[Item], file: BinaryIO, schema: pa.Schema) -> Written:
     features = json.dumps({"info": {"features": in_file(schema)}})
     schema = schema.with_metadata({**METADATA, "huggingface": features})
     sink = Sink(file)
-    count = 0
-    with parquet_writer(sink, schema, opaque=("image", "images", "pictures", "sample", "turns")) as writer:
+    count, views = 0, Counter[str]()
+    with parquet_writer(sink, schema, opaque=("image", "images", "pictures", "sample", "views")) as writer:
         for group in _groups(items):
             rows = [_row(item, "images" in schema.names) for item in group]
             writer.write_table(pa.Table.from_pylist(rows, schema), row_group_size=len(rows))
             count += len(rows)
+            views.update(one.task for item in group for one in item.sample.views)
+        writer.add_key_value_metadata(counted(views))
     return sink.written(count)
 
 
@@ -76,4 +79,4 @@ def _row(item: Item, several: bool) -> dict[str, object]:
     if not several and len(images) > 1:
         raise ValueError(f"{sample.key} has {len(images)} images, but the shard has a column for one")
     shown: dict[str, object] = {"images": images} if several else {"image": images[0] if images else None}
-    return record(item) | shown | {"pictures": described(item), "turns": turns_json(sample.turns)}
+    return record(item) | shown | {"pictures": described(item), "views": views_json(sample.views)}

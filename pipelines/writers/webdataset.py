@@ -1,6 +1,7 @@
 """Shards as WebDataset: one tar of samples, and beside it one Parquet index that says where each lies."""
 
 import tarfile
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import BinaryIO, Final
@@ -12,13 +13,15 @@ from pipelines.writers.columns import (
     SIGNALS,
     Item,
     check,
+    counted,
     described,
     member_names,
     parquet_writer,
     record,
 )
 from pipelines.writers.sink import Sink, Written
-from schemas.shard import IMAGE, METADATA
+from schemas.sample import VIEW_FIELDS
+from schemas.shard import FACTS, IMAGE, METADATA
 
 BLOCK: Final = 512
 """Tar headers are one block; data are padded to whole blocks."""
@@ -26,16 +29,20 @@ BLOCK: Final = 512
 _PLACE: Final = pa.struct(
     [
         *IMAGE,
-        pa.field("original_sha256", pa.string()),
         pa.field("member", pa.string()),
         pa.field("offset", pa.int64()),
         pa.field("size", pa.int64()),
     ]
 )
 PLACES: Final = pa.schema(
-    [("images", pa.list_(_PLACE)), ("json_offset", pa.int64()), ("json_size", pa.int64())]
+    [
+        ("views", pa.list_(FACTS)),
+        ("images", pa.list_(_PLACE)),
+        ("json_offset", pa.int64()),
+        ("json_size", pa.int64()),
+    ]
 )
-"""Where in the tar the data of each member start and how long they are, in bytes, for a seek."""
+"""The views but for their turns; where in the tar the data of each member start, and how long they are, for a seek."""
 
 INDEX: Final = pa.schema([*SAMPLE, *SIGNALS, *PLACES], METADATA)
 """The columns of the index."""
@@ -59,18 +66,20 @@ def write(items: Iterable[Item], tar: BinaryIO, index: BinaryIO) -> Shard:
     archive = Archive(Sink(tar))
     sink = Sink(index)
     rows: list[dict[str, object]] = []
-    count, seen = 0, set[str]()
+    count, seen, views = 0, set[str](), Counter[str]()
     with parquet_writer(sink, INDEX) as writer:
         for item in items:
             check(item, seen)
             row = record(item)
             rows.append(row | _add(archive, item, str(row["sample"])))
             count += 1
+            views.update(one.task for one in item.sample.views)
             if len(rows) == _GROUP:
                 writer.write_table(pa.Table.from_pylist(rows, INDEX))
                 rows.clear()
         if rows:
             writer.write_table(pa.Table.from_pylist(rows, INDEX))
+        writer.add_key_value_metadata(counted(views))
     archive.end()
     return Shard(archive.sink.written(count), sink.written(count))
 
@@ -116,4 +125,5 @@ def _add(archive: Archive, item: Item, line: str) -> dict[str, object]:
     for facts, name, data in zip(described(item), names, item.images, strict=True):
         offset, size = archive.add(name, data)
         images.append({**facts, "member": name, "offset": offset, "size": size})
-    return {"images": images, "json_offset": json_offset, "json_size": json_size}
+    views = [{name: getattr(one, name) for name in VIEW_FIELDS[:-1]} for one in item.sample.views]
+    return {"views": views, "images": images, "json_offset": json_offset, "json_size": json_size}

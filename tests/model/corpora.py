@@ -14,8 +14,8 @@ from model.config import AdapterConfig, LanguageConfig, ModelConfig, VisionConfi
 from model.tokenizer import TagTokenizer
 from pipelines.writers import parquet, webdataset
 from pipelines.writers.columns import Item
+from schemas.sample import Example, ImageRef, Phrase, Sample, Segment, Text, Turn
 from schemas.sample import Image as Known
-from schemas.sample import ImageRef, Phrase, Sample, Segment, Text, Turn
 
 COLOURS = ("red", "green", "blue", "yellow", "black", "white")
 SHAPES = ("circle", "square")
@@ -44,8 +44,8 @@ def picture(number: int) -> tuple[bytes, str, str, tuple[int, int, int, int]]:
     return out.getvalue(), colour, shape, box
 
 
-def item(task: str, number: int, ordinal: int = 0, *, split: str = "train", source: str = "s") -> Item:
-    """Sample `number` of `task`; ordinals ask different things of one image."""
+def example(task: str, number: int, ordinal: int = 0, *, split: str = "train", source: str = "s") -> Example:
+    """Example `number` of `task`; ordinals ask different things of one image."""
     data, colour, shape, box = picture(number)
     said = f"{colour} {shape}"
     bodies: Mapping[str, Sequence[Segment]] = {
@@ -72,25 +72,44 @@ def item(task: str, number: int, ordinal: int = 0, *, split: str = "train", sour
         )
     else:
         turns = (Turn("document", tuple(bodies[task])),)
-    images, pictures = ((), ()) if task == "text" else (known, (data,))
+    images = () if task == "text" else known
     key = f"{number:08x}-{task}-{ordinal}"
-    return Item(Sample(key, task, split, "en", source, "", images, turns), pictures)
+    return Example(key, task, split, "en", source, "", images, turns)
+
+
+def item(task: str, number: int, *ordinals: int, split: str = "train", source: str = "s") -> Item:
+    """A sample of one image, with a view of the task for each ordinal; for 0 where none is given."""
+    views = [example(task, number, one, split=split, source=source) for one in ordinals or (0,)]
+    return one_of(views, () if task == "text" else (picture(number)[0],))
+
+
+def one_of(views: Sequence[Example], images: Sequence[bytes] = ()) -> Item:
+    """A sample of those views, named by what their keys begin with."""
+    return Item(Sample.of(views[0].key.partition("-")[0], views), images)
 
 
 TASKS = ("caption", "vqa", "referring", "grounded_caption", "grounding", "ocr", "text", "chat")
 
 
 def items(task: str, count: int, *, split: str = "train", source: str = "s") -> list[Item]:
-    """`count` samples in key order; of vqa, three questions on each image."""
+    """Samples with `count` views in all, in key order; of vqa, three questions on each image."""
     each = 3 if task == "vqa" else 1
-    made = [item(task, at // each, at % each, split=split, source=source) for at in range(count)]
+    made = [
+        item(task, at // each, *range(min(each, count - at)), split=split, source=source)
+        for at in range(0, count, each)
+    ]
     return sorted(made, key=lambda one: one.sample.key)
+
+
+def examples(task: str, count: int, *, split: str = "train", source: str = "s") -> list[Example]:
+    """The views of `items`."""
+    return [one for made in items(task, count, split=split, source=source) for one in made.sample.examples]
 
 
 def write(root: Path, made: Sequence[Item], number: int = 0, form: str = "tar") -> Path:
     """Writes samples of one stratum as shard `number`; gives the path of its Parquet."""
     sample = made[0].sample
-    folder = root / "shards" / sample.split / sample.task / sample.source
+    folder = root / "shards" / sample.split / sample.views[0].task / sample.source
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{number:05d}.parquet"
     with path.open("wb") as index:
@@ -105,10 +124,10 @@ def write(root: Path, made: Sequence[Item], number: int = 0, form: str = "tar") 
 def corpus(
     root: Path, counts: Mapping[str, int], *, split: str = "train", form: str = "tar", size: int = 40
 ) -> Path:
-    """A corpus with `counts[task]` samples of each task in shards of `size`."""
+    """A corpus with `counts[task]` views of each task in shards of `size` samples."""
     for task, count in counts.items():
         made = items(task, count, split=split)
-        for number, start in enumerate(range(0, count, size)):
+        for number, start in enumerate(range(0, len(made), size)):
             write(root, made[start : start + size], number, form)
     return root
 
@@ -116,7 +135,7 @@ def corpus(
 @cache
 def tokenizer() -> TagTokenizer:
     """A tokenizer of the corpora's words."""
-    texts = [one.sample.text for task in TASKS for one in items(task, 36)]
+    texts = [one.text for task in TASKS for one in examples(task, 36)]
     return tokenizers.train(texts, 340, 0)
 
 

@@ -20,8 +20,8 @@ from model.qwen_vl import QwenVL, build
 from model.tasks import ANSWERED, Known
 from schemas.errors import InputError
 from schemas.markup import STAGE2
-from schemas.sample import Image, ImageRef, Phrase, Sample, Segment, Text, Turn
-from tests.model.corpora import TINY, corpus, item, items, tokenizer
+from schemas.sample import Example, Image, ImageRef, Phrase, Segment, Text, Turn
+from tests.model.corpora import TINY, corpus, example, items, tokenizer
 
 COUNTS = {
     "caption": 12,
@@ -82,14 +82,13 @@ def _oracle(monkeypatch: pytest.MonkeyPatch) -> None:
     """Puts in the model's place one that reads the truth off the images' colours."""
     truth = {}
     for task in COUNTS:
-        for one in items(task, 12, split="eval"):
-            if task != "text":
-                _, target = prompt_pieces(one.sample, STAGE2)
+        for made in items(task, 12, split="eval") if task != "text" else ():
+            for one in made.sample.examples:
+                prompt, target = prompt_pieces(one, STAGE2)
                 own = tokenizer()
                 ids = [number for piece in target for number in own.encode_piece(piece, 4)]
-                prompt = prompt_pieces(one.sample, STAGE2)[0]
                 asked = encode_pieces(prompt, own, 4).ids
-                truth[asked, square(one.images[0], 16).tobytes()] = ids[:-1]
+                truth[asked, square(made.images[0], 16).tobytes()] = ids[:-1]
 
     def answers(model: QwenVL, prompts: list[Prompt], *rest: object) -> list[list[int]]:
         return [truth.get((one.ids, one.images[0].tobytes()), []) for one in prompts]
@@ -126,7 +125,7 @@ def _counted(objects: int, number: int) -> list[Question]:
     }
     return [
         Question(
-            sample := Sample(
+            sample := Example(
                 f"{number:08x}-{task}-0", task, "eval", "en", "s", "", (image,), (Turn("document", told),)
             ),
             prompt_pieces(sample, STAGE2)[0],
@@ -182,7 +181,7 @@ def test_limit(tmp_path: Path, model_folder: Path) -> None:
 
 def test_exchange() -> None:
     """Each question is given another image than its own, where there is another."""
-    made = [Question(item("vqa", at // 3, at % 3).sample, (), (at // 3,), b"") for at in range(9)]
+    made = [Question(example("vqa", at // 3, at % 3), (), (at // 3,), b"") for at in range(9)]
     for question, other in zip(made, exchanged(made), strict=True):
         assert question.sample.images[0].sha256 != other.sample.images[0].sha256
     assert exchanged(made[:3]) == made[:3]

@@ -16,8 +16,8 @@ from model.loader import Feed, Loader, PackedStream
 from model.store import Store
 from pipelines.writers.columns import Item
 from schemas.errors import InputError
-from schemas.sample import Phrase, Sample, Text, Turn
-from tests.model.corpora import TASKS, corpus, item, items, tokenizer, write
+from schemas.sample import Example, Phrase, Text, Turn
+from tests.model.corpora import TASKS, corpus, examples, item, items, one_of, tokenizer, write
 
 COUNTS = {"caption": 50, "vqa": 90, "referring": 40, "ocr": 30, "text": 45, "chat": 20}
 
@@ -47,7 +47,7 @@ def test_one_pass(tmp_path: Path) -> None:
     corpus(tmp_path, COUNTS)
     batches = list(Loader(feed(tmp_path, endless=False), tokenizer()))
     assert keys(batches) == Counter(
-        one.sample.key for task, count in COUNTS.items() for one in items(task, count)
+        one.key for task, count in COUNTS.items() for one in examples(task, count)
     )
     for batch in batches:
         for row, task in enumerate(batch.tasks):
@@ -101,7 +101,7 @@ def test_workers(tmp_path: Path) -> None:
         batches.append(batch)
         states.append(json.dumps(first.state_dict()))
     other = list(Loader(given, tokenizer(), 1, 2, workers=2))
-    expected = {one.sample.key for task in ("caption", "vqa") for one in items(task, 150)}
+    expected = {one.key for task in ("caption", "vqa") for one in examples(task, 150)}
     assert keys(batches + other) == Counter(expected)
     again = Loader(given, tokenizer(), 0, 2, workers=2)
     again.load_state_dict(json.loads(states[4]))
@@ -190,7 +190,7 @@ def test_loss_where_the_sample_says(tmp_path: Path) -> None:
 def test_unknown_task(tmp_path: Path) -> None:
     """Shards of a task without a template are refused by name."""
     made = item("caption", 0)
-    write(tmp_path, [Item(replace(made.sample, task="depth"), made.images)])
+    write(tmp_path, [one_of([replace(made.sample.example(0), task="depth")], made.images)])
     with pytest.raises(InputError, match=r"depth.*no template"):
         feed(tmp_path)
 
@@ -200,7 +200,7 @@ def test_image_out_of_range(tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
     path = write(tmp_path, items("caption", 3))
-    table = pq.read_table(path)
+    table = pq.ParquetFile(path).read()
     line = table["sample"][1].as_py().replace('"image":0', '"image":7')
     changed = [table["sample"][0].as_py(), line, table["sample"][2].as_py()]
     at = table.schema.get_field_index("sample")
@@ -213,7 +213,9 @@ def test_image_out_of_range(tmp_path: Path) -> None:
 
 def _text(number: int, words: str) -> Item:
     key = f"{number:08x}-text-0"
-    return Item(Sample(key, "text", "train", "en", "s", "", (), (Turn("document", (Text(words, True),)),)))
+    return one_of(
+        [Example(key, "text", "train", "en", "s", "", (), (Turn("document", (Text(words, True),)),))]
+    )
 
 
 def test_too_long(tmp_path: Path) -> None:
@@ -229,8 +231,9 @@ def test_too_long(tmp_path: Path) -> None:
 def test_unfit_sample(tmp_path: Path) -> None:
     """A sample that does not fit its template is dropped and counted."""
     bad = item("referring", 0)
-    flat = replace(bad.sample, turns=(Turn("document", (Phrase("x", ((5, 5, 5, 9),), supervised=True),)),))
-    write(tmp_path, [Item(flat, bad.images), item("referring", 1)])
+    turns = (Turn("document", (Phrase("x", ((5, 5, 5, 9),), supervised=True),)),)
+    flat = replace(bad.sample.example(0), turns=turns)
+    write(tmp_path, [one_of([flat], bad.images), item("referring", 1)])
     loader = Loader(feed(tmp_path, endless=False), tokenizer())
     assert len(keys(list(loader))) == 1
     assert loader.drops == {"markup": 1}
@@ -350,12 +353,15 @@ def test_a_shard_of_another_form(tmp_path: Path, form: str) -> None:
 
     path = write(tmp_path, items("caption", 5), form=form)
     table = pq.read_table(path)
-    for metadata in (None, {"vlcorpus": "3"}):
+    for metadata in (None, {"vlcorpus": "2"}):
         pq.write_table(table.replace_schema_metadata(metadata), path)
         with pytest.raises(
             InputError, match=r"00000\.parquet is a shard of another form.*build the corpus again"
         ):
             feed(tmp_path)
+    pq.write_table(table.replace_schema_metadata({"vlcorpus": "3"}), path)
+    with pytest.raises(InputError, match=r"00000\.parquet does not say how many views it holds"):
+        feed(tmp_path)
     pq.write_table(table.select(["key", "language"]).replace_schema_metadata(None), path)
     with pytest.raises(InputError, match="it has no column sample"):
         feed(tmp_path)

@@ -9,20 +9,20 @@ from model.encode import Encoded, encode
 from model.evaluate import OTHERS, _others, matches, matching_figure
 from model.qwen_vl import QwenVL, RowLosses, build
 from schemas.markup import STAGE2
-from tests.model.corpora import TINY, item, tokenizer
+from tests.model.corpora import TINY, example, tokenizer
 
 PICTURES = [np.full((3, 16, 16), 20 * at, np.uint8) for at in range(10)]
 NAMES = [str(at) for at in range(10)]
 
 
 def _captions() -> list[Encoded]:
-    return [encode(item("caption", at).sample, tokenizer(), 4, STAGE2) for at in range(10)]
+    return [encode(example("caption", at), tokenizer(), 4, STAGE2) for at in range(10)]
 
 
 def test_a_model_that_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model to which a caption is likeliest with its own image is always right, one to which it is least, never."""
     model = build(TINY)
-    own = {encode(item("caption", at).sample, tokenizer(), 4, STAGE2).ids: 20 * at for at in range(10)}
+    own = {encode(example("caption", at), tokenizer(), 4, STAGE2).ids: 20 * at for at in range(10)}
     for sign in (1, -1):
 
         def losses(batch: Batch, sign: int = sign) -> RowLosses:

@@ -15,7 +15,7 @@ from model.loader import Loader
 from model.oracle import EDGES_COUNT, STEPS, WORDS, Oracle, covered, edges, rarity, regions
 from model.qwen_vl import build
 from model.store import Store
-from tests.model.corpora import TINY, corpus, items, tokenizer
+from tests.model.corpora import TINY, corpus, example, tokenizer
 from tests.model.test_loader import feed
 
 SIDE = st.integers(1, 8)
@@ -49,9 +49,9 @@ def test_regions(tmp_path: Path) -> None:
     """What lies where is known from grounded samples, in shares of the image; captions and pages add nothing."""
     corpus(tmp_path, {"referring": 3, "caption": 5, "ocr": 3})
     store = Store(str(tmp_path))
-    found = regions(shards.samples(store, shards.find(store, "train")))
+    found = regions(shards.examples(store, shards.find(store, "train")))
     assert len(found) == 3
-    sample = items("referring", 1)[0].sample
+    sample = example("referring", 0)
     ((phrase, box),) = found[sample.images[0].sha256]
     assert phrase == "red circle"
     assert box == pytest.approx((4 / 64, 4 / 48, 20 / 64, 20 / 48))
@@ -128,7 +128,7 @@ def test_oracle_features_change_the_loss_and_teach_the_words(tmp_path: Path) -> 
     """Features count: others give another loss, and the embeddings in them get gradients."""
     corpus(tmp_path, {"vqa": 12, "referring": 4})
     store = Store(str(tmp_path))
-    known = regions(shards.samples(store, shards.find(store, "train")))
+    known = regions(shards.examples(store, shards.find(store, "train")))
     batch = next(iter(Loader(feed(tmp_path, blind=True), tokenizer())))
     assert len(batch.pixels) == 0
     assert len(batch.names) == len(batch.places) > 0
@@ -144,7 +144,7 @@ def test_what_is_seen_is_brought_near_to_the_features(tmp_path: Path) -> None:
     """The loss of a matched batch is a mean over images, has no gradient for words, and falls when it is followed."""
     corpus(tmp_path, {"referring": 8, "caption": 8})
     store = Store(str(tmp_path))
-    known = regions(shards.samples(store, shards.find(store, "train")))
+    known = regions(shards.examples(store, shards.find(store, "train")))
     oracle = Oracle(known, tokenizer(), 4, 16)
     model = build(TINY, 0)
     batch = next(iter(Loader(feed(tmp_path), tokenizer())))

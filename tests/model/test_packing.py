@@ -10,7 +10,7 @@ from model.encode import Encoded, encode
 from model.loader import WAITS
 from model.packing import Member, first_fit, grouped, pack, parted
 from schemas.markup import STAGE2
-from tests.model.corpora import item, tokenizer
+from tests.model.corpora import example, tokenizer
 
 
 def _slow(sizes: list[int], length: int) -> list[list[int]]:
@@ -66,7 +66,7 @@ def test_every_sample_once(drawn: list[tuple[str, int, str]]) -> None:
 def test_shared_picture() -> None:
     """Questions on one image pay for it once."""
     own = tokenizer()
-    questions = [encode(item("vqa", 3, at).sample, own, 16, STAGE2) for at in range(3)]
+    questions = [encode(example("vqa", 3, at), own, 16, STAGE2) for at in range(3)]
     groups = grouped([Member(one, ("x",)) for one in questions], 200)["vqa"]
     assert len(groups) == 1
     assert questions[0].shared == 17

@@ -12,12 +12,14 @@ from model.shards import Shard, Stratum
 
 
 def _keys(shard: Shard, start: int, stop: int) -> list[str]:
-    """Three samples to an image."""
-    return [f"{shard.path}{row // 3:04d}-vqa-{row % 3}" for row in range(start, stop)]
+    """Three views to a sample."""
+    return [f"{shard.path}{row // 3:04d}" for row in range(start, stop)]
 
 
 def _stratum(*rows: int) -> Stratum:
-    return Stratum("train", "vqa", "s", tuple(Shard(f"{at}", None, count) for at, count in enumerate(rows)))
+    return Stratum(
+        "train", "vqa", "s", tuple(Shard(f"{at}", None, "vqa", count) for at, count in enumerate(rows))
+    )
 
 
 @settings(max_examples=20, deadline=None)

@@ -34,7 +34,7 @@ def test_freezing(tmp_path: Path, name: str) -> None:
     optimiser = optim.optimisers(model, stage)
     batches = iter(Loader(feed(tmp_path, blind=stage.pictures == "told"), tokenizer()))
     store = Store(str(tmp_path))
-    known = regions(shards.samples(store, shards.find(store, "train")))
+    known = regions(shards.examples(store, shards.find(store, "train")))
     oracle = None if stage.pictures == "shown" else Oracle(known, tokenizer(), 4, 16)
     for _ in range(3):
         model(next(batches), oracle, stage.pictures == "matched").mean.backward()

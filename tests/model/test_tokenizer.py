@@ -12,7 +12,7 @@ from model import tokenizer as tokenizers
 from model.tokenizer import TagTokenizer
 from schemas.errors import RecipeError
 from schemas.markup import Piece, unescape
-from tests.model.corpora import TASKS, items, tokenizer
+from tests.model.corpora import TASKS, examples, tokenizer
 
 
 @given(st.text())
@@ -81,7 +81,7 @@ def test_twins() -> None:
 
 def test_training_repeats() -> None:
     """The same texts give the same tokenizer."""
-    texts = [one.sample.text for task in TASKS for one in items(task, 36)]
+    texts = [one.text for task in TASKS for one in examples(task, 36)]
     first, second = (tokenizers.train(texts, 340, 0) for _ in range(2))
     assert first.bpe.to_str() == second.bpe.to_str()
 
