@@ -25,6 +25,8 @@ from schemas.strict import FieldError
 
 _CACHE_BYTES: Final = 256 << 20
 _PICTURE_BYTES: Final = 256 << 20
+_SAMPLES: Final = 64
+_SHARDS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,9 @@ def _parts(store: Store, stem: str, there: Collection[str]) -> list[Shard]:
             f"{path} is the index of {tar}, which is missing; copy it there, or build the corpus again"
         )
     if counted is None:
-        raise InputError(f"{path} does not say how many views it holds: copy it again, or build the corpus again")
+        raise InputError(
+            f"{path} does not say how many views it holds: copy it again, or build the corpus again"
+        )
     with _sound(path):
         counts: dict[str, int] = dict(json.loads(counted))
     own = tar if "json_offset" in schema.names else None
@@ -139,13 +143,8 @@ def _sample(line: str, path: str, row: int) -> Sample:
         raise InputError(f"{path}, row {row}: {error}") from error
 
 
-@dataclass(frozen=True, slots=True)
-class _Places:
-    """Of the views of one task in a shard: the row of each, its number there, and the key of its sample."""
-
-    rows: NDArray[np.int64]
-    views: NDArray[np.int64]
-    keys: list[str]
+Place = tuple[int, int]
+"""Where a view lies in its shard: the row of its sample, and its number there."""
 
 
 @dataclass(slots=True)
@@ -165,48 +164,50 @@ class Reader:
         self._store = store
         self._groups: OrderedDict[tuple[str, int], _Group] = OrderedDict()
         self._starts: dict[str, list[int]] = {}
-        self._places: OrderedDict[tuple[str, str], _Places] = OrderedDict()
-        self._samples: OrderedDict[tuple[str, int], Sample] = OrderedDict()
+        self._places: OrderedDict[tuple[str, str], NDArray[np.int64]] = OrderedDict()
+        self._samples: OrderedDict[tuple[str, int], tuple[Sample, tuple[bytes, ...]]] = OrderedDict()
         self._held = 0
 
     def row(self, shard: Shard, number: int) -> Row:
         """Returns the view `number` of the shard's task."""
-        places = self._located(shard)
-        at, view = int(places.rows[number]), int(places.views[number])
-        group = self._group(shard, at)
-        return Row(self._parsed(shard, at, group).example(view), group.images(at - group.first))
+        (place,) = self.places(shard, number, number + 1)
+        return self.view(shard, place)
 
-    def keys(self, shard: Shard, start: int, stop: int) -> list[str]:
-        """The keys of the samples of views `start` to `stop`."""
-        return self._located(shard).keys[start:stop]
+    def view(self, shard: Shard, place: Place) -> Row:
+        """Returns the view at a place; the samples read last are kept, for views of one image are drawn together."""
+        row, number = place
+        found = self._samples.get((shard.path, row))
+        if found is None:
+            group = self._group(shard, row)
+            at = row - group.first
+            found = _sample(group.samples[at].as_py(), shard.path, row), group.images(at)
+            self._samples[shard.path, row] = found
+            if len(self._samples) > _SAMPLES:
+                self._samples.popitem(last=False)
+        sample, images = found
+        if number >= len(sample.views) or sample.views[number].task != shard.task:
+            raise InputError(
+                f"{shard.path}, row {row}: its sample has no view {number} of task {shard.task}, which it lists: copy it "
+                "again, or build the corpus again"
+            )
+        return Row(sample.example(number), images)
 
-    def _located(self, shard: Shard) -> _Places:
+    def places(self, shard: Shard, start: int, stop: int) -> list[Place]:
+        """Returns where the views `start` to `stop` of the shard's task lie."""
         name = (shard.path, shard.task)
         found = self._places.get(name)
         if found is None:
             with _sound(shard.path):
-                columns = ["key", "views.list.element.task"]
-                table = self._store.parquet(shard.path).read(columns, use_threads=False)
+                table = self._store.parquet(shard.path).read(["views.list.element.task"], use_threads=False)
                 found = self._places[name] = _places_of(table.combine_chunks(), shard.task)
-            if len(found.keys) != shard.rows:
+            if len(found) != shard.rows:
                 raise InputError(
-                    f"{shard.path} counts {shard.rows} views of task {shard.task}, but lists {len(found.keys)}: "
+                    f"{shard.path} counts {shard.rows} views of task {shard.task}, but lists {len(found)}: "
                     "copy it again, or build the corpus again"
                 )
-            if len(self._places) > 32:
+            if len(self._places) > _SHARDS:
                 self._places.popitem(last=False)
-        return found
-
-    def _parsed(self, shard: Shard, row: int, group: _Group) -> Sample:
-        """Returns a sample; those read last are kept, for views of one image are drawn together."""
-        name = (shard.path, row)
-        found = self._samples.get(name)
-        if found is None:
-            line = group.samples[row - group.first].as_py()
-            found = self._samples[name] = _sample(line, shard.path, row)
-            if len(self._samples) > 64:
-                self._samples.popitem(last=False)
-        return found
+        return [(row, view) for row, view in found[start:stop].tolist()]
 
     def _group(self, shard: Shard, row: int) -> _Group:
         starts = self._starts.get(shard.path)
@@ -263,14 +264,14 @@ def _from_column(images: Any) -> Callable[[int], tuple[bytes, ...]]:
     return read
 
 
-def _places_of(table: pa.Table, task: str) -> _Places:
-    keys = table["key"].to_pylist()
+def _places_of(table: pa.Table, task: str) -> NDArray[np.int64]:
+    """Returns (views of the task, 2): the row of each and its number there."""
     views = table["views"].chunk(0) if table.num_rows else pa.array([], table.schema.field("views").type)
     offsets = views.offsets.to_numpy().astype(np.int64)
     tasks = views.values.field("task")
     mine = np.flatnonzero(pc.equal(tasks, task).to_numpy(zero_copy_only=False)) if len(tasks) else offsets[:0]
     rows = np.searchsorted(offsets, mine, side="right") - 1
-    return _Places(rows, mine - offsets[rows], [keys[row] for row in rows])
+    return np.stack([rows, mine - offsets[rows]], axis=1)
 
 
 def examples(store: Store, strata: Sequence[Stratum], limit: int | None = None) -> Iterator[Example]:
