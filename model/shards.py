@@ -19,14 +19,18 @@ from numpy.typing import NDArray
 
 from model.store import Store
 from schemas.errors import InputError
-from schemas.sample import Example, Sample
+from schemas.sample import Example, Sample, example_of
 from schemas.shard import COUNTS, is_shard
-from schemas.strict import FieldError
+from schemas.strict import FieldError, loads, require
 
 _CACHE_BYTES: Final = 256 << 20
 _PICTURE_BYTES: Final = 256 << 20
 _SAMPLES: Final = 64
 _SHARDS: Final = 32
+
+
+Place = tuple[int, int]
+"""Where a view lies in its shard: the row of its sample, and its number there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +131,45 @@ def _sound(path: str) -> Iterator[None]:
         raise InputError(f"{path} is damaged ({what}): copy it again, or build the corpus again") from error
 
 
+@dataclass(slots=True)
+class _Opened:
+    """A sample that was read: its JSON, its images' bytes, and the JSON's value once a view of it was asked for."""
+
+    json: str
+    images: tuple[bytes, ...]
+    value: Any = None
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A view as it lies in its shard: the training example, and the bytes of its images."""
+    """A view as it lies in its shard."""
 
-    example: Example
-    images: tuple[bytes, ...]
+    shard: Shard
+    place: Place
+    opened: _Opened
+
+    @property
+    def json(self) -> str:
+        """Returns the JSON of its sample."""
+        return self.opened.json
+
+    @property
+    def images(self) -> tuple[bytes, ...]:
+        """Returns the bytes of its sample's images."""
+        return self.opened.images
+
+    @property
+    def example(self) -> Example:
+        """Returns the training example; raises InputError with shard and row where its record is wrong."""
+        row, number = self.place
+        try:
+            if self.opened.value is None:
+                self.opened.value = loads(self.opened.json)
+            found = example_of(self.opened.value, number)
+            require(found.task == self.shard.task, f"view {number} is of task {found.task}")
+        except FieldError as error:
+            raise InputError(f"{self.shard.path}, row {row}: {error}") from error
+        return found
 
 
 def _sample(line: str, path: str, row: int) -> Sample:
@@ -141,10 +178,6 @@ def _sample(line: str, path: str, row: int) -> Sample:
         return Sample.from_json(line)
     except FieldError as error:
         raise InputError(f"{path}, row {row}: {error}") from error
-
-
-Place = tuple[int, int]
-"""Where a view lies in its shard: the row of its sample, and its number there."""
 
 
 @dataclass(slots=True)
@@ -165,7 +198,7 @@ class Reader:
         self._groups: OrderedDict[tuple[str, int], _Group] = OrderedDict()
         self._starts: dict[str, list[int]] = {}
         self._places: OrderedDict[tuple[str, str], NDArray[np.int64]] = OrderedDict()
-        self._samples: OrderedDict[tuple[str, int], tuple[Sample, tuple[bytes, ...]]] = OrderedDict()
+        self._samples: OrderedDict[tuple[str, int], _Opened] = OrderedDict()
         self._held = 0
 
     def row(self, shard: Shard, number: int) -> Row:
@@ -175,22 +208,15 @@ class Reader:
 
     def view(self, shard: Shard, place: Place) -> Row:
         """Returns the view at a place; the samples read last are kept, for views of one image are drawn together."""
-        row, number = place
+        row, _ = place
         found = self._samples.get((shard.path, row))
         if found is None:
             group = self._group(shard, row)
             at = row - group.first
-            found = _sample(group.samples[at].as_py(), shard.path, row), group.images(at)
-            self._samples[shard.path, row] = found
+            found = self._samples[shard.path, row] = _Opened(group.samples[at].as_py(), group.images(at))
             if len(self._samples) > _SAMPLES:
                 self._samples.popitem(last=False)
-        sample, images = found
-        if number >= len(sample.views) or sample.views[number].task != shard.task:
-            raise InputError(
-                f"{shard.path}, row {row}: its sample has no view {number} of task {shard.task}, which it lists: copy it "
-                "again, or build the corpus again"
-            )
-        return Row(sample.example(number), images)
+        return Row(shard, place, found)
 
     def places(self, shard: Shard, start: int, stop: int) -> list[Place]:
         """Returns where the views `start` to `stop` of the shard's task lie."""
