@@ -15,6 +15,7 @@ from typing import Any
 
 from pipelines.audit.verify import read_manifest
 from pipelines.build import Build
+from pipelines.card.drawn import told
 from pipelines.card.manifest import funnels
 from pipelines.engines import EngineName
 from pipelines.engines.inline import InlineEngine
@@ -242,9 +243,10 @@ def _write_run(layout: Layout, options: Options, started: float) -> None:
 
 
 def _remarks(work: Build) -> Iterator[str]:
-    """What a person should know at the end of a run: members that no row uses, rules that were off."""
+    """What a person should know at the end of a run: members that no row uses, rules that were off, the mixture."""
     yield from notes(members_of(work.results["measure"]))
     yield from unused_rules(work.recipe, work.shards.values())
+    yield from told(work.recipe, work.results["compose"])
 
 
 def _warn_of_nothing_kept(

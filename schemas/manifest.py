@@ -22,7 +22,9 @@ from pydantic import (
 )
 
 from schemas.errors import VerifyError
+from schemas.mixture import read, shares
 from schemas.plugins import Plugin
+from schemas.strict import FieldError
 
 UNNAMED: Final = ("manifest.json", "run.json")
 """Files beside `work/` that no manifest names: itself, and what is true of one run only."""
@@ -112,6 +114,21 @@ class SampleCount(Record):
     languages: dict[str, Count] = {}
 
 
+class Size(Record):
+    """How much the views of one (split, task, source) come to.
+
+    `images` counts the places of images in them; `tokens` is None where the recipe names no tokenizer.
+    """
+
+    split: str
+    task: str
+    source: str
+    views: Count
+    images: Count
+    characters: Count
+    tokens: Count | None = None
+
+
 class Verdict(Record):
     """A row that was given up on for time or memory, which another machine might not have to."""
 
@@ -198,6 +215,14 @@ class Manifest(Record):
     funnel: dict[str, Funnel] = Field(description="source -> what became of its rows")
     members: dict[str, Members] = Field(default={}, description="source -> the members of its tars")
     samples: tuple[SampleCount, ...] = ()
+    sizes: tuple[Size, ...] = ()
+    tokenizer: str = Field("", description="what tokens are counted by; empty: nothing counts them")
+    preset: str = Field("", description="the model preset by which images are counted")
+    image_tokens: Count = Field(0, description="tokens of an image by that preset, its two tags among them")
+    mixture: dict[str, dict[str, int | float]] = Field(
+        default={},
+        description="TASK/SOURCE or a pattern -> weight or epochs, max_samples: what an epoch draws",
+    )
     verdicts: tuple[Verdict, ...] = ()
     bad_shards: tuple[BadShard, ...] = ()
     outputs: dict[Annotated[str, AfterValidator(relative)], Output] = {}
@@ -234,7 +259,19 @@ class Manifest(Record):
             languages = sum(count.languages.values())
             if languages != count.samples:
                 yield f"{_folder(count)}: {count.samples:,} samples, but {languages:,} by language"
+        yield from self._mixture_problems()
         yield from self._shard_problems()
+
+    def _mixture_problems(self) -> Iterator[str]:
+        if not self.sizes:
+            return
+        train = {
+            f"{one.task}/{one.source}": one.views for one in self.sizes if one.split == "train" and one.views
+        }
+        try:
+            shares(read(self.mixture), train)
+        except FieldError as error:
+            yield f"mixture: {error}"
 
     def _shard_problems(self) -> Iterator[str]:
         rows: Counter[str] = Counter()

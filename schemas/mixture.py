@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from fractions import Fraction
-from typing import Any, Final
+from typing import Final
 
 from schemas.errors import nearest
 from schemas.strict import FieldError, require
@@ -179,9 +179,7 @@ def shares(mixture: Mapping[str, Portion], views: Mapping[str, int]) -> dict[str
     found = matching(mixture, views)
     unmatched = [one for one in mixture if not any(_fits(one, name) for name in views)]
     if unmatched:
-        raise FieldError(
-            f"{', '.join(unmatched)} matches nothing; there is {', '.join(views) or 'no stratum'}"
-        )
+        raise FieldError(f"{_listed(unmatched)} matches nothing; there is {_listed(views)}")
     part = {
         name: min(views[name], mixture[one].max_samples or views[name])
         for name, one in found.items()
@@ -212,7 +210,8 @@ def _drawn(
     weights = [
         _exact(mixture[found[name]].weight) * count / together[found[name]] for name, count in part.items()
     ]
-    return [sum(part.values()) * one / sum(weights) for one in weights]
+    times = sum(part.values()) / sum(weights, Fraction())
+    return [times * one for one in weights]
 
 
 def _exact(value: float | None) -> Fraction:
@@ -220,6 +219,6 @@ def _exact(value: float | None) -> Fraction:
     return Fraction(str(value))
 
 
-def to_json(mixture: Mapping[str, Portion]) -> dict[str, Any]:
+def to_json(mixture: Mapping[str, Portion]) -> dict[str, dict[str, float]]:
     """Returns what `read` reads back."""
     return {name: one.to_json() for name, one in mixture.items()}

@@ -18,6 +18,7 @@ from pipelines.recipe.load import thresholds
 from pipelines.recipe.model import Recipe
 from pipelines.remarks import members_of
 from pipelines.removal import Removed
+from pipelines.sizes import image_tokens, name_of, totals
 from pipelines.verdicts import Verdicts
 from schemas.manifest import (
     OTHERS,
@@ -31,6 +32,7 @@ from schemas.manifest import (
     Source,
     Verdict,
 )
+from schemas.mixture import to_json
 
 if TYPE_CHECKING:
     from pipelines.build import Build
@@ -128,6 +130,11 @@ def _manifest(
         funnel=found,
         members=members_of(measured),
         samples=_samples(results["compose"]),
+        sizes=totals(results["compose"]),
+        tokenizer=name_of(recipe),
+        preset=recipe.preset,
+        image_tokens=image_tokens(recipe),
+        mixture=to_json(recipe.mixture),
         verdicts=tuple(
             Verdict(source=source, shard=shard, member=member, error=kind)
             for (source, shard), receipt in sorted(measured.items())
