@@ -5,7 +5,7 @@
     corpus = vlcorpus.build("recipe.yaml", out="corpus")
     corpus.funnel()["web"].kept
     for example in corpus.samples(split="train"):
-        example.sample.text, example.image()
+        example.sample.views[0].turns, example.image()
 
 What a person can mend is raised as `vlcorpus.Error`, whose text is one sentence.
 """
@@ -136,17 +136,22 @@ class Corpus:
     ) -> Iterator[Example]:
         """Yields the samples with their images in the order of the shards, all or those of one kind.
 
+        Of a `task` come the samples that have a view of it, with all their views.
+
         Raises InputError where a shard has no index, or an image is not the one that its sample describes.
         """
         from pipelines.opening import check_images, shards
         from pipelines.show.inspect import samples
 
-        for path in shards(self.folder, self.manifest, (split, task, source)):
+        groups = {count.group for count in self.manifest.views if task in (None, count.task)}
+        for path in shards(self.folder, self.manifest, (split, groups, source)):
             for shown in samples(path, None, self._options):
                 if shown.sample is None:
                     raise InputError(
                         f"{path} is no shard of a corpus: its index is missing; verify() says more"
                     )
+                if task is not None and task not in shown.sample.tasks:
+                    continue
                 check_images(path, shown.sample, shown.pictures)
                 yield Example(shown.sample, shown.pictures)
 

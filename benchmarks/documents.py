@@ -93,7 +93,8 @@ def _table(out: Path, kind: str) -> Iterator[Row]:
 
 
 def _text(sample: str) -> str:
-    segments = [segment for turn in json.loads(sample)["turns"] for segment in turn["segments"]]
+    (view,) = json.loads(sample)["views"]
+    segments = [segment for turn in view["turns"] for segment in turn["segments"]]
     return "\n".join(segment["phrase"] for segment in segments if "phrase" in segment)
 
 

@@ -1,7 +1,7 @@
 """A corpus that is there, opened to be read: its manifest, its tables below work/, its shards."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
@@ -24,8 +24,8 @@ TABLES: Final[Mapping[str, pa.Schema]] = {
 }
 """Tables below work/ with a file for each input shard."""
 
-Wanted = tuple[str | None, str | None, str | None]
-"""(split, group, source); None: any."""
+Wanted = tuple[str | None, Collection[str], str | None]
+"""(split, groups, source); None: any."""
 
 
 def open_manifest(folder: str, options: Mapping[str, Any] | None = None) -> Manifest:
@@ -76,9 +76,11 @@ def check_images(path: str, sample: Sample, images: Sequence[bytes]) -> None:
 
 def shards(folder: str, manifest: Manifest, wanted: Wanted) -> Iterator[str]:
     """Yields the paths of the shards of samples, folder by folder, in the order of their data."""
+    split, groups, source = wanted
     names = {name.rpartition(".")[0]: name for name in manifest.sample_files()}
     for place, order in sorted(manifest.shards.items()):
-        if all(one in (None, part) for one, part in zip(wanted, place.split("/")[1:4], strict=True)):
+        _, own, group, owner = place.split("/")
+        if split in (None, own) and group in groups and source in (None, owner):
             for stem in (f"{place}/{shard}" for shard in order):
                 yield join(folder, names.get(stem, f"{stem}.parquet"))
 

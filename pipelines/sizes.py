@@ -7,7 +7,7 @@ queries between two tags. A view that fits no template is never drawn and has no
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -70,25 +70,29 @@ def _tokens(example: Example, tokenizer: TagTokenizer, image: int) -> int:
 
 def tokenizer_of(recipe: Recipe) -> TagTokenizer | None:
     """Returns the recipe's tokenizer, None where it names none; raises RecipeError where there is none to read."""
-    return None if recipe.tokenizer is None else _opened(recipe.tokenizer)
-
-
-@cache
-def _opened(path: str) -> TagTokenizer:
-    return counting(Path(path))
+    return None if recipe.tokenizer is None else _opened(*_stamped(recipe.tokenizer))[0]
 
 
 def name_of(recipe: Recipe) -> str:
     """Returns what the recipe's tokenizer is, wherever it lies: its number of tokens and its digest; else nothing."""
-    tokenizer = tokenizer_of(recipe)
-    if tokenizer is None:
-        return ""
-    path = Path(str(recipe.tokenizer))
+    return "" if recipe.tokenizer is None else _opened(*_stamped(recipe.tokenizer))[1]
+
+
+def _stamped(path: str) -> tuple[str, tuple[tuple[str, int, int], ...]]:
+    """Returns the path, and the files there with size and time, so that a changed one is read again."""
+    found = [Path(path)] if Path(path).is_file() else [Path(path, name) for name in _FILES]
+    facts = [(file, file.stat()) for file in found if file.is_file()]
+    return path, tuple((str(file), one.st_size, one.st_mtime_ns) for file, one in facts)
+
+
+@lru_cache(4)
+def _opened(path: str, stamps: tuple[tuple[str, int, int], ...]) -> tuple[TagTokenizer, str]:
+    tokenizer = counting(Path(path))
     state = hashlib.sha256()
-    for file in [path] if path.is_file() else [path / name for name in _FILES if (path / name).is_file()]:
-        data = file.read_bytes()
+    for file, _, _ in stamps:
+        data = Path(file).read_bytes()
         state.update(len(data).to_bytes(8, "little") + data)
-    return f"{tokenizer.size:,} tokens, sha256 {state.hexdigest()}"
+    return tokenizer, f"{tokenizer.size:,} tokens, sha256 {state.hexdigest()}"
 
 
 def check(recipe: Recipe) -> None:

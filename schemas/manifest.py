@@ -105,12 +105,23 @@ class Source(Record):
 
 
 class SampleCount(Record):
-    """How many samples of one (split, task, source) came out, by language."""
+    """How many samples of one (split, group, source) came out, and how many images they hold."""
 
     split: str
-    task: str
+    group: str
     source: str
     samples: Count
+    images: Count
+
+
+class ViewCount(Record):
+    """How many views of one (split, group, task, source) came out, by language."""
+
+    split: str
+    group: str
+    task: str
+    source: str
+    views: Count
     languages: dict[str, Count] = {}
 
 
@@ -194,7 +205,7 @@ class Output(Record):
 class Manifest(Record):
     """Everything that `vlcorpus verify` and the dataset card go by."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     name: str = "corpus"
     recipe: Sha256 = Field(description="digest of the recipe, over what determines the data")
     seed: int
@@ -222,6 +233,10 @@ class Manifest(Record):
     mixture: dict[str, dict[str, int | float]] = Field(
         default={},
         description="TASK/SOURCE or a pattern -> weight or epochs, max_samples: what an epoch draws",
+    )
+    views: tuple[ViewCount, ...] = ()
+    licences: dict[str, dict[str, Count]] = Field(
+        default={}, description="source -> licence -> views; of very many licences the rarer ones as `other`"
     )
     verdicts: tuple[Verdict, ...] = ()
     bad_shards: tuple[BadShard, ...] = ()
@@ -255,10 +270,16 @@ class Manifest(Record):
                     yield f"source {source}: {problem}"
         if strange := self.members.keys() - set(ids):
             yield f"members are counted of {sorted(strange)}, but the sources are {sorted(ids)}"
-        for count in self.samples:
+        for count in self.views:
             languages = sum(count.languages.values())
-            if languages != count.samples:
-                yield f"{_folder(count)}: {count.samples:,} samples, but {languages:,} by language"
+            if languages != count.views:
+                yield f"{_folder(count)}: {count.views:,} views of task {count.task}, but {languages:,} by language"
+        views: Counter[str] = Counter()
+        for count in self.views:
+            views[count.source] += count.views
+        for source in sorted(views.keys() | self.licences.keys()):
+            if views[source] != (licensed := sum(self.licences.get(source, {}).values())):
+                yield f"source {source}: {views[source]:,} views, but {licensed:,} by licence"
         yield from self._mixture_problems()
         yield from self._shard_problems()
 
@@ -303,8 +324,8 @@ class Manifest(Record):
         ).encode()
 
 
-def _folder(count: SampleCount) -> str:
-    return f"shards/{count.split}/{count.task}/{count.source}"
+def _folder(count: SampleCount | ViewCount) -> str:
+    return f"shards/{count.split}/{count.group}/{count.source}"
 
 
 def load(data: bytes, *, sums: bool = True) -> Manifest:

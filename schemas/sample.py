@@ -8,7 +8,7 @@ column `sample` of every index, are exactly `Sample.to_json()`.
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from schemas.strict import (
@@ -252,6 +252,24 @@ class Sample:
             *(self.images, one.turns, one.id, one.extra),
         )
 
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Returns the tasks of the views, each once, in the order of the views."""
+        return tuple(dict.fromkeys(one.task for one in self.views))
+
+    @property
+    def caption(self) -> str | None:
+        """Returns the words of the first view whose task is caption; None where there is none."""
+        return next((text_of(one.turns) for one in self.views if one.task == "caption"), None)
+
+    @property
+    def text(self) -> str | None:
+        """Returns the words of all views but the first caption, parted by an empty line; None where there are none."""
+        views = list(self.views)
+        caption = next((one for one in views if one.task == "caption"), None)
+        others = [text_of(one.turns) for one in views if one is not caption]
+        return "\n\n".join(others) if others else None
+
     def to_json(self) -> str:
         """Returns one line of JSON: sorted keys, characters as they are, the same sample always the same text."""
         record: dict[str, Any] = {name: getattr(self, name) for name in SAMPLE_FIELDS[:3]}
@@ -280,6 +298,27 @@ def example_of(value: Any, at: int) -> Example:
     views = array(record["views"], "views")
     require(0 <= at < len(views), f"there is no view {at} among {len(views)}")
     return Sample(**words, images=images, views=(_view(views[at]),)).example(0)
+
+
+def joined(samples: Sequence[Sample]) -> Sample:
+    """Returns one sample with the views of all, each once, in the order of tasks and keys.
+
+    They are samples of one key and one image; its address is the first that any of them has.
+    """
+    views = {view.key: view for sample in samples for view in sample.views}
+    first = samples[0]
+    if len(samples) > 1:
+        urls = [sample.images[0].url for sample in samples if sample.images and sample.images[0].url]
+        images = (replace(first.images[0], url=min(urls, default=None)), *first.images[1:])
+        first = replace(first, images=images)
+    return replace(first, views=tuple(sorted(views.values(), key=_view_order)))
+
+
+def _view_order(view: View) -> tuple[int, str, int, str]:
+    """Returns by what views of one sample are sorted: a tenth of a row's views comes after its second."""
+    row, _, ordinal = view.key.rpartition("-")
+    place = [*TASKS].index(view.task) if view.task in TASKS else len(TASKS)
+    return place, row, int(ordinal) if ordinal.isdecimal() else 0, view.key
 
 
 def text_of(turns: Iterable[Turn]) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from filters.rules import in_order
@@ -13,6 +13,7 @@ from pipelines.card.readme import card
 from pipelines.engines.step import Json
 from pipelines.layout import Layout, Name
 from pipelines.phases.score import scorer_libraries
+from pipelines.phases.shard import MOST_LICENCES, most_common
 from pipelines.receipts import versions
 from pipelines.recipe.load import thresholds
 from pipelines.recipe.model import Recipe
@@ -31,6 +32,7 @@ from schemas.manifest import (
     SampleCount,
     Source,
     Verdict,
+    ViewCount,
 )
 from schemas.mixture import to_json
 
@@ -107,6 +109,7 @@ def _manifest(
     digest: str, recipe: Recipe, results: Results, verdicts: Verdicts, outputs: dict[str, Output]
 ) -> Manifest:
     measured, decided = results["measure"], results["select"]
+    written = [(_place(receipt["files"][0]["name"]), receipt) for receipt in results["shard"].values()]
     found = funnels(recipe, decided)
     return Manifest(
         name=recipe.name,
@@ -129,7 +132,9 @@ def _manifest(
         },
         funnel=found,
         members=members_of(measured),
-        samples=_samples(results["compose"]),
+        samples=_samples(written),
+        views=_views(written),
+        licences=_licences(written),
         sizes=totals(results["compose"]),
         tokenizer=name_of(recipe),
         preset=recipe.preset,
@@ -149,6 +154,12 @@ def _manifest(
         outputs=outputs,
         shards=_order(outputs),
     )
+
+
+def _place(name: str) -> tuple[str, str, str]:
+    """Returns split, group and source of a file of samples."""
+    _, split, group, source, _ = name.split("/")
+    return split, group, source
 
 
 def _order(outputs: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -183,21 +194,44 @@ def _cuts(decided: Mapping[Name, Json], source_id: str) -> dict[str, float]:
     return next((receipt["cuts"] for (owner, _), receipt in decided.items() if owner == source_id), {})
 
 
-def _samples(composed: Mapping[Name, Json]) -> tuple[SampleCount, ...]:
-    counts: dict[tuple[str, str, str], Counter[str]] = {}
-    for (source, _), receipt in composed.items():
-        for task, split, language, count in receipt["counts"]:
-            counts.setdefault((split, task, source), Counter())[language] += count
+def _samples(written: Sequence[tuple[tuple[str, str, str], Json]]) -> tuple[SampleCount, ...]:
+    """Returns the counts of samples and images, from the receipts of shards with their (split, group, source)."""
+    found: dict[tuple[str, str, str], Counter[str]] = {}
+    for place, receipt in written:
+        counts = {name: receipt[name] for name in ("samples", "images")}
+        found.setdefault(place, Counter()).update(counts)
     return tuple(
         SampleCount(
+            split=split, group=group, source=source, samples=counts["samples"], images=counts["images"]
+        )
+        for (split, group, source), counts in sorted(found.items())
+    )
+
+
+def _views(written: Sequence[tuple[tuple[str, str, str], Json]]) -> tuple[ViewCount, ...]:
+    found: dict[tuple[str, str, str, str], Counter[str]] = {}
+    for (split, group, source), receipt in written:
+        for task, language, count in receipt["views"]:
+            found.setdefault((split, group, task, source), Counter())[language] += count
+    return tuple(
+        ViewCount(
             split=split,
+            group=group,
             task=task,
             source=source,
-            samples=languages.total(),
+            views=languages.total(),
             languages=dict(sorted(languages.items())),
         )
-        for (split, task, source), languages in sorted(counts.items())
+        for (split, group, task, source), languages in sorted(found.items())
     )
+
+
+def _licences(written: Sequence[tuple[tuple[str, str, str], Json]]) -> dict[str, dict[str, int]]:
+    """Returns how many views of each source are under each licence."""
+    found: dict[str, Counter[str]] = {}
+    for (_, _, source), receipt in written:
+        found.setdefault(source, Counter()).update(receipt["licences"])
+    return {source: most_common(counts, MOST_LICENCES) for source, counts in sorted(found.items())}
 
 
 def _remove_strays(layout: Layout, named: set[str]) -> None:

@@ -43,52 +43,73 @@ def front_matter(manifest: Manifest) -> str:
     """Returns the YAML without the lines that enclose it, from what the manifest says of `shards/`."""
     named = configurations(manifest)
     data = DatasetCardData(
-        language=sorted(_languages(manifest) - {"und"}) or None,
-        license=_licences(source.licence for source in manifest.sources),
+        language=languages(manifest) or None,
+        license=_licences(_named(manifest)),
         pretty_name=manifest.name,
         size_categories=[_size(sum(count.samples for count in manifest.samples))],
-        task_categories=sorted({TASKS[c.task].category for c in manifest.samples if c.task in TASKS}) or None,
+        task_categories=sorted({TASKS[c.task].category for c in manifest.views if c.task in TASKS}) or None,
         tags=[*(["webdataset"] if "tar" in _forms(manifest).values() else []), "vlcorpus"],
-        configs=[_configuration(manifest, name, tasks) for name, tasks in named.items()] or None,
-        dataset_info=[_declared(manifest, name, tasks) for name, tasks in named.items()] or None,
+        configs=[_configuration(manifest, name, groups) for name, groups in named.items()] or None,
+        dataset_info=[_declared(manifest, name, groups) for name, groups in named.items()] or None,
     )
     return str(data.to_yaml(line_break="\n"))
 
 
-def _languages(manifest: Manifest) -> set[str]:
-    return {language for count in manifest.samples for language, n in count.languages.items() if n}
+def languages(manifest: Manifest) -> list[str]:
+    """Returns the languages that the corpus is tagged with: those that the recipe keeps.
+
+    Where a source keeps all, those of more than 1 % of the views: of the others many are mistaken labels.
+    """
+    kept = [manifest.thresholds.get(source.id, {}).get("languages") for source in manifest.sources]
+    if kept and all(kept):
+        return sorted({str(code) for one in kept if isinstance(one, list) for code in one})
+    counts = _languages(manifest)
+    return sorted(one for one, count in counts.items() if one != "und" and 100 * count > counts.total())
+
+
+def _languages(manifest: Manifest) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for count in manifest.views:
+        counts.update(count.languages)
+    return counts
+
+
+def _named(manifest: Manifest) -> Iterable[str]:
+    """Returns the licences of the views; where there are none, those of the sources."""
+    rows = [name for counts in manifest.licences.values() for name in counts]
+    return rows or [source.licence for source in manifest.sources]
 
 
 def configurations(manifest: Manifest) -> dict[str, tuple[str, ...]]:
-    """Returns the tasks of each configuration by its name: `default` with all of them, then one a task.
+    """Returns the groups of each configuration by its name: `default` with all of them, then one a group.
 
     `datasets` reads all configurations of a corpus by one reader. So they are those of the tars where there are
     any, else those of the Parquet files; a tar whose samples may have several images has no fixed columns.
     """
     forms = _forms(manifest)
-    tars = tuple(task for task, form in forms.items() if form == "tar" and task not in SEVERAL)
-    tasks = tars or tuple(task for task, form in forms.items() if form == "parquet")
-    return {"default": tasks} | {task: (task,) for task in tasks} if tasks else {}
+    tars = tuple(group for group, form in forms.items() if form == "tar" and group not in SEVERAL)
+    groups = tars or tuple(group for group, form in forms.items() if form == "parquet")
+    return {"default": groups} | {group: (group,) for group in groups} if groups else {}
 
 
 def _forms(manifest: Manifest) -> dict[str, str]:
-    """Returns the suffix of each task's shards, in the order of tasks."""
+    """Returns the suffix of each group's shards, in the order of groups."""
     return dict(sorted((name.split("/")[2], name.rpartition(".")[2]) for name in manifest.sample_files()))
 
 
-def _configuration(manifest: Manifest, name: str, tasks: Collection[str]) -> dict[str, Any]:
+def _configuration(manifest: Manifest, name: str, groups: Collection[str]) -> dict[str, Any]:
     """Returns a configuration with its files by split, as `load_dataset` takes it."""
     forms = _forms(manifest)
     paths: dict[str, list[str]] = {}
-    for task in tasks:
-        for split in sorted({one.split for one in manifest.samples if one.task == task and one.samples}):
-            paths.setdefault(split, []).append(f"shards/{split}/{task}/*/*.{forms[task]}")
+    for group in groups:
+        for split in sorted({one.split for one in manifest.samples if one.group == group and one.samples}):
+            paths.setdefault(split, []).append(f"shards/{split}/{group}/*/*.{forms[group]}")
     order = [*(split for split in SPLITS if split in paths), *sorted(paths.keys() - SPLITS.keys())]
     files = [{"split": SPLITS.get(split, split), "path": paths[split]} for split in order]
-    return {"config_name": name, "data_files": files, "description": _contents(manifest, tasks)}
+    return {"config_name": name, "data_files": files, "description": _contents(manifest, groups)}
 
 
-def _contents(manifest: Manifest, tasks: Collection[str]) -> str:
+def _contents(manifest: Manifest, groups: Collection[str]) -> str:
     """Returns a digest of a configuration's files.
 
     `datasets` keeps what it has loaded under the folder's name and the configurations: without the digest a corpus
@@ -96,17 +117,17 @@ def _contents(manifest: Manifest, tasks: Collection[str]) -> str:
     """
     digest = hashlib.sha256()
     for name in sorted(manifest.sample_files()):
-        if name.split("/")[2] in tasks:
+        if name.split("/")[2] in groups:
             digest.update(f"{name} {manifest.outputs[name].sha256}\n".encode())
     return f"sha256 of its files: {digest.hexdigest()}"
 
 
-def _declared(manifest: Manifest, name: str, tasks: Sequence[str]) -> dict[str, Any]:
+def _declared(manifest: Manifest, name: str, groups: Sequence[str]) -> dict[str, Any]:
     """Returns the features of a configuration: left to itself, `datasets` infers them from the first few samples."""
-    if _forms(manifest)[tasks[0]] == "tar":
+    if _forms(manifest)[groups[0]] == "tar":
         schema = TAR
     else:
-        kinds = {task in SEVERAL for task in tasks}
+        kinds = {group in SEVERAL for group in groups}
         schema = pa.unify_schemas([parquet.SEVERAL if several else parquet.ONE for several in sorted(kinds)])
     return {"config_name": name, "features": in_card(schema)}
 
@@ -171,14 +192,19 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
         )
         for source in manifest.sources
     ]
-    languages: Counter[str] = Counter()
-    for count in manifest.samples:
-        languages.update(count.languages)
+    counts = _languages(manifest)
     return {
         "manifest": manifest,
         "funnels": funnels,
         "samples": sum(count.samples for count in manifest.samples),
-        "languages": sorted(languages.items(), key=lambda pair: (-pair[1], pair[0])),
+        "images": sum(count.images for count in manifest.samples),
+        "views": counts.total(),
+        "licences": [
+            (source, licence, count)
+            for source, own in manifest.licences.items()
+            for licence, count in sorted(own.items(), key=lambda pair: (-pair[1], pair[0]))
+        ],
+        "languages": sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])),
         "drawn": drawn(read(manifest.mixture), manifest.sizes),
         "forms": _forms(manifest),
         "configurations": configurations(manifest),

@@ -1,12 +1,14 @@
-"""Drafts, samples without the bytes of their images: of each task, and finished with the images as stored."""
+"""Drafts, views without the bytes of their images: of each task, and finished with the images as stored."""
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pipelines.datasets.reasons import Refused
-from schemas.sample import Box, Image, ImageRef, Phrase, Quad, Example, Segment, Text, Turn
+from schemas.sample import Box, Example, Image, ImageRef, Phrase, Quad, Segment, Text, Turn
+from schemas.strict import is_unicode
 
 SHOWN: Final = ImageRef(0)
 REGION_TASKS: Final = ("referring", "grounded_caption")
@@ -14,15 +16,24 @@ _LABEL: Final = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 
 class NamedImage(NamedTuple):
-    """An image by its name in the dataset; the size that its annotation is for, 0 where none is given."""
+    """An image by its name in the dataset; the size that its annotation is for, 0 where none is given; its address."""
 
     name: str
     width: int = 0
     height: int = 0
+    url: str | None = None
+
+
+class About(NamedTuple):
+    """What an annotation says of where it comes from: its id, its licence, and further fields as JSON values."""
+
+    id: str | None = None
+    licence: str | None = None
+    extra: Mapping[str, Any] | None = None
 
 
 class Draft(NamedTuple):
-    """A sample without the bytes of its images.
+    """A view without the bytes of its images.
 
     `relative`: regions were given as shares of the sides, so they hold for the image at any size. `split` is the
     dataset's own, empty where it has none.
@@ -34,6 +45,7 @@ class Draft(NamedTuple):
     turns: tuple[Turn, ...]
     relative: bool = False
     split: str = ""
+    about: About = About()
 
 
 class Place(NamedTuple):
@@ -125,7 +137,7 @@ def named(value: object) -> str:
 def finish(
     draft: Draft, key: str, images: Sequence[Image], *, split: str, source: str, licence: str
 ) -> Example:
-    """Returns the sample of `draft` with the images as they are stored.
+    """Returns the view of `draft` with the images as they are stored; what it says of itself stands above the source's.
 
     Regions that were given in shares are moved to the stored size. Any other difference between the stated and the
     stored size is Refused `image_size`, as is an image of other proportions.
@@ -136,7 +148,30 @@ def finish(
     turns = draft.turns
     if any(factor != (1.0, 1.0) for factor in factors):
         turns = scaled(turns, factors)
-    return Example(key, draft.task, split, draft.language, source, licence, tuple(images), turns)
+    shown = tuple(
+        replace(one, url=named.url) if named.url else one
+        for named, one in zip(draft.images, images, strict=True)
+    )
+    about = draft.about
+    extra = json.dumps(about.extra, sort_keys=True, ensure_ascii=False) if about.extra else None
+    return Example(
+        *(key, draft.task, split, draft.language, source, about.licence or licence),
+        *(shown, turns, about.id, extra),
+    )
+
+
+def told(drafts: Iterable[Draft], about: About) -> list[Draft]:
+    """Returns the drafts with what their record says of where it comes from."""
+    return [draft._replace(about=about) for draft in drafts]
+
+
+def text_or_none(value: object) -> str | None:
+    """Returns a record's id, licence or address as text; None where it is none, empty or no Unicode."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str) or not value.strip():
+        return None
+    return value.strip() if is_unicode(value) else None
 
 
 def scaled(turns: Sequence[Turn], factors: Sequence[tuple[float, float]]) -> tuple[Turn, ...]:

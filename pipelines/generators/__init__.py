@@ -13,6 +13,7 @@ from pydantic import Field
 
 from pipelines.files import Store, absolute
 from schemas.errors import RowError
+from schemas.sample import TASKS
 from schemas.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,6 +28,11 @@ Share = Annotated[float, Field(ge=0, le=1)]
 def pillow(*names: str) -> dict[str, str]:
     """Returns the versions of libraries that Pillow is built with, by Pillow's names; `none` where it lacks one."""
     return {f"pillow {name}": str(features.version(name) or "none") for name in names}
+
+
+def text_tasks(settings: Any) -> tuple[str, ...]:
+    """Returns the tasks of pages of text: their lines, and with `whole_text` a question for all of it."""
+    return ("ocr", "vqa") if settings.whole_text else ("ocr",)
 
 
 class RenderSettings(Settings):
@@ -128,6 +134,7 @@ class Generator:
     unit: the first part of a page's name; without one, `count` pages are made in each language.
     per_task: pages, or documents, of one raw shard.
     facts: what of the machine shows in its pages, such as a browser's version; the manifest names it.
+    tasks: those that its views have with these settings; left out, they can have any.
     marks: for each item, what else its pages depend on: what lies at the paths of the settings, for one.
     """
 
@@ -140,4 +147,5 @@ class Generator:
     unit: str = ""
     per_task: int = 200
     facts: Callable[[Job], dict[str, str]] = lambda job: {}
+    tasks: Callable[[Any], Iterable[str]] = lambda settings: TASKS
     marks: Callable[[Job, Sequence[Item]], Sequence[Any]] = lambda job, items: [None] * len(items)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pydantic import Field
 
 from pipelines.files import Store, is_local, local_path
-from pipelines.generators import Generator, Item, Job, Maker, Page, TextPageSettings, pillow
+from pipelines.generators import Generator, Item, Job, Maker, Page, TextPageSettings, pillow, text_tasks
 from pipelines.generators.inputs import listed
 from pipelines.receipts import fingerprint
 from schemas.errors import InputError, RowError
@@ -169,6 +169,7 @@ PDF = Generator(
     settings=DocumentSettings,
     open=_open_pdf,
     libraries=("pillow", "pypdfium2"),
+    tasks=text_tasks,
     suffixes=(".pdf",),
     per_task=8,
     facts=lambda job: {**_system_fonts(), **pillow("libjpeg_turbo")},
@@ -179,6 +180,7 @@ HTML = Generator(
     settings=DocumentSettings,
     open=_open_html,
     libraries=("pillow", "playwright"),
+    tasks=text_tasks,
     suffixes=(".html", ".htm", ".xhtml"),
     per_task=8,
     facts=_html_facts,

@@ -205,7 +205,7 @@ def _of_record(data: bytes) -> Iterator[str]:
         record = json.loads(data)
     except (ValueError, RecursionError):
         return
-    if isinstance(record, dict) and "turns" in record:
+    if isinstance(record, dict) and "views" in record:
         yield from _said(data)
     elif isinstance(record, dict):
         yield from (record[name] for name in _CAPTIONS if isinstance(record.get(name), str))
@@ -213,10 +213,10 @@ def _of_record(data: bytes) -> Iterator[str]:
 
 def _said(sample: bytes | str) -> Iterator[str]:
     try:
-        turns = Sample.from_json(sample).turns
+        examples = Sample.from_json(sample).examples
     except FieldError:
         return
-    yield from (one.text for turn in turns for one in turn.segments if isinstance(one, Text))
+    yield from (one.text for example in examples for one in example.segments if isinstance(one, Text))
 
 
 def _of_parquet(store: Store, info: FileInfo) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from pipelines.files import local_path
-from pipelines.generators import Generator, Item, Job, Maker, Page, Path, TextPageSettings, pillow
+from pipelines.generators import Generator, Item, Job, Maker, Page, Path, TextPageSettings, pillow, text_tasks
 from pipelines.generators.inputs import identities, pictures, texts
 
 
@@ -87,6 +87,7 @@ def _generator(name: str, settings: type[SceneTextSettings]) -> Generator:
         settings=settings,
         open=_open,
         libraries=("numpy", "opencv-python-headless", "pillow", "scikit-image"),
+        tasks=text_tasks,
         # without raqm Pillow sets Latin and Han without kerning
         facts=lambda job: pillow("freetype2", "harfbuzz", "libjpeg_turbo", "raqm"),
         marks=_marks,

@@ -178,7 +178,7 @@ def _url(values: Values) -> Guess | None:
 
 def _caption(shard: InputShard, values: Values) -> Guess | None:
     if shard.format == "tar" and values.keys() >= set(SAMPLE_FIELDS):
-        return Guess(("turns",), "samples that vlcorpus wrote", by_default=True)
+        return Guess(("views",), "samples that vlcorpus wrote", by_default=True)
     if usual := tuple(name for name in GUESSES["caption"] if _is_read(shard, values.get(name, []))):
         return Guess(usual, f"a usual name{_of_lists(shard, values[usual[0]])}", by_default=True)
     texts = [

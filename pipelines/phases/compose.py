@@ -8,19 +8,24 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.card.drawn import check
 from pipelines.datasets.detected import detected_drafts
 from pipelines.datasets.drafts import NamedImage, finish
 from pipelines.engines.step import At, Json
+from pipelines.groups import group_of
 from pipelines.layout import Layout, Name, text_of
 from pipelines.parquet import by_member, read_table, write_tables
 from pipelines.phases.dialogues import Made, Place, with_dialogues
+from pipelines.phases.gather import Gathered, gathered
 from pipelines.phases.ground import read_grounded
 from pipelines.receipts import Task, fingerprint
 from pipelines.recipe.model import Recipe, Source
+from pipelines.sizes import Sizer, name_of
 from pipelines.sources.interleaved import drafts_of, finished
+from pipelines.sources.own import owned, stored_image
 from pipelines.sources.table import KINDS
 from pipelines.writers import columns
-from schemas.sample import Image, Sample, caption_sample, sample_key, text_sample
+from schemas.sample import Example, Sample, caption_example, text_example, view_key
 from schemas.shard import FORM
 
 if TYPE_CHECKING:
@@ -28,11 +33,10 @@ if TYPE_CHECKING:
 
 SAMPLES = pa.schema(
     [
-        ("task", pa.string()),
+        ("group", pa.string()),
         ("split", pa.string()),
         ("key", pa.string()),
-        ("language", pa.string()),
-        # of each picture: the member that holds it; or, with a name, a file in an annotation source's folder
+        # of each image: the member that holds it; or, with a name, a file in an annotation source's folder
         (
             "places",
             pa.list_(pa.struct([("member", pa.string()), ("offset", pa.int64()), ("name", pa.string())])),
@@ -43,7 +47,7 @@ SAMPLES = pa.schema(
         ("digest", pa.string()),
     ]
 )
-"""work/samples: sorted by (task, split, key)."""
+"""work/samples: sorted by (group, split, key)."""
 
 _SIGNALS = [
     "member",
@@ -55,6 +59,7 @@ _SIGNALS = [
     "width",
     "height",
     "sha256",
+    "original_sha256",
     "phash",
     "url",
     "extra",
@@ -64,11 +69,12 @@ _SIGNALS = [
 
 def compose_fingerprint(recipe: Recipe, source: Source, kept_digest: str, signals: list[str | None]) -> str:
     """What the samples of one shard depend on."""
-    made_with: list[Any] = [recipe.tasks, source.id, source.licence, recipe.seed]
+    made_with: list[Any] = [recipe.tasks, source.id, source.licence, source.group, recipe.seed]
     made_with.append(recipe.chat_of(source).model_dump(mode="json"))
     if source.ground is not None:
         made_with.append(source.ground.detector.model_dump(mode="json", include={"threshold", "nms"}))
-    return fingerprint("compose", 4, FORM, made_with, kept_digest, signals)
+    made_with += [name_of(recipe), recipe.preset]
+    return fingerprint("compose", 5, FORM, made_with, kept_digest, signals)
 
 
 class Compose:
@@ -77,24 +83,27 @@ class Compose:
     def __init__(self, setup: Json) -> None:
         self._recipe = Recipe.model_validate(setup["recipe"])
         self._layout = Layout(**setup["layout"])
+        self._sizer = Sizer(self._recipe)
 
     def run(self, task: Json, at: At) -> Json:
-        """Writes the shard's samples; the receipt counts them by task, split and language."""
+        """Writes the shard's samples; the receipt counts them."""
         source = self._recipe.source(task["source"])
         rows = self._kept(source.id, task["shard"])
-        if KINDS[source.kind].drafts:
+        drafts = KINDS[source.kind].drafts
+        if drafts:
             made = self._annotated(source, task["shard"], rows)
         else:
             several = drafts_of(self._layout, source, task["shard"])
             pairs = [row for row in rows if row["member"] not in several]
-            made = [*self._samples(source, pairs), *self._grounded(source, task["shard"], pairs)]
-            made += self._interleaved(rows, several)
+            made = [*self._examples(source, pairs), *self._grounded(source, task["shard"], pairs)]
+            made += self._interleaved(source, rows, several)
         whole = with_dialogues(made, self._recipe.chat_of(source), self._recipe.seed)
-        samples = [_described(one) for one in whole if one.sample.task in self._recipe.tasks]
-        samples.sort(key=lambda one: (one["task"], one["split"], one["key"]))
+        wanted = [one for one in whole if one.example.task in self._recipe.tasks]
+        samples = [self._described(source, one) for one in gathered(wanted, by_image=drafts)]
+        samples.sort(key=lambda one: (one["group"], one["split"], one["key"]))
         table = pa.Table.from_pylist(samples, SAMPLES)
         write_tables(self._layout, self._layout.path("samples", source.id, task["shard"]), SAMPLES, [table])
-        return {"samples": len(samples), "counts": _counts(samples)}
+        return {"samples": len(samples), "sizes": self._sizer.sizes(one.example for one in wanted)}
 
     def _kept(self, source: str, shard: str) -> list[dict[str, Any]]:
         """The kept rows' signals, with their split."""
@@ -115,37 +124,40 @@ class Compose:
         return by_member(scores, "clip_score", signals["member"])
 
     def _annotated(self, source: Source, shard: str, rows: list[dict[str, Any]]) -> list[Made]:
-        """The samples of kept annotations, from the drafts that phase measure left."""
+        """The views of kept annotations, from the drafts that phase measure left."""
         kept = {row["member"]: row for row in rows}
         drafts = read_table(self._layout, self._layout.path("drafts", source.id, shard))
-        samples = []
+        made = []
         for draft in drafts.to_pylist():
             row = kept.get(draft["member"])
             if row is None:
                 continue
             sample = replace(Sample.from_json(draft["sample"]), split=row["split"])
+            (example,) = sample.examples
             names = draft["images"]
             places = (
                 (_place(row),) if names is None else tuple(Place(row["member"], None, name) for name in names)
             )
-            samples.append(Made(sample, places if sample.images else (), _facts(row)))
-        return samples
+            made.append(Made(example, places if example.images else (), _facts(row)))
+        return made
 
-    def _samples(self, source: Source, rows: list[dict[str, Any]]) -> Iterator[Made]:
+    def _examples(self, source: Source, rows: list[dict[str, Any]]) -> Iterator[Made]:
         """The pairs themselves."""
         for row in rows:
-            sample = self._made(source, row)
-            if sample is not None:
-                yield Made(sample, (_place(row),) if sample.images else (), _facts(row))
+            example = self._made(source, row)
+            if example is not None:
+                yield Made(example, (_place(row),) if example.images else (), _facts(row))
 
-    def _interleaved(self, rows: list[Json], several: dict[str, Json]) -> Iterator[Made]:
-        """The samples of rows of several images."""
+    def _interleaved(
+        self, source: Source, rows: list[Json], several: dict[str, list[Json]]
+    ) -> Iterator[Made]:
+        """The views of rows of several images."""
         for row in rows:
-            drafted = several.get(row["member"])
-            sample = finished(drafted, row) if drafted is not None else None
-            if drafted is not None and sample is not None:
-                places = tuple(map(Place, drafted["images"], drafted["offsets"]))
-                yield Made(sample, places, _facts(row))
+            for drafted in several.get(row["member"], ()):
+                example = finished(drafted, row)
+                if example is not None:
+                    places = tuple(map(Place, drafted["images"], drafted["offsets"]))
+                    yield Made(owned(example, source, row), places, _facts(row))
 
     def _grounded(self, source: Source, shard: str, rows: list[dict[str, Any]]) -> Iterator[Made]:
         """What phase ground found of the pairs, where it was asked to."""
@@ -162,21 +174,37 @@ class Compose:
                 row["caption"], row["language"], image_ref, *regions, source.ground.detector
             )
             ordinals: Counter[str] = Counter()
-            image = Image(row["format"], row["width"], row["height"], row["sha256"])
+            image = stored_image(row, row["url"])
             for draft in drafts:
-                key = sample_key(row["key"], draft.task, ordinals[draft.task])
+                key = view_key(row["key"], draft.task, ordinals[draft.task])
                 ordinals[draft.task] += 1
                 facts = {"split": row["split"], "source": source.id, "licence": source.licence}
-                yield Made(finish(draft, key, [image], **facts), (_place(row),), _facts(row))
+                example = owned(finish(draft, key, [image], **facts), source, row)
+                yield Made(example, (_place(row),), _facts(row))
 
-    def _made(self, source: Source, row: dict[str, Any]) -> Sample | None:
+    def _made(self, source: Source, row: dict[str, Any]) -> Example | None:
         facts = {"split": row["split"], "source": source.id, "licence": source.licence}
+        facts["language"] = row["language"] or "und"
         if row["caption"] is None:
             return None
         if row["sha256"] is None:
-            return text_sample(row["key"], row["caption"], language=row["language"] or "und", **facts)
-        image = Image(row["format"], row["width"], row["height"], row["sha256"])
-        return caption_sample(row["key"], row["caption"], image, language=row["language"] or "und", **facts)
+            example = text_example(row["key"], row["caption"], **facts)
+        else:
+            example = caption_example(row["key"], row["caption"], stored_image(row, row["url"]), **facts)
+        return owned(example, source, row)
+
+    def _described(self, source: Source, made: Gathered) -> dict[str, Any]:
+        sample = made.sample
+        line = sample.to_json()
+        return {
+            **made.facts,
+            "places": [place._asdict() for place in made.places],
+            "group": group_of(self._recipe, source, sample.example(0)),
+            "split": sample.split,
+            "key": sample.key,
+            "sample": line,
+            "digest": fingerprint(line, made.facts),
+        }
 
 
 def _facts(row: dict[str, Any]) -> dict[str, Any]:
@@ -187,33 +215,10 @@ def _place(row: dict[str, Any]) -> Place:
     return Place(row["member"], row["offset"])
 
 
-def _described(made: Made) -> dict[str, Any]:
-    sample = made.sample
-    line = sample.to_json()
-    return {
-        **made.facts,
-        "places": [place._asdict() for place in made.places],
-        "task": sample.task,
-        "split": sample.split,
-        "key": sample.key,
-        "language": sample.language,
-        "sample": line,
-        "digest": fingerprint(line, made.facts),
-    }
-
-
-def _counts(samples: list[dict[str, Any]]) -> list[list[Any]]:
-    """[task, split, language, samples], sorted."""
-    counts: dict[tuple[str, str, str], int] = {}
-    for made in samples:
-        name = (made["task"], made["split"], made["language"])
-        counts[name] = counts.get(name, 0) + 1
-    return [[*name, count] for name, count in sorted(counts.items())]
-
-
 def run(build: "Build") -> None:
     """Composes the samples of every kept row."""
     build.map("compose", [_task(build, name) for name in sorted(build.shards)])
+    check(build.recipe, build.results["compose"])
 
 
 def _task(build: "Build", name: Name) -> Task:

@@ -12,7 +12,7 @@ from pipelines.datasets.drafts import Draft, NamedImage
 from pipelines.datasets.reasons import Refused
 from pipelines.shares import is_drawn
 from schemas.ground import ChatSettings
-from schemas.sample import GROUNDED, Image, ImageRef, Phrase, Sample, Segment, Text, Turn, sample_key
+from schemas.sample import GROUNDED, Example, Image, ImageRef, Phrase, Segment, Text, Turn, view_key
 
 Ask = Literal["where", "what", "compare", "ground"]
 
@@ -182,9 +182,9 @@ class Place(NamedTuple):
 
 
 class Made(NamedTuple):
-    """A sample, the places of its images, and what its row says (url, phash, scores)."""
+    """A training example, the places of its images, and what was measured of its row (phash, scores)."""
 
-    sample: Sample
+    example: Example
     places: tuple[Place, ...]
     facts: dict[str, Any]
 
@@ -203,25 +203,25 @@ def _localised(made: Sequence[Made], settings: ChatSettings, seed: int) -> list[
     views: dict[tuple[str, str, str], list[Made]] = {}
     chats: dict[str, int] = {}
     for one in sorted(made, key=_order):
-        sample = one.sample
-        pair, ordinal = _pair(sample.key), int(sample.key.rpartition("-")[2])
-        if sample.task == "chat":
+        example = one.example
+        pair, ordinal = row_key(example.key), int(example.key.rpartition("-")[2])
+        if example.task == "chat":
             chats[pair] = max(chats.get(pair, 0), ordinal + 1)
-        if sample.task in GROUNDED and len(sample.images) == 1:
-            views.setdefault((sample.images[0].sha256, sample.split, sample.language), []).append(one)
+        if example.task in GROUNDED and len(example.images) == 1:
+            views.setdefault((example.images[0].sha256, example.split, example.language), []).append(one)
     found = []
     for group in views.values():
-        pair = _pair(min(one.sample.key for one in group))
+        pair = row_key(min(one.example.key for one in group))
         if not is_drawn(settings.localise, seed, "localise", pair):
             continue
-        captions = [one for one in group if one.sample.task == "grounding"][:1]
-        regions = _different([one for one in group if one.sample.task != "grounding"])
+        captions = [one for one in group if one.example.task == "grounding"][:1]
+        regions = _different([one for one in group if one.example.task != "grounding"])
         draft = localisation([_draft(one) for one in (*captions, *regions)], seed, settings.rounds)
         ordinal = chats.get(pair, 0)
         chats[pair] = ordinal + 1
         first = min(group, key=_order)
-        sample = replace(first.sample, key=sample_key(pair, "chat", ordinal), task="chat", turns=draft.turns)
-        found.append(Made(sample, first.places, first.facts))
+        example = replace(first.example, key=view_key(pair, "chat", ordinal), task="chat", turns=draft.turns)
+        found.append(Made(example, first.places, first.facts))
     return found
 
 
@@ -230,9 +230,9 @@ def _different(views: Sequence[Made]) -> list[Made]:
     kept: list[Made] = []
     seen: set[tuple[str, object]] = set()
     for one in views:
-        phrases = one.sample.phrases
-        marks: set[tuple[str, object]] = {(one.sample.task, part.phrase.casefold()) for part in phrases}
-        marks |= {(one.sample.task, (part.boxes, part.quads)) for part in phrases}
+        phrases = one.example.phrases
+        marks: set[tuple[str, object]] = {(one.example.task, part.phrase.casefold()) for part in phrases}
+        marks |= {(one.example.task, (part.boxes, part.quads)) for part in phrases}
         if not marks & seen:
             seen |= marks
             kept.append(one)
@@ -243,12 +243,12 @@ def _joined(made: Sequence[Made], settings: ChatSettings, seed: int) -> list[Mad
     kept: list[Made] = []
     waiting: dict[tuple[str, str], list[Made]] = {}
     for one in sorted(made, key=_order):
-        sample = one.sample
-        alone = sample.task == "chat" and len(sample.images) == 1 and _shows_first(sample.turns)
-        if not (alone and is_drawn(settings.joined, seed, "join", sample.key)):
+        example = one.example
+        alone = example.task == "chat" and len(example.images) == 1 and _shows_first(example.turns)
+        if not (alone and is_drawn(settings.joined, seed, "join", example.key)):
             kept.append(one)
             continue
-        group = waiting.setdefault((sample.split, sample.language), [])
+        group = waiting.setdefault((example.split, example.language), [])
         group.append(one)
         if len(group) == settings.join:
             kept.append(_one_of(group, seed))
@@ -265,20 +265,22 @@ def _one_of(group: Sequence[Made], seed: int) -> Made:
     images: dict[str, Image] = {}
     places: dict[str, Place] = {}
     for one in group:
-        images.setdefault(one.sample.images[0].sha256, one.sample.images[0])
-        places.setdefault(one.sample.images[0].sha256, one.places[0])
+        images.setdefault(one.example.images[0].sha256, one.example.images[0])
+        places.setdefault(one.example.images[0].sha256, one.places[0])
     names = [picture.name for picture in draft.images]
-    sample = replace(group[0].sample, images=tuple(images[name] for name in names), turns=draft.turns)
-    # what a row says is of its one image
+    first = group[0].example
+    shown = tuple(images[name] for name in names)
+    example = replace(first, images=shown, turns=draft.turns, id=None, extra=None)
+    # what is measured of a row is of its one image
     facts = dict.fromkeys(group[0].facts)
-    return Made(sample, tuple(places[name] for name in names), facts)
+    return Made(example, tuple(places[name] for name in names), facts)
 
 
 def _draft(made: Made) -> Draft:
     """A sample as a draft whose images go by their digests."""
-    sample = made.sample
-    pictures = tuple(NamedImage(image.sha256, image.width, image.height) for image in sample.images)
-    return Draft(sample.task, sample.language, pictures, sample.turns)
+    one = made.example
+    pictures = tuple(NamedImage(image.sha256, image.width, image.height) for image in one.images)
+    return Draft(one.task, one.language, pictures, one.turns)
 
 
 def _shows_first(turns: Iterable[Turn]) -> bool:
@@ -289,9 +291,10 @@ def _shows_first(turns: Iterable[Turn]) -> bool:
 
 def _order(made: Made) -> tuple[str, str, int]:
     """By pair, task and number: keys as text would put the tenth before the second."""
-    pair, task, ordinal = made.sample.key.rsplit("-", 2)
+    pair, task, ordinal = made.example.key.rsplit("-", 2)
     return pair, task, int(ordinal)
 
 
-def _pair(key: str) -> str:
+def row_key(key: str) -> str:
+    """Returns the key of the row that a view is of."""
     return key.rsplit("-", 2)[0]

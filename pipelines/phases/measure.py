@@ -180,7 +180,7 @@ class Measure:
             if made:
                 drafts = rendered.drafts(source, record, row) if "member" in record else []
             else:
-                drafts = [interleaved.draft(source, record, row)] if row.further and whole else []
+                drafts = interleaved.drafts(source, record, row) if row.further and whole else []
             yield number, record, drafts
             if "only" in task:
                 return

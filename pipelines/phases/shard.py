@@ -1,12 +1,16 @@
 """Phase shard: samples with their images' bytes, cut into shards by their keys and written one shard a task."""
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from itertools import groupby
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
+import numpy as np
 import pyarrow.compute as pc
 
 from filters.picture import Pictures, PictureSettings
@@ -16,6 +20,7 @@ from pipelines.engines.step import At, Json
 from pipelines.files import Store
 from pipelines.layout import Layout
 from pipelines.parquet import read_table
+from pipelines.phases.gather import agreed
 from pipelines.receipts import Task, fingerprint, versions
 from pipelines.recipe.model import Recipe, Source
 from pipelines.sources import InputShard, fetch, options_of
@@ -25,7 +30,7 @@ from pipelines.writers import parquet, webdataset
 from pipelines.writers.columns import SIGNALS, Item, key_hash
 from pipelines.writers.sink import Written
 from schemas.errors import OutputError, RowError
-from schemas.sample import SEVERAL, Image, Sample
+from schemas.sample import SEVERAL, Image, Sample, joined
 from schemas.shard import FORM
 
 if TYPE_CHECKING:
@@ -39,12 +44,12 @@ class Stratum:
     """What is shared by the samples of one folder of shards."""
 
     split: str
-    task: str
+    group: str
     source: str
 
     @property
     def folder(self) -> str:
-        return f"shards/{self.split}/{self.task}/{self.source}"
+        return f"shards/{self.split}/{self.group}/{self.source}"
 
 
 class Run(NamedTuple):
@@ -58,11 +63,24 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True)
 class Part:
-    """The samples `start` to `stop` of a run."""
+    """The samples `start` to `stop` of a run; `joins`: views for samples of the same keys in the parts before."""
 
     shard: str
     start: int
     stop: int
+    joins: bool = False
+
+
+@dataclass(frozen=True)
+class Again:
+    """A sample whose key an earlier input shard has too: equal images under two names. It joins the first of them."""
+
+    part: Part
+    digest: str
+
+
+Repeats = Mapping[tuple[Stratum, str], Sequence[Again]]
+"""By stratum and key the samples that join the first of that key."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +97,7 @@ class Planned:
         return f"{self.stratum.folder}/{self.first:016x}"
 
 
-def plan(runs: Iterable[Run], size: int) -> list[Planned]:
+def plan(runs: Iterable[Run], size: int, repeats: Repeats = MappingProxyType({})) -> list[Planned]:
     """Returns the output shards in the order of their strata, and of the runs (by input shard) in each.
 
     A shard ends after a sample whose key's hash is low, so what is cut does not depend on how many samples stand
@@ -94,15 +112,22 @@ def plan(runs: Iterable[Run], size: int) -> list[Planned]:
         start = 0
         for at, (key, digest) in enumerate(zip(keys, digests, strict=True), 1):
             one, number = growing[stratum], key_hash(key)
-            one.add(number, digest)
+            again = repeats.get((stratum, key), ())
+            if any(other.part.shard == shard for other in again):
+                one.take(shard, start, at - 1)
+                start = at
+                continue
+            one.add(number, digest, again)
             if one.count == most or (one.count >= least and number < bound):
-                planned[stratum].append(one.ended(stratum, Part(shard, start, at)))
+                one.take(shard, start, at)
+                planned[stratum].append(one.ended(stratum))
                 start = at
                 del growing[stratum]
         if start < len(keys):
-            growing[stratum].parts.append(Part(shard, start, len(keys)))
+            growing[stratum].take(shard, start, len(keys))
     for stratum, one in growing.items():
-        planned[stratum].append(one.ended(stratum))
+        if one.count:
+            planned[stratum].append(one.ended(stratum))
     return [one for stratum in sorted(planned) for one in planned[stratum]]
 
 
@@ -113,29 +138,59 @@ class _Growing:
     first: int = 0
     count: int = 0
     parts: list[Part] = field(default_factory=list)
+    joining: list[Part] = field(default_factory=list)
     digest: Any = field(default_factory=lambda: hashlib.blake2b(digest_size=16))
 
-    def add(self, number: int, digest: str) -> None:
-        """Takes one more sample: the hash of its key, and its digest."""
+    def add(self, number: int, digest: str, again: Sequence[Again]) -> None:
+        """Takes one more sample: the hash of its key, its digest, and what joins it."""
         if self.count == 0:
             self.first = number
         self.count += 1
         self.digest.update(digest.encode())
+        for one in again:
+            self.digest.update(one.digest.encode())
+            self.joining.append(one.part)
 
-    def ended(self, stratum: Stratum, *last: Part) -> Planned:
-        """Returns the shard, with the last of its parts."""
-        return Planned(stratum, self.first, (*self.parts, *last), self.digest.hexdigest())
+    def take(self, shard: str, start: int, stop: int) -> None:
+        """Takes the samples `start` to `stop` of an input shard as a part, if there are any."""
+        if start < stop:
+            self.parts.append(Part(shard, start, stop))
+
+    def ended(self, stratum: Stratum) -> Planned:
+        """Returns the shard."""
+        return Planned(stratum, self.first, (*self.parts, *self.joining), self.digest.hexdigest())
+
+
+def repeats(read: Callable[[], Iterable[Run]]) -> Repeats:
+    """Returns the samples of keys that an earlier run of their stratum has; `read` gives all runs in their order.
+
+    The first pass holds 8 bytes a sample, the second one the keys that may be there twice.
+    """
+    hashes = [np.fromiter(map(key_hash, run.keys), np.uint64, len(run.keys)) for run in read()]
+    values, counts = np.unique(np.concatenate(hashes), return_counts=True)
+    twice = set(values[counts > 1].tolist())
+    seen: set[tuple[Stratum, str]] = set()
+    again: dict[tuple[Stratum, str], list[Again]] = {}
+    for stratum, shard, keys, digests in read() if twice else ():
+        for at, (key, digest) in enumerate(zip(keys, digests, strict=True)):
+            if key_hash(key) not in twice:
+                continue
+            if (stratum, key) in seen:
+                part = Part(shard, at, at + 1, joins=True)
+                again.setdefault((stratum, key), []).append(Again(part, digest))
+            seen.add((stratum, key))
+    return again
 
 
 def runs(layout: Layout, composed: Iterable[tuple[str, str]]) -> Iterator[Run]:
     """Yields the runs of samples that phase compose left of (source, shard), in the order of sources and shards."""
 
     def read(name: tuple[str, str]) -> list[Run]:
-        columns = ["task", "split", "key", "digest"]
+        columns = ["group", "split", "key", "digest"]
         table = read_table(layout, layout.path("samples", *name), columns)
         found: dict[tuple[str, str], Run] = {}
-        for task, split, key, digest in zip(*(table[one].to_pylist() for one in columns), strict=True):
-            run = found.setdefault((task, split), Run(Stratum(split, task, name[0]), name[1], [], []))
+        for group, split, key, digest in zip(*(table[one].to_pylist() for one in columns), strict=True):
+            run = found.setdefault((group, split), Run(Stratum(split, group, name[0]), name[1], [], []))
             run.keys.append(key)
             run.digests.append(digest)
         return list(found.values())
@@ -149,24 +204,23 @@ def runs(layout: Layout, composed: Iterable[tuple[str, str]]) -> Iterator[Run]:
 
 def shard_fingerprint(recipe: Recipe, planned: Planned) -> str:
     """Returns what the bytes of one output shard depend on: its own samples, and the shape of the output."""
-    form = [FORM, form_of(recipe, planned.stratum.task), planned.name, planned.digest]
+    form = [FORM, form_of(recipe, planned.stratum.group), planned.name, planned.digest]
     settings = recipe.model_dump(mode="json", include={"resize": True, "signals": {"picture"}})
-    return fingerprint("shard", 2, settings, form, versions(["pillow", "pyarrow"]))
+    return fingerprint("shard", 3, settings, form, versions(["pillow", "pyarrow"]))
 
 
-def form_of(recipe: Recipe, task: str) -> str:
-    """Returns the form of a task's shards: `webdataset` or `parquet`."""
+def form_of(recipe: Recipe, group: str) -> str:
+    """Returns the form of a group's shards: `webdataset` or `parquet`."""
     if recipe.shards.format != "auto":
         return recipe.shards.format
-    return "parquet" if task in SEVERAL else "webdataset"
+    return "parquet" if group in SEVERAL else "webdataset"
 
 
 class Place(NamedTuple):
-    """An image in the scratch file: offset and size, and its SHA-256 as its source has it."""
+    """An image in the scratch file: offset and size."""
 
     offset: int
     size: int
-    original: str
 
 
 class WriteShard:
@@ -184,14 +238,19 @@ class WriteShard:
             samples = Gathered(scratch)
             for part in task["parts"]:
                 self._gather(task, part, samples)
-            files = self._write(task["name"], task["task"], samples.items(self._recipe.resize))
-        return {"files": files, "samples": len(samples), "bytes": sum(file["size"] for file in files)}
+            counts = Counts()
+            items = counts.counting(samples.items(self._recipe.resize))
+            files = self._write(task["name"], task["group"], items)
+        return {"files": files, "bytes": sum(file["size"] for file in files), **counts.receipt()}
 
     def _gather(self, task: Json, part: Json, samples: "Gathered") -> None:
         """Reads a part's samples and copies their images into the scratch file."""
         table = read_table(self._layout, self._layout.path("samples", task["source"], part["shard"]))
-        mine = pc.and_(pc.equal(table["task"], task["task"]), pc.equal(table["split"], task["split"]))
+        mine = pc.and_(pc.equal(table["group"], task["group"]), pc.equal(table["split"], task["split"]))
         rows = table.filter(mine).slice(part["start"], part["stop"] - part["start"]).to_pylist()
+        if part["joins"]:
+            samples.join(rows)
+            return
         source = self._recipe.source(task["source"])
         if KINDS[source.kind].annotated:
             self._gather_named(source, rows, samples)
@@ -211,13 +270,13 @@ class WriteShard:
                 continue
             digests[member] = hashlib.sha256(stored).hexdigest()
             with self._layout.store.unpacking(task["name"]):
-                places[member] = samples.keep(stored, data)
+                places[member] = samples.keep(stored)
         for row in rows:
-            members = [place["member"] for place in row["places"]]
-            for member, image in zip(members, Sample.from_json(row["sample"]).images, strict=True):
+            sample, members = Sample.from_json(row["sample"]), [place["member"] for place in row["places"]]
+            for member, image in zip(members, sample.images, strict=True):
                 if digests.get(member) != image.sha256:
                     raise shard.changed(member)
-            samples.rows.append((row, tuple(places[member] for member in members)))
+            samples.add(row, tuple(places[member] for member in members))
 
     def _gather_named(self, source: Source, rows: list[dict[str, Any]], samples: "Gathered") -> None:
         """Gathers samples whose images lie in a folder, by name; each image is read once."""
@@ -228,15 +287,15 @@ class WriteShard:
             for name in names:
                 if name not in places:
                     data = store.read_bytes(find_image(source, store, name))
-                    places[name] = samples.keep(self._pictures.stored(data), data)
-            samples.rows.append((row, tuple(places[name] for name in names)))
+                    places[name] = samples.keep(self._pictures.stored(data))
+            samples.add(row, tuple(places[name] for name in names))
 
-    def _write(self, name: str, task: str, items: Iterator[Item]) -> list[Json]:
+    def _write(self, name: str, group: str, items: Iterator[Item]) -> list[Json]:
         layout, store = self._layout, self._layout.store
         index_path = layout.at(f"{name}.parquet")
         with store.write_atomic(index_path, layout.tmp) as index, open(index, "wb") as index_file:
-            if form_of(self._recipe, task) == "parquet":
-                schema = parquet.SEVERAL if task in SEVERAL else parquet.ONE
+            if form_of(self._recipe, group) == "parquet":
+                schema = parquet.SEVERAL if group in SEVERAL else parquet.ONE
                 one = parquet.write(items, index_file, schema)
                 index_file.flush()
                 return [_file(f"{name}.parquet", one)]
@@ -252,36 +311,87 @@ class Gathered:
     def __init__(self, scratch: BinaryIO) -> None:
         self._scratch = scratch
         self._end = 0
-        self.rows: list[tuple[dict[str, Any], tuple[Place, ...]]] = []
+        # by key: the rows of work/samples that make the sample, and the places of its images
+        self._rows: dict[str, tuple[list[dict[str, Any]], tuple[Place, ...]]] = {}
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def keep(self, data: bytes, original: bytes) -> Place:
-        """Appends an image as it is stored, which was `original` in its source; returns its place."""
+    def keep(self, data: bytes) -> Place:
+        """Appends an image as it is stored; returns its place."""
         self._scratch.seek(self._end)
         self._scratch.write(data)
-        place = Place(self._end, len(data), hashlib.sha256(original).hexdigest())
+        place = Place(self._end, len(data))
         self._end += len(data)
         return place
 
+    def add(self, row: dict[str, Any], places: tuple[Place, ...]) -> None:
+        """Adds a sample."""
+        if row["key"] in self._rows:
+            raise ValueError(f"two samples of one shard have the key {row['key']!r}")
+        self._rows[row["key"]] = ([row], places)
+
+    def join(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Adds the views of `rows` to the samples of their keys, which show the same image."""
+        for row in rows:
+            self._rows[row["key"]][0].append(row)
+
     def items(self, resize: Resize | None) -> Iterator[Item]:
         """Yields the samples, their images read back (and resized) one by one."""
-        for row, places in self.rows:
-            sample = Sample.from_json(row["sample"])
-            if len(places) > 1 and sample.task not in SEVERAL:
+        for rows, places in self._rows.values():
+            sample = joined([Sample.from_json(row["sample"]) for row in rows])
+            several = {view.task for view in sample.views} - {*SEVERAL}
+            if len(places) > 1 and several:
                 # its shards have one column for the image: readers would lose the others
                 raise OutputError(
                     f"source {sample.source}: the sample {sample.key} has {len(places)} images, but those of task "
-                    f"{sample.task} have one at most: give such samples the task {' or '.join(SEVERAL)}"
+                    f"{min(several)} have one at most: give such samples the task {' or '.join(SEVERAL)}"
                 )
-            signals = {name: row[name] for name in SIGNALS.names}
+            signals = agreed([{name: row[name] for name in SIGNALS.names} for row in rows])
             sample, images = _fitted(sample, [self._read(place) for place in places], resize)
-            yield Item(sample, images, signals, [place.original for place in places])
+            yield Item(sample, images, signals)
 
     def _read(self, place: Place) -> bytes:
         self._scratch.seek(place.offset)
         return self._scratch.read(place.size)
+
+
+MOST_LICENCES: Final = 50
+"""The licences of a shard that are counted by name; the others together."""
+
+OTHER_LICENCES: Final = "other"
+"""Under this name stand the views of all further licences."""
+
+
+@dataclass
+class Counts:
+    """What a shard holds: samples, images, and views by task and language, and by licence."""
+
+    samples: int = 0
+    images: int = 0
+    views: Counter[tuple[str, str]] = field(default_factory=Counter)
+    licences: Counter[str] = field(default_factory=Counter)
+
+    def counting(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Yields the items, and counts what passes."""
+        for item in items:
+            self.samples += 1
+            self.images += len(item.images)
+            self.views.update((one.task, one.language) for one in item.sample.views)
+            self.licences.update(one.licence for one in item.sample.views)
+            yield item
+
+    def receipt(self) -> Json:
+        """Returns the counts as JSON values."""
+        views = [[task, language, count] for (task, language), count in sorted(self.views.items())]
+        licences = most_common(self.licences, MOST_LICENCES)
+        return {"samples": self.samples, "images": self.images, "views": views, "licences": licences}
+
+
+def most_common(counts: Mapping[str, int], most: int) -> dict[str, int]:
+    """Returns the `most` commonest by name, and the sum of all others as `other`; ties go by name."""
+    order = sorted(counts.items(), key=lambda one: (one[0] == OTHER_LICENCES, -one[1], one[0]))
+    found = dict(sorted(order[:most]))
+    if rest := sum(count for _, count in order[most:]):
+        found[OTHER_LICENCES] = found.get(OTHER_LICENCES, 0) + rest
+    return found
 
 
 def _fitted(sample: Sample, data: list[bytes], resize: Resize | None) -> tuple[Sample, list[bytes]]:
@@ -298,10 +408,13 @@ def _fitted(sample: Sample, data: list[bytes], resize: Resize | None) -> tuple[S
             factors.append((1.0, 1.0))
             continue
         small = resized(whole, image.format, resize)
-        images.append(Image(small.format, small.width, small.height, small.sha256))
+        images.append(
+            replace(image, format=small.format, width=small.width, height=small.height, sha256=small.sha256)
+        )
         fitted.append(small.data)
         factors.append((small.width / image.width, small.height / image.height))
-    return replace(sample, images=tuple(images), turns=scaled(sample.turns, factors)), fitted
+    views = tuple(replace(view, turns=scaled(view.turns, factors)) for view in sample.views)
+    return replace(sample, images=tuple(images), views=views), fitted
 
 
 def _file(name: str, written: Written) -> Json:
@@ -310,7 +423,7 @@ def _file(name: str, written: Written) -> Json:
 
 def run(build: "Build") -> None:
     """Writes the output shards that are not there yet; first the manifest goes, whose promises are about to change."""
-    planned = plan(runs(build.layout, build.results["compose"]), build.recipe.shards.samples)
+    planned = _plan(build)
     tasks = [_task(build, one) for one in planned]
     receipts = build.receipts("shard")
     names = {task.name for task in tasks}
@@ -322,6 +435,20 @@ def run(build: "Build") -> None:
         build.layout.store.remove(build.layout.at("manifest.json"))
     receipts.forget_all_but(names)
     build.map("shard", tasks)
+
+
+def _plan(build: "Build") -> list[Planned]:
+    """Returns the output shards.
+
+    Where a source has one sample an image, the samples of one image in several input shards are joined.
+    """
+    composed = list(build.results["compose"])
+    drafts = [name for name in composed if KINDS[build.recipe.source(name[0]).kind].drafts]
+    again: dict[tuple[Stratum, str], Sequence[Again]] = {}
+    for _, names in groupby(sorted(drafts), key=lambda name: name[0]):
+        if len(own := list(names)) > 1:
+            again |= repeats(partial(runs, build.layout, own))
+    return plan(runs(build.layout, composed), build.recipe.shards.samples, again)
 
 
 def _task(build: "Build", planned: Planned) -> Task:

@@ -230,6 +230,8 @@ def rooted(recipe: Recipe) -> Recipe:
 
     def of(source: Source) -> Source:
         source = _rooted(source, "path", "files", "images")
+        sets = tuple(_rooted(one, "path", "files") for one in source.annotations)
+        source = source.model_copy(update={"annotations": sets}) if sets else source
         return source.model_copy(update={"render": source.render.rooted()} if source.render else {})
 
     recipe = _rooted(recipe, "tokenizer")

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from pipelines.datasets import table as datasets
-from pipelines.recipe.model import Recipe, Source
-from pipelines.sources.table import KINDS
+from pipelines.groups import tasks_of
+from pipelines.recipe.model import Recipe
 from schemas.errors import nearest
 from schemas.mixture import matching
-from schemas.sample import GROUNDED, TASKS
+from schemas.sample import TASKS
 from schemas.strict import FieldError
 
 Where = tuple[str | int, ...]
@@ -19,27 +18,8 @@ def strata(recipe: Recipe) -> list[str]:
         f"{task}/{source.id}"
         for source in recipe.sources
         if source.role == "train"
-        for task in _tasks(recipe, source)
-        if task in recipe.tasks
+        for task in sorted(tasks_of(recipe, source))
     ]
-
-
-def _tasks(recipe: Recipe, source: Source) -> Sequence[str]:
-    """Returns the tasks that a source's samples can have; those of generated pages are not declared."""
-    kind = KINDS[source.kind]
-    if kind.made:
-        return tuple(TASKS)
-    if kind.annotated:
-        found = list(datasets.find(str(source.format))[0].tasks)
-    elif not kind.pairs:
-        found = ["text"]
-    else:
-        found = ["caption", "text", *(["interleaved"] if source.keeps_several else [])]
-        found += GROUNDED if source.ground is not None else []
-        # dialogues and documents that vlcorpus wrote are read back as they are
-        found += ["chat", "interleaved"]
-    dialogues = recipe.chat_of(source)
-    return [*found, *(["chat"] if dialogues.localise or dialogues.join > 1 else [])]
 
 
 def problems(recipe: Recipe) -> Iterator[tuple[Where, str]]:

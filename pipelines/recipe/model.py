@@ -33,7 +33,7 @@ from pipelines.generators import RenderSettings
 from pipelines.generators import table as generators
 from pipelines.phases.table import PHASES
 from pipelines.sources.columns import Columns, ReadLimits
-from pipelines.sources.table import KINDS
+from pipelines.sources.table import KINDS, Kind
 from schemas.clip import EMBEDDED, ClipSettings
 from schemas.errors import RecipeError, nearest
 from schemas.ground import ChatSettings, GroundSettings
@@ -57,6 +57,12 @@ def _name(value: str) -> str:
 def _task(value: str) -> str:
     if value not in TASKS:
         raise ValueError(f"there is no such task; {nearest(value, TASKS)}tasks are {', '.join(TASKS)}")
+    return value
+
+
+def _group(value: str) -> str:
+    if value in TASKS:
+        raise ValueError(f"{value} is a task, whose folder holds views of that task alone: name another")
     return value
 
 
@@ -107,8 +113,41 @@ def _preset(value: str) -> str:
     return value
 
 
+def _dataset(name: str) -> str:
+    """The name of an annotation dataset."""
+    if name in generators.TABLE:
+        raise ValueError(f"format {name} is not for kind: annotations")
+    try:
+        datasets.find(name)
+    except RecipeError as error:
+        raise ValueError(str(error)) from None
+    return name
+
+
+class AnnotationSet(Settings):
+    """One set of annotations over the images of a source: files of one dataset."""
+
+    format: Annotated[Format, AfterValidator(_dataset)]
+    path: tuple[Path, ...] = Field((), description="the file, or the folder, where the dataset has one")
+    files: dict[str, str] = Field({}, description="files by part, where a dataset has several")
+    licence: str | None = Field(None, description="of this set's rows; default: the source's")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_path(cls, value: Any) -> Any:
+        if isinstance(value, dict) and isinstance(value.get("path"), str):
+            return {**value, "path": (value["path"],)}
+        return value
+
+    @model_validator(mode="after")
+    def _complete(self) -> "AnnotationSet":
+        if not self.path and not self.files:
+            raise ValueError("path is missing")
+        return self
+
+
 class Source(Settings):
-    """One data set. Its place in the list is its rank: of equal pictures the first source's is kept."""
+    """One dataset. Its place in the list is its rank: of equal pictures the first source's is kept."""
 
     id: Name
     path: tuple[Path, ...] = Field((), description="files, folders or globs: local, s3://, gs://, hf://")
@@ -119,7 +158,14 @@ class Source(Settings):
     files: dict[str, str] = Field(
         {}, description="kind annotations: files by part, where a data set has several"
     )
-    images: str | None = Field(None, description="kind annotations: the folder of pictures; default: path")
+    images: str | None = Field(None, description="kind annotations: the folder of images; default: path")
+    annotations: tuple[AnnotationSet, ...] = Field(
+        (),
+        description="kind annotations: several sets over the one folder `images`, instead of format and files",
+    )
+    group: Annotated[Name, AfterValidator(_group)] = Field(
+        "views", description="folder of shards for samples that can have views of several tasks"
+    )
     render: generators.Render = Field(None, validate_default=True, description="kind rendered: how")
     ground: GroundSettings | None = Field(
         None, description="pairs: find what captions name (docs/grounding.md)"
@@ -173,6 +219,9 @@ class Source(Settings):
     @model_validator(mode="after")
     def _complete(self) -> "Source":
         kind = KINDS[self.kind]
+        if self.annotations:
+            self._check_sets(kind)
+            return self
         if kind.drafts != (self.format is not None):
             raise ValueError(
                 "format: goes with kind: annotations (coco_captions, …) or rendered (ocr, scenes, …)"
@@ -188,6 +237,27 @@ class Source(Settings):
             raise ValueError(f"several is for pairs of image and caption, not for kind: {self.kind}")
         return self
 
+    def _check_sets(self, kind: Kind) -> None:
+        if not kind.annotated:
+            raise ValueError("annotations is for kind: annotations")
+        if self.format is not None or self.files or self.path:
+            raise ValueError("format, path and files stand in each of the annotations, not beside them")
+        if self.images is None:
+            raise ValueError("annotations need images: the folder of the images that all of them are about")
+
+    @property
+    def sets(self) -> tuple[AnnotationSet, ...]:
+        """The sets of annotations, one where the source names a format."""
+        if self.annotations or not KINDS[self.kind].annotated:
+            return self.annotations
+        one = {"format": self.format, "path": self.path, "files": self.files}
+        return (AnnotationSet.model_validate(one),)
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """The datasets of a source of annotations, or the generator of a rendered one."""
+        return (self.format,) if self.format is not None else tuple(one.format for one in self.annotations)
+
     @property
     def keeps_several(self) -> bool:
         """Whether a record of several images is a sample of them all."""
@@ -196,7 +266,7 @@ class Source(Settings):
     @property
     def needs_captions(self) -> bool:
         """Whether a row without a caption is dropped; samples of annotations and pages bring their own texts."""
-        return self.captions == "required" and self.format is None
+        return self.captions == "required" and not KINDS[self.kind].drafts
 
     @model_validator(mode="before")
     @classmethod
@@ -216,7 +286,7 @@ class Shards(Settings):
     """The shape of the output."""
 
     format: Literal["auto", "webdataset", "parquet"] = Field(
-        "auto", description="auto: tars, and Parquet for tasks whose samples may have several images"
+        "auto", description="auto: tars, and Parquet for groups whose samples may have several images"
     )
     samples: int = Field(
         1000,
@@ -414,9 +484,7 @@ class Recipe(Settings):
         """What installed packages give to this recipe: filters, datasets and generators."""
         finders = {True: generators.lookup, False: datasets.find}
         found = (
-            finders[KINDS[source.kind].made](source.format)[1]
-            for source in self.sources
-            if source.format is not None
+            finders[KINDS[source.kind].made](name)[1] for source in self.sources for name in source.formats
         )
         others = {plugin for plugin in found if plugin is not None}
         return tuple(sorted({*self.signals.found.values(), *others}))
@@ -482,6 +550,7 @@ _NOT_DATA: Any = {
             "path": True,
             "files": True,
             "images": True,
+            "annotations": {"__all__": {"path", "files"}},
             "storage_options": True,
             "max_quarantine": True,
             "max_unused": True,

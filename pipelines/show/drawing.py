@@ -140,12 +140,15 @@ def draw(shown: Shown, font: Font | None = None) -> Image.Image:
     """One sample as a picture of WIDTH pixels across."""
     pen = _Pen(font or load_font(None))
     sample = shown.sample
-    drawn = scene(sample.turns)
-    pen.write(" · ".join((sample.key, sample.task, sample.language, sample.split, sample.source)), _PALE)
+    pen.write(" · ".join((sample.key, sample.split, sample.source)), _PALE)
     pen.end_line()
-    showing = 0
-    for turn in sample.turns:
-        showing = _turn(pen, shown, turn, drawn, showing)
+    for example in sample.examples:
+        drawn = scene(example.turns)
+        pen.write(" · ".join((example.task, example.language)), _PALE)
+        pen.end_line()
+        showing = 0
+        for turn in example.turns:
+            showing = _turn(pen, shown, (example.task, turn), drawn, showing)
     pen.rule()
     return pen.sheet()
 
@@ -188,7 +191,8 @@ def opened(data: bytes) -> Image.Image:
         return Image.new("RGB", (_SIDE, _SIDE // 2), "#bbbbbb")
 
 
-def _turn(pen: "_Pen", shown: Shown, turn: Turn, drawn: Scene, showing: int) -> int:
+def _turn(pen: "_Pen", shown: Shown, said: tuple[str, Turn], drawn: Scene, showing: int) -> int:
+    task, turn = said
     if turn.role != "document":
         pen.write(f"{turn.role}: ", _PALE)
     for segment in turn.segments:
@@ -196,7 +200,7 @@ def _turn(pen: "_Pen", shown: Shown, turn: Turn, drawn: Scene, showing: int) -> 
             pen.paste(annotate(shown.images[segment.image], drawn.regions[showing], pen.font))
             showing += 1
         else:
-            _segment(pen, segment, drawn, shown.sample.task)
+            _segment(pen, segment, drawn, task)
     pen.end_line()
     return showing
 

@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -44,19 +45,23 @@ class Shown:
     @property
     def words(self) -> str:
         """All that is said."""
-        return self.sample.text if self.sample else self.caption
-
-    @property
-    def language(self) -> str:
-        """The language as the corpus tells it; empty for a raw row."""
-        return self.sample.language if self.sample else ""
+        return "\n".join(one.text for one in self.sample.examples) if self.sample else self.caption
 
     @property
     def facts(self) -> list[str]:
         """What is worth a word beside the key."""
         sample = self.sample
-        about = [sample.task, sample.split, sample.language, sample.source] if sample else ["raw"]
+        about = ["raw"]
+        if sample is not None:
+            languages = dict.fromkeys(one.language for one in sample.views)
+            about = [_counted(sample), sample.split, "+".join(languages), sample.source]
         return [one for one in (*about, *map(described, self.pictures), self.trouble) if one]
+
+
+def _counted(sample: Sample) -> str:
+    """Returns the tasks of a sample's views, with their number where a task has several."""
+    counts = Counter(one.task for one in sample.views)
+    return ", ".join(task if count == 1 else f"{count} {task}" for task, count in counts.items())
 
 
 @dataclass(frozen=True, slots=True)

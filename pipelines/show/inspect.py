@@ -74,9 +74,13 @@ def html(path: str, n: int, out: str, storage_options: Mapping[str, Any] | None 
 
 
 def keys(store: Store, path: str) -> list[str]:
-    """Returns the keys of the samples in a Parquet shard, or in the index of a tar."""
+    """Returns the keys of the samples and of their views in a Parquet shard, or in the index of a tar."""
     with _opened(store, path) as rows:
-        return list(rows.read(["key"])["key"].to_pylist()) if is_shard(path, rows.schema_arrow) else []
+        if not is_shard(path, rows.schema_arrow):
+            return []
+        table = rows.read(["key", "views.list.element.key"])
+        views = [view["key"] for row in table["views"].to_pylist() for view in row]
+        return [*table["key"].to_pylist(), *views]
 
 
 def _rows(store: Store, path: str, options: Mapping[str, Any] | None) -> Iterator[Shown]:

@@ -39,4 +39,4 @@ def _shown(examples: Iterator[Any]) -> Iterator[Sequence[str]]:
     for example in examples:
         uri = data_uri(example.images[0]) if example.images else None
         if uri is not None:
-            yield uri, example.sample.text
+            yield uri, example.sample.caption or example.sample.text

@@ -12,7 +12,7 @@ from typing import Final
 
 from pipelines.show.drawing import Region, Scene, Shown, colour, opened, scene, taught
 from schemas.markup import MarkupError, Rendered, render
-from schemas.sample import ImageRef, Phrase, Sample, Segment, Text
+from schemas.sample import Example, ImageRef, Phrase, Segment, Text
 
 STYLE: Final = """
 :root { color-scheme: light; }
@@ -73,24 +73,31 @@ def view_html(shown: Iterable[Shown], out: Path) -> None:
 
 def _sample(shown: Shown) -> Iterator[str]:
     sample = shown.sample
-    drawn = scene(sample.turns)
-    facts = (sample.task, sample.language, sample.split, sample.source, sample.licence)
-    badges = "".join(f"<span>{escape(one)}</span>" for one in facts)
+    badges = "".join(f"<span>{escape(one)}</span>" for one in (sample.split, sample.source))
     yield f"<article><header><code>{escape(sample.key)}</code>{badges}</header>"
+    for example in sample.examples:
+        yield from _view(shown, example)
+    yield "</article>"
+
+
+def _view(shown: Shown, example: Example) -> Iterator[str]:
+    drawn = scene(example.turns)
+    facts = (example.task, example.language, example.licence, example.id or "")
+    badges = "".join(f"<span>{escape(one)}</span>" for one in facts)
+    yield f"<header><code>{escape(example.key)}</code>{badges}</header>"
     showing = 0
-    for turn in sample.turns:
+    for turn in example.turns:
         yield f'<section class="{escape(turn.role)}"><h2>{escape(turn.role)}</h2><div>'
         for segment in turn.segments:
             if isinstance(segment, ImageRef):
                 yield _figure(shown, segment.image, showing, drawn.regions[showing])
                 showing += 1
             else:
-                yield _words(segment, drawn, sample.task)
-                if sample.task == "ocr":
+                yield _words(segment, drawn, example.task)
+                if example.task == "ocr":
                     yield " "
         yield "</div></section>"
-    yield _markup(sample)
-    yield "</article>"
+    yield _markup(example)
 
 
 def _figure(shown: Shown, index: int, showing: int, regions: tuple[Region, ...]) -> str:
@@ -153,10 +160,10 @@ def _marked_if(supervised: bool, html: str) -> str:
     return f"<mark>{html}</mark>" if supervised else f"<span>{html}</span>"
 
 
-def _markup(sample: Sample) -> str:
+def _markup(example: Example) -> str:
     """The text that a Qwen-VL reads, with what carries loss marked."""
     try:
-        made = render(sample)
+        made = render(example)
     except MarkupError as error:
         return f'<details open class="refused"><summary>no markup</summary>{escape(str(error))}</details>'
     return f"<details><summary>markup</summary><pre>{_marked(made)}</pre></details>"

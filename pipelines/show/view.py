@@ -1,6 +1,7 @@
 """`vlcorpus view`: the samples of a shard, or one by its key, as a page and a picture."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def _whole(store: Store, path: str) -> Iterator[Shown]:
 
 
 def _by_key(store: Store, key: str, corpus: str) -> Iterator[Shown]:
-    """Samples of a corpus whose key starts with `key`, shard by shard."""
+    """Samples of a corpus whose key, or a view's, starts with `key`, shard by shard."""
     folder = join(corpus, "shards")
     if not store.is_folder(folder):
         return
@@ -57,4 +58,13 @@ def _by_key(store: Store, key: str, corpus: str) -> Iterator[Shown]:
         if not info.name.endswith(".parquet"):
             continue
         if any(one.startswith(key) for one in inspect.keys(store, info.path)):
-            yield from (shown for shown in _whole(store, info.path) if shown.sample.key.startswith(key))
+            yield from (one for shown in _whole(store, info.path) for one in _called(shown, key))
+
+
+def _called(shown: Shown, key: str) -> Iterator[Shown]:
+    """Yields the sample where its key starts so; else those of its views whose keys do, as a sample."""
+    sample = shown.sample
+    if sample.key.startswith(key):
+        yield shown
+    elif views := tuple(view for view in sample.views if view.key.startswith(key)):
+        yield Shown(replace(sample, views=views), shown.images)

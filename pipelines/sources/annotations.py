@@ -23,10 +23,11 @@ from pipelines.engines.step import At, Json
 from pipelines.files import Store, join
 from pipelines.layout import Layout
 from pipelines.parquet import write_tables
+from pipelines.sources.own import stored_image
 from pipelines.sources.shard import Discovery, InputShard
 from schemas.errors import InputError, RowError, ShardError
 from schemas.row import pair_key
-from schemas.sample import Image, ImageRef, Sample, Turn, sample_key
+from schemas.sample import Sample, text_of, view_key
 
 if TYPE_CHECKING:  # the table of kinds imports this module, and with it every reader of a recipe does
     from filters.signals import Measurer
@@ -44,7 +45,7 @@ DRAFTS = pa.schema(
         ("sample", pa.string()),
     ]
 )
-"""work/drafts: the samples of each record, but for their split.
+"""work/drafts: the views of each record, but for their split, each as a sample of one view.
 
 `images` are names below the source's folder; of pairs of several images those by which the reader fetches them, with
 their `offsets` in the tar.
@@ -255,15 +256,12 @@ class Annotations:
                 # the row's image signals are those of its first image
                 record.update(facts[0].columns)
             record["further"] += [one for one in facts if one.columns["sha256"] != record["sha256"]]
-            images = [
-                Image(*(one.columns[f] for f in ("format", "width", "height", "sha256"))) for one in facts
-            ]
-            key = sample_key(record["key"], draft.task, ordinals.setdefault(draft.task, 0))
+            images = [stored_image(one.columns) for one in facts]
+            key = view_key(record["key"], draft.task, ordinals.setdefault(draft.task, 0))
             ordinals[draft.task] += 1
-            sample = finish(draft, key, images, split="train", source=source.id, licence=source.licence)
-            drafts.append(
-                {"member": built.member, "task": sample.task, "images": names, "sample": sample.to_json()}
-            )
+            example = finish(draft, key, images, split="train", source=source.id, licence=source.licence)
+            line = Sample.of(key, [example]).to_json()
+            drafts.append({"member": built.member, "task": draft.task, "images": names, "sample": line})
         return drafts
 
 
@@ -321,18 +319,14 @@ def find_image(source: "Source", store: Store, name: str) -> str:
 
 def _plain(draft: Draft) -> Any:
     """A draft as JSON, for its digest."""
-    return [draft.task, draft.language, [list(one) for one in draft.images], repr(draft.turns)]
+    return [draft.task, draft.language, [list(one[:3]) for one in draft.images], repr(draft.turns)]
 
 
 def _words(built: Built) -> str | None:
     """The words of a record's first sample, so that its language and length can be looked up."""
     if not built.drafts:
         return None
-    turns = tuple(
-        Turn(turn.role, tuple(one for one in turn.segments if not isinstance(one, ImageRef)))
-        for turn in built.drafts[0].turns
-    )
-    return Sample("k", "t", "train", "und", "s", "l", (), turns).text
+    return text_of(built.drafts[0].turns)
 
 
 def write_drafts(layout: Layout, shard: InputShard, rows: list[Json]) -> None:

@@ -2,16 +2,17 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pipelines.files import Store
 from pipelines.sources import webdataset
 from pipelines.sources.columns import Columns
+from pipelines.sources.own import stored_image
 from pipelines.sources.shard import Discovery, Reading, Wanted
 from schemas.errors import RowError
 from schemas.row import RawRow
-from schemas.sample import Sample, sample_key
+from schemas.sample import Sample, view_key
 
 if TYPE_CHECKING:
     from pipelines.recipe.model import Source
@@ -62,19 +63,22 @@ def drafts(source: "Source", record: dict[str, Any], row: RawRow) -> list[dict[s
         return []
     made = []
     ordinals: dict[str, int] = {}
+    image = stored_image(record)
     for written in json.loads(str(row.extra["samples"])):
         task = written["task"]
         ordinal = ordinals.get(task, 0)
         ordinals[task] = ordinal + 1
+        key = view_key(record["key"], task, ordinal)
+        language = written.get("language") or row.extra.get("language") or "und"
+        own = {"key": key, "language": language, "id": None, "licence": source.licence, "extra": None}
+        view = {**written, **own}
         whole = {
-            **written,
-            "key": sample_key(record["key"], task, ordinal),
+            "key": key,
             "split": "train",
-            "language": written.get("language") or row.extra.get("language") or "und",
             "source": source.id,
-            "licence": source.licence,
-            "images": [{name: record[name] for name in ("format", "width", "height", "sha256")}],
+            "images": [asdict(image)],
+            "views": [view],
         }
-        sample = Sample.from_json(json.dumps(whole))
-        made.append({"member": row.member, "task": task, "images": None, "sample": sample.to_json()})
+        line = Sample.from_json(json.dumps(whole)).to_json()
+        made.append({"member": row.member, "task": task, "images": None, "sample": line})
     return made

@@ -115,7 +115,8 @@ def _row(file: BinaryIO, sample: Sample, reading: Reading, plain: bool) -> RawRo
             written = None if reading.columns.caption else _written(record)
             fields = fields_of(record, reading.columns)
             if written is not None:
-                fields.caption = written.text.encode()
+                fields.caption = (written.caption or written.text or "").encode()
+                fields.url = next((image.url for image in written.images), None)
                 text = not written.images and not sample.images
     except RowError as error:
         fields.error = error if error.kind == "bad_row" else RowError("bad_row", error.message)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from pipelines.writers.sink import Sink
 from schemas.errors import OutputError
-from schemas.sample import Sample, text_of
+from schemas.sample import Sample
 from schemas.shard import COUNTS
 
 SAMPLE: Final = pa.schema(
@@ -60,8 +60,6 @@ class Item:
 def record(item: Item) -> dict[str, object]:
     """Returns the values of the columns SAMPLE and SIGNALS; a signal that is not given is null."""
     sample = item.sample
-    caption = next((one for one in sample.views if one.task == "caption"), None)
-    others = [text_of(one.turns) for one in sample.views if one is not caption]
     return {
         "key": sample.key,
         "split": sample.split,
@@ -70,8 +68,8 @@ def record(item: Item) -> dict[str, object]:
         "licence": _common(one.licence for one in sample.views),
         "language": _common(one.language for one in sample.views),
         "url": sample.images[0].url if sample.images else None,
-        "caption": None if caption is None else text_of(caption.turns),
-        "text": "\n\n".join(others) if others else None,
+        "caption": sample.caption,
+        "text": sample.text,
         "sample": sample.to_json(),
         **{name: item.signals.get(name) for name in SIGNALS.names},
     }

@@ -3,6 +3,7 @@
 import hashlib
 import io
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from PIL import Image as Pixels
 from pipelines.card.readme import card
 from pipelines.writers import webdataset
 from pipelines.writers.columns import Item
-from schemas.manifest import Funnel, Manifest, Output, RuleCount, SampleCount, Source
+from schemas.manifest import Funnel, Manifest, Output, RuleCount, SampleCount, Source, ViewCount
 from schemas.row import DECISIONS
-from schemas.sample import Image, caption_sample
+from schemas.sample import Example, Image, ImageRef, Sample, Text, Turn, View, caption_example
 
 FOLDER = "shards/train/caption/web"
 
@@ -36,16 +37,25 @@ def image(data: bytes) -> Image:
 def item(number: int, caption: str = "a cat, 一只猫", form: str = "JPEG", language: str = "en") -> Item:
     """A captioned picture whose key rises with `number`."""
     data = picture(number, form)
-    sample = caption_sample(
-        f"{number:032x}",
-        caption,
-        image(data),
-        split="train",
-        language=language,
-        source="web",
-        licence="CC0-1.0",
+    known = replace(image(data), url=f"https://example.org/{number}")
+    key = f"{number:032x}"
+    example = caption_example(
+        key, caption, known, split="train", language=language, source="web", licence="CC0-1.0"
     )
-    return Item(sample, [data], {"url": f"https://example.org/{number}", "phash": 2**64 - 1 - number})
+    return Item(Sample.of(key, [example]), [data], {"phash": 2**64 - 1 - number})
+
+
+def alone(example: Example) -> Sample:
+    """A sample of one view, by its key."""
+    return Sample.of(example.key, [example])
+
+
+def seen_twice(number: int) -> Item:
+    """A captioned picture of which a question is asked too, under another licence."""
+    one = item(number)
+    asked = (Turn("document", (ImageRef(0), Text("What is it?"), Text("a cat", supervised=True))),)
+    question = View(f"{number:032x}-vqa-0", "vqa", "en", "CC BY 4.0", asked, id="7", extra='{"answers": 3}')
+    return replace(one, sample=replace(one.sample, views=(*one.sample.views, question)))
 
 
 def items(count: int) -> Iterator[Item]:
@@ -100,10 +110,19 @@ def build(
         thresholds={"web": {"phash": {"distance": 4}} | (settings or {})},
         funnel={"web": funnel(rows)},
         samples=(
-            SampleCount(
-                split="train", task="caption", source="web", samples=len(kept), languages={"en": len(kept)}
+            SampleCount(split="train", group="caption", source="web", samples=len(kept), images=len(kept)),
+        ),
+        views=(
+            ViewCount(
+                split="train",
+                group="caption",
+                task="caption",
+                source="web",
+                views=len(kept),
+                languages={"en": len(kept)},
             ),
         ),
+        licences={"web": {"CC0-1.0": len(kept)}},
         outputs=outputs,
         shards={FOLDER: ("00000",)},
     )

@@ -14,6 +14,7 @@ from schemas.manifest import (
     RuleCount,
     SampleCount,
     Source,
+    ViewCount,
     load,
     relative,
 )
@@ -28,9 +29,9 @@ def manifest(**changes: object) -> Manifest:
         "sources": (Source(id="web", origin="a crawl, 网页", rows=10),),
         "thresholds": {"web": {"aspect_ratio": {"max": 3.0}}},
         "funnel": {"web": funnel()},
-        "samples": (
-            SampleCount(split="train", task="caption", source="web", samples=5, languages={"en": 3, "zh": 2}),
-        ),
+        "samples": (SampleCount(split="train", group="caption", source="web", samples=5, images=5),),
+        "views": (views(),),
+        "licences": {"web": {"CC0-1.0": 4, "other": 2}},
         "outputs": {
             "README.md": Output(size=3, sha256="1" * 64),
             "shards/train/caption/web/00000.tar": Output(size=3, sha256="2" * 64, rows=5),
@@ -39,6 +40,13 @@ def manifest(**changes: object) -> Manifest:
         "shards": {"shards/train/caption/web": ("00000",)},
     }
     return Manifest.model_validate(fields | changes)
+
+
+def views(**changes: object) -> ViewCount:
+    found = ViewCount(
+        split="train", group="caption", task="caption", source="web", views=6, languages={"en": 4, "zh": 2}
+    )
+    return found.model_copy(update=changes)
 
 
 def funnel(**changes: object) -> Funnel:
@@ -83,9 +91,11 @@ def test_order_of_outputs_does_not_matter() -> None:
         ({"sources": (Source(id="web", rows=9),)}, "9 rows went in, the funnel counts 10"),
         ({"sources": ()}, "the sources are"),
         (
-            {"samples": (SampleCount(split="train", task="caption", source="web", samples=5),)},
-            "5 samples, but 0 by language",
+            {"views": (views(languages={}),)},
+            "shards/train/caption/web: 6 views of task caption, but 0 by language",
         ),
+        ({"licences": {"web": {"CC0-1.0": 5}}}, "source web: 6 views, but 5 by licence"),
+        ({"licences": {}}, "source web: 6 views, but 0 by licence"),
         ({"samples": ()}, "0 samples are counted, its shards hold 5"),
         (
             {"outputs": {"README.md": Output(size=1, sha256="0" * 64)}, "shards": {}},
@@ -129,7 +139,7 @@ def test_names_inside_the_corpus_are_taken(parts: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"{", b"[]", b"{}", b"\xff\xfe", b"[" * 10_000, b'{"schema_version": 2}', b"null"],
+    [b"", b"{", b"[]", b"{}", b"\xff\xfe", b"[" * 10_000, b'{"schema_version": 3}', b"null"],
 )
 def test_what_is_no_manifest_is_one_sentence(data: bytes) -> None:
     """Broken JSON, another version or anything else is a VerifyError on one line."""
@@ -142,7 +152,7 @@ def test_another_version_is_named() -> None:
     """A manifest that an earlier or later vlcorpus wrote is named as that, whatever else it holds."""
     record = json.loads(manifest().dump())
     del record["shards"]
-    for version in (1, 3):
+    for version in (1, 2, 4):
         with pytest.raises(
             VerifyError, match="of another version of vlcorpus: build the corpus again"
         ) as caught:

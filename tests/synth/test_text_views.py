@@ -1,11 +1,9 @@
 """A page of text becomes samples that the markup can write and read."""
 
-import json
-
 import pytest
 
 from schemas.markup import render
-from schemas.sample import Phrase, Quad, Sample, Text, turns_json
+from schemas.sample import Example, Image, Phrase, Quad, Text
 from synth.regions import TextLine, TextRegion, TextWord, text_views
 from synth.views import View
 
@@ -30,11 +28,9 @@ def _phrases(view: View) -> list[tuple[str, tuple[Quad, ...]]]:
     return [(one.phrase, one.quads) for one in segments if isinstance(one, Phrase)]
 
 
-def _sample(view: View) -> Sample:
-    image = {"format": "JPEG", "width": 100, "height": 50, "sha256": "0" * 64}
-    whole = {"key": "k-ocr-0", "split": "train", "source": "s", "licence": "l", "images": [image]}
-    whole |= {"task": view.task, "language": view.language, "turns": turns_json(view.turns)}
-    return Sample.from_json(json.dumps(whole))
+def _sample(view: View) -> Example:
+    image = Image("JPEG", 100, 50, "0" * 64)
+    return Example("k-ocr-0", view.task, "train", view.language, "s", "l", (image,), view.turns)
 
 
 def test_a_page_is_its_lines_with_their_quads() -> None:

@@ -17,6 +17,7 @@ from schemas.manifest import (
     SampleCount,
     Source,
     Verdict,
+    ViewCount,
 )
 from tests.pipelines.corpora import build
 
@@ -35,7 +36,7 @@ def manifest(**changes: Any) -> Manifest:
         "sources": (Source(id="web", origin="a | crawl\n<b>", licence="CC BY 4.0", rows=1_200),),
         "thresholds": {"web": {"aspect_ratio": {"max": 3.0}, "min_side": {"min": 200}}},
         "funnel": {"web": funnel},
-        "samples": (
+        **counted(
             count("train", "caption", en=1_000),
             count("val", "caption", zh=90, und=10),
             count("eval", "text", zh=95),
@@ -51,9 +52,23 @@ def manifest(**changes: Any) -> Manifest:
     return Manifest.model_validate(fields | changes)
 
 
-def count(split: str, task: str, **languages: int) -> SampleCount:
+def count(split: str, task: str, **languages: int) -> ViewCount:
     total = sum(languages.values())
-    return SampleCount(split=split, task=task, source="web", samples=total, languages=languages)
+    return ViewCount(split=split, group=task, task=task, source="web", views=total, languages=languages)
+
+
+def counted(*counts: ViewCount) -> dict[str, Any]:
+    """The fields of a manifest whose samples have one view each."""
+    return {
+        "samples": tuple(
+            SampleCount(
+                split=one.split, group=one.group, source=one.source, samples=one.views, images=one.views
+            )
+            for one in counts
+        ),
+        "views": counts,
+        "licences": {"web": {"CC BY 4.0": sum(one.views for one in counts)}},
+    }
 
 
 def front(text: str) -> dict[str, Any]:
@@ -150,9 +165,11 @@ def test_text_of_the_recipe_cannot_break_a_table() -> None:
 )
 def test_licences_become_the_hubs(written: str, read: str) -> None:
     """Usual spellings become the Hub's identifiers; what it does not know is other."""
-    assert front(card(manifest(sources=(Source(id="web", licence=written, rows=1_200),))))["license"] == [
-        read
-    ]
+    rows = manifest(licences={"web": {written: 1_195}})
+    assert front(card(rows))["license"] == [read]
+    nothing = counted() | {"licences": {}, "outputs": {}}
+    without = manifest(**nothing, sources=(Source(id="web", licence=written, rows=1_200),))
+    assert front(card(without))["license"] == [read]
 
 
 def test_parquet_shards_are_offered_as_such() -> None:
@@ -171,8 +188,8 @@ def test_what_no_configuration_loads_is_named() -> None:
         f"shards/train/{name}": Output(size=1, sha256="0" * 64, rows=1)
         for name in ("caption/web/00000.tar", "chat/web/00000.tar", "interleaved/web/00000.parquet")
     }
-    samples = tuple(count("train", task, en=1) for task in ("caption", "chat", "interleaved"))
-    text = card(manifest(samples=samples, outputs=outputs))
+    counts = [count("train", task, en=1) for task in ("caption", "chat", "interleaved")]
+    text = card(manifest(**counted(*counts), outputs=outputs))
     assert [one["config_name"] for one in front(text)["configs"]] == ["default", "caption"]
     assert (
         '- interleaved: `load_dataset("parquet", data_files="DIR/shards/*/interleaved/*/*.parquet")`' in text
@@ -207,7 +224,7 @@ def test_what_went_wrong_is_told() -> None:
 def test_size_categories_are_the_hubs(samples: int, size: str) -> None:
     """The size category is that of the samples, in the Hub's words."""
     outputs = {"shards/train/caption/web/00000.parquet": Output(size=1, sha256="0" * 64, rows=samples)}
-    text = card(manifest(samples=(count("train", "caption", en=samples),), outputs=outputs))
+    text = card(manifest(**counted(count("train", "caption", en=samples)), outputs=outputs))
     assert front(text)["size_categories"] == [size]
 
 

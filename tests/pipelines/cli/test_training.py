@@ -8,9 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipelines.writers.columns import Item
-from schemas.sample import Sample, Text, Turn
-from tests.model.corpora import corpus, item, items, preset_file, write
+from schemas.sample import Example, Text, Turn
+from tests.model.corpora import corpus, item, items, one_of, preset_file, write
 from tests.pipelines.crawls import run_inline
 
 
@@ -39,7 +38,7 @@ def test_task_without_a_template(tmp_path: Path) -> None:
     """Shards of an unknown task are refused by its name, even beside others that could be read."""
     for split in ("train", "eval"):
         made = item("caption", 0, split=split)
-        write(tmp_path / "corpus", [Item(replace(made.sample, task="depth"), made.images)])
+        write(tmp_path / "corpus", [one_of([replace(made.sample.example(0), task="depth")], made.images)])
         write(tmp_path / "corpus", items("caption", 4, split=split))
     _fails(run(*_train(tmp_path)), "depth", "no template")
 
@@ -60,7 +59,7 @@ def test_too_long(tmp_path: Path) -> None:
     made = []
     for at, words in enumerate(["short words", "long " * 300, "short too"]):
         turn = Turn("document", (Text(words, True),))
-        made.append(Item(Sample(f"{at:08x}-text-0", "text", "train", "en", "s", "", (), (turn,)), ()))
+        made.append(one_of([Example(f"{at:08x}-text-0", "text", "train", "en", "s", "", (), (turn,))]))
     write(tmp_path / "corpus", made)
     code, out, _ = run(*_train(tmp_path, "--steps", 2))
     assert code == 0

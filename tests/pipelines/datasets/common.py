@@ -9,7 +9,7 @@ from pipelines.datasets.dataset import Built, Dataset, Record, build
 from pipelines.datasets.drafts import Draft
 from pipelines.datasets.reasons import REASONS
 from schemas.markup import render
-from schemas.sample import Image, Phrase, Sample, Segment
+from schemas.sample import Example, Image, Phrase, Sample, Segment
 
 BOX = [10, 20, 30, 40]
 
@@ -53,13 +53,14 @@ def phrases(draft: Draft) -> list[tuple[str, list[list[float]]]]:
     return [(s.phrase, json.loads(json.dumps(s.boxes))) for s in segments(draft) if isinstance(s, Phrase)]
 
 
-def as_sample(draft: Draft, size: tuple[int, int] = (640, 480)) -> Sample:
+def as_sample(draft: Draft, size: tuple[int, int] = (640, 480)) -> Example:
     """The draft as a sample with pictures of the stated size, which must be writable as markup."""
     images = tuple(Image("JPEG", p.width or size[0], p.height or size[1], "0" * 64) for p in draft.images)
-    sample = Sample("k", draft.task, "train", draft.language, "s", "l", images, draft.turns)
-    assert render(sample).text
+    example = Example("k", draft.task, "train", draft.language, "s", "l", images, draft.turns)
+    assert render(example).text
+    sample = Sample.of("k", [example])
     assert Sample.from_json(sample.to_json()) == sample
-    return sample
+    return example
 
 
 def said(draft: Draft) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.datasets.dataset import build
+from pipelines.datasets.drafts import NamedImage
 from pipelines.datasets.grit import GREEDY, GRIT
 from tests.pipelines.datasets.common import as_sample, one, phrases, reason, records
 
@@ -28,7 +29,7 @@ def test_the_long_expression_goes_and_both_short_ones_stay() -> None:
     assert phrases(built.drafts[0]) == [("a dog", [[10, 10, 50, 50]]), ("a red ball", [[50, 50, 100, 100]])]
     assert as_sample(built.drafts[0]).text == CAPTION
     assert [lost.reason for lost in built.lost] == ["overlap"]
-    assert built.drafts[0].images == (("7", 100, 100),)
+    assert built.drafts[0].images == (NamedImage("7", 100, 100),)
     assert all(draft.relative for draft in built.drafts)
 
 

@@ -10,6 +10,7 @@ import pytest
 from pipelines.datasets import flickr30k
 from pipelines.datasets.coco import CAPTIONS, INSTANCES
 from pipelines.datasets.dataset import build
+from pipelines.datasets.drafts import NamedImage
 from pipelines.datasets.refcoco import REFCOCO
 from pipelines.datasets.visual_genome import REGIONS
 from schemas.errors import ShardError
@@ -37,7 +38,7 @@ def test_a_region_gives_both_views() -> None:
     assert built.member == "5"
     assert [draft.task for draft in built.drafts] == ["referring", "grounded_caption"]
     assert phrases(built.drafts[0]) == [("a red ball", [[10, 20, 40, 60]])]
-    assert built.drafts[0].images == (("VG_100K_2/2.jpg", 640, 480),)
+    assert built.drafts[0].images == (NamedImage("VG_100K_2/2.jpg", 640, 480),)
     assert one(regions(REGION | {"x": 630})).drafts[0].turns[0].segments[1].boxes == ((630, 20, 640, 60),)  # type: ignore[union-attr]
 
 
@@ -200,7 +201,7 @@ def test_flickr30k_phrases_get_the_boxes_of_their_number() -> None:
         ("Two young guys", [[10, 20, 30, 40], [50, 20, 90, 40]]),
         ("shaggy hair", [[50, 20, 90, 40]]),
     ]
-    assert built.drafts[0].images == (("36979.jpg", 500, 375),)
+    assert built.drafts[0].images == (NamedImage("36979.jpg", 500, 375),)
     assert len(list(flickr(f"{SENTENCE}\n\n{SENTENCE}\n"))) == 2
 
 

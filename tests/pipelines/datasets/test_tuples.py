@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.datasets import dataset
+from pipelines.datasets.drafts import NamedImage
 from pipelines.datasets.records import jsonl
 from pipelines.datasets.tuples import GROUNDING
 from schemas.markup import canonical, parse, render
@@ -46,7 +47,7 @@ def test_one_record_feeds_three_tasks() -> None:
     assert as_sample(built.drafts[0]).text == CAPTION
     assert phrases(built.drafts[0]) == [("A dog", [BOX]), ("a red ball", [BOX, [1, 2, 3, 4]])]
     assert phrases(built.drafts[3]) == phrases(built.drafts[4]) == [("a red ball", [BOX, [1, 2, 3, 4]])]
-    assert built.drafts[0].images == (("a.jpg", 640, 480),)
+    assert built.drafts[0].images == (NamedImage("a.jpg", 640, 480),)
     for draft in built.drafts:
         as_sample(draft)
 

@@ -11,7 +11,7 @@ import pytest
 from pipelines.files import Store
 from pipelines.generators.inputs import pictures, texts
 from schemas.errors import InputError
-from schemas.sample import Image, caption_sample
+from schemas.sample import Image, Sample, caption_example
 
 STORE = Store(None, "made")
 
@@ -57,7 +57,7 @@ def test_captions_of_a_corpus(tmp_path: Path) -> None:
     """The words of samples are texts, from a shard and from its index alike."""
     image = Image("JPEG", 1, 1, "0" * 64)
     facts = {"split": "train", "language": "en", "source": "s", "licence": "l"}
-    sample = caption_sample("k", "a red kite over the hill", image, **facts).to_json()
+    sample = Sample.of("k", [caption_example("k", "a red kite over the hill", image, **facts)]).to_json()
     shard = tar(tmp_path / "0.tar", k_json=sample.encode(), k_jpg=b"\xff\xd8")
     pq.write_table(pa.table({"key": ["k"], "sample": [sample]}), tmp_path / "0.parquet")
     (tmp_path / "picture.jpg").write_bytes(b"\xff\xd8")

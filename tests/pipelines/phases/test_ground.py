@@ -14,7 +14,7 @@ from pipelines.audit.verify import verify
 from pipelines.recipe.parse import parse
 from pipelines.show import inspect
 from schemas.errors import ModelError, RecipeError
-from schemas.sample import Phrase, Sample, Text
+from schemas.sample import Example, Phrase, Text
 from tests.pipelines.building import build, rows
 from tests.pipelines.raw import add
 
@@ -77,12 +77,13 @@ def recipe(path: Path, detector: dict[str, Any] | None = None, **ground: Any) ->
     }
 
 
-def samples(out: Path, task: str = "*") -> list[Sample]:
-    """All samples of a corpus, or those of one task."""
-    found = []
-    for path in sorted(out.glob(f"shards/*/{task}/*/*.parquet")):
-        found += [one.sample for one in inspect.samples(str(path), 1 << 30) if one.sample is not None]
-    return found
+def samples(out: Path, task: str | None = None) -> list[Example]:
+    """All views of a corpus, or those of one task."""
+    paths = sorted(map(str, out.glob("shards/*/*/*/*.parquet")))
+    whole = [
+        shown.sample for path in paths for shown in inspect.samples(path, None) if shown.sample is not None
+    ]
+    return [one for sample in whole for one in sample.examples if task in (None, one.task)]
 
 
 def test_what_a_caption_names_is_boxed_where_it_is(tmp_path: Path) -> None:

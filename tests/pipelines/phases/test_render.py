@@ -16,7 +16,7 @@ from pipelines.generators.table import TABLE
 from pipelines.phases.ocr import ReadBack
 from pipelines.recipe.load import load
 from schemas.errors import InputError, RecipeError
-from schemas.sample import Phrase, Sample
+from schemas.sample import Example, Phrase, Sample
 from synth.documents import DocumentPage
 from synth.readers import Found
 from synth.regions import TextLine
@@ -32,10 +32,11 @@ def scenes(count: int, **more: Any) -> dict[str, Any]:
     return {"seed": 7, "languages": ["en", "zh"], "sources": [source], **more}
 
 
-def samples(out: Path) -> list[Sample]:
-    """Every sample of a corpus, from its indexes."""
+def samples(out: Path) -> list[Example]:
+    """Every view of a corpus, from its indexes."""
     paths = sorted((out / "shards").rglob("*.parquet"))
-    return [Sample.from_json(line) for path in paths for line in pq.read_table(path)["sample"].to_pylist()]
+    lines = [line for path in paths for line in pq.read_table(path)["sample"].to_pylist()]
+    return [one for line in lines for one in Sample.from_json(line).examples]
 
 
 def papers(*texts: str, **more: str) -> bytes:

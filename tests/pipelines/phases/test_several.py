@@ -13,9 +13,10 @@ import pytest
 import vlcorpus
 from pipelines.audit.verify import verify
 from pipelines.recipe.model import Recipe
-from schemas.sample import Image, ImageRef, Phrase, Sample, Text, Turn
+from schemas.sample import Example, Image, ImageRef, Phrase, Sample, Text, Turn
 from tests.filters.clips import write_model
 from tests.pipelines.building import build, rows
+from tests.pipelines.corpora import alone
 from tests.pipelines.phases.test_evaluation import noisy
 from tests.pipelines.raw import add, caption, picture
 
@@ -89,18 +90,18 @@ def test_a_record_of_several_images_is_one_sample(tmp_path: Path, form: Any, wri
     build(recipe(form(tmp_path / "in", records), shards={"format": written}), tmp_path / "out")
     corpus = vlcorpus.Corpus.open(tmp_path / "out")
     assert corpus.verify() == []
-    found = {one.sample.text: one for one in corpus.samples()}
+    found = {one.sample.caption or one.sample.text: one for one in corpus.samples()}
     assert {text: list(one.images) for text, one in found.items()} == {
         caption(number): images for number, images in enumerate(records)
     }
-    assert [found[caption(number)].sample.task for number in range(3)] == [
+    assert [found[caption(number)].sample.views[0].task for number in range(3)] == [
         "interleaved",
         "caption",
         "interleaved",
     ]
     shown = [ImageRef(place) for place in range(12)]
-    assert found[caption(2)].sample.turns == (Turn("document", (*shown, Text(caption(2), True))),)
-    assert found[caption(2)].sample.language == "en"
+    assert found[caption(2)].sample.views[0].turns == (Turn("document", (*shown, Text(caption(2), True))),)
+    assert found[caption(2)].sample.views[0].language == "en"
 
 
 @FORMS
@@ -111,7 +112,9 @@ def test_a_source_that_does_not_ask_for_them_drops_them(tmp_path: Path, form: An
     (lost,) = (row for row in rows(tmp_path / "out", "decisions") if row["decision"] == "quarantined")
     assert lost["reason"] == "several_images"
     assert "several: interleaved" in lost["detail"]
-    assert [one.sample.task for one in vlcorpus.Corpus.open(tmp_path / "out").samples()] == ["caption"]
+    assert [one.sample.views[0].task for one in vlcorpus.Corpus.open(tmp_path / "out").samples()] == [
+        "caption"
+    ]
 
 
 @FORMS
@@ -229,7 +232,7 @@ def test_a_source_that_changes_its_mind_is_read_again(tmp_path: Path) -> None:
     tasks = []
     for several in (None, "interleaved", "drop"):
         build(recipe(folder, several), tmp_path / "out")
-        tasks.append([one.sample.task for one in vlcorpus.Corpus.open(tmp_path / "out").samples()])
+        tasks.append([one.sample.views[0].task for one in vlcorpus.Corpus.open(tmp_path / "out").samples()])
     assert tasks == [["caption"], ["caption", "interleaved"], ["caption"]]
 
 
@@ -245,7 +248,9 @@ def chat(images: Sequence[bytes], size: tuple[int, int]) -> Sample:
     known = [Image("JPEG", *size, "0" * 64), *[Image("JPEG", 256, 224, "0" * 64)] * (len(images) - 1)]
     asked = Turn("user", (*[ImageRef(n) for n in range(len(images))], Text("Where is the lamp?")))
     answered = Turn("assistant", (Phrase("the lamp", ((10, 20, 30, 40),), supervised=True),))
-    return Sample("k-chat-0", "chat", "train", "en", "web", "unknown", tuple(known), (asked, answered))
+    return alone(
+        Example("k-chat-0", "chat", "train", "en", "web", "unknown", tuple(known), (asked, answered))
+    )
 
 
 @pytest.mark.parametrize(("size", "reason"), [((256, 224), None), ((224, 256), "bad_row")])
@@ -266,7 +271,8 @@ def test_regions_of_a_sample_of_ours_hold_for_images_of_its_size(
         assert "image 1 of 2 is 256 x 224 pixels, but the sample gives" in row["error_message"]
     else:
         (one,) = vlcorpus.Corpus.open(tmp_path / "out").samples()
-        assert (one.sample.task, one.sample.turns) == ("chat", chat(images, size).turns)
+        (view,), (wanted,) = one.sample.views, chat(images, size).views
+        assert (view.task, view.turns) == ("chat", wanted.turns)
 
 
 def test_what_captions_name_is_looked_for_in_pairs_alone(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from pipelines.phases.shard import Gathered, Planned, Run, Stratum, form_of, pla
 from pipelines.recipe.model import Recipe
 from pipelines.writers.columns import SIGNALS, key_hash
 from schemas.errors import OutputError
-from schemas.sample import Image, ImageRef, Sample, Text, Turn
+from schemas.sample import Example, Image, ImageRef, Text, Turn
 from tests.pipelines.building import build
+from tests.pipelines.corpora import alone
 from tests.pipelines.raw import OFF
 from tests.pipelines.raw import shard as raw
 
@@ -172,9 +173,9 @@ def test_several_images_need_a_task_for_them() -> None:
     turn = Turn("document", (ImageRef(0), ImageRef(1), Text("x", True)))
     for task, fits in (("vqa", False), ("interleaved", True)):
         samples = Gathered(io.BytesIO())
-        sample = Sample("k-0", task, "train", "en", "web", "", (image, image), (turn,))
-        row = dict.fromkeys(SIGNALS.names) | {"sample": sample.to_json()}
-        samples.rows.append((row, (samples.keep(b"1", b"1"), samples.keep(b"2", b"2"))))
+        sample = alone(Example("k-0", task, "train", "en", "web", "", (image, image), (turn,)))
+        row = dict.fromkeys(SIGNALS.names) | {"key": "k-0", "sample": sample.to_json()}
+        samples.add(row, (samples.keep(b"1"), samples.keep(b"2")))
         if fits:
             assert [one.images for one in samples.items(None)] == [[b"1", b"2"]]
         else:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipelines.recipe.model import Recipe
 from schemas.manifest import load
-from schemas.sample import Sample
+from schemas.sample import Example
 from tests.pipelines.building import build, rows
 from tests.pipelines.phases.test_evaluation import Row, coco, decided, noisy, pairs
 from tests.pipelines.phases.test_render import samples
@@ -154,6 +154,6 @@ def test_annotations_beside_scored_pairs_are_not_scored(tmp_path: Path) -> None:
     sources = [{"id": "boxes", **coco(tmp_path / "boxes", [noisy(2)])}, {"id": "web", "path": web}]
     scorers = {"allow_embedded": True, "scorers": {"default": {"model": "embedded"}}}
     build({"clip": scorers, "rules": {"clip": {"min": -1}}, "sources": sources}, tmp_path / "out")
-    made: list[Sample] = samples(tmp_path / "out")
+    made: list[Example] = samples(tmp_path / "out")
     assert {one.source for one in made} == {"boxes", "web"}
     assert {row["source"] for row in rows(tmp_path / "out", "scores")} == {"web"}

@@ -10,8 +10,9 @@ from PIL import Image as Pictures
 from pipelines.show import drawing
 from pipelines.show.drawing import WIDTH, Shown, annotate, colour, draw, load_font, scene, taught, view_png
 from pipelines.show.page import view_html
-from schemas.sample import Image, ImageRef, Phrase, Sample, Segment, Text, Turn
+from schemas.sample import Example, Image, ImageRef, Phrase, Sample, Segment, Text, Turn
 from tests import needs
+from tests.pipelines.corpora import alone
 from tests.schemas.markup.strategies import sample, samples
 
 SIZE = (400, 200)
@@ -24,9 +25,14 @@ def stored(kind: str = "PNG", size: tuple[int, int] = SIZE) -> tuple[Image, byte
     return Image(kind, *size, "0" * 64), buffer.getvalue()
 
 
+def pictured(images: tuple[Image, ...], turns: tuple[Turn, ...], task: str = "chat") -> Sample:
+    """A sample of one view."""
+    return alone(sample(images, turns, task))
+
+
 def shown(*segments: Segment, task: str = "grounding", kind: str = "PNG") -> Shown:
     image, data = stored(kind)
-    return Shown(sample((image,), (Turn("document", (ImageRef(0), *segments)),), task), [data])
+    return Shown(pictured((image,), (Turn("document", (ImageRef(0), *segments)),), task), [data])
 
 
 DOG = Phrase("dog", ((40, 20, 240, 120),), (), True)
@@ -76,15 +82,15 @@ def test_the_page_marks_what_is_taught(tmp_path: Path) -> None:
 def test_a_sample_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     """Where the markup refuses the sample, the page shows why."""
     html = page(tmp_path, shown(Text("not taught"), task="caption"))
-    assert "a sample of task caption must be" in html
+    assert "an example of task caption must be" in html
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(samples())
-def test_any_sample_is_a_page_without_script(tmp_path: Path, one: Sample) -> None:
+def test_any_sample_is_a_page_without_script(tmp_path: Path, one: Example) -> None:
     """Whatever words a sample holds, they are shown as words, and nothing is loaded from anywhere."""
     data = [stored(size=(9, 9))[1] for _ in one.images]
-    html = page(tmp_path, Shown(one, data))
+    html = page(tmp_path, Shown(alone(one), data))
     assert "<script" not in html
     assert set(re.findall(r'src="([a-z]+:)', html)) <= {"data:"}
     body = html[html.index("<article>") :]
@@ -96,7 +102,7 @@ def test_pictures_that_no_browser_reads_are_shown_as_png(tmp_path: Path) -> None
     """A TIFF is shown; bytes that are no picture leave a grey one."""
     assert "data:image/png;base64," in page(tmp_path, shown(DOG, kind="TIFF"))
     image, _ = stored("TIFF")
-    broken = Shown(sample((image,), (Turn("document", (ImageRef(0), DOG)),)), [b"II*\x00 no"])
+    broken = Shown(pictured((image,), (Turn("document", (ImageRef(0), DOG)),)), [b"II*\x00 no"])
     assert "data:image/png;base64," in page(tmp_path, broken)
     assert draw(broken).width == WIDTH
 
@@ -141,7 +147,7 @@ def test_a_browser_shows_the_boxes_on_the_picture(tmp_path: Path) -> None:
     exif[0x0112] = 6
     Pictures.new("RGB", SIZE, (0, 0, 255)).save(buffer, "JPEG", exif=exif)
     turned = Shown(
-        sample((Image("JPEG", *SIZE, "0" * 64),), (Turn("document", (ImageRef(0), DOG)),)),
+        pictured((Image("JPEG", *SIZE, "0" * 64),), (Turn("document", (ImageRef(0), DOG)),)),
         [buffer.getvalue()],
     )
     page(tmp_path, turned)

@@ -17,8 +17,8 @@ from pipelines.show.inspect import html, samples, show
 from pipelines.writers import parquet, webdataset
 from pipelines.writers.columns import Item
 from schemas.errors import InputError
-from schemas.sample import ImageRef, Phrase, Sample, Text, Turn
-from tests.pipelines.corpora import image, item, items, picture
+from schemas.sample import Example, ImageRef, Phrase, Text, Turn
+from tests.pipelines.corpora import alone, image, item, items, picture
 
 EVIL = '</mark><script>alert(1)</script>" onerror="x \x1b[31mred\x1b[0m \u202egnp.exe\nnext'
 
@@ -191,7 +191,7 @@ def test_turns_phrases_and_several_pictures_are_told_apart(tmp_path: Path) -> No
         Turn("assistant", (Text("there: ", True), Phrase("cat", ((0, 0, 1, 1),), (), True))),
     )
     pictures = [picture(1), picture(2, "PNG")]
-    sample = Sample("k", "chat", "train", "en", "s", "l", tuple(map(image, pictures)), turns)
+    sample = alone(Example("k", "chat", "train", "en", "s", "l", tuple(map(image, pictures)), turns))
     found = page(shard(tmp_path, Item(sample, pictures)), tmp_path)
     assert "user[picture 2]Where?[picture 1]" in found.text
     assert "assistantthere: cat" in found.text

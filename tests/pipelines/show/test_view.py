@@ -1,6 +1,7 @@
 """`vlcorpus view`: a shard or a key becomes a page that draws what the samples say."""
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,15 +28,15 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return top / "out"
 
 
-def shard(corpus: Path, task: str, suffix: str = "parquet") -> Path:
-    """The only shard of a task, or the index of it."""
-    (path,) = (corpus / "shards" / "train" / task / "boxes").glob(f"*.{suffix}")
+def shard(corpus: Path, group: str, suffix: str = "parquet") -> Path:
+    """The only shard of a group, or the index of it."""
+    (path,) = (corpus / "shards" / "train" / group / "boxes").glob(f"*.{suffix}")
     return path
 
 
-def first(corpus: Path, task: str) -> Sample:
-    """The first sample of a task."""
-    sample = next(iter(inspect.samples(str(shard(corpus, task)), 1))).sample
+def first(corpus: Path, group: str) -> Sample:
+    """The first sample of a group."""
+    sample = next(iter(inspect.samples(str(shard(corpus, group)), 1))).sample
     assert sample is not None
     return sample
 
@@ -43,9 +44,9 @@ def first(corpus: Path, task: str) -> Sample:
 @pytest.mark.parametrize("suffix", ["tar", "parquet"])
 def test_a_shard_is_shown_from_its_start(corpus: Path, suffix: str) -> None:
     """The tar and its index show the same samples, as many as asked for, with their pictures."""
-    shown = found(str(shard(corpus, "grounding", suffix)), "nowhere", 3)
+    shown = found(str(shard(corpus, "views", suffix)), "nowhere", 3)
     assert len(shown) == 3
-    assert shown[0].sample == first(corpus, "grounding")
+    assert shown[0].sample == first(corpus, "views")
     assert [len(one.images) for one in shown] == [1, 1, 1]
 
 
@@ -59,13 +60,18 @@ def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
 
 
 def test_a_key_is_found_by_how_it_begins(corpus: Path) -> None:
-    """A pair's key shows all samples of the pair; a whole key shows one, several pictures included."""
-    sample = first(corpus, "grounding")
-    pair = sample.key.partition("-")[0]
-    keys = [one.sample.key for one in found(pair, str(corpus), 20)]
-    assert sample.key in keys
-    assert len(keys) >= 5
-    assert all(key.startswith(pair) for key in keys)
+    """A sample's key shows it whole, several images included; a row's or a view's key shows those views alone."""
+    sample = first(corpus, "views")
+    (whole,) = found(sample.key[:20], str(corpus), 20)
+    assert whole.sample == sample
+    assert len(sample.views) >= 5
+    view = next(one for one in sample.views if one.task == "referring")
+    (shown,) = found(view.key, str(corpus), 20)
+    assert shown.sample == replace(sample, views=(view,))
+    rows = found(view.key.partition("-")[0], str(corpus), 20)
+    shown, *dialogues = sorted(rows, key=lambda one: len(one.images))
+    assert {one.task for one in shown.sample.views} >= {"grounding", "referring", "grounded_caption"}
+    assert all(one.sample.tasks == ("chat",) for one in dialogues)
     dialogue = first(corpus, "chat")
     (shown,) = found(dialogue.key, str(corpus), 20)
     assert shown.sample == dialogue
@@ -82,14 +88,14 @@ def test_what_is_not_there_is_one_sentence(corpus: Path, what: str) -> None:
 
 def test_a_page_that_cannot_be_written_is_one_sentence(corpus: Path, tmp_path: Path) -> None:
     """The path is named, not a traceback."""
-    shown = found(str(shard(corpus, "grounding")), "nowhere", 1)
+    shown = found(str(shard(corpus, "views")), "nowhere", 1)
     with pytest.raises(InputError, match="cannot write"):
         write(shown, tmp_path / "no" / "such" / "folder.html", None)
 
 
 def test_the_command_writes_page_and_picture(corpus: Path, tmp_path: Path) -> None:
     """`vlcorpus view KEY --corpus DIR --out --png`: both files, and how many samples they show."""
-    sample = first(corpus, "referring")
+    sample = first(corpus, "views")
     page, picture = tmp_path / "page.html", tmp_path / "page.png"
     done = run_inline("view", sample.key, "--corpus", corpus, "--out", page, "--png", picture)
     assert done.returncode == 0, done.stderr
@@ -113,7 +119,7 @@ def test_the_command_says_what_is_missing(corpus: Path, tmp_path: Path) -> None:
 def test_chromium_draws_boxes_over_the_picture(corpus: Path, tmp_path: Path) -> None:
     """The page in headless Chromium has picture and strokes in more than one vivid colour."""
     browser = needs.chromium()
-    write(found(str(shard(corpus, "grounding")), "nowhere", 1), tmp_path / "page.html", None)
+    write(found(str(shard(corpus, "views")), "nowhere", 1), tmp_path / "page.html", None)
     shot = tmp_path / "shot.png"
     command = [
         browser,

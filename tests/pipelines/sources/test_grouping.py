@@ -15,7 +15,8 @@ from pipelines.sources.columns import Columns, ReadLimits
 from pipelines.sources.grouping import split_name
 from schemas.errors import ChangedError
 from schemas.row import RawRow, image_name
-from schemas.sample import Image, ImageRef, Sample, Text, Turn, caption_sample
+from schemas.sample import Example, Image, ImageRef, Text, Turn, caption_example
+from tests.pipelines.corpora import alone
 from tests.pipelines.raw import picture
 
 TarWriter = Callable[..., Path]
@@ -153,7 +154,7 @@ def test_a_sample_of_ours_has_the_images_that_it_describes(write_tar: TarWriter,
     """One whose images are not all there is a bad row: its turns would show what is missing."""
     image = Image("JPEG", 1, 1, "0" * 64)
     turn = Turn("document", (ImageRef(1), Text("two boats", True), ImageRef(0)))
-    sample = Sample("k-chat-0", "chat", "train", "en", "web", "unknown", (image, image), (turn,))
+    sample = alone(Example("k-chat-0", "chat", "train", "en", "web", "unknown", (image, image), (turn,)))
     members = [("k.json", sample.to_json().encode()), ("k.0.jpg", b"1"), ("k.1.jpg", b"2")]
     (row,) = read(shard_of(write_tar(members)), Columns(), several=True)
     assert (row.written, row.caption, row.error) == (sample, b"two boats", None)
@@ -340,7 +341,7 @@ def test_a_sample_of_ours_is_a_record(write_tar: TarWriter, shard_of: Sharder) -
     """The words of a KEY.json that vlcorpus wrote are the caption, unless the recipe names a column for it."""
     image = Image("JPEG", 1, 1, "0" * 64)
     facts = {"split": "train", "language": "en", "source": "web", "licence": "unknown"}
-    sample = caption_sample("k", "a red barn", image, **facts)
+    sample = alone(caption_example("k", "a red barn", image, **facts))
     shard = shard_of(write_tar([("k.json", sample.to_json().encode()), ("k.jpg", b"1")]))
     assert [row.caption for row in told(shard)[0]] == [b"a red barn"]
     assert [row.caption for row in told(shard, Columns(caption=("alt",)))[0]] == [None]

@@ -80,7 +80,7 @@ def test_records_of_two_images_are_kept_whole_or_named(
     found = made(cases / "multi", tmp_path / "out", several=several)
     assert {row["reason"] for row in found} == ({None} if tasks else {"several_images"})
     samples = rows(tmp_path / "out", "samples") if tasks else []
-    assert [row["task"] for row in samples] == tasks
+    assert [row["group"] for row in samples] == tasks
     assert [len(row["places"]) for row in samples] == [2] * len(tasks)
 
 

@@ -16,6 +16,8 @@ import yaml
 
 import vlcorpus
 from pipelines.card.readme import card
+from pipelines.opening import shards
+from pipelines.show import inspect
 from pipelines.writers import parquet, webdataset
 from pipelines.writers.columns import Item
 from schemas.manifest import Manifest
@@ -55,10 +57,23 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> dict[str, vlcorpus.Corp
     return {form: vlcorpus.Corpus.open(top / form) for form in FORMS}
 
 
-def ours(corpus: vlcorpus.Corpus, *tasks: str) -> Read:
-    """The samples of some tasks as vlcorpus reads them; of all where none is named."""
-    examples = [one for one in corpus.samples() if not tasks or one.sample.task in tasks]
-    return {one.sample.key: (one.sample.to_json(), one.images) for one in examples}
+def ours(corpus: vlcorpus.Corpus, *groups: str) -> Read:
+    """The samples of some groups as vlcorpus reads them; of all where none is named."""
+    wanted = (None, groups or all_groups(corpus), None)
+    found = [
+        shown
+        for path in shards(corpus.folder, corpus.manifest, wanted)
+        for shown in inspect.samples(path, None)
+    ]
+    return {one.key: (one.sample.to_json(), one.pictures) for one in found if one.sample is not None}
+
+
+def all_groups(corpus: vlcorpus.Corpus) -> set[str]:
+    return {count.group for count in corpus.manifest.samples}
+
+
+def tasks_of(line: str) -> set[str]:
+    return {view["task"] for view in json.loads(line)["views"]}
 
 
 def written(record: dict[str, Any]) -> str:
@@ -81,7 +96,7 @@ def test_all_forms_hold_the_same_samples(corpora: dict[str, vlcorpus.Corpus]) ->
         assert found[form] == found["auto"]
         assert len(found[form]) == sum(count.samples for count in corpora[form].manifest.samples)
         assert corpora[form].verify() == []
-    tasks = {json.loads(line)["task"] for line, _ in found["auto"].values()}
+    tasks = set().union(*(tasks_of(line) for line, _ in found["auto"].values()))
     assert {"caption", "text", "chat", "grounding", "referring", "interleaved"} <= tasks
     assert {form for line, _ in found["auto"].values() for form in formats(line)} == {"JPEG", "PNG", "WEBP"}
     assert max(len(images) for _, images in found["auto"].values()) > 1
@@ -107,7 +122,7 @@ def loaded(
 
 
 def of_rows(rows: Iterable[Any]) -> Read:
-    """What the rows of a configuration say: of tars by `json` and `jpg`, of Parquet by `turns` and the images."""
+    """What the rows of a configuration say: of tars by `json` and `jpg`, of Parquet by its columns."""
     read: Read = {}
     for row in rows:
         if "json" in row:
@@ -115,7 +130,7 @@ def of_rows(rows: Iterable[Any]) -> Read:
             assert row["__key__"] == record["key"]
         else:
             record = json.loads(row["sample"])
-            record["turns"] = row["turns"]
+            record["views"], record["images"] = row["views"], row["pictures"]
             assert {"key": row["key"], "split": row["split"]}.items() <= record.items()
             shown = row.get("images") or ([row["image"]] if row.get("image") else [])
         assert record["key"] not in read
@@ -128,17 +143,15 @@ def of_rows(rows: Iterable[Any]) -> Read:
 def test_datasets_loads_each_configuration(
     corpora: dict[str, vlcorpus.Corpus], form: str, streaming: bool, tmp_path: Path
 ) -> None:
-    """Each configuration of the card gives the samples of its tasks; the default one those of all that it names."""
+    """Each configuration of the card gives the samples of its group; the default one those of all that it names."""
     datasets = needs.package("datasets")
     corpus = corpora[form]
     front = yaml.safe_load((Path(corpus.folder) / "README.md").read_text().split("---\n")[1])
     names = [one["config_name"] for one in front["configs"]]
-    tasks = sorted(
-        {count.task for count in corpus.manifest.samples} - ({*SEVERAL} if form != "parquet" else set())
-    )
-    assert names == ["default", *tasks]
-    same(of_rows(loaded(datasets, corpus.folder, tmp_path, streaming)), ours(corpus, *tasks))
-    for name in tasks:
+    groups = sorted(all_groups(corpus) - ({*SEVERAL} if form != "parquet" else set()))
+    assert names == ["default", *groups]
+    same(of_rows(loaded(datasets, corpus.folder, tmp_path, streaming)), ours(corpus, *groups))
+    for name in groups:
         same(of_rows(loaded(datasets, corpus.folder, tmp_path, streaming, name)), ours(corpus, name))
 
 
@@ -179,9 +192,11 @@ def test_datasets_decodes_images_whatever_their_format(
     """PNG and WebP under the name KEY.jpg come as images of their size."""
     datasets = needs.package("datasets")
     corpus = corpora["auto"]
-    rows = datasets.load_dataset(corpus.folder, "caption", split="train", cache_dir=str(tmp_path))
+    rows = datasets.load_dataset(corpus.folder, split="train", cache_dir=str(tmp_path))
     seen = Counter()
     for row in rows:
+        if not row["json"]["images"]:
+            continue
         (image,) = row["json"]["images"]
         assert row["jpg"].size == (image["width"], image["height"])
         seen[image["format"]] += 1
@@ -215,7 +230,8 @@ def test_pyarrow_reads_shards_and_indexes(corpora: dict[str, vlcorpus.Corpus], f
             known = row["pictures"] if "pictures" in row else row["images"]
             stored = [hashlib.sha256(data).hexdigest() for data in read[row["key"]][1]]
             assert [one["sha256"] for one in known] == stored
-            assert "turns" not in row or row["turns"] == json.loads(row["sample"])["turns"]
+            said = json.loads(row["sample"])["views"]
+            assert [{name: one[name] for name in row["views"][0]} for one in said] == row["views"]
     same(read, ours(corpus))
 
 
@@ -224,14 +240,22 @@ def test_duckdb_and_pandas_read_all_files_at_once(corpora: dict[str, vlcorpus.Co
     """One query over all Parquet files has each sample with its words; pairs have the URL of their row."""
     corpus = corpora[form]
     query = f"""
-        SELECT key, task, source, coalesce(caption, text) AS words, url
+        SELECT key, source, caption, text, url, [view.task for view in views] AS tasks
         FROM read_parquet('{corpus.folder}/shards/*/*/*/*.parquet', union_by_name = true)
     """
     frame = duckdb.sql(query).df()
     samples = [one.sample for one in corpus.samples()]
-    assert dict(zip(frame["key"], frame["words"], strict=True)) == {one.key: one.text for one in samples}
-    counts = frame.groupby(["task", "source"]).size().to_dict()
-    assert counts == Counter((one.task, one.source) for one in samples)
+    wanted = {one.key: (one.caption, one.text) for one in samples}
+    words = frame[["caption", "text"]].astype(object).where(frame[["caption", "text"]].notna(), None)
+    assert dict(zip(frame["key"], words.itertuples(index=False, name=None), strict=True)) == wanted
+    counts = frame.explode("tasks").groupby(["tasks", "source"]).size().to_dict()
+    assert counts == Counter((view.task, one.source) for one in samples for view in one.views)
+    assert counts == {
+        (task, source): sum(
+            one.views for one in corpus.manifest.views if (one.task, one.source) == (task, source)
+        )
+        for task, source in counts
+    }
     assert frame[frame["source"] == "web"]["url"].str.startswith("http").all()
 
 
@@ -280,32 +304,32 @@ def test_webdataset_reads_tars(corpora: dict[str, vlcorpus.Corpus], form: str) -
     apart = {
         "auto": {*SEVERAL},
         "webdataset": set(),
-        "parquet": {one.task for one in corpus.manifest.samples},
+        "parquet": all_groups(corpus),
     }
-    wanted = {key: one for key, one in ours(corpus).items() if json.loads(one[0])["task"] not in apart[form]}
-    same(read, wanted)
+    groups = all_groups(corpus) - apart[form]
+    same(read, ours(corpus, *groups) if groups else {})
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_loader_reads_every_sample(corpora: dict[str, vlcorpus.Corpus], form: str, workers: int) -> None:
-    """Our loader, with a DataLoader of two workers too, gives each training sample once, with its images."""
-    from model import shards
+    """Our loader, with a DataLoader of two workers too, gives each training view once, with its images."""
     from model.loader import Feed, Loader
+    from model.shards import find
     from model.store import Store
     from model.tokenizer import train
 
     corpus = corpora[form]
-    samples = [one.sample for one in corpus.samples(split="train")]
-    strata = shards.find(Store(corpus.folder), "train")
+    views = [view for one in corpus.samples(split="train") for view in one.sample.examples]
+    strata = find(Store(corpus.folder), "train")
     feed = Feed(
         Store(corpus.folder), strata, length=2048, micro=2, side=32, queries=4, endless=False, pool=64
     )
-    loader = Loader(feed, train([one.text for one in samples], 400, 0), workers=workers)
+    loader = Loader(feed, train([one.text for one in views], 400, 0), workers=workers)
     batches = list(loader)
     assert loader.drops.total() == 0
     assert Counter(key for batch in batches for row in batch.keys for key in row) == Counter(
-        one.key for one in samples
+        one.key for one in views
     )
 
 
@@ -313,11 +337,13 @@ def test_the_loader_reads_every_sample(corpora: dict[str, vlcorpus.Corpus], form
 
 
 def words_and_images(examples: Iterable[vlcorpus.Example]) -> Counter[Any]:
-    """What is left of samples that are read as captions (a caption is one line); of several images all turns."""
+    """What is left of samples that are read as pairs: the caption, else all words, as one line; of several images all
+    turns.
+    """
     return Counter(
-        (one.sample.task, one.sample.turns, one.images)
+        (tuple((view.task, view.turns) for view in one.sample.views), one.images)
         if len(one.images) > 1
-        else (" ".join(one.sample.text.split()), one.images)
+        else (" ".join((one.sample.caption or one.sample.text or "").split()), one.images)
         for one in examples
     )
 
@@ -328,18 +354,19 @@ ALL = {"exact": False, "pixels": False, "phash": False}
 
 @pytest.mark.parametrize("form", FORMS)
 def test_what_we_write_is_input_again(corpora: dict[str, vlcorpus.Corpus], form: str, tmp_path: Path) -> None:
-    """Each task's shards are read whole: images, words, text without images, several images with all their turns."""
+    """Each group's shards are read whole: images, words, text without images, several images with all their turns."""
     corpus = corpora[form]
-    for task in sorted({count.task for count in corpus.manifest.samples}):
-        folder = f"{corpus.folder}/shards/*/{task}"
+    for group in sorted(all_groups(corpus)):
+        folder = f"{corpus.folder}/shards/*/{group}"
         source = {"id": "again", "path": [folder], "several": "interleaved"}
         recipe = {"sources": [source], "rules": ALL, "shards": {"format": form}}
-        building.build(recipe, tmp_path / task)
-        again = vlcorpus.Corpus.open(tmp_path / task)
-        examples = list(corpus.samples(task=task))
+        building.build(recipe, tmp_path / group)
+        again = vlcorpus.Corpus.open(tmp_path / group)
+        keys = ours(corpus, group)
+        examples = [one for one in corpus.samples() if one.sample.key in keys]
         assert words_and_images(again.samples()) == words_and_images(examples)
         assert again.funnel()["again"].errors == {}
-        assert (task not in SEVERAL) or any(len(one.images) > 1 for one in examples)
+        assert (group not in SEVERAL) or any(len(one.images) > 1 for one in examples)
         assert again.verify() == []
 
 
@@ -383,8 +410,8 @@ def test_ray_data_reads_each_form(corpora: dict[str, vlcorpus.Corpus]) -> None:
     try:
         for corpus in corpora.values():
             read: Read = {}
-            for task in sorted({count.task for count in corpus.manifest.samples}):
-                files = sorted(map(str, Path(corpus.folder).glob(f"shards/*/{task}/*/*")))
+            for group in sorted(all_groups(corpus)):
+                files = sorted(map(str, Path(corpus.folder).glob(f"shards/*/{group}/*/*")))
                 tars = [file for file in files if file.endswith(".tar")]
                 if tars:
                     rows = map(parsed, ray.data.read_webdataset(tars, decoder=None).take_all())
@@ -418,17 +445,16 @@ def test_types_that_come_late_are_kept(form: str, streaming: bool, tmp_path: Pat
     box, quad = (1.0, 2.0, 3.5, 4.0), ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
     bare: tuple[Segment, ...] = (ImageRef(0),)
     full = (ImageRef(0), Text("late words", True), Phrase("a cat", (box,), (quad,), True))
-    given = [
-        Item(replace(item(n).sample, turns=(Turn("document", bare if n < 6 else full),)), item(n).images)
-        for n in range(9)
-    ]
+    given = [with_turns(item(n), (Turn("document", bare if n < 6 else full),)) for n in range(9)]
     folder = tmp_path / "corpus"
     name = f"shards/train/caption/web/{'0' * 16}"
     path = folder / f"{name}.{form}"
     path.parent.mkdir(parents=True)
     with path.open("wb") as file, path.with_suffix(".index").open("wb") as index:
         webdataset.write(given, file, index) if form == "tar" else parquet.write(given, file, parquet.ONE)
-    counts = {"split": "train", "task": "caption", "source": "web", "samples": 9, "languages": {"en": 9}}
+    place = {"split": "train", "group": "caption", "source": "web"}
+    counts = place | {"samples": 9, "images": 9}
+    views = place | {"task": "caption", "views": 9, "languages": {"en": 9}}
     output = {"size": 1, "sha256": "0" * 64, "rows": 9}
     manifest = Manifest.model_validate(
         {
@@ -438,9 +464,20 @@ def test_types_that_come_late_are_kept(form: str, streaming: bool, tmp_path: Pat
             "sources": [{"id": "web", "rows": 9}],
             "thresholds": {},
         }
-        | {"funnel": {"web": {"rows": 9, "kept": 9, "dropped": 0, "quarantined": 0}}, "samples": [counts]}
+        | {
+            "funnel": {"web": {"rows": 9, "kept": 9, "dropped": 0, "quarantined": 0}},
+            "samples": [counts],
+            "views": [views],
+        }
+        | {"licences": {"web": {"CC0-1.0": 9}}}
         | {"outputs": {f"{name}.{form}": output}, "shards": {name.rpartition("/")[0]: [path.stem]}}
     )
     (folder / "README.md").write_text(card(manifest))
     wanted = {one.sample.key: (one.sample.to_json(), tuple(one.images)) for one in given}
     same(of_rows(loaded(datasets, str(folder), tmp_path / "cache", streaming)), wanted)
+
+
+def with_turns(one: Item, turns: tuple[Turn, ...]) -> Item:
+    """The item with other turns in each of its views."""
+    views = tuple(replace(view, turns=turns) for view in one.sample.views)
+    return replace(one, sample=replace(one.sample, views=views))

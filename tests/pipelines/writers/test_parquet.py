@@ -12,18 +12,16 @@ from PIL import Image as Pixels
 
 from pipelines.writers import parquet
 from pipelines.writers.columns import Item
-from schemas.sample import ImageRef, Phrase, Sample, Text, Turn, text_sample
+from schemas.sample import Example, ImageRef, Phrase, Sample, Text, Turn, text_example
 from tests import needs
-from tests.pipelines.corpora import image, item, items, picture
+from tests.pipelines.corpora import alone, image, item, items, picture, seen_twice
 
 
 def pair(number: int) -> Item:
     pictures = [picture(number), picture(number + 1, "PNG")]
     turn = Turn("document", (ImageRef(1), Text("x"), ImageRef(0)))
-    sample = Sample(
-        f"{number:032x}", "interleaved", "train", "en", "s", "l", tuple(map(image, pictures)), (turn,)
-    )
-    return Item(sample, pictures)
+    key, shown = f"{number:032x}", tuple(map(image, pictures))
+    return Item(alone(Example(key, "interleaved", "train", "en", "s", "l", shown, (turn,))), pictures)
 
 
 def test_the_same_samples_give_the_same_bytes() -> None:
@@ -42,7 +40,7 @@ def test_rows_carry_picture_and_sample() -> None:
     parquet.write(items(3), file, parquet.ONE)
     rows = pq.read_table(file).to_pylist()
     for number, row in enumerate(rows):
-        assert row["image"] == {"bytes": picture(number), "path": f"{number:032x}-caption-0.jpg"}
+        assert row["image"] == {"bytes": picture(number), "path": f"{number:032x}.jpg"}
         assert Sample.from_json(row["sample"]) == item(number).sample
         assert row["pictures"][0]["sha256"] == hashlib.sha256(picture(number)).hexdigest()
 
@@ -55,16 +53,18 @@ def test_several_pictures_are_a_list() -> None:
     assert [one["bytes"] for one in row["images"]] == [picture(1), picture(2, "PNG")]
 
 
-def test_turns_have_every_field_of_the_sample() -> None:
-    """The column turns holds what the sample's JSON does: boxes, quads, and null where a segment has none."""
+def test_views_have_every_field_of_the_sample() -> None:
+    """The column views holds what the sample's JSON does: boxes, quads, and null where a segment has none."""
     box, quad = (1.0, 2.0, 3.5, 4.0), ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
     phrase = Phrase("cat", (box,), (quad,), True)
     turns = (Turn("user", (ImageRef(0), Text("Where?"))), Turn("assistant", (phrase,)))
-    sample = replace(item(0).sample, turns=turns)
+    given = seen_twice(0)
+    views = tuple(replace(view, turns=turns) for view in given.sample.views)
     file = io.BytesIO()
-    parquet.write([Item(sample, item(0).images)], file, parquet.ONE)
+    parquet.write([Item(replace(given.sample, views=views), given.images)], file, parquet.ONE)
     (row,) = pq.read_table(file).to_pylist()
-    assert row["turns"] == json.loads(row["sample"])["turns"]
+    assert len(row["views"]) == 2
+    assert row["views"] == json.loads(row["sample"])["views"]
 
 
 @pytest.mark.parametrize("schema", [parquet.ONE, parquet.SEVERAL], ids=["one", "several"])
@@ -89,7 +89,7 @@ def test_a_column_for_one_image_holds_one() -> None:
 
 def test_text_has_no_image() -> None:
     """Pure text has null where others have their image, so that both stand in one table."""
-    sample = text_sample("b" * 32, "词", split="train", language="zh", source="s", licence="l")
+    sample = alone(text_example("b" * 32, "词", split="train", language="zh", source="s", licence="l"))
     file = io.BytesIO()
     parquet.write([Item(sample)], file, parquet.ONE)
     (row,) = pq.read_table(file).to_pylist()

@@ -3,6 +3,7 @@ import io
 import json
 import tarfile
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 from pipelines.writers import webdataset
 from pipelines.writers.columns import Item, member_names
 from schemas.errors import OutputError
-from schemas.sample import ImageRef, Sample, Text, Turn, text_sample
-from tests.pipelines.corpora import image, item, items, picture
+from schemas.sample import Example, ImageRef, Text, Turn, text_example
+from schemas.shard import COUNTS
+from tests.pipelines.corpora import alone, image, item, items, picture, seen_twice
 
 
 def written(count: int) -> tuple[bytes, bytes, webdataset.Shard]:
@@ -39,7 +41,7 @@ def test_headers_tell_nothing_of_the_machine() -> None:
     with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
         members = archive.getmembers()
     assert [member.name for member in members] == [
-        f"{number:032x}-caption-0.{suffix}" for number in range(3) for suffix in ("json", "jpg")
+        f"{number:032x}.{suffix}" for number in range(3) for suffix in ("json", "jpg")
     ]
     for member in members:
         assert (member.mtime, member.uid, member.gid, member.uname, member.gname) == (0, 0, 0, "", "")
@@ -66,6 +68,19 @@ def test_the_index_finds_every_member() -> None:
         assert row["clip_score"] is None
 
 
+def test_the_index_tells_of_every_view() -> None:
+    """Views come with all but their turns; what they have in common stands beside them, null where they differ."""
+    index = io.BytesIO()
+    webdataset.write([seen_twice(3)], io.BytesIO(), index)
+    file = pq.ParquetFile(index)
+    (row,) = file.read().to_pylist()
+    views = json.loads(row["sample"])["views"]
+    assert row["views"] == [{name: one[name] for name in one if name != "turns"} for one in views]
+    assert (row["caption"], row["text"]) == ("a cat, 一只猫", "What is it?a cat")
+    assert (row["language"], row["licence"], row["id"]) == ("en", None, None)
+    assert json.loads(file.metadata.metadata[COUNTS]) == {"caption": 1, "vqa": 1}
+
+
 def test_no_column_is_without_a_type() -> None:
     """A shard in which a column is all null, or that is empty, has the schema of every other."""
     empty, full = (pq.read_schema(io.BytesIO(written(count)[1])) for count in (0, 3))
@@ -77,7 +92,9 @@ def test_members_end_in_jpg_whatever_the_format() -> None:
     """The image of a sample is KEY.jpg, several are KEY.0.jpg, KEY.1.jpg, …; the formats stand in the JSON."""
     pictures = [picture(1), picture(2, "PNG"), picture(3, "WEBP")]
     turn = Turn("document", (ImageRef(2), Text("x"), ImageRef(0), ImageRef(1)))
-    several = Sample("k-1", "interleaved", "train", "en", "s", "l", tuple(map(image, pictures)), (turn,))
+    several = alone(
+        Example("k-1", "interleaved", "train", "en", "s", "l", tuple(map(image, pictures)), (turn,))
+    )
     one = item(2, form="PNG")
     tar = io.BytesIO()
     webdataset.write([one, Item(several, pictures)], tar, io.BytesIO())
@@ -98,7 +115,9 @@ def test_the_index_knows_images_as_they_came() -> None:
     """An image that was turned or resized has the digest of its stored bytes, and that of its source's."""
     given = item(1)
     index = io.BytesIO()
-    webdataset.write([Item(given.sample, given.images, {}, ["f" * 64]), item(2)], io.BytesIO(), index)
+    came = replace(given.sample.images[0], original_sha256="f" * 64)
+    turned = Item(replace(given.sample, images=(came,)), given.images)
+    webdataset.write([turned, item(2)], io.BytesIO(), index)
     changed, same = (row["images"][0] for row in pq.read_table(index).to_pylist())
     assert (changed["sha256"], changed["original_sha256"]) == (given.sample.images[0].sha256, "f" * 64)
     assert same["original_sha256"] == same["sha256"]
@@ -106,7 +125,7 @@ def test_the_index_knows_images_as_they_came() -> None:
 
 def test_text_samples_have_no_picture() -> None:
     """Pure text is a JSON member alone; its words are in the column text."""
-    sample = text_sample("b" * 32, "词", split="train", language="zh", source="s", licence="l")
+    sample = alone(text_example("b" * 32, "词", split="train", language="zh", source="s", licence="l"))
     tar, index = io.BytesIO(), io.BytesIO()
     webdataset.write([Item(sample)], tar, index)
     (row,) = pq.read_table(index).to_pylist()
