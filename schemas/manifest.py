@@ -280,14 +280,20 @@ class Manifest(Record):
         for source in sorted(views.keys() | self.licences.keys()):
             if views[source] != (licensed := sum(self.licences.get(source, {}).values())):
                 yield f"source {source}: {views[source]:,} views, but {licensed:,} by licence"
-        yield from self._mixture_problems()
+        yield from self._size_problems()
         yield from self._shard_problems()
 
-    def _mixture_problems(self) -> Iterator[str]:
+    def _size_problems(self) -> Iterator[str]:
         if not self.sizes:
             return
+        counted: Counter[tuple[str, str, str]] = Counter()
+        for count in self.views:
+            counted[count.split, count.task, count.source] += count.views
+        sized = Counter({(one.split, one.task, one.source): one.views for one in self.sizes})
+        for name in sorted({name for name in counted | sized if counted[name] != sized[name]}):
+            yield f"{'/'.join(name)}: {counted[name]:,} views, but the size of {sized[name]:,}"
         train = {
-            f"{one.task}/{one.source}": one.views for one in self.sizes if one.split == "train" and one.views
+            f"{task}/{source}": views for (split, task, source), views in sized.items() if split == "train"
         }
         try:
             shares(read(self.mixture), train)

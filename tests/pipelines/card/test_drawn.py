@@ -136,7 +136,21 @@ def test_what_the_corpus_turned_out_to_lack(tmp_path: Path) -> None:
     assert "characters" in card(manifest)
 
 
-def test_a_manifest_whose_mixture_does_not_hold() -> None:
+def test_a_manifest_that_contradicts_itself(corpus: tuple[Path, Manifest, list[str]]) -> None:
+    """Sizes of other views, and a mixture that names what is not there, are problems of a manifest."""
+    _, manifest, _ = corpus
+    first, *others = manifest.sizes
+    fewer = manifest.model_copy(
+        update={"sizes": (first.model_copy(update={"views": first.views - 1}), *others)}
+    )
+    assert list(fewer.problems()) == [
+        f"train/{first.task}/drawn: {first.views} views, but the size of {first.views - 1}"
+    ]
+    lacking = manifest.model_copy(update={"mixture": {"ocr/*": {"weight": 1}}})
+    assert [one.partition(";")[0] for one in lacking.problems()] == ["mixture: ocr/* matches nothing"]
+
+
+def test_of_which_split_it_is() -> None:
     """Only views of the training split count."""
     sizes = [
         Size(split=split, task="vqa", source="s", views=views, images=views, characters=10 * views)
