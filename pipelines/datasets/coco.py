@@ -7,11 +7,15 @@ from pipelines.datasets.boxes import boxes_of, from_size, size_of
 from pipelines.datasets.dataset import Dataset, Files, Glimpse, Made, Record
 from pipelines.datasets.drafts import (
     REGION_TASKS,
+    About,
     Draft,
     NamedImage,
     caption_draft,
+    extra_of,
     named,
     region_drafts,
+    text_or_none,
+    told,
     words,
 )
 from pipelines.datasets.reasons import MALFORMED, Refusal, Refused
@@ -23,16 +27,18 @@ def _caption_records(files: Files) -> Iterator[Record]:
     """Returns one record a caption, named by its annotation's id, joined with its image."""
     data = document(files)
     images = by_id(listed(data, "captions.json", "images"))
+    licences = licences_of(data)
     for record in each(listed(data, "captions.json", "annotations"), "id"):
         image = joined(images, record.value.get("image_id"))
-        yield record._replace(value={"annotation": record.value, "image": image})
+        licence = joined(licences, image.get("license")) if image else None
+        yield record._replace(value={"annotation": record.value, "image": image, "licence": licence})
 
 
 def _instance_records(files: Files) -> Iterator[Record]:
     """Returns one record an image, named by its id, with its annotations; one for each annotation of no image."""
     data, where = document(files), "instances.json"
     names = {key: one.get("name") for key, one in by_id(listed(data, where, "categories")).items()}
-    images = listed(data, where, "images")
+    images, licences = listed(data, where, "images"), licences_of(data)
     objects: dict[Any, list[Any]] = {key: [] for key in by_id(images)}
     strays = []
     for record in each(listed(data, where, "annotations"), "id"):
@@ -47,7 +53,9 @@ def _instance_records(files: Files) -> Iterator[Record]:
         own = joined(objects, record.value.get("id")) or []
         ids = [key for one in own if isinstance(key := one.get("category_id"), int | str)]
         shown = {key: names[key] for key in ids if key in names}
-        yield record._replace(value={"image": record.value, "objects": own, "names": shown})
+        licence = joined(licences, record.value.get("license"))
+        value = {"image": record.value, "objects": own, "names": shown, "licence": licence}
+        yield record._replace(value=value)
     yield from strays
 
 
@@ -55,7 +63,8 @@ def _caption(value: Mapping[str, Any]) -> Made:
     image, annotation = value["image"], value["annotation"]
     if image is None:
         raise Refused("unknown_image", f"no image has the id {annotation.get('image_id')!r}")
-    return [caption_draft(coco_image(image), annotation["caption"])], []
+    about = About(licence=value.get("licence"), extra=extra_of(image_id=image.get("id")))
+    return told([caption_draft(coco_image(image), annotation["caption"])], about), []
 
 
 def _instances(value: Mapping[str, Any]) -> Made:
@@ -64,6 +73,7 @@ def _instances(value: Mapping[str, Any]) -> Made:
     lost: list[Refusal] = []
     crowded = {one.get("category_id") for one in value["objects"] if one.get("iscrowd")}
     found: dict[str, list[Any]] = {}
+    ids: dict[str, list[Any]] = {}
     for one in value["objects"]:
         # the name stands for all objects of its category, which a crowd would leave uncounted
         if one.get("category_id") in crowded:
@@ -74,11 +84,13 @@ def _instances(value: Mapping[str, Any]) -> Made:
             lost.append(Refusal("unknown_annotation", f"no category has the id {one['category_id']!r}"))
             continue
         found.setdefault(words(name, "empty_phrase"), []).append(one["bbox"])
+        ids.setdefault(words(name, "empty_phrase"), []).append(text_or_none(one.get("id")))
     drafts: list[Draft] = []
     for name, given in found.items():
         boxes = _boxes(name, given, image, lost)
         if boxes:
-            drafts += region_drafts(image, Phrase(name, boxes, (), True))
+            about = About(licence=value.get("licence"), extra={"annotation_ids": ids[name]})
+            drafts += told(region_drafts(image, Phrase(name, boxes, (), True)), about)
     if not drafts and not lost:
         raise Refused("no_regions", "the image has no annotation")
     return drafts, lost
@@ -95,7 +107,15 @@ def _boxes(name: str, given: list[Any], image: NamedImage, lost: list[Refusal]) 
 
 def coco_image(image: Mapping[str, Any]) -> NamedImage:
     """Returns the image that an entry of COCO's `images` describes."""
-    return NamedImage(named(image.get("file_name")), *size_of(image.get("width"), image.get("height")))
+    url = text_or_none(image.get("flickr_url")) or text_or_none(image.get("coco_url"))
+    return NamedImage(named(image.get("file_name")), *size_of(image.get("width"), image.get("height")), url)
+
+
+def licences_of(data: Any) -> dict[Any, str | None]:
+    """Returns the names of the licences of a COCO file by their ids."""
+    listed_ = data.get("licenses") if isinstance(data, Mapping) else None
+    known = by_id(listed_ if isinstance(listed_, list) else [])
+    return {key: text_or_none(one.get("name")) for key, one in known.items()}
 
 
 def _is_coco(seen: Glimpse) -> bool:
@@ -114,6 +134,7 @@ CAPTIONS: Final = Dataset(
     ("caption",),
     _caption,
     _caption_records,
+    named=True,
     recognised=lambda seen: _is_coco(seen) and not _has_boxes(seen) and b'"caption"' in seen.start + seen.end,
 )
 INSTANCES: Final = Dataset(
@@ -122,5 +143,6 @@ INSTANCES: Final = Dataset(
     REGION_TASKS,
     _instances,
     _instance_records,
+    named=True,
     recognised=lambda seen: _is_coco(seen) and _has_boxes(seen),
 )

@@ -124,8 +124,9 @@ def _conversations(
     published: str,
     records: Callable[[Files], Iterator[Record]],
     recognised: Callable[[Glimpse], bool],
+    named: bool = False,
 ) -> Dataset:
-    return Dataset(published, "a conversation", ("chat",), _make, records, recognised=recognised)
+    return Dataset(published, "a conversation", ("chat",), _make, records, recognised=recognised, named=named)
 
 
 CONVERSATIONS: Final = _conversations(
@@ -134,6 +135,7 @@ CONVERSATIONS: Final = _conversations(
     lambda seen: (
         seen.start.startswith(b"[") and (b'"conversations"' in seen.start or b'"messages"' in seen.start)
     ),
+    named=True,
 )
 LINES: Final = _conversations(
     "LLaVA or ShareGPT JSON, one a line",

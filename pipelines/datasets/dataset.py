@@ -59,7 +59,8 @@ class Dataset:
 
     Records come from `records`, which reads the files that `parts` name, or from `folder`, which reads the folder
     at a path of a store. `published` says which files these are, `unit` what a record of them is; `recognised`
-    whether a file is one of the dataset's, as far as its ends tell.
+    whether a file is one of the dataset's, as far as its ends tell. `named`: its records are called by ids of their
+    own, which become those of their views; but not where they are called `record-N` or `picture-N`.
     """
 
     published: str
@@ -70,6 +71,12 @@ class Dataset:
     folder: Callable[[Store, str], Iterator[Record]] | None = None
     parts: tuple[str, ...] = ("records",)
     recognised: Callable[[Glimpse], bool] | None = None
+    named: bool = False
+
+    def id_of(self, member: str) -> str | None:
+        """Returns the id that the record of that name has of its own; None where it has none."""
+        is_own = self.named and not member.startswith(("record-", "picture-"))
+        return member if is_own else None
 
     def __post_init__(self) -> None:
         if (self.records is None) == (self.folder is None):

@@ -165,6 +165,17 @@ def told(drafts: Iterable[Draft], about: About) -> list[Draft]:
     return [draft._replace(about=about) for draft in drafts]
 
 
+def own_licence(value: Mapping[str, Any]) -> str | None:
+    """Returns the licence that a record states for itself."""
+    return text_or_none(value.get("licence")) or text_or_none(value.get("license"))
+
+
+def extra_of(**fields: object) -> dict[str, str] | None:
+    """Returns the ids and other short facts that a record gives, as texts, without those that it lacks."""
+    given = {name: text for name, value in fields.items() if (text := text_or_none(value)) is not None}
+    return given or None
+
+
 def text_or_none(value: object) -> str | None:
     """Returns a record's id, licence or address as text; None where it is none, empty or no Unicode."""
     if isinstance(value, int) and not isinstance(value, bool):

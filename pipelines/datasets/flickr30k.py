@@ -101,4 +101,5 @@ FLICKR30K: Final = Dataset(
     GROUNDED,
     _make,
     folder=_folder,
+    named=True,
 )

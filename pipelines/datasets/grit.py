@@ -11,7 +11,17 @@ from typing import Any, Final
 from filters.spans import Span, choose, choose_greedy
 from pipelines.datasets.boxes import from_shares, size_of
 from pipelines.datasets.dataset import Dataset, Glimpse, Made
-from pipelines.datasets.drafts import NamedImage, Place, check_unicode, grounded_drafts, named
+from pipelines.datasets.drafts import (
+    About,
+    NamedImage,
+    Place,
+    check_unicode,
+    grounded_drafts,
+    named,
+    own_licence,
+    text_or_none,
+    told,
+)
 from pipelines.datasets.reasons import MALFORMED, Refusal, Refused
 from pipelines.datasets.records import lines
 from schemas.sample import GROUNDED, Box, Phrase
@@ -26,7 +36,8 @@ def _make(pick: Choice, value: Mapping[str, Any]) -> Made:
     if not isinstance(caption, str) or not caption.strip():
         raise Refused("empty_caption")
     check_unicode(caption)
-    image = NamedImage(_name(value), *size_of(value.get("width"), value.get("height")))
+    size = size_of(value.get("width"), value.get("height"))
+    image = NamedImage(_name(value), *size, text_or_none(value.get("url")))
     lost: list[Refusal] = []
     labels = _labels(value, caption, image, lost)
     order = sorted(labels)
@@ -44,7 +55,8 @@ def _make(pick: Choice, value: Mapping[str, Any]) -> Made:
         Place(*order[index], Phrase(caption[slice(*order[index])], tuple(labels[order[index]]), (), True))
         for index in kept
     ]
-    return grounded_drafts(image, caption, places, relative=True), lost
+    about = About(text_or_none(value.get("id")) or text_or_none(value.get("key")), own_licence(value))
+    return told(grounded_drafts(image, caption, places, relative=True), about), lost
 
 
 def _labels(value: Mapping[str, Any], caption: str, image: NamedImage, lost: list[Refusal]) -> _Labels:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from pipelines.datasets.dataset import Dataset, Glimpse, Made
-from pipelines.datasets.drafts import Draft, NamedImage, check_unicode, named
+from pipelines.datasets.drafts import Draft, NamedImage, check_unicode, named, text_or_none
 from pipelines.datasets.reasons import Refusal, Refused
 from pipelines.datasets.records import lines
 from schemas.sample import ImageRef, Segment, Text, Turn
@@ -84,7 +84,7 @@ def _obelics(value: Mapping[str, Any], lost: list[Refusal]) -> list[Block]:
         if image is None and text is None:
             lost.append(Refusal("no_image", f"place {number} holds neither words nor an image"))
         elif image is not None:
-            blocks.append(NamedImage(named(image)))
+            blocks.append(NamedImage(name := named(image), url=name if "://" in name else None))
         elif text.strip():
             blocks.append(text.strip())
     return blocks
@@ -101,7 +101,10 @@ def _mmc4(value: Mapping[str, Any], lost: list[Refusal]) -> list[Block]:
             continue
         try:
             images.setdefault(place, []).append(
-                NamedImage(named(info.get("image_name") or info.get("raw_url")))
+                NamedImage(
+                    named(info.get("image_name") or info.get("raw_url")),
+                    url=text_or_none(info.get("raw_url")),
+                )
             )
         except Refused as error:
             lost.append(error.refusal)

@@ -18,9 +18,9 @@ from pickletools import (
 from typing import Any, Final, NoReturn
 
 from pipelines.datasets.boxes import boxes_of, from_size
-from pipelines.datasets.coco import coco_image
+from pipelines.datasets.coco import coco_image, licences_of
 from pipelines.datasets.dataset import Dataset, Files, Made, Record
-from pipelines.datasets.drafts import REGION_TASKS, Draft, label, region_drafts, words
+from pipelines.datasets.drafts import REGION_TASKS, About, Draft, extra_of, label, region_drafts, told, words
 from pipelines.datasets.reasons import Refusal, Refused
 from pipelines.datasets.records import by_id, each, joined, listed, load
 from schemas.errors import ShardError
@@ -64,10 +64,13 @@ def _records(files: Files) -> Iterator[Record]:
     data = load(files["instances"].read(), "refs: instances.json")
     images = by_id(listed(data, "refs", "images"))
     annotations = by_id(listed(data, "refs", "annotations"))
+    licences = licences_of(data)
     for record in each(listed(load_pickle(files["refs"].read(), "refs"), "refs"), "ref_id"):
         ref = record.value
         annotation, image = joined(annotations, ref.get("ann_id")), joined(images, ref.get("image_id"))
-        yield record._replace(value={"ref": ref, "annotation": annotation, "image": image})
+        licence = joined(licences, image.get("license")) if image else None
+        value = {"ref": ref, "annotation": annotation, "image": image, "licence": licence}
+        yield record._replace(value=value)
 
 
 def _make(value: Mapping[str, Any]) -> Made:
@@ -87,7 +90,11 @@ def _make(value: Mapping[str, Any]) -> Made:
         except Refused as error:
             lost.append(error.refusal)
             continue
-        drafts += region_drafts(shown, Phrase(text, boxes, (), True), split=label(ref.get("split")))
+        extra = extra_of(
+            **{name: ref.get(name) for name in ("ann_id", "image_id")}, sent_id=sentence.get("sent_id")
+        )
+        views = region_drafts(shown, Phrase(text, boxes, (), True), split=label(ref.get("split")))
+        drafts += told(views, About(licence=value.get("licence"), extra=extra))
     if not drafts and not lost:
         raise Refused("empty_phrase", "the object has no expression")
     return drafts, lost
@@ -187,4 +194,5 @@ REFCOCO: Final = Dataset(
     _make,
     _records,
     parts=("refs", "instances"),
+    named=True,
 )

@@ -1,10 +1,11 @@
 """The project's own grounding tuples: JSON lines of image, caption and phrases with boxes in pixels.
 
-    {"image" (or file, file_name), "width", "height", "caption", "language" (or lang),
+    {"image" (or file, file_name), "width", "height", "caption", "language" (or lang), "id", "url", "licence",
      "phrases": [{"text", "start", "end", "boxes": [[x1, y1, x2, y2]]}]}
 
-`start` and `end` count characters of the caption and may be left out: then the words are looked for. A phrase
-that the caption does not have still gives phrase to box and box to phrase.
+`start` and `end` count characters of the caption and may be left out: then the words are looked for. So may `id`,
+`url` and `licence`, which reach the views. A phrase that the caption does not have still gives phrase to box and box to
+phrase.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from filters.spans import Span, choose
 from pipelines.datasets.boxes import boxes_of, from_corners, size_of
 from pipelines.datasets.dataset import Dataset, Made
 from pipelines.datasets.drafts import (
+    About,
     Draft,
     NamedImage,
     Place,
@@ -22,7 +24,10 @@ from pipelines.datasets.drafts import (
     grounding_draft,
     label,
     named,
+    own_licence,
     region_drafts,
+    text_or_none,
+    told,
     words,
 )
 from pipelines.datasets.reasons import Refusal, Refused
@@ -32,7 +37,8 @@ from schemas.sample import GROUNDED, Phrase
 
 def _make(value: Mapping[str, Any]) -> Made:
     """Returns the caption with boxes, and both views of each phrase."""
-    image = NamedImage(_name(value), *size_of(value.get("width"), value.get("height")))
+    size = size_of(value.get("width"), value.get("height"))
+    image = NamedImage(_name(value), *size, text_or_none(value.get("url")))
     caption = _caption(value)
     language = label(value.get("language") or value.get("lang"), "en")
     lost: list[Refusal] = []
@@ -59,7 +65,7 @@ def _make(value: Mapping[str, Any]) -> Made:
         places.append(Place(start, end, phrase if spelled == text else Phrase(spelled, boxes, (), True)))
     if places:
         drafts.insert(0, grounding_draft(image, caption, _apart(places, lost), language))
-    return drafts, lost
+    return told(drafts, About(text_or_none(value.get("id")), own_licence(value))), lost
 
 
 def _apart(places: Sequence[Place], lost: list[Refusal]) -> Sequence[Place]:

@@ -9,7 +9,17 @@ from typing import Any, Final
 
 from pipelines.datasets.boxes import boxes_of, from_size, size_of
 from pipelines.datasets.dataset import Dataset, Files, Made, Record
-from pipelines.datasets.drafts import REGION_TASKS, NamedImage, region_drafts, vqa_draft, words
+from pipelines.datasets.drafts import (
+    REGION_TASKS,
+    About,
+    NamedImage,
+    extra_of,
+    region_drafts,
+    text_or_none,
+    told,
+    vqa_draft,
+    words,
+)
 from pipelines.datasets.reasons import Refusal, Refused
 from pipelines.datasets.records import by_id, document, joined, listed
 from pipelines.datasets.vqa import vqa
@@ -45,19 +55,23 @@ def _region(value: Mapping[str, Any]) -> Made:
     region, image = value["region"], value["image"]
     if image is None:
         raise Refused("unknown_image", f"image_data has no image {value['image_id']!r}")
-    shown = NamedImage(_name(image, value["image_id"]), *size_of(image.get("width"), image.get("height")))
+    size = size_of(image.get("width"), image.get("height"))
+    shown = NamedImage(_name(image, value["image_id"]), *size, text_or_none(image.get("url")))
     text = words(region["phrase"], "empty_phrase")
     lost: list[Refusal] = []
     numbers = [region["x"], region["y"], region["width"], region["height"]]
     boxes = boxes_of([numbers], shown, from_size, lost)
-    return (region_drafts(shown, Phrase(text, boxes, (), True)) if boxes else []), lost
+    about = About(extra=extra_of(image_id=value["image_id"]))
+    return told(region_drafts(shown, Phrase(text, boxes, (), True)) if boxes else [], about), lost
 
 
 def _question(value: Mapping[str, Any]) -> Made:
     qa, image = value["qa"], value["image"] or {}
-    size = (image["width"], image["height"]) if "width" in image and "height" in image else (0, 0)
-    shown = NamedImage(_name(image, value["image_id"]), *size)
-    return [vqa_draft(shown, qa.get("question"), qa.get("answer"))], []
+    known = "width" in image and "height" in image
+    width, height = (image["width"], image["height"]) if known else (0, 0)
+    shown = NamedImage(_name(image, value["image_id"]), width, height, text_or_none(image.get("url")))
+    about = About(extra=extra_of(image_id=value["image_id"]))
+    return told([vqa_draft(shown, qa.get("question"), qa.get("answer"))], about), []
 
 
 def _name(image: Mapping[str, Any], image_id: object) -> str:
@@ -77,6 +91,7 @@ REGIONS: Final = Dataset(
     REGION_TASKS,
     _region,
     _records("regions", "regions", "region_id", "region"),
+    named=True,
     parts=("regions", "images"),
 )
 QUESTIONS: Final = vqa(

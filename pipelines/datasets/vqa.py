@@ -171,7 +171,7 @@ def vqa(
     parts: tuple[str, ...] = ("records",),
 ) -> Dataset:
     """Returns a dataset whose records are questions with one answer each."""
-    return Dataset(published, "a question", ("vqa",), make, records, parts=parts)
+    return Dataset(published, "a question", ("vqa",), make, records, parts=parts, named=True)
 
 
 AI2D: Final = vqa("questions/NAME.json, one a diagram", _ai2d, _ai2d_records)

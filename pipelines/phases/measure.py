@@ -41,7 +41,9 @@ def measure_fingerprint(recipe: Recipe, source: Source, identity: str, verdicts:
     """What the signals of one shard depend on."""
     settings = recipe.model_dump(mode="json", include={"read", "sample"})
     own = source.model_dump(mode="json", include={"id", "kind", "columns", "format", "licence", "several"})
-    if source.format is not None or source.keeps_several:
+    if source.annotations:
+        own["annotations"] = [[one.format, one.licence] for one in source.annotations]
+    if KINDS[source.kind].drafts or source.keeps_several:
         own["form"] = FORM  # of the samples that it leaves in work/drafts
     made_with = [
         [

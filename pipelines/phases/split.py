@@ -1,25 +1,25 @@
 """Phase split: finds the parts of large annotation files in one pass, so that each is then read by itself.
 
-Of a file of JSON lines it notes at which byte and line each part starts. Other files (JSON documents, joined with each
-other) it reads whole, once, and writes the records of each part: every n-th.
+Of a single file of JSON lines it notes at which byte and line each part starts. Other files (JSON documents, joined
+with each other) it reads whole, once, set after set, and writes the records of each part: those of the same images.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from itertools import pairwise
 from typing import TYPE_CHECKING, BinaryIO
 
-from pipelines.datasets.dataset import Record, unique
+from pipelines.datasets.dataset import unique
 from pipelines.datasets.records import jsonl, lines
 from pipelines.datasets.table import find
 from pipelines.engines.step import IDLE, At, Json
 from pipelines.files import Store
 from pipelines.layout import Layout
 from pipelines.receipts import Task, fingerprint
-from pipelines.recipe.model import Recipe
+from pipelines.recipe.model import Recipe, Source
 from pipelines.sources import InputShard, identity
-from pipelines.sources.annotations import is_part, opened, packed
+from pipelines.sources.annotations import is_part, opened, packed, part_of, records_of
 from schemas.errors import ShardError
 
 if TYPE_CHECKING:
@@ -35,9 +35,8 @@ def split_tasks(recipe: Recipe, shards: Mapping[tuple[str, str], InputShard]) ->
     tasks = []
     for name, own in parts.items():
         source = recipe.source(name)
-        mark = fingerprint(
-            "split", 1, own[0].format, len(own), identity(own[0], source, source.storage_options)
-        )
+        formats = [one.format for one in source.sets]
+        mark = fingerprint("split", 2, formats, len(own), identity(own[0], source, source.storage_options))
         body: Json = {"shard": f"{name}/all", "parts": [shard.to_json() for shard in own]}
         tasks.append(Task(body["shard"], mark, body))
     return tasks
@@ -63,15 +62,14 @@ class Split:
         at(IDLE)
         parts = [InputShard.from_json(part) for part in task["parts"]]
         source = self._recipe.source(parts[0].source)
-        dataset = find(parts[0].format)[0]
         store = Store(source.storage_options or None, source.id)
         try:
-            with opened(source, dataset, store) as files:
-                if dataset.records is lines:
+            if len(source.sets) == 1 and find(source.sets[0].format)[0].records is lines:
+                with opened(source, source.sets[0], store) as files:
                     (file,) = files.values()
                     self._write_starts(parts, file)
-                elif dataset.records is not None:
-                    self._write_records(parts, unique(dataset.records(files)))
+            else:
+                self._write_records(parts, source, store)
         except ShardError as damage:
             for part in parts:
                 self._write(part, {"damage": str(damage)})
@@ -92,20 +90,23 @@ class Split:
         for part, ((start, line_number), (stop, _)) in zip(parts, pairwise(starts), strict=True):
             self._write(part, {"start": start, "stop": stop, "line": line_number})
 
-    def _write_records(self, parts: list[InputShard], records: Iterable[Record]) -> None:
-        store, tmp = self._layout.store, self._layout.tmp
+    def _write_records(self, parts: list[InputShard], source: Source, store: Store) -> None:
+        target, tmp = self._layout.store, self._layout.tmp
         with ExitStack() as stack:
             paths = [
                 stack.enter_context(
-                    store.write_atomic(self._layout.path("parts", part.source, part.shard), tmp)
+                    target.write_atomic(self._layout.path("parts", part.source, part.shard), tmp)
                 )
                 for part in parts
             ]
             files = [stack.enter_context(open(path, "wb")) for path in paths]
             for file in files:
                 file.write(b"{}\n")
-            for number, record in enumerate(records):
-                files[number % len(files)].write(packed(record))
+            for number, one in enumerate(source.sets):
+                make = find(one.format)[0].make
+                with records_of(source, one, store) as records:
+                    for record in unique(records):
+                        files[part_of(record, make, len(files))].write(packed(number, record))
 
     def _write(self, part: InputShard, first: Json) -> None:
         data = json.dumps(first).encode() + b"\n"

@@ -1,26 +1,30 @@
 """Annotation sources: datasets of boxes, questions and dialogues, with images in a folder beside.
 
-Every record is a row of the ledger. A large file is read in parts, each a task of its own. Of JSON lines a part is a
-range of bytes, of other files every n-th record; phase split finds both in one pass over the files.
+Every record is a row of the ledger. Large files are read in parts, each a task of its own. Of a single file of JSON
+lines a part is a range of bytes; of all others, and of several sets of annotations, the records about the images whose
+names fall in one range, so that an image is measured once. Phase split finds both in one pass over the files.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import pyarrow as pa
 
-from pipelines.datasets.dataset import Built, Dataset, Record, build
+from pipelines.datasets.dataset import Built, Made, Record, build
 from pipelines.datasets.drafts import Draft, finish
 from pipelines.datasets.pages import local_name
 from pipelines.datasets.reasons import Refusal, Refused
 from pipelines.datasets.records import jsonl_from
 from pipelines.datasets.table import find
 from pipelines.engines.step import At, Json
-from pipelines.files import Store, join
+from pipelines.files import FileInfo, Store, join
 from pipelines.layout import Layout
 from pipelines.parquet import write_tables
 from pipelines.sources.own import stored_image
@@ -31,7 +35,10 @@ from schemas.sample import Sample, text_of, view_key
 
 if TYPE_CHECKING:  # the table of kinds imports this module, and with it every reader of a recipe does
     from filters.signals import Measurer
-    from pipelines.recipe.model import Source
+    from pipelines.recipe.model import AnnotationSet, Source
+
+SEVERAL_SETS: Final = "sets"
+"""What the parts of several sets of annotations are called, as those of one are by its format."""
 
 BYTES_A_PART = 32 * 1024 * 1024
 """Of the files of a source; larger ones are read in several parts."""
@@ -54,24 +61,24 @@ their `offsets` in the tar.
 
 def discover(source: "Source", store: Store) -> Discovery:
     """The source's shards: parts of its annotation files. InputError where a file is missing."""
-    form = str(source.format)
-    dataset = find(form)[0]
     if source.images is not None and not store.is_folder(source.images):
         raise InputError(
             f"source {source.id}: there is no folder of images at {source.images}; check the spelling of images:"
         )
-    if dataset.folder is not None:
-        size = sum(info.size for info in store.list_files(source.path[0]))
-        return Discovery((InputShard(source.id, form, source.path[0], source.kind, form, size),))
-    files = list(files_of(source, dataset).values())
-    size = sum(store.info(path).size for path in files)
-    parts = max(1, -(-size // BYTES_A_PART))
+    sets = source.sets
+    sizes = [sum(info.size for info in _infos(source, one, store)) for one in sets]
+    path = next(iter(files_of(source, sets[0]).values()))
+    if len(sets) == 1 and find(sets[0].format)[0].folder is not None:
+        form = sets[0].format
+        return Discovery((InputShard(source.id, form, path, source.kind, form, sizes[0]),))
+    form = sets[0].format if len(sets) == 1 else SEVERAL_SETS
+    size, parts = sum(sizes), max(1, -(-sum(sizes) // BYTES_A_PART))
     return Discovery(
         tuple(
             InputShard(
                 source.id,
                 f"{form}-{part:04d}-of-{parts:04d}",
-                files[0],
+                path,
                 source.kind,
                 form,
                 size * (part + 1) // parts - size * part // parts,
@@ -81,38 +88,57 @@ def discover(source: "Source", store: Store) -> Discovery:
     )
 
 
+def _infos(source: "Source", one: "AnnotationSet", store: Store) -> list[FileInfo]:
+    """The files of one set, by name."""
+    paths = files_of(source, one).values()
+    if find(one.format)[0].folder is not None:
+        return [info for path in paths for info in store.list_files(path)]
+    return [store.info(path) for path in paths]
+
+
 def identity(shard: InputShard, source: "Source", store: Store) -> str:
     """Returns what changes when an annotation file, or a dataset's package, does.
 
     Images are checked by digest when they are written.
     """
-    dataset, plugin = find(str(source.format))
+    found = [_identity(source, one, store) for one in source.sets]
+    if len(found) == 1:
+        return found[0]
+    named = (f"{one.format}\0{mark}\n" for one, mark in zip(source.sets, found, strict=True))
+    return hashlib.sha256("".join(named).encode()).hexdigest()
+
+
+def _identity(source: "Source", one: "AnnotationSet", store: Store) -> str:
+    dataset, plugin = find(one.format)
     digest = hashlib.sha256(plugin.digest.encode() if plugin else b"")
     if dataset.folder is not None:
-        for info in store.list_files(source.path[0]):
+        for info in _infos(source, one, store):
             digest.update(f"{info.name}\0{store.identity(info.path)}\n".encode("utf-8", "surrogateescape"))
     else:
-        for part, path in files_of(source, dataset).items():
+        for part, path in files_of(source, one).items():
             digest.update(f"{part}\0{store.identity(path)}\n".encode())
     return digest.hexdigest()
 
 
-def files_of(source: "Source", dataset: Dataset) -> dict[str, str]:
-    """Returns the source's files by the part that its format calls them. InputError where they are not those."""
-    parts = dataset.parts
-    if source.files:
-        if set(source.files) != set(parts):
+def files_of(source: "Source", one: "AnnotationSet") -> dict[str, str]:
+    """Returns the files of a set by the part that its format calls them; a folder is the only part of its format.
+
+    InputError where they are not those.
+    """
+    parts = find(one.format)[0].parts
+    if one.files:
+        if set(one.files) != set(parts):
             raise InputError(
-                f"source {source.id}: format {source.format} is read from the files {', '.join(parts)}, "
-                f"but files: names {', '.join(sorted(source.files))}"
+                f"source {source.id}: format {one.format} is read from the files {', '.join(parts)}, "
+                f"but files: names {', '.join(sorted(one.files))}"
             )
-        return {part: source.files[part] for part in parts}
-    if len(source.path) != 1 or len(parts) != 1:
+        return {part: one.files[part] for part in parts}
+    if len(one.path) != 1 or len(parts) != 1:
         raise InputError(
-            f"source {source.id}: format {source.format} is read from {len(parts)} files; name each: "
+            f"source {source.id}: format {one.format} is read from {len(parts)} files; name each: "
             f"files: {{{', '.join(f'{part}: …' for part in parts)}}}"
         )
-    return {parts[0]: source.path[0]}
+    return {parts[0]: one.path[0]}
 
 
 def is_part(shard: InputShard) -> bool:
@@ -121,27 +147,87 @@ def is_part(shard: InputShard) -> bool:
 
 
 def outcomes(source: "Source", store: Store, shard: InputShard, layout: Layout) -> Iterator[Built]:
-    """What becomes of each record of a shard, in the order of the files."""
-    dataset = find(shard.format)[0]
+    """What becomes of each record of a shard, set by set, in the order of the files.
+
+    Raises InputError where a dataset makes samples of a task that it does not declare.
+    """
+    sets = source.sets
+    labels = labels_of(sets)
+    for number, records in _records(source, store, shard, layout):
+        one, dataset = sets[number], find(sets[number].format)[0]
+        for built in build(records, dataset.make):
+            if strange := {draft.task for draft in built.drafts} - {*dataset.tasks}:
+                raise InputError(
+                    f"source {source.id}: the record {built.member!r} of format {one.format} became samples of task "
+                    f"{', '.join(sorted(strange))}, which the dataset does not declare (tasks: "
+                    f"{', '.join(dataset.tasks)})"
+                )
+            own = dataset.id_of(built.member)
+            drafts = tuple(_told(draft, own, one.licence) for draft in built.drafts)
+            yield built._replace(member=labels[number] + built.member, drafts=drafts)
+
+
+def labels_of(sets: Sequence["AnnotationSet"]) -> list[str]:
+    """Returns what stands before the names of each set's records, so that those of several sets differ."""
+    if len(sets) == 1:
+        return [""]
+    seen: Counter[str] = Counter()
+    labels = []
+    for one in sets:
+        seen[one.format] += 1
+        labels.append(f"{one.format}{'' if seen[one.format] == 1 else f'.{seen[one.format]}'}:")
+    return labels
+
+
+def _told(draft: Draft, id_: str | None, licence: str | None) -> Draft:
+    """Returns a draft with the id of its record and the licence of its set, where it has none of its own."""
+    about = draft.about
+    return draft._replace(about=about._replace(id=about.id or id_, licence=about.licence or licence))
+
+
+def _records(
+    source: "Source", store: Store, shard: InputShard, layout: Layout
+) -> Iterator[tuple[int, Iterable[Record]]]:
+    """Yields the number of each set and its records in this shard."""
     if is_part(shard):
-        yield from build(_part(store, shard, layout), dataset.make)
-    elif dataset.folder is not None:
-        yield from build(dataset.folder(store, shard.path), dataset.make)
-    elif dataset.records is not None:
-        with opened(source, dataset, store) as files:
-            yield from build(dataset.records(files), dataset.make)
+        yield from _part(store, shard, layout)
+        return
+    for number, one in enumerate(source.sets):
+        with records_of(source, one, store) as records:
+            yield number, records
 
 
 @contextmanager
-def opened(source: "Source", dataset: Dataset, store: Store) -> Iterator[dict[str, BinaryIO]]:
-    """The source's files, open for reading, by their part."""
+def records_of(source: "Source", one: "AnnotationSet", store: Store) -> Iterator[Iterable[Record]]:
+    """The records of a set, whose files are open as long."""
+    dataset = find(one.format)[0]
+    if dataset.folder is not None:
+        yield dataset.folder(store, next(iter(files_of(source, one).values())))
+    elif dataset.records is not None:
+        with opened(source, one, store) as files:
+            yield dataset.records(files)
+
+
+@contextmanager
+def opened(source: "Source", one: "AnnotationSet", store: Store) -> Iterator[dict[str, BinaryIO]]:
+    """The files of a set, open for reading, by their part."""
     with ExitStack() as stack:
-        yield {
-            part: stack.enter_context(store.open(path)) for part, path in files_of(source, dataset).items()
-        }
+        yield {part: stack.enter_context(store.open(path)) for part, path in files_of(source, one).items()}
 
 
-def _part(store: Store, shard: InputShard, layout: Layout) -> Iterator[Record]:
+def part_of(record: Record, make: Callable[[Mapping[str, Any]], Made], parts: int) -> int:
+    """Returns the part that a record belongs to: by the file name of its image, of however many sets.
+
+    A part has the images whose names' hashes lie in one range.
+    """
+    built = next(build([record], make))
+    names = [draft.images[0].name for draft in built.drafts if draft.images]
+    name = names[0].replace("\\", "/").rpartition("/")[2] if names else record.member
+    digest = hashlib.blake2b(name.encode("utf-8", "backslashreplace"), digest_size=8).digest()
+    return int.from_bytes(digest) * parts >> 64
+
+
+def _part(store: Store, shard: InputShard, layout: Layout) -> Iterator[tuple[int, Iterable[Record]]]:
     """The records of a part, by what phase split wrote of it. ShardError where it found the files damaged."""
     with layout.store.open(layout.path("parts", shard.source, shard.shard)) as file:
         first = json.loads(file.readline())
@@ -149,8 +235,9 @@ def _part(store: Store, shard: InputShard, layout: Layout) -> Iterator[Record]:
             raise ShardError(first["damage"])
         if "line" in first:
             with store.open(shard.path) as lines:
-                yield from jsonl_from(_between(lines, first["start"], first["stop"]), first["line"])
-        yield from (unpacked(line) for line in file)
+                yield 0, jsonl_from(_between(lines, first["start"], first["stop"]), first["line"])
+        for number, found in groupby(map(unpacked, file), key=itemgetter(0)):
+            yield number, (record for _, record in found)
 
 
 def _between(file: BinaryIO, start: int, stop: int) -> Iterator[bytes]:
@@ -161,26 +248,29 @@ def _between(file: BinaryIO, start: int, stop: int) -> Iterator[bytes]:
         yield line
 
 
-def packed(record: Record) -> bytes:
-    """Returns a record as a line of JSON, which keeps no keys but text: of other keys it holds a list of items."""
+def packed(number: int, record: Record) -> bytes:
+    """Returns a record of the set `number` as a line of JSON.
+
+    JSON keeps no keys but text: of other keys the line holds a list of items.
+    """
     items = {
         name: list(value.items())
         for name, value in record.value.items()
         if isinstance(value, dict) and not all(isinstance(key, str) for key in value)
     }
     try:
-        line = json.dumps([record.member, {**record.value, **items}, list(items), record.refusal])
+        line = json.dumps([number, record.member, {**record.value, **items}, list(items), record.refusal])
     except (TypeError, ValueError, RecursionError) as error:  # a pickle may hold bytes, or itself
         refusal = Refusal("bad_record", f"a field is of the wrong kind ({type(error).__name__})")
-        line = json.dumps([record.member, {}, [], refusal])
+        line = json.dumps([number, record.member, {}, [], refusal])
     return line.encode() + b"\n"
 
 
-def unpacked(line: bytes) -> Record:
-    """Returns the record that `packed` wrote."""
-    member, value, items, refusal = json.loads(line)
+def unpacked(line: bytes) -> tuple[int, Record]:
+    """Returns the number of the set and the record that `packed` wrote."""
+    number, member, value, items, refusal = json.loads(line)
     value |= {name: dict(value[name]) for name in items}
-    return Record(member, value, refusal and Refusal(*refusal))
+    return number, Record(member, value, refusal and Refusal(*refusal))
 
 
 @dataclass

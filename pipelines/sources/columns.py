@@ -12,13 +12,15 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from schemas.settings import Settings
 
-Part = Literal["image", "caption", "url", "extra"]
+Part = Literal["image", "caption", "url", "id", "licence", "extra"]
 Names = tuple[str, ...]
 
 GUESSES: Final[dict[Part, Names]] = {
     "image": ("image", "jpg", "image_bytes", "bytes", "content"),
     "caption": ("txt", "caption", "text", "TEXT"),
     "url": ("url", "URL"),
+    "id": (),
+    "licence": (),
     "extra": (),
 }
 """What is tried where neither the recipe nor a ready mapping names a column."""
@@ -73,6 +75,10 @@ class Columns(Settings):
         None, min_length=1, description="where the caption is; the first found wins"
     )
     url: Names | None = Field(default=None, min_length=1)
+    id: Names | None = Field(None, min_length=1, description="what the row is called where it comes from")
+    licence: Names | None = Field(
+        None, min_length=1, description="the row's own licence; default: the source's"
+    )
     extra: Names | None = Field(default=None, description="further scalar fields to carry into the signals")
 
     @model_validator(mode="before")
@@ -80,7 +86,7 @@ class Columns(Settings):
     def _ready(cls, value: object) -> object:
         return {"like": value} if isinstance(value, str) else value
 
-    @field_validator("image", "caption", "url", "extra", mode="before")
+    @field_validator(*get_args(Part), mode="before")
     @classmethod
     def _one_name(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value

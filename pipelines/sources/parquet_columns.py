@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.sources.columns import Columns, Part
-from pipelines.sources.records import check_columns, missing_column, twice
+from pipelines.sources.records import OWN, check_columns, missing_column, twice
 from pipelines.sources.shard import InputShard, Reading
 from schemas.errors import InputError
 
@@ -41,12 +41,15 @@ def mapping(reading: Reading, schema: pa.Schema, images: bool = True) -> Mapped:
     check_columns(shard, there, columns, needed)
     captions = _captions(shard, schema, columns, required=bool(needed))
     urls = _of_type(shard, schema, columns, "url", _is_text)
-    extra = [name for name in columns.names("extra") if name in there]
+    extra = [name for part in ("extra", *OWN) for name in columns.names(part) if name in there]
     image = _image_column(shard, schema, columns) if images else None
     whole = reading.several and image is not None and is_ours(schema) and columns.caption is None
     others = tuple(dict.fromkeys([*captions, *urls, *extra, *([WRITTEN] if whole else [])]))
     for name in extra:
-        if columns.required("extra") and carried(schema.field(name).type) is None:
+        if (
+            any(columns.required(part) for part in ("extra", *OWN))
+            and carried(schema.field(name).type) is None
+        ):
             raise InputError(
                 f"{shard}: the extra column {name!r} holds {schema.field(name).type}, which no rule or score can "
                 "use; write its parts as columns of their own, or leave it out of columns: {extra: …}"

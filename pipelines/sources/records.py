@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Final
+from typing import Final, get_args
 
 from pipelines.files import shown
 from pipelines.sources.columns import Columns, Part
@@ -19,6 +19,10 @@ _OTHERS: Final = frozenset(
 )
 IMAGE_SUFFIXES: Final = _USUAL | _OTHERS
 """Suffixes that announce an image; of formats that cannot be used too, so that those rows are not lost."""
+
+
+OWN: Final[tuple[Part, ...]] = ("id", "licence")
+"""What a row says of where it comes from: carried among its further fields, under these names."""
 
 
 @dataclass(slots=True)
@@ -97,6 +101,10 @@ def fields_of(record: Mapping[str, object], columns: Columns) -> Fields:
         for name in columns.names("extra"):
             if name in record:
                 fields.extra[name] = _extra(name, record[name], columns)
+        for part in OWN:
+            value = _first(record, columns.names(part))
+            if value is not None:
+                fields.extra[part] = _extra(part, value, columns)
     except RowError as error:
         fields.error = error
     try:
@@ -112,8 +120,7 @@ def check_columns(
 ) -> None:
     """InputError if a column that the recipe names, or one of `needed`, is not among those there."""
     names = list(there)
-    parts: tuple[Part, ...] = ("image", "caption", "url", "extra")
-    for part in parts:
+    for part in get_args(Part):
         wanted = columns.names(part)
         if part == "extra":
             missing = [name for name in wanted if name not in names] if columns.required("extra") else []

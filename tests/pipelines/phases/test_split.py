@@ -116,8 +116,12 @@ def talks(count: int) -> list[Any]:
         ("vqav2", questions(20)),
     ],
 )
-def test_a_part_of_documents_has_every_nth_record(tmp_path: Path, parts: int, form: str, made: Any) -> None:
-    """Records joined over the files, with repeated ids, are those of the whole, and the files are read no more."""
+def test_a_part_of_documents_has_the_records_of_its_images(
+    tmp_path: Path, parts: int, form: str, made: Any
+) -> None:
+    """Records joined over the files, with repeated ids, are those of the whole, and the files are read no more; those
+    of one image are in one part.
+    """
     paths = {part: tmp_path / f"{part}.json" for part in made}
     for part, path in paths.items():
         path.write_text(json.dumps(made[part]))
@@ -127,7 +131,15 @@ def test_a_part_of_documents_has_every_nth_record(tmp_path: Path, parts: int, fo
     layout, shards = split(tmp_path, source, -(-size // parts))
     for path in paths.values():
         path.unlink()
-    assert [outcomes(source, layout, shard) for shard in shards] == [expected[n::parts] for n in range(parts)]
+    found = [outcomes(source, layout, shard) for shard in shards]
+    order = [one.member for one in expected]
+    for part in found:
+        assert [one.member for one in part] == sorted((one.member for one in part), key=order.index)
+    every = {one.member: one for part in found for one in part}
+    assert every == {one.member: one for one in expected}
+    assert sum(map(len, found)) == len(expected)
+    images = [{draft.images[0].name for one in part for draft in one.drafts} for part in found]
+    assert sum(map(len, images)) == len(set().union(*images))
     assert sum(shard.size for shard in shards) == size
 
 
