@@ -2,7 +2,8 @@
 
     python -m benchmarks.loader CORPUS [--samples 4000] [--workers 2] [--side 224]
 
-Without decoding, both give each sample's record and its images' bytes, in one process; ours shuffled. With
+Without decoding, both give a record and its images' bytes, in one process: webdataset each sample's in the order of the
+tars, ours each view's, shuffled. With
 decoding, the loader's packed batches from `workers` processes stand against as many processes that do
 nothing but decode and resize the same bytes: with plain Pillow, as one would write it by hand, and with the
 loader's own function. Each stretch of the loader lies between stretches of those; the medians of the ratios
@@ -17,8 +18,9 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -39,21 +41,21 @@ _STRETCHES: Final = 3
 
 
 def raw_rows(store: Store, strata: tuple[Stratum, ...], count: int) -> Iterator[int]:
-    """Reads `count` shuffled samples; gives the size of each one's images."""
+    """Reads `count` shuffled views; gives the size of each one's record and images."""
     reader = Reader(store)
-    orders = [StratumSampler(one, 0, reader.keys) for one in strata]
-    draws = MixtureSampler(np.array([one.rows for one in strata], np.int64), None, 0)
+    orders = [StratumSampler(one, one.rows, 0, reader.places) for one in strata]
+    draws = MixtureSampler([Fraction(one.rows) for one in strata], 0)
     for _, (stratum, ordinal) in zip(range(count), ConsumerSampler(draws, 0, 1), strict=False):
-        row = reader.row(*orders[stratum].locate(ordinal))
-        yield sum(map(len, row.images))
+        row = reader.view(*orders[stratum].locate(ordinal))
+        yield len(row.json) + sum(map(len, row.images))
 
 
 def rate_of(rows: Iterator[object], count: int) -> float:
-    """Items a second, after a first one that opens what must be from_shared."""
+    """Items a second of CPU time, after a first one that opens what must be open."""
     next(rows)
-    start = time.perf_counter()
+    start = time.process_time()
     done = sum(1 for _ in rows)
-    return min(done, count) / (time.perf_counter() - start)
+    return min(done, count) / (time.process_time() - start)
 
 
 def webdataset_rate(tars: list[str], count: int) -> float | None:
@@ -99,14 +101,24 @@ def bare_rate(how: Callable[[bytes, int], object], pictures: list[bytes], side: 
     return float(total / seconds)
 
 
-def loader_rate(batches: Iterator[Batch], workers: int, count: int) -> float:
-    """Images a second in packed batches, those apart that were made in advance."""
+class Loaded(NamedTuple):
+    """What a stretch of the loader gave, a second: images decoded, images shown, views; and how many batches."""
+
+    decoded: float
+    shown: float
+    views: float
+    batches: float
+
+
+def loaded(batches: Iterator[Batch], workers: int, count: int) -> Loaded:
+    """Returns the rates of packed batches until `count` images were decoded, those apart that were made in advance."""
     for _ in range(5 * workers):
         next(batches)
-    start, shown = time.perf_counter(), 0
-    while shown < count:
-        shown += len(next(batches).pixels)
-    return shown / (time.perf_counter() - start)
+    start, found = time.perf_counter(), np.zeros(4)
+    while found[0] < count:
+        batch = next(batches)
+        found += (batch.decoded, len(batch.pixels), sum(map(len, batch.keys)), 1)
+    return Loaded(*(found / (time.perf_counter() - start)).tolist())
 
 
 def decoding(feed: Feed, tokenizer: tokenizers.TagTokenizer, workers: int, count: int) -> None:
@@ -116,17 +128,24 @@ def decoding(feed: Feed, tokenizer: tokenizers.TagTokenizer, workers: int, count
     pictures = [data for place in places[:count] for data in reader.row(*place).images]
     pictures = (pictures * (count // max(len(pictures), 1) + 1))[:count]
     batches = iter(Loader(feed, tokenizer, workers=workers))
-    found = []
+    found: list[tuple[float, Loaded, float]] = []
     for _ in range(_STRETCHES):
         bare = bare_rate(plain, pictures, feed.side, workers)
-        loaded = loader_rate(batches, workers, count)
-        own = bare_rate(square, pictures, feed.side, workers)
-        found.append((bare, loaded, own))
-    bare, loaded, own = (statistics.median(one) for one in zip(*found, strict=True))
-    print(f"with decoding to {feed.side} px, {workers} processes: {loaded:,.0f} pictures/s")
-    for name, at, rate in (("Pillow alone", 0, bare), ("the loader's own decoding alone", 2, own)):
-        ratio = statistics.median(one[1] / one[at] for one in found)
-        print(f"  {name}: {rate:,.0f}; the loader reaches {ratio:.2f} of it")
+        own = loaded(batches, workers, count)
+        found.append((bare, own, bare_rate(square, pictures, feed.side, workers)))
+    _, median, _ = sorted(found, key=lambda one: one[1].decoded)[len(found) // 2]
+    print(
+        f"with decoding to {feed.side} px, {workers} processes: {median.decoded:,.0f} images/s decoded, each once a "
+        f"batch ({median.decoded / median.batches:.1f} a batch of {feed.micro} sequences, which shows "
+        f"{median.shown / median.batches:.1f} images to {median.views / median.batches:.1f} views)"
+    )
+    alone = {
+        "Pillow alone": [one[0] for one in found],
+        "the loader's own decoding alone": [one[2] for one in found],
+    }
+    for name, rates in alone.items():
+        ratio = statistics.median(one[1].decoded / rate for one, rate in zip(found, rates, strict=True))
+        print(f"  {name}: {statistics.median(rates):,.0f}; the loader reaches {ratio:.2f} of it")
 
 
 def packing(feed: Feed, tokenizer: tokenizers.TagTokenizer) -> None:
@@ -163,11 +182,11 @@ def main() -> None:
     store = Store(str(given.corpus))
     strata = shards.find(store, "train")
     own = rate_of(raw_rows(store, strata, given.samples), given.samples)
-    print(f"without decoding: {own:,.0f} samples/s")
+    print(f"without decoding: {own:,.0f} views a second of CPU time")
     tars = [shard.tar for one in strata for shard in one.shards if shard.tar]
     other = webdataset_rate(tars, given.samples) if tars else None
     if other is not None:
-        print(f"  the webdataset library: {other:,.0f} samples/s; ours is {own / other:.1f} times that")
+        print(f"  the webdataset library: {other:,.0f} samples; ours is {own / other:.1f} times that")
     texts = (sample.text for sample in shards.examples(store, strata, 500))
     tokenizer = tokenizers.train(texts, 1000, 0)
     feed = Feed(store, strata, length=2048, micro=2, side=given.side, queries=256, pool=256)

@@ -58,6 +58,11 @@ class Batch:
         return int((self.targets != IGNORE).sum())
 
     @property
+    def decoded(self) -> int:
+        """Returns how many images were decoded for it: each once, wherever it stands in the sequences."""
+        return len(set(self.names)) if len(self.pixels) else 0
+
+    @property
     def tokens(self) -> int:
         """Returns how many tokens are no padding."""
         return int((self.groups != PADDING).sum())
@@ -73,11 +78,14 @@ def attention_mask(groups: Tensor, parts: Tensor) -> Tensor:
 
 
 Show = Callable[[Member, int], NDArray[np.uint8] | None]
-"""The image that a member shows at its i-th place, (3, S, S); None where it cannot be decoded."""
+"""The image that a member shows at its i-th place, (3, S, S); None where it cannot be decoded.
+
+It decodes each image once a batch.
+"""
 
 
 class Collator:
-    """Fills the rows of one batch; images are decoded here, once for all samples that share them."""
+    """Fills the rows of one batch."""
 
     def __init__(
         self, length: int, side: int, padding: int, isolate: bool = True, blind: bool = False

@@ -27,6 +27,8 @@ from model.store import Store
 from model.tokenizer import TagTokenizer
 from schemas.errors import InputError, VlcorpusError
 from schemas.markup import STAGE2, TEMPLATES, MarkupError, Style
+from schemas.mixture import Portion, Share, shares
+from schemas.strict import FieldError
 
 KNOWN_TASKS: Final = (*TEMPLATES, "chat", "interleaved")
 """Tasks of the samples that the model learns: those with a template, and those that are written plainly."""
@@ -62,7 +64,7 @@ class Feed:
     side: int
     queries: int
     seed: int = 0
-    mixture: Mapping[str, float] = field(default_factory=dict)
+    mixture: Mapping[str, Portion] = field(default_factory=dict)
     style: Style = STAGE2
     isolate: bool = True
     pack: bool = True
@@ -78,30 +80,15 @@ class Feed:
     def __post_init__(self) -> None:
         require_known(self.store, self.strata)
 
-    def weights(self) -> NDArray[np.float64] | None:
-        """Returns the weight of each stratum; None where each epoch shall hold every sample once.
+    def shares(self) -> dict[str, Share]:
+        """Returns what an epoch takes of each stratum that the mixture names, or every view once where there is none.
 
-        The mixture names `task` or `task/source`; a task's weight is split over its sources by their rows.
-        Where there is a mixture, what it does not name is left out.
+        Raises InputError where the mixture names what is not there.
         """
-        if not self.mixture:
-            return None
-        names = {one.name for one in self.strata} | {one.task for one in self.strata}
-        unknown = sorted(set(self.mixture) - names)
-        if unknown or min(self.mixture.values()) < 0 or sum(self.mixture.values()) <= 0:
-            raise InputError(
-                f"mixture: {unknown or 'no weight above 0'}; there is {', '.join(sorted(names))}"
-            )
-        open_rows: Counter[str] = Counter()
-        for one in self.strata:
-            if one.name not in self.mixture:
-                open_rows[one.task] += one.rows
-        return np.array([self._weight(one, open_rows[one.task]) for one in self.strata])
-
-    def _weight(self, stratum: Stratum, rows: int) -> float:
-        if stratum.name in self.mixture:
-            return self.mixture[stratum.name]
-        return self.mixture.get(stratum.task, 0.0) * stratum.rows / rows
+        try:
+            return shares(self.mixture, {one.name: one.rows for one in self.strata})
+        except FieldError as error:
+            raise InputError(f"{self.store.root}: mixture: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +108,14 @@ class PackedStream:
     def __init__(self, feed: Feed, tokenizer: TagTokenizer, consumer: int, consumers: int) -> None:
         self.feed, self._tokenizer = feed, tokenizer
         self._reader = Reader(feed.store)
+        taken = feed.shares()
         self._orders = [
-            StratumSampler(one, feed.seed, self._reader.keys, feed.endless) for one in feed.strata
+            StratumSampler(one, taken[one.name].views, feed.seed, self._reader.places, feed.endless)
+            for one in feed.strata
+            if one.name in taken
         ]
-        rows = np.array([one.rows for one in feed.strata], np.int64)
-        draws = MixtureSampler(rows, feed.weights(), feed.seed, feed.endless)
+        quotas = [taken[one.stratum.name].drawn for one in self._orders]
+        draws = MixtureSampler(quotas, feed.seed, feed.endless)
         self._sampler = ConsumerSampler(draws, consumer, consumers)
         self._collator = Collator(feed.length, feed.side, tokenizer.end, feed.isolate, feed.blind)
         self._pool: list[_Waiting] = []
@@ -200,8 +190,8 @@ class PackedStream:
 
     def _waiting(self, stratum: int, ordinal: int) -> list[_Waiting]:
         """Returns the sample as a list of one, or of none where it is dropped and counted."""
-        shard, number = self._orders[stratum].locate(ordinal)
-        row = self._reader.row(shard, number)
+        shard, place = self._orders[stratum].locate(ordinal)
+        row = self._reader.view(shard, place)
         sample = row.example
         if len(row.images) != len(sample.images):
             raise InputError(
@@ -260,13 +250,18 @@ class PackedStream:
         return ready
 
     def _collated(self, bins: Sequence[Bin[Group]], waiting: Mapping[int, _Waiting]) -> Batch:
+        decoded: dict[str, NDArray[np.uint8] | None] = {}
+
         def show(member: Member, place: int) -> NDArray[np.uint8] | None:
-            one = waiting[id(member)]
-            try:
-                return square(one.images[member.encoded.images[place]], self.feed.side)
-            except ImageError:
-                self.drops["picture"] += 1
-                return None
+            name = member.images[place]
+            if name not in decoded:
+                data = waiting[id(member)].images[member.encoded.images[place]]
+                try:
+                    decoded[name] = square(data, self.feed.side)
+                except ImageError:
+                    decoded[name] = None
+                    self.drops["picture"] += 1
+            return decoded[name]
 
         return self._collator.batch(bins, show, self.feed.fixed)
 

@@ -10,10 +10,12 @@ import torch
 
 from model import shards
 from model.config import ModelConfig, preset, preset_document
+from model.manifest import mixture
 from model.oracle import GROUNDED
 from model.stages import STAGES, StageConfig, stage_config
 from model.store import Store
 from schemas.errors import RecipeError
+from schemas.mixture import Portion, matching
 
 BESIDE_GPU: Final = 4
 """Loader processes of a rank on a GPU: some 2,000 images of 224 px a second, where `base` takes some 200 with half of
@@ -117,11 +119,11 @@ def stages_for(config: TrainConfig) -> tuple[str, ...]:
     if not {"language", "model"} & config.init.keys():
         numbers = preset_document(config.preset).get("stages", {})
         plain = numbers.get("primer", {}).get("mixture", {})
-        names = {one.name for one in strata} | there
+        names = [one.name for one in strata]
         first = [
             name
             for name, wanted in (
-                ("primer", bool(plain) and plain.keys() <= names),
+                ("primer", bool(plain) and all(matching([one], names) for one in plain)),
                 ("language", True),
                 ("sight", "sight" in numbers and bool(there & set(GROUNDED))),
             )
@@ -132,9 +134,15 @@ def stages_for(config: TrainConfig) -> tuple[str, ...]:
 
 def mixture_of(
     config: TrainConfig, stage: StageConfig, strata: Sequence[shards.Stratum]
-) -> Mapping[str, float]:
-    """Returns the weights asked for; of a preset's own, those of what this corpus holds."""
+) -> Mapping[str, Portion]:
+    """Returns the mixture that this run asks for; else the corpus's own, else the preset's.
+
+    Of the latter two only what names strata that the stage reads counts; where that is nothing, the next one holds.
+    """
     if "mixture" in config.overrides.get(stage.name, {}):
         return stage.mixture
-    names = {one.name for one in strata} | {one.task for one in strata}
-    return {name: weight for name, weight in stage.mixture.items() if name in names}
+    names = [one.name for one in strata]
+    for given in (mixture(Store(config.corpus, config.storage_options)), stage.mixture):
+        if held := {text: portion for text, portion in given.items() if matching([text], names)}:
+            return held
+    return {}

@@ -19,12 +19,18 @@ from numpy.typing import NDArray
 
 from model.store import Store
 from schemas.errors import InputError
-from schemas.sample import Example, Sample
+from schemas.sample import Example, Sample, example_of
 from schemas.shard import COUNTS, is_shard
-from schemas.strict import FieldError
+from schemas.strict import FieldError, loads, require
 
 _CACHE_BYTES: Final = 256 << 20
 _PICTURE_BYTES: Final = 256 << 20
+_SAMPLES: Final = 64
+_SHARDS: Final = 32
+
+
+Place = tuple[int, int]
+"""Where a view lies in its shard: the row of its sample, and its number there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +131,45 @@ def _sound(path: str) -> Iterator[None]:
         raise InputError(f"{path} is damaged ({what}): copy it again, or build the corpus again") from error
 
 
+@dataclass(slots=True)
+class _Opened:
+    """A sample that was read: its JSON, its images' bytes, and the JSON's value once a view of it was asked for."""
+
+    json: str
+    images: tuple[bytes, ...]
+    value: Any = None
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A view as it lies in its shard: the training example, and the bytes of its images."""
+    """A view as it lies in its shard."""
 
-    example: Example
-    images: tuple[bytes, ...]
+    shard: Shard
+    place: Place
+    opened: _Opened
+
+    @property
+    def json(self) -> str:
+        """Returns the JSON of its sample."""
+        return self.opened.json
+
+    @property
+    def images(self) -> tuple[bytes, ...]:
+        """Returns the bytes of its sample's images."""
+        return self.opened.images
+
+    @property
+    def example(self) -> Example:
+        """Returns the training example; raises InputError with shard and row where its record is wrong."""
+        row, number = self.place
+        try:
+            if self.opened.value is None:
+                self.opened.value = loads(self.opened.json)
+            found = example_of(self.opened.value, number)
+            require(found.task == self.shard.task, f"view {number} is of task {found.task}")
+        except FieldError as error:
+            raise InputError(f"{self.shard.path}, row {row}: {error}") from error
+        return found
 
 
 def _sample(line: str, path: str, row: int) -> Sample:
@@ -139,15 +178,6 @@ def _sample(line: str, path: str, row: int) -> Sample:
         return Sample.from_json(line)
     except FieldError as error:
         raise InputError(f"{path}, row {row}: {error}") from error
-
-
-@dataclass(frozen=True, slots=True)
-class _Places:
-    """Of the views of one task in a shard: the row of each, its number there, and the key of its sample."""
-
-    rows: NDArray[np.int64]
-    views: NDArray[np.int64]
-    keys: list[str]
 
 
 @dataclass(slots=True)
@@ -167,48 +197,43 @@ class Reader:
         self._store = store
         self._groups: OrderedDict[tuple[str, int], _Group] = OrderedDict()
         self._starts: dict[str, list[int]] = {}
-        self._places: OrderedDict[tuple[str, str], _Places] = OrderedDict()
-        self._samples: OrderedDict[tuple[str, int], Sample] = OrderedDict()
+        self._places: OrderedDict[tuple[str, str], NDArray[np.int64]] = OrderedDict()
+        self._samples: OrderedDict[tuple[str, int], _Opened] = OrderedDict()
         self._held = 0
 
     def row(self, shard: Shard, number: int) -> Row:
         """Returns the view `number` of the shard's task."""
-        places = self._located(shard)
-        at, view = int(places.rows[number]), int(places.views[number])
-        group = self._group(shard, at)
-        return Row(self._parsed(shard, at, group).example(view), group.images(at - group.first))
+        (place,) = self.places(shard, number, number + 1)
+        return self.view(shard, place)
 
-    def keys(self, shard: Shard, start: int, stop: int) -> list[str]:
-        """The keys of the samples of views `start` to `stop`."""
-        return self._located(shard).keys[start:stop]
+    def view(self, shard: Shard, place: Place) -> Row:
+        """Returns the view at a place; the samples read last are kept, for views of one image are drawn together."""
+        row, _ = place
+        found = self._samples.get((shard.path, row))
+        if found is None:
+            group = self._group(shard, row)
+            at = row - group.first
+            found = self._samples[shard.path, row] = _Opened(group.samples[at].as_py(), group.images(at))
+            if len(self._samples) > _SAMPLES:
+                self._samples.popitem(last=False)
+        return Row(shard, place, found)
 
-    def _located(self, shard: Shard) -> _Places:
+    def places(self, shard: Shard, start: int, stop: int) -> list[Place]:
+        """Returns where the views `start` to `stop` of the shard's task lie."""
         name = (shard.path, shard.task)
         found = self._places.get(name)
         if found is None:
             with _sound(shard.path):
-                columns = ["key", "views.list.element.task"]
-                table = self._store.parquet(shard.path).read(columns, use_threads=False)
+                table = self._store.parquet(shard.path).read(["views.list.element.task"], use_threads=False)
                 found = self._places[name] = _places_of(table.combine_chunks(), shard.task)
-            if len(found.keys) != shard.rows:
+            if len(found) != shard.rows:
                 raise InputError(
-                    f"{shard.path} counts {shard.rows} views of task {shard.task}, but lists {len(found.keys)}: "
+                    f"{shard.path} counts {shard.rows} views of task {shard.task}, but lists {len(found)}: "
                     "copy it again, or build the corpus again"
                 )
-            if len(self._places) > 32:
+            if len(self._places) > _SHARDS:
                 self._places.popitem(last=False)
-        return found
-
-    def _parsed(self, shard: Shard, row: int, group: _Group) -> Sample:
-        """Returns a sample; those read last are kept, for views of one image are drawn together."""
-        name = (shard.path, row)
-        found = self._samples.get(name)
-        if found is None:
-            line = group.samples[row - group.first].as_py()
-            found = self._samples[name] = _sample(line, shard.path, row)
-            if len(self._samples) > 64:
-                self._samples.popitem(last=False)
-        return found
+        return [(row, view) for row, view in found[start:stop].tolist()]
 
     def _group(self, shard: Shard, row: int) -> _Group:
         starts = self._starts.get(shard.path)
@@ -265,14 +290,14 @@ def _from_column(images: Any) -> Callable[[int], tuple[bytes, ...]]:
     return read
 
 
-def _places_of(table: pa.Table, task: str) -> _Places:
-    keys = table["key"].to_pylist()
+def _places_of(table: pa.Table, task: str) -> NDArray[np.int64]:
+    """Returns (views of the task, 2): the row of each and its number there."""
     views = table["views"].chunk(0) if table.num_rows else pa.array([], table.schema.field("views").type)
     offsets = views.offsets.to_numpy().astype(np.int64)
     tasks = views.values.field("task")
     mine = np.flatnonzero(pc.equal(tasks, task).to_numpy(zero_copy_only=False)) if len(tasks) else offsets[:0]
     rows = np.searchsorted(offsets, mine, side="right") - 1
-    return _Places(rows, mine - offsets[rows], [keys[row] for row in rows])
+    return np.stack([rows, mine - offsets[rows]], axis=1)
 
 
 def examples(store: Store, strata: Sequence[Stratum], limit: int | None = None) -> Iterator[Example]:

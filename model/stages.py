@@ -11,6 +11,8 @@ from model.loader import KNOWN_TASKS
 from model.qwen_vl import PARTS, QwenVL
 from schemas.errors import RecipeError
 from schemas.markup import STAGE1, STAGE2, Style
+from schemas.mixture import Portion, read
+from schemas.strict import FieldError
 
 STAGES: Final = ("1", "2", "3")
 """The paper's stages."""
@@ -47,7 +49,7 @@ class StageConfig:
 
     `side`: images' side in pixels; `length`: tokens of a sequence; `rate` and `floor`: highest and last
     learning rate; `muon`: the highest rate of the inner matrices where Muon moves them (0: AdamW does);
-    `trains`: the parts that learn; `tasks`: those that are read; `mixture`: their weights.
+    `trains`: the parts that learn; `tasks`: those that are read; `mixture`: what an epoch draws of their strata.
     `pictures` are `shown`, `told` (oracle features stand for them), or `matched` (shown, to learn those features).
     """
 
@@ -62,7 +64,7 @@ class StageConfig:
     floor: float
     trains: tuple[str, ...]
     tasks: tuple[str, ...]
-    mixture: Mapping[str, float] = field(default_factory=dict)
+    mixture: Mapping[str, Portion] = field(default_factory=dict)
     style: Style = STAGE2
     muon: float = 0.0
     pictures: Literal["shown", "told", "matched"] = "shown"
@@ -147,6 +149,10 @@ def stage_config(preset: str, name: str, overrides: Mapping[str, Any] | None = N
             values[listed] = tuple(values[listed])
     if "style" in values:
         values["style"] = _style(name, values["style"])
+    try:
+        values["mixture"] = read(values.get("mixture", {}))
+    except FieldError as error:
+        raise RecipeError(f"stage {name}: mixture: {error}") from error
     return StageConfig(name=name, **values)
 
 

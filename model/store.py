@@ -49,6 +49,20 @@ class Store:
             raise InputError(f"{self.root} is no folder of shards")
         return sorted(_walk(Path(self.root).absolute()))
 
+    def small(self, name: str, most: int) -> bytes | None:
+        """Returns a file in the root, None where there is none; raises InputError where it is above `most` bytes."""
+        path = f"{self.root.rstrip('/')}/{name}"
+        if self.is_remote:
+            system = self._file_system()
+            size = system.size(path) if system.isfile(path) else None
+        else:
+            size = Path(path).stat().st_size if Path(path).is_file() else None
+        if size is None:
+            return None
+        if size > most:
+            raise InputError(f"{path} has {size:,} bytes, above the limit of {most:,}")
+        return self.read(path, 0, size)
+
     def parquet(self, path: str) -> pq.ParquetFile:
         if self.is_remote:
             return opened(self._file_system().open(path, "rb"))

@@ -135,6 +135,29 @@ def load(path: Path) -> TagTokenizer:
         raise RecipeError(f"{path} holds a damaged tokenizer: {error}") from error
 
 
+def counting(path: Path) -> TagTokenizer:
+    """Returns a tokenizer to count tokens with: what `load` reads, or any tokenizer.json of the tokenizers library.
+
+    Raises RecipeError where there is none.
+    """
+    if not path.exists():
+        raise RecipeError(f"{path} does not exist: give a folder with {_FILE}, or Qwen's tiktoken file")
+    if path.is_file() or (path / _LAYOUT).is_file():
+        return load(path)
+    file = path / _FILE
+    if not file.is_file() or file.stat().st_size > _LIMIT:
+        raise RecipeError(f"{path} holds no tokenizer: a {_FILE} of at most {_LIMIT >> 20} MiB is needed")
+    try:
+        bpe = Tokenizer.from_file(str(file))
+    # the tokenizers library raises nothing narrower
+    except Exception as error:
+        raise RecipeError(f"{path} holds a damaged tokenizer: {error}") from error
+    # a length that suits another model would cut what is counted
+    bpe.no_truncation()
+    bpe.no_padding()
+    return TagTokenizer(bpe, bpe.get_vocab_size(), 0)
+
+
 def train(texts: Iterable[str], base: int, extras: int = EXTRAS) -> TagTokenizer:
     """Returns a tokenizer of at most `base` BPE tokens learned from `texts`; the same texts give the same one.
 

@@ -202,6 +202,7 @@ class _Trainer:
             "rate": value,
             "gradient": norms,
             "dropped": dict(self.loader.drops),
+            "decoded": sum(one.decoded for one in micros),
             **meter.stop(
                 work, sum(one.tokens for one in micros), sum(len(k) for one in micros for k in one.keys)
             ),

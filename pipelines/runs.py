@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from pipelines.audit.verify import read_manifest
 from pipelines.build import Build
+from pipelines.card.drawn import told
 from pipelines.card.manifest import funnels
 from pipelines.engines import EngineName
 from pipelines.engines.inline import InlineEngine
@@ -256,11 +257,12 @@ def _write_run(layout: Layout, options: Options, started: float) -> None:
 
 
 def _remarks(work: Build) -> Iterator[str]:
-    """What a person should know at the end of a run: members that no row uses, rules off, limits of the Hub."""
+    """What a person should know at the end of a run: unused members, rules off, limits of the Hub, the mixture."""
     yield from notes(members_of(work.results["measure"]))
     yield from unused_rules(work.recipe, work.shards.values())
     files = [file for receipt in work.results["shard"].values() for file in receipt["files"]]
     yield from beyond_hub(files, work.recipe.shards.samples)
+    yield from told(work.recipe, work.results["compose"])
 
 
 def _warn_of_nothing_kept(

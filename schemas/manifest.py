@@ -23,7 +23,9 @@ from pydantic import (
 )
 
 from schemas.errors import VerifyError
+from schemas.mixture import read, shares
 from schemas.plugins import Plugin
+from schemas.strict import FieldError
 
 SUM: Final = "manifest.sha256"
 """The file with the manifest's own SHA-256, as `sha256sum -c` reads it."""
@@ -131,6 +133,21 @@ class ViewCount(Record):
     languages: dict[str, Count] = {}
 
 
+class Size(Record):
+    """How much the views of one (split, task, source) come to.
+
+    `images` counts the places of images in them; `tokens` is None where the recipe names no tokenizer.
+    """
+
+    split: str
+    task: str
+    source: str
+    views: Count
+    images: Count
+    characters: Count
+    tokens: Count | None = None
+
+
 class Verdict(Record):
     """A row that was given up on for time or memory, which another machine might not have to."""
 
@@ -217,6 +234,14 @@ class Manifest(Record):
     funnel: dict[str, Funnel] = Field(description="source -> what became of its rows")
     members: dict[str, Members] = Field(default={}, description="source -> the members of its tars")
     samples: tuple[SampleCount, ...] = ()
+    sizes: tuple[Size, ...] = ()
+    tokenizer: str = Field("", description="what tokens are counted by; empty: nothing counts them")
+    preset: str = Field("", description="the model preset by which images are counted")
+    image_tokens: Count = Field(0, description="tokens of an image by that preset, its two tags among them")
+    mixture: dict[str, dict[str, int | float]] = Field(
+        default={},
+        description="TASK/SOURCE or a pattern -> weight or epochs, max_samples: what an epoch draws",
+    )
     views: tuple[ViewCount, ...] = ()
     licences: dict[str, dict[str, Count]] = Field(
         default={}, description="source -> licence -> views; of very many licences the rarer ones as `other`"
@@ -263,7 +288,25 @@ class Manifest(Record):
         for source in sorted(views.keys() | self.licences.keys()):
             if views[source] != (licensed := sum(self.licences.get(source, {}).values())):
                 yield f"source {source}: {views[source]:,} views, but {licensed:,} by licence"
+        yield from self._size_problems()
         yield from self._shard_problems()
+
+    def _size_problems(self) -> Iterator[str]:
+        if not self.sizes:
+            return
+        counted: Counter[tuple[str, str, str]] = Counter()
+        for count in self.views:
+            counted[count.split, count.task, count.source] += count.views
+        sized = Counter({(one.split, one.task, one.source): one.views for one in self.sizes})
+        for name in sorted({name for name in counted | sized if counted[name] != sized[name]}):
+            yield f"{'/'.join(name)}: {counted[name]:,} views, but the size of {sized[name]:,}"
+        train = {
+            f"{task}/{source}": views for (split, task, source), views in sized.items() if split == "train"
+        }
+        try:
+            shares(read(self.mixture), train)
+        except FieldError as error:
+            yield f"mixture: {error}"
 
     def _shard_problems(self) -> Iterator[str]:
         rows: Counter[str] = Counter()

@@ -287,6 +287,19 @@ class Sample:
         return cls(**words, images=images, views=views)
 
 
+def example_of(value: Any, at: int) -> Example:
+    """Returns the view number `at` of a sample, given by its JSON value, and looks at none of its other views.
+
+    Raises FieldError where there is none, or a field of it or of the sample is missing, unknown or wrong.
+    """
+    record = fields(value, "sample", SAMPLE_FIELDS)
+    words = {name: string(record[name], name) for name in SAMPLE_FIELDS[:3]}
+    images = tuple(_image(one) for one in array(record["images"], "images"))
+    views = array(record["views"], "views")
+    require(0 <= at < len(views), f"there is no view {at} among {len(views)}")
+    return Sample(**words, images=images, views=(_view(views[at]),)).example(0)
+
+
 def joined(samples: Sequence[Sample]) -> Sample:
     """Returns one sample with the views of all, each once, in the order of tasks and keys.
 

@@ -19,6 +19,7 @@ from pipelines.recipe.load import thresholds
 from pipelines.recipe.model import Recipe
 from pipelines.remarks import members_of
 from pipelines.removal import Removed
+from pipelines.sizes import image_tokens, name_of, totals
 from pipelines.verdicts import Verdicts
 from schemas.manifest import (
     CARD,
@@ -37,6 +38,7 @@ from schemas.manifest import (
     ViewCount,
     sum_file,
 )
+from schemas.mixture import to_json
 
 if TYPE_CHECKING:
     from pipelines.build import Build
@@ -150,6 +152,11 @@ def _manifest(
         samples=_samples(written),
         views=_views(written),
         licences=_licences(written),
+        sizes=totals(results["compose"]),
+        tokenizer=name_of(recipe),
+        preset=recipe.preset,
+        image_tokens=image_tokens(recipe),
+        mixture=to_json(recipe.mixture),
         verdicts=tuple(
             Verdict(source=source, shard=shard, member=member, error=kind)
             for (source, shard), receipt in sorted(measured.items())

@@ -19,11 +19,13 @@ from jinja2 import Environment, StrictUndefined, Template
 
 from filters.rules import in_order
 from filters.table import PAPER
+from pipelines.card.drawn import drawn
 from pipelines.recipe.load import BESIDE, applied_text
 from pipelines.writers import parquet
 from pipelines.writers.features import TAR, in_card
 from schemas.clip import EMBEDDED
 from schemas.manifest import Funnel, Manifest, RuleCount, Source
+from schemas.mixture import read
 from schemas.plain import mended
 from schemas.sample import SEVERAL, TASKS
 
@@ -204,6 +206,7 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
             for licence, count in sorted(own.items(), key=lambda pair: (-pair[1], pair[0]))
         ],
         "languages": sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])),
+        "drawn": drawn(read(manifest.mixture), manifest.sizes),
         "forms": _forms(manifest),
         "configurations": configurations(manifest),
         "ours": sorted({row.rule for told in funnels for row in told.rows if row.origin == "ours"}),
@@ -256,7 +259,7 @@ def _cell(value: object) -> str:
     return re.sub(r"([\\|`*_<>\[\]])", r"\\\1", mended(" ".join(str(value).split())))
 
 
-def _share(part: int, whole: int) -> str:
+def _share(part: float, whole: float) -> str:
     return f"{100 * part / whole:.1f} %" if whole else "–"
 
 
@@ -270,6 +273,6 @@ def _template() -> Template:
         autoescape=False,
         newline_sequence="\n",
     )
-    environment.filters.update(cell=_cell, n="{:,}".format)
+    environment.filters.update(cell=_cell, n="{:,}".format, whole="{:,.0f}".format)
     environment.globals["share"] = _share
     return environment.from_string(files("pipelines.card").joinpath("readme.md.jinja").read_text("utf-8"))

@@ -24,6 +24,7 @@ from pipelines.cli.options import (
     RecipePath,
     RemovedList,
     Sample,
+    TokenizerPath,
     UrlList,
     VerdictFile,
     Workers,
@@ -48,6 +49,7 @@ def build(
     max_quarantine: Quarantine = None,
     max_bad_shards: BadShards = None,
     removed: RemovedList = None,
+    tokenizer: TokenizerPath = None,
     kind: Kind = "auto",
     address: Address = None,
     verdicts: VerdictFile = None,
@@ -58,9 +60,8 @@ def build(
     from pipelines.progress import reporter_for
     from pipelines.recipe import load as recipes
 
-    recipe = recipes.load(
-        inputs, recipe_keys(out, language, sample, max_quarantine, max_bad_shards, removed), kind
-    )
+    keys = recipe_keys(out, language, sample, max_quarantine, max_bad_shards, removed)
+    recipe = recipes.load(inputs, keys | ({} if tokenizer is None else {"tokenizer": tokenizer}), kind)
     how = vlcorpus.Engine(engine, workers, address, verdicts, runner_options)
     vlcorpus.build(recipe, engine=how, progress=reporter_for(as_json))
 

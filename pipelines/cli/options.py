@@ -63,6 +63,9 @@ IdList = Annotated[str | None, typer.Option("--ids", metavar="FILE", help="a lis
 UrlList = Annotated[str | None, typer.Option("--urls", metavar="FILE", help="a list of addresses")]
 HostList = Annotated[str | None, typer.Option("--hosts", metavar="FILE", help="a list of hosts of addresses")]
 DigestList = Annotated[str | None, typer.Option(metavar="FILE", help="a list of digests of images")]
+TokenizerPath = Annotated[
+    str | None, typer.Option("--tokenizer", metavar="FOLDER", help="tokens are counted by this tokenizer")
+]
 OnlyListed = Annotated[bool, typer.Option("--only-listed", help="leave rows with an image like theirs")]
 BadShards = Annotated[
     int | None, typer.Option(min=0, max=MOST, help="damaged input shards that are tolerated")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.card.drawn import check
 from pipelines.datasets.detected import detected_drafts
 from pipelines.datasets.drafts import NamedImage, finish
 from pipelines.engines.step import At, Json
@@ -19,6 +20,7 @@ from pipelines.phases.gather import Gathered, gathered
 from pipelines.phases.ground import read_grounded
 from pipelines.receipts import Task, fingerprint
 from pipelines.recipe.model import Recipe, Source
+from pipelines.sizes import Sizer, name_of
 from pipelines.sources.interleaved import drafts_of, finished
 from pipelines.sources.own import owned, stored_image
 from pipelines.sources.table import KINDS
@@ -71,6 +73,7 @@ def compose_fingerprint(recipe: Recipe, source: Source, kept_digest: str, signal
     made_with.append(recipe.chat_of(source).model_dump(mode="json"))
     if source.ground is not None:
         made_with.append(source.ground.detector.model_dump(mode="json", include={"threshold", "nms"}))
+    made_with += [name_of(recipe), recipe.preset]
     return fingerprint("compose", 5, FORM, made_with, kept_digest, signals)
 
 
@@ -80,6 +83,7 @@ class Compose:
     def __init__(self, setup: Json) -> None:
         self._recipe = Recipe.model_validate(setup["recipe"])
         self._layout = Layout(**setup["layout"])
+        self._sizer = Sizer(self._recipe)
 
     def run(self, task: Json, at: At) -> Json:
         """Writes the shard's samples; the receipt counts them."""
@@ -99,7 +103,7 @@ class Compose:
         samples.sort(key=lambda one: (one["group"], one["split"], one["key"]))
         table = pa.Table.from_pylist(samples, SAMPLES)
         write_tables(self._layout, self._layout.path("samples", source.id, task["shard"]), SAMPLES, [table])
-        return {"samples": len(samples)}
+        return {"samples": len(samples), "sizes": self._sizer.sizes(one.example for one in wanted)}
 
     def _kept(self, source: str, shard: str) -> list[dict[str, Any]]:
         """The kept rows' signals, with their split."""
@@ -214,6 +218,7 @@ def _place(row: dict[str, Any]) -> Place:
 def run(build: "Build") -> None:
     """Composes the samples of every kept row."""
     build.map("compose", [_task(build, name) for name in sorted(build.shards)])
+    check(build.recipe, build.results["compose"])
 
 
 def _task(build: "Build", name: Name) -> Task:

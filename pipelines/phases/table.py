@@ -102,6 +102,7 @@ PHASES: Final = (
         "Compose the samples of the kept rows.",
         run=f"{_HERE}.compose:run",
         worker=f"{_HERE}.compose:Compose",
+        ready="pipelines.sizes:check",
         reads=("signals", "drafts", "scores", "decisions", "grounded"),
         writes=("samples",),
     ),

@@ -19,6 +19,7 @@ from filters.rules import in_order
 from filters.scripts import SCRIPTS, SCRIPTS_OF, Script, admitted, base
 from filters.table import Rules
 from pipelines.files import absolute
+from pipelines.recipe import mixture
 from pipelines.recipe.model import Recipe, Source
 from pipelines.recipe.parse import MAX_BYTES, from_record, parse
 from pipelines.recipe.parse import storage_options as options_of
@@ -48,6 +49,7 @@ def unknown_names(recipe: Recipe) -> Iterator[tuple[Where, str]]:
     for number, source in enumerate(recipe.sources):
         yield from _columns(recipe, number, source)
     yield from _embedded(recipe)
+    yield from mixture.problems(recipe)
     patterns = {**recipe.signals[CaptionSettings].patterns, REPEATED: ""}.keys()
     yield from _rules((), recipe.rules, patterns)
     for number, source in enumerate(recipe.sources):
@@ -232,6 +234,7 @@ def rooted(recipe: Recipe) -> Recipe:
         source = source.model_copy(update={"annotations": sets}) if sets else source
         return source.model_copy(update={"render": source.render.rooted()} if source.render else {})
 
+    recipe = _rooted(recipe, "tokenizer")
     changes: dict[str, Any] = {"sources": tuple(of(source) for source in recipe.sources)}
     if recipe.clip is not None:
         scorers = {code: _rooted_scorer(one) for code, one in recipe.clip.scorers.items()}

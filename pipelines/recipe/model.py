@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Field,
     SerializeAsAny,
     ValidationInfo,
@@ -26,6 +27,7 @@ from filters.picture import PictureSettings
 from filters.resize import Resize
 from filters.table import RuleSettings, SignalSettings, with_installed
 from filters.text_area import TextSettings
+from model.config import PRESETS
 from pipelines.datasets import table as datasets
 from pipelines.generators import RenderSettings
 from pipelines.generators import table as generators
@@ -35,6 +37,7 @@ from pipelines.sources.table import KINDS, Kind
 from schemas.clip import EMBEDDED, ClipSettings
 from schemas.errors import RecipeError, nearest
 from schemas.ground import ChatSettings, GroundSettings
+from schemas.mixture import MOST, Portion, pattern, portion, require_sound
 from schemas.plugins import Plugin
 from schemas.sample import TASKS
 from schemas.settings import Settings
@@ -65,6 +68,25 @@ def _group(value: str) -> str:
 
 Name = Annotated[str, AfterValidator(_name)]
 Task = Annotated[str, AfterValidator(_task), WithJsonSchema({"type": "string", "enum": list(TASKS)})]
+Pattern = Annotated[str, AfterValidator(pattern)]
+PortionOf = Annotated[
+    Portion,
+    BeforeValidator(portion),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0, "maximum": MOST["weight"]},
+                {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "properties": {
+                        name: {"type": "number", "minimum": 0, "maximum": most} for name, most in MOST.items()
+                    },
+                },
+            ]
+        }
+    ),
+]
 # an editor offers ours; an installed package may give others
 Format = Annotated[
     str,
@@ -80,6 +102,14 @@ def _kind(value: str) -> str:
     """The name of a kind of source."""
     if value not in KINDS:
         raise ValueError(f"there is no such kind; {nearest(value, KINDS)}allowed are {', '.join(KINDS)}")
+    return value
+
+
+def _preset(value: str) -> str:
+    if value not in PRESETS:
+        raise ValueError(
+            f"there is no such preset; {nearest(value, PRESETS)}presets are {', '.join(PRESETS)}"
+        )
     return value
 
 
@@ -328,6 +358,18 @@ class Recipe(Settings):
     splits: Splits = Splits()
     tasks: tuple[Task, ...] = Field(tuple(TASKS), description="samples of other tasks are left out")
     chat: ChatSettings = Field(ChatSettings(), description="dialogues made of other samples")
+    mixture: dict[Pattern, PortionOf] = Field(
+        {},
+        description="how often an epoch of training draws the views of TASK/SOURCE: a number is a weight; or weight or "
+        "epochs, and max_samples (docs/output.md); default: every view once",
+    )
+    tokenizer: Path | None = Field(
+        None,
+        description="a folder with a tokenizer, or Qwen's tiktoken file: tokens are counted by it; default: characters",
+    )
+    preset: Annotated[
+        str, AfterValidator(_preset), WithJsonSchema({"type": "string", "enum": list(PRESETS)})
+    ] = Field("qwen-vl-7b", description="the model preset whose queries are an image's tokens")
     resize: Resize | None = None
     shards: Shards = Shards()
     max_quarantine: Fraction = 0.05
@@ -346,6 +388,12 @@ class Recipe(Settings):
     storage_options: dict[str, Any] = Field(
         default={}, repr=False, description="for `out`; never written anywhere"
     )
+
+    @field_validator("mixture")
+    @classmethod
+    def _sound(cls, value: dict[str, Portion]) -> dict[str, Portion]:
+        require_sound(value)
+        return value
 
     @model_validator(mode="before")
     @classmethod
@@ -498,6 +546,8 @@ _NOT_DATA: Any = {
     # the list goes in by what it holds
     "removed": True,
     "removed_only_listed": True,
+    # named in the manifest by what its files are
+    "tokenizer": True,
     "storage_options": True,
     "max_quarantine": True,
     "max_unused": True,

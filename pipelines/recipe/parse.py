@@ -195,6 +195,8 @@ def _sentence(problem: Any, root: yaml.Node | None, name: str, given: frozenset[
         case _:
             shown = "" if where[-1:] == (SECRET,) else _value(problem["input"])
             told = _PLAIN.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
+            if shown and shown.removeprefix(" (it is ").removesuffix(")") in told.partition("not ")[2]:
+                shown = ""  # the sentence itself quotes it
             return f"{at}: {key}: {told}{shown}"
 
 
@@ -218,8 +220,10 @@ def _value(value: Any) -> str:
 
 
 def _is_branch(part: str | int) -> bool:
-    """pydantic names the branch of a union in the path; no key of ours looks like that."""
-    return isinstance(part, str) and (part[:1].isupper() or "[" in part or part in ("bool", "str", "tuple"))
+    """pydantic names the branch of a union in the path; no key of ours looks like that, and none has a slash."""
+    if not isinstance(part, str) or "/" in part:
+        return False
+    return part[:1].isupper() or "[" in part or part in ("bool", "str", "tuple")
 
 
 def _line(root: yaml.Node | None, where: Path) -> int | None:

@@ -7,17 +7,32 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from model import shards
+from model import loader, shards
 from model.batch import IGNORE, Batch
+from model.images import square
 from model.loader import Feed, Loader, PackedStream
 from model.store import Store
 from pipelines.writers.columns import Item
 from schemas.errors import InputError
+from schemas.mixture import read
 from schemas.sample import Example, Phrase, Text, Turn
-from tests.model.corpora import TASKS, corpus, examples, item, items, one_of, tokenizer, write
+from tests.model.corpora import (
+    TASKS,
+    corpus,
+    example,
+    examples,
+    item,
+    items,
+    one_of,
+    picture,
+    tokenizer,
+    write,
+)
 
 COUNTS = {"caption": 50, "vqa": 90, "referring": 40, "ocr": 30, "text": 45, "chat": 20}
 
@@ -72,11 +87,14 @@ def test_tar_and_parquet(tmp_path: Path) -> None:
     assert all(same(a, b) for a, b in zip(first, second, strict=True))
 
 
-@pytest.mark.parametrize("mixture", [{}, {"vqa": 3.0, "caption/s": 1.0}])
-def test_resumed(tmp_path: Path, mixture: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "mixture",
+    [{}, {"vqa/*": 3, "caption/s": 1}, {"*/s": {"epochs": 0.7}, "vqa/s": {"epochs": 2, "max_samples": 20}}],
+)
+def test_resumed(tmp_path: Path, mixture: dict[str, Any]) -> None:
     """A loader restored after any batch gives the very batches that were to come."""
     corpus(tmp_path, COUNTS)
-    given = feed(tmp_path, mixture=mixture)
+    given = feed(tmp_path, mixture=read(mixture))
     loader = Loader(given, tokenizer())
     batches, states = [], []
     for batch in loader:
@@ -120,21 +138,42 @@ def test_stateful_data_loader(tmp_path: Path) -> None:
     assert json.loads(json.dumps(loader.state_dict())) == loader.state_dict()
 
 
-def test_mixture(tmp_path: Path) -> None:
-    """Tasks come by their weights, tasks not named stay out, unknown names are refused."""
+def test_weights(tmp_path: Path) -> None:
+    """Tasks come by their weights, tasks not named stay out."""
     corpus(tmp_path, COUNTS)
-    batches = some(
-        Loader(feed(tmp_path, mixture={"vqa": 3, "text": 1}, pack=False, share=False), tokenizer()), 200
-    )
+    mixture = read({"vqa/*": 3, "text/s": 1})
+    batches = some(Loader(feed(tmp_path, mixture=mixture, pack=False, share=False), tokenizer()), 200)
     counts = Counter(task for batch in batches for task in batch.tasks)
     assert set(counts) == {"vqa", "text"}
     assert 2.6 < counts["vqa"] / counts["text"] < 3.4
-    with pytest.raises(InputError, match="colours"):
-        Loader(feed(tmp_path, mixture={"colours": 1}), tokenizer()).__iter__().__next__()
+
+
+@pytest.mark.parametrize("consumers", [1, 3])
+def test_epochs(tmp_path: Path, consumers: int) -> None:
+    """One pass draws each view as often as its stratum's epochs say, by all ranks together."""
+    corpus(tmp_path, COUNTS)
+    mixture = read(
+        {"vqa/*": {"epochs": 2}, "caption/*": {"epochs": 0.5}, "ocr/s": {"epochs": 3, "max_samples": 10}}
+    )
+    given = feed(tmp_path, mixture=mixture, endless=False)
+    found = Counter[str]()
+    for rank in range(consumers):
+        found += keys(list(Loader(given, tokenizer(), rank, consumers)))
+    by_task: dict[str, list[int]] = {}
+    for key, times in found.items():
+        by_task.setdefault(key.split("-")[1], []).append(times)
+    assert by_task == {"vqa": [2] * 90, "caption": [1] * 25, "ocr": [3] * 10}
+
+
+def test_a_mixture_that_names_what_the_corpus_lacks(tmp_path: Path) -> None:
+    """It is refused with what there is."""
+    corpus(tmp_path, {"vqa": 9, "text": 4})
+    with pytest.raises(InputError, match=r"mixture: colours/\* matches nothing; there is text/s, vqa/s"):
+        Loader(feed(tmp_path, mixture=read({"vqa/*": 1, "colours/*": 1})), tokenizer()).__iter__().__next__()
 
 
 def test_several_questions_share_a_picture(tmp_path: Path) -> None:
-    """Questions on one image stand in one sequence with the image decoded once."""
+    """Questions on one image stand in one sequence, with the image once."""
     corpus(tmp_path, {"vqa": 90})
     batches = list(Loader(feed(tmp_path, endless=False, length=128), tokenizer()))
     shown = sum(len(batch.pixels) for batch in batches)
@@ -142,6 +181,53 @@ def test_several_questions_share_a_picture(tmp_path: Path) -> None:
     apart = list(Loader(feed(tmp_path, endless=False, length=128, share=False), tokenizer()))
     assert sum(len(batch.pixels) for batch in apart) == 90
     assert sum(batch.supervised for batch in batches) == sum(batch.supervised for batch in apart)
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_an_image_is_decoded_once_a_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: bool
+) -> None:
+    """Whatever the views of an image in a batch, their tasks and sequences, its bytes are decoded once for it."""
+    views = [("caption", 0), ("vqa", 0), ("vqa", 1), ("vqa", 2), ("referring", 0), ("grounding", 0)]
+    made = [
+        one_of([example(task, number, ordinal) for task, ordinal in views], (picture(number)[0],))
+        for number in range(24)
+    ]
+    write(tmp_path, made)
+    decodes = Counter[bytes]()
+
+    def counted(data: bytes, side: int) -> NDArray[np.uint8]:
+        decodes[data] += 1
+        return square(data, side)
+
+    monkeypatch.setattr(loader, "square", counted)
+    given = feed(tmp_path, endless=False, micro=8, length=128, pool=256, share=share)
+    seen = decoded = 0
+    for batch in Loader(given, tokenizer()):
+        assert max(decodes.values()) == 1
+        assert decodes.total() == len(set(batch.names)) == batch.decoded
+        by_name: dict[str, torch.Tensor] = {}
+        for name, pixels in zip(batch.names, batch.pixels, strict=True):
+            assert torch.equal(by_name.setdefault(name, pixels), pixels)
+        seen, decoded = seen + sum(map(len, batch.keys)), decoded + decodes.total()
+        decodes.clear()
+    assert seen == 24 * 6
+    assert 24 <= decoded < seen
+
+
+def test_a_sample_of_several_tasks_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The questions on an image come one after the other, and its record and bytes are read once for all of them."""
+    corpus(tmp_path, {"vqa": 90})
+    read_of = Store.read
+    calls: list[str] = []
+
+    def counted(self: Store, path: str, offset: int, size: int) -> bytes:
+        calls.append(path)
+        return read_of(self, path, offset, size)
+
+    monkeypatch.setattr(Store, "read", counted)
+    assert len(keys(list(Loader(feed(tmp_path, endless=False), tokenizer())))) == 90
+    assert len(calls) <= 34
 
 
 def test_blind(tmp_path: Path) -> None:
@@ -279,22 +365,22 @@ def test_broken_pictures_are_counted_on(tmp_path: Path) -> None:
 def test_no_batch_waits_for_a_whole_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the first batch, the samples that a round needs are read a few with each batch of the round before."""
     corpus(tmp_path, {"text": 300})
-    read: list[int] = []
-    row = shards.Reader.row
+    drawn: list[shards.Place] = []
+    view = shards.Reader.view
 
-    def counted(self: shards.Reader, shard: shards.Shard, number: int) -> shards.Row:
-        read.append(number)
-        return row(self, shard, number)
+    def counted(self: shards.Reader, shard: shards.Shard, place: shards.Place) -> shards.Row:
+        drawn.append(place)
+        return view(self, shard, place)
 
-    monkeypatch.setattr(shards.Reader, "row", counted)
+    monkeypatch.setattr(shards.Reader, "view", counted)
     stream = PackedStream(feed(tmp_path, pool=64, micro=1), tokenizer(), 0, 1)
     before, most = 0, 0
     for count, _ in enumerate(stream):
-        most = max(most, len(read) - before) if count else most
-        before = len(read)
+        most = max(most, len(drawn) - before) if count else most
+        before = len(drawn)
         if count == 60:
             break
-    assert len(read) > 3 * 64
+    assert len(drawn) > 3 * 64
     assert 0 < most <= 8
 
 

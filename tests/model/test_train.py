@@ -87,7 +87,7 @@ def test_a_presets_mixture_leaves_out_what_the_corpus_lacks(tmp_path: Path) -> N
     """A preset may name sources that only some corpora hold; a mixture of one's own must fit."""
     made = config(tmp_path, stages=("2",), steps=2)
     document = yaml.safe_load(Path(made.preset).read_text())
-    document["stages"]["2"]["mixture"] = {"vqa": 1, "caption/elsewhere": 5}
+    document["stages"]["2"]["mixture"] = {"vqa/*": 1, "caption/elsewhere": 5}
     mixed = tmp_path / "mixed.yaml"
     mixed.write_text(yaml.safe_dump(document))
     run(replace(made, preset=str(mixed)))

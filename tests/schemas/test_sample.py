@@ -16,6 +16,7 @@ from schemas.sample import (
     Turn,
     View,
     caption_example,
+    example_of,
     image_key,
     text_example,
     view_key,
@@ -100,6 +101,16 @@ def test_each_view_is_an_example_with_what_the_sample_shares(whole: Sample) -> N
         (whole.split, whole.source, whole.images)
     }
     assert Sample.of(whole.key, examples) == whole
+
+
+@given(samples())
+def test_a_view_is_read_alone(whole: Sample) -> None:
+    """One view of a sample's JSON is the example that the whole sample has; a view that is not there is refused."""
+    value = json.loads(whole.to_json())
+    assert tuple(example_of(value, at) for at in range(len(whole.views))) == whole.examples
+    for at in (-1, len(whole.views)):
+        with pytest.raises(FieldError, match=f"there is no view {at}"):
+            example_of(value, at)
 
 
 def test_the_original_digest_is_that_of_the_stored_bytes_where_none_is_given() -> None:

@@ -146,6 +146,9 @@ def test_bad_inputs(tmp_path: Path, crawl: Path) -> None:
     for languages, told in ((",", "names no language"), ("english", "'english' is no language")):
         assert told in bad("build", crawl / "shards", "--out", tmp_path / "out", "--language", languages)
     assert "kind" in bad("build", crawl / "shards", "--out", tmp_path / "out", "--kind", "zip")
+    assert "no does not exist: give a folder with tokenizer.json" in bad(
+        "build", crawl / "shards", "--out", tmp_path / "out", "--tokenizer", tmp_path / "no"
+    )
     assert "verdicts" in bad(
         "build", crawl / "shards", "--out", tmp_path / "out", "--verdicts", tmp_path / "no"
     )
