@@ -15,6 +15,7 @@ brightness, contrast and saturation, and a version in grey, stay alike. All limi
 """
 
 from collections.abc import Callable
+from io import BytesIO
 from typing import Any, Final
 
 import numpy as np
@@ -96,42 +97,73 @@ def quality(low: npt.NDArray[np.int16]) -> F32:
 
 def alike(left: U64, right: U64) -> Bools:
     """Returns which sketches show one image, pair by pair; (N, 28) words each. Given that their hashes are near."""
+    found: Bools = apart(left, right) <= 1
+    return found
+
+
+def apart(left: U64, right: U64) -> F32:
+    """Returns how far sketches are apart, pair by pair, as a share of what images that are alike may be: at most 1."""
     parts = [
-        _alike(left[start : start + _CHUNK], right[start : start + _CHUNK])
+        _apart(left[start : start + _CHUNK], right[start : start + _CHUNK])
         for start in range(0, len(left), _CHUNK)
     ]
-    return np.concatenate([np.zeros(0, np.bool_), *parts])
+    return np.concatenate([np.zeros(0, np.float32), *parts])
 
 
-def _alike(left: U64, right: U64) -> Bools:
+def _apart(left: U64, right: U64) -> F32:
     (low, fine, colour), (low2, fine2, colour2) = _parts(left), _parts(right)
     weak = np.minimum(quality(low), quality(low2)) < WEAK
-    answer = np.empty(len(left), np.bool_)
-    answer[weak] = _agree(low[weak], low2[weak]) & _agree_finely(fine[weak], fine2[weak])
-    answer[weak] &= _size(_minus(colour[weak], colour2[weak])) <= MOST_COLOUR
-    answer[~weak] = ~_coloured_apart(colour[~weak].astype(np.float32), colour2[~weak].astype(np.float32))
-    return answer
-
-
-def _agree(low: npt.NDArray[np.int16], other: npt.NDArray[np.int16]) -> Bools:
-    """Returns whether weak images have equal shapes, and equal brightness."""
-    apart = _minus(low, other) * _WEIGHTS
-    found: Bools = (_norm(apart[:, 1:]) <= MOST_SHAPE) & (np.abs(apart[:, 0]) <= MOST_BRIGHTNESS)
+    found = np.empty(len(left), np.float32)
+    found[weak] = np.maximum.reduce(
+        [
+            *_shapes_apart(low[weak], low2[weak]),
+            _finely_apart(fine[weak], fine2[weak]),
+            _size(_minus(colour[weak], colour2[weak])) / MOST_COLOUR,
+        ]
+    )
+    found[~weak] = _colours_apart(colour[~weak].astype(np.float32), colour2[~weak].astype(np.float32))
     return found
 
 
-def _agree_finely(fine: npt.NDArray[np.int8], other: npt.NDArray[np.int8]) -> Bools:
+def _shapes_apart(low: npt.NDArray[np.int16], other: npt.NDArray[np.int16]) -> tuple[F32, F32]:
+    """Returns how far weak images are apart in their shapes, and in brightness."""
+    away = _minus(low, other) * _WEIGHTS
+    return _norm(away[:, 1:]) / MOST_SHAPE, np.abs(away[:, 0]) / MOST_BRIGHTNESS
+
+
+def _finely_apart(fine: npt.NDArray[np.int8], other: npt.NDArray[np.int8]) -> F32:
     most = np.maximum(_norm(fine.astype(np.float32)), _norm(other.astype(np.float32)))
-    return _norm(_minus(fine, other)) <= MOST_FINE * np.maximum(most, LEAST_FINE * _FINE_UNIT)
-
-
-def _coloured_apart(colour: F32, other: F32) -> Bools:
-    """Returns whether both images have colours, and these point in different directions."""
-    sizes, sizes2 = _size(colour), _size(other)
-    both = np.minimum(sizes, sizes2) >= LEAST_COLOUR
-    along = (colour * other).mean(axis=1)
-    found: Bools = both & (_size(colour - other) > COLOUR_APART) & (along < COLOUR_COSINE * sizes * sizes2)
+    least = np.float32(LEAST_FINE * _FINE_UNIT)
+    found: F32 = _norm(_minus(fine, other)) / (np.float32(MOST_FINE) * np.maximum(most, least))
     return found
+
+
+def _colours_apart(colour: F32, other: F32) -> F32:
+    """Returns how far the colours of two images point in different directions; 0 where one has none."""
+    sizes, sizes2 = _size(colour), _size(other)
+    tell = (np.minimum(sizes, sizes2) >= LEAST_COLOUR) & (_size(colour - other) > COLOUR_APART)
+    cosine = (colour * other).mean(axis=1) / np.maximum(sizes * sizes2, LEAST_COLOUR)
+    found: F32 = np.where(tell, (1 - cosine) / (1 - COLOUR_COSINE), 0).astype(np.float32)
+    return found
+
+
+def preview(sketch: bytes, side: int = 4 * SIDE) -> bytes:
+    """Returns a PNG of what a sketch keeps of its image: its low frequencies, and its colours."""
+    from scipy.fft import idctn  # as in filters/phash.py
+
+    low, fine, colour = _parts(np.frombuffer(sketch, "<u8").astype(np.uint64)[None])
+    levels = np.zeros((SIDE, SIDE))
+    levels[:LOW, :LOW] = low[0].reshape(LOW, LOW) * (np.outer(_HALF, _HALF) * SIDE / _LOW_UNIT)
+    levels[LOW : 2 * LOW, LOW : 2 * LOW] = fine[0].reshape(LOW, LOW) * (SIDE / _FINE_UNIT)
+    grey = idctn(levels, norm="ortho").clip(0, 255).astype(np.uint8)
+    planes = [
+        grey,
+        *(colour[0].reshape(2, CELLS, CELLS).astype(np.int16) + 128).clip(0, 255).astype(np.uint8),
+    ]
+    bands = [Image.fromarray(plane).resize((side, side), Image.Resampling.BICUBIC) for plane in planes]
+    out = BytesIO()
+    Image.merge("YCbCr", bands).convert("RGB").save(out, "PNG")
+    return out.getvalue()
 
 
 def _minus(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> F32:

@@ -166,11 +166,10 @@ def check_versions(schema: pa.Schema, path: str) -> None:
 
 def sketch_words(sketches: Any) -> U64:
     """Returns (N, 28): the sketches of a column; zeros where there is none."""
-    return (
-        np.frombuffer(b"".join(sketches.fill_null(bytes(BYTES)).to_pylist()), "<u8")
-        .reshape(-1, WORDS)
-        .astype(np.uint64)
-    )
+    whole = sketches.fill_null(bytes(BYTES))
+    data = np.frombuffer(whole.buffers()[1] or b"", np.uint8)
+    data = data[whole.offset * BYTES : (whole.offset + len(whole)) * BYTES]
+    return data.view("<u8").reshape(-1, WORDS).astype(np.uint64)
 
 
 def _folded(words: U64) -> U64:
