@@ -22,11 +22,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from filters.sketch import BYTES, WORDS
 from filters.table import SIGNALS
 from pipelines.engines.local import LocalEngine
 from pipelines.engines.step import Json, Step
 from pipelines.layout import Layout
 from pipelines.phases.dedup.driver import DedupPlan, dedup, partitions_for
+from pipelines.phases.dedup.tables import mix
 
 ROWS_A_SHARD = 10_000
 BLANK = np.uint64(1 << 63)
@@ -85,12 +87,23 @@ def hashes(rows: int, distance: int, seed: int) -> tuple[np.ndarray, np.ndarray]
     return values, origin
 
 
-def write_signals(out: Path, values: np.ndarray, seed: int) -> tuple[tuple[str, str], ...]:
-    """Shards of signals with keys, digests and hashes; nulls elsewhere."""
+def sketches(of: np.ndarray) -> pa.Array:
+    """A sketch for each row, equal for rows that show the same image."""
+    words = mix(of.astype(np.uint64)[:, None] * np.uint64(WORDS) + np.arange(WORDS, dtype=np.uint64))
+    return pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(BYTES), len(of), [None, pa.py_buffer(words.tobytes())]
+    )
+
+
+def write_signals(
+    out: Path, values: np.ndarray, origin: np.ndarray, seed: int
+) -> tuple[tuple[str, str], ...]:
+    """Shards of signals with keys, digests, hashes and sketches; nulls elsewhere."""
     rng = np.random.default_rng(seed)
     folder = out / "work" / "signals" / "synthetic"
     folder.mkdir(parents=True)
     names = []
+    shown = np.where(values == BLANK, -1, np.where(origin >= 0, origin, np.arange(len(values))))
     for number, start in enumerate(range(0, len(values), ROWS_A_SHARD)):
         part = values[start : start + ROWS_A_SHARD]
         digests = [rng.bytes(32).hex() for _ in part]
@@ -103,6 +116,7 @@ def write_signals(out: Path, values: np.ndarray, seed: int) -> tuple[tuple[str, 
             "sha256": pa.array(digests),
             "pixels": pa.array([digest[:32] for digest in digests]),
             "phash": pa.array(part),
+            "sketch": sketches(shown[start : start + len(part)]),
         }
         columns = [known.get(f.name, pa.nulls(len(part), f.type)) for f in SIGNALS]
         pq.write_table(pa.table(columns, schema=SIGNALS), folder / f"{name}.parquet")
@@ -149,7 +163,7 @@ def measure(rows: int, workers: int, distance: int, seed: int, folder: Path) -> 
     start = time.perf_counter()
     np.argsort(values)
     floor = time.perf_counter() - start
-    names = write_signals(folder, values, seed)
+    names = write_signals(folder, values, origin, seed)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         steps, sizes, whole = pool.apply(run, (str(folder), names, workers, distance))
     found, blank = recall(folder, rows, origin)

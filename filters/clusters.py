@@ -5,13 +5,13 @@ values of a component, in a given order, the first that belongs to no star becom
 all that are near it and belong to none.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from filters.hamming import U64, Edges, distances
+from filters.hamming import U64, Edges
 
 I64 = npt.NDArray[np.int64]
 
@@ -72,20 +72,24 @@ def small_star(at: U64, other: U64) -> Edges:
     return _distinct(tied, np.concatenate([smallest[later], smallest]))
 
 
-def star_centres(values: U64, groups: U64, limit: int) -> I64:
-    """For each of `values` the index of its star's centre, never more than `limit` bits away.
+Near = Callable[[I64, I64], npt.NDArray[np.bool_]]
+"""Says of two arrays of places, pair by pair, whether the first is near enough to the second to be of its star."""
 
-    `values` come in the order in which they are to become centres; stars do not cross `groups`, which
+
+def star_centres(groups: U64, near: Near) -> I64:
+    """Returns for each value the index of its star's centre, which it is near to; a value is near to itself.
+
+    Values come in the order in which they are to become centres; stars do not cross `groups`, which
     may be any grouping that holds near values together (it only saves comparisons). All groups are
     worked on at once: a round gives each group its next star.
     """
-    centres = np.empty(len(values), np.int64)
+    centres = np.empty(len(groups), np.int64)
     open_ = np.argsort(groups, kind="stable")
     while len(open_):
         centre = open_[_run_starts(groups[open_])]
-        near = distances(values[open_], values[centre]) <= limit
-        centres[open_[near]] = centre[near]
-        open_ = open_[~near]
+        found = near(open_, centre)
+        centres[open_[found]] = centre[found]
+        open_ = open_[~found]
     return centres
 
 

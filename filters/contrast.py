@@ -35,7 +35,7 @@ def contrast(image: Image.Image, grey: Grey, small: Grey) -> tuple[int, float]:
         grey = _scaled(image)
         small = thumbnail(grey)
     spread = int(grey.max()) - int(grey.min()), deviation(small)
-    alpha = _alpha(image)
+    alpha = alpha_of(image)
     if alpha is None:
         return spread
     shape = grey_pixels(alpha)
@@ -54,7 +54,7 @@ def deviation(small: Grey) -> float:
     return float((CELLS * int(values @ values) - total * total) ** 0.5) / CELLS
 
 
-def _alpha(image: Image.Image) -> Image.Image | None:
+def alpha_of(image: Image.Image) -> Image.Image | None:
     if image.mode in ("RGBA", "LA", "PA"):
         return image.getchannel("A")
     if "transparency" in image.info:

@@ -76,6 +76,7 @@ class Phash(Settings):
     distance: Annotated[int, AfterValidator(_even)] = Field(
         4, ge=0, le=16, description="Hamming distance of 64 bits"
     )
+    turned: bool = Field(False, description="also an image that looks like a better one turned or mirrored")
 
 
 CLIP: Final = Rule("clip", Clip, on=False, paper="paper")

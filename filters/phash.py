@@ -11,7 +11,7 @@ Pillow's own on every platform.
 
 import math
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -24,15 +24,26 @@ LOW: Final = 8
 def phash(thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
     """(N,) hashes of (N, 32, 32) grey thumbnails: `int(str(imagehash.phash(image)), 16)` for each.
 
-    imagehash's own steps over a whole batch: an unnormalised DCT-II along lines, then along
-    columns, and a bit for each low frequency above their median, first bit highest. Along lines
-    first, and with scipy's old `fftpack` interface, because last bits decide about blank pictures.
+    imagehash's own steps over a whole batch: a bit for each low frequency above their median, first bit highest.
+    """
+    return bits_of(frequencies(thumbnails)[:, :LOW, :LOW].reshape(len(thumbnails), LOW * LOW))
+
+
+def frequencies(thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """Returns the unnormalised DCT-II of (N, 32, 32) thumbnails along lines, then along columns.
+
+    Along lines first, and with scipy's old `fftpack` interface, because last bits decide about blank images.
     """
     # here, since scipy would be a fifth of what every command takes to start
     from scipy.fftpack import dct
 
-    frequencies = dct(dct(thumbnails, axis=1), axis=2)[:, :LOW, :LOW].reshape(len(thumbnails), LOW * LOW)
-    bits = frequencies > np.median(frequencies, axis=1, keepdims=True)
+    found: npt.NDArray[np.float64] = dct(dct(thumbnails, axis=1), axis=2)
+    return found
+
+
+def bits_of(low: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    """Returns (N,) hashes of (N, 64) low frequencies: a bit for each above their median, first bit highest."""
+    bits = low > np.median(low, axis=1, keepdims=True)
     return np.packbits(bits, axis=1).view(">u8").astype(np.uint64).reshape(-1)
 
 

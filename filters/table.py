@@ -14,7 +14,7 @@ import pyarrow as pa
 from pydantic import ValidationError, create_model
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from filters import caption, corpus_rules, emoji, extra, language, picture, scripts, text_area
+from filters import caption, corpus_rules, emoji, extra, language, picture, scripts, sketch, text_area
 from filters.filter import Filter, Rule
 from schemas.errors import RecipeError, nearest
 from schemas.plugins import FILTERS as GROUP
@@ -28,6 +28,7 @@ FILTERS: Final = (
     scripts.FILTER,
     language.FILTER,
     picture.FILTER,
+    sketch.FILTER,
     text_area.FILTER,
 )
 """Every filter, in the order in which they measure and in which their columns stand."""
@@ -80,9 +81,14 @@ class Rules(Blocks):
 
 
 def schema_of(filters: Iterable[Filter]) -> pa.Schema:
-    """Returns the schema of work/signals: one row for each input row; `error` null means that all was measured."""
+    """Returns the schema of work/signals: one row for each input row; `error` null means that all was measured.
+
+    Its metadata names each filter that has columns, with its version.
+    """
+    measured = [one for one in filters if one.columns]
     return pa.schema(
-        [*BEFORE_SIGNALS, *(item for one in filters for item in one.columns.items()), *AFTER_SIGNALS]
+        [*BEFORE_SIGNALS, *(item for one in measured for item in one.columns.items()), *AFTER_SIGNALS],
+        {one.name: str(one.version) for one in measured},
     )
 
 

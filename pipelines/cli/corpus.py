@@ -122,6 +122,30 @@ def export(
 
 
 @app.command()
+def clusters(
+    folder: Corpus,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="the recipe or the inputs that it was built from: shows images of dropped rows too"
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="write the page here")] = Path("clusters.html"),
+    n: Annotated[int, typer.Option("--n", "-n", min=1, help="clusters of each kind")] = 20,
+    storage_options: StorageOptions = None,
+) -> None:
+    """Show the largest clusters of like images, and those most in doubt, as a page."""
+    from pipelines.recipe import load as recipes
+    from pipelines.show import clusters as look
+
+    options = recipes.storage_options(storage_options)
+    found = look.find(folder, n, options)
+    recipe = recipes.load(inputs, {"out": folder}) if inputs else None
+    look.write(out, look.page(folder, found, look.images(folder, found, recipe, options)))
+    print(f"wrote {out}: {len(found.largest)} of {found.count:,} clusters, {len(found.doubtful)} in doubt")
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of recipes, for editors."""
     from pipelines.recipe.model import Recipe

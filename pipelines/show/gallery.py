@@ -10,11 +10,12 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from PIL import Image as Pixels
 
 from filters.header import sniff
 from filters.pixels import DECODERS, decode, decoding
+from filters.sketch import preview
 from schemas.errors import RowError
 from schemas.plain import mended
 from schemas.sample import Phrase, Sample, Text
@@ -74,7 +75,7 @@ class Said:
 
 def page(title: str, shown: Iterable[Shown], note: str = "") -> str:
     """One HTML document: texts escaped and marked with their language, pictures inside as data URIs."""
-    return _template().render(title=title, shown=list(shown), note=note)
+    return template("gallery.html.jinja").render(title=title, shown=list(shown), note=note)
 
 
 def described(data: bytes) -> str:
@@ -135,18 +136,21 @@ def _lang(language: str) -> str:
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """Returns a page's template; a file of this folder."""
     environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         newline_sequence="\n",
+        loader=FunctionLoader(lambda name: files("pipelines.show").joinpath(name).read_text("utf-8")),
     )
     environment.filters.update(
         data_uri=data_uri,
+        preview=preview,
         said=_said,
         lang=_lang,
         clean=lambda text: "\n".join(map(mended, text.split("\n"))),
     )
-    return environment.from_string(files("pipelines.show").joinpath("gallery.html.jinja").read_text("utf-8"))
+    return environment.get_template(name)

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filters.clusters import components, forest, large_star, small_star, star_centres
-from filters.hamming import U64, Edges
+from filters.clusters import Near, components, forest, large_star, small_star, star_centres
+from filters.hamming import U64, Edges, distances
 
 EDGES = st.lists(
     st.tuples(st.integers(0, 30), st.integers(0, 30)).filter(lambda e: e[0] != e[1]), max_size=60
@@ -27,6 +27,10 @@ def roots_of(edges: list[tuple[int, int]]) -> dict[int, int]:
             changed |= root[left] != low or root[right] != low
             root[left] = root[right] = low
     return root
+
+
+def within(values: U64, limit: int) -> Near:
+    return lambda which, of: distances(values[which], values[of]) <= limit
 
 
 def stars_of(values: list[int], limit: int) -> list[int]:
@@ -80,7 +84,7 @@ def test_stars_are_those_of_the_definition(numbers: list[int], limit: int) -> No
     """Chains are cut where the definition cuts them, in the order given, and no member is too far."""
     values: U64 = np.array(numbers, np.uint64)
     one_group = np.zeros(len(values), np.uint64)
-    centres = star_centres(values, one_group, limit)
+    centres = star_centres(one_group, within(values, limit))
     assert centres.tolist() == stars_of(numbers, limit)
     assert (np.bitwise_count(values ^ values[centres]) <= limit).all()
 
@@ -92,10 +96,10 @@ def test_stars_are_the_same_component_by_component(numbers: list[int], limit: in
     roots = roots_of(near)
     values: U64 = np.array(numbers, np.uint64)
     groups = np.array([roots.get(value, value) for value in numbers], np.uint64)
-    assert star_centres(values, groups, limit).tolist() == stars_of(numbers, limit)
+    assert star_centres(groups, within(values, limit)).tolist() == stars_of(numbers, limit)
 
 
 def test_a_chain_is_cut_into_stars() -> None:
     """Of hashes each one bit from the next, those beyond the limit from a centre begin stars of their own."""
     values: U64 = np.array([(1 << n) - 1 for n in range(8)], np.uint64)
-    assert star_centres(values, np.zeros(8, np.uint64), 2).tolist() == [0, 0, 0, 3, 3, 3, 6, 6]
+    assert star_centres(np.zeros(8, np.uint64), within(values, 2)).tolist() == [0, 0, 0, 3, 3, 3, 6, 6]

@@ -2,7 +2,7 @@
 
 Reads work/signals, writes work/clusters; keeps no row and drops none. Four kinds, from fine to coarse: `repeat`
 (equal key), `exact` (equal bytes), `pixels` (equal decoded image), `phash` (64-bit hashes within a Hamming distance
-of a cluster's centre).
+of a cluster's centre, and sketches that agree with the centre's).
 
 Values travel, not rows: a shard gives each value once, with its smallest key, the number of its rows and the first
 of them; the cluster of that value comes back to the shard. So a million blank images are one value a shard, and no
@@ -11,7 +11,7 @@ counts.
 
     values   shuffle by value: clusters of equal values; the distinct perceptual hashes. Where images of equal bytes
              or pixels were measured to differ, they settle on one value first
-    near     pairs of hashes within the distance -> components -> stars
+    near     pairs of hashes within the distance -> components; sketches of the images in them -> stars
     members  shuffle by shard: one file of memberships for every file of signals
 """
 
@@ -50,15 +50,16 @@ def partitions_for(rows: int) -> int:
 class DedupPlan:
     """The settings of one run; only `shards`, the distances and `evaluation` have a say in its results.
 
-    `shards` are those with a file in work/signals, in any order. `distance` None leaves perceptual hashes out. Up
-    to `alone` distinct hashes are compared by one worker; more are spread. `evaluation` names the sources with
-    evaluation rows: True where all rows are, False where the dataset's own splits say which; `eval_distance` says
-    how near a training image may not come to theirs, whatever `distance` is.
+    `shards` are those with a file in work/signals, in any order. `distance` None leaves perceptual hashes out; `turned`
+    finds turned and mirrored images as well. Up to `alone` distinct hashes are compared by one worker; more are spread.
+    `evaluation` names the sources with evaluation rows: True where all rows are, False where the dataset's own splits
+    say which; `eval_distance` says how near a training image may not come to theirs, whatever `distance` is.
     """
 
     layout: Layout
     shards: tuple[Name, ...]
     distance: int | None = 4
+    turned: bool = False
     evaluation: Mapping[str, bool] = field(default_factory=dict)
     eval_distance: int = 4
     partitions: int = 1
@@ -84,6 +85,7 @@ class DedupPlan:
             "layout": asdict(self.layout),
             "scratch": self.scratch,
             "distance": self.distance,
+            "turned": self.turned,
             "evaluation": dict(self.evaluation),
             "eval_distance": self.eval_distance,
             "partitions": self.partitions,
@@ -108,6 +110,7 @@ class _Run:
         self._plan = plan
         self._folder = Folder(plan.setup())
         self._tasks = shard_tasks(plan.shards)
+        self._names = join(plan.scratch, "shards.parquet")
         self._guards: list[str] = []
         # shards with rows of several images
         self._further = (
@@ -116,6 +119,8 @@ class _Run:
 
     def dedup(self) -> Json:
         try:
+            columns = {name: pa.array([task[name] for task in self._tasks]) for name in ("source", "shard")}
+            self._folder.write(self._names, pa.table(columns), scratch=True)
             values, settled = self._equal_values()
             stars = self._stars(values)
             return self._members(values, stars, settled)
@@ -137,30 +142,36 @@ class _Run:
 
     def _stars(self, values: list[Json]) -> dict[str, str]:
         """The files of stars by partition of their values."""
-        hashes = {str(r["partition"]): r["hashes"] for r in values if "hashes" in r}
-        if not hashes or not self._plan.distance:
+        found = [receipt for receipt in values if "hashes" in receipt or "turned" in receipt]
+        if not found:
             return {}
         distinct = sum(receipt["distinct"] for receipt in values)
-        tasks: list[Json] = [{"hashes": path} for path in hashes.values()]
-        if distinct <= self._plan.alone:
-            receipts = self._shuffle("near:StarsAlone", tasks, 1)
-        else:
-            receipts = self._spread_stars(tasks, distinct, hashes)
-        return {partition: path for receipt in receipts for partition, path in receipt["stars"].items()}
+        alone = distinct <= self._plan.alone
+        labels = self._near_alone(found) if alone else self._near_spread(found, distinct)
+        tasks: list[Json] = [{"path": receipt["path"]} for receipt in labels if receipt["rows"]]
+        if not tasks:
+            return {}
+        sketches = self._shuffle("near:Sketches", tasks, names=self._names)
+        stars = self._shuffle("near:Stars", sketches, 1 if alone else None)
+        if not all("stars" in receipt for receipt in stars):
+            stars = self._shuffle("near:StarsHome", stars)
+        return {partition: path for receipt in stars for partition, path in receipt["stars"].items()}
 
-    def _spread_stars(self, tasks: list[Json], distinct: int, hashes: dict[str, str]) -> list[Json]:
+    def _near_alone(self, found: list[Json]) -> list[Json]:
+        tasks: list[Json] = [{"hashes": r.get("hashes"), "turned": r.get("turned")} for r in found]
+        return self._shuffle("near:NearAlone", tasks, 1)
+
+    def _near_spread(self, found: list[Json], distinct: int) -> list[Json]:
         entries = distinct * len(block_masks(self._plan.distance or 0, distinct))
         partitions = max(self._plan.partitions, -(-entries // ENTRIES_A_PARTITION))
-        edges = self._shuffle("near:NearPairs", tasks, partitions, distinct=distinct)
+        hashes = {str(receipt["partition"]): receipt["hashes"] for receipt in found if "hashes" in receipt}
+        own: list[Json] = [{"hashes": path} for path in hashes.values()]
+        turned: list[Json] = [{"turned": receipt["turned"]} for receipt in found if "turned" in receipt]
+        edges = self._shuffle("near:NearPairs", own + turned, partitions, distinct=distinct)
         roots = find_components(self._shuffle, edges)
-        labels = self._shuffle("near:Labels", [r for r in roots if r["edges"]], hashes=hashes)
-        stars = self._shuffle("near:Stars", labels)
-        return self._shuffle("near:StarsHome", stars)
+        return self._shuffle("near:Labels", [r for r in roots if r["edges"]] + own, hashes=hashes)
 
     def _members(self, values: list[Json], stars: dict[str, str], settled: list[str]) -> Json:
-        names = join(self._plan.scratch, "shards.parquet")
-        columns = {name: pa.array([task[name] for task in self._tasks]) for name in ("source", "shard")}
-        self._folder.write(names, pa.table(columns), scratch=True)
         tasks: list[Json] = [{"shards": len(self._tasks)}]
         for receipt in values:
             if "same" in receipt:
@@ -169,7 +180,7 @@ class _Run:
                 tasks.append({"hashes": receipt["hashes"], "stars": stars.get(str(receipt["partition"]))})
         wanted = max(self._plan.partitions, -(-len(self._tasks) // SHARDS_A_PARTITION))
         groups = max(1, min(len(self._tasks), wanted))
-        more = {"names": names, "settled": settled, "guards": self._guards}
+        more = {"names": self._names, "settled": settled, "guards": self._guards}
         receipts = self._shuffle("members:Members", tasks, groups, **more)
         kinds = (*KINDS, EVAL) if self._guards else KINDS
         counts = {kind: sum(receipt["memberships"][kind] for receipt in receipts) for kind in kinds}
@@ -192,6 +203,7 @@ def run(build: "Build") -> None:
     recipe = build.recipe
     phash = recipe.rules.get(Phash)
     distance = phash.distance if phash else None
+    turned = bool(phash and phash.turned)
     guard = [recipe.evaluation, recipe.eval_distance] if recipe.evaluation else []
     marks = sorted([*name, mark] for name, mark in build.fingerprints["measure"].items())
 
@@ -200,6 +212,7 @@ def run(build: "Build") -> None:
             layout=build.layout,
             shards=tuple(build.shards),
             distance=distance,
+            turned=turned,
             evaluation=recipe.evaluation,
             eval_distance=recipe.eval_distance,
             partitions=partitions_for(build.rows),
@@ -210,4 +223,4 @@ def run(build: "Build") -> None:
         build.reporter.task({})
         return receipt
 
-    build.whole("dedup", fingerprint("dedup", 2, distance, guard, marks), work)
+    build.whole("dedup", fingerprint("dedup", 3, distance, turned, guard, marks), work)

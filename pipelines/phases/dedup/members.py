@@ -103,22 +103,21 @@ class Members:
     def _near(self, hashes: str, stars: str | None) -> Columns:
         """What is known of perceptual hashes: those of a star, and those of several rows."""
         entries = self._folder.load(hashes)
-        run = runs(entries["hi"])
+        run = runs(entries["hi"], entries["lo"])
         several = totals(run, entries["rows"]) > 1
         cluster_hi, cluster_lo = entries["key_hi"][run], entries["key_lo"][run]
         distance = np.zeros(len(run), np.int32)
         if stars is not None:
             star = self._folder.load(stars)
-            star = take(star, np.argsort(star["value"]))
-            place = np.minimum(np.searchsorted(star["value"], entries["hi"]), len(star["value"]) - 1)
-            found = star["value"][place] == entries["hi"]
+            place = _find(entries, {**star, "hi": star.pop("value")})
+            found = place >= 0
             cluster_hi = np.where(found, star["cluster_hi"][place], cluster_hi)
             cluster_lo = np.where(found, star["cluster_lo"][place], cluster_lo)
             distance = np.where(found, star["distance"][place], distance)
             several |= found
         memberships = {"cluster_hi": cluster_hi, "cluster_lo": cluster_lo, "distance": distance}
-        memberships |= {"shard": entries["row"] >> PLACE, "hi": entries["hi"]}
-        memberships |= {"kind": np.full(len(run), PHASH, np.uint8), "lo": np.zeros(len(run), np.uint64)}
+        memberships |= {"shard": entries["row"] >> PLACE, "hi": entries["hi"], "lo": entries["lo"]}
+        memberships["kind"] = np.full(len(run), PHASH, np.uint8)
         return take(memberships, several)
 
 

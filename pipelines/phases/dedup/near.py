@@ -1,28 +1,38 @@
 """Stars of near perceptual hashes: pairs within the distance, their connected components, the stars of each.
 
-Few hashes are left to one worker (`StarsAlone`). Many are spread: `NearPairs` finds the pairs bucket by bucket,
+Few hashes are left to one worker (`NearAlone`). Many are spread: `NearPairs` finds the pairs bucket by bucket,
 `Components` joins them (by one worker where pairs are few, else in rounds), `Labels` gives the hashes their keys and
-roots, `Stars` finds the stars of each component, and `StarsHome` brings them back to where their values lie.
+roots. `Sketches` then fetches the sketches of the images of those alone that may share a star, `Stars` finds the stars
+of each component, and `StarsHome` brings them back to where their values lie.
+
+What is compared is a hash with a sketch: images of one hash may differ in their sketches, and then share no star.
 """
 
 from collections.abc import Callable, Iterator
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from filters.clusters import components, forest, large_star, small_star, star_centres
+from filters.clusters import I64, components, forest, large_star, small_star, star_centres
 from filters.hamming import U64, Edges, block_masks, bucket_edges, distances, near_edges
+from filters.sketch import WORDS, alike, turned_hashes
+from filters.sketch import turned as turn_sketches
 from pipelines.engines.step import At, Json
+from pipelines.phases.dedup.signals import PLACE, Shards
 from pipelines.phases.dedup.tables import (
     Columns,
     Folder,
     columns_of,
+    cut,
     firsts,
     joined,
     mix,
     ordered,
+    runs,
     spread,
+    stretches,
     take,
 )
 
@@ -41,10 +51,16 @@ class NearPairs:
         self._masks = block_masks(self._distance, int(setup["distinct"]))
 
     def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
-        """Each hash once for each mask."""
-        values = np.unique(self._folder.load(task["hashes"], "hi")["hi"])
+        """Each hash once for each mask, and hashes of turned images also with what they are turned from."""
+        if "turned" in task:
+            ties = self._folder.load(task["turned"])
+            values, of = np.unique(ties["value"]), ties["of"]
+            columns: Columns = {"mask": np.full(len(of), len(self._masks), np.uint16), **ties}
+            yield from spread(columns, of, self._partitions)
+        else:
+            values = np.unique(self._folder.load(task["hashes"], "hi")["hi"])
         for number, mask in enumerate(self._masks):
-            columns: Columns = {"mask": np.full(len(values), number, np.uint16), "value": values}
+            columns = {"mask": np.full(len(values), number, np.uint16), "value": values, "of": values}
             yield from spread(columns, mix(values & mask) + np.uint64(number), self._partitions)
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
@@ -54,8 +70,10 @@ class NearPairs:
 
     def _edges(self, rows: Columns) -> Iterator[Edges]:
         for number in range(len(self._masks)):
-            values: U64 = rows["value"][rows["mask"] == number]
+            # the hash of a turned image may be that of another image too
+            values: U64 = np.unique(rows["value"][rows["mask"] == number])
             yield from bucket_edges(values, self._masks, number, self._distance)
+        yield _ties(rows)
 
 
 def saved_edges(folder: Folder, step: str, partition: int, edges: Edges) -> Json:
@@ -127,27 +145,60 @@ def _state(edges: list[Json]) -> tuple[int, int]:
     return count, sum(receipt["digest"] for receipt in edges) % (1 << 64)
 
 
-class StarsAlone:
-    """Brings all distinct hashes to one worker; writes the stars by the partition of their values."""
+_NODES: Final = ["value", "lo", "key_hi", "key_lo", "row", "of"]
+
+
+class NearAlone:
+    """Brings all distinct hashes to one worker; writes those that may share a star with another, with their roots."""
 
     def __init__(self, setup: Json) -> None:
         self._folder = Folder(setup)
         self._distance = int(setup["distance"])
-        self._partitions = int(setup["partitions"])
 
     def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
-        """The partition's distinct hashes, each with its smallest key."""
-        yield 0, pa.table(dict(distinct(self._folder, task["hashes"])))
+        """The partition's hashes, each with its smallest key; those of turned images with what they are turned from."""
+        if task["hashes"]:
+            nodes = distinct(self._folder, task["hashes"])
+            yield 0, pa.table({**nodes, "of": nodes["value"]}).select(_NODES)
+        if task["turned"]:
+            turned = self._folder.load(task["turned"])
+            zeros = np.zeros(len(turned["value"]), np.uint64)
+            keys: Columns = {"lo": zeros, "key_hi": zeros, "key_lo": zeros, "row": np.full(len(zeros), -1)}
+            yield 0, pa.table({**turned, **keys}).select(_NODES)
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
-        """Files of stars."""
-        hashes = columns_of(table)
-        hashes = take(hashes, np.argsort(hashes["value"]))
-        values, roots = components(*forest(near_edges(hashes["value"], self._distance)))
-        hashes = take(hashes, np.searchsorted(hashes["value"], values))
-        stars = find_stars({**hashes, "root": roots}, self._distance)
-        pieces = spread(stars, stars["value"], self._partitions)
-        return {"stars": {str(p): self._folder.save("stars", p, columns_of(piece)) for p, piece in pieces}}
+        """A file of hashes with their keys and roots."""
+        rows = columns_of(table)
+        edges = forest(self._edges(np.unique(rows["value"]), rows))
+        nodes = take(rows, rows["row"] >= 0)
+        del nodes["of"]
+        values, roots = components(*edges)
+        labelled = _labelled(ordered(nodes, "value", "lo"), values, roots)
+        return {"path": self._folder.save("labels", partition, labelled), "rows": len(labelled["value"])}
+
+    def _edges(self, values: U64, rows: Columns) -> Iterator[Edges]:
+        yield from near_edges(values, self._distance)
+        yield _ties(rows)
+
+
+def _ties(rows: Columns) -> Edges:
+    """Edges between hashes of turned images and what they are turned from."""
+    apart = rows["value"] != rows["of"]
+    value, of = rows["value"][apart], rows["of"][apart]
+    return np.maximum(value, of), np.minimum(value, of)
+
+
+def _labelled(nodes: Columns, values: U64, roots: U64) -> Columns:
+    """The nodes that may share a star: those whose hash has a root, and those whose hash has several sketches.
+
+    `nodes` and `values` are sorted.
+    """
+    run = runs(nodes["value"])
+    several = np.bincount(run, minlength=len(run))[run] > 1
+    place = np.minimum(np.searchsorted(values, nodes["value"]), max(len(values) - 1, 0))
+    known = values[place] == nodes["value"] if len(values) else np.zeros(len(run), np.bool_)
+    root = np.where(known, roots[place], nodes["value"]) if len(values) else nodes["value"]
+    return take({**nodes, "root": root}, several | known)
 
 
 class Labels:
@@ -159,41 +210,85 @@ class Labels:
         self._hashes: dict[str, str] = setup["hashes"]
 
     def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
-        """Each value with its root, and each root with itself."""
-        edges = self._folder.load(task["path"])
-        roots = np.unique(edges["right"])
-        labels = {
-            "value": np.concatenate([edges["left"], roots]),
-            "root": np.concatenate([edges["right"], roots]),
-        }
+        """Each value with its root, and each root with itself; hashes of several sketches with themselves."""
+        if "hashes" in task:
+            several = distinct(self._folder, task["hashes"])["value"]
+            several = several[1:][several[1:] == several[:-1]]
+            labels = {"value": several, "root": several}
+        else:
+            edges = self._folder.load(task["path"])
+            roots = np.unique(edges["right"])
+            labels = {
+                "value": np.concatenate([edges["left"], roots]),
+                "root": np.concatenate([edges["right"], roots]),
+            }
         yield from spread(labels, labels["value"], self._partitions)
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
         """A file of hashes with their keys and roots."""
-        values, first = np.unique(table["value"].to_numpy(), return_index=True)
-        hashes = distinct(self._folder, self._hashes[str(partition)])
-        labelled = take(hashes, np.searchsorted(hashes["value"], values))
-        labelled["root"] = table["root"].to_numpy()[first]
-        return {"path": self._folder.save("labels", partition, labelled)}
+        if str(partition) not in self._hashes:
+            return {"rows": 0}  # hashes of turned images alone
+        # a root is the smallest value of its component, so it comes before the value itself
+        labels = ordered(columns_of(table), "value", "root")
+        labels = take(labels, firsts(labels["value"]))
+        nodes = distinct(self._folder, self._hashes[str(partition)])
+        labelled = _labelled(nodes, labels["value"], labels["root"])
+        return {"path": self._folder.save("labels", partition, labelled), "rows": len(labelled["value"])}
+
+
+class Sketches:
+    """Shuffles labelled hashes to their shards, and gives them the sketches of their images."""
+
+    def __init__(self, setup: Json) -> None:
+        self._folder = Folder(setup)
+        self._shards = Shards(self._folder, setup)
+        self._names = str(setup["names"])
+        self._partitions = int(setup["into"])
+
+    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
+        """A file's hashes by shard."""
+        labelled = self._folder.load(task["path"])
+        yield from cut(labelled, (labelled["row"] >> PLACE) % self._partitions)
+
+    def reduce(self, partition: int, table: pa.Table) -> Json:
+        """A file of the partition's hashes with their sketches, a column a word."""
+        labelled = ordered(columns_of(table), "row", "value", "lo")
+        names = self._folder.read(self._names)
+        parts = []
+        for number, start, end in stretches(labelled["row"] >> PLACE):
+            source, shard = (names[column][number].as_py() for column in ("source", "shard"))
+            parts.append(self._shards.sketches(number, source, shard, labelled["row"][start:end]))
+        words = np.concatenate(parts)
+        sketches = {f"sketch{word}": words[:, word] for word in range(WORDS)}
+        return {"path": self._folder.save("sketches", partition, {**labelled, **sketches})}
 
 
 class Stars:
-    """Shuffles labelled hashes by component; writes the stars of each."""
+    """Shuffles hashes with their sketches by component; writes the stars of each, by the partition of their values.
+
+    One worker for all components (`into` 1) writes where the values lie; of several each writes one file, which
+    `StarsHome` brings there.
+    """
 
     def __init__(self, setup: Json) -> None:
         self._folder = Folder(setup)
         self._distance = int(setup["distance"])
+        self._turned = bool(setup["turned"])
         self._partitions = int(setup["partitions"])
+        self._into = int(setup["into"])
 
     def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
         """A file's hashes by root."""
         labelled = self._folder.load(task["path"])
-        yield from spread(labelled, labelled["root"], self._partitions)
+        yield from spread(labelled, labelled["root"], self._into)
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
-        """A file of the stars of the partition's components."""
-        stars = find_stars(columns_of(table), self._distance)
-        return {"path": self._folder.save("stars-found", partition, stars)}
+        """Files of the stars of the partition's components."""
+        stars = find_stars(columns_of(table), self._distance, self._turned)
+        if self._into > 1:
+            return {"path": self._folder.save("stars-found", partition, stars)}
+        pieces = spread(stars, stars["value"], self._partitions)
+        return {"stars": {str(p): self._folder.save("stars", p, columns_of(piece)) for p, piece in pieces}}
 
 
 class StarsHome:
@@ -214,25 +309,54 @@ class StarsHome:
 
 
 def distinct(folder: Folder, path: str) -> Columns:
-    """The distinct hashes of a file, ascending, each with its smallest key and that key's first row."""
-    entries = folder.load(path, "hi", "key_hi", "key_lo", "row")
-    entries = take(entries, firsts(entries["hi"]))
+    """The distinct hashes and sketches of a file, ascending, each with its smallest key and that key's first row."""
+    entries = folder.load(path, "hi", "lo", "key_hi", "key_lo", "row")
+    entries = take(entries, firsts(entries["hi"], entries["lo"]))
     return {"value": entries.pop("hi"), **entries}
 
 
-def find_stars(hashes: Columns, limit: int) -> Columns:
-    """Each value that shares a star with another: its cluster (the smallest key) and its distance.
+def find_stars(nodes: Columns, limit: int, turned: bool) -> Columns:
+    """Each hash and sketch that shares a star with another: its cluster (the smallest key) and its distance.
 
-    `hashes` are distinct values with their keys, in any order, whole components by `root`.
+    `nodes` are distinct hashes and sketches with their keys, in any order, whole components by `root`.
     """
-    hashes = ordered(hashes, "key_hi", "key_lo", "row", "value")
-    values: U64 = hashes["value"]
-    centres = star_centres(values, hashes["root"], limit)
+    nodes = ordered(nodes, "key_hi", "key_lo", "row", "value", "lo")
+    likeness = Likeness(nodes, limit, turned)
+    centres = star_centres(nodes["root"], likeness.near)
     # a centre comes first of its star, so its key is the smallest there
     stars = {
-        "value": values,
-        "cluster_hi": hashes["key_hi"][centres],
-        "cluster_lo": hashes["key_lo"][centres],
-        "distance": distances(values, values[centres]).astype(np.int32),
+        "value": nodes["value"],
+        "lo": nodes["lo"],
+        "cluster_hi": nodes["key_hi"][centres],
+        "cluster_lo": nodes["key_lo"][centres],
+        "distance": likeness.distance(np.arange(len(centres)), centres).astype(np.int32),
     }
-    return take(stars, np.bincount(centres, minlength=len(values))[centres] > 1)
+    return take(stars, np.bincount(centres, minlength=len(centres))[centres] > 1)
+
+
+class Likeness:
+    """Says which of some images are near others: hashes within the limit, and sketches that agree.
+
+    Where `turned`, an image is near another in any of its eight turns.
+    """
+
+    def __init__(self, nodes: Columns, limit: int, turned: bool) -> None:
+        self._values: U64 = nodes["value"]
+        self._sketches = np.stack([nodes[f"sketch{word}"] for word in range(WORDS)], axis=1)
+        self._limit = limit
+        self._turned = turned_hashes(self._sketches)[:, 1:].T if turned else ()
+
+    def near(self, which: I64, of: I64) -> npt.NDArray[np.bool_]:
+        """Returns for each image of `which` whether it is near the image of `of` at the same place."""
+        found: npt.NDArray[np.bool_] = which == of
+        for turn, hashes in enumerate((self._values, *self._turned)):
+            maybe = np.flatnonzero(~found & (distances(self._values[which], hashes[of]) <= self._limit))
+            other = self._sketches[of[maybe]]
+            found[maybe] = alike(self._sketches[which[maybe]], turn_sketches(other, turn) if turn else other)
+        return found
+
+    def distance(self, which: I64, of: I64) -> npt.NDArray[np.uint8]:
+        """Returns the bits between the hashes of images, in the turn that has the fewest."""
+        apart = [distances(self._values[which], hashes[of]) for hashes in (self._values, *self._turned)]
+        least: npt.NDArray[np.uint8] = np.minimum.reduce(apart)
+        return least

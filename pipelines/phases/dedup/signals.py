@@ -10,6 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from filters import picture, sketch
+from filters.sketch import BYTES, WORDS, turned_hashes
 from pipelines.engines.step import Json
 from pipelines.layout import Layout, Name, text_of
 from pipelines.phases.dedup.tables import U64, Columns, Folder, Values, fingerprints, key_words, mix
@@ -31,6 +33,7 @@ _COLUMNS: Final[dict[str, Any]] = {
     "sha256": pa.string(),
     "pixels": pa.string(),
     "phash": pa.uint64(),
+    "sketch": pa.binary(BYTES),
 }
 
 
@@ -38,7 +41,8 @@ _COLUMNS: Final[dict[str, Any]] = {
 class Rows:
     """The rows of a shard that were measured, in the shard's order: numbers, keys, values by kind.
 
-    `hashes` are the perceptual hashes, also where no clusters of them are asked for; `evaluation` says
+    A value of PHASH is the hash and a fingerprint of the sketch. `hashes` are the hashes alone, also where no clusters
+    of them are asked for; `turned` (N, 8) are those of the turned images, where these are asked for. `evaluation` says
     which rows are held out for evaluation.
     """
 
@@ -47,6 +51,7 @@ class Rows:
     key_lo: U64
     values: dict[int, Values]
     hashes: Values
+    turned: U64 | None
     evaluation: npt.NDArray[np.bool_]
 
     def of(self, kind: int) -> tuple[Columns, npt.NDArray[np.bool_]]:
@@ -63,6 +68,7 @@ class Shards:
         self._folder = folder
         self._layout = Layout(**setup["layout"])
         self._hashed = setup["distance"] is not None
+        self._turned = bool(setup["turned"])
         self._evaluation: Mapping[str, bool] = setup["evaluation"]
         self._further = frozenset(setup["further"])
         self._settled: Sequence[str] = setup.get("settled", ())
@@ -94,13 +100,19 @@ class Shards:
         }
         hashes = Values(bits, np.zeros(len(bits), np.uint64), np.ones(len(bits), np.bool_))
         keys = (rows.key_hi[at], rows.key_lo[at])
-        return Rows(rows.numbers[at], *keys, values, hashes, rows.evaluation[at])
+        return Rows(rows.numbers[at], *keys, values, hashes, None, rows.evaluation[at])
+
+    def sketches(self, number: int, source: str, shard: str, rows: npt.NDArray[np.int64]) -> U64:
+        """Returns (N, 28): the sketches of rows of a shard, by their numbers."""
+        table = self._folder.read(self._layout.path("signals", source, shard), ["sketch"])
+        return sketch_words(table["sketch"].combine_chunks())[rows - (number << PLACE)]
 
     def settled(self, rows: Rows) -> Rows:
         """The rows with the values that images of equal bytes or pixels agreed on."""
         return self._settle(rows) if self._settled and len(rows.numbers) else rows
 
     def _parse(self, table: pa.Table, number: int, path: str, whole: bool) -> Rows:
+        check_versions(table.schema, path)
         try:
             columns = {name: table[name].cast(kind).combine_chunks() for name, kind in _COLUMNS.items()}
             measured = pc.is_null(columns["error"])
@@ -114,15 +126,17 @@ class Shards:
         bits = phash.fill_null(0).to_numpy()
         hashed = sha256.known & phash.is_valid().to_numpy(zero_copy_only=False)
         hashes = Values(bits, np.zeros(len(bits), np.uint64), hashed)
+        sketches = sketch_words(columns["sketch"])
         values = {
             REPEAT: Values(mix(key_hi ^ mix(key_lo)), key_lo, np.ones(len(places), np.bool_)),
             EXACT: sha256,
             PIXELS: replace(pixels, known=pixels.known & sha256.known),
-            PHASH: replace(hashes, known=hashed & self._hashed),
+            PHASH: Values(bits, _folded(sketches), hashed & self._hashed),
         }
+        turned = turned_hashes(sketches) if self._turned else None
         extras = table["extra"].filter(measured) if "extra" in table.column_names else None
         evaluation = np.full(len(places), whole) if extras is None else held_out(extras)
-        return Rows(places, key_hi, key_lo, values, hashes, evaluation)
+        return Rows(places, key_hi, key_lo, values, hashes, turned, evaluation)
 
     def _settle(self, rows: Rows) -> Rows:
         values = dict(rows.values)
@@ -138,6 +152,34 @@ class Shards:
         return replace(rows, values=values)
 
 
+def check_versions(schema: pa.Schema, path: str) -> None:
+    """Raises InputError where hashes or sketches are of another version of their filter: they cannot be compared."""
+    known = schema.metadata or {}
+    for one, column in ((picture.FILTER, "phash"), (sketch.FILTER, "sketch")):
+        found = known.get(one.name.encode(), b"").decode("utf-8", "replace") or "unknown"
+        if found != str(one.version):
+            raise InputError(
+                f"{path}: its column {column} is of version {found} of the filter {one.name}, not {one.version}; "
+                "hashes of two versions cannot be compared: measure its source again"
+            )
+
+
+def sketch_words(sketches: Any) -> U64:
+    """Returns (N, 28): the sketches of a column; zeros where there is none."""
+    whole = sketches.fill_null(bytes(BYTES))
+    data = np.frombuffer(whole.buffers()[1] or b"", np.uint8)
+    data = data[whole.offset * BYTES : (whole.offset + len(whole)) * BYTES]
+    return data.view("<u8").reshape(-1, WORDS).astype(np.uint64)
+
+
+def _folded(words: U64) -> U64:
+    """Returns a number a row that is equal where all words are."""
+    found = np.zeros(len(words), np.uint64)
+    for word in words.T:
+        found = mix(found ^ word) + np.uint64(1)
+    return found
+
+
 def held_out(extras: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     """Which rows of an annotation source its dataset holds out: those of any split of its own but train."""
     own = [json.loads(extra)["split"] if extra else "" for extra in extras.to_pylist()]
@@ -148,7 +190,7 @@ def finer_checks(rows: Rows) -> dict[int, U64]:
     """For each kind a number a row that is equal where the coarser kinds' values are equal."""
     zeros = np.zeros(len(rows.numbers), np.uint64)
     phash, pixels = rows.values[PHASH], rows.values[PIXELS]
-    of_phash = mix(np.where(phash.known, phash.hi, 0) + phash.known)
+    of_phash = mix(np.where(phash.known, phash.hi ^ mix(phash.lo), 0) + phash.known)
     of_pixels = np.where(pixels.known, mix(pixels.hi ^ mix(pixels.lo)), 0)
     return {REPEAT: zeros, EXACT: mix(of_phash ^ of_pixels), PIXELS: of_phash, PHASH: zeros}
 

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from filters.sketch import TURNS
 from pipelines.engines.step import At, Json
 from pipelines.phases.dedup.evaluation import GUARD, GUARDED, guard_entries
-from pipelines.phases.dedup.signals import EXACT, KINDS, PHASH, PIXELS, PLACE, Shards, finer_checks
+from pipelines.phases.dedup.signals import EXACT, KINDS, PHASH, PIXELS, PLACE, Rows, Shards, finer_checks
 from pipelines.phases.dedup.tables import (
     Columns,
     Folder,
@@ -33,8 +34,9 @@ class EqualValues:
     """Shuffles every shard's values by value.
 
     Writes for each partition `same` (the memberships of clusters of equal values), `hashes`
-    (the perceptual hashes that each shard holds, by hash, key and row) and, in the first round, `guard`
-    (the distinct values of images in evaluation rows).
+    (the perceptual hashes that each shard holds, by hash, sketch, key and row), `turned` (the hashes of turned images,
+    with the hash `of` the image as it is) and, in the first round, `guard` (the distinct values of images in evaluation
+    rows).
     """
 
     def __init__(self, setup: Json) -> None:
@@ -57,6 +59,7 @@ class EqualValues:
         if self._round == "first" and rows.evaluation.any():
             further = self._shards.further(task["number"], task["source"], task["shard"], rows)
             parts += [part for one in (rows, further) if one is not None for part in guard_entries(one)]
+        parts += _turned(rows)
         entries = joined(parts)
         yield from spread(entries, entries["hi"], self._partitions)
 
@@ -71,19 +74,47 @@ class EqualValues:
                 torn += int((found["check"] != found["check"][run]).sum())
             same.append(_clusters(found, run))
         hashes = _ordered(take(entries, entries["kind"] == PHASH))
-        distinct = int(np.count_nonzero(firsts(hashes["hi"])))
+        turned = _first(take(entries, entries["kind"] == TURNED))
+        distinct = int(np.count_nonzero(firsts(hashes["hi"]))) + len(turned["row"])
         receipt: Json = {"partition": partition, "torn": torn, "distinct": distinct}
         memberships = joined(same)
         if len(memberships["shard"]):
             receipt["same"] = self._folder.save(f"{self._round}-same", partition, memberships)
         if len(hashes["row"]):
-            hashes = {name: hashes[name] for name in ("hi", "key_hi", "key_lo", "row", "rows")}
+            hashes = {name: hashes[name] for name in ("hi", "lo", "key_hi", "key_lo", "row", "rows")}
             receipt["hashes"] = self._folder.save(f"{self._round}-hashes", partition, hashes)
-        if (entries["kind"] >= GUARD).any():
+        if len(turned["row"]):
+            columns = {"value": turned["hi"], "of": turned["lo"]}
+            receipt["turned"] = self._folder.save(f"{self._round}-turned", partition, columns)
+        if ((entries["kind"] >= GUARD) & (entries["kind"] < TURNED)).any():
             guard = joined([_first(take(entries, entries["kind"] == GUARD + kind)) for kind in GUARDED])
             guard = {name: guard[name] for name in ("kind", "hi", "lo", "key_hi", "key_lo", "row")}
             receipt["guard"] = self._folder.save("guard", partition, guard)
         return receipt
+
+
+TURNED: Final = 2 * GUARD
+"""The kind of an entry that tells the hash of a turned image."""
+
+
+def _turned(rows: Rows) -> list[Columns]:
+    """The hashes of the rows' images turned, each with the hash of the image as it is."""
+    value = rows.values[PHASH]
+    if rows.turned is None:
+        return []
+    pairs = np.unique(
+        [rows.turned[value.known, 1:].reshape(-1), np.repeat(value.hi[value.known], TURNS - 1)], axis=1
+    )
+    zeros = np.zeros(pairs.shape[1], np.uint64)
+    columns = {
+        "hi": pairs[0],
+        "lo": pairs[1],
+        "key_hi": zeros,
+        "key_lo": zeros,
+        "row": zeros.astype(np.int64),
+    }
+    kind = np.full(len(zeros), TURNED, np.uint8)
+    return [{**columns, "check": zeros, "rows": np.ones(len(zeros), np.int64), "kind": kind}]
 
 
 COARSER: Final = {EXACT: (PIXELS, PHASH), PIXELS: (PHASH,)}

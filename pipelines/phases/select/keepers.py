@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 
 from filters.corpus_rules import Phash
 from filters.hamming import distances
+from filters.sketch import TURNS, turned_hashes
 from pipelines.engines.step import At, Json
-from pipelines.phases.dedup.signals import KINDS
+from pipelines.phases.dedup.signals import KINDS, sketch_words
 from pipelines.phases.dedup.tables import (
     Columns,
     Folder,
@@ -38,6 +39,9 @@ from pipelines.sources.table import KINDS as SOURCE_KINDS
 
 _DIGESTS = {"exact": "sha256", "pixels": "pixels"}
 
+_ROUNDED = 8
+"""Bits by which rounding may move the hash of a turned image twice."""
+
 ROUNDS = {"repeat": ("repeat",), "picture": ("exact", "pixels", "phash")}
 
 
@@ -54,6 +58,7 @@ class Contest:
         self._cuts = setup["cuts"]
         phash = self._judge.recipe.rules.get(Phash)
         self._distance = phash.distance if phash else 0
+        self._turns = TURNS if phash and phash.turned else 1
 
     def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
         """The shard's candidates that are in a cluster, by the coarsest cluster they are in."""
@@ -104,8 +109,12 @@ class Contest:
                 entries[f"{kind}_hi"], entries[f"{kind}_lo"] = hi, lo
             # the last kind is the coarsest: all who meet in a finer cluster meet in it too
             group = np.where((hi | lo) != 0, mix(hi ^ mix(lo)), group)
-        phash = judged.taken("phash", chosen)
-        return {**entries, "group": group, "phash": pc.fill_null(phash, 0).to_numpy()}
+        phash = pc.fill_null(judged.taken("phash", chosen), 0).to_numpy()
+        entries |= {"group": group, "phash0": phash}
+        if self._turns > 1:
+            turned = turned_hashes(sketch_words(judged.taken("sketch", chosen)))
+            entries |= {f"phash{turn}": turned[:, turn] for turn in range(1, self._turns)}
+        return entries
 
     def _losers(self, entries: Columns) -> Columns:
         alive = np.ones(len(entries["row"]), np.bool_)
@@ -122,8 +131,7 @@ class Contest:
             if kind != "repeat":
                 beaten &= ~entries["annotated"][order] | (entries["rank"][order] != entries["rank"][best])
             if kind == "phash":
-                # members of one star are within twice its radius; others only share its name
-                beaten &= distances(entries["phash"][order], entries["phash"][best]) <= 2 * self._distance
+                beaten &= self._of_one_star(entries, order, best)
             losers, winners = order[beaten], best[beaten]
             alive[losers] = False
             found.append(
@@ -135,6 +143,17 @@ class Contest:
                 }
             )
         return joined(found)
+
+    def _of_one_star(
+        self, entries: Columns, which: npt.NDArray[np.int64], of: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.bool_]:
+        """Whether rows are of one star, whose members are within twice its radius; others only share its name."""
+        hashes = entries["phash0"][which]
+        apart = [distances(hashes, entries[f"phash{turn}"][of]) for turn in range(self._turns)]
+        found: npt.NDArray[np.bool_] = (
+            np.minimum.reduce(apart) <= 2 * self._distance + (self._turns > 1) * _ROUNDED
+        )
+        return found
 
 
 def lost(folder: Folder, paths: list[str], judged: Judged) -> npt.NDArray[np.bool_]:

@@ -7,12 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from filters.phash import phash, thumbnail
+from filters.pixels import grey_pixels
+from filters.sketch import TURNS, sketches
 from filters.table import SIGNALS
 from pipelines.engines.local import LocalEngine
 from pipelines.engines.step import Json, Step, load_worker
@@ -21,6 +25,7 @@ from pipelines.phases.dedup import near as components
 from pipelines.phases.dedup.driver import DedupPlan, dedup, partitions_for
 from schemas.errors import InputError
 from schemas.row import CLUSTERS
+from tests.filters.pictures import noise
 
 KINDS = ("repeat", "exact", "pixels", "phash")
 
@@ -60,6 +65,25 @@ class Row:
     phash: int | None
     error: str | None = None
     member: str = ""
+    sketch: int = 0
+
+
+def sketch(grey: int, *colour: int) -> bytes:
+    """The sketch of an image of one grey value and of one colour, which is weak."""
+    pixels = np.full((1, 32, 32), grey, np.uint8)
+    cells = np.repeat(np.array(colour, np.int8), 16).view(np.uint8)[None]
+    return sketches(pixels, cells)[0].tobytes()
+
+
+SKETCHES = (sketch(0, 0, 0), sketch(0, 4, 4), sketch(0, 8, 8), sketch(90, 0, 0))
+"""The first is like the second, the second like the third; no others are alike."""
+
+
+LOOKS = dict(enumerate(SKETCHES))
+
+
+def are_alike(one: int, other: int) -> bool:
+    return one == other or (abs(one - other) == 1 and 3 not in (one, other))
 
 
 Member = tuple[int, str, str, str, int]
@@ -82,6 +106,7 @@ def write_signals(out: Path, rows: Sequence[Row], shards: int) -> tuple[tuple[st
                 "sha256": text(row.sha256, 64),
                 "pixels": text(row.pixels, 32),
                 "phash": row.phash,
+                "sketch": LOOKS[row.sketch],
                 "error": row.error,
             }
             for row in rows
@@ -135,20 +160,25 @@ def expected(rows: Sequence[Row], distance: int | None, shards: int) -> list[Mem
             if len(group) > 1:
                 for place, row in group:
                     add(place, row, kind, min(r.key for _, r in group), 0)
-    first: dict[int, tuple[int, int, int]] = {}
+    first: dict[tuple[int, int], tuple[int, int, int]] = {}
     hashed = [(p, r) for p, r in measured if r.sha256 is not None and r.phash is not None]
     for place, row in hashed if distance is not None else []:
         assert row.phash is not None
         at = (row.key, row.shard, place)
-        first[row.phash] = min(first.get(row.phash, at), at)
+        first[row.phash, row.sketch] = min(first.get((row.phash, row.sketch), at), at)
     values = sorted(first, key=lambda value: first[value])
     while values and distance is not None:
-        star = {value for value in values if (value ^ values[0]).bit_count() <= distance}
-        group = [(p, r) for p, r in hashed if r.phash in star]
+        centre, shown = values[0]
+        star = {
+            (value, other)
+            for value, other in values
+            if (value ^ centre).bit_count() <= distance and are_alike(other, shown)
+        }
+        group = [(p, r) for p, r in hashed if (r.phash, r.sketch) in star]
         if len(group) > 1:
             for place, row in group:
                 assert row.phash is not None
-                add(place, row, 3, first[values[0]][0], (row.phash ^ values[0]).bit_count())
+                add(place, row, 3, first[values[0]][0], (row.phash ^ centre).bit_count())
         values = [value for value in values if value not in star]
     return [member for *_, member in sorted(found, key=lambda f: f[:3])]
 
@@ -158,7 +188,8 @@ def corpora(draw: st.DrawFn) -> list[Row]:
     """Rows with many duplicates, in which equal bytes mean equal pixels and those an equal hash."""
     seeds = draw(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=3))
     flips = st.lists(st.integers(0, 63), max_size=5).map(lambda places: sum(1 << p for p in set(places)))
-    phashes = draw(st.lists(st.tuples(st.sampled_from(seeds), flips), min_size=1, max_size=8))
+    looks = st.integers(0, len(SKETCHES) - 1)
+    phashes = draw(st.lists(st.tuples(st.sampled_from(seeds), flips, looks), min_size=1, max_size=8))
     pixels = draw(st.lists(st.integers(0, len(phashes) - 1), min_size=1, max_size=10))
     images = draw(st.lists(st.integers(0, len(pixels) - 1), min_size=1, max_size=12))
     rows = []
@@ -170,8 +201,8 @@ def corpora(draw: st.DrawFn) -> list[Row]:
         if pick is None:
             rows.append(Row(shard, key, None, None, None, error))
         else:
-            seed, flip = phashes[pixels[images[pick]]]
-            rows.append(Row(shard, key, pick, images[pick], seed ^ flip, error))
+            seed, flip, look = phashes[pixels[images[pick]]]
+            rows.append(Row(shard, key, pick, images[pick], seed ^ flip, error, sketch=look))
     return numbered(rows)
 
 
@@ -232,6 +263,7 @@ def test_files_are_the_same_however_the_work_is_spread(
             sha256=st.integers(0, 5),
             pixels=st.none() | st.integers(0, 3),
             phash=st.none() | st.integers(0, 40),
+            sketch=st.integers(0, 1),
         ),
         max_size=20,
     ),
@@ -261,12 +293,15 @@ def test_coarser_clusters_hold_the_finer_ones_even_where_signals_disagree(
             assert len({cluster.get((*row, coarser)) for row in found}) == 1
 
 
-def test_consistent_signals_take_three_steps(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("second", "steps"), [(2**40 - 1, []), (3, ["Sketches", "Stars"])])
+def test_sketches_are_fetched_only_where_hashes_are_near(
+    tmp_path: Path, second: int, steps: list[str]
+) -> None:
     """The usual corpus is read once by value and once by shard, with one worker in between."""
-    names = write_signals(tmp_path, numbered([Row(0, 1, 1, 1, 1), Row(1, 2, 2, 2, 3)]), 2)
+    names = write_signals(tmp_path, numbered([Row(0, 1, 1, 1, 1), Row(1, 2, 2, 2, second)]), 2)
     engine = InProcess()
     dedup(engine, plan_for(tmp_path, names))
-    assert engine.steps == ["EqualValues", "StarsAlone", "Members"]
+    assert engine.steps == ["EqualValues", "NearAlone", *steps, "Members"]
 
 
 def test_every_shard_gets_a_file_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -324,7 +359,47 @@ def test_the_local_engine_gives_what_one_process_gives(tmp_path: Path) -> None:
     assert len(members_of(here, names)) > 300
 
 
-@pytest.mark.parametrize("damage", ["no column", "no Parquet", "no key", "no file"])
+def turned_copies(count: int) -> list[Row]:
+    """Images with all their turned and mirrored copies, the hashes and sketches as measured."""
+    rows = []
+    for image in range(count):
+        grey = thumbnail(grey_pixels(noise(120, 120, image)))
+        for turn in range(TURNS):
+            grid = grey[:, ::-1] if turn & 2 else grey
+            grid = grid[::-1] if turn & 4 else grid
+            grid = np.ascontiguousarray(grid.T if turn & 1 else grid)[None]
+            made = sketches(grid, np.zeros((1, 32), np.uint8))[0].tobytes()
+            name = TURNS * image + turn
+            row = Row(
+                name % 3, (17 * name) % 997, name, name, int(phash(grid)[0]), sketch=len(SKETCHES) + name
+            )
+            rows.append((row, made))
+    LOOKS.update({row.sketch: made for row, made in rows})
+    return numbered([row for row, _ in rows])
+
+
+def test_turned_and_mirrored_copies_are_found_on_request(tmp_path: Path) -> None:
+    """All eight of an image share a cluster of its own; without the request none do."""
+    rows = turned_copies(20)
+    asked, spread, plain = (tmp_path / name for name in ("asked", "spread", "plain"))
+    for out in (asked, spread, plain):
+        names = write_signals(out, rows, 3)
+    dedup(InProcess(), plan_for(asked, names, turned=True))
+    dedup(InProcess(3), plan_for(spread, names, turned=True, alone=0, partitions=4))
+    dedup(InProcess(), plan_for(plain, names))
+    assert read_clusters(spread) == read_clusters(asked)
+    assert members_of(plain, names) == []
+    image_of = {(row.shard, row.member): (row.sketch - len(SKETCHES)) // TURNS for row in rows}
+    clusters: dict[str, set[int]] = {}
+    members = members_of(asked, names)
+    for shard, member, _, cluster, distance in members:
+        assert distance <= 4
+        clusters.setdefault(cluster, set()).add(image_of[shard, member])
+    assert len(members) == len(rows)
+    assert sorted(clusters.values(), key=min) == [{image} for image in range(20)]
+
+
+@pytest.mark.parametrize("damage", ["no column", "no Parquet", "no key", "no file", "old hash"])
 def test_signals_that_cannot_be_read_stop_with_a_sentence(tmp_path: Path, damage: str) -> None:
     """The sentence names the file, and no clusters appear."""
     names = write_signals(tmp_path, numbered([Row(0, 1, 1, 1, 1)]), 1)
@@ -334,6 +409,8 @@ def test_signals_that_cannot_be_read_stop_with_a_sentence(tmp_path: Path, damage
         pq.write_table(table.drop_columns(["sha256"]), path)
     elif damage == "no Parquet":
         path.write_bytes(b"PAR1 and then nothing")
+    elif damage == "old hash":
+        pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"picture": b"1"}), path)
     elif damage == "no key":
         key = table.schema.get_field_index("key")
         pq.write_table(table.set_column(key, "key", pa.array(["not a key"])), path)

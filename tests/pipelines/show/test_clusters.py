@@ -1,0 +1,125 @@
+"""The page of clusters: what is largest, what is in doubt, and each image that there is."""
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+from PIL import ImageDraw, ImageEnhance
+
+from pipelines.recipe.model import Recipe
+from pipelines.show.clusters import find, images, page
+from schemas.errors import InputError
+from tests.filters.pictures import encoded, noise
+from tests.pipelines.building import build
+from tests.pipelines.crawls import run_inline
+
+
+def crawl(folder: Path) -> Path:
+    """An image three times, another twice with other contrast, and one alone."""
+    first, second, third = (noise(320, 300, seed, smooth=40) for seed in range(3))
+    dimmed = ImageEnhance.Contrast(second).enhance(0.9)
+    ImageDraw.Draw(dimmed).rectangle((0, 0, 40, 40), "red")
+    found = [
+        (first, "a field of soft colours in the evening", "PNG"),
+        (first, "soft colours & light on a wall, 3 < 4", "JPEG"),
+        (first.resize((260, 240)), "a small print of soft colours", "PNG"),
+        (second, "another print of colours in a room", "PNG"),
+        (dimmed, "another print with a red corner", "PNG"),
+        (third, "a third print that is like no other", "PNG"),
+    ]
+    folder.mkdir()
+    with tarfile.open(folder / "00000.tar", "w") as tar:
+        for number, (image, caption, form) in enumerate(found):
+            for suffix, data in ((form.lower(), encoded(image, form)), ("txt", caption.encode())):
+                member = tarfile.TarInfo(f"{number:06d}.{suffix}")
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+    return folder
+
+
+def recipe(shards: Path) -> dict[str, object]:
+    return {
+        "languages": [],
+        "sources": [{"id": "web", "kind": "webdataset", "path": str(shards)}],
+        "rules": {"pattern": False, "phash": {"distance": 8}},
+        "captions": "longest",
+    }
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recipe]:
+    folder = tmp_path_factory.mktemp("clusters")
+    given = recipe(crawl(folder / "raw"))
+    build(given, folder / "out")
+    return folder / "out", Recipe.model_validate(given)
+
+
+def test_the_largest_come_first_and_doubts_by_how_near_the_limit_they_are(
+    corpus: tuple[Path, Recipe],
+) -> None:
+    """The centre of each cluster stands first; an image alone is in none."""
+    found = find(str(corpus[0]), 5)
+    assert [cluster.rows for cluster in found.largest] == [3, 2]
+    assert (found.count, found.rows) == (2, 5)
+    for cluster in found.largest:
+        assert cluster.members[0].key == cluster.key
+        assert cluster.members[0].apart == 0
+        assert all(one.apart <= 1 for one in cluster.members)
+    doubts = [(cluster.doubt, cluster.distance) for cluster in found.doubtful]
+    assert doubts == sorted(doubts, reverse=True)
+    assert doubts
+
+
+def test_no_more_are_shown_than_asked_for(corpus: tuple[Path, Recipe]) -> None:
+    """Of each kind."""
+    found = find(str(corpus[0]), 1)
+    assert (len(found.largest), len(found.doubtful)) == (1, 1)
+
+
+def test_kept_images_come_from_the_shards_and_all_from_the_inputs(corpus: tuple[Path, Recipe]) -> None:
+    """What a page has no image for it draws from the sketch."""
+    out, given = corpus
+    found = find(str(out), 5)
+    members = {one.place: one for cluster in found.largest for one in cluster.members}
+    kept = images(str(out), found, None)
+    assert {members[place].decision for place in kept} == {"kept"}
+    assert len(kept) == sum(one.decision == "kept" for one in members.values())
+    every = images(str(out), found, given)
+    assert every.keys() == members.keys()
+    assert all(every[place] == data for place, data in kept.items())
+    text = page(str(out), found, kept)
+    shown = len(
+        [one for part in (found.largest, found.doubtful) for cluster in part for one in cluster.members]
+    )
+    drawn = text.count('class="sketch"')
+    assert text.count("<img ") == shown
+    assert 0 < drawn < shown
+    assert 'class="sketch"' not in page(str(out), found, every)
+
+
+def test_captions_are_text_on_the_page(corpus: tuple[Path, Recipe]) -> None:
+    """Whatever they hold is escaped."""
+    text = page("<script>", find(str(corpus[0]), 5), {})
+    assert "&amp; light on a wall, 3 &lt; 4" in text
+    assert "<script" not in text
+
+
+def test_the_command_writes_the_page(corpus: tuple[Path, Recipe], tmp_path: Path) -> None:
+    """It says what is on it, and where no page can be written."""
+    done = run_inline("clusters", corpus[0], "--out", tmp_path / "page.html", "-n", "3")
+    assert done.stdout == f"wrote {tmp_path / 'page.html'}: 2 of 2 clusters, 2 in doubt\n"
+    assert "Most in doubt" in (tmp_path / "page.html").read_text()
+    refused = run_inline("clusters", corpus[0], "--out", tmp_path / "no" / "page.html")
+    assert refused.returncode != 0
+    assert "cannot write" in refused.stderr
+
+
+def test_a_corpus_without_clusters_is_told_so(tmp_path: Path) -> None:
+    """As is a folder that holds no corpus."""
+    shards = crawl(tmp_path / "raw")
+    build({**recipe(shards), "rules": {"pattern": False, "phash": False}}, tmp_path / "out")
+    with pytest.raises(InputError, match="no clusters of like images"):
+        find(str(tmp_path / "out"), 5)
+    with pytest.raises(InputError, match="holds no corpus"):
+        find(str(shards), 5)
