@@ -184,11 +184,14 @@ class Receipts:
 
     def amend(self, name: str, outputs: Sequence[Json]) -> None:
         """Has the receipt of a name vouch for these files, which another task wrote in the stead of its own."""
-        if name in self._believed:
-            fingerprint, receipt = self._believed[name]
-            new = {output["name"]: output for output in outputs}
-            receipt["outputs"] = [new.get(one["name"], one) for one in receipt.get("outputs", ())]
-            self.write(Task(name, fingerprint), receipt)
+        new = {output["name"]: output for output in outputs}
+        for fingerprint in self._present.get(name, ()):
+            mark, receipt = self._believed.get(name, ("", {}))
+            found = receipt if mark == fingerprint else self._parsed(name, fingerprint)
+            if found is not None:
+                found["outputs"] = [new.get(one["name"], one) for one in found.get("outputs", ())]
+                self._save(Task(name, fingerprint), found)
+        self._disk.forget(new)
 
     def _path(self, name: str, fingerprint: str) -> str:
         return join(self._folder, fingerprint, f"{name}.json")

@@ -15,6 +15,9 @@ from tests import needs
 # every core has a test of its own already; and sums of floats are equal to the bit only on equally many threads
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
+# no test process loses its power, and a disk takes some ten milliseconds; tests/power.py has a disk of its own
+os.fsync = lambda descriptor: None
+
 # a loaded machine is no reason to fail, and CI draws the same examples every time; elsewhere new ones
 settings.register_profile(
     "project", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ

@@ -39,9 +39,9 @@ def die_in(phase: str) -> None:
     sound = Store.write_atomic
 
     @contextmanager
-    def deadly(self: Store, final: str, tmp_dir: str | Path) -> Iterator[Path]:
+    def deadly(self: Store, final: str, tmp_dir: str | Path, *, scratch: bool = False) -> Iterator[Path]:
         nonlocal left
-        with sound(self, final, tmp_dir) as path:
+        with sound(self, final, tmp_dir, scratch=scratch) as path:
             yield path
             left -= WRITES[phase] in final
             if left == 0:

@@ -23,9 +23,9 @@ def die_at(number: int) -> None:
     sound = Store.write_atomic
 
     @contextmanager
-    def deadly(self: Store, final: str, tmp_dir: str | Path) -> Iterator[Path]:
+    def deadly(self: Store, final: str, tmp_dir: str | Path, *, scratch: bool = False) -> Iterator[Path]:
         nonlocal left
-        with sound(self, final, tmp_dir) as path:
+        with sound(self, final, tmp_dir, scratch=scratch) as path:
             yield path
             left -= "/work/log/" not in final
             if left == 0:

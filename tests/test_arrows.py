@@ -44,6 +44,17 @@ def test_the_command_is_light() -> None:
     )
 
 
+def test_one_function_opens_parquet() -> None:
+    """Every Parquet file of pipelines and model is opened where page checksums are compared."""
+    for folder in ("model", "pipelines", "schemas"):
+        for path in (HOUSE / folder).rglob("*.py"):
+            text = path.read_text()
+            if path != HOUSE / "schemas" / "parquet.py":
+                assert "ParquetFile(" not in text, path
+                assert "read_metadata(" not in text, path
+                assert "pq.read_table(" not in text, path
+
+
 def test_only_the_engines_name_them() -> None:
     """No module but those of pipelines/engines imports ray or apache_beam (Ray Train's entry lies there too)."""
     for folder in FOLDERS:

@@ -1,7 +1,7 @@
 """What changes when an input shard's content does; of local files it is read again only where they were touched.
 
-work/inputs.parquet holds size, times and digest of the files that were read. It says where reading can be saved, and
-nothing else: without it every input is read once more.
+work/receipts/inputs.parquet holds size, times and digest of the files that were read. It says where reading can be
+saved, and nothing else: without it every input is read once more.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ class Identities:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._path = join(layout.work, "inputs.parquet")
+        self._path = join(layout.work, "receipts", "inputs.parquet")
         self._saved: dict[str, tuple[str, str]] = {}
 
     @cached_property
