@@ -16,10 +16,11 @@ from filters.rules import REMOVED
 from pipelines.layout import Layout
 from pipelines.parquet import read_table
 from pipelines.phases.dedup.signals import EVAL, KINDS
+from schemas.errors import InputError
 from schemas.parquet import opened
 
-MOST: Final = 2_000
-"""Of more changed shards nobody is told why: so many keys are held in memory."""
+MOST: Final = 500_000
+"""Where shards with more samples change nobody is told why: so many keys are held in memory."""
 
 REASONS: Final = {
     "removed": "lost rows that the list removes",
@@ -35,12 +36,16 @@ REASONS: Final = {
 """Why a shard changed, the first that applies."""
 
 
+Keys = Mapping[str, frozenset[str]]
+"""The keys of the samples of shards, by the shard's name."""
+
+
 @dataclass(frozen=True)
 class Before:
-    """The shards that were there: their bytes by name, and of those that change the keys of the samples."""
+    """The shards that were there: their bytes by name, and the keys of those that change, None where too many."""
 
     sizes: Mapping[str, int]
-    keys: Mapping[str, frozenset[str]]
+    keys: Keys | None
 
 
 def before(layout: Layout, stay: Container[str]) -> Before:
@@ -49,8 +54,19 @@ def before(layout: Layout, stay: Container[str]) -> Before:
     folder = layout.at("shards")
     for info in layout.store.list_files(folder) if layout.store.is_folder(folder) else ():
         sizes[f"shards/{info.name.rpartition('.')[0]}"] += info.size
-    changed = [name for name in sizes if name not in stay]
-    return Before(sizes, {name: _keys(layout, name) for name in changed} if len(changed) <= MOST else {})
+    return Before(sizes, _all_keys(layout, [name for name in sizes if name not in stay]))
+
+
+def _all_keys(layout: Layout, names: Iterable[str]) -> Keys | None:
+    """The keys of the samples of shards, by name; None where they are more than MOST."""
+    found: dict[str, frozenset[str]] = {}
+    left = MOST
+    for name in names:
+        found[name] = _keys(layout, name)
+        left -= len(found[name])
+        if left < 0:
+            return None
+    return found
 
 
 def _keys(layout: Layout, name: str) -> frozenset[str]:
@@ -58,7 +74,7 @@ def _keys(layout: Layout, name: str) -> frozenset[str]:
     try:
         with layout.store.open(layout.at(f"{name}.parquet")) as file:
             return frozenset(opened(file).read(["key"])["key"].to_pylist())
-    except (pa.ArrowException, OSError, KeyError):
+    except (pa.ArrowException, InputError, OSError, KeyError):
         return frozenset()
 
 
@@ -71,24 +87,30 @@ def said(layout: Layout, was: Before, stay: Container[str], written: Collection[
     counts = (
         f"of {len(was.sizes):,} shards that were there {len(changed):,} changed, {share:.2%} of their bytes"
     )
-    if not was.keys:
+    if was.keys is None:
         return f"{counts}: too many to say why"
-    found = Counter(_reasons(layout, was, {name: _keys(layout, name) for name in written}))
+    found = Counter(_reasons(layout, was.keys, written))
     return f"{counts}: {', '.join(f'{found[one]:,} {REASONS[one]}' for one in REASONS if found[one])}"
 
 
-def _reasons(layout: Layout, was: Before, now: Mapping[str, frozenset[str]]) -> Iterable[str]:
+def _reasons(layout: Layout, was: Keys, written: Iterable[str]) -> Iterable[str]:
     """Yields the first reason of each shard that changed."""
-    home = {(_folder(name), key): name for name, keys in now.items() for key in keys}
-    old = {(_folder(name), key) for name, keys in was.keys.items() for key in keys}
-    gone = {
-        name: [key for key in keys if (_folder(name), key) not in home] for name, keys in was.keys.items()
-    }
-    came = {name for (folder, key), name in home.items() if (folder, key) not in old}
+    old: dict[str, set[str]] = {}
+    for name, keys in was.items():
+        old.setdefault(_folder(name), set()).update(keys)
+    home: dict[tuple[str, str], str] = {}
+    fuller = set()
+    for name in written:
+        keys, folder = _keys(layout, name), _folder(name)
+        known = keys & old.get(folder, set())
+        home |= {(folder, key): name for key in known}
+        if len(known) < len(keys):
+            fuller.add(name)
+    gone = {name: [key for key in keys if (_folder(name), key) not in home] for name, keys in was.items()}
     decided = _decided(layout, {_row(key) for keys in gone.values() for key in keys})
-    for name, keys in was.keys.items():
+    for name, keys in was.items():
         why = {_lost(name, decided.get(_row(key))) for key in gone[name]}
-        if came & {home.get((_folder(name), key)) for key in keys}:
+        if fuller & {home.get((_folder(name), key)) for key in keys}:
             why.add("new")
         yield next((one for one in REASONS if one in why), "cut")
 

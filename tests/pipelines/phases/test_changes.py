@@ -153,3 +153,13 @@ def test_too_many_to_say(base: dict[str, Any], tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(changes, "MOST", 1)
     _, heard = build({**base, "seed": 5}, tmp_path / "out")
     assert any("too many to say why" in one for one in heard.said)
+
+
+def test_a_shard_that_cannot_be_read(base: dict[str, Any], tmp_path: Path) -> None:
+    """A damaged index and a tar without one are shards whose samples are not known; the build goes on."""
+    build(base, tmp_path / "out")
+    strange = tmp_path / "out" / "shards" / "train" / "caption" / "web"
+    (strange / "0000000000000000.tar").write_bytes(b"")
+    (strange / "0000000000000001.parquet").write_bytes(b"PAR1")
+    assert counted(base, tmp_path / "out") == {"cut": 2}
+    assert counted(base, tmp_path / "out") == {}
