@@ -8,7 +8,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -40,7 +40,7 @@ from pipelines.remarks import (
 )
 from pipelines.removal import Removed, gathered, kept
 from pipelines.verdicts import Verdicts
-from schemas.errors import InputError
+from schemas.errors import InputError, OutputError
 from schemas.plain import plain
 
 
@@ -197,7 +197,9 @@ class Logged(Reporter):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if error is not None:
             stopped = isinstance(error, KeyboardInterrupt)
-            self._event("failed", message=STOPPED if stopped else plain(error) or type(error).__name__)
+            message = STOPPED if stopped else plain(error) or type(error).__name__
+            with suppress(OutputError):  # that of the run itself is raised
+                self._event("failed", message=message)
             self.close()
 
     def begin(self, phase: str, tasks: int, done: int) -> None:

@@ -2,8 +2,7 @@
 
 The same on every engine. When the child dies the row it had published is tried alone, in a fresh
 child each time; only a row that fails alone three times is blamed, or at once where it used up its
-CPU time again. Its verdict goes into the task,
-so that the next child passes it by, and comes back in the receipt.
+CPU time again. Its verdict goes into the task, so that the next child passes it by, and comes back in the receipt.
 """
 
 import mmap
