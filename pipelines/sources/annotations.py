@@ -318,9 +318,13 @@ class Annotations:
             "shard": shard.shard,
             "member": built.member,
             "caption_raw": _words(built),
-            "extra": json.dumps({"split": split, "lost": [lost.reason for lost in built.lost]}),
+            "url": next((one.url for draft in built.drafts for one in draft.images if one.url), None),
             "further": [],
         }
+        said: Json = {"split": split, "lost": [lost.reason for lost in built.lost]}
+        if built.drafts and built.drafts[0].about.id is not None:
+            said["id"] = built.drafts[0].about.id
+        record["extra"] = json.dumps(said)
         record["key"] = pair_key(shard.source, built.member, "", content.encode("utf-8", "surrogatepass"))
         if verdict:
             record["error"], record["error_message"] = verdict, RowError(verdict).message

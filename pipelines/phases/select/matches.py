@@ -15,6 +15,8 @@ from pipelines.phases.dedup.tables import Folder
 from pipelines.phases.select.candidates import Judge, Judged
 from pipelines.phases.select.removed import IMAGES, MATCHES, REMEMBERED, hashes
 from pipelines.removal import hashed, kept
+from pipelines.sources.table import KINDS as SOURCE_KINDS
+from schemas.sample import image_key
 
 if TYPE_CHECKING:
     from pipelines.build import Build
@@ -74,6 +76,11 @@ class Match:
                     further["row"].to_pylist(), map(hashed, further["sha256"].to_pylist()), strict=True
                 )
         yield from hashes(column, judged.signals)
+        if column == "key" and SOURCE_KINDS[judged.source.kind].drafts:
+            # the samples of such a source are named by their image
+            for row, digest in enumerate(judged.signals["original_sha256"].to_pylist()):
+                if digest is not None:
+                    yield row, hashed(image_key(judged.source.id, digest))
         if column in REMEMBERED:
             for row in np.flatnonzero(judged.memory.blank).tolist():
                 if (value := judged.memory.rows[column][row].as_py()) is not None:

@@ -38,7 +38,9 @@ def test_a_region_gives_both_views() -> None:
     assert built.member == "5"
     assert [draft.task for draft in built.drafts] == ["referring", "grounded_caption"]
     assert phrases(built.drafts[0]) == [("a red ball", [[10, 20, 40, 60]])]
-    assert built.drafts[0].images == (NamedImage("VG_100K_2/2.jpg", 640, 480, "https://cs.stanford.edu/VG_100K_2/2.jpg"),)
+    assert built.drafts[0].images == (
+        NamedImage("VG_100K_2/2.jpg", 640, 480, "https://cs.stanford.edu/VG_100K_2/2.jpg"),
+    )
     assert one(regions(REGION | {"x": 630})).drafts[0].turns[0].segments[1].boxes == ((630, 20, 640, 60),)  # type: ignore[union-attr]
 
 

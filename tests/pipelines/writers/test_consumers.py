@@ -28,6 +28,7 @@ from tests.pipelines.corpora import item
 from tests.pipelines.crawls import demo
 from tests.pipelines.phases.test_evaluation import documents
 from tests.pipelines.raw import picture
+from tests.pipelines.sources.test_sets import recipe as recipe_of_sets
 
 FORMS = ("auto", "webdataset", "parquet")
 Read = dict[str, tuple[str, tuple[bytes, ...]]]
@@ -36,7 +37,9 @@ Read = dict[str, tuple[str, tuple[bytes, ...]]]
 
 @pytest.fixture(scope="module")
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> dict[str, vlcorpus.Corpus]:
-    """The same samples in each form: photographs and drawings, regions, dialogues, interleaved pages, text."""
+    """The same samples in each form: photographs, drawings, regions, dialogues, interleaved pages, text; and captions,
+    objects and questions over one folder of images.
+    """
     top = tmp_path_factory.mktemp("consumers")
     crawl = demo(top / "crawl", 60, 30)
     text = top / "text.jsonl"
@@ -47,6 +50,7 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> dict[str, vlcorpus.Corp
             {"id": "web", "path": [str(crawl)], "columns": "img2dataset", "max_quarantine": 0.5},
             {"id": "drawn", "kind": "rendered", "format": "scenes", "render": {"count": 12, "side": 288}},
             {"id": "words", "kind": "text", "path": [str(text)]},
+            *recipe_of_sets(top / "coco", [str(n) for n in range(10)])["sources"],
             {"id": "pages", **documents(top / "pages", *[[picture(n), picture(n + 50)] for n in range(4)])},
         ],
         "chat": {"localise": 1, "join": 4, "joined": 0.7},
