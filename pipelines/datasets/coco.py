@@ -30,7 +30,7 @@ def _caption_records(files: Files) -> Iterator[Record]:
     licences = licences_of(data)
     for record in each(listed(data, "captions.json", "annotations"), "id"):
         image = joined(images, record.value.get("image_id"))
-        licence = joined(licences, image.get("license")) if image else None
+        licence = licence_of(image, licences) if image else None
         yield record._replace(value={"annotation": record.value, "image": image, "licence": licence})
 
 
@@ -53,7 +53,7 @@ def _instance_records(files: Files) -> Iterator[Record]:
         own = joined(objects, record.value.get("id")) or []
         ids = [key for one in own if isinstance(key := one.get("category_id"), int | str)]
         shown = {key: names[key] for key in ids if key in names}
-        licence = joined(licences, record.value.get("license"))
+        licence = licence_of(record.value, licences)
         value = {"image": record.value, "objects": own, "names": shown, "licence": licence}
         yield record._replace(value=value)
     yield from strays
@@ -109,6 +109,11 @@ def coco_image(image: Mapping[str, Any]) -> NamedImage:
     """Returns the image that an entry of COCO's `images` describes."""
     url = text_or_none(image.get("flickr_url")) or text_or_none(image.get("coco_url"))
     return NamedImage(named(image.get("file_name")), *size_of(image.get("width"), image.get("height")), url)
+
+
+def licence_of(image: Mapping[str, Any], licences: Mapping[Any, str | None]) -> str | None:
+    """Returns an image's licence: the name behind its `license`, else the words of its `licence`."""
+    return joined(licences, image.get("license")) or text_or_none(image.get("licence"))
 
 
 def licences_of(data: Any) -> dict[Any, str | None]:

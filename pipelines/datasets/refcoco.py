@@ -18,7 +18,7 @@ from pickletools import (
 from typing import Any, Final, NoReturn
 
 from pipelines.datasets.boxes import boxes_of, from_size
-from pipelines.datasets.coco import coco_image, licences_of
+from pipelines.datasets.coco import coco_image, licence_of, licences_of
 from pipelines.datasets.dataset import Dataset, Files, Made, Record
 from pipelines.datasets.drafts import REGION_TASKS, About, Draft, extra_of, label, region_drafts, told, words
 from pipelines.datasets.reasons import Refusal, Refused
@@ -68,7 +68,7 @@ def _records(files: Files) -> Iterator[Record]:
     for record in each(listed(load_pickle(files["refs"].read(), "refs"), "refs"), "ref_id"):
         ref = record.value
         annotation, image = joined(annotations, ref.get("ann_id")), joined(images, ref.get("image_id"))
-        licence = joined(licences, image.get("license")) if image else None
+        licence = licence_of(image, licences) if image else None
         value = {"ref": ref, "annotation": annotation, "image": image, "licence": licence}
         yield record._replace(value=value)
 

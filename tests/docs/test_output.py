@@ -1,12 +1,15 @@
 """docs/output.md does what it says: each snippet reads a corpus that lies in the folder `corpus`."""
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import vlcorpus
+from pipelines.opening import shards
+from pipelines.show import inspect
 from tests import needs
 from tests.pipelines import building
 from tests.pipelines.crawls import demo
@@ -39,12 +42,11 @@ def ran(library: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[dic
     return found
 
 
-def keys(folder: Path, *tasks: str, split: str | None = "train") -> set[str]:
-    return {
-        one.sample.key
-        for one in vlcorpus.Corpus.open(folder / "corpus").samples(split)
-        if one.sample.task in tasks
-    }
+def keys(folder: Path, *groups: str, split: str | None = "train") -> set[str]:
+    """The keys of the samples of some groups."""
+    corpus = vlcorpus.Corpus.open(folder / "corpus")
+    paths = shards(corpus.folder, corpus.manifest, (split, groups, None))
+    return {shown.key for path in paths for shown in inspect.samples(path, None)}
 
 
 def test_each_snippet_is_run() -> None:
@@ -60,10 +62,11 @@ def test_datasets(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     library = needs.package("datasets")
     monkeypatch.setattr(library.config, "HF_DATASETS_CACHE", tmp_path)
     tars, beside = ran("datasets", folder, monkeypatch)
-    tasks = {count.task for count in vlcorpus.Corpus.open(folder / "corpus").manifest.samples} - {"chat"}
-    assert set(tars["corpus"]["train"]["__key__"]) == keys(folder, *tasks)
+    groups = {count.group for count in vlcorpus.Corpus.open(folder / "corpus").manifest.samples} - {"chat"}
+    assert groups >= {"caption", "views"}
+    assert set(tars["corpus"]["train"]["__key__"]) == keys(folder, *groups)
     assert set(tars["captions"]["__key__"]) == keys(folder, "caption")
-    assert tars["sample"]["json"]["task"] == "caption"
+    assert [one["task"] for one in tars["sample"]["json"]["views"]] == ["caption"]
     assert set(beside["dialogues"]["key"]) == keys(folder, "chat")
 
 
@@ -71,16 +74,19 @@ def test_webdataset(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last sample of the last tar has come with its image."""
     needs.package("webdataset")
     (names,) = ran("webdataset", folder, monkeypatch)
-    assert names["record"]["key"] in keys(folder, "caption")
-    assert names["image"].width == names["record"]["images"][0]["width"]
+    record = names["sample"]["json"]
+    assert record["key"] in keys(folder, "caption")
+    assert names["image"].width == record["images"][0]["width"]
+    assert (names["task"], names["turns"]) == ("caption", record["views"][0]["turns"])
 
 
 def test_the_loader(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every caption is in a batch once."""
+    """Every caption is in a batch once, of whichever group."""
     (names,) = ran("model", folder, monkeypatch)
     found = [key for batch in names["batches"] for row in batch.keys for key in row]
     assert len(found) == len(set(found))
-    assert set(found) == keys(folder, "caption")
+    samples = [one.sample for one in vlcorpus.Corpus.open(folder / "corpus").samples("train", "caption")]
+    assert set(found) == {view.key for one in samples for view in one.views if view.task == "caption"}
 
 
 def test_duckdb_and_pandas(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,9 +96,17 @@ def test_duckdb_and_pandas(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     found = {
         one.sample.key: one.sample.images[0].sha256
         for one in vlcorpus.Corpus.open(folder / "corpus").samples("train", "caption")
-        if one.sample.language == "zh" and len(one.sample.text) > 5
+        if one.sample.source == "web"
+        and one.sample.views[0].language == "zh"
+        and len(one.sample.caption or "") > 5
     }
     assert found
+    views = Counter(
+        (view.task, one.sample.source)
+        for one in vlcorpus.Corpus.open(folder / "corpus").samples("train")
+        for view in one.sample.views
+    )
+    assert views == {(row["task"], row["source"]): row["views"] for row in names["views"].to_dict("records")}
     assert dict(zip(names["frame"]["key"], names["frame"]["image"], strict=True)) == found
 
 
@@ -111,7 +125,8 @@ def test_pyarrow(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_python(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Samples come in the order of the manifest."""
     (names,) = ran("vlcorpus", folder, monkeypatch)
-    assert names["example"].sample.key in keys(folder, "caption")
+    assert names["example"].sample.key in keys(folder, "caption", "views")
+    assert names["view"].key in {one.key for one in names["example"].sample.views}
 
 
 @pytest.mark.long

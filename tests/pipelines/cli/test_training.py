@@ -47,7 +47,7 @@ def test_task_without_a_template(tmp_path: Path) -> None:
 def test_image_out_of_range(tmp_path: Path, workers: int) -> None:
     """A record that points at a picture it has not is refused with shard and row."""
     path = write(tmp_path / "corpus", items("caption", 3))
-    table = pq.read_table(path)
+    table = pq.ParquetFile(path).read()
     lines = [line.as_py().replace('"image":0', '"image":7') for line in table["sample"]]
     at = table.schema.get_field_index("sample")
     pq.write_table(table.set_column(at, "sample", [lines]), path)
