@@ -167,7 +167,7 @@ def repeats(read: Callable[[], Iterable[Run]]) -> Repeats:
     The first pass holds 8 bytes a sample, the second one the keys that may be there twice.
     """
     hashes = [np.fromiter(map(key_hash, run.keys), np.uint64, len(run.keys)) for run in read()]
-    values, counts = np.unique(np.concatenate(hashes), return_counts=True)
+    values, counts = np.unique(np.concatenate([np.zeros(0, np.uint64), *hashes]), return_counts=True)
     twice = set(values[counts > 1].tolist())
     seen: set[tuple[Stratum, str]] = set()
     again: dict[tuple[Stratum, str], list[Again]] = {}

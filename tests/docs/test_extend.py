@@ -144,10 +144,10 @@ def test_the_dialect_and_the_stage_are_there(house: Path) -> None:
     code = """
 from model.stages import stage_config
 from schemas.dialects.plain import to_plain
-from schemas.sample import Image, ImageRef, Sample, Text, Turn
+from schemas.sample import Example, Image, ImageRef, Text, Turn
 
 turns = (Turn("document", (ImageRef(0), Text("a dog", True))),)
-sample = Sample("k", "caption", "train", "en", "s", "CC0-1.0", (Image("PNG", 8, 8, "0" * 64),), turns)
-print(to_plain(sample, ["a.jpg"]), stage_config("tiny", "4").steps)
+example = Example("k", "caption", "train", "en", "s", "CC0-1.0", (Image("PNG", 8, 8, "0" * 64),), turns)
+print(to_plain(example, ["a.jpg"]), stage_config("tiny", "4").steps)
 """
     assert run(house, "-c", code) == "a.jpg\ta dog 100\n"

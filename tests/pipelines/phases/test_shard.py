@@ -3,6 +3,7 @@
 import io
 import random
 import tarfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.audit.verify import verify
-from pipelines.phases.shard import Gathered, Planned, Run, Stratum, form_of, plan, shard_fingerprint
+from pipelines.phases.shard import Gathered, Planned, Run, Stratum, form_of, plan, repeats, shard_fingerprint
 from pipelines.recipe.model import Recipe
 from pipelines.writers.columns import SIGNALS, key_hash
 from schemas.errors import OutputError
@@ -181,3 +182,22 @@ def test_several_images_need_a_task_for_them() -> None:
         else:
             with pytest.raises(OutputError, match=r"k-0 has 2 images.*give such samples the task chat or"):
                 list(samples.items(None))
+
+
+@given(st.lists(st.lists(st.integers(0, 30), unique=True, max_size=20), max_size=6), st.integers(1, 12))
+def test_a_key_of_several_input_shards_is_one_sample(numbers: list[list[int]], size: int) -> None:
+    """Of samples with one key the first stays in its place; the others join it in the same output shard."""
+    given_ = [run(at, own) for at, own in enumerate(numbers)]
+    planned = plan(given_, size, repeats(lambda: given_))
+    keys = {one.shard: one.keys for one in given_}
+    own, joining = [], []
+    for one in planned:
+        mine = {
+            key for part in one.parts if not part.joins for key in keys[part.shard][part.start : part.stop]
+        }
+        for part in one.parts:
+            (joining if part.joins else own).extend(keys[part.shard][part.start : part.stop])
+            assert set(keys[part.shard][part.start : part.stop]) <= mine
+    every = [key for one in given_ for key in one.keys]
+    assert own == list(dict.fromkeys(every))
+    assert Counter(own) + Counter(joining) == Counter(every)
