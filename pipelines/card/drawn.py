@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pipelines.engines.step import Json
 from pipelines.layout import Name
@@ -9,8 +10,11 @@ from pipelines.recipe.model import Recipe
 from pipelines.sizes import totals
 from schemas.errors import InputError
 from schemas.manifest import Size
-from schemas.mixture import Portion, shares
+from schemas.mixture import Portion, matching, shares
 from schemas.strict import FieldError
+
+if TYPE_CHECKING:
+    from pipelines.build import Build
 
 TRAIN = "train"
 """The split that a mixture is of."""
@@ -50,14 +54,30 @@ def drawn(mixture: Mapping[str, Portion], sizes: Sequence[Size]) -> list[Drawn]:
     return found
 
 
-def check(recipe: Recipe, composed: Mapping[Name, Json]) -> None:
+def held(mixture: Mapping[str, Portion], sizes: Sequence[Size]) -> dict[str, Portion]:
+    """Returns the mixture without patterns that match no view of the training split; none where nothing would be drawn.
+
+    A stratum whose last row was removed must not stop the corpus from being written.
+    """
+    names = [f"{one.task}/{one.source}" for one in sizes if one.split == TRAIN and one.views]
+    found = {text: one for text, one in mixture.items() if matching([text], names)}
+    some = any(not found[text].is_nothing for text in matching(found, names).values())
+    return found if some else {}
+
+
+def check(build: "Build") -> None:
     """Raises InputError where the recipe's mixture names what the corpus turned out to lack.
 
-    Where there is no sample at all, other sentences say why.
+    Where rows were removed it is a warning.
     """
     try:
-        drawn(recipe.mixture, totals(composed))
+        drawn(build.recipe.mixture, totals(build.results["compose"]))
     except FieldError as error:
+        if build.removed:
+            build.reporter.say(
+                f"warning: mixture: {error}, and rows were removed: the manifest goes without it"
+            )
+            return
         raise InputError(
             f"mixture: {error} in the training split: take it out of the mixture, or see what became of its rows"
         ) from error
@@ -65,7 +85,8 @@ def check(recipe: Recipe, composed: Mapping[Name, Json]) -> None:
 
 def told(recipe: Recipe, composed: Mapping[Name, Json]) -> Iterator[str]:
     """Yields a line for the mixture and one for each of its strata: views and tokens of an epoch."""
-    found = drawn(recipe.mixture, totals(composed))
+    sizes = totals(composed)
+    found = drawn(held(recipe.mixture, sizes), sizes)
     every = sum(one.drawn for one in found)
     if found:
         yield f"mixture: an epoch draws {every:,.0f} views, {_amount(found)}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from filters.rules import in_order
 from filters.table import Rules
 from pipelines import removal
+from pipelines.card.drawn import held
 from pipelines.card.facts import facts, libraries
 from pipelines.card.readme import card
 from pipelines.engines.step import Json
@@ -128,6 +129,7 @@ def _manifest(
     measured, decided = results["measure"], results["select"]
     written = [(_place(receipt["files"][0]["name"]), receipt) for receipt in results["shard"].values()]
     found = funnels(recipe, decided)
+    sizes = totals(results["compose"])
     return Manifest(
         name=recipe.name,
         recipe=digest,
@@ -152,11 +154,11 @@ def _manifest(
         samples=_samples(written),
         views=_views(written),
         licences=_licences(written),
-        sizes=totals(results["compose"]),
+        sizes=sizes,
         tokenizer=name_of(recipe),
         preset=recipe.preset,
         image_tokens=image_tokens(recipe),
-        mixture=to_json(recipe.mixture),
+        mixture=to_json(held(recipe.mixture, sizes)),
         verdicts=tuple(
             Verdict(source=source, shard=shard, member=member, error=kind)
             for (source, shard), receipt in sorted(measured.items())

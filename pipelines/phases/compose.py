@@ -218,7 +218,7 @@ def _place(row: dict[str, Any]) -> Place:
 def run(build: "Build") -> None:
     """Composes the samples of every kept row."""
     build.map("compose", [_task(build, name) for name in sorted(build.shards)])
-    check(build.recipe, build.results["compose"])
+    check(build)
 
 
 def _task(build: "Build", name: Name) -> Task:

@@ -12,7 +12,7 @@ from model import shards
 from model.loader import Feed, Loader
 from model.settings import TrainConfig, mixture_of, stage_settings
 from model.store import Store
-from pipelines import runs
+from pipelines import removal, runs
 from pipelines.card.drawn import Drawn, drawn, told
 from pipelines.card.readme import card
 from pipelines.recipe.model import Recipe
@@ -134,6 +134,37 @@ def test_what_the_corpus_turned_out_to_lack(tmp_path: Path) -> None:
     manifest, _ = build({**given, "mixture": {"caption/web": 1}})
     assert manifest.tokenizer == ""
     assert "characters" in card(manifest)
+
+
+def test_a_stratum_whose_rows_are_all_removed(
+    corpus: tuple[Path, Manifest, list[str]], tmp_path: Path
+) -> None:
+    """Its removal is done, with a warning, and the manifest's mixture goes without it; what is left is drawn."""
+    web = {
+        "id": "web",
+        "path": str(demo(tmp_path / "crawl", 20, 20)),
+        "columns": "img2dataset",
+        "max_quarantine": 1,
+    }
+    both = recipe(tmp_path / "out", mixture={"caption/web": 1, "vqa/*": 1})
+    both["sources"] = [web, *both["sources"]]
+    build(both)
+    keys = [
+        view.key
+        for one in vlcorpus.Corpus.open(tmp_path / "out").samples(source="web")
+        for view in one.sample.views
+    ]
+    listed = tmp_path / "keys.txt"
+    listed.write_text("\n".join(["key", *keys]))
+    heard = Heard()
+    made = Recipe.model_validate(both)
+    runs.remove(made, removal.read(str(listed)), runs.Options("inline"), heard)  # type: ignore[arg-type]
+    assert [line for line in heard.said if line.startswith("warning: mixture: caption/web matches nothing")]
+    after = load((tmp_path / "out" / "manifest.json").read_bytes())
+    assert after.mixture == {"vqa/*": {"weight": 1}}
+    assert list(after.problems()) == []
+    anew, _ = build({**both, "out": str(tmp_path / "anew"), "removed": str(listed)})
+    assert anew == after
 
 
 def test_a_manifest_that_contradicts_itself(corpus: tuple[Path, Manifest, list[str]]) -> None:
