@@ -133,8 +133,8 @@ def _shapes_apart(low: npt.NDArray[np.int16], other: npt.NDArray[np.int16]) -> t
 
 def _finely_apart(fine: npt.NDArray[np.int8], other: npt.NDArray[np.int8]) -> F32:
     most = np.maximum(_norm(fine.astype(np.float32)), _norm(other.astype(np.float32)))
-    least = np.float32(LEAST_FINE * _FINE_UNIT)
-    found: F32 = _norm(_minus(fine, other)) / (np.float32(MOST_FINE) * np.maximum(most, least))
+    limit = MOST_FINE * np.maximum(most, LEAST_FINE * _FINE_UNIT)
+    found: F32 = (_norm(_minus(fine, other)) / limit).astype(np.float32)
     return found
 
 
