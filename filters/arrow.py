@@ -50,8 +50,14 @@ def any_of(conditions: Sequence[Any]) -> Any:
     return array(np.logical_or.reduce([bools(one) for one in conditions]))
 
 
-def matching(texts: pa.StringArray, expression: str) -> Rows:
-    """The rows in which an RE2 expression is found, whatever the case."""
+def matching(texts: pa.StringArray, expression: str, needed: str | None = None) -> Rows:
+    """The rows in which an RE2 expression is found, whatever the case.
+
+    `needed` is found wherever the expression is: no other rows are searched, and without any nothing is compiled.
+    """
+    if needed is not None:
+        rows = matching(texts, needed)
+        return rows[matching(some(texts, rows), expression)] if len(rows) else rows
     return np.flatnonzero(bools(pc.match_substring_regex(texts, expression, ignore_case=True)))
 
 

@@ -18,7 +18,7 @@ from pydantic import Field, field_validator
 from filters.arrow import Column, Rows, any_of, array, bools, matching, pc, put, some
 from filters.damage import DAMAGED, damage, restored
 from filters.filter import Columns, Filter, Rule
-from filters.patterns import FRAGMENTS, PATTERNS, SPECIAL_TAGS, STUMPS
+from filters.patterns import FRAGMENTS, NEEDED, PATTERNS, SPECIAL_TAGS, STUMPS
 from filters.repair import SUSPICIOUS, mend
 from filters.scripts import SCRIPTS, code_points, every_character, script_table
 from filters.short import MIN_LETTERS, says_enough
@@ -95,11 +95,7 @@ class Captions:
     """Cleans raw captions and measures them."""
 
     def __init__(self, settings: CaptionSettings) -> None:
-        self._patterns = {
-            name: _OPENING + expression + _CLOSING
-            for name, expression in settings.patterns.items()
-            if expression
-        }
+        self._patterns = {name: expression for name, expression in settings.patterns.items() if expression}
         self._fragments = [expression for expression in settings.fragments.values() if expression]
         self._repeated = settings.repeated_words
         self._spaces = rf" {{{settings.max_spaces + 1},}}| *[{_SPACES}][ {_SPACES}]*"
@@ -151,7 +147,7 @@ class Captions:
 
     def _without_fragments(self, texts: pa.StringArray) -> pa.StringArray:
         for expression in self._fragments:
-            rows = matching(texts, expression)
+            rows = matching(texts, expression, NEEDED.get(expression))
             if not len(rows):
                 continue
             found = some(texts, rows)
@@ -166,9 +162,8 @@ class Captions:
         """The name of the first pattern that a caption is as a whole, else null."""
         found: Any = pa.nulls(len(clean), pa.string())
         for name, expression in reversed(self._patterns.items()):
-            hit = pc.match_substring_regex(clean, expression, ignore_case=True)
-            if pc.any(hit).as_py():
-                found = pc.if_else(pc.fill_null(hit, False), name, found)
+            rows = matching(clean, _OPENING + expression + _CLOSING, NEEDED.get(expression))
+            found = put(found, rows, array([name] * len(rows), pa.string()))
         if self._repeated:
             repeated = [text is not None and self._is_repeated(text) for text in clean.to_pylist()]
             found = pc.if_else(pc.and_(array(repeated, pa.bool_()), pc.is_null(found)), REPEATED, found)

@@ -6,7 +6,6 @@ Western encoding is ftfy's (filters/repair.py). Never certain is where character
 锟斤拷, which is U+FFFD in UTF-8 read as GBK.
 """
 
-from functools import cache
 from typing import Final
 
 import ftfy.badness
@@ -55,6 +54,8 @@ _BESIDE: Final = regex.compile(
     r"[\u3041-\u9fff](?:[\xc0-\xd6\xd8-\xf6\xf8-\xff][\u3041-\u9fff]|[\x80-\xaf\xb4-\xb6\xb8-\xff\u0192\u02c6]{2})"
     r"|[\xa1-\xaf\xb4-\xb6\xb8-\xff\u0192\u02c6]{2}[\u3041-\u9fff]"
 )
+# what Chinese and Japanese are written in is no sign of a Western encoding
+_FOREIGN: Final = regex.compile(r"[^\x00-\x7f\xb7‘’“”—…\u3001-\u303f\u3041-\u30ff\u3400-\u9fff\uff01-\uff5e]")
 # ā á é ü …, the letters of Latin that GBK has, read as Latin-1
 _PINYIN: Final = regex.compile(r"(?<![^\x00-\x7f])\xa8[\xa1-\xba]")
 _ORDINARY: Final = frozenset("ŠšŽžŒœŸ“”‘’–—…•·€£™®©°«»×±½¼¾²³µ¡¿\xa0")
@@ -72,13 +73,12 @@ _LOST: Final = regex.compile(
     regex.IGNORECASE,
 )
 
-
-@cache
-def _western() -> dict[int, int]:
-    """From the characters that Windows-1252 has above Latin-1 to their bytes."""
-    upper = {byte: bytes([byte]).decode("cp1252", "ignore") for byte in range(0x80, 0xA0)}
-    return {ord(character): byte for byte, character in upper.items() if character}
-
+_UPPER: Final = {byte: bytes([byte]).decode("cp1252", "ignore") for byte in range(0x80, 0xA0)}
+_WINDOWS: Final = {ord(character): byte for byte, character in _UPPER.items() if character}
+"""From the characters that Windows-1252 has above Latin-1 to their bytes."""
+_HIGH_BYTE: Final = regex.compile(rf"[\x80-\xff{''.join(map(chr, _WINDOWS))}]")
+_NO_BYTE: Final = regex.compile(rf"[^\x00-\xff{''.join(map(chr, _WINDOWS))}]")
+_ASCII: Final = bytes(range(0x80))
 
 _ENCODINGS: Final = {"gbk": (0xB0, 0xD7, 0xA1), "big5": (0xA4, 0xC6, 0x40), "cp932": (0x88, 0x97, 0x40)}
 """Encoding: least and last first byte of its common characters (GB 2312's and JIS's first level, Big5's frequent
@@ -165,10 +165,9 @@ def _is_alphabetic(found: str) -> bool:
 
 def _from_western(text: str) -> str | None:
     """The text whose GBK, Big5 or Shift-JIS was read as Latin-1 or Windows-1252; None where it was not."""
-    try:
-        data = text.translate(_western()).encode("latin-1")
-    except UnicodeEncodeError:
+    if _NO_BYTE.search(text):
         return None
+    data = text.translate(_WINDOWS).encode("latin-1")
     high = [one for one in text if one > "\x7f"]
     if len(high) < _LEAST or 3 * len(high) < len(data) or not _is_odd(high):
         return None
@@ -213,10 +212,12 @@ def _is_common(character: str, encoding: str) -> bool:
 
 def _is_western(text: str) -> bool:
     """True where the characters are those of bytes above ASCII read as Latin-1 or Windows-1252."""
+    if not _FOREIGN.search(text):
+        return False
     # a letter of Ewe, which ftfy takes for a byte
     if _BESIDE.search(text) or ftfy.badness.is_bad(text.replace("ƒ", "")):
         return True
-    high = [one for one in text if one > "\x7f" and (one <= "\xff" or ord(one) in _western())]
+    high = _HIGH_BYTE.findall(text)
     few = len(high) < _LEAST or ("".join(high).isalpha() and len(high) <= _LETTERS)
     return not few and _is_odd(high) and len(high) >= _WESTERN * (len(text) - text.count(" "))
 
@@ -233,10 +234,12 @@ def _is_utf8(text: str) -> bool:
     if not _HAN.search(text) or 5 * len(_KANA.findall(text)) >= len(_CJK.findall(text)):
         return False
     data = text.encode("gb18030", "replace")
-    high = sum(byte > 0x7F for byte in data)
     kept = data.decode("utf-8", "ignore")
+    if kept.isascii():
+        return False
+    high = len(data.translate(None, _ASCII))
     heavy = len(_HEAVY.findall(kept))
     if heavy >= 2 and 3 * heavy >= _UTF8 * high:
         return True
-    valid = sum(len(one.encode()) for one in kept if one > "\x7f")
+    valid = len(kept.encode().translate(None, _ASCII))
     return _INSIDE.search(text) is not None and valid >= _UTF8_INSIDE * high

@@ -12,7 +12,7 @@ edges stay in proportion to values however dense the bucket is.
 from collections.abc import Iterator
 from itertools import combinations
 from math import comb
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -113,6 +113,14 @@ def _compare(values: U64, ends: npt.NDArray[np.int64], earlier: U64, distance: i
         step += 1
 
 
+class Hits(NamedTuple):
+    """Buckets that hold something: of which number each is, where it starts in the order, and how much it holds."""
+
+    numbers: npt.NDArray[np.int64]
+    starts: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int32]
+
+
 class Buckets:
     """Fixed numbers by bucket, so that those equal to a given one are found at once; a bucket may hold others."""
 
@@ -120,18 +128,27 @@ class Buckets:
         bits = max(1, (2 * len(numbers)).bit_length())
         self._shift = np.uint64(64 - bits)
         buckets = self._bucket(numbers)
-        self.order: npt.NDArray[np.int64] = np.argsort(buckets, kind="stable")
-        ends = np.searchsorted(buckets[self.order], np.arange((1 << bits) + 1))
-        self._starts = ends.astype(np.int32)
+        self.order: npt.NDArray[np.int32] = np.argsort(buckets, kind="stable").astype(np.int32)
+        self._sizes = np.bincount(buckets, minlength=1 << bits).astype(np.int32)
+        self._starts = (np.cumsum(self._sizes) - self._sizes).astype(np.int32)
 
-    def find(self, numbers: U64) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """For each number where its bucket starts in `order`, and how many fixed numbers it holds."""
+    def find(self, numbers: U64) -> Hits:
+        """The buckets of those numbers, by their places, whose buckets hold something."""
         buckets = self._bucket(numbers)
-        starts = self._starts[buckets]
-        return starts, self._starts[buckets + 1] - starts
+        hit = np.flatnonzero(self._sizes[buckets])
+        buckets = buckets[hit]
+        return Hits(hit, self._starts[buckets].astype(np.int64), self._sizes[buckets])
 
     def _bucket(self, numbers: U64) -> npt.NDArray[np.int64]:
-        return (((numbers ^ (numbers >> _HALF)) * _ODD) >> self._shift).astype(np.int64)
+        return (((numbers ^ (numbers >> _HALF)) * _ODD) >> self._shift).view(np.int64)
+
+
+def pairs_of(hits: Hits, order: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+    """Each number with each place that its bucket holds."""
+    heads = np.cumsum(hits.sizes, dtype=np.int64) - hits.sizes
+    places = np.repeat(hits.starts - heads, hits.sizes)
+    places += np.arange(len(places))
+    return np.repeat(hits.numbers, hits.sizes), order[places]
 
 
 class Nearest:
@@ -145,38 +162,39 @@ class Nearest:
         self._values = values
         self._distance = distance
         self._buckets = {mask: Buckets(values & mask) for mask in block_masks(distance, len(values))}
+        self._order = np.concatenate([buckets.order for buckets in self._buckets.values()])
 
     def find(self, hashes: U64) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """For each hash the place of the nearest fixed one, of equals the first, or -1; and their distance."""
         best = np.full(len(hashes), _FAR, np.int64)
-        for mask, buckets in self._buckets.items():
-            starts, sizes = buckets.find(hashes & mask)
-            for part in _parts(sizes):
-                found = self._best(hashes[part], buckets.order, starts[part], sizes[part])
-                best[part] = np.minimum(best[part], found)
+        step = max(1, TILE // len(self._buckets))
+        for first in range(0, len(hashes), step):
+            tile = hashes[first : first + step]
+            for part in _parts(self._hits(tile)):
+                looked, places = pairs_of(part, self._order)
+                apart = distances(tile[looked], self._values[places])
+                near = np.flatnonzero(apart <= self._distance)
+                found = (apart[near].astype(np.int64) << 32) | places[near]
+                np.minimum.at(best, first + looked[near], found)
         return np.where(best < _FAR, best & (_FAR_PLACE - 1), -1), np.where(best < _FAR, best >> 32, 0)
 
-    def _best(
-        self,
-        hashes: U64,
-        order: npt.NDArray[np.int64],
-        starts: npt.NDArray[np.int32],
-        sizes: npt.NDArray[np.int32],
-    ) -> npt.NDArray[np.int64]:
-        """For each hash the least (distance, place) among its bucket, as one number; _FAR where none is near."""
-        heads = np.cumsum(sizes, dtype=np.int64) - sizes
-        places = order[np.repeat(starts - heads, sizes) + np.arange(sizes.sum())]
-        apart = distances(np.repeat(hashes, sizes), self._values[places]).astype(np.int64)
-        found = np.where(apart <= self._distance, (apart << 32) | places, _FAR)
-        best: npt.NDArray[np.int64] = np.minimum.reduceat(found, heads)
-        return best
+    def _hits(self, hashes: U64) -> Hits:
+        """The buckets of the hashes under every mask, in the order of all."""
+        found = [buckets.find(hashes & mask) for mask, buckets in self._buckets.items()]
+        starts = [hits.starts + number * len(self._values) for number, hits in enumerate(found)]
+        return Hits(
+            np.concatenate([hits.numbers for hits in found]),
+            np.concatenate(starts),
+            np.concatenate([hits.sizes for hits in found]),
+        )
 
 
-def _parts(sizes: npt.NDArray[np.int32]) -> Iterator[npt.NDArray[np.int64]]:
-    """The places of buckets that hold something, in runs that make about TILE comparisons at most."""
-    some = np.flatnonzero(sizes)
-    runs = np.cumsum(sizes[some], dtype=np.int64) // TILE
-    yield from np.split(some, np.flatnonzero(np.diff(runs)) + 1) if len(some) else ()
+def _parts(hits: Hits) -> Iterator[Hits]:
+    """The hits in runs that make about TILE comparisons at most."""
+    runs = np.cumsum(hits.sizes, dtype=np.int64) // TILE
+    ends = [*(np.flatnonzero(np.diff(runs)) + 1).tolist(), len(runs)]
+    for start, end in zip([0, *ends[:-1]], ends, strict=True):
+        yield Hits(hits.numbers[start:end], hits.starts[start:end], hits.sizes[start:end])
 
 
 def _flood(values: U64, distance: int) -> Iterator[Edges]:

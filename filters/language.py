@@ -22,7 +22,7 @@ import pyarrow as pa
 import regex  # type: ignore[import-untyped]
 from pydantic import Field
 
-from filters.arrow import Bools, Column, Lists, Rows, array, bools, matching, pc, put, some
+from filters.arrow import Bools, Column, Lists, Rows, array, bools, pc, put, some
 from filters.filter import Columns, Filter, Rule
 from filters.scripts import (
     EAST_ASIAN,
@@ -30,6 +30,7 @@ from filters.scripts import (
     admitted,
     base,
     code_points,
+    every_character,
     foreign_letters,
     ideographs,
     measure,
@@ -190,7 +191,7 @@ class Language:
 
 def _plain(captions: Any, scripts: Any) -> tuple[Any, Any]:
     """The captions without signs, in compatibility form, and their scripts: neither is language (▶, ✔, 𝐁, Ａ)."""
-    rows = matching(captions, _SIGNS)
+    rows = _signed(captions)
     if not len(rows):
         return captions, scripts
     found = [
@@ -199,6 +200,24 @@ def _plain(captions: Any, scripts: Any) -> tuple[Any, Any]:
     ]
     plain = put(captions, rows, array(found, pa.string()))
     return plain, measure(pa.RecordBatch.from_pydict({"caption": plain}))["scripts"]
+
+
+@cache
+def _sign_table() -> Bools:
+    """A table from code point to whether it is a sign."""
+    others = pc.replace_substring_regex(array([every_character()]), f"(?i)(?:{_SIGNS})+", "")[0].as_py()
+    table = np.ones(0x110000, bool)
+    table[np.frombuffer(others.encode("utf-32-le"), np.uint32)] = False
+    return table
+
+
+def _signed(captions: pa.StringArray) -> Rows:
+    """The rows with a sign; a table, as RE2 would compile the large classes of `_SIGNS` anew for every batch."""
+    points, rows = code_points(captions)
+    # not the line feed at each end
+    inside = np.diff(rows, append=-1) == 0
+    found: Rows = np.unique(rows[inside & _sign_table()[points]])
+    return found
 
 
 def _evidence(scripts: Lists) -> _Evidence:

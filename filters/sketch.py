@@ -195,6 +195,8 @@ def turned(words: U64, turn: int) -> U64:
     They are those that the turned images would have, up to rounding: a mirrored image has the odd frequencies of that
     direction with the other sign.
     """
+    if not len(words):
+        return words
     low, fine, colour = _parts(words)
     shapes = (low.reshape(-1, LOW, LOW), fine.reshape(-1, LOW, LOW))
     grid = colour.reshape(-1, 2, CELLS, CELLS)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from urllib.parse import quote
 
+import ftfy.badness
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -112,6 +113,22 @@ def test_restoring_twice_is_restoring_once_more_at_most_by_cleaning(text: str) -
     """Whatever the text, cleaning ends, and what it leaves is clean."""
     clean = one(text)["caption"]
     assert one(clean)["caption"] == clean
+
+
+SOUND = (
+    st.characters(codec="ascii")
+    | st.sampled_from("·‘’“”—…、。！？～・ーぁんァヶ㐀一中文猫龥鿿")
+    | st.characters(
+        min_codepoint=0x3001, max_codepoint=0x9FFF, categories=("Lo", "Lm", "Po", "Ps", "Pe")
+    ).filter(lambda one: "\u3001" <= one <= "\u30ff" or one >= "\u3400")
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.text(SOUND, max_size=40))
+def test_chinese_and_japanese_beside_ascii_show_no_sign_of_a_western_encoding(text: str) -> None:
+    """So that ftfy need not be asked about them."""
+    assert not ftfy.badness.is_bad(text)
 
 
 @pytest.mark.parametrize("piece", ["\\u4e00", "%E4%B8", "锟斤", "涓", "Ã©", "¨¡", "\ufffd", "中", "\\"])

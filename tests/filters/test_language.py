@@ -2,12 +2,15 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from filters import scripts
-from filters.language import Language, LanguageSettings, model_digest, model_of_the_wheel
+from filters.arrow import matching
+from filters.language import _SIGNS, Language, LanguageSettings, _signed, model_digest, model_of_the_wheel
+from filters.scripts import every_character
 from schemas.errors import InputError
 from tests.filters.captions import LANGUAGE, measured, one
 
@@ -143,3 +146,9 @@ def test_sentences_are_told_as_well_as_the_model_alone_and_chinese_better(test_d
         model[truth] += theirs == truth
     assert all(right[name] >= 0.99 * total[name] for name in ("en", "zh"))
     assert [name for name in total if right[name] < model[name] - 0.01 * total[name]] == []
+
+
+def test_signs_are_found_as_re2_finds_them() -> None:
+    """Every character, alone in a caption; the line feed at the end of each is none."""
+    characters: Any = pa.array(["", None, *every_character()])
+    assert _signed(characters).tolist() == matching(characters, _SIGNS).tolist()

@@ -267,4 +267,7 @@ def test_a_batch_of_no_images_has_no_sketches() -> None:
     """Of the right types all the same."""
     found = columns([], [])
     assert found["sketch"].type.byte_width == BYTES
+    none = np.zeros((0, BYTES // 8), np.uint64)
+    assert turned(none, 3).shape == none.shape
+    assert turned_hashes(none).shape == (0, TURNS)
     assert sketches(np.zeros((0, SIDE, SIDE), np.uint8), np.zeros((0, 32), np.uint8))[0].shape == (0, BYTES)

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from filters.hamming import Buckets, Nearest
+from filters.hamming import Buckets, Nearest, pairs_of
 from pipelines.phases.dedup.signals import EXACT, KINDS, PHASH, PIXELS, Rows
 from pipelines.phases.dedup.tables import U64, Columns, Folder, firsts, joined, ordered, take
 
@@ -76,14 +76,12 @@ class Guard:
 
 def _equal(held: Columns, buckets: Buckets, hi: U64, lo: U64) -> npt.NDArray[np.int64]:
     """For each value its place among the distinct ones held, or -1."""
-    starts, sizes = buckets.find(hi)
     found = np.full(len(hi), -1, np.int64)
-    step = 0
-    while len(mine := np.flatnonzero((sizes > step) & (found < 0))):
-        at = buckets.order[starts[mine] + step]
-        same = (held["hi"][at] == hi[mine]) & (held["lo"][at] == lo[mine])
-        found[mine[same]] = at[same]
-        step += 1
+    looked, places = pairs_of(buckets.find(hi), buckets.order)
+    equal = held["hi"][places] == hi[looked]
+    looked, places = looked[equal], places[equal]
+    equal = held["lo"][places] == lo[looked]
+    found[looked[equal]] = places[equal]
     return found
 
 
