@@ -22,7 +22,7 @@ from PIL import Image
 from filters.hamming import distances
 from filters.phash import phash, thumbnail
 from filters.pixels import grey_pixels
-from filters.sketch import TURNS, U64, alike, chroma, on_white, sketches, turned, turned_hashes
+from filters.sketch import TURNS, U64, alike, chroma, on_white, sketches, turned, turned_hashes, weak
 
 DISTANCES = (0, 2, 4, 6, 8, 10)
 FOLDS = 5
@@ -50,7 +50,9 @@ class Images:
             of = hashes[other, turn] if turn else self.hashes[other]
             near = distances(self.hashes[one], of) <= distance
             if sketched:
-                near &= alike(self.sketches[one], turned(self.sketches[other], turn))
+                is_weak = weak(self.sketches)
+                shown = turned(self.sketches[other], turn)
+                near &= alike(self.sketches[one], shown, is_weak[one] | is_weak[other])
             found |= near
         return found
 

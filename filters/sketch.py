@@ -95,24 +95,32 @@ def quality(low: npt.NDArray[np.int16]) -> F32:
     return found
 
 
-def alike(left: U64, right: U64) -> Bools:
-    """Returns which sketches show one image, pair by pair; (N, 28) words each. Given that their hashes are near."""
-    found: Bools = apart(left, right) <= 1
+def weak(words: U64) -> Bools:
+    """Returns which sketches are of images whose hashes are weak; (N, 28) words."""
+    found: Bools = quality(_parts(words)[0]) < WEAK
     return found
 
 
-def apart(left: U64, right: U64) -> F32:
+def alike(left: U64, right: U64, either_weak: Bools) -> Bools:
+    """Returns which sketches show one image, pair by pair; (N, 28) words each. Given that their hashes are near.
+
+    `either_weak` says of which pairs one hash is weak or both are.
+    """
+    found: Bools = apart(left, right, either_weak) <= 1
+    return found
+
+
+def apart(left: U64, right: U64, either_weak: Bools) -> F32:
     """Returns how far sketches are apart, pair by pair, as a share of what images that are alike may be: at most 1."""
-    parts = [
-        _apart(left[start : start + _CHUNK], right[start : start + _CHUNK])
-        for start in range(0, len(left), _CHUNK)
-    ]
+    parts = []
+    for start in range(0, len(left), _CHUNK):
+        mine = slice(start, start + _CHUNK)
+        parts.append(_apart(left[mine], right[mine], either_weak[mine]))
     return np.concatenate([np.zeros(0, np.float32), *parts])
 
 
-def _apart(left: U64, right: U64) -> F32:
+def _apart(left: U64, right: U64, weak: Bools) -> F32:
     (low, fine, colour), (low2, fine2, colour2) = _parts(left), _parts(right)
-    weak = np.minimum(quality(low), quality(low2)) < WEAK
     found = np.empty(len(left), np.float32)
     found[weak] = np.maximum.reduce(
         [
@@ -133,8 +141,9 @@ def _shapes_apart(low: npt.NDArray[np.int16], other: npt.NDArray[np.int16]) -> t
 
 def _finely_apart(fine: npt.NDArray[np.int8], other: npt.NDArray[np.int8]) -> F32:
     most = np.maximum(_norm(fine.astype(np.float32)), _norm(other.astype(np.float32)))
-    least = np.float32(LEAST_FINE * _FINE_UNIT)
-    return np.asarray(_norm(_minus(fine, other)) / (np.float32(MOST_FINE) * np.maximum(most, least)), np.float32)
+    limit = MOST_FINE * np.maximum(most, LEAST_FINE * _FINE_UNIT)
+    found: F32 = (_norm(_minus(fine, other)) / limit).astype(np.float32)
+    return found
 
 
 def _colours_apart(colour: F32, other: F32) -> F32:
@@ -194,6 +203,8 @@ def turned(words: U64, turn: int) -> U64:
     They are those that the turned images would have, up to rounding: a mirrored image has the odd frequencies of that
     direction with the other sign.
     """
+    if not len(words):
+        return words
     low, fine, colour = _parts(words)
     shapes = (low.reshape(-1, LOW, LOW), fine.reshape(-1, LOW, LOW))
     grid = colour.reshape(-1, 2, CELLS, CELLS)

@@ -73,7 +73,8 @@ def _keys(layout: Layout, name: str) -> frozenset[str]:
     """The keys of the samples of a shard; none where its index cannot be read."""
     try:
         with layout.store.open(layout.at(f"{name}.parquet")) as file:
-            return frozenset(opened(file).read(["key"])["key"].to_pylist())
+            views = opened(file).read(["views"])["views"].combine_chunks()
+            return frozenset(pc.struct_field(pc.list_flatten(views), "key").to_pylist())
     except (pa.ArrowException, InputError, OSError, KeyError):
         return frozenset()
 

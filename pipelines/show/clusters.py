@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.sketch import apart
+from filters.sketch import apart, weak
 from pipelines.files import Store, join
 from pipelines.layout import Layout
 from pipelines.opening import open_manifest, tables
@@ -166,7 +166,8 @@ _COLUMNS: Final = {
 
 def _members(rows: Sequence[Mapping[str, Any]]) -> tuple[Member, ...]:
     words = sketch_words(pa.array([row["sketch"] for row in rows], pa.binary(len(rows[0]["sketch"]))))
-    away = apart(words, np.repeat(words[:1], len(words), axis=0))
+    is_weak = weak(words)
+    away = apart(words, np.repeat(words[:1], len(words), axis=0), is_weak | is_weak[0])
     return tuple(
         Member(
             _place(row),

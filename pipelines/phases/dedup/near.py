@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from filters.clusters import I64, components, forest, large_star, small_star, star_centres
 from filters.hamming import U64, Edges, block_masks, bucket_edges, distances, near_edges
-from filters.sketch import WORDS, alike, turned_hashes
+from filters.sketch import WORDS, alike, turned_hashes, weak
 from filters.sketch import turned as turn_sketches
 from pipelines.engines.step import At, Json
 from pipelines.phases.dedup.signals import PLACE, Shards
@@ -343,6 +343,7 @@ class Likeness:
     def __init__(self, nodes: Columns, limit: int, turned: bool) -> None:
         self._values: U64 = nodes["value"]
         self._sketches = np.stack([nodes[f"sketch{word}"] for word in range(WORDS)], axis=1)
+        self._weak = weak(self._sketches)
         self._limit = limit
         self._turned = turned_hashes(self._sketches)[:, 1:].T if turned else ()
 
@@ -351,8 +352,9 @@ class Likeness:
         found: npt.NDArray[np.bool_] = which == of
         for turn, hashes in enumerate((self._values, *self._turned)):
             maybe = np.flatnonzero(~found & (distances(self._values[which], hashes[of]) <= self._limit))
-            other = self._sketches[of[maybe]]
-            found[maybe] = alike(self._sketches[which[maybe]], turn_sketches(other, turn) if turn else other)
+            one, other = which[maybe], of[maybe]
+            shown = turn_sketches(self._sketches[other], turn) if turn else self._sketches[other]
+            found[maybe] = alike(self._sketches[one], shown, self._weak[one] | self._weak[other])
         return found
 
     def distance(self, which: I64, of: I64) -> npt.NDArray[np.uint8]:
