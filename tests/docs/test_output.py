@@ -97,7 +97,7 @@ def test_what_the_hub_gets(folder: Path) -> None:
     names = [path.relative_to(corpus).as_posix() for path in corpus.rglob("*") if path.is_file()]
     ignored = [*json.loads(patterns), *DEFAULT_IGNORE_PATTERNS]
     sent = set(filter_repo_objects(names, ignore_patterns=ignored))
-    assert sent == {"manifest.json", *vlcorpus.Corpus.open(corpus).manifest.outputs}
+    assert sent == {"manifest.json", "manifest.sha256", *vlcorpus.Corpus.open(corpus).manifest.outputs}
     assert {name.partition("/")[0] for name in names} - {name.partition("/")[0] for name in sent} == {
         "work", "train",
     }  # fmt: skip
