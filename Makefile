@@ -69,6 +69,8 @@ judge: install
 
 chaos: install
 	@$(BIN)/python -m tests.chaos
+	@$(BIN)/python -m tests.damage
+	@$(BIN)/python -m tests.power
 	@$(BIN)/pytest -m long
 
 bench: install

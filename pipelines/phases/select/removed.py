@@ -165,7 +165,8 @@ def blank(layout: Layout, recipe: Recipe, judged: "Judged", shard: str) -> None:
         if layout.store.exists(path):
             table = read_table(layout, path)
             stays = pc.invert(pc.is_in(table["member"], value_set=members))
-            write_tables(layout, path, table.schema, [table.filter(stays)])
+            if not pc.all(stays).as_py():
+                write_tables(layout, path, table.schema, [table.filter(stays)])
     signals = judged.signals
     for name in _texts(source):
         signals = _with(
