@@ -58,7 +58,9 @@ class Build:
     def __post_init__(self) -> None:
         self._disk = Disk(self.layout)
         self._identities = Identities(self.layout)
-        self._watching = Watching(self.engine, self.layout, self.results)
+        # a phase may put in `results` what it makes of its receipts; these are the receipts as they are
+        self._vouching: dict[str, dict[Name, Json]] = {}
+        self._watching = Watching(self.engine, self.layout, self._vouching)
         self.engine = self._watching
 
     def run(self, until: str = PHASES[-1].name) -> None:
@@ -84,6 +86,7 @@ class Build:
         self.discover()
         while True:
             self.results.clear()
+            self._vouching.clear()
             try:
                 for one in phases:
                     named(one.run)(self)
@@ -158,6 +161,7 @@ class Build:
         self.reporter.end()
         settled = [found[task.name] for task in tasks]
         self.results[name] = {name_of(task.name): receipt for task, receipt in settled}
+        self._vouching[name] = self.results[name]
         self.fingerprints[name] = {name_of(task.name): task.fingerprint for task, _ in settled}
         return [receipt for _, receipt in settled]
 
@@ -189,6 +193,7 @@ class Build:
             self._amend(name, outputs)
         self.reporter.end()
         self.results[name], self.fingerprints[name] = {WHOLE: receipt}, {WHOLE: fingerprint}
+        self._vouching[name] = self.results[name]
         return receipt
 
     def receipts(self, name: str) -> Receipts:
@@ -295,7 +300,7 @@ class Build:
     def _forget_damaged(self, text: str) -> bool:
         """Removes the file that a DamagedError names and its receipt; returns whether there is one."""
         path = damaged_path(DamagedError(text))
-        for one, found in self.results.items():
+        for one, found in self._vouching.items():
             for name, receipt in found.items():
                 for output in receipt.get("outputs", ()):
                     if shown(self.layout.at(output["name"])) == path:
