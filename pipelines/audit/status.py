@@ -20,7 +20,7 @@ from pipelines.phases.table import PHASES
 from pipelines.receipts import is_finished
 from pipelines.remarks import Loss, Losses, bad_shards, members_of, notes, quarantined
 from pipelines.verdicts import Verdicts
-from schemas.errors import InputError
+from schemas.errors import DamagedError, InputError
 
 _AT_ONCE: Final = 8
 
@@ -111,7 +111,7 @@ def _messages(layout: Layout, shards: list[Name]) -> list[Loss]:
 
     def rows(name: Name) -> list[dict[str, Any]]:
         # a run may take a file away at this moment
-        with suppress(InputError):
+        with suppress(DamagedError):
             return quarantined(layout, *name)
         return []
 
