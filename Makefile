@@ -78,6 +78,8 @@ judge: install
 
 chaos: install .venv/energon/installed
 	@$(BIN)/python -m tests.chaos
+	@$(BIN)/python -m tests.damage
+	@$(BIN)/python -m tests.power
 	@$(BIN)/pytest -m long
 
 bench: install

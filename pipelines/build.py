@@ -12,7 +12,7 @@ from pipelines.outputs import damaged_path
 from pipelines.phases.table import PHASES, Phase, phase, up_to
 from pipelines.progress import Reporter
 from pipelines.receipts import WHOLE as ALL
-from pipelines.receipts import Damage, Disk, Receipts, Task
+from pipelines.receipts import Disk, Receipts, Task
 from pipelines.recipe.load import applied_text, thresholds
 from pipelines.recipe.model import Recipe
 from pipelines.remarks import ignored_text
@@ -59,7 +59,9 @@ class Build:
     def __post_init__(self) -> None:
         self._disk = Disk(self.layout)
         self._identities = Identities(self.layout)
-        self._watching = Watching(self.engine, self.layout, self.results)
+        # a phase may put in `results` what it makes of its receipts; these are the receipts as they are
+        self._vouching: dict[str, dict[Name, Json]] = {}
+        self._watching = Watching(self.engine, self.layout, self._vouching)
         self.engine = self._watching
 
     def run(self, until: str = PHASES[-1].name) -> None:
@@ -85,6 +87,7 @@ class Build:
         self.discover()
         while True:
             self.results.clear()
+            self._vouching.clear()
             try:
                 for one in phases:
                     named(one.run)(self)
@@ -162,6 +165,7 @@ class Build:
         self.reporter.end()
         settled = [found[task.name] for task in tasks]
         self.results[name] = {name_of(task.name): receipt for task, receipt in settled}
+        self._vouching[name] = self.results[name]
         self.fingerprints[name] = {name_of(task.name): task.fingerprint for task, _ in settled}
         return [receipt for _, receipt in settled]
 
@@ -193,6 +197,7 @@ class Build:
             self._amend(name, outputs)
         self.reporter.end()
         self.results[name], self.fingerprints[name] = {WHOLE: receipt}, {WHOLE: fingerprint}
+        self._vouching[name] = self.results[name]
         return receipt
 
     def receipts(self, name: str) -> Receipts:
@@ -239,21 +244,24 @@ class Build:
             self.reporter.say(f"{name}: {one.text}: it is made again")
         if len(found) > _SHOWN:
             self.reporter.say(f"{name}: {len(found) - _SHOWN:,} more files are damaged: they are made again")
-        if found and name in ("score", "select"):
-            self._remeasure(found)
+        if self._remeasured([one.output for one in found]):
+            raise _Again
 
-    def _remeasure(self, found: Sequence[Damage]) -> None:
-        """Forgets the measurement of input shards whose removed rows have lost what is known of them.
+    def _remeasured(self, lost: Iterable[str]) -> bool:
+        """Forgets the measurement of input shards that lost files, of removed rows among them, which cannot be remade.
 
         What a rule or a scorer would read of such a row is blanked, so it has to come from the raw row once more.
+        Returns whether there are any.
         """
-        blanked = {text_of(name) for name, _ in self.layout.listed("removed")}
-        lost = {one.task for one in found} & blanked
-        lost |= {text_of(self.layout.name_at(o)) for _, o, _ in found if o.startswith("work/removed/")}
-        for name in sorted(lost):
-            self.receipts("measure").forget(name)
-        if lost:
-            raise _Again
+        lost = [name for name in lost if name.startswith(("work/scores/", "work/removed/"))]
+        if not lost:
+            return False
+        blanked = {name for name, _ in self.layout.listed("removed")}
+        named = {name: self.layout.name_at(name) for name in lost}
+        again = {one for name, one in named.items() if one in blanked or name.startswith("work/removed/")}
+        for one in again:
+            self.receipts("measure").forget(text_of(one))
+        return bool(again)
 
     def _begin(self, name: str, tasks: Sequence[Task]) -> None:
         """Removes the receipts of tasks that are about to run, and that of the card: its manifest will not hold."""
@@ -305,15 +313,16 @@ class Build:
         return bool(changed)
 
     def _forget_damaged(self, text: str) -> bool:
-        """Removes the receipt that vouches for the file that a DamagedError names; returns whether there is one."""
+        """Removes the file that a DamagedError names and its receipt; returns whether there is one."""
         path = damaged_path(DamagedError(text))
-        for one, found in self.results.items():
+        for one, found in self._vouching.items():
             for name, receipt in found.items():
-                if any(
-                    shown(self.layout.at(output["name"])) == path for output in receipt.get("outputs", ())
-                ):
-                    self.receipts(one).forget(ALL if name == WHOLE else text_of(name))
-                    return True
+                for output in receipt.get("outputs", ()):
+                    if shown(self.layout.at(output["name"])) == path:
+                        self.receipts(one).forget(ALL if name == WHOLE else text_of(name))
+                        self.layout.store.remove(self.layout.at(output["name"]))
+                        self._remeasured([output["name"]])
+                        return True
         return False
 
     def _step(self, name: str, limits: Limits | None) -> Step:

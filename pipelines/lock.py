@@ -39,11 +39,11 @@ def locked(layout: Layout) -> Iterator[None]:
         yield
         return
     out = Path(local_path(layout.out))
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"{layout.out} is a file; give --out a folder")
-    if out.is_dir():
-        _refuse_foreign(layout)
     try:
+        if out.exists() and not out.is_dir():
+            raise OutputError(f"{layout.out} is a file; give --out a folder")
+        if out.is_dir():
+            _refuse_foreign(layout)
         work = Path(local_path(layout.work))
         (work / MARK).mkdir(parents=True, exist_ok=True)
         held = os.open(work, os.O_RDONLY)

@@ -23,6 +23,7 @@ from pipelines.engines.step import Json
 from pipelines.files import FileInfo, join, shown
 from pipelines.layout import Layout
 from pipelines.outputs import Output, difference
+from pipelines.phases.table import PHASES
 from schemas.errors import InputError
 from schemas.manifest import MAX_BYTES
 
@@ -85,6 +86,8 @@ class Receipts:
         self._phase = phase
         self._disk = disk or Disk(layout)
         self._folder = join(layout.work, "receipts", phase)
+        own = {f"work/{folder}" for one in PHASES if one.name == phase for folder in one.writes}
+        self._of_others = {f"work/{folder}" for one in PHASES for folder in one.writes} - own
         self._present: dict[str, set[str]] = {}
         self._believed: dict[str, tuple[str, Json]] = {}
         for (fingerprint, name), _ in layout.listed(f"receipts/{phase}"):
@@ -117,7 +120,8 @@ class Receipts:
         for output, info, what in zip(outputs, there, wrong, strict=True):
             if what is not None:
                 found.append(Damage(task.name, output.name, f"{shown(output.name)} {what}"))
-                if info is not None:
+                # what another phase writes too is not this one's to remove
+                if info is not None and _folder_of(output.name) not in self._of_others:
                     self._layout.store.remove(info.path)
         if found:
             self.forget(task.name)

@@ -167,7 +167,7 @@ class Crashes:
         self.corpora.build(out, changes={"splits": {"val": 0.5}} if again else {})
 
     def _check(self, corpus: Path, again: bool, what: str) -> None:
-        with mock.patch("os.fsync", lambda descriptor: None):
+        with mock.patch("os.fsync", return_value=None):
             finished = is_finished(Layout(str(corpus)))
             self.counts["finished" if finished else "not finished"] += 1
             assert not finished or verify(str(corpus)) == [], f"{what}: its manifest is not true"

@@ -111,7 +111,7 @@ def _messages(layout: Layout, shards: list[Name]) -> list[Loss]:
 
     def rows(name: Name) -> list[dict[str, Any]]:
         # a run may take a file away at this moment
-        with suppress(InputError, DamagedError):
+        with suppress(DamagedError):
             return quarantined(layout, *name)
         return []
 

@@ -137,7 +137,7 @@ def test_a_folder_of_another_user(corpora: Corpora) -> None:
         for path in (corpus, *corpus.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
         there = files(corpus)
-        for path in (corpora.folder, *corpora.folder.parents):
+        for path in corpus.parents:
             if path.owner() == "root" and path != Path("/"):
                 path.chmod(path.stat().st_mode | 0o055)
         os.seteuid(65534)

@@ -40,7 +40,7 @@ def test_a_phase_alone_leaves_a_corpus_that_says_so(tmp_path: Path) -> None:
     )
     assert (tmp_path / "out" / "manifest.json").read_bytes() == before
     assert not status.read(str(tmp_path / "out")).finished
-    with pytest.raises(InputError, match="has changed since its manifest was written.* run the command"):
+    with pytest.raises(InputError, match=r"has changed since its manifest was written.* run the command"):
         open_manifest(str(tmp_path / "out"))
     building.build(recipe, tmp_path / "out")
     assert status.read(str(tmp_path / "out")).finished
