@@ -15,7 +15,7 @@ from PIL import Image as Pixels
 from filters.header import sniff
 from filters.pixels import DECODERS, decode, decoding
 from schemas.errors import RowError
-from schemas.plain import mended
+from schemas.plain import mended_lines
 from schemas.sample import Phrase, Sample, Text
 
 _TYPES: Final = {"JPEG": "jpeg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "AVIF": "avif"}
@@ -142,6 +142,6 @@ def _template() -> Template:
         data_uri=data_uri,
         said=_said,
         lang=_lang,
-        clean=lambda text: "\n".join(map(mended, text.split("\n"))),
+        clean=mended_lines,
     )
     return environment.from_string(files("pipelines.show").joinpath("gallery.html.jinja").read_text("utf-8"))
