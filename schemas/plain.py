@@ -28,6 +28,11 @@ def mended(text: str) -> str:
     return _CONTROLS.sub(_written, text)
 
 
+def mended_lines(text: str) -> str:
+    """Returns text of several lines, each as `mended` gives it."""
+    return "\n".join(map(mended, text.split("\n")))
+
+
 def _written(match: re.Match[str]) -> str:
     code = ord(match[0])
     if code > 0xFFFF:

@@ -17,7 +17,7 @@ from filters.header import sniff
 from filters.pixels import DECODERS, decode, decoding
 from filters.sketch import preview
 from schemas.errors import RowError
-from schemas.plain import mended
+from schemas.plain import mended_lines
 from schemas.sample import Phrase, Sample, Text
 
 _TYPES: Final = {"JPEG": "jpeg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "AVIF": "avif"}
@@ -151,6 +151,6 @@ def template(name: str) -> Template:
         preview=preview,
         said=_said,
         lang=_lang,
-        clean=lambda text: "\n".join(map(mended, text.split("\n"))),
+        clean=mended_lines,
     )
     return environment.get_template(name)

@@ -10,6 +10,7 @@ from jinja2 import Environment, StrictUndefined
 from pipelines.show.gallery import data_uri
 from schemas.errors import InputError
 from schemas.manifest import Manifest
+from schemas.plain import mended, mended_lines
 
 IMAGES: Final = 4
 """How many images are shown."""
@@ -31,7 +32,7 @@ def corpus_html(folder: str, manifest: Manifest, examples: Iterable[Any]) -> str
         shown = list(islice(_shown(islice(examples, _LOOKED_AT)), IMAGES))
     except InputError as error:
         trouble = str(error)
-    return template.render(folder=folder, manifest=manifest, shown=shown, trouble=trouble)
+    return template.render(folder=mended(folder), manifest=manifest, shown=shown, trouble=trouble)
 
 
 def _shown(examples: Iterator[Any]) -> Iterator[Sequence[str]]:
@@ -39,4 +40,4 @@ def _shown(examples: Iterator[Any]) -> Iterator[Sequence[str]]:
     for example in examples:
         uri = data_uri(example.images[0]) if example.images else None
         if uri is not None:
-            yield uri, example.sample.caption or example.sample.text
+            yield uri, mended_lines(example.sample.caption or example.sample.text)

@@ -6,12 +6,13 @@ How the page looks.
 import base64
 import io
 from collections.abc import Iterable, Iterator
-from html import escape
+from html import escape as escaped
 from pathlib import Path
 from typing import Final
 
 from pipelines.show.drawing import Region, Scene, Shown, colour, opened, scene, taught
 from schemas.markup import MarkupError, Rendered, render
+from schemas.plain import mended_lines
 from schemas.sample import Example, ImageRef, Phrase, Segment, Text
 
 STYLE: Final = """
@@ -60,6 +61,11 @@ _LEGEND: Final = (
     '<p class="legend"><mark>marked</mark> words are taught; a phrase and its regions share a number and a colour;'
     " coordinates are pixels of the stored picture</p>"
 )
+
+
+def escape(text: str) -> str:
+    """Returns text as HTML, without anything that turns or hides what stands beside it."""
+    return escaped(mended_lines(text))
 
 
 def view_html(shown: Iterable[Shown], out: Path) -> None:

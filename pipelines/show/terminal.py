@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from schemas.plain import mended, plain
+from schemas.plain import mended_lines, plain
 
 
 class Terminal(Console):
@@ -25,5 +25,4 @@ class Terminal(Console):
             if segment.control or segment.text.isprintable():
                 yield segment
             else:
-                lines = "\n".join(map(mended, segment.text.split("\n")))
-                yield Segment(lines, segment.style)
+                yield Segment(mended_lines(segment.text), segment.style)
