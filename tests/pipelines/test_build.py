@@ -147,8 +147,8 @@ def test_languages(crawl: Path, tmp_path: Path) -> None:
     }
     assert set() < kept["a"] < kept["b"]
     assert kept["b"] == kept["c"]
-    samples = json.loads(manifest(tmp_path / "a"))["samples"]
-    assert {language for one in samples for language in one["languages"]} <= {"zh", "und"}
+    views = json.loads(manifest(tmp_path / "a"))["views"]
+    assert {language for one in views for language in one["languages"]} <= {"zh", "und"}
 
 
 def test_too_much_quarantine(recipe: Callable[..., Path], tmp_path: Path) -> None:
