@@ -282,15 +282,15 @@ class Build:
         for output in outputs:
             owner = owners.get(_folder_of(output["name"]))
             if owner is not None and owner.name != name:
-                self.receipts(owner.name).amend(self._vouching(owner, output["name"]), [output])
+                self.receipts(owner.name).amend(self._writer_of(owner, output["name"]), [output])
 
-    def _vouching(self, owner: Phase, output: str) -> str:
+    def _writer_of(self, owner: Phase, output: str) -> str:
         """Returns the name of the task of a phase that wrote a file."""
         if owner.by_shard:
             return text_of(self.layout.name_at(output))
         vouch = (
             text_of(name)
-            for name, receipt in self.results[owner.name].items()
+            for name, receipt in self._vouching[owner.name].items()
             if any(one["name"] == output for one in receipt.get("outputs", ()))
         )
         return next(vouch, ALL)
