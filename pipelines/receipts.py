@@ -211,8 +211,13 @@ class Receipts:
 
     def _parsed(self, name: str, fingerprint: str) -> Json | None:
         """Returns a receipt; None where it is not there, or is not what was written there."""
-        with suppress(InputError, ValueError):
+        try:
             data = self._layout.store.read_bytes(self._path(name, fingerprint))
+        except InputError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return None
+            raise
+        with suppress(ValueError):
             seal, rest = data[len(_OPEN) : len(_OPEN) + 32], data[len(_OPEN) + 33 :]
             body = b"{" + rest.removeprefix(b", ")
             if data.startswith(_OPEN) and seal == self._seal(name, fingerprint, body):
