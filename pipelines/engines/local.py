@@ -75,12 +75,12 @@ class LocalEngine:
         except BaseException:
             for worker in workers:
                 worker.stop()
+            _join(threads)
+            # those whose thread was never started
+            for worker in workers:
+                worker.close()
             raise
-        finally:
-            # an interrupt may come before all are started
-            for thread in threads:
-                if thread.is_alive():
-                    thread.join()
+        _join(threads)
         self._pool += workers
         return receipts
 
@@ -89,6 +89,13 @@ class LocalEngine:
             self._pool.append(IsolatedWorker(step, self._rows))
         taken, self._pool = self._pool[:count], self._pool[count:]
         return taken
+
+
+def _join(threads: Sequence[threading.Thread]) -> None:
+    """Waits for those threads that were started: an interrupt may come before all are."""
+    for thread in threads:
+        if thread.is_alive():
+            thread.join()
 
 
 def _serve(
