@@ -124,16 +124,16 @@ def check_whole(store: Store, digests: Mapping[str, str]) -> None:
             raise damaged(path, "it holds other bytes than its receipt says")
 
 
-def difference(store: Store, output: Output, info: FileInfo | None) -> str | None:
+def difference(store: Store, output: Output, info: FileInfo | None, *, whole: bool = False) -> str | None:
     """Returns what is wrong with an output as it lies there; None where it is as described.
 
-    Reads it only where its stamp is another.
+    Reads it only where its stamp is another, or where it is asked for as a `whole`.
     """
     if info is None:
         return "is missing"
     if info.size != output.size:
         return f"has {info.size:,} bytes instead of {output.size:,}" if info.size else "is empty"
-    if info.stamp == output.stamp:
+    if info.stamp == output.stamp and not whole:
         return None
     path = local_path(info.path) if is_local(info.path) else info.path
     with store.reading(path), store.open(path) as file:

@@ -12,7 +12,7 @@ each folder of outputs; a file is read only where it changed since it was writte
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -158,6 +158,12 @@ class Receipts:
     def forget(self, name: str) -> None:
         """Removes the receipts of a name."""
         self.clear([Task(name, "")])
+
+    def all(self) -> Iterator[tuple[Task, Json | None]]:
+        """Yields each task that has a receipt with that receipt; None where it is not what was written there."""
+        for name, fingerprints in sorted(self._present.items()):
+            for fingerprint in sorted(fingerprints):
+                yield Task(name, fingerprint), self._parsed(name, fingerprint)
 
     def others(self, names: Container[str]) -> list[str]:
         """Returns the other names that have receipts."""

@@ -1,6 +1,5 @@
 """Do the tables and receipts below work/ go with each other, row by row? No manifest names them."""
 
-import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -9,8 +8,10 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.layout import Layout, Name, name_of, text_of
+from pipelines.layout import Layout, Name, text_of
+from pipelines.outputs import Output, difference
 from pipelines.phases.table import PHASES
+from pipelines.receipts import Disk, Receipts
 from schemas.errors import InputError, VerifyError
 from schemas.parquet import opened
 from schemas.row import CLUSTERS, ROW, SCORES
@@ -29,9 +30,8 @@ def ledger(folder: str, storage_options: Mapping[str, Any] | None = None) -> lis
     layout = Layout(folder, options=dict(storage_options or {}))
     if not layout.store.is_folder(layout.work):
         raise VerifyError(f"{layout.work} was removed: there is nothing below it to check")
-    receipts, problems = _receipts(layout)
+    problems = list(_promised(layout))
     work = _Work(layout, {kind: {name: info.path for name, info in layout.listed(kind)} for kind in _TABLES})
-    problems += promised(work, receipts)
     names = sorted({*work.paths["signals"], *work.paths["decisions"]})
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for found in pool.map(work.problems_of, names):
@@ -43,34 +43,20 @@ def ledger(folder: str, storage_options: Mapping[str, Any] | None = None) -> lis
 
 _TABLES: Final = ("signals", "clusters", "scores", "decisions")
 
-Receipts = Mapping[str, Mapping[Name, Any]]
 
-
-def _receipts(layout: Layout) -> tuple[Receipts, list[str]]:
-    """Returns the receipts by phase and input shard, and one sentence for each that cannot be read."""
-    found: dict[str, dict[Name, Any]] = {}
-    problems = []
+def _promised(layout: Layout) -> Iterator[str]:
+    """Yields one sentence for each receipt that is none, and each file of work/ that is not as its receipt says."""
+    disk = Disk(layout)
     for phase in PHASES:
-        for (_, name), info in layout.listed(f"receipts/{phase.name}"):
-            try:
-                receipt = json.loads(layout.store.read_bytes(info.path))
-            except (InputError, ValueError, RecursionError):
-                receipt = None
-            if isinstance(receipt, dict):
-                found.setdefault(phase.name, {})[name_of(name)] = receipt
-            else:
-                problems.append(f"work/receipts/{phase.name}/{info.name}: it is no receipt")
-    return found, problems
-
-
-def promised(work: "_Work", receipts: Receipts) -> Iterator[str]:
-    """Yields one sentence for each file that is not what the receipt of its task vouches for."""
-    for name, receipt in sorted(receipts.get("measure", {}).items()):
-        path = f"work/signals/{text_of(name)}.parquet"
-        if name not in work.paths["signals"]:
-            yield f"{path}: missing"
-        elif (rows := work.rows("signals", name)) != receipt.get("rows") and rows is not None:
-            yield f"{path}: {rows:,} rows, but its receipt says {receipt.get('rows')}"
+        for task, receipt in Receipts(layout, phase.name, disk).all():
+            if receipt is None:
+                yield f"work/receipts/{phase.name}/{task.fingerprint}/{task.name}.json: it is no receipt"
+                continue
+            for output in map(Output.from_json, receipt.get("outputs", ())):
+                if output.name.startswith("work/"):  # the digests of all others stand in the manifest
+                    what = difference(layout.store, output, disk.find(output.name), whole=True)
+                    if what is not None:
+                        yield f"{output.name}: {what}"
 
 
 @dataclass
@@ -80,14 +66,6 @@ class _Work:
     layout: Layout
     paths: Mapping[str, Mapping[Name, str]]
     clusters: list[pa.Table] = field(default_factory=list)
-
-    def rows(self, table: str, name: Name) -> int | None:
-        """Returns how many rows a file has by its footer; None where that cannot be read."""
-        try:
-            with self.layout.store.open(self.paths[table][name]) as file:
-                return int(opened(file).metadata.num_rows)
-        except (pa.ArrowException, InputError, OSError):
-            return None
 
     def problems_of(self, name: Name) -> list[str]:
         """Returns what is wrong with one input shard's files."""

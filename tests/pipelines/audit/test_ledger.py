@@ -69,7 +69,7 @@ def emptied(corpus: Path) -> None:
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "rows taken out of signals": (
         changed("signals", lambda table: table.slice(5)),
-        "but its receipt says 30",
+        "bytes instead of",
     ),
     "signals of another shard": (lambda corpus: swapped(corpus, "signals"), "holds rows of shard"),
     "a bit of signals": (lambda corpus: flipped(corpus, "signals"), "cannot be read"),
