@@ -60,6 +60,8 @@ class Options:
     address: str | None = None
     verdicts: str | None = None
     runner: list[str] = field(default_factory=list)
+    retry_failed: bool = False
+    """Whether phase fetch asks again for URLs whose failure may have passed."""
 
     def __post_init__(self) -> None:
         if self.engine not in list(EngineName):
@@ -113,7 +115,7 @@ def run(
         engine_for(options, logged) as engine,
     ):
         engine.open(place)
-        work = Build(recipe, place, engine, logged, verdicts, removed)
+        work = Build(recipe, place, engine, logged, verdicts, removed, options.retry_failed)
         if dry:
             decided = work.rehearse(until)
         else:

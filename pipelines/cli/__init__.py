@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli import build, completion, corpus, init, model, options, synth
+from pipelines.cli import build, completion, corpus, fetch, init, model, options, synth
 from pipelines.cli.options import Group
 from schemas.errors import VlcorpusError
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.add_typer(init.app)
 app.add_typer(build.app)
+app.add_typer(fetch.app)
 app.add_typer(corpus.app)
 app.add_typer(model.app)
 app.add_typer(completion.app)

@@ -1,0 +1,59 @@
+"""How many requests a host gets at once, and how soon one after another; open downloads over all hosts."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from pipelines.fetch.address import Target
+from pipelines.fetch.settings import FetchSettings
+
+
+@dataclass
+class _Host:
+    slots: asyncio.Semaphore
+    next: float = 0.0
+    users: int = 0
+
+
+@dataclass
+class Hosts:
+    """The slots of one worker. Whoever waits for a busy host keeps nobody of another host waiting."""
+
+    settings: FetchSettings
+    _slots: asyncio.Semaphore = field(init=False)
+    _hosts: dict[str, _Host] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._slots = asyncio.Semaphore(self.settings.concurrency)
+
+    @asynccontextmanager
+    async def slot(self, asked: Target, delay: float | None = None) -> AsyncIterator[None]:
+        """Waits until a host may get one more request; `delay` is what its robots.txt asks for between two."""
+        host = self._hosts.setdefault(asked.host, _Host(asyncio.Semaphore(self.settings.per_host)))
+        host.users += 1
+        try:
+            async with host.slots:
+                await self._turn(host, delay)
+                async with self._slots:
+                    yield
+        finally:
+            host.users -= 1
+            if not host.users and not host.next:
+                self._hosts.pop(asked.host, None)
+
+    @asynccontextmanager
+    async def any_slot(self) -> AsyncIterator[None]:
+        """Waits until one more download may be open."""
+        async with self._slots:
+            yield
+
+    async def _turn(self, host: _Host, delay: float | None) -> None:
+        pause = max(delay or 0.0, 1 / self.settings.pace if self.settings.pace else 0.0)
+        if not pause:
+            return
+        now = asyncio.get_running_loop().time()
+        mine = max(now, host.next)
+        host.next = mine + pause
+        if mine > now:
+            await asyncio.sleep(mine - now)

@@ -1,0 +1,73 @@
+"""The recipe's rules over the columns of a list: what falls by them is not downloaded."""
+
+import pyarrow as pa
+
+from filters.corpus_rules import CLIP, UNSCORED, Clip
+from filters.extra import number, parsed
+from filters.rules import failures
+from filters.signals import Measurer
+from pipelines.recipe.model import Recipe, Source
+from pipelines.sources.urls import sizes
+from schemas.row import BEFORE_SIGNALS
+
+_BATCH = 1024
+
+
+class ListRules:
+    """Judges rows of a list by what their columns say.
+
+    The rules and the signals are those of the build, so select comes to the same verdict by itself. A rule passes a row
+    where nothing is known: no list says whether an image is blank.
+    """
+
+    def __init__(self, recipe: Recipe, source: Source) -> None:
+        rules = recipe.rules_of(source)
+        if not source.needs_captions:
+            rules = rules.model_copy(update={"no_caption": False})
+        self._rules, self._source = rules, source
+        self._languages = recipe.languages_of(source)
+        self._judging = any(rule.fails and getattr(rules, rule.name) for rule in type(rules).table)
+        self._measurer = Measurer(recipe.signals) if self._judging else None
+
+    def reasons(self, table: pa.Table) -> list[str | None]:
+        """Returns for each row of LIST the first rule that it fails, None for rows to be downloaded."""
+        found: list[str | None] = []
+        for first in range(0, table.num_rows, _BATCH):
+            found += self._batch(table.slice(first, _BATCH))
+        return found
+
+    def _batch(self, table: pa.Table) -> list[str | None]:
+        rows = table.to_pylist()
+        if self._measurer is None:
+            return [None] * len(rows)
+        signals = self._measurer.table([_record(row) for row in rows])
+        failed = failures(signals, self._rules, self._languages)
+        reasons: list[str | None] = [names[0] if names else None for names in failed.to_pylist()]
+        languages = signals["language"].to_pylist()
+        clip = self._rules.get(Clip)
+        if clip is not None and self._source.clip_score is not None:
+            for at, (row, language) in enumerate(zip(rows, languages, strict=True)):
+                reasons[at] = reasons[at] or self._clip(clip, row["extra"], language or "")
+        return [None if row["error"] else reason for row, reason in zip(rows, reasons, strict=True)]
+
+    def _clip(self, clip: Clip, extra: str | None, language: str) -> str | None:
+        """What a score that came with the list says; the best share (`keep`) is known only over all rows."""
+        assert self._source.clip_score is not None
+        score = number(parsed(extra).get(self._source.clip_score))
+        limit = clip.limit(language).min
+        if score is None:
+            return UNSCORED if clip.unscored == "drop" else None
+        return CLIP.name if limit is not None and score < limit else None
+
+
+def _record(row: dict[str, object]) -> dict[str, object]:
+    """What measure would know of a row without its image."""
+    width, height, caption = row["width"], row["height"], row["caption"]
+    record: dict[str, object] = {name: None for name, _ in BEFORE_SIGNALS}
+    record |= {
+        "url": row["url"],
+        "caption_raw": caption.decode("utf-8", "replace") if isinstance(caption, bytes) else None,
+        "extra": row["extra"],
+        **sizes(width, height),
+    }
+    return record
