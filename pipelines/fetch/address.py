@@ -8,6 +8,7 @@ import ipaddress
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, urljoin
 
@@ -37,6 +38,8 @@ class Target:
     host: str
     port: int
     path: str
+    literal: "Address | None" = None
+    """The address that the host is, where it is no name."""
 
     @property
     def origin(self) -> str:
@@ -48,11 +51,6 @@ class Target:
     def url(self) -> str:
         """The whole URL."""
         return self.origin + self.path
-
-    @property
-    def literal(self) -> Address | None:
-        """The address that the host is, where it is no name."""
-        return _literal(self.host)
 
     def joined(self, location: str) -> "Target":
         """Returns where a redirect leads. Raises Failure where that is no usable URL."""
@@ -84,7 +82,7 @@ def target(url: str | None) -> Target:
         path = quote(rest, safe=_SAFE)
     except UnicodeEncodeError:
         raise Failure("bad_url", "half of a surrogate pair") from None
-    return Target(scheme, host, port, path if path.startswith("/") else f"/{path}")
+    return Target(scheme, host, port, path if path.startswith("/") else f"/{path}", _literal(host))
 
 
 def _host_and_port(authority: str, usual: int) -> tuple[str, int]:
@@ -117,6 +115,8 @@ def _host(text: str) -> str:
 
 
 def _literal(host: str) -> Address | None:
+    if not host[-1:].isdigit() and host[-1:] != "]":
+        return None
     try:
         return ipaddress.ip_address(host.strip("[]"))
     except ValueError:
@@ -181,6 +181,9 @@ def is_public(address: Address) -> bool:
     return all(is_public(one) for one in embedded(address))
 
 
+_is_public: Final = lru_cache(4096)(is_public)
+
+
 @dataclass(frozen=True)
 class Guard:
     """Which addresses and ports are allowed: public ones, and those of networks named by the recipe."""
@@ -195,7 +198,7 @@ class Guard:
 
     def admits(self, address: Address) -> bool:
         """Returns whether a connection to the address may be made."""
-        return not self.checked or self.named(address) or is_public(address)
+        return not self.checked or self.named(address) or _is_public(address)
 
     def check(self, asked: Target, addresses: Iterable[Address]) -> list[Address]:
         """Returns those of a host's addresses that may be connected to.

@@ -3,7 +3,7 @@
 import hashlib
 import io
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from filters.header import sniff
 from filters.picture import PictureSettings
@@ -13,6 +13,7 @@ from pipelines.fetch.identity import Known, Verdict, verdict
 from pipelines.fetch.raw import SUFFIXES
 from pipelines.fetch.settings import FetchSettings
 from pipelines.fetch.statuses import REPLACED, Failure
+from pipelines.removal import hashed
 from schemas.errors import RowError
 
 
@@ -31,7 +32,7 @@ class Arrived:
 
 
 class Arrival:
-    """Takes bodies in, by the settings of a source."""
+    """Takes bodies in, by the settings of a source; `refused` are hashes of digests on opt-out lists."""
 
     def __init__(self, settings: FetchSettings, pictures: PictureSettings, refused: frozenset[str]) -> None:
         self._settings, self._pictures, self._refused = settings, pictures, refused
@@ -40,7 +41,7 @@ class Arrival:
         """Returns the image. Raises Failure where it is none, or not to be used."""
         form = self._format(body)
         digest = hashlib.sha256(body).hexdigest()
-        if digest in self._refused:
+        if self._refused and hashed(digest) in self._refused:
             raise Failure("opted_out", "the image")
         limit = self._pictures.max_pixels
         size = _size(body, form, limit)
@@ -82,6 +83,10 @@ class Arrival:
 
 def _size(body: bytes, form: str, limit: int) -> tuple[int, int] | None:
     """Width and height from the header, None where it is damaged. Raises Failure for too many pixels."""
+    if form == "JPEG" and (found := jpeg_size(body)) is not None:
+        if found[0] * found[1] > limit:
+            raise Failure("too_many_pixels", f"{found[0]} x {found[1]}")
+        return found
     try:
         with decoding(body, form, limit):
             check_header(body, form, limit)
@@ -92,6 +97,23 @@ def _size(body: bytes, form: str, limit: int) -> tuple[int, int] | None:
         if error.kind == "too_many_pixels":
             raise Failure("too_many_pixels", error.message) from error
         return None
+
+
+_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+def jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Returns width and height by the frame header of a JPEG, None where there is none; Pillow takes 0.1 ms for it."""
+    at = 2
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker in _FRAMES:
+            height, width = (int.from_bytes(data[start : start + 2], "big") for start in (at + 5, at + 7))
+            return (width, height) if width and height else None
+        if marker == 0xFF or length < 2:
+            return None
+        at += 2 + length
+    return None
 
 
 def _is_page(body: bytes) -> bool:

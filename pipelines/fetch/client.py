@@ -12,6 +12,7 @@ import socket
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 import certifi
@@ -172,6 +173,7 @@ class _Transfer:
         self._chunks: list[bytes] = []
         self._most = self._size = self._header_bytes = 0
         self._broken = ""
+        self._socket: socket.socket | None = None
 
     def begin(self, request: Request, done: "asyncio.Future[Failure | None]") -> None:
         """Sets the handle up for a request; `done` gets what went wrong with it, or None."""
@@ -193,6 +195,7 @@ class _Transfer:
         if failed is None:
             self.answer.body = b"".join(self._chunks)
         self._chunks = []
+        self._close_socket()
         if not self.done.done():
             self.done.set_result(failed)
 
@@ -248,12 +251,25 @@ class _Transfer:
         if self._proxy is None and not self._guard.admits(_address(place)):
             self._broken = "unsafe_address"
             return pycurl.SOCKET_BAD
-        return socket.socket(family, kind, protocol)
+        # libcurl goes on with a duplicate
+        self._close_socket()
+        self._socket = socket.socket(family, kind, protocol)
+        return self._socket
+
+    def _close_socket(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
 
 def _address(place: Any) -> Address:
     host = place[0]
-    return ipaddress.ip_address((host.decode() if isinstance(host, bytes) else host).partition("%")[0])
+    return _parsed(host.decode() if isinstance(host, bytes) else host)
+
+
+@lru_cache(4096)
+def _parsed(host: str) -> Address:
+    return ipaddress.ip_address(host.partition("%")[0])
 
 
 def authorities(settings: FetchSettings) -> str:
@@ -266,6 +282,7 @@ def _handle(settings: FetchSettings) -> Any:
     """Returns a handle with what holds for every request."""
     curl = pycurl.Curl()
     curl.setopt(pycurl.NOSIGNAL, 1)
+    curl.setopt(pycurl.BUFFERSIZE, 256 * 1024)
     curl.setopt(pycurl.USERAGENT, settings.agent)
     curl.setopt(pycurl.HTTPHEADER, ["Accept: image/*,*/*;q=0.5"])
     curl.setopt(pycurl.ACCEPT_ENCODING, "gzip, deflate, br")

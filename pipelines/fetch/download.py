@@ -92,7 +92,11 @@ class Download:
 
     def _pause(self, failure: Failure, attempts: int) -> float | None:
         """Seconds until the next try, None where there is none."""
-        if not STATUSES[failure.status].again or failure.status in _NEVER_AGAIN:
+        if (
+            isinstance(failure, _Silent)
+            or not STATUSES[failure.status].again
+            or failure.status in _NEVER_AGAIN
+        ):
             return None
         if attempts > self._settings.retries:
             return None
@@ -119,8 +123,17 @@ class Download:
         if self._settings.robots or self._settings.content_usage or self._settings.tdmrep:
             delay = await self._courtesy.check(asked)
         async with self._hosts.slot(asked, delay):
+            silent = self._hosts.check(asked)
+            if silent is not None:
+                raise _Silent(silent.status)
             clock.start()
-            return await self._ask(asked, clock, self._settings.max_bytes)
+            try:
+                answer = await self._ask(asked, clock, self._settings.max_bytes)
+            except Failure as failure:
+                self._hosts.note(asked, failure)
+                raise
+            self._hosts.note(asked, None)
+            return answer
 
     async def _ask(self, asked: Target, clock: "_Clock", most_bytes: int) -> Answer:
         """One request: the name is resolved, every address checked, and the connection goes to one of them."""
@@ -193,6 +206,10 @@ class _Later(Failure):
     def __init__(self, status: str, code: int, wait: float | None) -> None:
         super().__init__(status, code=code)
         self.wait = wait
+
+
+class _Silent(Failure):
+    """The failure of a host that is not asked any more, for it never answered."""
 
 
 def _check_code(answer: Answer) -> None:

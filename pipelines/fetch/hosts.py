@@ -1,12 +1,19 @@
 """How many requests a host gets at once, and how soon one after another; open downloads over all hosts."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Final
 
 from pipelines.fetch.address import Target
 from pipelines.fetch.settings import FetchSettings
+from pipelines.fetch.statuses import Failure
+
+_DEAD: Final = 8
+_PROBED_SECONDS: Final = 60.0
+_SILENCE: Final = ("connect_failed", "connect_timeout", "dns_failed", "deadline", "stalled")
 
 
 @dataclass
@@ -17,12 +24,22 @@ class _Host:
 
 
 @dataclass
+class _Silent:
+    """A host that did not answer: how it failed last, how often in a row, and when."""
+
+    failure: Failure
+    times: int = 0
+    since: float = 0.0
+
+
+@dataclass
 class Hosts:
     """The slots of one worker. Whoever waits for a busy host keeps nobody of another host waiting."""
 
     settings: FetchSettings
     _slots: asyncio.Semaphore = field(init=False)
     _hosts: dict[str, _Host] = field(default_factory=dict)
+    _silent: dict[str, _Silent] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._slots = asyncio.Semaphore(self.settings.concurrency)
@@ -41,6 +58,21 @@ class Hosts:
             host.users -= 1
             if not host.users and not host.next:
                 self._hosts.pop(asked.host, None)
+
+    def check(self, asked: Target) -> Failure | None:
+        """Returns the failure that a host has given so often in a row that it is not waited for again, for a minute."""
+        found = self._silent.get(asked.host)
+        if found is None or found.times < _DEAD or time.monotonic() - found.since > _PROBED_SECONDS:
+            return None
+        return found.failure
+
+    def note(self, asked: Target, failure: Failure | None) -> None:
+        """Notes whether a host answered."""
+        if failure is None or failure.code is not None or failure.status not in _SILENCE:
+            self._silent.pop(asked.host, None)
+            return
+        found = self._silent.setdefault(asked.host, _Silent(failure))
+        found.times, found.since, found.failure = found.times + 1, time.monotonic(), failure
 
     @asynccontextmanager
     async def any_slot(self) -> AsyncIterator[None]:

@@ -10,7 +10,7 @@ import json
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import pyarrow as pa
 
@@ -114,7 +114,7 @@ class Raw:
         store, path = self.layout.store, self.status(name)
         store.remove(path)
         with store.write_atomic(self.tar(name), self.layout.tmp) as local, local.open("wb") as file:
-            archive = Archive(Sink(file))
+            archive = Archive(_Undigested(file))
             for result in results:
                 if result.facts["status"] == OK:
                     _add(archive, result, spool)
@@ -130,6 +130,15 @@ class Result:
 
     facts: dict[str, Any]
     place: tuple[int, int] | None = None
+
+
+class _Undigested(Sink):
+    """A raw shard is no part of a corpus, so nobody asks for its digest."""
+
+    def write(self, data: Any, /) -> int:
+        size = self._file.write(data)
+        self.size += size
+        return size
 
 
 def _add(archive: Archive, result: Result, spool: "Spool") -> None:
@@ -159,28 +168,40 @@ def _add(archive: Archive, result: Result, spool: "Spool") -> None:
 
 
 class Spool:
-    """Images that wait for their shard, in the order in which they came: in memory while they are few, then on disk."""
+    """Images that wait for their shard: in memory while they are few, then on disk."""
 
     def __init__(self) -> None:
-        self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - closed by `close`
-        self._end = 0
+        self._held: dict[int, bytes] = {}
+        self._file: IO[bytes] | None = None
+        self._end = self._in_memory = 0
 
     def add(self, data: bytes) -> tuple[int, int]:
         """Keeps an image; returns the place by which it is read."""
-        self._file.seek(self._end)
-        self._file.write(data)
         place = self._end, len(data)
         self._end += len(data)
+        if self._in_memory + len(data) <= _IN_MEMORY:
+            self._in_memory += len(data)
+            self._held[place[0]] = data
+            return place
+        if self._file is None:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
+        self._file.seek(place[0])
+        self._file.write(data)
         return place
 
     def read(self, offset: int, size: int) -> bytes:
         """Returns an image."""
+        if offset in self._held:
+            return self._held[offset]
+        assert self._file is not None
         self._file.seek(offset)
         return self._file.read(size)
 
     def close(self) -> None:
         """Lets all images go."""
-        self._file.close()
+        self._held.clear()
+        if self._file is not None:
+            self._file.close()
 
 
 class Images:

@@ -122,7 +122,9 @@ class _SourceFetch:
         self.mapped = ColumnMap.of_source(source)
 
     def _refused(self, asked: Target) -> bool:
-        return hashed(asked.host) in self._hosts or hashed(asked.url) in self._urls
+        if self._hosts and hashed(asked.host) in self._hosts:
+            return True
+        return bool(self._urls) and hashed(asked.url) in self._urls
 
     def listed(self, url: str) -> bool:
         """Returns whether the URL itself, as the list has it, is on an opt-out list."""

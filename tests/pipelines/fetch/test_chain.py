@@ -77,7 +77,9 @@ def _check_chain(server: Server, folder: Path, count: int) -> dict[str, Any]:
         elif status["status"] != "ok":
             assert decision["reason"] == f"fetch.{status['status']}"
     assert min(fell["columns.similarity"], fell["min_side"]) > 0
-    dropped = {row["url"] for row in found if row["status"] == "dropped"} - {server.url("/img/5")}  # a redirect's end
+    dropped = {row["url"] for row in found if row["status"] == "dropped"} - {
+        server.url("/img/5")
+    }  # a redirect's end
     assert dropped.isdisjoint(map(server.url, server.asked))
     samples = datasets.load_dataset(str(folder / "one"), split="train", cache_dir=str(folder / "cache"))
     assert len(samples) == fell["kept"] > count // 2
