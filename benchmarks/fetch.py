@@ -1,9 +1,9 @@
-"""Downloads beside img2dataset: the same local server, files, concurrency, timeout and retries, one run after the other.
+"""Downloads beside img2dataset: the same local server, files, concurrency, timeout and retries, one after the other.
 
     python -m benchmarks.fetch [--img2dataset PYTHON] [--rows N]
 
-PYTHON is an interpreter of an environment of its own with img2dataset; without it only ours is measured. CPU seconds are
-those of the whole command with its children; `net` leaves out what a list of one URL takes.
+PYTHON is an interpreter of an environment of its own with img2dataset; without it only ours is measured. CPU seconds
+are those of the whole command with its children; `net` leaves out what a list of one URL takes.
 """
 
 import argparse
