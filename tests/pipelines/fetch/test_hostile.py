@@ -1,10 +1,13 @@
 """Whatever a host does, its URL ends in a status of its own, in time."""
 
+import asyncio
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.pipelines.fetch.fetching import fetch, fetch_urls, write_list
-from tests.pipelines.fetch.hostile import ENDPOINTS, HOST, Server
+from tests.pipelines.fetch.hostile import ENDPOINTS, HOST, Asked, Server, image
 
 
 def test_every_unkindness_has_its_status(server: Server, tmp_path: Path) -> None:
@@ -138,3 +141,37 @@ def test_repeated_urls_are_downloaded_once(server: Server, tmp_path: Path) -> No
     assert [row["status"] for row in rows] == ["ok"] * 50
     assert len({row["key"] for row in rows}) == 50
     assert server.asked["/img/1"] == 1
+
+
+@pytest.mark.long
+def test_hostile_urls_cost_no_time(server: Server, tmp_path: Path) -> None:
+    """2,000 URLs of which 5 % are hostile take at most 1.2 times as long as the good ones, and one deadline."""
+    deadline, count = 0.5, 2000
+    server.delay = 0.12
+    shape = {"deadline": deadline, "read_deadline": deadline, "concurrency": 16, "per_host": 16, "retries": 0}
+    hostile = [path for path in ENDPOINTS if not path.startswith("/later")]
+    good = [server.url(f"/img/{number}") for number in range(count)]
+    mixed = [
+        server.url(hostile[number // 20 % len(hostile)]) if number % 20 == 0 else url
+        for number, url in enumerate(good)
+    ]
+    begun = time.monotonic()
+    fetch(tmp_path / "good", write_list(tmp_path / "good.parquet", [url for at, url in enumerate(good) if at % 20]), **shape)
+    alone = time.monotonic() - begun
+    assert alone >= 20 * deadline
+    ends: list[float] = []
+
+    async def noted(asked: Asked) -> None:
+        await asyncio.sleep(server.delay)
+        await asked.answer(image(int(asked.path.rsplit("/", 1)[1])))
+        ends.append(time.monotonic())
+
+    server.handlers |= {f"/img/{number}": noted for number in range(count)}
+    begun = time.monotonic()
+    rows = fetch(tmp_path / "mixed", write_list(tmp_path / "mixed.parquet", mixed), **shape)
+    took = time.monotonic() - begun
+    assert len(rows) == count
+    assert sum(row["status"] == "ok" for row in rows) >= 0.95 * count
+    assert took <= 1.2 * alone + deadline
+    at_99 = sorted(ends)[int(0.99 * len(ends))]
+    assert begun + took - at_99 <= deadline + 0.02 * alone + 1
