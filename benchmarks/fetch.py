@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from benchmarks.inputs import pictures
+from filters.table import RuleSettings
 
 CONCURRENCY = 256
 TIMEOUT = 5
@@ -148,12 +149,7 @@ def ours(listed: Path, folder: Path, resize: bool, careful: bool) -> Figures:
     if not careful:
         settings["ports"] = [int(pq.read_table(listed)["url"][0].as_py().split(":")[2].split("/")[0])]
     source = {"id": "one", "kind": "urls", "path": str(listed), "captions": "none", "fetch": settings}
-    source["rules"] = dict.fromkeys(
-        ("special_tag", "damaged_text", "pattern", "caption_length", "script"), False
-    ) | {
-        "emoji": False,
-        "language": False,
-    }
+    source["rules"] = {rule.name: False for rule in RuleSettings.table if rule.on and not rule.always}
     recipe = listed.with_suffix(".yaml")
     recipe.write_text(yaml.safe_dump({"sources": [source], "out": str(folder / "work")}))
     command = [sys.executable, "-m", "pipelines", "fetch", str(recipe), "--engine", "inline"]

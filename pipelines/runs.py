@@ -13,9 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.audit.verify import read_manifest
 from pipelines.build import Build
-from pipelines.card.manifest import funnels
 from pipelines.engines import EngineName
 from pipelines.engines.inline import InlineEngine
 from pipelines.engines.local import LocalEngine, default_workers
@@ -75,6 +73,8 @@ def remove(recipe: Recipe, removed: Removed, options: Options, reporter: Reporte
 
     Raises InputError where there is no corpus, or its recipe is another. A run that was killed is gone on with.
     """
+    from pipelines.audit.verify import read_manifest
+
     layout = Layout(absolute(recipe.out), options=dict(recipe.storage_options))
     if layout.store.exists(layout.at("manifest.json")):
         manifest = read_manifest(layout.store, layout.out)
@@ -126,6 +126,8 @@ def run(
         if complete:
             _write_run(layout, options, started)
     if decided:
+        from pipelines.card.manifest import funnels  # with it come libraries that a fetch alone does not need
+
         reporter.finish(funnels(recipe, decided), layout.out, complete, list(_remarks(work)))
     _raise_for_bad_shards(work)
     _warn_of_nothing_kept(work, decided, reporter, dry)
@@ -253,7 +255,11 @@ def _warn_of_nothing_kept(
     work: Build, decided: dict[Name, dict[str, Any]], reporter: Reporter, dry: bool
 ) -> None:
     """Warns of sources of which no row is kept. Raises InputError where they are all the sources there are."""
-    found = funnels(work.recipe, decided) if decided else {}
+    if not decided:
+        return
+    from pipelines.card.manifest import funnels
+
+    found = funnels(work.recipe, decided)
     sentences = nothing_kept(work.layout, found, work.shards)
     if sentences and len(sentences) == len(found) and not dry:
         raise InputError(f"the corpus is empty: {'; '.join(sentences)}")

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,9 +17,41 @@ _PROBED_SECONDS: Final = 60.0
 _SILENCE: Final = ("connect_failed", "connect_timeout", "dns_failed", "deadline", "stalled")
 
 
+class Slots:
+    """A number of slots, given in the order of asking; asyncio's semaphore looks at all who wait, each time."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def __aenter__(self) -> None:
+        if self._free and not self._waiting:
+            self._free -= 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._pass_on()
+            raise
+
+    async def __aexit__(self, kind: object, error: object, trace: object) -> None:
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+
 @dataclass
 class _Host:
-    slots: asyncio.Semaphore
+    slots: Slots
     next: float = 0.0
     users: int = 0
 
@@ -37,17 +70,17 @@ class Hosts:
     """The slots of one worker. Whoever waits for a busy host keeps nobody of another host waiting."""
 
     settings: FetchSettings
-    _slots: asyncio.Semaphore = field(init=False)
+    _slots: Slots = field(init=False)
     _hosts: dict[str, _Host] = field(default_factory=dict)
     _silent: dict[str, _Silent] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._slots = asyncio.Semaphore(self.settings.concurrency)
+        self._slots = Slots(self.settings.concurrency)
 
     @asynccontextmanager
     async def slot(self, asked: Target, delay: float | None = None) -> AsyncIterator[None]:
         """Waits until a host may get one more request; `delay` is what its robots.txt asks for between two."""
-        host = self._hosts.setdefault(asked.host, _Host(asyncio.Semaphore(self.settings.per_host)))
+        host = self._hosts.setdefault(asked.host, _Host(Slots(self.settings.per_host)))
         host.users += 1
         try:
             async with host.slots:

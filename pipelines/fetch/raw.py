@@ -8,7 +8,7 @@ Both follow from the rows of the list and from what the hosts answered, and from
 
 import json
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, Final
 
@@ -79,6 +79,13 @@ class Piece:
         return f"{self.number:05d}{row - self.start:04d}"
 
 
+def pieces(name: str, start: int, stop: int, size: int) -> Iterator[Piece]:
+    """Yields the raw shards of a list's rows from `start` to `stop`; each has `size` rows, the last the rest."""
+    for first in range(start, stop, size):
+        number = first // size
+        yield Piece(f"{name}-{number:05d}", number, first, min(first + size, stop))
+
+
 @dataclass(frozen=True)
 class Raw:
     """A folder of raw shards. `valid` is the fingerprint of all but the list that its rows depend on."""
@@ -108,6 +115,15 @@ class Raw:
         if not store.exists(path) or not store.exists(self.tar(name)):
             return None
         return read_table(self.layout, path)
+
+    def keep_only(self, names: Container[str]) -> None:
+        """Removes shards of an earlier list that are none of this one, so that nobody builds from them."""
+        store, folder = self.layout.store, join(self.folder, "status")
+        for info in store.list_files(folder) if store.is_folder(folder) else ():
+            name = info.name.removesuffix(".parquet")
+            if name not in names:
+                store.remove(self.tar(name))
+                store.remove(info.path)
 
     def write(self, name: str, results: Sequence["Result"], spool: "Spool") -> None:
         """Writes a shard, then its statuses, whose presence says that it is whole."""

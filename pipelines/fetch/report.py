@@ -6,15 +6,15 @@ from typing import Final
 
 import duckdb
 import pyarrow as pa
-import pyarrow.dataset as pads
 
-from pipelines.fetch.raw import Raw
+from pipelines.fetch.raw import STATUS, Raw
 from pipelines.fetch.statuses import DROPPED, OK
 from pipelines.files import join
 from pipelines.layout import Layout
-from pipelines.parquet import write_tables
+from pipelines.parquet import read_table, write_tables
 from pipelines.recipe.model import Source
 
+_READ: Final = pa.schema([STATUS.field(name) for name in ("url", "caption", "status", "sha256")])
 _HOST: Final = "lower(regexp_extract(url, '^[A-Za-z]+://([^/?#:]*)', 1))"
 _ROT: Final = f"""
 SELECT {_HOST} AS host, status, count(*)::BIGINT AS urls FROM statuses
@@ -39,17 +39,21 @@ class Report:
         """Writes hosts.parquet and tombstones.parquet of a source; `names` are its raw shards."""
         if not names:
             return
-        fs, paths = self._layout.store.arrow([self._raw.status(name) for name in names])
         least = self._source.fetch.tombstone_hosts
         with duckdb.connect() as connection:
             connection.execute("SET threads = 1")
             for kind, query, given in (("hosts", _ROT, []), ("tombstones", _TOMBSTONES, [least, least])):
-                statuses = pads.dataset(paths, format="parquet", filesystem=fs)
-                connection.register("statuses", statuses)
+                # pyarrow's datasets would bring pandas along, which takes longer to load than a small list to fetch
+                reader = pa.RecordBatchReader.from_batches(_READ, self._batches(names))
+                connection.register("statuses", reader)
                 table: pa.Table = connection.sql(query, params=given).to_arrow_table()
                 path = join(self._layout.work, "fetch", self._source.id, f"{kind}.parquet")
                 write_tables(self._layout, path, table.schema, [table])
                 self._tombstones = table.num_rows
+
+    def _batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        for name in names:
+            yield from read_table(self._layout, self._raw.status(name), _READ.names).cast(_READ).to_batches()
 
     def sentences(self, counts: Counter[str]) -> Iterator[str]:
         """Yields what a person should know: what came, what the rules saved, what failed, what is served too often."""

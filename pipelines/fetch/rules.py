@@ -6,11 +6,12 @@ from filters.corpus_rules import CLIP, UNSCORED, Clip
 from filters.extra import number, parsed
 from filters.rules import failures
 from filters.signals import Measurer
+from filters.table import SIGNALS
 from pipelines.recipe.model import Recipe, Source
 from pipelines.sources.urls import sizes
 from schemas.row import BEFORE_SIGNALS
 
-_BATCH = 1024
+_BATCH = 16_384
 
 
 class ListRules:
@@ -26,8 +27,17 @@ class ListRules:
             rules = rules.model_copy(update={"no_caption": False})
         self._rules, self._source = rules, source
         self._languages = recipe.languages_of(source)
-        self._judging = any(rule.fails and getattr(rules, rule.name) for rule in type(rules).table)
-        self._measurer = Measurer(recipe.signals) if self._judging else None
+        on = [rule for rule in type(rules).table if rule.fails and getattr(rules, rule.name)]
+        clip = rules.get(Clip) if source.clip_score is not None else None
+        self._clip_rule = clip
+        self._judging = bool(on) or clip is not None
+        # models are loaded where a rule asks for what they say
+        of_text = [one for one, _ in recipe.signals.running() if one.batch is not None and one.image is None]
+        measured = {name for one in of_text for name in one.columns}
+        asked = {name for rule in on for name in rule.reads} | (
+            {"language"} if clip and clip.languages else set()
+        )
+        self._measurer = Measurer(recipe.signals) if asked & measured else None
 
     def reasons(self, table: pa.Table) -> list[str | None]:
         """Returns for each row of LIST the first rule that it fails, None for rows to be downloaded."""
@@ -38,16 +48,16 @@ class ListRules:
 
     def _batch(self, table: pa.Table) -> list[str | None]:
         rows = table.to_pylist()
-        if self._measurer is None:
+        if not self._judging:
             return [None] * len(rows)
-        signals = self._measurer.table([_record(row) for row in rows])
+        records = [_record(row) for row in rows]
+        signals = self._measurer.table(records) if self._measurer else pa.Table.from_pylist(records, SIGNALS)
         failed = failures(signals, self._rules, self._languages)
         reasons: list[str | None] = [names[0] if names else None for names in failed.to_pylist()]
-        languages = signals["language"].to_pylist()
-        clip = self._rules.get(Clip)
-        if clip is not None and self._source.clip_score is not None:
+        if self._clip_rule is not None:
+            languages = signals["language"].to_pylist()
             for at, (row, language) in enumerate(zip(rows, languages, strict=True)):
-                reasons[at] = reasons[at] or self._clip(clip, row["extra"], language or "")
+                reasons[at] = reasons[at] or self._clip(self._clip_rule, row["extra"], language or "")
         return [None if row["error"] else reason for row, reason in zip(rows, reasons, strict=True)]
 
     def _clip(self, clip: Clip, extra: str | None, language: str) -> str | None:

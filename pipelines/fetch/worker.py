@@ -22,7 +22,7 @@ from pipelines.fetch.arrival import Arrival, Arrived
 from pipelines.fetch.download import Download, Tries
 from pipelines.fetch.identity import Known
 from pipelines.fetch.lists import ColumnMap, range_of
-from pipelines.fetch.raw import STATUS, SUFFIXES, Images, Piece, Raw, Result, Spool, rows_of
+from pipelines.fetch.raw import STATUS, SUFFIXES, Images, Piece, Raw, Result, Spool, pieces, rows_of
 from pipelines.fetch.rules import ListRules
 from pipelines.fetch.settings import FetchSettings
 from pipelines.fetch.statuses import BAD_ROW, DROPPED, OK, Failure, again
@@ -135,13 +135,16 @@ class _SourceFetch:
         store = Store(
             self.layout.options if task["ours"] else self.source.storage_options or None, shard.source
         )
-        pieces = [Piece(**piece) for piece in task["pieces"]]
-        start, stop = pieces[0].start, pieces[-1].stop
+        start, stop = task["start"], task["stop"]
         table = range_of(shard, store, None if task["ours"] else self.mapped, start, stop)
-        raw = Raw(self.layout, task["folder"], task["valid"])
+        layout = self.layout
+        if self.settings.raw is not None:  # what is written there has to be on its file system from the start
+            layout = Layout(self.settings.raw, layout.run, layout.options)
+        raw = Raw(layout, task["folder"], task["valid"])
         fetched = _Range(self, raw, table, bool(task["again"]), at)
         try:
-            receipt = await fetched.run(pieces, start)
+            shards = list(pieces(shard.shard, start, stop, self.settings.shard_rows))
+            receipt = await fetched.run(shards, start)
         except BaseExceptionGroup as group:
             raise _first_of(group) from group
         finally:
@@ -198,18 +201,17 @@ class _Range:
         self._room.set()
         self._open = asyncio.Semaphore(_OPEN_SHARDS)
 
-    async def run(self, pieces: list[Piece], first: int) -> Json:
-        """Fetches the pieces that are not there yet; `first` is the number of the table's first row."""
-        shards = []
+    async def run(self, shards: list[Piece], first: int) -> Json:
+        """Fetches the shards that are not there yet; `first` is the number of the table's first row."""
+        reasons = self._judged(self.table)
         async with asyncio.TaskGroup() as group:
-            for piece in pieces:
+            for piece in shards:
                 await self._open.acquire()
                 await self._room.wait()
-                rows = self.table.slice(piece.start - first, piece.stop - piece.start)
-                group.create_task(self._piece(piece, rows))
-        for piece in pieces:
-            size = self.raw.layout.store.info(self.raw.tar(piece.name)).size
-            shards.append([piece.name, size])
+                low, high = piece.start - first, piece.stop - first
+                group.create_task(self._piece(piece, self.table.slice(low, high - low), reasons[low:high]))
+        store = self.raw.layout.store
+        written = [[piece.name, store.info(self.raw.tar(piece.name)).size] for piece in shards]
         statuses = dict(sorted(self._counts.items()))
         rows = sum(statuses.values())
         return {
@@ -217,16 +219,15 @@ class _Range:
             "bytes": self._bytes,
             "kept": statuses.get(OK, 0),
             "statuses": statuses,
-            "shards": shards,
+            "shards": written,
         }
 
     def close(self) -> None:
         """Lets the images go that several rows share."""
         self._shared.close()
 
-    async def _piece(self, piece: Piece, table: pa.Table) -> None:
+    async def _piece(self, piece: Piece, table: pa.Table, reasons: list[str | None]) -> None:
         try:
-            reasons = self._judged(table)
             known = self._known(piece, reasons)
             shard = _Shard(self, piece, table, reasons, known)
             if known is not None and shard.is_whole(self.again):

@@ -6,12 +6,11 @@ the list alone, so they are the same whatever failed.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from pipelines.engines.step import IDLE, At, Json
 from pipelines.fetch import lists
-from pipelines.fetch.raw import Piece, Raw
+from pipelines.fetch.raw import Raw
 from pipelines.fetch.report import Report
 from pipelines.fetch.settings import NOT_DATA
 from pipelines.fetch.statuses import again
@@ -97,8 +96,10 @@ def run_lists(build: "Build") -> None:
 
 def run(build: "Build") -> None:
     """Fetches what is not there yet, takes the raw shards in as inputs, and says what became of the URLs."""
-    for source in sources_of(build.recipe):
-        _Fetched(build, source).run()
+    fetched = [_Fetched(build, source) for source in sources_of(build.recipe)]
+    build.receipts("fetch").forget_all_but({task.name for one in fetched for task in one.tasks})
+    for one in fetched:
+        one.run()
 
 
 class _Fetched:
@@ -108,19 +109,24 @@ class _Fetched:
         self._build, self._source = build, source
         self._folder = raw_folder(build.layout, source)
         self._valid = validity(build.recipe, source)
+        self.tasks = list(self._tasks())
 
     def run(self) -> None:
+        """Fetches the source's URLs that are not fetched yet."""
         build, source = self._build, self._source
-        tasks = list(self._tasks())
         if build.retry_failed:
-            self._forget_failed(tasks)
-        receipts = build.map("fetch", tasks)
+            self._forget_failed(self.tasks)
+        receipts = build.map("fetch", self.tasks)
         shards = {name: size for receipt in receipts for name, size in receipt["shards"]}
         build.add(
             InputShard(source.id, name, join(self._folder, f"{name}.tar"), source.kind, "tar", size)
             for name, size in shards.items()
         )
-        report = Report(build.layout, Raw(build.layout, self._folder), source)
+        raw = Raw(build.layout, self._folder)
+        raw.keep_only(shards)
+        if source.fetch.raw not in (None, build.layout.out):
+            build.layout.store.remove_folder(Layout(self._folder, build.layout.run).tmp)
+        report = Report(build.layout, raw, source)
         report.write(sorted(shards))
         for sentence in report.sentences(_counted(receipts)):
             build.reporter.say(sentence)
@@ -133,10 +139,9 @@ class _Fetched:
             listed, rows = self._listed(shard, ours)
             store = build.layout.store if ours else Store(source.storage_options or None, source.id)
             mark = store.identity(listed.path)
-            pieces = list(_pieces(shard.shard, rows, settings.shard_rows))
-            for first in range(0, len(pieces), settings.task_shards):
-                part = pieces[first : first + settings.task_shards]
-                name = f"{shard.shard}-{part[0].number:05d}"
+            size = settings.shard_rows * settings.task_shards
+            for start in range(0, rows, size):
+                name = f"{shard.shard}-{start // settings.shard_rows:05d}"
                 body: Json = {
                     "name": name,
                     "shard": text_of((source.id, name)),
@@ -144,10 +149,11 @@ class _Fetched:
                     "ours": ours,
                     "folder": self._folder,
                     "valid": fingerprint(self._valid, mark),
-                    "pieces": [asdict(piece) for piece in part],
+                    "start": start,
+                    "stop": min(start + size, rows),
                     "again": build.retry_failed,
                 }
-                depends = [body["valid"], body["pieces"], self._folder, rules, build.recipe.sample]
+                depends = [body["valid"], start, body["stop"], self._folder, rules, build.recipe.sample]
                 yield Task(body["shard"], fingerprint("fetch", depends), body)
 
     def _listed(self, shard: InputShard, ours: bool) -> tuple[InputShard, int]:
@@ -169,11 +175,6 @@ class _Fetched:
                 receipts.forget(task.name)
 
 
-def _pieces(name: str, rows: int, size: int) -> Iterator[Piece]:
-    for number, start in enumerate(range(0, rows, size)):
-        yield Piece(f"{name}-{number:05d}", number, start, min(start + size, rows))
-
-
 def _counted(receipts: Iterable[Mapping[str, Json]]) -> Counter[str]:
     found: Counter[str] = Counter()
     for receipt in receipts:
@@ -192,6 +193,12 @@ def validity(recipe: Recipe, source: Source) -> str:
 
 def check(recipe: Recipe) -> None:
     """Raises InputError where a source of URLs cannot be fetched as the recipe asks."""
+    folders = Counter(source.fetch.raw for source in sources_of(recipe) if source.fetch.raw)
+    for folder, times in folders.items():
+        if times > 1:
+            raise InputError(
+                f"{times} sources have their raw shards in {folder}: give each a folder of its own"
+            )
     for source in sources_of(recipe):
         for path in source.fetch.opt_out:
             if {entry.column for entry in opted_out(source.fetch).entries} - {"url", "host", "sha256"}:

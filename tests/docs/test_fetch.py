@@ -26,7 +26,9 @@ _END = "<!-- end -->\n"
 def statuses() -> str:
     """The statuses as Markdown."""
     lines = ["| status | means | again |", "|---|---|---|"]
-    lines += [f"| `{name}` | {one.meaning} | {'yes' if one.again else ''} |" for name, one in STATUSES.items()]
+    lines += [
+        f"| `{name}` | {one.meaning} | {'yes' if one.again else ''} |" for name, one in STATUSES.items()
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -57,7 +59,11 @@ def test_every_list_is_named() -> None:
     """The page names each list that the recipe may name, and no other status than there are."""
     text = PAGE.read_text()
     assert all(f"`{name}`" in text for name in LISTS)
-    assert all(f"`{{{name}: N}}`" in text or f"{name}: N" in text for name in OnArrival.model_fields if "side" in name)
+    assert all(
+        f"`{{{name}: N}}`" in text or f"{name}: N" in text
+        for name in OnArrival.model_fields
+        if "side" in name
+    )
 
 
 def test_what_the_page_says_to_type_and_write() -> None:

@@ -156,7 +156,11 @@ def test_hostile_urls_cost_no_time(server: Server, tmp_path: Path) -> None:
         for number, url in enumerate(good)
     ]
     begun = time.monotonic()
-    fetch(tmp_path / "good", write_list(tmp_path / "good.parquet", [url for at, url in enumerate(good) if at % 20]), **shape)
+    fetch(
+        tmp_path / "good",
+        write_list(tmp_path / "good.parquet", [url for at, url in enumerate(good) if at % 20]),
+        **shape,
+    )
     alone = time.monotonic() - begun
     assert alone >= 20 * deadline
     ends: list[float] = []

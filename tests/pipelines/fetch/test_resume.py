@@ -135,3 +135,15 @@ def test_a_proxy_that_is_down(server: Server, tmp_path: Path) -> None:
     listed = write_list(tmp_path / "l.parquet", [server.url("/img/1")])
     with pytest.raises(InputError, match="the proxy of the recipe"):
         fetch(tmp_path / "raw", listed, proxy="http://127.0.0.2:9")
+
+
+def test_a_shorter_list_leaves_no_stale_shard(server: Server, tmp_path: Path) -> None:
+    """What an earlier list left in the folder is gone when a shorter one was fetched."""
+    urls = [server.url(f"/img/{number}") for number in range(30)]
+    fetch(tmp_path / "raw", write_list(tmp_path / "list.parquet", urls), shard_rows=10)
+    rows = fetch(tmp_path / "raw", write_list(tmp_path / "list.parquet", urls[:12]), shard_rows=10)
+    assert [row["status"] for row in rows] == ["ok"] * 12
+    assert sorted(path.name for path in (tmp_path / "raw").glob("*.tar")) == [
+        "list-00000.tar",
+        "list-00001.tar",
+    ]
