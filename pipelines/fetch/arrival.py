@@ -5,6 +5,8 @@ import io
 from dataclasses import dataclass
 from typing import Any, Final
 
+from PIL import Image
+
 from filters.header import sniff
 from filters.picture import PictureSettings
 from filters.pixels import DECODERS, check_header, check_size, decoding
@@ -74,7 +76,9 @@ class Arrival:
             return arrived
         try:
             with decoding(arrived.data, form, self._pictures.max_pixels):
-                small = resized(arrived.data, form, Resize(max_side=side, quality=wanted.quality))
+                small = resized(
+                    arrived.data, form, Resize(max_side=side, quality=wanted.quality), Image.Resampling.BOX
+                )
         except RowError:  # measure quarantines it
             return arrived
         stored = {"stored_width": small.width, "stored_height": small.height, "stored_sha256": small.sha256}

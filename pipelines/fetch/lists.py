@@ -10,9 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from filters.arrow import pc
 from filters.extra import number
 from pipelines.fetch.formats import ANY, LISTS, ListFormat
 from pipelines.files import Store, shown
@@ -95,7 +97,6 @@ class ColumnMap:
         return self._row(record, fields)
 
     def _row(self, record: Mapping[str, object], fields: Fields) -> dict[str, Any]:
-        extra = {name: value for name, value in fields.extra.items() if value is not None}
         return {
             "url": fields.url,
             "caption": fields.caption,
@@ -104,8 +105,91 @@ class ColumnMap:
             "sha256": _digest(_first(record, self.of["sha256"]), "sha256"),
             "md5": _digest(_first(record, self.of["md5"]), "md5"),
             "phash": perceptual(_first(record, self.of["phash"])),
-            "extra": json.dumps(extra, sort_keys=True, ensure_ascii=False) if extra else None,
+            "extra": _extra_text(fields),
         }
+
+
+def columns_of(mapped: ColumnMap, piece: pa.Table) -> pa.Table | None:
+    """Returns what `mapped.row` makes of each row, column by column; None where a column is not of the usual type."""
+    names = mapped.columns.names
+    try:
+        url, caption = (_text(piece, names(part)) for part in ("url", "caption"))
+        sides = {part: _sides(piece, mapped.of[part]) for part in ("width", "height")}
+        digests = {part: _digests(_text(piece, mapped.of[part]), part) for part in _HASHES}
+        extra = _extras(piece, mapped)
+    except (_Unusual, pa.ArrowInvalid):
+        return None
+    seen = [_first(record, mapped.of["phash"]) for record in _of(piece, mapped.of["phash"])]
+    columns = {
+        "url": pc.if_else(pc.equal(url, ""), None, url),
+        "caption": caption.cast(pa.binary()),
+        **sides,
+        **digests,
+        "phash": pa.array(map(perceptual, seen), pa.uint64()),
+        "extra": extra,
+        "error": pa.nulls(piece.num_rows, pa.string()),
+    }
+    return pa.table({name: columns[name] for name in LIST.names}, schema=LIST)
+
+
+class _Unusual(Exception):
+    """A column whose values have to be looked at one by one."""
+
+
+def _of(piece: pa.Table, names: Sequence[str]) -> list[dict[str, Any]]:
+    there = [name for name in names if name in piece.column_names]
+    return list(piece.select(there).to_pylist()) if there else [{}] * piece.num_rows
+
+
+def _candidates(piece: pa.Table, names: Sequence[str]) -> list[Any]:
+    return [piece[name] for name in names if name in piece.column_names]
+
+
+def _text(piece: pa.Table, names: Sequence[str]) -> Any:
+    """The first value that is not null of some columns of text. Raises ArrowInvalid for bytes that are no UTF-8."""
+    found = [pa.nulls(piece.num_rows, pa.string())]
+    for column in _candidates(piece, names):
+        if not pa.types.is_string(column.type):
+            raise _Unusual
+        column.validate(full=True)
+        found.append(column.combine_chunks())
+    return pc.coalesce(*found)
+
+
+def _sides(piece: pa.Table, names: Sequence[str]) -> Any:
+    found = []
+    for column in _candidates(piece, names):
+        if not pa.types.is_integer(column.type) and not pa.types.is_floating(column.type):
+            raise _Unusual
+        found.append(column.combine_chunks().cast(pa.float64(), safe=False))
+    values = (
+        pc.coalesce(*found, pa.scalar(None, pa.float64()))
+        if found
+        else pa.nulls(piece.num_rows, pa.float64())
+    )
+    numbers = values.to_numpy(zero_copy_only=False)
+    sound = (numbers >= 1) & (numbers < _MOST_SIDE)
+    return pa.array(np.where(sound, numbers, 0).astype(np.int64), mask=~sound)
+
+
+def _digests(texts: Any, kind: str) -> Any:
+    plain = pc.utf8_lower(pc.utf8_trim_whitespace(texts))
+    return pc.if_else(pc.match_substring_regex(plain, f"^(?:{_HASHES[kind].pattern})$"), plain, None)
+
+
+def _extras(piece: pa.Table, mapped: ColumnMap) -> Any:
+    names = mapped.columns.names("extra")
+    if not any(name in piece.column_names for name in names):
+        return pa.nulls(piece.num_rows, pa.string())
+    fields = [fields_of(record, mapped.columns) for record in _of(piece, names)]
+    if any(one.error is not None for one in fields):
+        raise _Unusual
+    return pa.array([_extra_text(one) for one in fields], pa.string())
+
+
+def _extra_text(fields: Fields) -> str | None:
+    extra = {name: value for name, value in fields.extra.items() if value is not None}
+    return json.dumps(extra, sort_keys=True, ensure_ascii=False) if extra else None
 
 
 def _missing(where: object, part: str, wanted: Iterable[str], there: Sequence[str]) -> str:
@@ -220,8 +304,14 @@ def range_of(shard: InputShard, store: Store, mapped: ColumnMap | None, start: i
             return pa.concat_tables([LIST.empty_table(), *_slices(file, LIST.names, start, stop)])
         mapped.check(shard, there)
         pieces = _slices(file, mapped.taken(there), start, stop)
-        rows = (mapped.row(record) for piece in pieces for record in _records(piece))
-        return pa.concat_tables([LIST.empty_table(), *_tables(rows)])
+        tables = (table for piece in pieces for table in _mapped(mapped, piece))
+        return pa.concat_tables([LIST.empty_table(), *tables])
+
+
+def _mapped(mapped: ColumnMap, piece: pa.Table) -> Iterable[pa.Table]:
+    """The rows of LIST that a piece of a list is: by columns where its types are the usual ones, else row by row."""
+    quick = columns_of(mapped, piece)
+    return [quick] if quick is not None else _tables(map(mapped.row, _records(piece)))
 
 
 def _records(piece: pa.Table) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 
+from filters.arrow import pc
 from filters.corpus_rules import CLIP, UNSCORED, Clip
 from filters.extra import number, parsed
 from filters.rules import failures
@@ -47,18 +48,19 @@ class ListRules:
         return found
 
     def _batch(self, table: pa.Table) -> list[str | None]:
-        rows = table.to_pylist()
         if not self._judging:
-            return [None] * len(rows)
-        records = [_record(row) for row in rows]
-        signals = self._measurer.table(records) if self._measurer else pa.Table.from_pylist(records, SIGNALS)
+            return [None] * table.num_rows
+        signals = (
+            self._measurer.table(list(map(_record, table.to_pylist()))) if self._measurer else _listed(table)
+        )
         failed = failures(signals, self._rules, self._languages)
         reasons: list[str | None] = [names[0] if names else None for names in failed.to_pylist()]
         if self._clip_rule is not None:
-            languages = signals["language"].to_pylist()
-            for at, (row, language) in enumerate(zip(rows, languages, strict=True)):
-                reasons[at] = reasons[at] or self._clip(self._clip_rule, row["extra"], language or "")
-        return [None if row["error"] else reason for row, reason in zip(rows, reasons, strict=True)]
+            languages = signals["language"].to_pylist() if self._measurer else [None] * table.num_rows
+            for at, (extra, language) in enumerate(zip(table["extra"].to_pylist(), languages, strict=True)):
+                reasons[at] = reasons[at] or self._clip(self._clip_rule, extra, language or "")
+        errors = table["error"].to_pylist()
+        return [None if error else reason for error, reason in zip(errors, reasons, strict=True)]
 
     def _clip(self, clip: Clip, extra: str | None, language: str) -> str | None:
         """What a score that came with the list says; the best share (`keep`) is known only over all rows."""
@@ -68,6 +70,21 @@ class ListRules:
         if score is None:
             return UNSCORED if clip.unscored == "drop" else None
         return CLIP.name if limit is not None and score < limit else None
+
+
+def _listed(table: pa.Table) -> pa.Table:
+    """The signals that a list itself has, without those of captions."""
+    both = pc.and_(table["width"].is_valid(), table["height"].is_valid())
+    width, height = (pc.if_else(both, table[name], None) for name in ("width", "height"))
+    longer, shorter = (
+        of(width, height, skip_nulls=False) for of in (pc.max_element_wise, pc.min_element_wise)
+    )
+    shape = pc.divide(longer.cast(pa.float64()), shorter.cast(pa.float64())).cast(
+        SIGNALS.field("aspect_ratio").type
+    )
+    sizes = {"width": width, "height": height}
+    columns = {name: column.cast(SIGNALS.field(name).type) for name, column in sizes.items()}
+    return pa.table({**columns, "aspect_ratio": shape, "extra": table["extra"]})
 
 
 def _record(row: dict[str, object]) -> dict[str, object]:

@@ -262,16 +262,21 @@ class _Range:
         try:
             async with asyncio.TaskGroup() as group:
                 for at, row in enumerate(shard.rows()):
+                    facts = shard.facts(at, row)
+                    if facts["status"] is not None:
+                        shard.found[at] = Result(facts)
+                        self._count(facts)
+                        continue
                     self._pending += 1
                     self._update_room()
-                    group.create_task(self._row(shard, at, row))
+                    group.create_task(self._row(shard, at, row, facts))
             await asyncio.to_thread(self.raw.write, shard.piece.name, shard.results(), shard.spool)
         finally:
             shard.close()
 
-    async def _row(self, shard: "_Shard", at: int, row: Json) -> None:
+    async def _row(self, shard: "_Shard", at: int, row: Json, facts: Json) -> None:
         try:
-            shard.found[at] = await self._result(shard, at, row)
+            shard.found[at] = await self._result(shard, at, row, facts)
         finally:
             self._pending -= 1
             self._update_room()
@@ -290,10 +295,7 @@ class _Range:
         self.at(IDLE)
         self._done += 1
 
-    async def _result(self, shard: "_Shard", at: int, row: Json) -> Result:
-        facts = shard.facts(at, row)
-        if facts["status"] is not None:
-            return Result(facts)
+    async def _result(self, shard: "_Shard", at: int, row: Json, facts: Json) -> Result:
         kept = shard.kept(at, self.again)
         if kept is not None:
             return kept

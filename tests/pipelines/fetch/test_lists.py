@@ -8,10 +8,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from filters.table import RuleSettings
 from pipelines.fetch.formats import LISTS
+from pipelines.fetch.lists import LIST, ColumnMap, columns_of
+from pipelines.fetch.rules import ListRules
 from pipelines.recipe.load import for_lists
-from pipelines.recipe.model import Recipe
+from pipelines.recipe.model import Recipe, Source
 from schemas.errors import VlcorpusError
 from tests.pipelines.fetch.fetching import Row, fetch, write_list
 from tests.pipelines.fetch.hostile import Server
@@ -198,3 +203,57 @@ def _everything(folder: Path, listed: list[str]) -> str:
     path = folder / "optout.parquet"
     pq.write_table(pa.table({"url": [url for url in urls if url]}), path)
     return str(path)
+
+
+TEXTS = st.none() | st.text(max_size=5) | st.sampled_from(["a" * 64, "A" * 64, f" {'0' * 32} "])
+NUMBERS = st.none() | st.integers(-5, 2**40) | st.floats(allow_nan=True, allow_infinity=True)
+
+
+@given(
+    st.lists(
+        st.tuples(TEXTS, TEXTS, TEXTS, st.none() | st.integers(-5, 2**40), st.none() | st.floats(), NUMBERS),
+        max_size=5,
+    )
+)
+def test_columns_give_what_rows_give(rows: list[tuple[Any, ...]]) -> None:
+    """A list that is read column by column gives what it gives row by row."""
+    names = ("url", "caption", "sha256", "width", "height", "extra")
+    kinds = (pa.string(), pa.string(), pa.string(), pa.int64(), pa.float64(), pa.float64())
+    rows = [(*row[:5], None if row[5] is None else float(row[5])) for row in rows]
+    columns = (
+        [pa.array(column, kind) for column, kind in zip(zip(*rows, strict=True), kinds, strict=True)]
+        if rows
+        else []
+    )
+    if not columns:
+        return
+    piece = pa.table(columns, names=names)
+    source = Source.model_validate({"id": "a", "kind": "urls", "path": "x", "columns": {"extra": ["extra"]}})
+    mapped = ColumnMap.of_source(source)
+    quick = columns_of(mapped, piece)
+    assert quick is not None
+    assert (
+        quick.to_pylist() == pa.Table.from_pylist(list(map(mapped.row, piece.to_pylist())), LIST).to_pylist()
+    )
+
+
+@settings(max_examples=15)
+@given(st.lists(st.tuples(*[st.none() | st.integers(1, 2000)] * 2), min_size=1, max_size=20))
+def test_sizes_are_judged_alike(sizes: list[tuple[int | None, int | None]]) -> None:
+    """Rules over sizes give one verdict, whether captions are measured beside them or not."""
+    table = pa.Table.from_pylist(
+        [{"url": "u", "caption": b"a", "width": w, "height": h} for w, h in sizes], LIST
+    )
+    off = {rule.name: False for rule in RuleSettings.table if rule.on and not rule.always}
+    rules = off | {"aspect_ratio": {"max": 2}, "min_side": {"pixels": 100}}
+    source = {"id": "a", "kind": "urls", "path": "x", "captions": "none"}
+    alone, beside = (
+        Recipe.model_validate({"sources": [source], "rules": {**rules, **more}})
+        for more in ({}, {"caption_length": {"min_chars": 0, "max_chars": 1000}})
+    )
+    found = ListRules(alone, alone.sources[0]).reasons(table)
+    # captions of one character are not what this is about
+    assert found == [
+        None if reason == "caption_length" else reason
+        for reason in ListRules(beside, beside.sources[0]).reasons(table)
+    ]
