@@ -88,6 +88,7 @@ bench: install
 	@$(BIN)/python -m benchmarks.engines
 	@$(BIN)/python -m benchmarks.dedup
 	@$(BIN)/python -m benchmarks.clip
+	@$(BIN)/python -m benchmarks.fetch
 	@$(BIN)/python -m benchmarks.synth pages
 
 # nothing that `make corpus` and `make test` cannot do without

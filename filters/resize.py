@@ -29,7 +29,9 @@ class Resized:
     sha256: str
 
 
-def resized(data: bytes, form: str, resize: Resize) -> Resized:
+def resized(
+    data: bytes, form: str, resize: Resize, resample: Image.Resampling = Image.Resampling.LANCZOS
+) -> Resized:
     """The picture with its longer side at `resize.max_side`, in its own format where that is common.
 
     JPEG and WebP are written at `resize.quality`; PNG stays PNG; every other format becomes PNG. The
@@ -47,7 +49,7 @@ def resized(data: bytes, form: str, resize: Resize) -> Resized:
         # a profile of inks says nothing of colours
         profile = profile if image.mode not in ("CMYK", "LAB", "F") else None
         image = image.convert(mode)
-    small = image.resize((width, height), Image.Resampling.LANCZOS)
+    small = image.resize((width, height), resample)
     # no comment, EXIF or colour key of the larger one
     small.info = {}
     out = io.BytesIO()

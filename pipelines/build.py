@@ -50,6 +50,7 @@ class Build:
     reporter: Reporter
     given_verdicts: Verdicts
     removed: Removed = field(default_factory=Removed)
+    retry_failed: bool = False
     shards: dict[Name, InputShard] = field(default_factory=dict)
     results: dict[str, dict[Name, Json]] = field(default_factory=lambda: defaultdict(dict))
     fingerprints: dict[str, dict[Name, str]] = field(default_factory=lambda: defaultdict(dict))

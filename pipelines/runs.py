@@ -13,10 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.audit.verify import read_manifest
 from pipelines.build import Build
 from pipelines.card.drawn import told
-from pipelines.card.manifest import funnels
 from pipelines.engines import EngineName
 from pipelines.engines.inline import InlineEngine
 from pipelines.engines.local import LocalEngine, default_workers
@@ -71,6 +69,8 @@ class Options:
     address: str | None = None
     verdicts: str | None = None
     runner: list[str] = field(default_factory=list)
+    retry_failed: bool = False
+    """Whether phase fetch asks again for URLs whose failure may have passed."""
 
     def __post_init__(self) -> None:
         if self.engine not in list(EngineName):
@@ -84,6 +84,8 @@ def remove(recipe: Recipe, removed: Removed, options: Options, reporter: Reporte
 
     Raises InputError where there is no corpus, or its recipe is another. A run that was killed is gone on with.
     """
+    from pipelines.audit.verify import read_manifest
+
     layout = Layout(absolute(recipe.out), options=dict(recipe.storage_options))
     if is_finished(layout):
         manifest = read_manifest(layout.store, layout.out)
@@ -124,7 +126,7 @@ def run(
         engine_for(options, logged) as engine,
     ):
         engine.open(place)
-        work = Build(recipe, place, engine, logged, verdicts, removed)
+        work = Build(recipe, place, engine, logged, verdicts, removed, options.retry_failed)
         if dry:
             decided = work.rehearse(until)
         else:
@@ -135,6 +137,10 @@ def run(
         if complete:
             _write_run(layout, options, started)
         if decided:
+            from pipelines.card.manifest import (
+                funnels,
+            )  # with it come libraries that a fetch alone does not need
+
             reporter.finish(funnels(recipe, decided), layout.out, complete, list(_remarks(work)))
         _raise_for_bad_shards(work)
         _warn_of_nothing_kept(work, decided, logged, dry)
@@ -271,7 +277,11 @@ def _warn_of_nothing_kept(
     work: Build, decided: dict[Name, dict[str, Any]], reporter: Reporter, dry: bool
 ) -> None:
     """Warns of sources of which no row is kept. Raises InputError where they are all the sources there are."""
-    found = funnels(work.recipe, decided) if decided else {}
+    if not decided:
+        return
+    from pipelines.card.manifest import funnels
+
+    found = funnels(work.recipe, decided)
     sentences = nothing_kept(work.layout, found, work.shards)
     if sentences and len(sentences) == len(found) and not dry:
         raise InputError(f"the corpus is empty: {'; '.join(sentences)}")

@@ -60,9 +60,10 @@ class Watching:
         return {name: value for name, value in receipt.items() if name != "outputs"}
 
     def _named(self, receipt: Json) -> list[Json]:
-        """Returns the outputs of a receipt by their names below the corpus's folder."""
+        """Returns the outputs of a receipt by their names below the corpus's folder; those elsewhere are no part of it."""
         top = self._layout.at("")
-        return [{**one, "name": one["name"].removeprefix(top)} for one in receipt.get("outputs", ())]
+        own = [one for one in receipt.get("outputs", ()) if one["name"].startswith(top)]
+        return [{**one, "name": one["name"].removeprefix(top)} for one in own]
 
     def _told(self, step: Step, tasks: Sequence[Json]) -> Sequence[Json]:
         reads = phase(step.name).reads

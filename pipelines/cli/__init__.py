@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli import build, completion, corpus, init, model, options, synth
+from pipelines.cli import build, completion, corpus, fetch, init, model, options, synth
 from pipelines.cli.options import Group
 from schemas.errors import VlcorpusError
 from schemas.plain import say
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 app.add_typer(init.app)
 app.add_typer(build.app)
+app.add_typer(fetch.app)
 app.add_typer(corpus.app)
 app.add_typer(model.app)
 app.add_typer(completion.app)

@@ -130,4 +130,5 @@ def _command(phase: Phase) -> None:
 
 
 for _phase in PHASES:
-    _command(_phase)
+    if not _phase.command:
+        _command(_phase)

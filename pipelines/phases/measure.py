@@ -22,7 +22,7 @@ from pipelines.receipts import Task, fingerprint, versions
 from pipelines.recipe.model import Recipe, Source
 from pipelines.remarks import check_measured
 from pipelines.shares import is_below
-from pipelines.sources import InputShard, Ledger, interleaved, options_of, read, rendered
+from pipelines.sources import InputShard, Ledger, interleaved, options_of, read, rendered, urls
 from pipelines.sources.annotations import Annotations, Facts, is_part, write_drafts
 from pipelines.sources.shard import numbered
 from pipelines.sources.table import KINDS
@@ -210,6 +210,8 @@ class Measure:
                 raise RowError(verdict)
             if kind.made:
                 rendered.describe(row, record)
+            if kind.fetched:
+                urls.describe(row, record)
             if row.error is not None:
                 raise row.error
             if kind.images and not row.text:

@@ -14,6 +14,7 @@ class Phase:
 
     `run` takes the Build and does what is not done yet; `ready` takes the recipe before anything begins and
     raises where the phase could not run; `rehearse` takes the Build and returns what `run` would decide.
+    `command` is the module with the phase's command, where it has one of its own.
     `worker` is the class that writes the phase's results on the engine's workers; without one the driver
     writes them. `reads` and `writes` are folders of work/ with one file an input shard. `by_shard`: a task
     is an input shard, so a receipt is too. `texts`: its results hold texts of rows, which select blanks where a list
@@ -30,11 +31,28 @@ class Phase:
     ready: str = ""
     rehearse: str = ""
     texts: bool = False
+    command: str = ""
 
 
 _HERE: Final = "pipelines.phases"
 
 PHASES: Final = (
+    Phase(
+        "lists",
+        "Read the lists of URLs that are no Parquet.",
+        run=f"{_HERE}.fetch:run_lists",
+        worker=f"{_HERE}.fetch:Lists",
+        by_shard=False,
+    ),
+    Phase(
+        "fetch",
+        "Download the images of lists of URLs.",
+        run=f"{_HERE}.fetch:run",
+        worker=f"{_HERE}.fetch:Fetch",
+        by_shard=False,
+        ready=f"{_HERE}.fetch:check",
+        command="pipelines.cli.fetch",
+    ),
     Phase(
         "render",
         "Render the pages and scenes of sources that are made, not read.",

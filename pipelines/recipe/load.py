@@ -17,7 +17,7 @@ from filters.extra import ColumnRules
 from filters.language import LanguageSettings, doubled
 from filters.rules import in_order
 from filters.scripts import SCRIPTS, SCRIPTS_OF, Script, admitted, base
-from filters.table import Rules
+from filters.table import Rules, RuleSettings
 from pipelines.files import absolute
 from pipelines.recipe import mixture
 from pipelines.recipe.model import Recipe, Source
@@ -209,6 +209,19 @@ def for_inputs(inputs: Sequence[str], kind: str, extra: dict[str, Any] | None = 
     return from_file(str(default_path()), {**(extra or {}), "sources": [source]})
 
 
+def for_lists(lists: Sequence[str], out: str, settings: dict[str, Any]) -> Recipe:
+    """Returns a recipe that downloads all images of some lists into the folder `out`: no rule applies."""
+    source = {
+        "id": "input",
+        "path": list(lists),
+        "kind": "urls",
+        "captions": "none",
+        "rules": {rule.name: False for rule in RuleSettings.table if rule.on and not rule.always},
+        "fetch": {**settings, "raw": out},
+    }
+    return parse(json.dumps({"sources": [source], "out": out}), "vlcorpus fetch", check=unknown_names)
+
+
 def for_pages(extra: dict[str, Any], render: dict[str, Any], form: str = "ocr") -> Recipe:
     """A recipe of one source that makes pages of text, or scenes with words (`form` scene_text)."""
     source = {
@@ -232,6 +245,10 @@ def rooted(recipe: Recipe) -> Recipe:
         source = _rooted(source, "path", "files", "images")
         sets = tuple(_rooted(one, "path", "files") for one in source.annotations)
         source = source.model_copy(update={"annotations": sets}) if sets else source
+        if source.fetch.model_fields_set:
+            source = source.model_copy(
+                update={"fetch": _rooted(source.fetch, "raw", "earlier", "ca", "opt_out")}
+            )
         return source.model_copy(update={"render": source.render.rooted()} if source.render else {})
 
     recipe = _rooted(recipe, "tokenizer")

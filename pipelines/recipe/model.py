@@ -29,6 +29,8 @@ from filters.table import RuleSettings, SignalSettings, with_installed
 from filters.text_area import TextSettings
 from model.config import PRESETS
 from pipelines.datasets import table as datasets
+from pipelines.fetch.settings import NOT_DATA as NOT_FETCHED
+from pipelines.fetch.settings import FetchSettings
 from pipelines.generators import RenderSettings
 from pipelines.generators import table as generators
 from pipelines.phases.table import PHASES
@@ -167,6 +169,9 @@ class Source(Settings):
         "views", description="folder of shards for samples that can have views of several tasks"
     )
     render: generators.Render = Field(None, validate_default=True, description="kind rendered: how")
+    fetch: FetchSettings = Field(
+        FetchSettings(), description="kind urls: how images are downloaded (docs/fetch.md)"
+    )
     ground: GroundSettings | None = Field(
         None, description="pairs: find what captions name (docs/grounding.md)"
     )
@@ -231,6 +236,8 @@ class Source(Settings):
             raise ValueError("path is missing")
         if not kind.annotated and (self.files or self.images):
             raise ValueError("files and images are for kind: annotations")
+        if "fetch" in self.model_fields_set and not kind.fetched:
+            raise ValueError("fetch is for kind: urls")
         if self.ground is not None and not kind.pairs:
             raise ValueError(f"ground is for pairs of image and caption, not for kind: {self.kind}")
         if self.keeps_several and not kind.pairs:
@@ -529,6 +536,8 @@ class Recipe(Settings):
         """
         record = self.model_dump(mode="json", exclude={**_NOT_DATA, "signals": self.signals.places})
         for source, plain in zip(self.sources, record["sources"], strict=True):
+            if not KINDS[source.kind].fetched:
+                del plain["fetch"]
             if source.render is not None:
                 plain["render"] = source.render.model_dump(mode="json", exclude={*source.render.places})
         if self.plugins:
@@ -561,6 +570,7 @@ _NOT_DATA: Any = {
             "storage_options": True,
             "max_quarantine": True,
             "max_unused": True,
+            "fetch": {*NOT_FETCHED},
             # named in the manifest by what its weights are, wherever they lie
             "ground": {"detector": {"model"}, "pipelines": True},
         }

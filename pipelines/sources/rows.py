@@ -82,7 +82,8 @@ def column_names(
 
 def options_of(source: "Source", layout: "Layout") -> Options:
     """Returns the storage options with which a source's shards are read; those that the build made lie in `layout`."""
-    return layout.options if KINDS[source.kind].made else source.storage_options
+    kind = KINDS[source.kind]
+    return layout.options if kind.made or kind.fetched else source.storage_options
 
 
 def identity(

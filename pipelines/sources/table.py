@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 from pipelines.files import Store
-from pipelines.sources import annotations, folder, parquet, rendered, text, webdataset
+from pipelines.sources import annotations, folder, parquet, rendered, text, urls, webdataset
 from pipelines.sources.shard import Discovery, InputShard, Reading, Wanted
 from schemas.row import RawRow
 
@@ -71,6 +71,8 @@ class Kind:
     """Rows are records about images that `files` and `images` name; they never compete, and may bring splits."""
     made: bool = False
     """The build itself makes the shards, in the folder of the corpus."""
+    fetched: bool = False
+    """The build itself downloads the images, into the folder of the corpus; files of the formats are lists of URLs."""
     general: Collection[str] = ()
     """Where rows are no pairs: the recipe's rules that apply, by name or by what they are about,"""
     named: Collection[str] = ()
@@ -117,6 +119,14 @@ KINDS: Final[dict[str, Kind]] = {
             annotated=True,
             general=("language", "image", "repeat"),
             named=("caption", "columns", "duplicate"),
+        ),
+        Kind(
+            "urls",
+            urls,
+            {**_PARQUET, **_TABLES, **_LINES},
+            discover=urls.discover,
+            identity=urls.identity,
+            fetched=True,
         ),
         Kind(
             "rendered",

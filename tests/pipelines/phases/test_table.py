@@ -59,7 +59,7 @@ def test_resources_of_each_phase() -> None:
         "enum"
     ]
     assert offered == phases
-    for wrong, said in (("rendr", "did you mean render?"), ("card", "there are render, split, measure")):
+    for wrong, said in (("rendr", "did you mean render?"), ("card", "there are lists, fetch, render, split")):
         with pytest.raises(RecipeError, match=rf"r\.yaml:4: resources\.phases\.{wrong}: no phase .*{said}"):
             parse(f"{SMALL}resources:\n  phases:\n    {wrong}: {{}}\n", "r.yaml")
 

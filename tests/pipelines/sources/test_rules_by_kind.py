@@ -21,7 +21,7 @@ CAPTIONS = {"special_tag", "damaged_text", "pattern", "caption_length", "script"
 DUPLICATES = {"exact", "pixels", "phash"}
 
 SOURCES: dict[str, dict[str, Any]] = {
-    **{kind: {"kind": kind} for kind in ("auto", "webdataset", "parquet", "folder", "text")},
+    **{kind: {"kind": kind} for kind in ("auto", "webdataset", "parquet", "folder", "text", "urls")},
     "annotations": {"kind": "annotations", "format": "coco_captions"},
     "rendered": {"kind": "rendered", "format": "pdf"},
 }

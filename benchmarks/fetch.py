@@ -1,0 +1,226 @@
+"""Downloads beside img2dataset: the same local server, files, concurrency, timeout and retries, one after the other.
+
+    python -m benchmarks.fetch [--img2dataset PYTHON] [--rows N]
+
+PYTHON is an interpreter of an environment of its own with img2dataset; without it only ours is measured. CPU seconds
+are those of the whole command with its children; `net` leaves out what a list of one URL takes.
+"""
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import os
+import resource
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from benchmarks.inputs import pictures
+from filters.table import RuleSettings
+
+CONCURRENCY = 256
+TIMEOUT = 5
+SHARD = 1000
+FILES = 200
+QUICK_HOSTS = [f"127.0.1.{number}" for number in range(1, 201)]
+SLOW_HOSTS = [f"127.0.9.{number}" for number in range(1, 21)]
+SLOW_EVERY = 20
+
+
+async def _serve(files: Sequence[bytes], port: "multiprocessing.queues.Queue[int]") -> None:
+    answers = [
+        b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(file) + file
+        for file in files
+    ]
+    nothing = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+
+    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        slow = writer.get_extra_info("sockname")[0] in SLOW_HOSTS
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                name = head.split(b" ", 2)[1].rsplit(b"/", 1)[1].removesuffix(b".jpg")
+                if slow:
+                    await asyncio.sleep(10 * TIMEOUT)
+                writer.write(answers[int(name) % len(answers)] if name.isdigit() else nothing)
+                await writer.drain()
+                if b"connection: close" in head.lower():
+                    break
+        writer.close()
+
+    server = await asyncio.start_server(one, "0.0.0.0", 0, backlog=4096)
+    port.put(server.sockets[0].getsockname()[1])
+    await server.serve_forever()
+
+
+def _server(files: Sequence[bytes], port: "multiprocessing.queues.Queue[int]") -> None:
+    asyncio.run(_serve(files, port))
+
+
+@contextmanager
+def serving(files: Sequence[bytes]) -> Iterator[int]:
+    """A server in a process of its own; its port."""
+    queue: multiprocessing.queues.Queue[int] = multiprocessing.Queue()
+    process = multiprocessing.Process(target=_server, args=(files, queue), daemon=True)
+    process.start()
+    try:
+        yield queue.get()
+    finally:
+        process.kill()
+        process.join()
+
+
+def _files() -> tuple[list[bytes], str]:
+    """The images that are served, and where they are from."""
+    with tempfile.TemporaryDirectory() as name:
+        said = pictures(Path(name), FILES, FILES)
+        with tarfile.open(Path(name) / "00000.tar") as tar:
+            found = [tar.extractfile(member) for member in tar if member.name.endswith(".jpg")]
+            return [file.read() for file in found if file is not None], said
+
+
+def _listed(path: Path, port: int, rows: int, slow: bool) -> Path:
+    urls = []
+    for number in range(rows):
+        hosts = SLOW_HOSTS if slow and number % SLOW_EVERY == 0 else QUICK_HOSTS
+        urls.append(f"http://{hosts[number // SLOW_EVERY % len(hosts)]}:{port}/{number}.jpg")
+    pq.write_table(
+        pa.table({"url": urls, "caption": [f"a thing, number {number}" for number in range(rows)]}), path
+    )
+    return path
+
+
+@dataclass
+class Figures:
+    """What a command took, and how many images it got."""
+
+    seconds: float
+    cpu: float
+    images: int
+
+
+def _timed(command: Sequence[str], folder: Path) -> Figures:
+    before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True)
+    seconds, after = time.monotonic() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        sys.exit(done.stderr[-2000:])
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Figures(seconds, cpu, _count(folder))
+
+
+def _count(folder: Path) -> int:
+    tars = subprocess.run(
+        ["bash", "-c", f"for t in {folder}/*.tar; do tar tf $t; done | grep -c jpg"],
+        capture_output=True,
+        text=True,
+    )
+    return int(tars.stdout or 0)
+
+
+def ours(listed: Path, folder: Path, resize: bool, careful: bool) -> Figures:
+    """One run of ours with one worker."""
+    settings: dict[str, object] = {
+        "raw": str(folder),
+        "shard_rows": SHARD,
+        "concurrency": CONCURRENCY,
+        "per_host": CONCURRENCY,
+        "deadline": TIMEOUT,
+        "connect_deadline": TIMEOUT,
+        "read_deadline": TIMEOUT,
+        "retries": 0,
+        "robots": careful,
+        "tdmrep": careful,
+        "content_usage": careful,
+        "check_addresses": careful,
+        "allow_addresses": ["127.0.0.0/8"],
+        "resize": {"min_side": 256} if resize else None,
+    }
+    if not careful:
+        settings["ports"] = [int(pq.read_table(listed)["url"][0].as_py().split(":")[2].split("/")[0])]
+    source = {"id": "one", "kind": "urls", "path": str(listed), "captions": "none", "fetch": settings}
+    source["rules"] = {rule.name: False for rule in RuleSettings.table if rule.on and not rule.always}
+    recipe = listed.with_suffix(".yaml")
+    recipe.write_text(yaml.safe_dump({"sources": [source], "out": str(folder / "work")}))
+    command = [sys.executable, "-m", "pipelines", "fetch", str(recipe), "--engine", "inline"]
+    return _timed(command, folder)
+
+
+def theirs(python: str, listed: Path, folder: Path, resize: bool) -> Figures:
+    """One run of img2dataset with one process."""
+    given = {
+        "url_list": str(listed),
+        "output_folder": str(folder),
+        "processes_count": 1,
+        "thread_count": CONCURRENCY,
+        "input_format": "parquet",
+        "output_format": "webdataset",
+        "url_col": "url",
+        "caption_col": "caption",
+        "number_sample_per_shard": SHARD,
+        "timeout": TIMEOUT,
+        "retries": 0,
+        "image_size": 256,
+        "resize_mode": "keep_ratio" if resize else "no",
+        "resize_only_if_bigger": True,
+        "disable_all_reencoding": not resize,
+    }
+    program = f"from img2dataset import download\nif __name__ == '__main__': download(**{given!r})"
+    script = listed.with_suffix(".py")
+    script.write_text(program)
+    return _timed([python, str(script)], folder)
+
+
+def main() -> None:
+    """Prints a table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--img2dataset", metavar="PYTHON")
+    parser.add_argument("--rows", type=int, default=5000)
+    given = parser.parse_args()
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "NO_ALBUMENTATIONS_UPDATE"), "1"))
+    files, said = _files()
+    print(f"{given.rows} URLs; {said}")
+    with serving(files) as port, tempfile.TemporaryDirectory() as name:
+        top = Path(name)
+        one = _listed(top / "one.parquet", port, 1, slow=False)
+        for slow in (False, True):
+            listed = _listed(top / f"slow-{slow}.parquet", port, given.rows, slow)
+            for resize in (False, True):
+                for careful in (False, True):
+                    start = ours(one, top / f"o1{slow}{resize}{careful}", resize, careful)
+                    took = ours(listed, top / f"o{slow}{resize}{careful}", resize, careful)
+                    _print("ours", slow, resize, careful, took, start)
+                if given.img2dataset:
+                    start = theirs(given.img2dataset, one, top / f"t1{slow}{resize}", resize)
+                    took = theirs(given.img2dataset, listed, top / f"t{slow}{resize}", resize)
+                    _print("img2dataset", slow, resize, False, took, start)
+
+
+def _print(who: str, slow: bool, resize: bool, careful: bool, took: Figures, start: Figures) -> None:
+    net = (took.cpu - start.cpu) / max(took.images, 1) * 1000
+    facts = {
+        "who": who,
+        "5 % slow hosts": slow,
+        "resize": resize,
+        "robots and address checks": careful,
+        "images": took.images,
+        "images/s": round(took.images / took.seconds, 1),
+        "seconds": round(took.seconds, 1),
+        "CPU ms an image": round(took.cpu / max(took.images, 1) * 1000, 2),
+        "net": round(net, 2),
+    }
+    print(json.dumps(facts), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""The command that downloads the images of lists of URLs, by a recipe or without one."""
+
+from typing import Annotated, Any
+
+import typer
+
+from pipelines.cli.options import (
+    Address,
+    Engines,
+    Json,
+    Workers,
+    runner_options,
+)
+from pipelines.engines import EngineName
+from schemas.errors import InputError
+
+app = typer.Typer()
+
+
+@app.command()
+def fetch(
+    metadata: Annotated[
+        list[str], typer.Argument(help="lists of URLs (Parquet, CSV, TSV, JSONL, txt), or a recipe")
+    ],
+    out: Annotated[str | None, typer.Option(help="folder for raw shards and status/, local or s3://")] = None,
+    name: Annotated[
+        str | None, typer.Option("--list", help="whose lists they are: laion-2b-en, cc12m, …")
+    ] = None,
+    retry_failed: Annotated[
+        bool,
+        typer.Option("--retry-failed", help="ask again for what failed for a reason that may have passed"),
+    ] = False,
+    allow_address: Annotated[
+        list[str] | None, typer.Option(metavar="CIDR", help="a network that is allowed though not public")
+    ] = None,
+    user_agent: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="the software, as hosts are told")
+    ] = None,
+    contact: Annotated[str | None, typer.Option(metavar="TEXT", help="whom hosts may write to")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="open downloads a worker")] = None,
+    deadline: Annotated[float | None, typer.Option(help="seconds a URL, with redirects and retries")] = None,
+    engine: Engines = EngineName.local,
+    workers: Workers = None,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """Download the images of lists of URLs; a recipe's lists go into its corpus."""
+    from pipelines import runs
+    from pipelines.progress import reporter_for
+    from pipelines.recipe import load as recipes
+
+    settings = {
+        "list": name,
+        "allow_addresses": allow_address,
+        "user_agent": user_agent,
+        "contact": contact,
+        "concurrency": concurrency,
+        "deadline": deadline,
+    }
+    given: dict[str, Any] = {key: value for key, value in settings.items() if value}
+    if len(metadata) == 1 and metadata[0].endswith((".yaml", ".yml")):
+        if given:
+            raise InputError(
+                f"with a recipe, fetch takes its settings from there: leave {', '.join(given)} to the block `fetch` of "
+                "the source"
+            )
+        recipe = recipes.load(metadata[0], {"out": out} if out else None)
+    else:
+        if out is None:
+            raise InputError("say where the raw shards go: give --out DIR")
+        recipe = recipes.for_lists(metadata, out, given)
+    options = runs.Options(engine, workers, address, None, runner_options, retry_failed)
+    runs.run(recipe, "fetch", options, reporter_for(as_json))

@@ -1,0 +1,246 @@
+"""Raw shards by img2dataset's convention, and beside each a status for every URL of its rows.
+
+    FOLDER/NAME.tar               KEY.jpg (or png, webp, …), KEY.txt, KEY.json of the images that came
+    FOLDER/status/NAME.parquet    one row for each row of the list: what became of its URL
+
+Both follow from the rows of the list and from what the hosts answered, and from nothing else.
+"""
+
+import json
+import tempfile
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO, Any, Final
+
+import pyarrow as pa
+
+from pipelines.fetch.statuses import OK
+from pipelines.files import MIB, join
+from pipelines.layout import Layout
+from pipelines.parquet import read_table, write_tables
+from pipelines.sources.urls import status_path
+from pipelines.writers.sink import Sink
+from pipelines.writers.webdataset import Archive
+from schemas.errors import ChangedError
+
+SUFFIXES: Final = {
+    "JPEG": "jpg",
+    "PNG": "png",
+    "WEBP": "webp",
+    "GIF": "gif",
+    "BMP": "bmp",
+    "TIFF": "tif",
+    "AVIF": "avif",
+}
+STATUS: Final = pa.schema(
+    [
+        ("key", pa.string()),
+        ("row", pa.int64()),
+        ("url", pa.string()),
+        ("caption", pa.binary()),
+        ("status", pa.string()),
+        ("code", pa.int32()),
+        # a rule's name, or what more there is to say
+        ("detail", pa.string()),
+        ("bytes", pa.int64()),
+        ("final_url", pa.string()),
+        ("sha256", pa.string()),
+        ("verdict", pa.string()),
+        # of the image as it came, else as the list has it
+        ("width", pa.int64()),
+        ("height", pa.int64()),
+        ("extra", pa.string()),
+        # of the image as it is stored, where it was made smaller
+        ("stored_width", pa.int64()),
+        ("stored_height", pa.int64()),
+        ("stored_sha256", pa.string()),
+        # where the image lies in the tar
+        ("suffix", pa.string()),
+        ("offset", pa.int64()),
+        ("size", pa.int64()),
+    ]
+)
+"""status/NAME.parquet."""
+
+_IN_MEMORY: Final = 32 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One raw shard to be: its name, and its rows of the list."""
+
+    name: str
+    number: int
+    start: int
+    stop: int
+
+    def key(self, row: int) -> str:
+        """Returns the key of a row, whatever became of others."""
+        return f"{self.number:05d}{row - self.start:04d}"
+
+
+def pieces(name: str, start: int, stop: int, size: int) -> Iterator[Piece]:
+    """Yields the raw shards of a list's rows from `start` to `stop`; each has `size` rows, the last the rest."""
+    for first in range(start, stop, size):
+        number = first // size
+        yield Piece(f"{name}-{number:05d}", number, first, min(first + size, stop))
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A folder of raw shards. `valid` is the fingerprint of all but the list that its rows depend on."""
+
+    layout: Layout
+    folder: str
+    valid: str = ""
+
+    def tar(self, name: str) -> str:
+        """Returns the path of a shard."""
+        return join(self.folder, f"{name}.tar")
+
+    def status(self, name: str) -> str:
+        """Returns the path of a shard's statuses."""
+        return status_path(self.tar(name))
+
+    def known(self, name: str) -> pa.Table | None:
+        """Returns the statuses that an earlier run left, None where there are none or they are of other settings."""
+        table = self.left(name)
+        if table is None:
+            return None
+        return table if (table.schema.metadata or {}).get(b"validity") == self.valid.encode() else None
+
+    def left(self, name: str) -> pa.Table | None:
+        """Returns the statuses that any earlier run left."""
+        store, path = self.layout.store, self.status(name)
+        if not store.exists(path) or not store.exists(self.tar(name)):
+            return None
+        return read_table(self.layout, path)
+
+    def keep_only(self, names: Container[str]) -> None:
+        """Removes shards of an earlier list that are none of this one, so that nobody builds from them."""
+        store, folder = self.layout.store, join(self.folder, "status")
+        for info in store.list_files(folder) if store.is_folder(folder) else ():
+            name = info.name.removesuffix(".parquet")
+            if name not in names:
+                store.remove(self.tar(name))
+                store.remove(info.path)
+
+    def write(self, name: str, results: Sequence["Result"], spool: "Spool") -> None:
+        """Writes a shard, then its statuses, whose presence says that it is whole."""
+        store, path = self.layout.store, self.status(name)
+        store.remove(path)
+        with store.write_atomic(self.tar(name), self.layout.tmp) as local, local.open("wb") as file:
+            archive = Archive(_Undigested(file))
+            for result in results:
+                if result.facts["status"] == OK:
+                    _add(archive, result, spool)
+            archive.end()
+        schema = STATUS.with_metadata({"validity": self.valid})
+        table = pa.Table.from_pylist([result.facts for result in results], STATUS).cast(schema)
+        write_tables(self.layout, path, schema, [table])
+
+
+@dataclass
+class Result:
+    """What became of one row: its columns of STATUS, and where its image lies in the spool."""
+
+    facts: dict[str, Any]
+    place: tuple[int, int] | None = None
+
+
+class _Undigested(Sink):
+    """A raw shard is no part of a corpus, so nobody asks for its digest."""
+
+    def write(self, data: Any, /) -> int:
+        size = self._file.write(data)
+        self.size += size
+        return size
+
+
+def _add(archive: Archive, result: Result, spool: "Spool") -> None:
+    facts = result.facts
+    assert result.place is not None
+    image = spool.read(*result.place)
+    key = facts["key"]
+    record = {
+        **(json.loads(facts["extra"]) if facts["extra"] else {}),
+        "url": facts["url"],
+        "caption": None if facts["caption"] is None else facts["caption"].decode("utf-8", "replace"),
+        "key": key,
+        "status": "success",
+        "error_message": None,
+        "width": facts["stored_width"] or facts["width"],
+        "height": facts["stored_height"] or facts["height"],
+        "original_width": facts["width"],
+        "original_height": facts["height"],
+        "sha256": facts["sha256"],
+        "final_url": facts["final_url"],
+        "verdict": facts["verdict"],
+    }
+    facts["offset"], facts["size"] = archive.add(f"{key}.{facts['suffix']}", image)
+    if facts["caption"] is not None:
+        archive.add(f"{key}.txt", facts["caption"])
+    archive.add(f"{key}.json", json.dumps(record, sort_keys=True, ensure_ascii=False).encode())
+
+
+class Spool:
+    """Images that wait for their shard: in memory while they are few, then on disk."""
+
+    def __init__(self) -> None:
+        self._held: dict[int, bytes] = {}
+        self._file: IO[bytes] | None = None
+        self._end = self._in_memory = 0
+
+    def add(self, data: bytes) -> tuple[int, int]:
+        """Keeps an image; returns the place by which it is read."""
+        place = self._end, len(data)
+        self._end += len(data)
+        if self._in_memory + len(data) <= _IN_MEMORY:
+            self._in_memory += len(data)
+            self._held[place[0]] = data
+            return place
+        if self._file is None:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
+        self._file.seek(place[0])
+        self._file.write(data)
+        return place
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Returns an image."""
+        if offset in self._held:
+            return self._held[offset]
+        assert self._file is not None
+        self._file.seek(offset)
+        return self._file.read(size)
+
+    def close(self) -> None:
+        """Lets all images go."""
+        self._held.clear()
+        if self._file is not None:
+            self._file.close()
+
+
+class Images:
+    """The images of a raw shard that an earlier run wrote, by their places in the tar."""
+
+    def __init__(self, raw: Raw, name: str) -> None:
+        self._path = raw.tar(name)
+        self._file = raw.layout.store.open(self._path)
+
+    def read(self, facts: Mapping[str, Any]) -> bytes:
+        """Returns the image of a row of STATUS. Raises ChangedError where the tar does not hold it."""
+        self._file.seek(facts["offset"])
+        data = self._file.read(facts["size"])
+        if len(data) != facts["size"]:
+            raise ChangedError(f"the raw shard {self._path} is damaged: remove it and fetch again")
+        return data
+
+    def close(self) -> None:
+        """Closes the tar."""
+        self._file.close()
+
+
+def rows_of(table: pa.Table) -> Iterable[dict[str, Any]]:
+    """Yields the rows of a table of STATUS, batch by batch."""
+    for batch in table.to_batches(4096):
+        yield from batch.to_pylist()

@@ -1,0 +1,100 @@
+"""The recipe's rules over the columns of a list: what falls by them is not downloaded."""
+
+import pyarrow as pa
+
+from filters.arrow import pc
+from filters.corpus_rules import CLIP, UNSCORED, Clip
+from filters.extra import number, parsed
+from filters.rules import failures
+from filters.signals import Measurer
+from filters.table import SIGNALS
+from pipelines.recipe.model import Recipe, Source
+from pipelines.sources.urls import sizes
+from schemas.row import BEFORE_SIGNALS
+
+_BATCH = 16_384
+
+
+class ListRules:
+    """Judges rows of a list by what their columns say.
+
+    The rules and the signals are those of the build, so select comes to the same verdict by itself. A rule passes a row
+    where nothing is known: no list says whether an image is blank.
+    """
+
+    def __init__(self, recipe: Recipe, source: Source) -> None:
+        rules = recipe.rules_of(source)
+        if not source.needs_captions:
+            rules = rules.model_copy(update={"no_caption": False})
+        self._rules, self._source = rules, source
+        self._languages = recipe.languages_of(source)
+        on = [rule for rule in type(rules).table if rule.fails and getattr(rules, rule.name)]
+        clip = rules.get(Clip) if source.clip_score is not None else None
+        self._clip_rule = clip
+        self._judging = bool(on) or clip is not None
+        # models are loaded where a rule asks for what they say
+        of_text = [one for one, _ in recipe.signals.running() if one.batch is not None and one.image is None]
+        measured = {name for one in of_text for name in one.columns}
+        asked = {name for rule in on for name in rule.reads} | (
+            {"language"} if clip and clip.languages else set()
+        )
+        self._measurer = Measurer(recipe.signals) if asked & measured else None
+
+    def reasons(self, table: pa.Table) -> list[str | None]:
+        """Returns for each row of LIST the first rule that it fails, None for rows to be downloaded."""
+        found: list[str | None] = []
+        for first in range(0, table.num_rows, _BATCH):
+            found += self._batch(table.slice(first, _BATCH))
+        return found
+
+    def _batch(self, table: pa.Table) -> list[str | None]:
+        if not self._judging:
+            return [None] * table.num_rows
+        signals = (
+            self._measurer.table(list(map(_record, table.to_pylist()))) if self._measurer else _listed(table)
+        )
+        failed = failures(signals, self._rules, self._languages)
+        reasons: list[str | None] = [names[0] if names else None for names in failed.to_pylist()]
+        if self._clip_rule is not None:
+            languages = signals["language"].to_pylist() if self._measurer else [None] * table.num_rows
+            for at, (extra, language) in enumerate(zip(table["extra"].to_pylist(), languages, strict=True)):
+                reasons[at] = reasons[at] or self._clip(self._clip_rule, extra, language or "")
+        errors = table["error"].to_pylist()
+        return [None if error else reason for error, reason in zip(errors, reasons, strict=True)]
+
+    def _clip(self, clip: Clip, extra: str | None, language: str) -> str | None:
+        """What a score that came with the list says; the best share (`keep`) is known only over all rows."""
+        assert self._source.clip_score is not None
+        score = number(parsed(extra).get(self._source.clip_score))
+        limit = clip.limit(language).min
+        if score is None:
+            return UNSCORED if clip.unscored == "drop" else None
+        return CLIP.name if limit is not None and score < limit else None
+
+
+def _listed(table: pa.Table) -> pa.Table:
+    """The signals that a list itself has, without those of captions."""
+    both = pc.and_(table["width"].is_valid(), table["height"].is_valid())
+    width, height = (pc.if_else(both, table[name], None) for name in ("width", "height"))
+    longer, shorter = (
+        of(width, height, skip_nulls=False) for of in (pc.max_element_wise, pc.min_element_wise)
+    )
+    shape = pc.divide(longer.cast(pa.float64()), shorter.cast(pa.float64())).cast(
+        SIGNALS.field("aspect_ratio").type
+    )
+    sizes = {"width": width, "height": height}
+    columns = {name: column.cast(SIGNALS.field(name).type) for name, column in sizes.items()}
+    return pa.table({**columns, "aspect_ratio": shape, "extra": table["extra"]})
+
+
+def _record(row: dict[str, object]) -> dict[str, object]:
+    """What measure would know of a row without its image."""
+    width, height, caption = row["width"], row["height"], row["caption"]
+    record: dict[str, object] = {name: None for name, _ in BEFORE_SIGNALS}
+    record |= {
+        "url": row["url"],
+        "caption_raw": caption.decode("utf-8", "replace") if isinstance(caption, bytes) else None,
+        "extra": row["extra"],
+        **sizes(width, height),
+    }
+    return record

@@ -1,0 +1,455 @@
+"""The worker of phase fetch: downloads the images of one range of a list, shard by shard, many URLs at a time.
+
+Downloads of several shards overlap, so that a slow host holds up no more than the shard that its URL is in. A shard is
+written as soon as the last of its URLs has an answer; whoever is killed loses the shards that were not.
+"""
+
+import asyncio
+import json
+import threading
+from collections import Counter
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from typing import Any, Final, TypeVar
+
+import pyarrow as pa
+
+from filters.picture import PictureSettings
+from pipelines.engines.step import IDLE, At, Json
+from pipelines.fetch.address import Guard, Target
+from pipelines.fetch.arrival import Arrival, Arrived
+from pipelines.fetch.download import Download, Tries
+from pipelines.fetch.identity import Known
+from pipelines.fetch.lists import ColumnMap, range_of
+from pipelines.fetch.raw import STATUS, SUFFIXES, Images, Piece, Raw, Result, Spool, pieces, rows_of
+from pipelines.fetch.rules import ListRules
+from pipelines.fetch.settings import FetchSettings
+from pipelines.fetch.statuses import BAD_ROW, DROPPED, OK, Failure, again
+from pipelines.files import Store, join, shown
+from pipelines.layout import Layout
+from pipelines.recipe.model import Recipe, Source
+from pipelines.removal import Removed, hashed, read
+from pipelines.shares import is_below
+from pipelines.sources.shard import InputShard
+from schemas.errors import VlcorpusError
+from schemas.row import pair_key
+
+_OPEN_SHARDS: Final = 16
+_FORMS: Final = {suffix: form for form, suffix in SUFFIXES.items()}
+
+T = TypeVar("T")
+
+
+class Fetch:
+    """Fetches one range of a list a task."""
+
+    def __init__(self, setup: Json) -> None:
+        self._recipe = Recipe.model_validate(setup["recipe"])
+        self._layout = Layout(**setup["layout"])
+        self._loop = _Loop()
+        self._sources: dict[str, _SourceFetch] = {}
+
+    def run(self, task: Json, at: At) -> Json:
+        """Writes the raw shards of the range and their statuses; the receipt counts what became of its URLs."""
+        at(IDLE)
+        shard = InputShard.from_json(task["input"])
+        if shard.source not in self._sources:
+            source = self._recipe.source(shard.source)
+            opened = self._loop.run(_opened(self._recipe, source, self._layout))
+            self._sources[shard.source] = opened
+        return self._loop.run(self._sources[shard.source].range(shard, task, at))
+
+    def close(self) -> None:
+        """Ends all connections."""
+        while self._sources:
+            self._loop.run(self._sources.popitem()[1].close())
+        self._loop.close()
+
+
+class _Loop:
+    """An event loop in a thread of its own: the caller's thread may have one that runs, as in a notebook."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="fetch", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _opened(recipe: Recipe, source: Source, layout: Layout) -> "_SourceFetch":
+    return _SourceFetch(recipe, source, layout)
+
+
+def opted_out(settings: FetchSettings) -> Removed:
+    """Returns the opt-out lists of a source as one."""
+    found = Removed()
+    for path in settings.opt_out:
+        found = found.with_(read(path).entries)
+    return found
+
+
+class _SourceFetch:
+    """What stays open from task to task of one source."""
+
+    def __init__(self, recipe: Recipe, source: Source, layout: Layout) -> None:
+        self.recipe, self.source, self.layout = recipe, source, layout
+        self.settings = source.fetch
+        by_column = opted_out(self.settings).by_column()
+        self._urls, self._hosts, digests = (
+            frozenset(by_column.get(name, ())) for name in ("url", "host", "sha256")
+        )
+        guard = Guard(
+            [ip_network(text) for text in self.settings.allow_addresses],
+            self.settings.ports,
+            self.settings.check_addresses,
+        )
+        self.download = Download(self.settings, guard, self._refused)
+        self.arrival = Arrival(self.settings, recipe.signals[PictureSettings], digests)
+        self.rules = ListRules(recipe, source)
+        self.mapped = ColumnMap.of_source(source)
+
+    def _refused(self, asked: Target) -> bool:
+        if self._hosts and hashed(asked.host) in self._hosts:
+            return True
+        return bool(self._urls) and hashed(asked.url) in self._urls
+
+    def listed(self, url: str) -> bool:
+        """Returns whether the URL itself, as the list has it, is on an opt-out list."""
+        return bool(self._urls) and hashed(shown(url)) in self._urls
+
+    async def range(self, shard: InputShard, task: Json, at: At) -> Json:
+        """Fetches a task's range."""
+        store = Store(
+            self.layout.options if task["ours"] else self.source.storage_options or None, shard.source
+        )
+        start, stop = task["start"], task["stop"]
+        table = range_of(shard, store, None if task["ours"] else self.mapped, start, stop)
+        layout = self.layout
+        if self.settings.raw is not None:  # what is written there has to be on its file system from the start
+            layout = Layout(self.settings.raw, layout.run, layout.options)
+        raw = Raw(layout, task["folder"], task["valid"])
+        fetched = _Range(self, raw, table, bool(task["again"]), at)
+        try:
+            shards = list(pieces(shard.shard, start, stop, self.settings.shard_rows))
+            receipt = await fetched.run(shards, start)
+        except BaseExceptionGroup as group:
+            raise _first_of(group) from group
+        finally:
+            fetched.close()
+        self._log(task, fetched.log)
+        return receipt
+
+    def _log(self, task: Json, lines: list[Json]) -> None:
+        """Attempts and seconds, which differ from run to run, go to the log and nowhere else."""
+        text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines)
+        path = join(self.layout.work, "log", "fetch", self.layout.run, f"{task['name']}.jsonl")
+        if lines:
+            self.layout.store.write_bytes(path, text.encode(), self.layout.tmp)
+
+    async def close(self) -> None:
+        await self.download.close()
+
+
+def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that ended a group of downloads: one that a person can mend, where there is one."""
+    leaves = list(_leaves(group))
+    return next((one for one in leaves if isinstance(one, VlcorpusError)), leaves[0])
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for one in group.exceptions:
+        if isinstance(one, BaseExceptionGroup):
+            yield from _leaves(one)
+        else:
+            yield one
+
+
+@dataclass
+class _Range:
+    """One task at work."""
+
+    of: _SourceFetch
+    raw: Raw
+    table: pa.Table
+    again: bool
+    at: At
+    log: list[Json] = field(default_factory=list)
+    _counts: Counter[str] = field(default_factory=Counter)
+    _bytes: int = 0
+    _done: int = 0
+    _pending: int = 0
+    _shared: Spool = field(default_factory=Spool)
+    _answers: dict[str, "asyncio.Future[Result]"] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        urls = Counter(self.table["url"].drop_null().to_pylist())
+        self._repeated = frozenset(url for url, times in urls.items() if times > 1)
+        self._room = asyncio.Event()
+        self._room.set()
+        self._open = asyncio.Semaphore(_OPEN_SHARDS)
+
+    async def run(self, shards: list[Piece], first: int) -> Json:
+        """Fetches the shards that are not there yet; `first` is the number of the table's first row."""
+        reasons = self._judged(self.table)
+        async with asyncio.TaskGroup() as group:
+            for piece in shards:
+                await self._open.acquire()
+                await self._room.wait()
+                low, high = piece.start - first, piece.stop - first
+                group.create_task(self._piece(piece, self.table.slice(low, high - low), reasons[low:high]))
+        store = self.raw.layout.store
+        written = [[piece.name, store.info(self.raw.tar(piece.name)).size] for piece in shards]
+        statuses = dict(sorted(self._counts.items()))
+        rows = sum(statuses.values())
+        return {
+            "rows": rows,
+            "bytes": self._bytes,
+            "kept": statuses.get(OK, 0),
+            "statuses": statuses,
+            "shards": written,
+        }
+
+    def close(self) -> None:
+        """Lets the images go that several rows share."""
+        self._shared.close()
+
+    async def _piece(self, piece: Piece, table: pa.Table, reasons: list[str | None]) -> None:
+        try:
+            known = self._known(piece, reasons)
+            shard = _Shard(self, piece, table, reasons, known)
+            if known is not None and shard.is_whole(self.again):
+                shard.close()
+                for row in known:
+                    self._count(row)
+            else:
+                await self._shard(shard)
+        finally:
+            self._open.release()
+
+    def _judged(self, table: pa.Table) -> list[str | None]:
+        """Why rows are not downloaded: a rule that they fail, or that they are not of the sample."""
+        reasons = self.of.rules.reasons(table)
+        share, source = self.of.recipe.sample, self.of.source.id
+        if share < 1:
+            for at, (url, caption) in enumerate(
+                zip(*(table[name].to_pylist() for name in ("url", "caption")), strict=True)
+            ):
+                if url and not is_below(share, int(pair_key(source, url, "", caption)[:16], 16)):
+                    reasons[at] = reasons[at] or "sample"
+        return reasons
+
+    def _known(self, piece: Piece, reasons: list[str | None]) -> list[Json] | None:
+        """The rows that an earlier run left, where it was of the same settings."""
+        table = self.raw.known(piece.name)
+        if table is None or table.num_rows != len(reasons):
+            return None
+        return list(rows_of(table))
+
+    async def _shard(self, shard: "_Shard") -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for at, row in enumerate(shard.rows()):
+                    facts = shard.facts(at, row)
+                    if facts["status"] is not None:
+                        shard.found[at] = Result(facts)
+                        self._count(facts)
+                        continue
+                    self._pending += 1
+                    self._update_room()
+                    group.create_task(self._row(shard, at, row, facts))
+            await asyncio.to_thread(self.raw.write, shard.piece.name, shard.results(), shard.spool)
+        finally:
+            shard.close()
+
+    async def _row(self, shard: "_Shard", at: int, row: Json, facts: Json) -> None:
+        try:
+            shard.found[at] = await self._result(shard, at, row, facts)
+        finally:
+            self._pending -= 1
+            self._update_room()
+        self._count(shard.found[at].facts)
+
+    def _update_room(self) -> None:
+        if self._pending < 2 * self.of.settings.concurrency:
+            self._room.set()
+        else:
+            self._room.clear()
+
+    def _count(self, facts: Json) -> None:
+        self._counts[facts["status"]] += 1
+        self._bytes += facts["bytes"] or 0
+        self.at(self._done)
+        self.at(IDLE)
+        self._done += 1
+
+    async def _result(self, shard: "_Shard", at: int, row: Json, facts: Json) -> Result:
+        kept = shard.kept(at, self.again)
+        if kept is not None:
+            return kept
+        url = row["url"]
+        if url not in self._repeated:
+            return await self._fetched(shard, facts, row, shard.spool)
+        if url not in self._answers:
+            self._answers[url] = asyncio.get_running_loop().create_future()
+            try:
+                answer = await self._fetched(shard, facts, row, self._shared)
+            except BaseException:
+                self._answers[url].cancel()
+                raise
+            self._answers[url].set_result(answer)
+        return shard.copied(facts, await asyncio.shield(self._answers[url]), self._shared)
+
+    async def _fetched(self, shard: "_Shard", facts: Json, row: Json, spool: Spool) -> Result:
+        """Downloads one URL."""
+        tries = Tries()
+        try:
+            if self.of.listed(row["url"] or ""):
+                raise Failure("opted_out")
+            found = await self.of.download.get(row["url"], tries)
+            facts |= {"code": 200, "final_url": found.final_url, "bytes": len(found.body)}
+            arrived = self.of.arrival.take(found.body, shard.before(facts["row"], row))
+        except Failure as failure:
+            facts |= {"status": failure.status, "detail": failure.detail or None}
+            if failure.code is not None:
+                facts["code"] = failure.code
+            result = Result(facts)
+        else:
+            result = Result(facts | _image(arrived), spool.add(arrived.data))
+        self.log.append({"key": facts["key"], "attempts": tries.attempts, "seconds": round(tries.seconds, 3)})
+        return result
+
+
+def _image(arrived: Arrived) -> Json:
+    found: Json = {
+        "status": OK,
+        "sha256": arrived.sha256,
+        "verdict": arrived.verdict,
+        "suffix": arrived.suffix,
+    }
+    found |= arrived.stored
+    if arrived.width is not None:
+        found |= {"width": arrived.width, "height": arrived.height}
+    return found
+
+
+class _Shard:
+    """One raw shard at work: its rows, what an earlier run left of it, and the images that have come."""
+
+    def __init__(
+        self,
+        fetch: _Range,
+        piece: Piece,
+        table: pa.Table,
+        reasons: list[str | None],
+        known: list[Json] | None,
+    ) -> None:
+        self.piece, self.spool = piece, Spool()
+        self.found: dict[int, Result] = {}
+        self._rows: list[Json] = table.to_pylist()
+        self._reasons, self._known = reasons, known
+        self._images = Images(fetch.raw, piece.name) if known is not None else None
+        self._earlier = _Earlier.of(fetch.of, piece)
+
+    def rows(self) -> list[Json]:
+        """Returns the rows of the list."""
+        return self._rows
+
+    def facts(self, at: int, row: Json) -> Json:
+        """Returns what a row's status says before anything is asked."""
+        facts: Json = dict.fromkeys(STATUS.names)
+        number = self.piece.start + at
+        facts |= {name: row[name] for name in ("url", "caption", "width", "height", "extra")}
+        facts |= {"key": self.piece.key(number), "row": number}
+        if row["error"]:
+            facts |= {"status": BAD_ROW, "detail": row["error"]}
+        elif self._reasons[at] is not None:
+            facts |= {"status": DROPPED, "detail": self._reasons[at]}
+        return facts
+
+    def is_whole(self, retried: bool) -> bool:
+        """Returns whether an earlier run left the shard as it is to be."""
+        for at, row in enumerate(self.rows()):
+            then, now = (self._known or [])[at], self.facts(at, row)
+            asked = then["status"] not in (DROPPED, BAD_ROW)
+            if asked != (now["status"] is None) or (not asked and then["detail"] != now["detail"]):
+                return False
+            if retried and again(then["status"]):
+                return False
+        return True
+
+    def kept(self, at: int, retried: bool) -> Result | None:
+        """Returns what an earlier run found, None where the URL is to be asked again."""
+        if self._known is None or self._images is None:
+            return None
+        facts = dict(self._known[at])
+        if facts["status"] == OK:
+            return Result(facts, self.spool.add(self._images.read(facts)))
+        if facts["status"] == DROPPED or (retried and again(facts["status"])):
+            return None
+        return Result(facts)
+
+    def before(self, number: int, row: Json) -> Known | None:
+        """Returns what is known of the image that a row's URL had."""
+        known = Known.of_list(row)
+        if known is None and self._earlier is not None:
+            known = self._earlier.known(row["url"])
+        return known
+
+    def copied(self, facts: Json, answer: Result, shared: Spool) -> Result:
+        """Returns an answer to a URL as that of another row with the same URL."""
+        own = {name: facts[name] for name in ("key", "row", "url", "caption", "extra")}
+        place = self.spool.add(shared.read(*answer.place)) if answer.place is not None else None
+        return Result({**answer.facts, **own}, place)
+
+    def results(self) -> list[Result]:
+        """Returns what became of the rows, in their order."""
+        return [self.found[at] for at in range(len(self._rows))]
+
+    def close(self) -> None:
+        """Lets the images go."""
+        self.spool.close()
+        for one in (self._images, self._earlier):
+            if one is not None:
+                one.close()
+
+
+class _Earlier:
+    """A raw shard of an earlier fetch of the same list."""
+
+    def __init__(self, raw: Raw, name: str, table: pa.Table) -> None:
+        self._rows = {row["url"]: row for row in rows_of(table) if row["status"] == OK}
+        self._images = Images(raw, name)
+
+    @classmethod
+    def of(cls, source: _SourceFetch, piece: Piece) -> "_Earlier | None":
+        """Opens it; None where there is none."""
+        if source.settings.earlier is None:
+            return None
+        layout = Layout("", options=dict(source.source.storage_options))
+        raw = Raw(layout, source.settings.earlier)
+        table = raw.left(piece.name)
+        return None if table is None else cls(raw, piece.name, table)
+
+    def known(self, url: str) -> Known | None:
+        """Returns what the URL gave then."""
+        row = self._rows.get(url)
+        if row is None:
+            return None
+        return Known(row["sha256"], image=lambda: self._images.read(row), form=_FORMS[row["suffix"]])
+
+    def close(self) -> None:
+        """Closes the tar."""
+        self._images.close()

@@ -1,0 +1,205 @@
+"""Phases lists and fetch: lists of URLs become raw shards, which are then read like any other.
+
+A task of fetch is a range of rows of one list. Which raw shard a row is in, and its key there, follow from its place in
+the list alone, so they are the same whatever failed.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Final
+
+from pipelines.engines.step import IDLE, At, Json
+from pipelines.fetch import lists
+from pipelines.fetch.raw import Raw
+from pipelines.fetch.report import Report
+from pipelines.fetch.settings import NOT_DATA
+from pipelines.fetch.statuses import again
+from pipelines.fetch.worker import Fetch, opted_out
+from pipelines.files import Store, join
+from pipelines.layout import Layout, text_of
+from pipelines.parquet import write_tables
+from pipelines.receipts import Task, fingerprint, versions
+from pipelines.recipe.load import thresholds
+from pipelines.recipe.model import Recipe, Source
+from pipelines.sources import InputShard
+from pipelines.sources.discovery import discover
+from pipelines.sources.table import KINDS
+from schemas.errors import InputError
+
+if TYPE_CHECKING:
+    from pipelines.build import Build
+
+__all__ = ["Fetch", "Lists", "run", "run_lists"]
+
+_PARQUET: Final = "parquet"
+
+
+def sources_of(recipe: Recipe) -> list[Source]:
+    """Returns the sources that are lists of URLs."""
+    return [source for source in recipe.sources if KINDS[source.kind].fetched]
+
+
+def lists_of(recipe: Recipe, source: Source) -> tuple[InputShard, ...]:
+    """Returns the files of a source's lists, sorted by id. Raises InputError where there are none."""
+    return discover(
+        source.id, source.path, source.kind, source.storage_options, source.columns, recipe.read
+    ).shards
+
+
+def list_path(layout: Layout, shard: InputShard) -> str:
+    """Returns where a list that is no Parquet is kept as Parquet."""
+    return join(layout.work, "lists", shard.source, f"{shard.shard}.parquet")
+
+
+def raw_folder(layout: Layout, source: Source) -> str:
+    """Returns the folder of a source's raw shards."""
+    return source.fetch.raw or join(layout.work, "fetched", source.id)
+
+
+class Lists:
+    """Writes one list as Parquet a task."""
+
+    def __init__(self, setup: Json) -> None:
+        self._recipe = Recipe.model_validate(setup["recipe"])
+        self._layout = Layout(**setup["layout"])
+
+    def run(self, task: Json, at: At) -> Json:
+        """Writes the list; the receipt counts its rows."""
+        at(IDLE)
+        shard = InputShard.from_json(task["input"])
+        source = self._recipe.source(shard.source)
+        store = Store(source.storage_options or None, source.id)
+        tables = lists.text_tables(source, shard, store, self._recipe.read)
+        return {"rows": write_tables(self._layout, list_path(self._layout, shard), lists.LIST, tables)}
+
+
+def run_lists(build: "Build") -> None:
+    """Writes the lists that are no Parquet as Parquet, where that is not done yet."""
+    tasks = []
+    for source in sources_of(build.recipe):
+        for shard in lists_of(build.recipe, source):
+            if shard.format != _PARQUET:
+                depends = [source.columns.model_dump(mode="json"), source.fetch.mapping()]
+                read = build.recipe.read.model_dump(mode="json")
+                mark = Store(source.storage_options or None, source.id).identity(shard.path)
+                name = text_of((shard.source, shard.shard))
+                tasks.append(
+                    Task(
+                        name,
+                        fingerprint("lists", 1, depends, read, mark),
+                        {"input": shard.to_json(), "shard": name},
+                    )
+                )
+    if tasks:
+        build.map("lists", tasks)
+
+
+def run(build: "Build") -> None:
+    """Fetches what is not there yet, takes the raw shards in as inputs, and says what became of the URLs."""
+    fetched = [_Fetched(build, source) for source in sources_of(build.recipe)]
+    build.receipts("fetch").forget_all_but({task.name for one in fetched for task in one.tasks})
+    for one in fetched:
+        one.run()
+
+
+class _Fetched:
+    """The fetch of one source."""
+
+    def __init__(self, build: "Build", source: Source) -> None:
+        self._build, self._source = build, source
+        self._folder = raw_folder(build.layout, source)
+        self._valid = validity(build.recipe, source)
+        self.tasks = list(self._tasks())
+
+    def run(self) -> None:
+        """Fetches the source's URLs that are not fetched yet."""
+        build, source = self._build, self._source
+        if build.retry_failed:
+            self._forget_failed(self.tasks)
+        receipts = build.map("fetch", self.tasks)
+        shards = {name: size for receipt in receipts for name, size in receipt["shards"]}
+        build.add(
+            InputShard(source.id, name, join(self._folder, f"{name}.tar"), source.kind, "tar", size)
+            for name, size in shards.items()
+        )
+        raw = Raw(build.layout, self._folder)
+        raw.keep_only(shards)
+        if source.fetch.raw not in (None, build.layout.out):
+            build.layout.store.remove_folder(Layout(self._folder, build.layout.run).tmp)
+        report = Report(build.layout, raw, source)
+        report.write(sorted(shards))
+        for sentence in report.sentences(_counted(receipts)):
+            build.reporter.say(sentence)
+
+    def _tasks(self) -> Iterator[Task]:
+        build, source, settings = self._build, self._source, self._source.fetch
+        rules = thresholds(build.recipe, source)
+        for shard in lists_of(build.recipe, source):
+            ours = shard.format != _PARQUET
+            listed, rows = self._listed(shard, ours)
+            store = build.layout.store if ours else Store(source.storage_options or None, source.id)
+            mark = store.identity(listed.path)
+            size = settings.shard_rows * settings.task_shards
+            for start in range(0, rows, size):
+                name = f"{shard.shard}-{start // settings.shard_rows:05d}"
+                body: Json = {
+                    "name": name,
+                    "shard": text_of((source.id, name)),
+                    "input": listed.to_json(),
+                    "ours": ours,
+                    "folder": self._folder,
+                    "valid": fingerprint(self._valid, mark),
+                    "start": start,
+                    "stop": min(start + size, rows),
+                    "again": build.retry_failed,
+                }
+                depends = [body["valid"], start, body["stop"], self._folder, rules, build.recipe.sample]
+                yield Task(body["shard"], fingerprint("fetch", depends), body)
+
+    def _listed(self, shard: InputShard, ours: bool) -> tuple[InputShard, int]:
+        """The list in Parquet, and its rows."""
+        build, source = self._build, self._source
+        if not ours:
+            return shard, lists.count(shard, Store(source.storage_options or None, source.id))
+        rows = build.results["lists"][shard.source, shard.shard]["rows"]
+        path = list_path(build.layout, shard)
+        size = build.layout.store.info(path).size
+        return InputShard(shard.source, shard.shard, path, shard.kind, _PARQUET, size), rows
+
+    def _forget_failed(self, tasks: list[Task]) -> None:
+        """Removes the receipts of tasks with URLs that are worth another try."""
+        receipts = self._build.receipts("fetch")
+        done = [task for task in tasks if receipts.done(task)]
+        for task, receipt in zip(done, receipts.read(done), strict=True):
+            if any(again(status) for status in receipt["statuses"]):
+                receipts.forget(task.name)
+
+
+def _counted(receipts: Iterable[Mapping[str, Json]]) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for receipt in receipts:
+        found.update(receipt["statuses"])
+    return found
+
+
+def validity(recipe: Recipe, source: Source) -> str:
+    """Returns what a row of a list gives, apart from the list, the hosts, and the rules over its columns."""
+    settings = source.fetch.model_dump(mode="json", exclude={*NOT_DATA})
+    columns = source.columns.model_dump(mode="json")
+    pictures = recipe.signals.model_dump(mode="json", include={"picture"})
+    made_with = versions(["pillow"]) if source.fetch.resize else {}
+    return fingerprint("fetched", 1, settings, columns, pictures, opted_out(source.fetch).digest(), made_with)
+
+
+def check(recipe: Recipe) -> None:
+    """Raises InputError where a source of URLs cannot be fetched as the recipe asks."""
+    folders = Counter(source.fetch.raw for source in sources_of(recipe) if source.fetch.raw)
+    for folder, times in folders.items():
+        if times > 1:
+            raise InputError(
+                f"{times} sources have their raw shards in {folder}: give each a folder of its own"
+            )
+    for source in sources_of(recipe):
+        for path in source.fetch.opt_out:
+            if {entry.column for entry in opted_out(source.fetch).entries} - {"url", "host", "sha256"}:
+                raise InputError(f"source {source.id}: the opt-out list {path} must hold url, host or sha256")

@@ -1,0 +1,175 @@
+"""What hosts ask for is obeyed: robots.txt, headers, reservations; opt-out lists; pace."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from pipelines.fetch.download import retry_after
+from tests.pipelines.fetch.fetching import fetch, fetch_urls, write_list
+from tests.pipelines.fetch.hostile import Asked, Server, image
+
+ROBOTS = b"""\
+User-agent: *
+Disallow: /private/
+Allow: /private/open/
+
+User-agent: vlcorpus
+Disallow: /no/*.jpg$
+Content-Usage: train-ai=y
+Content-Usage: /kept/ train-ai=n
+"""
+
+
+def test_robots_txt(server: Server, tmp_path: Path) -> None:
+    """robots.txt is read once a host; the group that names us holds, and refuses what it disallows."""
+    server.files["/robots.txt"] = ROBOTS
+    paths = {
+        "/private/1.jpg": "ok",
+        "/no/1.jpg": "robots_disallowed",
+        "/no/1.png": "ok",
+        "/kept/1.jpg": "usage_reserved",
+    }
+    server.files |= dict.fromkeys(paths, image(1))
+    found = fetch_urls(tmp_path, [server.url(path) for path in paths], robots=True)
+    assert {path: found[server.url(path)] for path in paths} == paths
+    assert server.asked["/robots.txt"] == 1
+    assert not server.asked["/no/1.jpg"]
+
+
+def test_another_product_has_another_group(server: Server, tmp_path: Path) -> None:
+    """The group is chosen by the product that the User-Agent names; the header names the contact too."""
+    server.files["/robots.txt"] = ROBOTS
+    seen = []
+
+    async def answer(asked: Asked) -> None:
+        seen.append(asked.headers["user-agent"])
+        await asked.answer(image(1))
+
+    server.handlers |= {"/private/1.jpg": answer, "/private/open/1.jpg": answer}
+    urls = [server.url("/private/1.jpg"), server.url("/private/open/1.jpg")]
+    found = fetch_urls(tmp_path, urls, robots=True, user_agent="acme/2.0", contact="mailto:crawl@acme.test")
+    assert [found[url] for url in urls] == ["robots_disallowed", "ok"]
+    assert seen == ["acme/2.0 (+mailto:crawl@acme.test)"]
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [("404 Not Found", "ok"), ("403 No", "ok"), ("503 Busy", "robots_unreachable")]
+)
+def test_robots_that_cannot_be_read(code: str, status: str, server: Server, tmp_path: Path) -> None:
+    """Without robots.txt all is allowed; where the host fails to say, nothing is (RFC 9309, 2.3.1)."""
+
+    async def answer(asked: Asked) -> None:
+        await asked.answer(code=code)
+
+    server.handlers["/robots.txt"] = answer
+    assert fetch_urls(tmp_path, [server.url("/img/1")], robots=True, retries=0) == {
+        server.url("/img/1"): status
+    }
+
+
+def test_tdmrep_json(server: Server, tmp_path: Path) -> None:
+    """Locations that /.well-known/tdmrep.json reserves are refused."""
+    server.files["/.well-known/tdmrep.json"] = (
+        b'[{"location": "/img/*", "tdm-reservation": 1}, {"location": 5}, 7]'
+    )
+    server.files["/free.jpg"] = image(1)
+    found = fetch_urls(tmp_path, [server.url("/img/1"), server.url("/free.jpg")])
+    assert found == {server.url("/img/1"): "tdm_reserved", server.url("/free.jpg"): "ok"}
+
+
+def test_courtesy_can_be_switched_off(server: Server, tmp_path: Path) -> None:
+    """Each signal has a setting; with all off, no file about the host is asked for."""
+    server.files["/robots.txt"] = b"User-agent: *\nDisallow: /"
+    off = dict.fromkeys(("robots", "robots_tag", "tdmrep", "content_usage"), False)
+    urls = [server.url(path) for path in ("/noai", "/tdm", "/usage", "/img/1")]
+    assert set(fetch_urls(tmp_path, urls, **off).values()) == {"ok"}
+    assert not server.asked["/robots.txt"]
+
+
+def test_hostile_patterns_take_no_time(server: Server, tmp_path: Path) -> None:
+    """A robots.txt made to keep a matcher busy does not."""
+    server.files["/robots.txt"] = b"User-agent: *\nDisallow: /" + b"*a" * 2000 + b"b\n"
+    begun = time.process_time()
+    url = server.url("/img/" + "a" * 4000)
+    assert set(fetch_urls(tmp_path, [url], robots=True).values()) <= {
+        "robots_disallowed",
+        "reset",
+        "not_found",
+    }
+    assert time.process_time() - begun < 10
+
+
+def test_opt_out_lists(server: Server, tmp_path: Path) -> None:
+    """URLs, hosts and images on a list are not used; a URL or host on it is not even asked."""
+    import hashlib
+
+    (tmp_path / "urls.txt").write_text(f"url\n{server.url('/img/1')}\n")
+    (tmp_path / "hosts.txt").write_text("host\nout.test\n")
+    (tmp_path / "digests.txt").write_text(f"sha256\n{hashlib.sha256(image(3)).hexdigest()}\n")
+    urls = [
+        server.url("/img/1"),
+        server.url("/img/2", "out.test"),
+        server.url("/img/3"),
+        server.url("/img/4"),
+    ]
+    lists = [str(tmp_path / name) for name in ("urls.txt", "hosts.txt", "digests.txt")]
+    found = fetch_urls(tmp_path, urls, opt_out=lists, resolvers=[server.resolver])
+    assert [found[url] for url in urls] == ["opted_out", "opted_out", "opted_out", "ok"]
+    assert not server.asked["/img/1"] + server.asked["/img/2"]
+
+
+def test_slots_of_a_host(server: Server, tmp_path: Path) -> None:
+    """A host never has more open downloads than its slots."""
+    server.delay = 0.02
+    off = dict.fromkeys(("robots", "tdmrep", "content_usage"), False)
+    listed = write_list(tmp_path / "l.parquet", [server.url(f"/img/{number}") for number in range(40)])
+    fetch(tmp_path / "raw", listed, per_host=3, **off)
+    assert server.most_open <= 3
+
+
+def test_pace(server: Server, tmp_path: Path) -> None:
+    """Requests to a host come no faster than its pace."""
+    begun = time.monotonic()
+    off = dict.fromkeys(("robots", "tdmrep", "content_usage"), False)
+    listed = write_list(tmp_path / "l.parquet", [server.url(f"/img/{number}") for number in range(11)])
+    fetch(tmp_path / "raw", listed, pace=20, **off)
+    assert time.monotonic() - begun >= 10 / 20
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("7", 7.0),
+        ("Sun, 06 Nov 1994 08:49:47 GMT", 10.0),
+        ("Sun, 06 Nov 1994 08:49:00 GMT", 0.0),
+        ("soon", None),
+        ("-5", None),
+        ("", None),
+        ("9" * 400, 999_999_999.0),
+        ("Sun, 06 Nov 99999 08:49:47 GMT", None),
+    ],
+)
+def test_retry_after(text: str, seconds: float | None) -> None:
+    """Retry-After is seconds or a date; anything else says nothing."""
+    assert retry_after([text] if text else [], 784111777.0) == seconds
+
+
+def test_a_silent_host_is_given_up(server: Server, tmp_path: Path) -> None:
+    """A host that never answers keeps nobody waiting for each of its URLs."""
+
+    async def silent(asked: Asked) -> None:
+        import asyncio
+
+        await asyncio.sleep(60)
+
+    server.handlers |= {f"/none/{number}": silent for number in range(100)}
+    urls = [server.url(f"/none/{number}", "quiet.test") for number in range(100)]
+    good = [server.url(f"/img/{number}", "good.test") for number in range(20)]
+    begun = time.monotonic()
+    off = dict.fromkeys(("robots", "tdmrep", "content_usage"), False)
+    quick = {"deadline": 1.0, "per_host": 8, "retries": 0, "resolvers": [server.resolver]}
+    found = fetch_urls(tmp_path, [*urls, *good], **quick, **off)
+    assert {found[url] for url in urls} <= {"deadline", "stalled"}
+    assert {found[url] for url in good} == {"ok"}
+    assert time.monotonic() - begun < 8

@@ -1,0 +1,135 @@
+"""Whether a URL still gives the image that it gave: same, altered or replaced; images made smaller on arrival."""
+
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from PIL import Image
+
+from pipelines.fetch.identity import perceptual_hash
+from tests.pipelines.fetch.fetching import Row, fetch, statuses, write_list
+from tests.pipelines.fetch.hostile import Server, image
+
+
+def _smaller(data: bytes, share: float, quality: int) -> bytes:
+    picture = Image.open(io.BytesIO(data)).convert("RGB")
+    size = (max(1, round(picture.width * share)), max(1, round(picture.height * share)))
+    out = io.BytesIO()
+    picture.resize(size, Image.Resampling.LANCZOS).save(out, "JPEG", quality=quality)
+    return out.getvalue()
+
+
+def test_hashes_of_the_list(server: Server, tmp_path: Path) -> None:
+    """SHA-256, MD5 and a perceptual hash that a list brings are what an image is held against."""
+    data, other = image(1), image(2)
+    hashes = {
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "md5": hashlib.md5(data, usedforsecurity=False).hexdigest(),
+        "phash": f"{perceptual_hash(data, 'JPEG', 10**8):016x}",
+    }
+    server.files = {"/same": data, "/again": _smaller(data, 0.5, 60), "/other": other}
+    cases = [("/same", ("sha256",), "same"), ("/same", ("md5",), "same"), ("/same", ("phash",), "same")]
+    cases += [
+        ("/again", ("sha256",), "unknown"),
+        ("/again", ("sha256", "phash"), "altered"),
+        ("/other", ("phash",), "replaced"),
+    ]
+    rows: list[Row | str | None] = [
+        {
+            "url": server.url(path),
+            "caption": "x",
+            **{name: hashes[name] if name in names else None for name in hashes},
+        }
+        for path, names, _ in cases
+    ]
+    for number, (row, (_, _, expected)) in enumerate(zip(rows, cases, strict=True)):
+        (found,) = fetch(tmp_path / str(number), write_list(tmp_path / f"{number}.parquet", [row]))
+        verdict = "replaced" if found["status"] == "replaced" else found["verdict"]
+        assert verdict == expected, (number, found)
+
+
+def _fetched_again(
+    server: Server, folder: Path, before: dict[str, bytes], after: dict[str, bytes]
+) -> dict[str, Row]:
+    """Fetches files twice, the second time as they are then; returns the second's statuses by path."""
+    listed = write_list(folder / "list.parquet", [server.url(path) for path in before])
+    server.files = before
+    fetch(folder / "first", listed)
+    server.files = after
+    fetch(folder / "second", listed, earlier=str(folder / "first"))
+    return {row["url"].removeprefix(server.url("")): row for row in statuses(folder / "second")}
+
+
+def test_an_earlier_fetch(server: Server, tmp_path: Path) -> None:
+    """An image is held against what an earlier fetch of the list got, and a replaced one is no part of the shard."""
+    before = {f"/{name}": image(number) for number, name in enumerate(("same", "altered", "replaced"))}
+    after = {"/same": image(0), "/altered": _smaller(image(1), 0.6, 70), "/replaced": image(9)}
+    found = _fetched_again(server, tmp_path, before, after)
+    assert [found[f"/{name}"]["verdict"] for name in ("same", "altered")] == ["same", "altered"]
+    assert found["/replaced"]["status"] == "replaced"
+    with tarfile.open(tmp_path / "second" / "list-00000.tar") as tar:
+        assert [name for name in tar.getnames() if name.endswith("jpg")] == ["000000000.jpg", "000000001.jpg"]
+
+
+def test_real_images(server: Server, test_data: Path, tmp_path: Path) -> None:
+    """Of 300 real images, some re-encoded, resized or swapped: swapped found >= 99 %, altered lost <= 1 %."""
+    lines = (test_data / "pairs/pairs.jsonl").read_text().splitlines()
+    files = list(dict.fromkeys(json.loads(line)["file"] for line in lines))[:301]
+    data = [(test_data / "pairs" / name).read_bytes() for name in files]
+    before, after, swapped, altered = {}, {}, set(), set()
+    for number in range(300):
+        path = f"/{number}"
+        before[path] = after[path] = data[number]
+        if number % 3 == 0:
+            after[path] = data[number + 1]
+            swapped.add(path)
+        elif number % 3 == 1:
+            after[path] = _smaller(
+                data[number], (1, 0.8, 0.5, 0.3)[number // 3 % 4], (90, 75, 50)[number % 9 // 3]
+            )
+            altered.add(path)
+    found = _fetched_again(server, tmp_path, before, after)
+    replaced = {path for path, row in found.items() if row["status"] == "replaced"}
+    assert len(replaced & swapped) >= 0.99 * len(swapped)
+    assert len(replaced & altered) <= 0.01 * len(altered)
+    assert {found[path]["verdict"] for path in altered - replaced} == {"altered"}
+    assert {row["verdict"] for path, row in found.items() if path not in swapped | altered} == {"same"}
+
+
+def test_tombstones_are_listed(server: Server, tmp_path: Path) -> None:
+    """An image that many hosts serve under many captions is listed, with how many."""
+    server.files["/unavailable"] = image(5)
+    urls = [server.url("/unavailable", f"host{number}.test") for number in range(6)]
+    urls += [server.url(f"/img/{number + 10}", f"host{number}.test") for number in range(6)]
+    fetch(tmp_path / "raw", write_list(tmp_path / "l.parquet", urls), resolvers=[server.resolver])
+    (row,) = pq.read_table(tmp_path / "raw/work/fetch/input/tombstones.parquet").to_pylist()
+    assert (row["sha256"], row["n_hosts"], row["n_captions"]) == (hashlib.sha256(image(5)).hexdigest(), 6, 6)
+    hosts = pq.read_table(tmp_path / "raw/work/fetch/input/hosts.parquet").to_pylist()
+    assert {(row["host"], row["status"], row["urls"]) for row in hosts} == {
+        (f"host{n}.test", "ok", 2) for n in range(6)
+    }
+
+
+def test_smaller_on_arrival(server: Server, tmp_path: Path) -> None:
+    """Images are made smaller by the rule of the recipe, never larger; their original size and digest stay."""
+    large = Image.fromarray(np.random.default_rng(1).integers(0, 255, (300, 900, 3), dtype=np.uint8))
+    out = io.BytesIO()
+    large.save(out, "PNG")
+    server.files = {"/large": out.getvalue(), "/small": image(1)}
+    listed = write_list(tmp_path / "l.parquet", [server.url("/large"), server.url("/small")])
+    for rule, size in (({"max_side": 450}, (450, 150)), ({"min_side": 100}, (300, 100)), (None, (900, 300))):
+        folder = tmp_path / str(size[0])
+        first, second = fetch(folder, listed, resize=rule)
+        assert (first["width"], first["height"]) == (900, 300)
+        assert first["sha256"] == hashlib.sha256(out.getvalue()).hexdigest()
+        with tarfile.open(folder / "l-00000.tar") as tar:
+            stored = tar.extractfile("000000000.png")
+            record = json.load(tar.extractfile("000000000.json"))  # type: ignore[arg-type]
+            assert stored is not None
+            assert Image.open(stored).size == size == (record["width"], record["height"])
+            assert (record["original_width"], record["sha256"]) == (900, first["sha256"])
+        assert (second["stored_width"] is None) == (rule != {"min_side": 100})

@@ -1,0 +1,149 @@
+"""A fetch that was killed goes on, failures are asked again alone, and the shards are those of an undisturbed run."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from schemas.errors import InputError
+from tests.pipelines.fetch.fetching import QUICK, Row, fetch, shards, write_list
+from tests.pipelines.fetch.hostile import HTML, Asked, Server
+
+SHARD = 20
+
+
+def _recipe(folder: Path, listed: str, concurrency: int) -> Path:
+    settings = {
+        **QUICK,
+        "raw": str(folder / "raw"),
+        "shard_rows": SHARD,
+        "task_shards": 3,
+        "concurrency": concurrency,
+    }
+    recipe = {
+        "sources": [{"id": "web", "kind": "urls", "path": listed, "captions": "none", "fetch": settings}],
+        "out": str(folder / "corpus"),
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    return path
+
+
+def _images(server: Server) -> Counter[str]:
+    return Counter({path: times for path, times in server.asked.items() if path.startswith("/img/")})
+
+
+def _killed(server: Server, folder: Path, rows: int, kills: int, *engine: str) -> tuple[int, Path]:
+    """Fetches `rows` URLs, killed at random moments; returns the requests beyond one a URL, and the raw folder."""
+    listed = write_list(folder / "list.parquet", [server.url(f"/img/{number}") for number in range(rows)])
+    recipe = _recipe(folder, listed, concurrency=4)
+    command = [sys.executable, "-m", "pipelines", "fetch", str(recipe), *engine]
+    moments = random.Random(7)
+    for _ in range(kills):
+        before = len(_images(server))
+        running = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+        goal = before + moments.randrange(5, max(rows // (kills + 1), 6))
+        while running.poll() is None and len(_images(server)) < goal:
+            signal.sigtimedwait([], 0.01)
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    found = _images(server)
+    assert len(found) == rows
+    return found.total() - rows, folder / "raw"
+
+
+def _check_kills(server: Server, folder: Path, rows: int, kills: int, *engine: str) -> None:
+    server.delay = 0.02
+    again, raw = _killed(server, folder, rows, kills, *engine)
+    # each of two workers may have its window of shards unfinished
+    assert again <= kills * 2 * (3 * SHARD)
+    server.delay = 0
+    fetch(folder / "undisturbed", str(folder / "list.parquet"), shard_rows=SHARD, task_shards=3)
+    assert shards(raw) == shards(folder / "undisturbed")
+
+
+def test_killed_and_resumed(server: Server, tmp_path: Path) -> None:
+    """A kill costs no more URLs again than unfinished shards hold, and changes no byte."""
+    _check_kills(server, tmp_path, 120, 2, "--engine", "inline")
+
+
+@pytest.mark.long
+def test_killed_twenty_times(server: Server, tmp_path: Path) -> None:
+    """The same, killed twenty times."""
+    _check_kills(server, tmp_path, 2000, 20, "--workers", "2")
+
+
+def _down(numbers: range) -> dict[str, object]:
+    async def busy(asked: Asked) -> None:
+        await asked.answer(HTML, "503 Busy")
+
+    return {f"/img/{number}": busy for number in numbers}
+
+
+def test_failures_are_asked_again_alone(server: Server, tmp_path: Path) -> None:
+    """--retry-failed asks for what failed for a passing reason, and leaves the shards of a run without failures."""
+    urls = [server.url(f"/img/{number}") for number in range(60)] + [server.url("/gone/for/ever")]
+    listed = write_list(tmp_path / "list.parquet", urls)
+    server.handlers.update(_down(range(20, 30)))  # type: ignore[arg-type]
+    rows = fetch(tmp_path / "raw", listed, shard_rows=10, retries=0)
+    assert [row["status"] for row in rows[20:30]] == ["server_error"] * 10
+    server.handlers.clear()
+    server.asked.clear()
+    assert fetch(tmp_path / "raw", listed, shard_rows=10, retries=0) == rows, (
+        "without --retry-failed nothing is asked"
+    )
+    assert not server.asked
+    fetch(tmp_path / "raw", listed, again=True, shard_rows=10, retries=0)
+    assert _images(server) == {f"/img/{number}": 1 for number in range(20, 30)}
+    assert not server.asked["/gone/for/ever"]
+    fetch(tmp_path / "whole", listed, shard_rows=10, retries=0)
+    assert shards(tmp_path / "raw") == shards(tmp_path / "whole")
+
+
+def test_workers_change_nothing(server: Server, tmp_path: Path) -> None:
+    """One worker and several leave the same shards, whatever order answers come in."""
+    listed = write_list(
+        tmp_path / "list.parquet", [server.url(f"/img/{number % 70}") for number in range(100)]
+    )
+    shape = {"shard_rows": 10, "task_shards": 2}
+    fetch(tmp_path / "one", listed, **shape)
+    fetch(tmp_path / "two", listed, workers=2, **shape)
+    assert shards(tmp_path / "one") == shards(tmp_path / "two")
+
+
+def test_no_network(server: Server, tmp_path: Path) -> None:
+    """Where none of the first hosts can be reached the run stops at once, with a sentence, and asks no further."""
+    rows: list[Row | str | None] = [f"http://missing{number}.test/a.jpg" for number in range(500)]
+    with pytest.raises(InputError, match="none of the first 20 hosts can be reached: check the network"):
+        fetch(
+            tmp_path / "raw",
+            write_list(tmp_path / "l.parquet", rows),
+            resolvers=[server.resolver],
+            concurrency=8,
+        )
+
+
+def test_a_proxy_that_is_down(server: Server, tmp_path: Path) -> None:
+    """A proxy that makes no connection stops the run with a sentence."""
+    listed = write_list(tmp_path / "l.parquet", [server.url("/img/1")])
+    with pytest.raises(InputError, match="the proxy of the recipe"):
+        fetch(tmp_path / "raw", listed, proxy="http://127.0.0.2:9")
+
+
+def test_a_shorter_list_leaves_no_stale_shard(server: Server, tmp_path: Path) -> None:
+    """What an earlier list left in the folder is gone when a shorter one was fetched."""
+    urls = [server.url(f"/img/{number}") for number in range(30)]
+    fetch(tmp_path / "raw", write_list(tmp_path / "list.parquet", urls), shard_rows=10)
+    rows = fetch(tmp_path / "raw", write_list(tmp_path / "list.parquet", urls[:12]), shard_rows=10)
+    assert [row["status"] for row in rows] == ["ok"] * 12
+    assert sorted(path.name for path in (tmp_path / "raw").glob("*.tar")) == [
+        "list-00000.tar",
+        "list-00001.tar",
+    ]
