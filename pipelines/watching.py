@@ -60,7 +60,7 @@ class Watching:
         return {name: value for name, value in receipt.items() if name != "outputs"}
 
     def _named(self, receipt: Json) -> list[Json]:
-        """Returns the outputs of a receipt by their names below the corpus's folder; those elsewhere are no part of it."""
+        """Returns the outputs of a receipt by their names below the corpus; files elsewhere are left out."""
         top = self._layout.at("")
         own = [one for one in receipt.get("outputs", ()) if one["name"].startswith(top)]
         return [{**one, "name": one["name"].removeprefix(top)} for one in own]

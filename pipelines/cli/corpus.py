@@ -118,7 +118,7 @@ def export(
     from pipelines.recipe import load as recipes
 
     for sentence in write(folder, to, out, recipes.storage_options(storage_options)):
-        print(f"{out}: {sentence}")
+        say(f"{out}: {sentence}")
 
 
 @app.command()
@@ -131,7 +131,7 @@ def clusters(
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="write the page here")] = Path("clusters.html"),
-    n: Annotated[int, typer.Option("--n", "-n", min=1, help="clusters of each kind")] = 20,
+    n: Annotated[int, typer.Option("--n", "-n", min=1, max=MOST, help="clusters of each kind")] = 20,
     storage_options: StorageOptions = None,
 ) -> None:
     """Show the largest clusters of like images, and those most in doubt, as a page."""
@@ -142,7 +142,7 @@ def clusters(
     found = look.find(folder, n, options)
     recipe = recipes.load(inputs, {"out": folder}) if inputs else None
     look.write(out, look.page(folder, found, look.images(folder, found, recipe, options)))
-    print(f"wrote {out}: {len(found.largest)} of {found.count:,} clusters, {len(found.doubtful)} in doubt")
+    say(f"wrote {out}: {len(found.largest)} of {found.count:,} clusters, {len(found.doubtful)} in doubt")
 
 
 @app.command()

@@ -12,6 +12,7 @@ from pipelines.cli.options import (
     runner_options,
 )
 from pipelines.engines import EngineName
+from pipelines.fetch.settings import DAY
 from schemas.errors import InputError
 
 app = typer.Typer()
@@ -37,8 +38,10 @@ def fetch(
         str | None, typer.Option(metavar="TEXT", help="the software, as hosts are told")
     ] = None,
     contact: Annotated[str | None, typer.Option(metavar="TEXT", help="whom hosts may write to")] = None,
-    concurrency: Annotated[int | None, typer.Option(min=1, help="open downloads a worker")] = None,
-    deadline: Annotated[float | None, typer.Option(help="seconds a URL, with redirects and retries")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, max=4096, help="open downloads a worker")] = None,
+    deadline: Annotated[
+        float | None, typer.Option(min=0, max=DAY, help="seconds a URL, with redirects and retries")
+    ] = None,
     engine: Engines = EngineName.local,
     workers: Workers = None,
     address: Address = None,

@@ -34,13 +34,17 @@ def _line(text: str) -> str:
 CIDR = Annotated[str, AfterValidator(_network)]
 ListName = Annotated[str, AfterValidator(_list), WithJsonSchema({"type": "string", "enum": [*LISTS]})]
 Line = Annotated[str, AfterValidator(_line)]
+Port = Annotated[int, Field(ge=1, le=65_535)]
+DAY: Final = 86_400
+"""Seconds; no deadline is longer."""
+MOST_SIDE: Final = 100_000
 
 
 class OnArrival(Settings):
     """Images are made smaller as they arrive, and re-encoded; never larger."""
 
-    min_side: int | None = Field(None, gt=0, description="the shorter side is at most this")
-    max_side: int | None = Field(None, gt=0, description="the longer side is at most this")
+    min_side: int | None = Field(None, gt=0, le=MOST_SIDE, description="the shorter side is at most this")
+    max_side: int | None = Field(None, gt=0, le=MOST_SIDE, description="the longer side is at most this")
     quality: int = Field(95, ge=1, le=100)
 
     @model_validator(mode="after")
@@ -68,21 +72,25 @@ class FetchSettings(Settings):
     user_agent: Line = Field("vlcorpus", min_length=1, description="the software, as hosts are told")
     contact: Line = Field("", description="an address or a page for those who run the hosts")
     concurrency: int = Field(128, gt=0, le=4096, description="open downloads a worker")
-    per_host: int = Field(16, gt=0, description="open downloads a host and worker")
-    pace: float | None = Field(None, gt=0, description="requests a second, host and worker")
-    deadline: float = Field(30, gt=0, description="seconds a URL, with redirects and retries")
-    connect_deadline: float = Field(10, gt=0, description="seconds until there is a connection")
-    read_deadline: float = Field(10, gt=0, description="seconds that a body may stand nearly still")
+    per_host: int = Field(16, gt=0, le=4096, description="open downloads a host and worker")
+    pace: float | None = Field(None, gt=0, le=10_000, description="requests a second, host and worker")
+    deadline: float = Field(30, gt=0, le=DAY, description="seconds a URL, with redirects and retries")
+    connect_deadline: float = Field(10, gt=0, le=DAY, description="seconds until there is a connection")
+    read_deadline: float = Field(10, gt=0, le=DAY, description="seconds that a body may stand nearly still")
     retries: int = Field(2, ge=0, le=20, description="further tries after failures that may pass")
-    backoff: float = Field(0.5, ge=0, description="seconds before the first retry; doubled each time")
-    retry_after: float = Field(20, ge=0, description="a longer Retry-After ends the tries")
+    backoff: float = Field(
+        0.5, ge=0, le=3600, description="seconds before the first retry; doubled each time"
+    )
+    retry_after: float = Field(20, ge=0, le=DAY, description="a longer Retry-After ends the tries")
     redirects: int = Field(5, ge=0, le=20)
-    max_bytes: int = Field(32 * 1024 * 1024, gt=0, description="of a body, decompressed")
-    stop_after: int = Field(20, gt=0, description="so many first hosts without a connection stop the run")
+    max_bytes: int = Field(32 * 1024 * 1024, gt=0, le=1 << 30, description="of a body, decompressed")
+    stop_after: int = Field(
+        20, gt=0, le=1_000_000, description="so many first hosts without a connection stop the run"
+    )
 
     check_addresses: bool = Field(True, description="false: any address is asked")
     allow_addresses: tuple[CIDR, ...] = Field((), description="networks that are allowed though not public")
-    ports: tuple[int, ...] = Field((80, 443), min_length=1)
+    ports: tuple[Port, ...] = Field((80, 443), min_length=1)
     proxy: str | None = Field(None, repr=False, description="http://HOST:PORT; the environment's is not used")
     resolvers: Names = Field((), description="DNS servers, ADDRESS or ADDRESS:PORT; default: the system's")
     ca: str | None = Field(
@@ -101,7 +109,7 @@ class FetchSettings(Settings):
         12, ge=0, le=32, description="bits of the perceptual hash that may differ in one image"
     )
     tombstone_hosts: int = Field(
-        5, gt=1, description="hosts that serve one image, from which on it is listed"
+        5, gt=1, le=1_000_000, description="hosts that serve one image, from which on it is listed"
     )
 
     @field_validator("width", "height", "sha256", "md5", "phash", mode="before")

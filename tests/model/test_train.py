@@ -213,7 +213,7 @@ def test_stage_of_another_preset(tmp_path: Path) -> None:
 
 def test_loss_is_no_number(tmp_path: Path) -> None:
     """A loss that is no number stops the run and names the batch; no checkpoint of it is left."""
-    made = config(tmp_path, overrides={"2": {"rate": 1e30, "floor": 1e30, "warmup": 0, "weight_decay": 0}})
+    made = config(tmp_path, overrides={"2": {"rate": 100.0, "floor": 100.0, "warmup": 0, "weight_decay": 0}})
     with pytest.raises(
         LossError, match=r"the loss of step \d of stage2 is (nan|inf); the batch was [0-9a-f]{8}-"
     ):
@@ -240,7 +240,7 @@ def test_wrong_settings(tmp_path: Path) -> None:
         ({"precision": "int4"}, "int4"),
         ({"overrides": {"2": {"length": 257}}}, "context 256"),
         ({"overrides": {"2": {"side": 20}}}, "patch 8"),
-        ({"overrides": {"2": {"muon": -1.0}}}, "muon not below 0"),
+        ({"overrides": {"2": {"muon": -1.0}}}, "muon must be a number from 0 to 100"),
         (
             {"overrides": {"2": {"style": {"coarse": 0}}}},
             "coarse must be a whole number from 1 to 500, not 0",
