@@ -283,3 +283,20 @@ def test_least_scores_that_cannot_be_meant_are_refused(wrong: Any) -> None:
     """Two of one language, no language, no share, no number."""
     with pytest.raises(ValueError, match="min_score"):
         RuleSettings.model_validate({"language": {"min_score": wrong}})
+
+
+@pytest.mark.parametrize(
+    ("size", "rule", "fails"),
+    [
+        (4_999, True, True),
+        (5_000, True, False),
+        (None, True, False),
+        (30_000, {"per_pixel": 0.1}, True),
+        (31_000, {"per_pixel": 0.1}, False),
+        (100, {"min": 0}, False),
+        (1, False, False),
+    ],
+)
+def test_an_image_of_few_bytes_fails_where_the_rule_is_on(size: int | None, rule: Any, fails: bool) -> None:
+    """Of a file, or of its pixels (640 x 480)."""
+    assert ("image_bytes" in failed({"byte_size": size}, {"image_bytes": rule})) == fails
