@@ -7,6 +7,7 @@ stays as it is, so that a person sees what the rule `pattern` dropped.
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from importlib.metadata import version
 from typing import Annotated, Any, Final, Literal
 
 import numpy as np
@@ -19,7 +20,10 @@ from filters.arrow import Column, Rows, any_of, array, bools, matching, pc, put,
 from filters.damage import DAMAGED, damage, restored
 from filters.filter import Columns, Filter, Rule
 from filters.patterns import FRAGMENTS, NEEDED, PATTERNS, SPECIAL_TAGS, STUMPS
+from filters.personal import RULE as PERSONAL_DATA
+from filters.personal import Kind, checked_regions, masked
 from filters.repair import SUSPICIOUS, mend
+from filters.repetition import RULES as REPETITION
 from filters.scripts import SCRIPTS, code_points, every_character, script_table
 from filters.short import MIN_LETTERS, says_enough
 from schemas.settings import Settings
@@ -38,6 +42,10 @@ _KEEP: Final = "(?P<keep>"
 
 _OPENING: Final = r"^[\"'“”‘’(\[{<【（]*(?:"
 _CLOSING: Final = r")[\"'“”‘’)\]}>】）.,;!。]*$"
+_LARGEST: Final = 10_000
+"""Characters of an expression in a recipe."""
+_MOST: Final = 1000
+"""Expressions of a block; each reads every caption."""
 _NO_WORD, _WORD, _HAN, _APOSTROPHE = range(4)
 
 
@@ -71,6 +79,20 @@ class CaptionSettings(Settings):
         "any longer run, and any other white space, becomes one space",
     )
 
+    mask: tuple[Kind, ...] = Field(
+        (), description="personal data that cleaning replaces by its name: email, phone, ip, card"
+    )
+    regions: tuple[str, ...] = Field(
+        (),
+        max_length=20,
+        description="regions whose phone numbers are masked without country code, as US, CN",
+    )
+
+    @field_validator("regions")
+    @classmethod
+    def _known(cls, regions: tuple[str, ...]) -> tuple[str, ...]:
+        return checked_regions(regions)
+
     @field_validator("patterns", mode="before")
     @classmethod
     def _over_patterns(cls, given: Any) -> Any:
@@ -84,9 +106,17 @@ class CaptionSettings(Settings):
     @field_validator("patterns", "fragments")
     @classmethod
     def _compiles(cls, expressions: dict[str, str | Literal[False]]) -> dict[str, str | Literal[False]]:
+        if len(expressions) > _MOST:
+            raise ValueError(f"{len(expressions):,} expressions are too many: give at most {_MOST:,}")
         for name, expression in expressions.items():
+            if expression and len(expression) > _LARGEST:
+                raise ValueError(
+                    f"{name} is too large: {len(expression):,} characters, where {_LARGEST:,} are allowed; split it"
+                )
             try:
-                pc.match_substring_regex(pa.array([""]), expression or "")
+                # by itself for a sentence about what is written, then as it is used
+                for form in (expression or "", f"(?i){_OPENING}{expression or ''}{_CLOSING}"):
+                    pc.match_substring_regex(pa.array([""]), form)
             except pa.ArrowInvalid as error:
                 raise ValueError(f"{name} is no RE2 expression: {error}") from None
         return expressions
@@ -99,6 +129,7 @@ class Captions:
         self._patterns = {name: expression for name, expression in settings.patterns.items() if expression}
         self._fragments = [expression for expression in settings.fragments.values() if expression]
         self._repeated = settings.repeated_words
+        self._mask, self._regions = settings.mask, settings.regions
         self._spaces = rf" {{{settings.max_spaces + 1},}}| *[{_SPACES}][ {_SPACES}]*"
         tags = "|".join(regex.escape(tag) for tag in sorted(settings.special_tags, key=len, reverse=True))
         self._tag = regex.compile(tags, regex.IGNORECASE) if tags else None
@@ -113,7 +144,7 @@ class Captions:
         encoding hid.
         """
         captions: Any = rows["caption_raw"]
-        clean = self.clean(captions)
+        clean = self._masked(self.clean(captions))
         words, han = _words(clean)
         tag, tag_clean = self._special_tag(captions), self._special_tag(clean)
         return {
@@ -125,6 +156,13 @@ class Captions:
             "special_tag": pc.coalesce(tag, tag_clean),
             "damage": _damage(clean),
         }
+
+    def _masked(self, clean: pa.StringArray) -> Any:
+        """The captions with names in place of personal data that is to be masked."""
+        if not self._mask:
+            return clean
+        texts = [text and masked(text, self._mask, self._regions) for text in clean.to_pylist()]
+        return array(texts, pa.string())
 
     def clean(self, captions: pa.StringArray) -> pa.StringArray:
         """The captions cleaned; cleaning what is clean changes nothing."""
@@ -321,6 +359,7 @@ FILTER: Final = Filter(
     },
     batch=lambda settings: Captions(settings).measure,
     libraries=("ftfy", "pyarrow", "regex"),
+    weights=lambda settings: {"phonenumbers": version("phonenumbers")} if "phone" in settings.mask else {},
     rules=(
         Rule(
             "no_caption",
@@ -366,5 +405,7 @@ FILTER: Final = Filter(
             about="caption",
             paper="paper",
         ),
+        *REPETITION,
+        PERSONAL_DATA,
     ),
 )

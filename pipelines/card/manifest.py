@@ -13,6 +13,7 @@ from pipelines.card.facts import facts, libraries
 from pipelines.card.readme import card
 from pipelines.engines.step import Json
 from pipelines.layout import Layout, Name
+from pipelines.phases.auto import settled
 from pipelines.phases.score import scorer_libraries
 from pipelines.phases.shard import MOST_LICENCES, most_common
 from pipelines.receipts import fingerprint, versions
@@ -130,6 +131,7 @@ def _manifest(
     written = [(_place(receipt["files"][0]["name"]), receipt) for receipt in results["shard"].values()]
     found = funnels(recipe, decided)
     sizes = totals(results["compose"])
+    decider = settled(recipe, measured)
     return Manifest(
         name=recipe.name,
         recipe=digest,
@@ -147,7 +149,7 @@ def _manifest(
         ),
         scorers=sorted({name for receipt in results["score"].values() for name in receipt["scorers"]}),
         thresholds={
-            source.id: thresholds(recipe, source, _cuts(decided, source.id)) for source in recipe.sources
+            source.id: thresholds(decider, source, _cuts(decided, source.id)) for source in decider.sources
         },
         funnel=found,
         members=members_of(measured),

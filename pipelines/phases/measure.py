@@ -16,6 +16,7 @@ from filters.signals import Measurer
 from pipelines.engines.step import IDLE, SEVERAL, At, Json, Limits, named
 from pipelines.layout import Layout, Name, name_of, text_of
 from pipelines.parquet import write_tables
+from pipelines.phases.auto import added, score_counts
 from pipelines.phases.split import name_for as split_name
 from pipelines.phases.table import phase
 from pipelines.receipts import Task, fingerprint, versions
@@ -57,7 +58,7 @@ def measure_fingerprint(recipe: Recipe, source: Source, identity: str, verdicts:
         ]
         for one, block in recipe.signals.running()
     ]
-    return fingerprint("measure", 6, settings, own, made_with, identity, verdicts)
+    return fingerprint("measure", 7, settings, own, made_with, identity, verdicts)
 
 
 def limits_of(recipe: Recipe, limits: Limits) -> Limits:
@@ -264,6 +265,7 @@ class Counts:
         self.captions = 0
         self.errors: dict[str, int] = {}
         self.missing = 0
+        self.languages: dict[str, dict[str, int]] = {}
         self.extras: dict[str, int] = {}
         self.read = 0
         self.further: list[tuple[int, Facts]] = []
@@ -277,6 +279,7 @@ class Counts:
         self.bytes += pc.sum(table["byte_size"]).as_py() or 0
         self.captions += table.num_rows - table["caption_raw"].null_count
         self.missing += table["refusal"].to_pylist().count("missing_image")
+        self.languages = added((self.languages, score_counts(table)))
         for text in table["extra"].drop_null().to_pylist():
             for name in (name for name, value in parsed(text).items() if value is not None):
                 self.extras[name] = self.extras.get(name, 0) + 1
@@ -290,6 +293,7 @@ class Counts:
             "bytes": self.bytes,
             "captions": self.captions,
             "errors": dict(sorted(self.errors.items())),
+            "languages": self.languages,
             "missing_images": self.missing,
             "extras": dict(sorted(self.extras.items())),
             "bad": self.bad,

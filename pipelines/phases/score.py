@@ -324,7 +324,8 @@ def _tokens(scorer: Any, captions: list[str]) -> tuple[npt.NDArray[np.int64], np
 
 def run(build: "Build") -> None:
     """Scores the rows that reach the clip rule, in sources that are scored."""
-    tasks = [_task(build, name) for name in sorted(build.shards) if _is_scored(build.recipe, name)]
+    recipe = build.settled
+    tasks = [_task(build, recipe, name) for name in sorted(build.shards) if _is_scored(build.recipe, name)]
     if not tasks:
         return
     if build.recipe.embedded_scorers:
@@ -355,13 +356,13 @@ def _is_scored(recipe: Recipe, name: Name) -> bool:
     return recipe.is_scored(recipe.source(name[0]))
 
 
-def _task(build: "Build", name: Name) -> Task:
+def _task(build: "Build", recipe: Recipe, name: Name) -> Task:
     signals = build.fingerprints["measure"][name]
-    mark = score_fingerprint(build.recipe, build.recipe.source(name[0]), signals)
-    if build.recipe.evaluation:
+    mark = score_fingerprint(recipe, recipe.source(name[0]), signals)
+    if recipe.evaluation:
         # which rows show an evaluation image, and so need no score, is known from dedup
         mark = fingerprint("guarded", mark, *build.fingerprints["dedup"].values())
     # here, since it reads the weights of the scorers whole
-    held = validity(build.recipe, build.recipe.source(name[0]), signals)
+    held = validity(recipe, recipe.source(name[0]), signals)
     body: Json = {"source": name[0], "shard": name[1], "number": 0, "validity": held}
     return Task(text_of(name), mark, {**body, "input": build.shards[name].to_json()})

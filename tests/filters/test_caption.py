@@ -246,3 +246,32 @@ def test_broken_encodings_of_ftfys_own_cases_are_mended(test_data: Path) -> None
     want = [" ".join(unicodedata.normalize("NFC", case["fixed-encoding"]).split()) for case in cases]
     right = sum(" ".join(a.split()) == b for a, b in zip(clean, want, strict=True))
     assert right >= 0.9 * len(cases)
+
+
+@pytest.mark.parametrize(
+    ("expressions", "why"),
+    [
+        ({"long": "a|" * 5001}, "long is too large: 10,002 characters"),
+        ({"deep": r"(?:\p{L}{1,1000}){900}"}, "deep is no RE2 expression"),
+        # compiles by itself, and not between what stands around a caption
+        ({"edge": r"\p{L}{1,446}"}, "edge is no RE2 expression: .*too large"),
+        ({str(number): "a" for number in range(1001)}, "expressions are too many"),
+    ],
+)
+@pytest.mark.parametrize("block", ["patterns", "fragments"])
+def test_an_expression_that_is_too_large_is_refused_with_the_recipe(
+    block: str, expressions: dict[str, str], why: str
+) -> None:
+    """And not by a worker, hours later."""
+    with pytest.raises(ValueError, match=why):
+        CaptionSettings.model_validate({block: expressions})
+
+
+def test_captions_of_a_megabyte_are_measured_in_moments() -> None:
+    """Of one character, of combining marks alone, of markup, entities and damage; each is a row with its signals."""
+    begun = time.process_time()
+    for part in ("a", "中", "\u0301", "a\u0301", "<b>", "&amp;", "%E7", "Ã©", "buy now ", "1", "\u200b"):
+        signals = one((part * 1_000_000)[:1_000_000])
+        assert signals["caption"] is not None
+        assert signals["language"] is not None
+    assert time.process_time() - begun < 60

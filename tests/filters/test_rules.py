@@ -250,3 +250,53 @@ def test_captions_of_real_pairs_are_kept_or_dropped_by_their_language(test_data:
         language[lang] += "language" in failed_rules
     assert all(language[lang] <= 0.02 * total[lang] for lang in LANGUAGES)
     assert all(dropped[lang] >= 0.95 * total[lang] for lang in ("vi", "pl", "es"))
+
+
+@pytest.mark.parametrize(
+    ("change", "rule", "fails"),
+    [
+        ({"language": "fr", "language_score": 0.6}, {"fr": 0.7}, False),
+        ({"language": "fr", "language_score": 0.75}, {"fr": 0.7}, True),
+        ({"language": "fr", "language_score": 0.6}, {"de": 0.7}, True),
+        ({"language": "fr", "language_score": 0.4}, {"de": 0.7}, False),
+        ({"language": "en", "language_score": 0.6}, {"en": 0.7}, False),
+        ({"language": "nn", "language_score": 0.6}, {"no": 0.7}, False),
+        ({"language": None, "language_score": None}, {"en": 0.7}, False),
+    ],
+)
+def test_a_language_may_have_a_least_score_of_its_own(
+    change: dict[str, Any], rule: dict[str, float], fails: bool
+) -> None:
+    """Below it the label counts as undetermined; a language without one has the default."""
+    assert ("language" in failed(change, {"language": {"min_score": rule}})) == fails
+
+
+def test_a_listed_language_is_undetermined_below_its_own_least_score() -> None:
+    """So `undetermined: drop` drops it, as FineWeb2 does; a plain number is about other languages alone."""
+    unsure = {"language": "en", "language_score": 0.6}
+    assert "language" in failed(unsure, {"language": {"min_score": {"en": 0.7}, "undetermined": "drop"}})
+    assert "language" not in failed(unsure, {"language": {"min_score": 0.7, "undetermined": "drop"}})
+
+
+@pytest.mark.parametrize("wrong", [{"pt": 0.5, "pt-BR": 0.6}, {"english": 0.5}, {"en": 1.5}, "always", -1])
+def test_least_scores_that_cannot_be_meant_are_refused(wrong: Any) -> None:
+    """Two of one language, no language, no share, no number."""
+    with pytest.raises(ValueError, match="min_score"):
+        RuleSettings.model_validate({"language": {"min_score": wrong}})
+
+
+@pytest.mark.parametrize(
+    ("size", "rule", "fails"),
+    [
+        (4_999, True, True),
+        (5_000, True, False),
+        (None, True, False),
+        (30_000, {"per_pixel": 0.1}, True),
+        (31_000, {"per_pixel": 0.1}, False),
+        (100, {"min": 0}, False),
+        (1, False, False),
+    ],
+)
+def test_an_image_of_few_bytes_fails_where_the_rule_is_on(size: int | None, rule: Any, fails: bool) -> None:
+    """Of a file, or of its pixels (640 x 480)."""
+    assert ("image_bytes" in failed({"byte_size": size}, {"image_bytes": rule})) == fails

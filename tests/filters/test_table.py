@@ -12,9 +12,9 @@ from filters.rules import in_order
 from filters.table import RuleSettings
 
 ORDER = [
-    "no_caption", "special_tag", "damaged_text", "pattern", "caption_length", "script", "emoji", "language",
-    "aspect_ratio", "min_side", "blank", "orientation", "text_area", "columns", "clip", "repeat", "exact", "pixels",
-    "phash",
+    "no_caption", "special_tag", "damaged_text", "pattern", "caption_length", "repetition",
+    "special_characters", "personal_data", "script", "emoji", "language", "aspect_ratio", "min_side", "blank",
+    "image_bytes", "orientation", "text_area", "columns", "clip", "repeat", "exact", "pixels", "phash",
 ]  # fmt: skip
 
 

@@ -88,7 +88,7 @@ def run(build: "Build") -> None:
     """Decides on every row."""
     build.removed.keep(build.layout)
     shards = sorted(build.shards)
-    settings = build.recipe.model_dump(
+    settings = build.settled.model_dump(
         mode="json",
         include={"seed", "languages", "rules", "captions", "splits", "sources"},
         exclude={"sources": {"__all__": _UNSEEN}},
@@ -132,7 +132,7 @@ def _decide(build: "Build", write: bool) -> tuple[int, list[Json]]:
         path, unmatched = match(build, scratch) if build.removed else (None, 0)
         return unmatched, select(
             build.engine,
-            build.recipe,
+            build.settled,
             build.layout,
             sorted(build.shards),
             partitions_for(build.rows),

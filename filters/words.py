@@ -1,0 +1,46 @@
+"""English words: how much of a caption they are.
+
+The list (filters/english.txt.gz, made by tools/english_words.py) is SCOWL's by way of Debian's wamerican: permissive,
+see NOTICE. It knows brands and dishes as little as the language model does; it says what plain words are English.
+"""
+
+import gzip
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import regex  # type: ignore[import-untyped]
+
+LIST: Final = Path(__file__).with_name("english.txt.gz")
+
+_FOREIGN: Final = {
+    "al", "au", "aux", "avec", "che", "ci", "come", "como", "con", "da", "das", "de", "degli", "dei", "del",
+    "della", "dem", "den", "der", "des", "di", "dos", "du", "ed", "eine", "el", "em", "en", "es", "et",
+    "fur", "gli", "het", "hun", "ich", "il", "im", "ist", "je", "ka", "la", "las", "le", "les", "lo", "los",
+    "mas", "mes", "mi", "mit", "na", "naar", "nach", "nel", "nos", "os", "ou", "par", "para", "pas", "per",
+    "por", "pour", "que", "qui", "roku", "sa", "sans", "se", "sein", "ses", "si", "sich", "sin", "su",
+    "sul", "sur", "te", "tu", "ud", "un", "una", "und", "une", "uno", "van", "vi", "voor", "von", "wie",
+    "y", "zu", "zum", "zur",
+}  # fmt: skip
+"""Words that other languages cannot do without, many of them English abbreviations or loans as well."""
+
+_WORD: Final = regex.compile(r"[\p{L}\p{M}]+")
+_POSSESSIVE: Final = regex.compile(r"['’]s\b")
+
+
+@cache
+def english() -> frozenset[str]:
+    """Returns the English words, in lower case."""
+    return frozenset(gzip.decompress(LIST.read_bytes()).decode().split("\n"))
+
+
+def english_share(text: str) -> float:
+    """Returns the share of the letters that stand in English words; 0 where a word is one of another language's
+    frequent ones, or is not English and has a letter with an accent. Single letters do not count."""
+    words = [word.lower() for word in _WORD.findall(_POSSESSIVE.sub("", text))]
+    known = english()
+    if not all((word in known or word.isascii()) and word not in _FOREIGN for word in words):
+        return 0.0
+    lengths = [(len(word), word in known) for word in words if len(word) > 1]
+    letters = sum(length for length, _ in lengths)
+    return sum(length for length, is_english in lengths if is_english) / letters if letters else 0.0
