@@ -247,6 +247,7 @@ class Server:
     ports: dict[str, int] = field(default_factory=dict)
     open: int = 0
     most_open: int = 0
+    _listening: list[asyncio.Server | asyncio.DatagramTransport] = field(default_factory=list)
 
     def url(self, path: str, host: str = HOST) -> str:
         """Returns the address of a path."""
@@ -358,6 +359,17 @@ class Server:
             lambda: _Dns(self), local_addr=(HOST, 0)
         )
         self.ports["dns"] = transport.get_extra_info("sockname")[1]
+        self._listening = [*servers.values(), transport]
+
+    async def end(self) -> None:
+        """Closes every port, and ends what is being answered."""
+        for one in self._listening:
+            one.close()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)
 
     def _context(self, certificate: trustme.LeafCert) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -391,14 +403,6 @@ class _Dns(asyncio.DatagramProtocol):
         self._transport.sendto(reply.to_wire(), address)  # type: ignore[attr-defined]
 
 
-async def _end() -> None:
-    """Ends what is being answered."""
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
 @contextmanager
 def serving() -> Iterator[Server]:
     """A server in a thread of its own, ended at the end."""
@@ -410,7 +414,7 @@ def serving() -> Iterator[Server]:
         loop.run_until_complete(server.start())
         ready.set()
         loop.run_forever()
-        loop.run_until_complete(_end())
+        loop.run_until_complete(server.end())
         loop.close()
 
     thread = threading.Thread(target=run, daemon=True)

@@ -212,6 +212,7 @@ NUMBERS = st.none() | st.integers(-5, 2**40) | st.floats(allow_nan=True, allow_i
 @given(
     st.lists(
         st.tuples(TEXTS, TEXTS, TEXTS, st.none() | st.integers(-5, 2**40), st.none() | st.floats(), NUMBERS),
+        min_size=1,
         max_size=5,
     )
 )
@@ -220,13 +221,7 @@ def test_columns_give_what_rows_give(rows: list[tuple[Any, ...]]) -> None:
     names = ("url", "caption", "sha256", "width", "height", "extra")
     kinds = (pa.string(), pa.string(), pa.string(), pa.int64(), pa.float64(), pa.float64())
     rows = [(*row[:5], None if row[5] is None else float(row[5])) for row in rows]
-    columns = (
-        [pa.array(column, kind) for column, kind in zip(zip(*rows, strict=True), kinds, strict=True)]
-        if rows
-        else []
-    )
-    if not columns:
-        return
+    columns = [pa.array(column, kind) for column, kind in zip(zip(*rows, strict=True), kinds, strict=True)]
     piece = pa.table(columns, names=names)
     source = Source.model_validate({"id": "a", "kind": "urls", "path": "x", "columns": {"extra": ["extra"]}})
     mapped = ColumnMap.of_source(source)
