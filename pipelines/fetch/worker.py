@@ -9,6 +9,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import Any, Final, TypeVar
@@ -118,6 +119,8 @@ class _SourceFetch:
         )
         self.download = Download(self.settings, guard, self._refused)
         self.arrival = Arrival(self.settings, recipe.signals[PictureSettings], digests)
+        # one thread: what guards a decoder holds for the process
+        self._decoder = ThreadPoolExecutor(1, "decode")
         self.rules = ListRules(recipe, source)
         self.mapped = ColumnMap.of_source(source)
 
@@ -125,6 +128,19 @@ class _SourceFetch:
         if self._hosts and hashed(asked.host) in self._hosts:
             return True
         return bool(self._urls) and hashed(asked.url) in self._urls
+
+    def decodes(self, table: pa.Table) -> bool:
+        """Returns whether images of some rows of LIST are decoded as they arrive."""
+        hashes = any(table[name].null_count < table.num_rows for name in ("sha256", "md5", "phash"))
+        return hashes or self.settings.resize is not None or self.settings.earlier is not None
+
+    async def take(self, body: bytes, known: Known | None) -> Arrived:
+        """Takes a body in, in the one thread that decodes, beside the downloads."""
+        return await asyncio.get_running_loop().run_in_executor(self._decoder, self.arrival.take, body, known)
+
+    async def take_whole(self, body: bytes, known: Known | None) -> Arrived:
+        """Takes a body in where nothing is decoded: that takes less time than handing it to a thread."""
+        return self.arrival.take(body, known)
 
     def listed(self, url: str) -> bool:
         """Returns whether the URL itself, as the list has it, is on an opt-out list."""
@@ -161,6 +177,7 @@ class _SourceFetch:
 
     async def close(self) -> None:
         await self.download.close()
+        self._decoder.shutdown()
 
 
 def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -197,6 +214,7 @@ class _Range:
     def __post_init__(self) -> None:
         urls = Counter(self.table["url"].drop_null().to_pylist())
         self._repeated = frozenset(url for url, times in urls.items() if times > 1)
+        self._decodes = self.of.decodes(self.table)
         self._room = asyncio.Event()
         self._room.set()
         self._open = asyncio.Semaphore(_OPEN_SHARDS)
@@ -320,7 +338,8 @@ class _Range:
                 raise Failure("opted_out")
             found = await self.of.download.get(row["url"], tries)
             facts |= {"code": 200, "final_url": found.final_url, "bytes": len(found.body)}
-            arrived = self.of.arrival.take(found.body, shard.before(facts["row"], row))
+            take = self.of.take if self._decodes else self.of.take_whole
+            arrived = await take(found.body, shard.before(row))
         except Failure as failure:
             facts |= {"status": failure.status, "detail": failure.detail or None}
             if failure.code is not None:
@@ -401,7 +420,7 @@ class _Shard:
             return None
         return Result(facts)
 
-    def before(self, number: int, row: Json) -> Known | None:
+    def before(self, row: Json) -> Known | None:
         """Returns what is known of the image that a row's URL had."""
         known = Known.of_list(row)
         if known is None and self._earlier is not None:
