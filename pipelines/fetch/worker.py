@@ -18,19 +18,18 @@ import pyarrow as pa
 
 from filters.picture import PictureSettings
 from pipelines.engines.step import IDLE, At, Json
-from pipelines.fetch.address import Guard, Target
+from pipelines.fetch.address import Guard
 from pipelines.fetch.arrival import Arrival, Arrived
 from pipelines.fetch.download import Download, Tries
 from pipelines.fetch.identity import Known
 from pipelines.fetch.lists import ColumnMap, range_of
+from pipelines.fetch.opt_out import OptOut
 from pipelines.fetch.raw import STATUS, SUFFIXES, Images, Piece, Raw, Result, Spool, pieces, rows_of
 from pipelines.fetch.rules import ListRules
-from pipelines.fetch.settings import FetchSettings
-from pipelines.fetch.statuses import BAD_ROW, DROPPED, OK, Failure, again
-from pipelines.files import Store, join, shown
+from pipelines.fetch.statuses import BAD_ROW, DROPPED, OF_IMAGE, OK, OPTED_OUT, Failure, again
+from pipelines.files import Store, join
 from pipelines.layout import Layout
 from pipelines.recipe.model import Recipe, Source
-from pipelines.removal import Removed, hashed, read
 from pipelines.shares import is_below
 from pipelines.sources.shard import InputShard
 from schemas.errors import VlcorpusError
@@ -94,40 +93,24 @@ async def _opened(recipe: Recipe, source: Source, layout: Layout) -> "_SourceFet
     return _SourceFetch(recipe, source, layout)
 
 
-def opted_out(settings: FetchSettings) -> Removed:
-    """Returns the opt-out lists of a source as one."""
-    found = Removed()
-    for path in settings.opt_out:
-        found = found.with_(read(path).entries)
-    return found
-
-
 class _SourceFetch:
     """What stays open from task to task of one source."""
 
     def __init__(self, recipe: Recipe, source: Source, layout: Layout) -> None:
         self.recipe, self.source, self.layout = recipe, source, layout
         self.settings = source.fetch
-        by_column = opted_out(self.settings).by_column()
-        self._urls, self._hosts, digests = (
-            frozenset(by_column.get(name, ())) for name in ("url", "host", "sha256")
-        )
+        self.opt_out = OptOut.read(self.settings)
         guard = Guard(
             [ip_network(text) for text in self.settings.allow_addresses],
             self.settings.ports,
             self.settings.check_addresses,
         )
-        self.download = Download(self.settings, guard, self._refused)
-        self.arrival = Arrival(self.settings, recipe.signals[PictureSettings], digests)
+        self.download = Download(self.settings, guard, self.opt_out.refuses)
+        self.arrival = Arrival(self.settings, recipe.signals[PictureSettings], self.opt_out)
         # one thread: what guards a decoder holds for the process
         self._decoder = ThreadPoolExecutor(1, "decode")
         self.rules = ListRules(recipe, source)
         self.mapped = ColumnMap.of_source(source)
-
-    def _refused(self, asked: Target) -> bool:
-        if self._hosts and hashed(asked.host) in self._hosts:
-            return True
-        return bool(self._urls) and hashed(asked.url) in self._urls
 
     def decodes(self, table: pa.Table) -> bool:
         """Returns whether images of some rows of LIST are decoded as they arrive."""
@@ -141,10 +124,6 @@ class _SourceFetch:
     async def take_whole(self, body: bytes, known: Known | None) -> Arrived:
         """Takes a body in where nothing is decoded: that takes less time than handing it to a thread."""
         return self.arrival.take(body, known)
-
-    def listed(self, url: str) -> bool:
-        """Returns whether the URL itself, as the list has it, is on an opt-out list."""
-        return bool(self._urls) and hashed(shown(url)) in self._urls
 
     async def range(self, shard: InputShard, task: Json, at: At) -> Json:
         """Fetches a task's range."""
@@ -314,7 +293,7 @@ class _Range:
         self._done += 1
 
     async def _result(self, shard: "_Shard", at: int, row: Json, facts: Json) -> Result:
-        kept = shard.kept(at, self.again)
+        kept = shard.kept(at, self.again, facts)
         if kept is not None:
             return kept
         url = row["url"]
@@ -334,8 +313,8 @@ class _Range:
         """Downloads one URL."""
         tries = Tries()
         try:
-            if self.of.listed(row["url"] or ""):
-                raise Failure("opted_out")
+            if self.of.opt_out.refuses_listed(row["url"]):
+                raise Failure(OPTED_OUT)
             found = await self.of.download.get(row["url"], tries)
             facts |= {"code": 200, "final_url": found.final_url, "bytes": len(found.body)}
             take = self.of.take if self._decodes else self.of.take_whole
@@ -381,6 +360,7 @@ class _Shard:
         self._reasons, self._known = reasons, known
         self._images = Images(fetch.raw, piece.name) if known is not None else None
         self._earlier = _Earlier.of(fetch.of, piece)
+        self._opt_out = fetch.of.opt_out
 
     def rows(self) -> list[Json]:
         """Returns the rows of the list."""
@@ -407,13 +387,23 @@ class _Shard:
                 return False
             if retried and again(then["status"]):
                 return False
+            if (self._opt_out.covers(then) is not None) != (then["status"] == OPTED_OUT):
+                return False
         return True
 
-    def kept(self, at: int, retried: bool) -> Result | None:
-        """Returns what an earlier run found, None where the URL is to be asked again."""
+    def kept(self, at: int, retried: bool, fresh: Json) -> Result | None:
+        """Returns what an earlier run found, None where the URL is to be asked again.
+
+        `fresh` is what the row says before anything is asked.
+        """
         if self._known is None or self._images is None:
             return None
         facts = dict(self._known[at])
+        if facts["status"] == OPTED_OUT or self._opt_out.covers(facts) == "url":
+            return None
+        if self._opt_out.covers(facts) == "image":
+            answer = {name: facts[name] for name in ("code", "bytes", "final_url")}
+            return Result({**fresh, **answer, "status": OPTED_OUT, "detail": OF_IMAGE})
         if facts["status"] == OK:
             return Result(facts, self.spool.add(self._images.read(facts)))
         if facts["status"] == DROPPED or (retried and again(facts["status"])):
