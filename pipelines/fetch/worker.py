@@ -22,6 +22,7 @@ from pipelines.fetch.address import Guard
 from pipelines.fetch.arrival import Arrival, Arrived
 from pipelines.fetch.download import Download, Tries
 from pipelines.fetch.identity import Known
+from pipelines.fetch.journal import Journal
 from pipelines.fetch.lists import ColumnMap, range_of
 from pipelines.fetch.opt_out import OptOut
 from pipelines.fetch.raw import STATUS, SUFFIXES, Images, Piece, Raw, Result, Spool, pieces, rows_of
@@ -228,6 +229,7 @@ class _Range:
             known = self._known(piece, reasons)
             shard = _Shard(self, piece, table, reasons, known)
             if known is not None and shard.is_whole(self.again):
+                shard.spool.remove()
                 shard.close()
                 for row in known:
                     self._count(row)
@@ -268,6 +270,7 @@ class _Range:
                     self._update_room()
                     group.create_task(self._row(shard, at, row, facts))
             await asyncio.to_thread(self.raw.write, shard.piece.name, shard.results(), shard.spool)
+            shard.spool.remove()
         finally:
             shard.close()
 
@@ -298,20 +301,23 @@ class _Range:
             return kept
         url = row["url"]
         if url not in self._repeated:
-            return await self._fetched(shard, facts, row, shard.spool)
+            return shard.noted(at, *await self._fetched(shard, facts, row))
         if url not in self._answers:
             self._answers[url] = asyncio.get_running_loop().create_future()
             try:
-                answer = await self._fetched(shard, facts, row, self._shared)
+                answered, image = await self._fetched(shard, dict(facts), row)
             except BaseException:
                 self._answers[url].cancel()
                 raise
-            self._answers[url].set_result(answer)
-        return shard.copied(facts, await asyncio.shield(self._answers[url]), self._shared)
+            place = None if image is None else self._shared.add(image)
+            self._answers[url].set_result(Result(answered, place))
+        answer = await asyncio.shield(self._answers[url])
+        image = None if answer.place is None else self._shared.read(*answer.place)
+        return shard.noted(at, _of_row(facts, answer.facts), image)
 
-    async def _fetched(self, shard: "_Shard", facts: Json, row: Json, spool: Spool) -> Result:
-        """Downloads one URL."""
-        tries = Tries()
+    async def _fetched(self, shard: "_Shard", facts: Json, row: Json) -> tuple[Json, bytes | None]:
+        """Downloads one URL; returns its columns of STATUS, and its image."""
+        tries, image = Tries(), None
         try:
             if self.of.opt_out.refuses_listed(row["url"]):
                 raise Failure(OPTED_OUT)
@@ -323,11 +329,21 @@ class _Range:
             facts |= {"status": failure.status, "detail": failure.detail or None}
             if failure.code is not None:
                 facts["code"] = failure.code
-            result = Result(facts)
         else:
-            result = Result(facts | _image(arrived), spool.add(arrived.data))
+            facts, image = facts | _image(arrived), arrived.data
         self.log.append({"key": facts["key"], "attempts": tries.attempts, "seconds": round(tries.seconds, 3)})
-        return result
+        return facts, image
+
+
+_OWN: Final = ("key", "row", "url", "caption", "extra", "offset", "size")
+_ANSWER: Final = tuple(name for name in STATUS.names if name not in _OWN)
+"""The columns of STATUS that an answer gives; the others are the row's own."""
+
+
+def _of_row(facts: Json, answer: Json) -> Json:
+    """An answer to a URL as that of another row with the same URL."""
+    sizes = () if answer["status"] == OK else ("width", "height")
+    return facts | {name: answer[name] for name in _ANSWER if name not in sizes}
 
 
 def _image(arrived: Arrived) -> Json:
@@ -354,7 +370,7 @@ class _Shard:
         reasons: list[str | None],
         known: list[Json] | None,
     ) -> None:
-        self.piece, self.spool = piece, Spool()
+        self.piece, self.spool = piece, Journal(fetch.raw, piece.name)
         self.found: dict[int, Result] = {}
         self._rows: list[Json] = table.to_pylist()
         self._reasons, self._known = reasons, known
@@ -396,16 +412,23 @@ class _Shard:
 
         `fresh` is what the row says before anything is asked.
         """
-        if self._known is None or self._images is None:
+        place = None
+        if at in self.spool.found:
+            answer, place = self.spool.found[at]
+            facts = fresh | answer
+        elif self._known is not None:
+            facts = dict(self._known[at])
+        else:
             return None
-        facts = dict(self._known[at])
         if facts["status"] == OPTED_OUT or self._opt_out.covers(facts) == "url":
             return None
         if self._opt_out.covers(facts) == "image":
             answer = {name: facts[name] for name in ("code", "bytes", "final_url")}
             return Result({**fresh, **answer, "status": OPTED_OUT, "detail": OF_IMAGE})
         if facts["status"] == OK:
-            return Result(facts, self.spool.add(self._images.read(facts)))
+            if place is None and self._images is not None:
+                place = self.spool.add(self._images.read(facts))
+            return Result(facts, place)
         if facts["status"] == DROPPED or (retried and again(facts["status"])):
             return None
         return Result(facts)
@@ -417,11 +440,9 @@ class _Shard:
             known = self._earlier.known(row["url"])
         return known
 
-    def copied(self, facts: Json, answer: Result, shared: Spool) -> Result:
-        """Returns an answer to a URL as that of another row with the same URL."""
-        own = {name: facts[name] for name in ("key", "row", "url", "caption", "extra")}
-        place = self.spool.add(shared.read(*answer.place)) if answer.place is not None else None
-        return Result({**answer.facts, **own}, place)
+    def noted(self, at: int, facts: Json, image: bytes | None) -> Result:
+        """Returns what became of a row, which a run that is killed finds again."""
+        return Result(facts, self.spool.note(at, {name: facts[name] for name in _ANSWER}, image))
 
     def results(self) -> list[Result]:
         """Returns what became of the rows, in their order."""

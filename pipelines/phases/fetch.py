@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from pipelines.engines.step import IDLE, At, Json
 from pipelines.fetch import lists
+from pipelines.fetch.journal import folder_of
 from pipelines.fetch.opt_out import OptOut
 from pipelines.fetch.raw import Raw
 from pipelines.fetch.report import Report
@@ -125,6 +126,7 @@ class _Fetched:
         )
         raw = Raw(build.layout, self._folder)
         raw.keep_only(shards)
+        build.layout.store.remove_folder(folder_of(raw))
         if source.fetch.raw not in (None, build.layout.out):
             build.layout.store.remove_folder(Layout(self._folder, build.layout.run).tmp)
         report = Report(build.layout, raw, source)
