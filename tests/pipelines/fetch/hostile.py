@@ -238,6 +238,7 @@ class Server:
     authority: trustme.CA = field(default_factory=trustme.CA)
     asked: Counter[str] = field(default_factory=Counter)
     lookups: Counter[str] = field(default_factory=Counter)
+    tunnels: Counter[str] = field(default_factory=Counter)
     files: dict[str, bytes] = field(default_factory=dict)
     handlers: dict[str, Handler] = field(default_factory=dict)
     names: dict[str, list[str]] = field(default_factory=dict)
@@ -277,6 +278,9 @@ class Server:
             while True:
                 lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
                 path = lines[0].split()[1]
+                if lines[0].startswith("CONNECT "):
+                    await self._tunnel(path, reader, writer)
+                    break
                 headers = {
                     name.lower(): value.strip()
                     for name, _, value in (line.partition(":") for line in lines[1:])
@@ -287,6 +291,14 @@ class Server:
                 await self._answer(Asked(self, path, headers.get("host", ""), headers, reader, writer))
         self.open -= 1
         writer.close()
+
+    async def _tunnel(self, place: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Is a proxy: passes bytes on to an address."""
+        self.tunnels[place] += 1
+        host, _, port = place.rpartition(":")
+        far_reader, far_writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
+        await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
 
     async def _answer(self, asked: Asked) -> None:
         if asked.path in self.handlers:
@@ -375,6 +387,13 @@ class Server:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         certificate.configure_cert(context)
         return context
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
 
 
 class _Dns(asyncio.DatagramProtocol):

@@ -144,6 +144,18 @@ def test_lists_without_a_name(suffix: str, server: Server, tmp_path: Path) -> No
     assert [row["status"] for row in others] == {"jsonl": ["bad_row"], "txt": ["no_url"]}.get(suffix, [])
 
 
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
+def test_lists_without_captions(suffix: str, server: Server, tmp_path: Path) -> None:
+    """A list may have URLs alone."""
+    url, path = server.url("/img/1"), tmp_path / f"list.{suffix}"
+    if suffix == "parquet":
+        write_list(path, [{"url": url}])
+    else:
+        path.write_text(json.dumps({"url": url}) if suffix == "jsonl" else f"url\n{url}\n")
+    (row,) = fetch(tmp_path / "raw", str(path))
+    assert (row["status"], row["caption"]) == ("ok", None)
+
+
 def test_values_of_any_kind(server: Server, tmp_path: Path) -> None:
     """Null captions and sizes that are text, negative, no numbers or absurd cost no row."""
     sizes = [("256", "224"), ("-1", "5"), ("NaN", "x"), ("1e99", "0"), (None, None)]
