@@ -12,10 +12,10 @@ from filters.picture import PictureSettings
 from filters.pixels import DECODERS, check_header, check_size, decoding
 from filters.resize import Resize, resized
 from pipelines.fetch.identity import Known, Verdict, verdict
+from pipelines.fetch.opt_out import OptOut
 from pipelines.fetch.raw import SUFFIXES
 from pipelines.fetch.settings import FetchSettings
-from pipelines.fetch.statuses import REPLACED, Failure
-from pipelines.removal import hashed
+from pipelines.fetch.statuses import OF_IMAGE, OPTED_OUT, REPLACED, Failure
 from schemas.errors import RowError
 
 
@@ -34,17 +34,17 @@ class Arrived:
 
 
 class Arrival:
-    """Takes bodies in, by the settings of a source; `refused` are hashes of digests on opt-out lists."""
+    """Takes bodies in, by the settings of a source."""
 
-    def __init__(self, settings: FetchSettings, pictures: PictureSettings, refused: frozenset[str]) -> None:
-        self._settings, self._pictures, self._refused = settings, pictures, refused
+    def __init__(self, settings: FetchSettings, pictures: PictureSettings, opt_out: OptOut) -> None:
+        self._settings, self._pictures, self._opt_out = settings, pictures, opt_out
 
     def take(self, body: bytes, known: Known | None) -> Arrived:
         """Returns the image. Raises Failure where it is none, or not to be used."""
         form = self._format(body)
         digest = hashlib.sha256(body).hexdigest()
-        if self._refused and hashed(digest) in self._refused:
-            raise Failure("opted_out", "the image")
+        if self._opt_out.refuses_image(digest):
+            raise Failure(OPTED_OUT, OF_IMAGE)
         limit = self._pictures.max_pixels
         size = _size(body, form, limit)
         found = verdict(known, body, form, limit, self._settings.altered) if known is not None else None

@@ -14,7 +14,7 @@ from pipelines.fetch.courtesy import Courtesy
 from pipelines.fetch.hosts import Hosts
 from pipelines.fetch.names import Names
 from pipelines.fetch.settings import FetchSettings
-from pipelines.fetch.statuses import STATUSES, Failure
+from pipelines.fetch.statuses import OPTED_OUT, STATUSES, Failure
 from schemas.errors import InputError
 
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
@@ -109,7 +109,7 @@ class Download:
         """Asks, and follows redirects, each checked like the first."""
         for _ in range(self._settings.redirects + 1):
             if self._refused(asked):
-                raise Failure("opted_out")
+                raise Failure(OPTED_OUT)
             answer = await self._ask_politely(asked, clock)
             if answer.code not in _REDIRECTS:
                 _check_code(answer)

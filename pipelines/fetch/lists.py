@@ -236,7 +236,9 @@ def perceptual(value: object) -> int | None:
 def text_tables(source: Source, shard: InputShard, store: Store, limits: ReadLimits) -> Iterator[pa.Table]:
     """Yields a list that is no Parquet as tables of LIST. Raises InputError and ShardError where it cannot be read."""
     mapped = ColumnMap.of_source(source)
-    reading = Reading(shard, store, mapped.columns, limits)
+    # a column of captions need not be there, unless the source says so
+    unset = {} if "caption" in mapped.needed else {"caption": None}
+    reading = Reading(shard, store, mapped.columns.model_copy(update=unset), limits)
     if mapped.written.parallel:
         found: Iterable[Mapping[str, object] | RowError] = _parallel(shard, store, mapped)
     elif shard.format == "txt":

@@ -21,6 +21,9 @@ OK: Final = "ok"
 DROPPED: Final = "dropped"
 BAD_ROW: Final = "bad_row"
 REPLACED: Final = "replaced"
+OPTED_OUT: Final = "opted_out"
+OF_IMAGE: Final = "the image"
+"""The detail of `opted_out` where the image is on a list, not its URL."""
 
 STATUSES: Final = {
     OK: Status("the image is in the shard"),
@@ -34,7 +37,7 @@ STATUSES: Final = {
     "credentials": Status("the URL carries a user name or a password"),
     "refused_port": Status("the port is none of those allowed"),
     "unsafe_address": Status("the host is, or has among its addresses, one that is not public"),
-    "opted_out": Status("the URL, its host or the image stands on an opt-out list"),
+    OPTED_OUT: Status("the URL, its host or the image stands on an opt-out list"),
     "robots_disallowed": Status("robots.txt disallows the URL"),
     "robots_unreachable": Status(
         "robots.txt could not be read (RFC 9309: as if all were disallowed)", again=True

@@ -9,6 +9,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import Any, Final, TypeVar
@@ -17,19 +18,19 @@ import pyarrow as pa
 
 from filters.picture import PictureSettings
 from pipelines.engines.step import IDLE, At, Json
-from pipelines.fetch.address import Guard, Target
+from pipelines.fetch.address import Guard
 from pipelines.fetch.arrival import Arrival, Arrived
 from pipelines.fetch.download import Download, Tries
 from pipelines.fetch.identity import Known
+from pipelines.fetch.journal import Journal
 from pipelines.fetch.lists import ColumnMap, range_of
+from pipelines.fetch.opt_out import OptOut
 from pipelines.fetch.raw import STATUS, SUFFIXES, Images, Piece, Raw, Result, Spool, pieces, rows_of
 from pipelines.fetch.rules import ListRules
-from pipelines.fetch.settings import FetchSettings
-from pipelines.fetch.statuses import BAD_ROW, DROPPED, OK, Failure, again
-from pipelines.files import Store, join, shown
+from pipelines.fetch.statuses import BAD_ROW, DROPPED, OF_IMAGE, OK, OPTED_OUT, Failure, again
+from pipelines.files import Store, join
 from pipelines.layout import Layout
 from pipelines.recipe.model import Recipe, Source
-from pipelines.removal import Removed, hashed, read
 from pipelines.shares import is_below
 from pipelines.sources.shard import InputShard
 from schemas.errors import VlcorpusError
@@ -93,42 +94,37 @@ async def _opened(recipe: Recipe, source: Source, layout: Layout) -> "_SourceFet
     return _SourceFetch(recipe, source, layout)
 
 
-def opted_out(settings: FetchSettings) -> Removed:
-    """Returns the opt-out lists of a source as one."""
-    found = Removed()
-    for path in settings.opt_out:
-        found = found.with_(read(path).entries)
-    return found
-
-
 class _SourceFetch:
     """What stays open from task to task of one source."""
 
     def __init__(self, recipe: Recipe, source: Source, layout: Layout) -> None:
         self.recipe, self.source, self.layout = recipe, source, layout
         self.settings = source.fetch
-        by_column = opted_out(self.settings).by_column()
-        self._urls, self._hosts, digests = (
-            frozenset(by_column.get(name, ())) for name in ("url", "host", "sha256")
-        )
+        self.opt_out = OptOut.read(self.settings)
         guard = Guard(
             [ip_network(text) for text in self.settings.allow_addresses],
             self.settings.ports,
             self.settings.check_addresses,
         )
-        self.download = Download(self.settings, guard, self._refused)
-        self.arrival = Arrival(self.settings, recipe.signals[PictureSettings], digests)
+        self.download = Download(self.settings, guard, self.opt_out.refuses)
+        self.arrival = Arrival(self.settings, recipe.signals[PictureSettings], self.opt_out)
+        # one thread: what guards a decoder holds for the process
+        self._decoder = ThreadPoolExecutor(1, "decode")
         self.rules = ListRules(recipe, source)
         self.mapped = ColumnMap.of_source(source)
 
-    def _refused(self, asked: Target) -> bool:
-        if self._hosts and hashed(asked.host) in self._hosts:
-            return True
-        return bool(self._urls) and hashed(asked.url) in self._urls
+    def decodes(self, table: pa.Table) -> bool:
+        """Returns whether images of some rows of LIST are decoded as they arrive."""
+        hashes = any(table[name].null_count < table.num_rows for name in ("sha256", "md5", "phash"))
+        return hashes or self.settings.resize is not None or self.settings.earlier is not None
 
-    def listed(self, url: str) -> bool:
-        """Returns whether the URL itself, as the list has it, is on an opt-out list."""
-        return bool(self._urls) and hashed(shown(url)) in self._urls
+    async def take(self, body: bytes, known: Known | None) -> Arrived:
+        """Takes a body in, in the one thread that decodes, beside the downloads."""
+        return await asyncio.get_running_loop().run_in_executor(self._decoder, self.arrival.take, body, known)
+
+    async def take_whole(self, body: bytes, known: Known | None) -> Arrived:
+        """Takes a body in where nothing is decoded: that takes less time than handing it to a thread."""
+        return self.arrival.take(body, known)
 
     async def range(self, shard: InputShard, task: Json, at: At) -> Json:
         """Fetches a task's range."""
@@ -161,6 +157,7 @@ class _SourceFetch:
 
     async def close(self) -> None:
         await self.download.close()
+        self._decoder.shutdown()
 
 
 def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -197,6 +194,7 @@ class _Range:
     def __post_init__(self) -> None:
         urls = Counter(self.table["url"].drop_null().to_pylist())
         self._repeated = frozenset(url for url, times in urls.items() if times > 1)
+        self._decodes = self.of.decodes(self.table)
         self._room = asyncio.Event()
         self._room.set()
         self._open = asyncio.Semaphore(_OPEN_SHARDS)
@@ -231,6 +229,7 @@ class _Range:
             known = self._known(piece, reasons)
             shard = _Shard(self, piece, table, reasons, known)
             if known is not None and shard.is_whole(self.again):
+                shard.spool.remove()
                 shard.close()
                 for row in known:
                     self._count(row)
@@ -271,6 +270,7 @@ class _Range:
                     self._update_room()
                     group.create_task(self._row(shard, at, row, facts))
             await asyncio.to_thread(self.raw.write, shard.piece.name, shard.results(), shard.spool)
+            shard.spool.remove()
         finally:
             shard.close()
 
@@ -296,40 +296,54 @@ class _Range:
         self._done += 1
 
     async def _result(self, shard: "_Shard", at: int, row: Json, facts: Json) -> Result:
-        kept = shard.kept(at, self.again)
+        kept = shard.kept(at, self.again, facts)
         if kept is not None:
             return kept
         url = row["url"]
         if url not in self._repeated:
-            return await self._fetched(shard, facts, row, shard.spool)
+            return shard.noted(at, *await self._fetched(shard, facts, row))
         if url not in self._answers:
             self._answers[url] = asyncio.get_running_loop().create_future()
             try:
-                answer = await self._fetched(shard, facts, row, self._shared)
+                answered, image = await self._fetched(shard, dict(facts), row)
             except BaseException:
                 self._answers[url].cancel()
                 raise
-            self._answers[url].set_result(answer)
-        return shard.copied(facts, await asyncio.shield(self._answers[url]), self._shared)
+            place = None if image is None else self._shared.add(image)
+            self._answers[url].set_result(Result(answered, place))
+        answer = await asyncio.shield(self._answers[url])
+        image = None if answer.place is None else self._shared.read(*answer.place)
+        return shard.noted(at, _of_row(facts, answer.facts), image)
 
-    async def _fetched(self, shard: "_Shard", facts: Json, row: Json, spool: Spool) -> Result:
-        """Downloads one URL."""
-        tries = Tries()
+    async def _fetched(self, shard: "_Shard", facts: Json, row: Json) -> tuple[Json, bytes | None]:
+        """Downloads one URL; returns its columns of STATUS, and its image."""
+        tries, image = Tries(), None
         try:
-            if self.of.listed(row["url"] or ""):
-                raise Failure("opted_out")
+            if self.of.opt_out.refuses_listed(row["url"]):
+                raise Failure(OPTED_OUT)
             found = await self.of.download.get(row["url"], tries)
             facts |= {"code": 200, "final_url": found.final_url, "bytes": len(found.body)}
-            arrived = self.of.arrival.take(found.body, shard.before(facts["row"], row))
+            take = self.of.take if self._decodes else self.of.take_whole
+            arrived = await take(found.body, shard.before(row))
         except Failure as failure:
             facts |= {"status": failure.status, "detail": failure.detail or None}
             if failure.code is not None:
                 facts["code"] = failure.code
-            result = Result(facts)
         else:
-            result = Result(facts | _image(arrived), spool.add(arrived.data))
+            facts, image = facts | _image(arrived), arrived.data
         self.log.append({"key": facts["key"], "attempts": tries.attempts, "seconds": round(tries.seconds, 3)})
-        return result
+        return facts, image
+
+
+_OWN: Final = ("key", "row", "url", "caption", "extra", "offset", "size")
+_ANSWER: Final = tuple(name for name in STATUS.names if name not in _OWN)
+"""The columns of STATUS that an answer gives; the others are the row's own."""
+
+
+def _of_row(facts: Json, answer: Json) -> Json:
+    """An answer to a URL as that of another row with the same URL."""
+    sizes = () if answer["status"] == OK else ("width", "height")
+    return facts | {name: answer[name] for name in _ANSWER if name not in sizes}
 
 
 def _image(arrived: Arrived) -> Json:
@@ -356,12 +370,13 @@ class _Shard:
         reasons: list[str | None],
         known: list[Json] | None,
     ) -> None:
-        self.piece, self.spool = piece, Spool()
+        self.piece, self.spool = piece, Journal(fetch.raw, piece.name)
         self.found: dict[int, Result] = {}
         self._rows: list[Json] = table.to_pylist()
         self._reasons, self._known = reasons, known
         self._images = Images(fetch.raw, piece.name) if known is not None else None
         self._earlier = _Earlier.of(fetch.of, piece)
+        self._opt_out = fetch.of.opt_out
 
     def rows(self) -> list[Json]:
         """Returns the rows of the list."""
@@ -388,31 +403,46 @@ class _Shard:
                 return False
             if retried and again(then["status"]):
                 return False
+            if (self._opt_out.covers(then) is not None) != (then["status"] == OPTED_OUT):
+                return False
         return True
 
-    def kept(self, at: int, retried: bool) -> Result | None:
-        """Returns what an earlier run found, None where the URL is to be asked again."""
-        if self._known is None or self._images is None:
+    def kept(self, at: int, retried: bool, fresh: Json) -> Result | None:
+        """Returns what an earlier run found, None where the URL is to be asked again.
+
+        `fresh` is what the row says before anything is asked.
+        """
+        place = None
+        if at in self.spool.found:
+            answer, place = self.spool.found[at]
+            facts = fresh | answer
+        elif self._known is not None:
+            facts = dict(self._known[at])
+        else:
             return None
-        facts = dict(self._known[at])
+        if facts["status"] == OPTED_OUT or self._opt_out.covers(facts) == "url":
+            return None
+        if self._opt_out.covers(facts) == "image":
+            answer = {name: facts[name] for name in ("code", "bytes", "final_url")}
+            return Result({**fresh, **answer, "status": OPTED_OUT, "detail": OF_IMAGE})
         if facts["status"] == OK:
-            return Result(facts, self.spool.add(self._images.read(facts)))
+            if place is None and self._images is not None:
+                place = self.spool.add(self._images.read(facts))
+            return Result(facts, place)
         if facts["status"] == DROPPED or (retried and again(facts["status"])):
             return None
         return Result(facts)
 
-    def before(self, number: int, row: Json) -> Known | None:
+    def before(self, row: Json) -> Known | None:
         """Returns what is known of the image that a row's URL had."""
         known = Known.of_list(row)
         if known is None and self._earlier is not None:
             known = self._earlier.known(row["url"])
         return known
 
-    def copied(self, facts: Json, answer: Result, shared: Spool) -> Result:
-        """Returns an answer to a URL as that of another row with the same URL."""
-        own = {name: facts[name] for name in ("key", "row", "url", "caption", "extra")}
-        place = self.spool.add(shared.read(*answer.place)) if answer.place is not None else None
-        return Result({**answer.facts, **own}, place)
+    def noted(self, at: int, facts: Json, image: bytes | None) -> Result:
+        """Returns what became of a row, which a run that is killed finds again."""
+        return Result(facts, self.spool.note(at, {name: facts[name] for name in _ANSWER}, image))
 
     def results(self) -> list[Result]:
         """Returns what became of the rows, in their order."""

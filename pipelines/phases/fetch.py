@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 from pipelines.engines.step import IDLE, At, Json
 from pipelines.fetch import lists
+from pipelines.fetch.journal import folder_of
+from pipelines.fetch.opt_out import OptOut
 from pipelines.fetch.raw import Raw
 from pipelines.fetch.report import Report
 from pipelines.fetch.settings import NOT_DATA
 from pipelines.fetch.statuses import again
-from pipelines.fetch.worker import Fetch, opted_out
+from pipelines.fetch.worker import Fetch
 from pipelines.files import Store, join
 from pipelines.layout import Layout, text_of
 from pipelines.parquet import write_tables
@@ -124,6 +126,7 @@ class _Fetched:
         )
         raw = Raw(build.layout, self._folder)
         raw.keep_only(shards)
+        build.layout.store.remove_folder(folder_of(raw))
         if source.fetch.raw not in (None, build.layout.out):
             build.layout.store.remove_folder(Layout(self._folder, build.layout.run).tmp)
         report = Report(build.layout, raw, source)
@@ -133,7 +136,7 @@ class _Fetched:
 
     def _tasks(self) -> Iterator[Task]:
         build, source, settings = self._build, self._source, self._source.fetch
-        rules = thresholds(build.recipe, source)
+        rules, listed_out = thresholds(build.recipe, source), OptOut.read(settings).digest
         for shard in lists_of(build.recipe, source):
             ours = shard.format != _PARQUET
             listed, rows = self._listed(shard, ours)
@@ -153,7 +156,15 @@ class _Fetched:
                     "stop": min(start + size, rows),
                     "again": build.retry_failed,
                 }
-                depends = [body["valid"], start, body["stop"], self._folder, rules, build.recipe.sample]
+                depends = [
+                    body["valid"],
+                    start,
+                    body["stop"],
+                    self._folder,
+                    rules,
+                    build.recipe.sample,
+                    listed_out,
+                ]
                 yield Task(body["shard"], fingerprint("fetch", depends), body)
 
     def _listed(self, shard: InputShard, ours: bool) -> tuple[InputShard, int]:
@@ -188,7 +199,7 @@ def validity(recipe: Recipe, source: Source) -> str:
     columns = source.columns.model_dump(mode="json")
     pictures = recipe.signals.model_dump(mode="json", include={"picture"})
     made_with = versions(["pillow"]) if source.fetch.resize else {}
-    return fingerprint("fetched", 1, settings, columns, pictures, opted_out(source.fetch).digest(), made_with)
+    return fingerprint("fetched", 1, settings, columns, pictures, made_with)
 
 
 def check(recipe: Recipe) -> None:
@@ -200,6 +211,4 @@ def check(recipe: Recipe) -> None:
                 f"{times} sources have their raw shards in {folder}: give each a folder of its own"
             )
     for source in sources_of(recipe):
-        for path in source.fetch.opt_out:
-            if {entry.column for entry in opted_out(source.fetch).entries} - {"url", "host", "sha256"}:
-                raise InputError(f"source {source.id}: the opt-out list {path} must hold url, host or sha256")
+        OptOut.read(source.fetch)

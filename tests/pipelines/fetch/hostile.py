@@ -238,6 +238,7 @@ class Server:
     authority: trustme.CA = field(default_factory=trustme.CA)
     asked: Counter[str] = field(default_factory=Counter)
     lookups: Counter[str] = field(default_factory=Counter)
+    tunnels: Counter[str] = field(default_factory=Counter)
     files: dict[str, bytes] = field(default_factory=dict)
     handlers: dict[str, Handler] = field(default_factory=dict)
     names: dict[str, list[str]] = field(default_factory=dict)
@@ -247,6 +248,7 @@ class Server:
     ports: dict[str, int] = field(default_factory=dict)
     open: int = 0
     most_open: int = 0
+    _listening: list[asyncio.Server | asyncio.DatagramTransport] = field(default_factory=list)
 
     def url(self, path: str, host: str = HOST) -> str:
         """Returns the address of a path."""
@@ -276,6 +278,9 @@ class Server:
             while True:
                 lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
                 path = lines[0].split()[1]
+                if lines[0].startswith("CONNECT "):
+                    await self._tunnel(path, reader, writer)
+                    break
                 headers = {
                     name.lower(): value.strip()
                     for name, _, value in (line.partition(":") for line in lines[1:])
@@ -286,6 +291,14 @@ class Server:
                 await self._answer(Asked(self, path, headers.get("host", ""), headers, reader, writer))
         self.open -= 1
         writer.close()
+
+    async def _tunnel(self, place: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Is a proxy: passes bytes on to an address."""
+        self.tunnels[place] += 1
+        host, _, port = place.rpartition(":")
+        far_reader, far_writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
+        await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
 
     async def _answer(self, asked: Asked) -> None:
         if asked.path in self.handlers:
@@ -358,11 +371,29 @@ class Server:
             lambda: _Dns(self), local_addr=(HOST, 0)
         )
         self.ports["dns"] = transport.get_extra_info("sockname")[1]
+        self._listening = [*servers.values(), transport]
+
+    async def end(self) -> None:
+        """Closes every port, and ends what is being answered."""
+        for one in self._listening:
+            one.close()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)
 
     def _context(self, certificate: trustme.LeafCert) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         certificate.configure_cert(context)
         return context
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
 
 
 class _Dns(asyncio.DatagramProtocol):
@@ -391,14 +422,6 @@ class _Dns(asyncio.DatagramProtocol):
         self._transport.sendto(reply.to_wire(), address)  # type: ignore[attr-defined]
 
 
-async def _end() -> None:
-    """Ends what is being answered."""
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
 @contextmanager
 def serving() -> Iterator[Server]:
     """A server in a thread of its own, ended at the end."""
@@ -410,7 +433,7 @@ def serving() -> Iterator[Server]:
         loop.run_until_complete(server.start())
         ready.set()
         loop.run_forever()
-        loop.run_until_complete(_end())
+        loop.run_until_complete(server.end())
         loop.close()
 
     thread = threading.Thread(target=run, daemon=True)

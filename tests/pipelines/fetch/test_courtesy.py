@@ -1,12 +1,13 @@
 """What hosts ask for is obeyed: robots.txt, headers, reservations; opt-out lists; pace."""
 
+import hashlib
 import time
 from pathlib import Path
 
 import pytest
 
 from pipelines.fetch.download import retry_after
-from tests.pipelines.fetch.fetching import fetch, fetch_urls, write_list
+from tests.pipelines.fetch.fetching import fetch, fetch_urls, shards, write_list
 from tests.pipelines.fetch.hostile import Asked, Server, image
 
 ROBOTS = b"""\
@@ -102,8 +103,6 @@ def test_hostile_patterns_take_no_time(server: Server, tmp_path: Path) -> None:
 
 def test_opt_out_lists(server: Server, tmp_path: Path) -> None:
     """URLs, hosts and images on a list are not used; a URL or host on it is not even asked."""
-    import hashlib
-
     (tmp_path / "urls.txt").write_text(f"url\n{server.url('/img/1')}\n")
     (tmp_path / "hosts.txt").write_text("host\nout.test\n")
     (tmp_path / "digests.txt").write_text(f"sha256\n{hashlib.sha256(image(3)).hexdigest()}\n")
@@ -117,6 +116,22 @@ def test_opt_out_lists(server: Server, tmp_path: Path) -> None:
     found = fetch_urls(tmp_path, urls, opt_out=lists, resolvers=[server.resolver])
     assert [found[url] for url in urls] == ["opted_out", "opted_out", "opted_out", "ok"]
     assert not server.asked["/img/1"] + server.asked["/img/2"]
+
+
+def test_a_later_opt_out_list(server: Server, tmp_path: Path) -> None:
+    """A list that is given later takes images out without asking for the others again, as if it had been there."""
+    urls = [server.url(f"/img/{number}") for number in range(6)]
+    listed = write_list(tmp_path / "l.parquet", urls)
+    (tmp_path / "urls.txt").write_text(f"url\n{urls[1]}\n")
+    (tmp_path / "digests.txt").write_text(f"sha256\n{hashlib.sha256(image(3)).hexdigest()}\n")
+    lists = [str(tmp_path / name) for name in ("urls.txt", "digests.txt")]
+    fetch(tmp_path / "raw", listed)
+    server.asked.clear()
+    rows = fetch(tmp_path / "raw", listed, opt_out=lists)
+    assert [row["status"] for row in rows] == ["ok", "opted_out", "ok", "opted_out", "ok", "ok"]
+    assert not server.asked
+    fetch(tmp_path / "whole", listed, opt_out=lists)
+    assert shards(tmp_path / "raw") == shards(tmp_path / "whole")
 
 
 def test_slots_of_a_host(server: Server, tmp_path: Path) -> None:

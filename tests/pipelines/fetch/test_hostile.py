@@ -118,6 +118,20 @@ def test_a_name_that_changes_its_address(server: Server, tmp_path: Path) -> None
     assert server.lookups["turn.test"] == 1
 
 
+def test_a_proxy(server: Server, tmp_path: Path) -> None:
+    """A proxy is asked for a tunnel to an address that was checked, and for none to one that is refused."""
+    server.names["inside.test"] = ["127.0.0.1"]
+    urls = [
+        server.url("/img/1", "a.test"),
+        server.secure("good", "/img/2", "good.test"),
+        server.url("/x", "inside.test"),
+    ]
+    proxy = {"proxy": server.url(""), "ca": server.ca(tmp_path), "resolvers": [server.resolver]}
+    found = fetch_urls(tmp_path, urls, **proxy)
+    assert [found[url] for url in urls] == ["ok", "ok", "unsafe_address"]
+    assert set(server.tunnels) == {f"{HOST}:{server.port}", f"{HOST}:{server.ports['good']}"}
+
+
 def test_ports(server: Server, tmp_path: Path) -> None:
     """Ports but 80 and 443 are refused, except in networks that the recipe allows."""
     server.names["out.test"] = ["93.184.215.14"]

@@ -144,6 +144,18 @@ def test_lists_without_a_name(suffix: str, server: Server, tmp_path: Path) -> No
     assert [row["status"] for row in others] == {"jsonl": ["bad_row"], "txt": ["no_url"]}.get(suffix, [])
 
 
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
+def test_lists_without_captions(suffix: str, server: Server, tmp_path: Path) -> None:
+    """A list may have URLs alone."""
+    url, path = server.url("/img/1"), tmp_path / f"list.{suffix}"
+    if suffix == "parquet":
+        write_list(path, [{"url": url}])
+    else:
+        path.write_text(json.dumps({"url": url}) if suffix == "jsonl" else f"url\n{url}\n")
+    (row,) = fetch(tmp_path / "raw", str(path))
+    assert (row["status"], row["caption"]) == ("ok", None)
+
+
 def test_values_of_any_kind(server: Server, tmp_path: Path) -> None:
     """Null captions and sizes that are text, negative, no numbers or absurd cost no row."""
     sizes = [("256", "224"), ("-1", "5"), ("NaN", "x"), ("1e99", "0"), (None, None)]
@@ -212,6 +224,7 @@ NUMBERS = st.none() | st.integers(-5, 2**40) | st.floats(allow_nan=True, allow_i
 @given(
     st.lists(
         st.tuples(TEXTS, TEXTS, TEXTS, st.none() | st.integers(-5, 2**40), st.none() | st.floats(), NUMBERS),
+        min_size=1,
         max_size=5,
     )
 )
@@ -220,13 +233,7 @@ def test_columns_give_what_rows_give(rows: list[tuple[Any, ...]]) -> None:
     names = ("url", "caption", "sha256", "width", "height", "extra")
     kinds = (pa.string(), pa.string(), pa.string(), pa.int64(), pa.float64(), pa.float64())
     rows = [(*row[:5], None if row[5] is None else float(row[5])) for row in rows]
-    columns = (
-        [pa.array(column, kind) for column, kind in zip(zip(*rows, strict=True), kinds, strict=True)]
-        if rows
-        else []
-    )
-    if not columns:
-        return
+    columns = [pa.array(column, kind) for column, kind in zip(zip(*rows, strict=True), kinds, strict=True)]
     piece = pa.table(columns, names=names)
     source = Source.model_validate({"id": "a", "kind": "urls", "path": "x", "columns": {"extra": ["extra"]}})
     mapped = ColumnMap.of_source(source)
