@@ -122,7 +122,7 @@ class _SourceFetch:
         """Takes a body in, in the one thread that decodes, beside the downloads."""
         return await asyncio.get_running_loop().run_in_executor(self._decoder, self.arrival.take, body, known)
 
-    async def take_whole(self, body: bytes, known: Known | None) -> Arrived:
+    async def take_at_once(self, body: bytes, known: Known | None) -> Arrived:
         """Takes a body in where nothing is decoded: that takes less time than handing it to a thread."""
         return self.arrival.take(body, known)
 
@@ -323,7 +323,7 @@ class _Range:
                 raise Failure(OPTED_OUT)
             found = await self.of.download.get(row["url"], tries)
             facts |= {"code": 200, "final_url": found.final_url, "bytes": len(found.body)}
-            take = self.of.take if self._decodes else self.of.take_whole
+            take = self.of.take if self._decodes else self.of.take_at_once
             arrived = await take(found.body, shard.before(row))
         except Failure as failure:
             facts |= {"status": failure.status, "detail": failure.detail or None}
