@@ -12,6 +12,7 @@ import json
 import multiprocessing
 import os
 import resource
+import socket
 import subprocess
 import sys
 import tarfile
@@ -181,8 +182,36 @@ def theirs(python: str, listed: Path, folder: Path, resize: bool) -> Figures:
     return _timed([python, str(script)], folder)
 
 
+Run = tuple[str, bool, Figures, Figures]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison, and the images a second that one socket gets where nothing is done with them."""
+
+    slow: bool
+    resize: bool
+    loopback: float
+
+
+def _runs(case: Case, port: int, top: Path, rows: int, python: str | None) -> Iterator[Run]:
+    """Yields who, with which checks, what a list of one URL took and what the whole list took."""
+    one = _listed(top / "one.parquet", port, 1, slow=False)
+    listed = _listed(top / "list.parquet", port, rows, case.slow)
+    for careful in (False, True):
+        names = (top / f"{kind}-{case.slow}-{case.resize}-{careful}" for kind in ("one", "all"))
+        yield "ours", careful, *(ours(path, next(names), case.resize, careful) for path in (one, listed))
+    if python is not None:
+        names = (top / f"{kind}-{case.slow}-{case.resize}" for kind in ("theirs-one", "theirs-all"))
+        yield (
+            "img2dataset",
+            False,
+            *(theirs(python, path, next(names), case.resize) for path in (one, listed)),
+        )
+
+
 def main() -> None:
-    """Prints a table."""
+    """Prints a line for each run."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--img2dataset", metavar="PYTHON")
     parser.add_argument("--rows", type=int, default=5000)
@@ -191,35 +220,41 @@ def main() -> None:
     files, said = _files()
     print(f"{given.rows} URLs; {said}")
     with serving(files) as port, tempfile.TemporaryDirectory() as name:
-        top = Path(name)
-        one = _listed(top / "one.parquet", port, 1, slow=False)
+        limit = _loopback(port, 2000)
+        print(f"one socket, nothing done with what comes: {limit:.0f} images/s")
         for slow in (False, True):
-            listed = _listed(top / f"slow-{slow}.parquet", port, given.rows, slow)
             for resize in (False, True):
-                for careful in (False, True):
-                    start = ours(one, top / f"o1{slow}{resize}{careful}", resize, careful)
-                    took = ours(listed, top / f"o{slow}{resize}{careful}", resize, careful)
-                    _print("ours", slow, resize, careful, took, start)
-                if given.img2dataset:
-                    start = theirs(given.img2dataset, one, top / f"t1{slow}{resize}", resize)
-                    took = theirs(given.img2dataset, listed, top / f"t{slow}{resize}", resize)
-                    _print("img2dataset", slow, resize, False, took, start)
+                case = Case(slow, resize, limit)
+                for who, careful, start, took in _runs(case, port, Path(name), given.rows, given.img2dataset):
+                    print(json.dumps(_facts(who, careful, case, start, took)), flush=True)
 
 
-def _print(who: str, slow: bool, resize: bool, careful: bool, took: Figures, start: Figures) -> None:
-    net = (took.cpu - start.cpu) / max(took.images, 1) * 1000
-    facts = {
+def _loopback(port: int, count: int) -> float:
+    begun = time.monotonic()
+    with socket.create_connection((QUICK_HOSTS[0], port)) as connection, connection.makefile("rb") as file:
+        for number in range(count):
+            connection.sendall(b"GET /%d.jpg HTTP/1.1\r\nHost: x\r\n\r\n" % number)
+            length = 0
+            while (line := file.readline()) != b"\r\n":
+                length = int(line.split()[1]) if line.lower().startswith(b"content-length") else length
+            file.read(length)
+    return count / (time.monotonic() - begun)
+
+
+def _facts(who: str, careful: bool, case: Case, start: Figures, took: Figures) -> dict[str, object]:
+    images = max(took.images, 1)
+    return {
         "who": who,
-        "5 % slow hosts": slow,
-        "resize": resize,
+        "5 % slow hosts": case.slow,
+        "resize": case.resize,
         "robots and address checks": careful,
         "images": took.images,
         "images/s": round(took.images / took.seconds, 1),
-        "seconds": round(took.seconds, 1),
-        "CPU ms an image": round(took.cpu / max(took.images, 1) * 1000, 2),
-        "net": round(net, 2),
+        "CPU ms an image": round(took.cpu / images * 1000, 2),
+        "net": round((took.cpu - start.cpu) / images * 1000, 2),
+        "share of the loopback": round(took.images / took.seconds / case.loopback, 2),
+        "cores in use": round(took.cpu / took.seconds, 2),
     }
-    print(json.dumps(facts), flush=True)
 
 
 if __name__ == "__main__":

@@ -52,6 +52,7 @@ class Build:
     given_verdicts: Verdicts
     removed: Removed = field(default_factory=Removed)
     retry_failed: bool = False
+    dry: bool = False
     shards: dict[Name, InputShard] = field(default_factory=dict)
     results: dict[str, dict[Name, Json]] = field(default_factory=lambda: defaultdict(dict))
     fingerprints: dict[str, dict[Name, str]] = field(default_factory=lambda: defaultdict(dict))
@@ -73,6 +74,7 @@ class Build:
     def rehearse(self, name: str) -> dict[Name, Json]:
         """Returns what a phase would decide, shard by shard; does the phases before it."""
         *before, last = up_to(name)
+        self.dry = True
         found: dict[Name, Json] = {}
         self._walk(before[-1].name, lambda: found.update(named(last.rehearse)(self)))
         return found

@@ -72,6 +72,7 @@ class Download:
                     found = await self._follow(asked, clock)
                 except Failure as failure:
                     self._network.failed(asked, failure)
+                    clock.start()  # a host that fails before its first image has no longer for the next tries
                     pause = self._pause(failure, tries.attempts)
                     if pause is None or pause >= clock.left():
                         raise

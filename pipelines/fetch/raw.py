@@ -118,12 +118,16 @@ class Raw:
 
     def keep_only(self, names: Container[str]) -> None:
         """Removes shards of an earlier list that are none of this one, so that nobody builds from them."""
-        store, folder = self.layout.store, join(self.folder, "status")
-        for info in store.list_files(folder) if store.is_folder(folder) else ():
-            name = info.name.removesuffix(".parquet")
+        for name in self.names():
             if name not in names:
-                store.remove(self.tar(name))
-                store.remove(info.path)
+                self.layout.store.remove(self.tar(name))
+                self.layout.store.remove(self.status(name))
+
+    def names(self) -> list[str]:
+        """Returns the names of the shards that are there, whatever list they are of."""
+        store, folder = self.layout.store, join(self.folder, "status")
+        found = store.list_files(folder) if store.is_folder(folder) else ()
+        return [info.name.removesuffix(".parquet") for info in found]
 
     def write(self, name: str, results: Sequence["Result"], spool: "Spool") -> None:
         """Writes a shard, then its statuses, whose presence says that it is whole."""

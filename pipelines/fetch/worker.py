@@ -22,12 +22,12 @@ from pipelines.fetch.address import Guard
 from pipelines.fetch.arrival import Arrival, Arrived
 from pipelines.fetch.download import Download, Tries
 from pipelines.fetch.identity import Known
-from pipelines.fetch.journal import Journal
 from pipelines.fetch.lists import ColumnMap, range_of
 from pipelines.fetch.opt_out import OptOut
-from pipelines.fetch.raw import STATUS, SUFFIXES, Images, Piece, Raw, Result, Spool, pieces, rows_of
+from pipelines.fetch.raw import Piece, Raw, Result, Spool, pieces
 from pipelines.fetch.rules import ListRules
-from pipelines.fetch.statuses import BAD_ROW, DROPPED, OF_IMAGE, OK, OPTED_OUT, Failure, again
+from pipelines.fetch.shard import Shard, of_row
+from pipelines.fetch.statuses import OK, OPTED_OUT, Failure
 from pipelines.files import Store, join
 from pipelines.layout import Layout
 from pipelines.recipe.model import Recipe, Source
@@ -37,7 +37,6 @@ from schemas.errors import VlcorpusError
 from schemas.row import pair_key
 
 _OPEN_SHARDS: Final = 16
-_FORMS: Final = {suffix: form for form, suffix in SUFFIXES.items()}
 
 T = TypeVar("T")
 
@@ -122,7 +121,7 @@ class _SourceFetch:
         """Takes a body in, in the one thread that decodes, beside the downloads."""
         return await asyncio.get_running_loop().run_in_executor(self._decoder, self.arrival.take, body, known)
 
-    async def take_whole(self, body: bytes, known: Known | None) -> Arrived:
+    async def take_at_once(self, body: bytes, known: Known | None) -> Arrived:
         """Takes a body in where nothing is decoded: that takes less time than handing it to a thread."""
         return self.arrival.take(body, known)
 
@@ -226,12 +225,11 @@ class _Range:
 
     async def _piece(self, piece: Piece, table: pa.Table, reasons: list[str | None]) -> None:
         try:
-            known = self._known(piece, reasons)
-            shard = _Shard(self, piece, table, reasons, known)
-            if known is not None and shard.is_whole(self.again):
+            shard = Shard(self.raw, piece, table, reasons, self.of.source, self.of.opt_out)
+            if shard.is_whole(self.again):
                 shard.spool.remove()
                 shard.close()
-                for row in known:
+                for row in shard.known or ():
                     self._count(row)
             else:
                 await self._shard(shard)
@@ -250,14 +248,7 @@ class _Range:
                     reasons[at] = reasons[at] or "sample"
         return reasons
 
-    def _known(self, piece: Piece, reasons: list[str | None]) -> list[Json] | None:
-        """The rows that an earlier run left, where it was of the same settings."""
-        table = self.raw.known(piece.name)
-        if table is None or table.num_rows != len(reasons):
-            return None
-        return list(rows_of(table))
-
-    async def _shard(self, shard: "_Shard") -> None:
+    async def _shard(self, shard: Shard) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 for at, row in enumerate(shard.rows()):
@@ -274,7 +265,7 @@ class _Range:
         finally:
             shard.close()
 
-    async def _row(self, shard: "_Shard", at: int, row: Json, facts: Json) -> None:
+    async def _row(self, shard: Shard, at: int, row: Json, facts: Json) -> None:
         try:
             shard.found[at] = await self._result(shard, at, row, facts)
         finally:
@@ -295,7 +286,7 @@ class _Range:
         self.at(IDLE)
         self._done += 1
 
-    async def _result(self, shard: "_Shard", at: int, row: Json, facts: Json) -> Result:
+    async def _result(self, shard: Shard, at: int, row: Json, facts: Json) -> Result:
         kept = shard.kept(at, self.again, facts)
         if kept is not None:
             return kept
@@ -313,9 +304,9 @@ class _Range:
             self._answers[url].set_result(Result(answered, place))
         answer = await asyncio.shield(self._answers[url])
         image = None if answer.place is None else self._shared.read(*answer.place)
-        return shard.noted(at, _of_row(facts, answer.facts), image)
+        return shard.noted(at, of_row(facts, answer.facts), image)
 
-    async def _fetched(self, shard: "_Shard", facts: Json, row: Json) -> tuple[Json, bytes | None]:
+    async def _fetched(self, shard: Shard, facts: Json, row: Json) -> tuple[Json, bytes | None]:
         """Downloads one URL; returns its columns of STATUS, and its image."""
         tries, image = Tries(), None
         try:
@@ -323,7 +314,7 @@ class _Range:
                 raise Failure(OPTED_OUT)
             found = await self.of.download.get(row["url"], tries)
             facts |= {"code": 200, "final_url": found.final_url, "bytes": len(found.body)}
-            take = self.of.take if self._decodes else self.of.take_whole
+            take = self.of.take if self._decodes else self.of.take_at_once
             arrived = await take(found.body, shard.before(row))
         except Failure as failure:
             facts |= {"status": failure.status, "detail": failure.detail or None}
@@ -333,17 +324,6 @@ class _Range:
             facts, image = facts | _image(arrived), arrived.data
         self.log.append({"key": facts["key"], "attempts": tries.attempts, "seconds": round(tries.seconds, 3)})
         return facts, image
-
-
-_OWN: Final = ("key", "row", "url", "caption", "extra", "offset", "size")
-_ANSWER: Final = tuple(name for name in STATUS.names if name not in _OWN)
-"""The columns of STATUS that an answer gives; the others are the row's own."""
-
-
-def _of_row(facts: Json, answer: Json) -> Json:
-    """An answer to a URL as that of another row with the same URL."""
-    sizes = () if answer["status"] == OK else ("width", "height")
-    return facts | {name: answer[name] for name in _ANSWER if name not in sizes}
 
 
 def _image(arrived: Arrived) -> Json:
@@ -357,129 +337,3 @@ def _image(arrived: Arrived) -> Json:
     if arrived.width is not None:
         found |= {"width": arrived.width, "height": arrived.height}
     return found
-
-
-class _Shard:
-    """One raw shard at work: its rows, what an earlier run left of it, and the images that have come."""
-
-    def __init__(
-        self,
-        fetch: _Range,
-        piece: Piece,
-        table: pa.Table,
-        reasons: list[str | None],
-        known: list[Json] | None,
-    ) -> None:
-        self.piece, self.spool = piece, Journal(fetch.raw, piece.name)
-        self.found: dict[int, Result] = {}
-        self._rows: list[Json] = table.to_pylist()
-        self._reasons, self._known = reasons, known
-        self._images = Images(fetch.raw, piece.name) if known is not None else None
-        self._earlier = _Earlier.of(fetch.of, piece)
-        self._opt_out = fetch.of.opt_out
-
-    def rows(self) -> list[Json]:
-        """Returns the rows of the list."""
-        return self._rows
-
-    def facts(self, at: int, row: Json) -> Json:
-        """Returns what a row's status says before anything is asked."""
-        facts: Json = dict.fromkeys(STATUS.names)
-        number = self.piece.start + at
-        facts |= {name: row[name] for name in ("url", "caption", "width", "height", "extra")}
-        facts |= {"key": self.piece.key(number), "row": number}
-        if row["error"]:
-            facts |= {"status": BAD_ROW, "detail": row["error"]}
-        elif self._reasons[at] is not None:
-            facts |= {"status": DROPPED, "detail": self._reasons[at]}
-        return facts
-
-    def is_whole(self, retried: bool) -> bool:
-        """Returns whether an earlier run left the shard as it is to be."""
-        for at, row in enumerate(self.rows()):
-            then, now = (self._known or [])[at], self.facts(at, row)
-            asked = then["status"] not in (DROPPED, BAD_ROW)
-            if asked != (now["status"] is None) or (not asked and then["detail"] != now["detail"]):
-                return False
-            if retried and again(then["status"]):
-                return False
-            if (self._opt_out.covers(then) is not None) != (then["status"] == OPTED_OUT):
-                return False
-        return True
-
-    def kept(self, at: int, retried: bool, fresh: Json) -> Result | None:
-        """Returns what an earlier run found, None where the URL is to be asked again.
-
-        `fresh` is what the row says before anything is asked.
-        """
-        place = None
-        if at in self.spool.found:
-            answer, place = self.spool.found[at]
-            facts = fresh | answer
-        elif self._known is not None:
-            facts = dict(self._known[at])
-        else:
-            return None
-        if facts["status"] == OPTED_OUT or self._opt_out.covers(facts) == "url":
-            return None
-        if self._opt_out.covers(facts) == "image":
-            answer = {name: facts[name] for name in ("code", "bytes", "final_url")}
-            return Result({**fresh, **answer, "status": OPTED_OUT, "detail": OF_IMAGE})
-        if facts["status"] == OK:
-            if place is None and self._images is not None:
-                place = self.spool.add(self._images.read(facts))
-            return Result(facts, place)
-        if facts["status"] == DROPPED or (retried and again(facts["status"])):
-            return None
-        return Result(facts)
-
-    def before(self, row: Json) -> Known | None:
-        """Returns what is known of the image that a row's URL had."""
-        known = Known.of_list(row)
-        if known is None and self._earlier is not None:
-            known = self._earlier.known(row["url"])
-        return known
-
-    def noted(self, at: int, facts: Json, image: bytes | None) -> Result:
-        """Returns what became of a row, which a run that is killed finds again."""
-        return Result(facts, self.spool.note(at, {name: facts[name] for name in _ANSWER}, image))
-
-    def results(self) -> list[Result]:
-        """Returns what became of the rows, in their order."""
-        return [self.found[at] for at in range(len(self._rows))]
-
-    def close(self) -> None:
-        """Lets the images go."""
-        self.spool.close()
-        for one in (self._images, self._earlier):
-            if one is not None:
-                one.close()
-
-
-class _Earlier:
-    """A raw shard of an earlier fetch of the same list."""
-
-    def __init__(self, raw: Raw, name: str, table: pa.Table) -> None:
-        self._rows = {row["url"]: row for row in rows_of(table) if row["status"] == OK}
-        self._images = Images(raw, name)
-
-    @classmethod
-    def of(cls, source: _SourceFetch, piece: Piece) -> "_Earlier | None":
-        """Opens it; None where there is none."""
-        if source.settings.earlier is None:
-            return None
-        layout = Layout("", options=dict(source.source.storage_options))
-        raw = Raw(layout, source.settings.earlier)
-        table = raw.left(piece.name)
-        return None if table is None else cls(raw, piece.name, table)
-
-    def known(self, url: str) -> Known | None:
-        """Returns what the URL gave then."""
-        row = self._rows.get(url)
-        if row is None:
-            return None
-        return Known(row["sha256"], image=lambda: self._images.read(row), form=_FORMS[row["suffix"]])
-
-    def close(self) -> None:
-        """Closes the tar."""
-        self._images.close()

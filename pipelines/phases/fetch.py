@@ -17,7 +17,7 @@ from pipelines.fetch.report import Report
 from pipelines.fetch.settings import NOT_DATA
 from pipelines.fetch.statuses import again
 from pipelines.fetch.worker import Fetch
-from pipelines.files import Store, join
+from pipelines.files import Store, absolute, join
 from pipelines.layout import Layout, text_of
 from pipelines.parquet import write_tables
 from pipelines.receipts import Task, fingerprint, versions
@@ -53,9 +53,9 @@ def list_path(layout: Layout, shard: InputShard) -> str:
     return join(layout.work, "lists", shard.source, f"{shard.shard}.parquet")
 
 
-def raw_folder(layout: Layout, source: Source) -> str:
+def raw_folder(recipe: Recipe, source: Source) -> str:
     """Returns the folder of a source's raw shards."""
-    return source.fetch.raw or join(layout.work, "fetched", source.id)
+    return source.fetch.raw or join(Layout(absolute(recipe.out)).work, "fetched", source.id)
 
 
 class Lists:
@@ -78,7 +78,7 @@ class Lists:
 def run_lists(build: "Build") -> None:
     """Writes the lists that are no Parquet as Parquet, where that is not done yet."""
     tasks = []
-    for source in sources_of(build.recipe):
+    for source in sources_of(build.recipe) if not build.dry else ():
         for shard in lists_of(build.recipe, source):
             if shard.format != _PARQUET:
                 depends = [source.columns.model_dump(mode="json"), source.fetch.mapping()]
@@ -97,11 +97,38 @@ def run_lists(build: "Build") -> None:
 
 
 def run(build: "Build") -> None:
-    """Fetches what is not there yet, takes the raw shards in as inputs, and says what became of the URLs."""
+    """Fetches what is not there yet, takes the raw shards in as inputs, and says what became of the URLs.
+
+    A dry run fetches nothing: it takes the raw shards as an earlier run left them.
+    """
+    if build.dry:
+        for source in sources_of(build.recipe):
+            _take_in(build, source, _left(build, source))
+        return
     fetched = [_Fetched(build, source) for source in sources_of(build.recipe)]
     build.receipts("fetch").forget_all_but({task.name for one in fetched for task in one.tasks})
     for one in fetched:
         one.run()
+
+
+def _take_in(build: "Build", source: Source, shards: Mapping[str, int]) -> None:
+    """Takes raw shards in, by their names, with their sizes."""
+    folder = raw_folder(build.recipe, source)
+    build.add(
+        InputShard(source.id, name, join(folder, f"{name}.tar"), source.kind, "tar", size)
+        for name, size in shards.items()
+    )
+
+
+def _left(build: "Build", source: Source) -> dict[str, int]:
+    """The raw shards of earlier runs. Raises InputError where there are none."""
+    raw = Raw(build.layout, raw_folder(build.recipe, source))
+    names = raw.names()
+    if not names:
+        raise InputError(
+            f"source {source.id}: nothing is fetched yet: run vlcorpus fetch with the recipe first"
+        )
+    return {name: build.layout.store.info(raw.tar(name)).size for name in names}
 
 
 class _Fetched:
@@ -109,7 +136,7 @@ class _Fetched:
 
     def __init__(self, build: "Build", source: Source) -> None:
         self._build, self._source = build, source
-        self._folder = raw_folder(build.layout, source)
+        self._folder = raw_folder(build.recipe, source)
         self._valid = validity(build.recipe, source)
         self.tasks = list(self._tasks())
 
@@ -120,10 +147,7 @@ class _Fetched:
             self._forget_failed(self.tasks)
         receipts = build.map("fetch", self.tasks)
         shards = {name: size for receipt in receipts for name, size in receipt["shards"]}
-        build.add(
-            InputShard(source.id, name, join(self._folder, f"{name}.tar"), source.kind, "tar", size)
-            for name, size in shards.items()
-        )
+        _take_in(build, source, shards)
         raw = Raw(build.layout, self._folder)
         raw.keep_only(shards)
         build.layout.store.remove_folder(folder_of(raw))
@@ -160,7 +184,7 @@ class _Fetched:
                     body["valid"],
                     start,
                     body["stop"],
-                    self._folder,
+                    settings.raw,
                     rules,
                     build.recipe.sample,
                     listed_out,

@@ -9,6 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import vlcorpus
+from pipelines.progress import Reporter
+from pipelines.recipe.load import load
+from pipelines.runs import Options, run
 from tests.pipelines.fetch.fetching import PATIENCE, Row, statuses, write_list
 from tests.pipelines.fetch.hostile import ENDPOINTS, HOST, Server
 
@@ -90,8 +93,20 @@ def _check_chain(server: Server, folder: Path, count: int) -> dict[str, Any]:
 
 
 def test_from_list_to_samples(server: Server, tmp_path: Path) -> None:
-    """Fetch, build, verify and load_dataset give every URL its place."""
-    _check_chain(server, tmp_path, 200)
+    """Fetch, build, verify and load_dataset give every URL its place; a changed threshold fetches what came to life."""
+    recipe = _check_chain(server, tmp_path, 200)
+    before = statuses(tmp_path / "one/work/fetched/web")
+    server.asked.clear()
+    recipe["sources"][0]["rules"] = {}
+    loaded = load({**recipe, "out": str(tmp_path / "one")})
+    run(loaded, "select", Options("inline"), Reporter(), dry=True)
+    assert not server.asked, "a dry run downloads nothing"
+    assert statuses(tmp_path / "one/work/fetched/web") == before
+    vlcorpus.build(recipe, out=tmp_path / "one", engine="inline", progress=False)
+    alive = {row["url"] for row in before if row["detail"] == "columns.similarity"}
+    assert {server.url(path) for path in server.asked if path.startswith("/img/")} <= alive
+    again = {server.url(path) for path in server.asked if path in ENDPOINTS} - alive
+    assert not again - {server.url("/img/5")}
 
 
 @pytest.mark.long

@@ -1,5 +1,6 @@
 """What hosts ask for is obeyed: robots.txt, headers, reservations; opt-out lists; pace."""
 
+import asyncio
 import hashlib
 import time
 from pathlib import Path
@@ -67,6 +68,20 @@ def test_robots_that_cannot_be_read(code: str, status: str, server: Server, tmp_
     assert fetch_urls(tmp_path, [server.url("/img/1")], robots=True, retries=0) == {
         server.url("/img/1"): status
     }
+
+
+def test_a_host_that_never_says(server: Server, tmp_path: Path) -> None:
+    """A host that accepts connections and answers nothing keeps none of its URLs beyond the deadlines."""
+
+    async def silent(asked: Asked) -> None:
+        await asyncio.sleep(60)
+
+    server.handlers["/robots.txt"] = silent
+    urls = [server.url(f"/img/{number}") for number in range(50)]
+    begun = time.monotonic()
+    found = fetch_urls(tmp_path, urls, robots=True, deadline=1.5, connect_deadline=0.5)
+    assert set(found.values()) == {"robots_unreachable"}
+    assert time.monotonic() - begun < 10
 
 
 def test_tdmrep_json(server: Server, tmp_path: Path) -> None:
@@ -174,8 +189,6 @@ def test_a_silent_host_is_given_up(server: Server, tmp_path: Path) -> None:
     """A host that never answers keeps nobody waiting for each of its URLs."""
 
     async def silent(asked: Asked) -> None:
-        import asyncio
-
         await asyncio.sleep(60)
 
     server.handlers |= {f"/none/{number}": silent for number in range(100)}

@@ -7,10 +7,16 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from filters.table import RuleSettings
+from pipelines.files import Store
+from pipelines.progress import Reporter
+from pipelines.recipe.model import Recipe
+from pipelines.runs import Options, run
 from schemas.errors import InputError, VlcorpusError
 from tests.pipelines.fetch.fetching import QUICK, Row, fetch, shards, write_list
 from tests.pipelines.fetch.hostile import HOST, HTML, Asked, Server
@@ -183,3 +189,30 @@ def test_settings_that_do_not_go_together(tmp_path: Path) -> None:
         build({"sources": [{"id": "a", **source, "kind": "parquet"}]}, out=tmp_path / "c", progress=False)
     with pytest.raises(VlcorpusError, match="give either min_side or max_side"):
         fetch(tmp_path / "raw", str(tmp_path / "list.parquet"), resize={"min_side": 1, "max_side": 2})
+
+
+def test_an_object_store(server: Server, tmp_path: Path, s3_options: dict[str, Any]) -> None:
+    """List, raw shards and corpus may lie on an object store; the shards are those of a local fetch."""
+    listed = write_list(tmp_path / "list.parquet", [server.url(f"/img/{number}") for number in range(25)])
+    fetch(tmp_path / "raw", listed, shard_rows=10)
+    store = Store(s3_options)
+    store.write_bytes("s3://bucket/lists/list.parquet", Path(listed).read_bytes(), str(tmp_path))
+    settings = {**QUICK, "raw": "s3://bucket/raw", "shard_rows": 10}
+    source = {
+        "id": "web",
+        "kind": "urls",
+        "path": "s3://bucket/lists/list.parquet",
+        "captions": "none",
+        "fetch": settings,
+    }
+    off = {rule.name: False for rule in RuleSettings.table if rule.on and not rule.always}
+    recipe = {
+        "out": "s3://bucket/corpus",
+        "storage_options": s3_options,
+        "sources": [source | {"rules": off, "storage_options": s3_options}],
+    }
+    run(Recipe.model_validate(recipe), "fetch", Options("inline"), Reporter())
+    for name, data in shards(tmp_path / "raw").items():
+        if name.endswith(".tar"):
+            assert store.read_bytes(f"s3://bucket/raw/{name}") == data
+    assert len(store.list_files("s3://bucket/raw/status")) == 3

@@ -1,0 +1,159 @@
+"""One raw shard at work: its rows of the list, what earlier runs left of it, and the answers that have come."""
+
+from typing import Final
+
+import pyarrow as pa
+
+from pipelines.engines.step import Json
+from pipelines.fetch.identity import Known
+from pipelines.fetch.journal import Journal
+from pipelines.fetch.opt_out import OptOut
+from pipelines.fetch.raw import STATUS, SUFFIXES, Images, Piece, Raw, Result, rows_of
+from pipelines.fetch.statuses import BAD_ROW, DROPPED, OF_IMAGE, OK, OPTED_OUT, again
+from pipelines.layout import Layout
+from pipelines.recipe.model import Source
+
+_FORMS: Final = {suffix: form for form, suffix in SUFFIXES.items()}
+
+_OWN: Final = ("key", "row", "url", "caption", "extra", "offset", "size")
+_ANSWER: Final = tuple(name for name in STATUS.names if name not in _OWN)
+"""The columns of STATUS that an answer gives; the others are the row's own."""
+
+
+def of_row(facts: Json, answer: Json) -> Json:
+    """Returns an answer to a URL as that of another row with the same URL."""
+    sizes = () if answer["status"] == OK else ("width", "height")
+    return facts | {name: answer[name] for name in _ANSWER if name not in sizes}
+
+
+class Shard:
+    """One raw shard at work.
+
+    `reasons` says which rows are not asked for, and by which rule. `known` are the statuses that an earlier run left.
+    """
+
+    def __init__(
+        self,
+        raw: Raw,
+        piece: Piece,
+        table: pa.Table,
+        reasons: list[str | None],
+        source: Source,
+        opt_out: OptOut,
+    ) -> None:
+        self.piece, self.spool = piece, Journal(raw, piece.name)
+        self.found: dict[int, Result] = {}
+        self._rows: list[Json] = table.to_pylist()
+        self._reasons = reasons
+        known = raw.known(piece.name)
+        self.known = list(rows_of(known)) if known is not None and known.num_rows == len(reasons) else None
+        self._images = Images(raw, piece.name) if self.known is not None else None
+        self._earlier = Earlier.of(source, piece)
+        self._opt_out = opt_out
+
+    def rows(self) -> list[Json]:
+        """Returns the rows of the list."""
+        return self._rows
+
+    def facts(self, at: int, row: Json) -> Json:
+        """Returns what a row's status says before anything is asked."""
+        facts: Json = dict.fromkeys(STATUS.names)
+        number = self.piece.start + at
+        facts |= {name: row[name] for name in ("url", "caption", "width", "height", "extra")}
+        facts |= {"key": self.piece.key(number), "row": number}
+        if row["error"]:
+            facts |= {"status": BAD_ROW, "detail": row["error"]}
+        elif self._reasons[at] is not None:
+            facts |= {"status": DROPPED, "detail": self._reasons[at]}
+        return facts
+
+    def is_whole(self, retried: bool) -> bool:
+        """Returns whether an earlier run left the shard as it is to be."""
+        if self.known is None:
+            return False
+        for at, row in enumerate(self.rows()):
+            then, now = self.known[at], self.facts(at, row)
+            asked = then["status"] not in (DROPPED, BAD_ROW)
+            if asked != (now["status"] is None) or (not asked and then["detail"] != now["detail"]):
+                return False
+            if retried and again(then["status"]):
+                return False
+            if (self._opt_out.covers(then) is not None) != (then["status"] == OPTED_OUT):
+                return False
+        return True
+
+    def kept(self, at: int, retried: bool, fresh: Json) -> Result | None:
+        """Returns what an earlier run found, None where the URL is to be asked again.
+
+        `fresh` is what the row says before anything is asked.
+        """
+        place = None
+        if at in self.spool.found:
+            answer, place = self.spool.found[at]
+            facts = fresh | answer
+        elif self.known is not None:
+            facts = dict(self.known[at])
+        else:
+            return None
+        if facts["status"] == OPTED_OUT or self._opt_out.covers(facts) == "url":
+            return None
+        if self._opt_out.covers(facts) == "image":
+            answer = {name: facts[name] for name in ("code", "bytes", "final_url")}
+            return Result({**fresh, **answer, "status": OPTED_OUT, "detail": OF_IMAGE})
+        if facts["status"] == OK:
+            if place is None and self._images is not None:
+                place = self.spool.add(self._images.read(facts))
+            return Result(facts, place)
+        if facts["status"] == DROPPED or (retried and again(facts["status"])):
+            return None
+        return Result(facts)
+
+    def before(self, row: Json) -> Known | None:
+        """Returns what is known of the image that a row's URL had."""
+        known = Known.of_list(row)
+        if known is None and self._earlier is not None:
+            known = self._earlier.known(row["url"])
+        return known
+
+    def noted(self, at: int, facts: Json, image: bytes | None) -> Result:
+        """Returns what became of a row, which a run that is killed finds again."""
+        return Result(facts, self.spool.note(at, {name: facts[name] for name in _ANSWER}, image))
+
+    def results(self) -> list[Result]:
+        """Returns what became of the rows, in their order."""
+        return [self.found[at] for at in range(len(self._rows))]
+
+    def close(self) -> None:
+        """Lets the images go."""
+        self.spool.close()
+        for one in (self._images, self._earlier):
+            if one is not None:
+                one.close()
+
+
+class Earlier:
+    """A raw shard of an earlier fetch of the same list."""
+
+    def __init__(self, raw: Raw, name: str, table: pa.Table) -> None:
+        self._rows = {row["url"]: row for row in rows_of(table) if row["status"] == OK}
+        self._images = Images(raw, name)
+
+    @classmethod
+    def of(cls, source: Source, piece: Piece) -> "Earlier | None":
+        """Opens it; None where there is none."""
+        if source.fetch.earlier is None:
+            return None
+        raw = Raw(Layout("", options=dict(source.storage_options)), source.fetch.earlier)
+        table = raw.left(piece.name)
+        return None if table is None else cls(raw, piece.name, table)
+
+    def known(self, url: str) -> Known | None:
+        """Returns what the URL gave then."""
+        row = self._rows.get(url)
+        if row is None:
+            return None
+        return Known(row["sha256"], image=lambda: self._images.read(row), form=_FORMS[row["suffix"]])
+
+    def close(self) -> None:
+        """Closes the tar."""
+        self._images.close()

@@ -1,0 +1,115 @@
+"""Which addresses are public, and which URLs mean one thing alone."""
+
+import ipaddress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.fetch.address import Guard, is_public, target
+from pipelines.fetch.statuses import Failure
+
+INSIDE = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
+        *(
+            "192.0.0.0/24",
+            "192.0.2.0/24",
+            "192.168.0.0/16",
+            "198.18.0.0/15",
+            "198.51.100.0/24",
+            "203.0.113.0/24",
+        ),
+        *("224.0.0.0/4", "240.0.0.0/4", "255.255.255.255/32"),
+    )
+)
+"""Networks of RFC 6890 that no host of the public web has."""
+
+EMBEDDINGS = (
+    lambda v4: v4,
+    lambda v4: 0xFFFF << 32 | v4,
+    lambda v4: 0xFFFF << 48 | v4,
+    lambda v4: 0x64FF9B << 96 | v4,
+    lambda v4: (0x64FF9B0001 << 80) | v4,
+    lambda v4: 0x2002 << 112 | v4 << 80,
+    lambda v4: 0x20010000 << 96 | (v4 ^ 0xFFFFFFFF),
+    lambda v4: 0x20010000 << 96 | v4 << 64 | (0x08080808 ^ 0xFFFFFFFF),
+    lambda v4: 0x2A00145040010800 << 64 | 0x00005EFE << 32 | v4,
+    lambda v4: 0x2A00145040010800 << 64 | 0x02005EFE << 32 | v4,
+)
+"""Compatible, mapped, translated, NAT64 (two prefixes), 6to4, Teredo (client and server), ISATAP (two forms)."""
+
+
+@given(st.sampled_from(INSIDE).flatmap(lambda one: st.ip_addresses(network=one)), st.sampled_from(EMBEDDINGS))
+def test_no_form_of_an_inner_address_is_public(address: ipaddress.IPv4Address, form: object) -> None:
+    """An IPv4 address that is not public is not so inside an IPv6 address either, in any of its forms."""
+    assert not is_public(address)
+    assert not is_public(ipaddress.IPv6Address(form(int(address))))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "8.8.8.8",
+        "1.1.1.1",
+        "93.184.215.14",
+        "2606:2800:21f:cb07:6820:80da:af6b:8b2c",
+        "2a00:1450:4001:800::200e",
+    ],
+)
+def test_public_addresses(text: str) -> None:
+    """Addresses of the public web are public."""
+    assert is_public(ipaddress.ip_address(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "::",
+            "::1",
+            "fe80::1",
+            "fec0::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "ff02::1",
+            "100::1",
+            "2001:db8::1",
+            "3fff::1",
+        ),
+        *("168.63.129.16", "100.100.100.200", "192.0.0.192", "255.255.255.255", "192.88.99.1"),
+    ],
+)
+def test_addresses_with_a_purpose(text: str) -> None:
+    """Local, documentary and multicast addresses, and those of metadata services, are not public."""
+    assert not is_public(ipaddress.ip_address(text))
+
+
+@given(st.text(max_size=40), st.sampled_from(["http://", "https://", "HTTP://", ""]))
+def test_any_text(text: str, scheme: str) -> None:
+    """Any text is refused with a status, or is a URL in plain ASCII that is taken apart the same way again."""
+    try:
+        found = target(scheme + text)
+    except Failure:
+        return
+    assert found.url.isascii()
+    assert found.url.isprintable()
+    assert " " not in found.url
+    assert target(found.url) == found
+
+
+def test_networks_that_the_recipe_names() -> None:
+    """A named network is allowed on every port; a host that is elsewhere too is reached there alone."""
+    guard = Guard([ipaddress.ip_network("10.1.0.0/16")])
+    inner, outer = ipaddress.ip_address("10.1.2.3"), ipaddress.ip_address("10.2.2.3")
+    public = ipaddress.ip_address("8.8.8.8")
+    assert guard.check(target("http://a.test:8080/"), [inner, outer]) == [inner]
+    assert guard.check(target("http://a.test/"), [public]) == [public]
+    for url, addresses, status in (
+        ("http://a.test/", [public, outer], "unsafe_address"),
+        ("http://a.test:8080/", [public], "refused_port"),
+    ):
+        with pytest.raises(Failure) as failure:
+            guard.check(target(url), addresses)
+        assert failure.value.status == status
