@@ -12,7 +12,6 @@ from pipelines.cli.options import (
     runner_options,
 )
 from pipelines.engines import EngineName
-from pipelines.fetch.settings import DAY
 from schemas.errors import InputError
 
 app = typer.Typer()
@@ -40,7 +39,7 @@ def fetch(
     contact: Annotated[str | None, typer.Option(metavar="TEXT", help="whom hosts may write to")] = None,
     concurrency: Annotated[int | None, typer.Option(min=1, max=4096, help="open downloads a worker")] = None,
     deadline: Annotated[
-        float | None, typer.Option(min=0, max=DAY, help="seconds a URL, with redirects and retries")
+        float | None, typer.Option(min=0, max=86_400, help="seconds a URL, with redirects and retries")
     ] = None,
     engine: Engines = EngineName.local,
     workers: Workers = None,

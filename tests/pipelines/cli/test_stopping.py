@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,14 @@ from tests.pipelines.crawls import demo, environment, litter, run_inline
 
 SENTENCE = "stopped; run the same command again to go on"
 PHASES = ("measure", "dedup", "score", "select", "compose", "shard", "card")
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Jobs that a shell starts in the background ignore Ctrl-C, and so would these tests and their children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="module")

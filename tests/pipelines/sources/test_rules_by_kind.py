@@ -16,8 +16,11 @@ from pipelines.sources.table import KINDS
 RULES = list(RuleSettings.model_fields)
 TABLE = RuleSettings.table
 ALWAYS = {"no_caption", "repeat"}
-IMAGES = {"aspect_ratio", "min_side", "blank", "orientation"}
-CAPTIONS = {"special_tag", "damaged_text", "pattern", "caption_length", "script", "emoji"}
+IMAGES = {"aspect_ratio", "min_side", "blank", "image_bytes", "orientation"}
+CAPTIONS = {
+    *("special_tag", "damaged_text", "pattern", "caption_length", "script", "emoji"),
+    *("repetition", "special_characters", "personal_data"),
+}
 DUPLICATES = {"exact", "pixels", "phash"}
 
 SOURCES: dict[str, dict[str, Any]] = {
