@@ -372,6 +372,13 @@ class LanguageRule(Settings):
         description="an undetermined caption passes if its scripts are those of the languages; always; never",
     )
 
+    @field_validator("min_score", mode="before")
+    @classmethod
+    def _a_number_or_auto(cls, given: object) -> object:
+        if isinstance(given, bool) or (isinstance(given, str) and given != "auto"):
+            raise ValueError("should be a number, a number for each language ({fr: 0.7}), or auto")
+        return given
+
     @field_validator("min_score")
     @classmethod
     def _languages_once(cls, given: float | dict[str, float] | str) -> float | dict[str, float] | str:

@@ -153,5 +153,6 @@ def _last(layout: Layout) -> list[Json]:
     logs = [
         [json.loads(line) for line in layout.store.read_bytes(info.path).splitlines()]
         for _, info in layout.listed("log")
+        if "/" not in info.name  # below lie the attempts of downloads
     ]
     return max(logs, key=lambda events: str(events[0]["time"]), default=[])

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def match(build: "Build", scratch: str) -> tuple[str, int]:
     """Returns the path of the rows that the list names (MATCHES), and how many of its values name no row."""
-    setup: Json = {"recipe": build.recipe.to_json(), "layout": asdict(build.layout), "scratch": scratch}
+    setup: Json = {"recipe": build.settled.to_json(), "layout": asdict(build.layout), "scratch": scratch}
     step = Step("select", f"{__name__}:Match", setup, build.limits, build.resources("select"))
     receipts = build.engine.map(step, shard_tasks(build.shards))
     folder = Folder(setup)

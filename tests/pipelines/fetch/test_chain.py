@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import vlcorpus
+from pipelines.audit import status
 from pipelines.progress import Reporter
 from pipelines.recipe.load import load
 from pipelines.runs import Options, run
@@ -70,17 +71,18 @@ def _check_chain(server: Server, folder: Path, count: int) -> dict[str, Any]:
     recipe = _recipe(write_list(folder / "list.parquet", _rows(server, count)), per_host=64)
     one = vlcorpus.build(recipe, out=folder / "one", engine="inline", progress=False)
     assert one.verify() == []
+    assert status.read(str(folder / "one")).finished
     found = statuses(folder / "one/work/fetched/web")
     assert len(found) == count
     decisions = pq.read_table(folder / "one/work/decisions/web").to_pylist()
     assert [row["member"] for row in decisions] == [row["key"] for row in found]
     fell = Counter(row["decision"] if row["decision"] != "dropped" else row["reason"] for row in decisions)
     assert fell.total() == count
-    for status, decision in zip(found, decisions, strict=True):
-        if status["status"] == "dropped":
-            assert decision["reason"] == status["detail"]
-        elif status["status"] != "ok":
-            assert decision["reason"] == f"fetch.{status['status']}"
+    for asked_for, decision in zip(found, decisions, strict=True):
+        if asked_for["status"] == "dropped":
+            assert decision["reason"] == asked_for["detail"]
+        elif asked_for["status"] != "ok":
+            assert decision["reason"] == f"fetch.{asked_for['status']}"
     assert min(fell["columns.similarity"], fell["min_side"]) > 0
     asked = {row["url"] for row in found if row["status"] != "dropped"} | {
         server.url("/img/5")

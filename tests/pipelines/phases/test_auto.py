@@ -13,6 +13,7 @@ from filters.scripts import SCRIPTS_OF
 from pipelines.audit.verify import verify
 from pipelines.phases.auto import BINS, HIGHEST, LOWEST, RARE, added, score_counts, thresholds
 from tests.pipelines.building import build, rows
+from tests.pipelines.crawls import build_inline, run_inline
 from tests.pipelines.raw import shard
 
 SCORED = st.lists(
@@ -86,3 +87,18 @@ def test_another_threshold_than_auto_gave_is_no_new_measurement(tmp_path: Path) 
     _, heard = build(recipe, tmp_path / "out")
     assert heard.ran["measure"] == 0
     assert heard.ran["select"] > 0
+
+
+def test_rows_are_removed_where_thresholds_are_auto(tmp_path: Path) -> None:
+    """A removal judges by the run's numbers too, and leaves what a build with the list leaves."""
+    recipe, listed = tmp_path / "recipe.yaml", tmp_path / "listed.txt"
+    recipe.write_text(json.dumps(_recipe(tmp_path / "in", min_score="auto")))
+    build_inline(recipe, "--out", tmp_path / "one")
+    key = rows(tmp_path / "one", "decisions")[0]["key"]
+    listed.write_text(f"key\n{key}\n")
+    assert (
+        run_inline("remove", tmp_path / "one", recipe, "--keys", listed, "--engine", "inline").returncode == 0
+    )
+    build_inline(recipe, "--out", tmp_path / "two", "--removed", listed)
+    one, two = ((tmp_path / name / "manifest.json").read_bytes() for name in ("one", "two"))
+    assert one == two
