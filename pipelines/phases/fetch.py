@@ -19,11 +19,12 @@ from pipelines.fetch.statuses import again
 from pipelines.fetch.worker import Fetch
 from pipelines.files import Store, absolute, join
 from pipelines.layout import Layout, text_of
-from pipelines.parquet import write_tables
+from pipelines.outputs import witnessed
+from pipelines.parquet import read_table, write_tables
 from pipelines.receipts import Task, fingerprint, versions
 from pipelines.recipe.load import thresholds
 from pipelines.recipe.model import Recipe, Source
-from pipelines.sources import InputShard
+from pipelines.sources import InputShard, urls
 from pipelines.sources.discovery import discover
 from pipelines.sources.table import KINDS
 from schemas.errors import InputError
@@ -93,6 +94,7 @@ def run_lists(build: "Build") -> None:
                     )
                 )
     if tasks:
+        build.go_on("lists", tasks)
         build.map("lists", tasks)
 
 
@@ -106,9 +108,45 @@ def run(build: "Build") -> None:
             _take_in(build, source, _left(build, source))
         return
     fetched = [_Fetched(build, source) for source in sources_of(build.recipe)]
-    build.receipts("fetch").forget_all_but({task.name for one in fetched for task in one.tasks})
+    tasks = [task for one in fetched for task in one.tasks]
+    build.receipts("fetch").forget_all_but({task.name for task in tasks})
+    build.go_on("fetch", tasks)
+    again = [one.is_to_do() for one in fetched]
+    if any(again):
+        run_lists(build)
     for one in fetched:
         one.run()
+
+
+def hide(build: "Build") -> None:
+    """Takes removed rows out of the copies of lists and out of the reports, as they were taken out of raw shards."""
+    for source in sources_of(build.recipe):
+        if source.fetch.raw is not None:
+            continue
+        raw = Raw(build.layout, raw_folder(build.recipe, source))
+        for shard in lists_of(build.recipe, source):
+            if shard.format != _PARQUET:
+                _hide_in_list(build, raw, shard)
+        Report(build.layout, raw, source).write(_names(build, source))
+
+
+def _names(build: "Build", source: Source) -> list[str]:
+    return sorted(name for owner, name in build.shards if owner == source.id)
+
+
+def _hide_in_list(build: "Build", raw: Raw, shard: InputShard) -> None:
+    """Takes the rows of a list out of its copy that are out of the raw shards."""
+    layout, rows, path = build.layout, set[int](), list_path(build.layout, shard)
+    for name in _names(build, build.recipe.source(shard.source)):
+        if name.rpartition("-")[0] == shard.shard and (gone := raw.gone(shard.source, name)):
+            statuses = read_table(layout, raw.status(name), ["key", "row"]).to_pylist()
+            rows |= {one["row"] for one in statuses if one["key"] in gone}
+    if rows:
+        table = read_table(layout, path)
+        out = [number in rows for number in range(table.num_rows)]
+        with witnessed() as written:
+            urls.blank(layout, path, table, out, lambda: layout.store.identity(path))
+        build.vouch(written)
 
 
 def _take_in(build: "Build", source: Source, shards: Mapping[str, int]) -> None:
@@ -143,8 +181,6 @@ class _Fetched:
     def run(self) -> None:
         """Fetches the source's URLs that are not fetched yet."""
         build, source = self._build, self._source
-        if build.retry_failed:
-            self._forget_failed(self.tasks)
         receipts = build.map("fetch", self.tasks)
         shards = {name: size for receipt in receipts for name, size in receipt["shards"]}
         _take_in(build, source, shards)
@@ -158,6 +194,18 @@ class _Fetched:
         for sentence in report.sentences(_counted(receipts)):
             build.reporter.say(sentence)
 
+    def is_to_do(self) -> bool:
+        """Returns whether URLs are to be asked for; then copies of lists that lack removed rows are written anew."""
+        build = self._build
+        if build.retry_failed:
+            self._forget_failed(self.tasks)
+        if all(build.receipts("fetch").done(task) for task in self.tasks):
+            return False
+        for shard in lists_of(build.recipe, self._source):
+            if shard.format != _PARQUET and urls.as_made(build.layout.store, list_path(build.layout, shard)):
+                build.receipts("lists").forget(text_of((shard.source, shard.shard)))
+        return True
+
     def _tasks(self) -> Iterator[Task]:
         build, source, settings = self._build, self._source, self._source.fetch
         rules, listed_out = thresholds(build.recipe, source), OptOut.read(settings).digest
@@ -165,7 +213,7 @@ class _Fetched:
             ours = shard.format != _PARQUET
             listed, rows = self._listed(shard, ours)
             store = build.layout.store if ours else Store(source.storage_options or None, source.id)
-            mark = store.identity(listed.path)
+            mark = (urls.as_made(store, listed.path) if ours else None) or store.identity(listed.path)
             size = settings.shard_rows * settings.task_shards
             for start in range(0, rows, size):
                 name = f"{shard.shard}-{start // settings.shard_rows:05d}"
