@@ -20,6 +20,7 @@ from pipelines.remarks import ignored_text
 from pipelines.removal import Removed
 from pipelines.sources import InputShard, input_shards
 from pipelines.sources.identities import Identities
+from pipelines.sources.table import KINDS
 from pipelines.verdicts import Verdicts
 from pipelines.watching import Flush, Watching
 from schemas.errors import ChangedError, DamagedError
@@ -249,6 +250,7 @@ class Build:
 
     def check(self, name: str, tasks: Sequence[Task]) -> None:
         """Holds the receipts of tasks against what lies there; says what is damaged, and so made again."""
+        self._go_on(name, tasks)
         found = self.receipts(name).check(tasks)
         for one in found[:_SHOWN]:
             self.reporter.say(f"{name}: {one.text}: it is made again")
@@ -294,30 +296,33 @@ class Build:
             if owner is not None and owner.name != name:
                 self.receipts(owner.name).amend(self._writer_of(owner, output["name"]), [output])
 
-    def go_on(self, name: str, tasks: Iterable[Task]) -> None:
-        """Has the receipts of tasks vouch for the files of sources out of which a run that was killed took rows.
+    def _go_on(self, name: str, tasks: Iterable[Task]) -> None:
+        """Has receipts vouch for files of fetched sources out of which a run that was killed took rows.
 
-        Such a run leaves no receipt of select. What came over the network is not asked for again.
+        Such a run leaves no receipt of select. What came over the network is not asked for again, nor can a row be
+        measured again whose image is gone.
         """
         if not self.removed or self.receipts("select").last(ALL):
             return
-        sources = {source for (source, _), _ in self.layout.listed("removed")}
+        fetched = {source.id for source in self.recipe.sources if KINDS[source.kind].fetched}
+        sources = fetched & {source for (source, _), _ in self.layout.listed("removed")}
         for task in tasks:
-            outputs = map(Output.from_json, self.receipts(name).last(task.name).get("outputs", ()))
-            fresh = [self._as_it_lies(one) for one in outputs if one.name.split("/")[2] in sources]
-            if fresh:
-                self.receipts(name).amend(task.name, fresh)
+            if name_of(task.name)[0] in sources:
+                outputs = self.receipts(name).last(task.name).get("outputs", ())
+                fresh = [one for one in map(self._as_it_lies, map(Output.from_json, outputs)) if one]
+                if fresh:
+                    self.receipts(name).amend(task.name, fresh)
 
     def vouch(self, written: Sequence[Json]) -> None:
         """Has the receipts of phases vouch for files that the driver wrote in the stead of theirs, by whole paths."""
         top = self.layout.at("")
         self._amend("", [{**one, "name": one["name"].removeprefix(top)} for one in written])
 
-    def _as_it_lies(self, output: Output) -> Json:
-        """The description of a file with the digest that it has now; as it was where it is missing or untouched."""
+    def _as_it_lies(self, output: Output) -> Json | None:
+        """The description of a file with the digest that it has now; None where it is missing or was not touched."""
         info = self._disk.find(output.name)
         if info is None or info.stamp == output.stamp:
-            return output.to_json()
+            return None
         with self.layout.store.reading(info.path), self.layout.store.open(info.path) as file:
             digest = digest_of(file)
         return replace(output, size=info.size, digest=digest, stamp=info.stamp).to_json()

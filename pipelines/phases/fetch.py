@@ -94,7 +94,6 @@ def run_lists(build: "Build") -> None:
                     )
                 )
     if tasks:
-        build.go_on("lists", tasks)
         build.map("lists", tasks)
 
 
@@ -110,7 +109,7 @@ def run(build: "Build") -> None:
     fetched = [_Fetched(build, source) for source in sources_of(build.recipe)]
     tasks = [task for one in fetched for task in one.tasks]
     build.receipts("fetch").forget_all_but({task.name for task in tasks})
-    build.go_on("fetch", tasks)
+    build.check("fetch", tasks)
     again = [one.is_to_do() for one in fetched]
     if any(again):
         run_lists(build)
