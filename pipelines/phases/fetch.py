@@ -110,8 +110,8 @@ def run(build: "Build") -> None:
     tasks = [task for one in fetched for task in one.tasks]
     build.receipts("fetch").forget_all_but({task.name for task in tasks})
     build.check("fetch", tasks)
-    again = [one.is_to_do() for one in fetched]
-    if any(again):
+    forgotten = [name for one in fetched for name in one.forget_hidden()]
+    if forgotten:
         run_lists(build)
     for one in fetched:
         one.run()
@@ -138,8 +138,8 @@ def _hide_in_list(build: "Build", raw: Raw, shard: InputShard) -> None:
     layout, rows, path = build.layout, set[int](), list_path(build.layout, shard)
     for name in _names(build, build.recipe.source(shard.source)):
         if name.rpartition("-")[0] == shard.shard and (gone := raw.gone(shard.source, name)):
-            statuses = read_table(layout, raw.status(name), ["key", "row"]).to_pylist()
-            rows |= {one["row"] for one in statuses if one["key"] in gone}
+            statuses = read_table(layout, raw.status(name), ["key", "row", "url"]).to_pylist()
+            rows |= {one["row"] for one in statuses if one["key"] in gone and one["url"] is None}
     if rows:
         table = read_table(layout, path)
         out = [number in rows for number in range(table.num_rows)]
@@ -193,17 +193,21 @@ class _Fetched:
         for sentence in report.sentences(_counted(receipts)):
             build.reporter.say(sentence)
 
-    def is_to_do(self) -> bool:
-        """Returns whether URLs are to be asked for; then copies of lists that lack removed rows are written anew."""
+    def forget_hidden(self) -> list[str]:
+        """Removes receipts of copies that lack removed rows, where URLs are to be asked for; returns their names."""
         build = self._build
         if build.retry_failed:
             self._forget_failed(self.tasks)
         if all(build.receipts("fetch").done(task) for task in self.tasks):
-            return False
-        for shard in lists_of(build.recipe, self._source):
-            if shard.format != _PARQUET and urls.as_made(build.layout.store, list_path(build.layout, shard)):
-                build.receipts("lists").forget(text_of((shard.source, shard.shard)))
-        return True
+            return []
+        names = [
+            text_of((shard.source, shard.shard))
+            for shard in lists_of(build.recipe, self._source)
+            if shard.format != _PARQUET and urls.as_made(build.layout.store, list_path(build.layout, shard))
+        ]
+        for name in names:
+            build.receipts("lists").forget(name)
+        return names
 
     def _tasks(self) -> Iterator[Task]:
         build, source, settings = self._build, self._source, self._source.fetch
