@@ -2,13 +2,13 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Final
 
 from pipelines.engines.step import Engine, Json, Limits, Resources, Step, named
 from pipelines.files import Digests, shown
 from pipelines.layout import Layout, Name, name_of, text_of
-from pipelines.outputs import damaged_path
+from pipelines.outputs import Output, damaged_path, digest_of
 from pipelines.phases.auto import settled
 from pipelines.phases.table import PHASES, Phase, phase, up_to
 from pipelines.progress import Reporter
@@ -20,6 +20,7 @@ from pipelines.remarks import ignored_text
 from pipelines.removal import Removed
 from pipelines.sources import InputShard, input_shards
 from pipelines.sources.identities import Identities
+from pipelines.sources.table import KINDS
 from pipelines.verdicts import Verdicts
 from pipelines.watching import Flush, Watching
 from schemas.errors import ChangedError, DamagedError
@@ -197,8 +198,9 @@ class Build:
                 receipt = receipt | {"outputs": self._with_kept(name, last, outputs)}
             with Flush(self.layout) as flush:
                 flush.then(outputs, lambda: None)
-            receipts.write(task, receipt)
+            # the other phases first: what cannot be made again is never without a receipt that vouches for it
             self._amend(name, outputs)
+            receipts.write(task, receipt)
         self.reporter.end()
         self.results[name], self.fingerprints[name] = {WHOLE: receipt}, {WHOLE: fingerprint}
         self._vouching[name] = self.results[name]
@@ -248,6 +250,7 @@ class Build:
 
     def check(self, name: str, tasks: Sequence[Task]) -> None:
         """Holds the receipts of tasks against what lies there; says what is damaged, and so made again."""
+        self._go_on(name, tasks)
         found = self.receipts(name).check(tasks)
         for one in found[:_SHOWN]:
             self.reporter.say(f"{name}: {one.text}: it is made again")
@@ -287,11 +290,42 @@ class Build:
 
     def _amend(self, name: str, outputs: Sequence[Json]) -> None:
         """Has the receipts of other phases vouch for what this one wrote in the stead of theirs."""
-        owners = {folder: one for one in PHASES for folder in one.writes}
+        owners = {folder: one for one in PHASES for folder in one.folders}
         for output in outputs:
             owner = owners.get(_folder_of(output["name"]))
             if owner is not None and owner.name != name:
                 self.receipts(owner.name).amend(self._writer_of(owner, output["name"]), [output])
+
+    def _go_on(self, name: str, tasks: Iterable[Task]) -> None:
+        """Has receipts vouch for files of fetched sources out of which a run that was killed took rows.
+
+        Such a run leaves no receipt of select. What came over the network is not asked for again, nor can a row be
+        measured again whose image is gone.
+        """
+        if not self.removed or self.receipts("select").last(ALL):
+            return
+        fetched = {source.id for source in self.recipe.sources if KINDS[source.kind].fetched}
+        sources = fetched & {source for (source, _), _ in self.layout.listed("removed")}
+        for task in tasks:
+            if name_of(task.name)[0] in sources:
+                outputs = self.receipts(name).last(task.name).get("outputs", ())
+                fresh = [one for one in map(self._as_it_lies, map(Output.from_json, outputs)) if one]
+                if fresh:
+                    self.receipts(name).amend(task.name, fresh)
+
+    def vouch(self, written: Sequence[Json]) -> None:
+        """Has the receipts of phases vouch for files that the driver wrote in the stead of theirs, by whole paths."""
+        top = self.layout.at("")
+        self._amend("", [{**one, "name": one["name"].removeprefix(top)} for one in written])
+
+    def _as_it_lies(self, output: Output) -> Json | None:
+        """The description of a file with the digest that it has now; None where it is missing or was not touched."""
+        info = self._disk.find(output.name)
+        if info is None or info.stamp == output.stamp:
+            return None
+        with self.layout.store.reading(info.path), self.layout.store.open(info.path) as file:
+            digest = digest_of(file)
+        return replace(output, size=info.size, digest=digest, stamp=info.stamp).to_json()
 
     def _writer_of(self, owner: Phase, output: str) -> str:
         """Returns the name of the task of a phase that wrote a file."""

@@ -9,7 +9,13 @@ from pipelines.files import FileInfo, Store, is_local, join
 Name = tuple[str, str]
 """An input shard: (source, shard)."""
 
-_SUFFIXES: Final = {"rendered": ".tar", "verdicts": ".json", "parts": ".jsonl", "receipts": ".json"}
+_SUFFIXES: Final = {
+    "rendered": ".tar",
+    "fetched": ".tar",
+    "verdicts": ".json",
+    "parts": ".jsonl",
+    "receipts": ".json",
+}
 """Of files in the folders of work/ that hold no Parquet."""
 
 

@@ -86,8 +86,8 @@ class Receipts:
         self._phase = phase
         self._disk = disk or Disk(layout)
         self._folder = join(layout.work, "receipts", phase)
-        own = {f"work/{folder}" for one in PHASES if one.name == phase for folder in one.writes}
-        self._of_others = {f"work/{folder}" for one in PHASES for folder in one.writes} - own
+        own = {f"work/{folder}" for one in PHASES if one.name == phase for folder in one.folders}
+        self._of_others = {f"work/{folder}" for one in PHASES for folder in one.folders} - own
         self._present: dict[str, set[str]] = {}
         self._believed: dict[str, tuple[str, Json]] = {}
         for (fingerprint, name), _ in layout.listed(f"receipts/{phase}"):

@@ -116,6 +116,13 @@ class Raw:
             return None
         return read_table(self.layout, path)
 
+    def gone(self, source: str, name: str) -> frozenset[str]:
+        """Returns the keys of the rows of a shard that were removed from the corpus that `layout` is of."""
+        path = self.layout.path("removed", source, name)
+        if not self.layout.store.exists(path):
+            return frozenset()
+        return frozenset(read_table(self.layout, path, ["member"])["member"].to_pylist())
+
     def keep_only(self, names: Container[str]) -> None:
         """Removes shards of an earlier list that are none of this one, so that nobody builds from them."""
         for name in self.names():

@@ -50,6 +50,13 @@ class Shard:
         self._images = Images(raw, piece.name) if self.known is not None else None
         self._earlier = Earlier.of(source, piece)
         self._opt_out = opt_out
+        self._gone = raw.gone(source.id, piece.name) if source.fetch.raw is None else frozenset()
+
+    def is_gone(self, at: int) -> bool:
+        """Returns whether a row was taken out of the shard: it stays as it is, and is not asked for again."""
+        if not self._gone or self.known is None:
+            return False
+        return self.known[at]["url"] is None and self.known[at]["key"] in self._gone
 
     def rows(self) -> list[Json]:
         """Returns the rows of the list."""
@@ -72,6 +79,8 @@ class Shard:
         if self.known is None:
             return False
         for at, row in enumerate(self.rows()):
+            if self.is_gone(at):
+                continue
             then, now = self.known[at], self.facts(at, row)
             asked = then["status"] not in (DROPPED, BAD_ROW)
             if asked != (now["status"] is None) or (not asked and then["detail"] != now["detail"]):
@@ -88,6 +97,11 @@ class Shard:
         `fresh` is what the row says before anything is asked.
         """
         place = None
+        if self.is_gone(at):
+            assert self.known is not None
+            assert self._images is not None
+            facts = dict(self.known[at])
+            return Result(facts, self.spool.add(self._images.read(facts)) if facts["status"] == OK else None)
         if at in self.spool.found:
             answer, place = self.spool.found[at]
             facts = fresh | answer

@@ -253,7 +253,7 @@ class _Range:
             async with asyncio.TaskGroup() as group:
                 for at, row in enumerate(shard.rows()):
                     facts = shard.facts(at, row)
-                    if facts["status"] is not None:
+                    if facts["status"] is not None and not shard.is_gone(at):
                         shard.found[at] = Result(facts)
                         self._count(facts)
                         continue

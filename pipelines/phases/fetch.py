@@ -19,11 +19,12 @@ from pipelines.fetch.statuses import again
 from pipelines.fetch.worker import Fetch
 from pipelines.files import Store, absolute, join
 from pipelines.layout import Layout, text_of
-from pipelines.parquet import write_tables
+from pipelines.outputs import witnessed
+from pipelines.parquet import read_table, write_tables
 from pipelines.receipts import Task, fingerprint, versions
 from pipelines.recipe.load import thresholds
 from pipelines.recipe.model import Recipe, Source
-from pipelines.sources import InputShard
+from pipelines.sources import InputShard, urls
 from pipelines.sources.discovery import discover
 from pipelines.sources.table import KINDS
 from schemas.errors import InputError
@@ -106,9 +107,45 @@ def run(build: "Build") -> None:
             _take_in(build, source, _left(build, source))
         return
     fetched = [_Fetched(build, source) for source in sources_of(build.recipe)]
-    build.receipts("fetch").forget_all_but({task.name for one in fetched for task in one.tasks})
+    tasks = [task for one in fetched for task in one.tasks]
+    build.receipts("fetch").forget_all_but({task.name for task in tasks})
+    build.check("fetch", tasks)
+    forgotten = [name for one in fetched for name in one.forget_hidden()]
+    if forgotten:
+        run_lists(build)
     for one in fetched:
         one.run()
+
+
+def hide(build: "Build") -> None:
+    """Takes removed rows out of the copies of lists and out of the reports, as they were taken out of raw shards."""
+    for source in sources_of(build.recipe):
+        if source.fetch.raw is not None:
+            continue
+        raw = Raw(build.layout, raw_folder(build.recipe, source))
+        for shard in lists_of(build.recipe, source):
+            if shard.format != _PARQUET:
+                _hide_in_list(build, raw, shard)
+        Report(build.layout, raw, source).write(_names(build, source))
+
+
+def _names(build: "Build", source: Source) -> list[str]:
+    return sorted(name for owner, name in build.shards if owner == source.id)
+
+
+def _hide_in_list(build: "Build", raw: Raw, shard: InputShard) -> None:
+    """Takes the rows of a list out of its copy that are out of the raw shards."""
+    layout, rows, path = build.layout, set[int](), list_path(build.layout, shard)
+    for name in _names(build, build.recipe.source(shard.source)):
+        if name.rpartition("-")[0] == shard.shard and (gone := raw.gone(shard.source, name)):
+            statuses = read_table(layout, raw.status(name), ["key", "row", "url"]).to_pylist()
+            rows |= {one["row"] for one in statuses if one["key"] in gone and one["url"] is None}
+    if rows:
+        table = read_table(layout, path)
+        out = [number in rows for number in range(table.num_rows)]
+        with witnessed() as written:
+            urls.blank(layout, path, table, out, lambda: layout.store.identity(path))
+        build.vouch(written)
 
 
 def _take_in(build: "Build", source: Source, shards: Mapping[str, int]) -> None:
@@ -143,8 +180,6 @@ class _Fetched:
     def run(self) -> None:
         """Fetches the source's URLs that are not fetched yet."""
         build, source = self._build, self._source
-        if build.retry_failed:
-            self._forget_failed(self.tasks)
         receipts = build.map("fetch", self.tasks)
         shards = {name: size for receipt in receipts for name, size in receipt["shards"]}
         _take_in(build, source, shards)
@@ -158,6 +193,22 @@ class _Fetched:
         for sentence in report.sentences(_counted(receipts)):
             build.reporter.say(sentence)
 
+    def forget_hidden(self) -> list[str]:
+        """Removes receipts of copies that lack removed rows, where URLs are to be asked for; returns their names."""
+        build = self._build
+        if build.retry_failed:
+            self._forget_failed(self.tasks)
+        if all(build.receipts("fetch").done(task) for task in self.tasks):
+            return []
+        names = [
+            text_of((shard.source, shard.shard))
+            for shard in lists_of(build.recipe, self._source)
+            if shard.format != _PARQUET and urls.as_made(build.layout.store, list_path(build.layout, shard))
+        ]
+        for name in names:
+            build.receipts("lists").forget(name)
+        return names
+
     def _tasks(self) -> Iterator[Task]:
         build, source, settings = self._build, self._source, self._source.fetch
         rules, listed_out = thresholds(build.recipe, source), OptOut.read(settings).digest
@@ -165,7 +216,7 @@ class _Fetched:
             ours = shard.format != _PARQUET
             listed, rows = self._listed(shard, ours)
             store = build.layout.store if ours else Store(source.storage_options or None, source.id)
-            mark = store.identity(listed.path)
+            mark = (urls.as_made(store, listed.path) if ours else None) or store.identity(listed.path)
             size = settings.shard_rows * settings.task_shards
             for start in range(0, rows, size):
                 name = f"{shard.shard}-{start // settings.shard_rows:05d}"

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from filters.picture import hashes
 from filters.signals import Measurer
 from pipelines.engines.step import IDLE, SEVERAL, At, Json, Limits, named
 from pipelines.layout import Layout, Name, name_of, text_of
-from pipelines.parquet import write_tables
+from pipelines.parquet import read_table, write_tables
 from pipelines.phases.auto import added, score_counts
 from pipelines.phases.split import name_for as split_name
 from pipelines.phases.table import phase
@@ -84,6 +84,7 @@ class Measure:
         """Writes the shard's signals; the receipt counts rows, captions, errors, and tells of damage."""
         shard = InputShard.from_json(task["input"])
         counts = Counts()
+        self._gone = Gone.of(self._layout, shard, self._signals.schema)
         if "only" in task:
             for _ in self._tables(shard, task, at, counts, []):
                 break
@@ -137,6 +138,7 @@ class Measure:
             named = [f"{batch[at]['source']}/{batch[at]['shard']}/{batch[at]['member']}" for at in (0, -1)]
             error.add_note(f"while the rows {' to '.join(named)} were measured together")
             raise
+        table = self._gone.in_place(table)
         counts.add(table)
         return table
 
@@ -254,6 +256,39 @@ def verdict_of(task: Json, number: int, member: str) -> str | None:
 def in_sample(key: str, share: float) -> bool:
     """Whether a key takes part in a sample of that share; a smaller share's keys are a subset."""
     return is_below(share, int(key[:16], 16))
+
+
+@dataclass(frozen=True)
+class Gone:
+    """The signals of rows that were taken out of what the build fetched, as they were measured before."""
+
+    rows: pa.Table
+
+    @classmethod
+    def of(cls, layout: Layout, shard: InputShard, schema: pa.Schema) -> "Gone":
+        """Reads them, where earlier signals are there."""
+        name = shard.source, shard.shard
+        paths = [layout.path(folder, *name) for folder in ("signals", "removed")]
+        if not KINDS[shard.kind].fetched or not all(map(layout.store.exists, paths)):
+            return cls(schema.empty_table())
+        signals, removed = (read_table(layout, path) for path in paths)
+        rows = signals.filter(pc.is_in(signals["member"], value_set=removed["member"].combine_chunks()))
+        had = {field.name: field.type for field in rows.schema}
+        columns = [
+            rows[field.name] if had.get(field.name) == field.type else pa.nulls(rows.num_rows, field.type)
+            for field in schema
+        ]
+        return cls(pa.table(columns, schema=schema))
+
+    def in_place(self, table: pa.Table) -> pa.Table:
+        """Returns signals with these rows in the place of those that have neither texts nor an address now."""
+        if not self.rows.num_rows:
+            return table
+        at = pc.index_in(table["member"], value_set=self.rows["member"].combine_chunks())
+        blank = pc.and_(pc.is_null(table["url"]), pc.is_null(table["caption_raw"]))
+        own = pa.array(range(table.num_rows), pa.int32())
+        taken = pc.if_else(pc.and_(blank, pc.is_valid(at)), pc.add(at, table.num_rows), own)
+        return pa.concat_tables([table, self.rows]).take(taken)
 
 
 class Counts:

@@ -18,7 +18,8 @@ class Phase:
     `worker` is the class that writes the phase's results on the engine's workers; without one the driver
     writes them. `reads` and `writes` are folders of work/ with one file an input shard. `by_shard`: a task
     is an input shard, so a receipt is too. `texts`: its results hold texts of rows, which select blanks where a list
-    removes them.
+    removes them. `lasting` are folders of work/ with what came over the network, or a copy of a person's file: the
+    phase itself takes out of them what no source has any more, and where rows were taken out of a file it stays.
     """
 
     name: str
@@ -27,11 +28,17 @@ class Phase:
     worker: str = ""
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
+    lasting: tuple[str, ...] = ()
     by_shard: bool = True
     ready: str = ""
     rehearse: str = ""
     texts: bool = False
     command: str = ""
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders of work/ whose files the phase's receipts vouch for."""
+        return self.writes + self.lasting
 
 
 _HERE: Final = "pipelines.phases"
@@ -42,6 +49,8 @@ PHASES: Final = (
         "Read the lists of URLs that are no Parquet.",
         run=f"{_HERE}.fetch:run_lists",
         worker=f"{_HERE}.fetch:Lists",
+        lasting=("lists",),
+        texts=True,
         by_shard=False,
     ),
     Phase(
@@ -49,6 +58,8 @@ PHASES: Final = (
         "Download the images of lists of URLs.",
         run=f"{_HERE}.fetch:run",
         worker=f"{_HERE}.fetch:Fetch",
+        lasting=("fetched",),
+        texts=True,
         by_shard=False,
         ready=f"{_HERE}.fetch:check",
         command="pipelines.cli.fetch",

@@ -3,7 +3,7 @@
 import json
 import shutil
 import tarfile
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
@@ -90,18 +90,28 @@ def drafts(source: "Source", record: dict[str, Any], row: RawRow) -> list[dict[s
 def hide(layout: "Layout", source: str, shard: str, members: Container[str]) -> None:
     """Overwrites pages in the tar, the JSON with an empty object and the image with zeros: every offset stays."""
     path = layout.path("rendered", source, shard)
+    overwrite(layout, path, lambda one: one.name.rpartition(".")[0] in members, _blank)
+
+
+def overwrite(
+    layout: "Layout",
+    path: str,
+    wanted: Callable[[tarfile.TarInfo], bool],
+    blank: Callable[[tarfile.TarInfo], bytes],
+) -> None:
+    """Overwrites the content of members of a tar, where that is not done yet."""
     with layout.store.local_copy(path) as tar:
         with tarfile.open(fileobj=tar, mode="r:") as archive:
-            found = [one for one in archive if one.name.rpartition(".")[0] in members]
-        blanks = [(one.offset_data, _blank(one)) for one in found]
-        if all(_at(tar, offset, len(blank)) == blank for offset, blank in blanks):
+            found = [one for one in archive if wanted(one)]
+        blanks = [(one.offset_data, blank(one)) for one in found]
+        if all(_at(tar, offset, len(zeros)) == zeros for offset, zeros in blanks):
             return
         with layout.store.write_atomic(path, layout.tmp) as local, local.open("wb") as copy:
             tar.seek(0)
             shutil.copyfileobj(tar, copy)
-            for offset, blank in blanks:
+            for offset, zeros in blanks:
                 copy.seek(offset)
-                copy.write(blank)
+                copy.write(zeros)
 
 
 def _blank(member: tarfile.TarInfo) -> bytes:

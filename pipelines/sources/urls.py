@@ -2,21 +2,26 @@
 
 import json
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.fetch.statuses import BAD_ROW, DROPPED, OK
 from pipelines.files import Store, join
+from pipelines.parquet import read_table, write_tables
 from pipelines.sources import webdataset
+from pipelines.sources.rendered import overwrite
 from pipelines.sources.shard import Discovery, InputShard, Reading
 from schemas.errors import RowError, ShardError
 from schemas.parquet import opened
 from schemas.row import RawRow
 
 if TYPE_CHECKING:
+    from pipelines.layout import Layout
     from pipelines.recipe.model import Source
 
 fetch = webdataset.fetch
@@ -24,6 +29,9 @@ head = webdataset.head
 
 _REASON: Final = "fetch"
 _OWN: Final = "\0fetch"
+_MADE: Final = b"made"
+_TEXTS: Final = ("url", "caption", "final_url", "extra", "detail", "error")
+"""The columns of a status, or of a list, that are blanked where a row is taken out; a rule's name in `detail` stays."""
 
 
 def status_path(tar: str) -> str:
@@ -45,8 +53,19 @@ def discover(source: "Source", store: Store) -> Discovery:
 
 
 def identity(shard: InputShard, source: "Source", store: Store) -> str:
-    """Returns what changes when the images or the statuses do."""
-    return f"{store.identity(shard.path)} {store.identity(status_path(shard.path))}"
+    """Returns what changes when the images or the statuses do, but not when removed rows are taken out of them."""
+    return as_made(store, status_path(shard.path)) or _identity(store, shard.path)
+
+
+def _identity(store: Store, tar: str) -> str:
+    return f"{store.identity(tar)} {store.identity(status_path(tar))}"
+
+
+def as_made(store: Store, path: str) -> str | None:
+    """Returns the identity that a Parquet file had before rows were taken out of it; None where none were."""
+    with store.open(path) as file:
+        made = (opened(file).schema_arrow.metadata or {}).get(_MADE)
+    return None if made is None else made.decode()
 
 
 def read(reading: Reading, start: int) -> Iterator[RawRow]:
@@ -57,7 +76,7 @@ def read(reading: Reading, start: int) -> Iterator[RawRow]:
     ):
         for facts in islice(_rows(opened(statuses)), start, None):
             image = None
-            if facts["status"] == OK:
+            if facts["status"] == OK and facts["url"] is not None:  # without one the row was taken out
                 tar.seek(facts["offset"])
                 image = tar.read(facts["size"])
                 if len(image) != facts["size"]:
@@ -100,3 +119,34 @@ def describe(row: RawRow, record: dict[str, Any]) -> None:
     elif status not in (OK, BAD_ROW):
         record["refusal"] = f"{_REASON}.{status}"
         record["refusal_text"] = detail
+
+
+def hide(layout: "Layout", source: str, shard: str, members: Container[str]) -> None:
+    """Takes rows out of a raw shard: their texts out of the statuses, then their members of the tar, which get zeros.
+
+    Every offset stays, and so do statuses, digests and sizes.
+    """
+    tar = layout.path("fetched", source, shard)
+    path = status_path(tar)
+    table = read_table(layout, path)
+    gone = [key in members for key in table["key"].to_pylist()]
+    blank(layout, path, table, gone, lambda: _identity(layout.store, tar))
+    overwrite(layout, tar, lambda one: one.name.partition(".")[0] in members, lambda one: bytes(one.size))
+
+
+def blank(
+    layout: "Layout", path: str, table: pa.Table, gone: list[bool], identity: Callable[[], str]
+) -> None:
+    """Takes the texts of rows out of a table of statuses or a list; `identity` is what it had before the first."""
+    rows, blanked = pa.array(gone, pa.bool_()), table
+    for at, column in enumerate(table.schema):
+        if column.name in _TEXTS:
+            where = rows
+            if column.name == "detail":
+                where = pc.and_(rows, pc.not_equal(table["status"], DROPPED))
+            values = pc.if_else(where, pa.scalar(None, column.type), table[column.name])
+            blanked = blanked.set_column(at, column, values)
+    if not blanked.equals(table):
+        metadata = table.schema.metadata or {}
+        schema = table.schema.with_metadata({_MADE: identity(), **metadata})
+        write_tables(layout, path, schema, [blanked.cast(schema)])

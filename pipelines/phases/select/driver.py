@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from filters.rules import REMOVED
-from pipelines.engines.step import Engine, Json, Limits, Resources, Step
+from pipelines.engines.step import Engine, Json, Limits, Resources, Step, named
 from pipelines.files import join
 from pipelines.layout import Layout, Name, name_of, text_of
 from pipelines.phases.dedup.driver import partitions_for
@@ -99,6 +99,8 @@ def run(build: "Build") -> None:
 
     def work() -> Json:
         unmatched, receipts = _decide(build, write=True)
+        if build.removed:
+            named("pipelines.phases.fetch:hide")(build)
         for receipt in receipts:
             build.reporter.task(receipt)
         return {"unmatched": unmatched, "shards": dict(zip(map(text_of, shards), receipts, strict=True))}

@@ -1,7 +1,8 @@
 """The rows that a list removes: those that it names, and those with an image like theirs; and what work/ keeps of them.
 
 Texts of rows lie in signals (caption, address, further fields, what was wrong), in drafts and noun chunks, in vectors
-beside scores, and in the input that the build made itself: rendered pages, and parts of annotation files.
+beside scores, and in the input that the build made itself: rendered pages, parts of annotation files, and what it
+fetched from lists of URLs.
 
 Rows are blanked when they are decided on, not when they are measured, since scores and `keep` thresholds count them: so
 nothing else moves, whether a corpus is built with the list or gets it later. work/removed keeps of a blanked row the
@@ -24,7 +25,7 @@ from pipelines.parquet import read_table, write_tables
 from pipelines.phases.dedup.signals import KINDS
 from pipelines.recipe.model import Recipe, Source
 from pipelines.removal import hashed, host_of
-from pipelines.sources import annotations, rendered
+from pipelines.sources import annotations, rendered, urls
 from pipelines.sources.table import KINDS as SOURCE_KINDS
 from schemas.errors import InputError
 
@@ -182,12 +183,14 @@ def blank(layout: Layout, recipe: Recipe, judged: "Judged", shard: str) -> None:
 
 
 def _hide(layout: Layout, source: Source, shard: str, members: pa.Array) -> None:
-    """Takes rows out of an input shard that the build itself made. Nothing is measured again for that."""
+    """Takes rows out of an input shard that the build itself made or fetched. Nothing is measured again for that."""
     kind, names = SOURCE_KINDS[source.kind], set(members.to_pylist())
     if kind.made:
         rendered.hide(layout, source.id, shard, names)
     elif kind.annotated:
         annotations.hide(layout, source.id, shard, names)
+    elif kind.fetched and source.fetch.raw is None:
+        urls.hide(layout, source.id, shard, names)
 
 
 def _without_rows(layout: Layout, path: str, members: pa.Array) -> None:
