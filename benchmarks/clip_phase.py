@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from pipelines.build import Build
 from pipelines.engines.local import LocalEngine
+from pipelines.engines.step import named
 from pipelines.layout import Layout
 from pipelines.phases.table import phase
 from pipelines.progress import Reporter
@@ -42,7 +43,7 @@ class Phase:
     def __enter__(self) -> "Phase":
         self._engine.open(self._layout)
         self._work.discover()
-        self._work.do(phase("measure"))
+        named(phase("measure").run)(self._work)
         self.run()
         return self
 
@@ -59,7 +60,7 @@ class Phase:
 
     def run(self) -> None:
         """The phase, from nothing."""
-        self._work.do(phase("score"))
+        named(phase("score").run)(self._work)
 
     @property
     def scored(self) -> int:

@@ -18,7 +18,7 @@ from benchmarks.inputs import pictures
 from pipelines.build import Build
 from pipelines.engines.isolation import IsolatedWorker
 from pipelines.engines.local import LocalEngine, default_workers
-from pipelines.engines.step import Engine, Step
+from pipelines.engines.step import Engine, Step, named
 from pipelines.layout import Layout
 from pipelines.phases.measure import Measure
 from pipelines.phases.table import PHASES, phase
@@ -54,7 +54,7 @@ def build(recipe: Recipe, out: Path, engine: Engine) -> Run:
     seconds = {}
     for one in PHASES:
         since = time.perf_counter()
-        work.do(one)
+        named(one.run)(work)
         seconds[one.name] = time.perf_counter() - since
     return Run(sum(receipt["rows"] for receipt in work.results["measure"].values()), seconds)
 

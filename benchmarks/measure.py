@@ -26,6 +26,7 @@ from typing import Any
 from benchmarks.inputs import pictures
 from pipelines.build import Build
 from pipelines.engines.local import LocalEngine, default_workers
+from pipelines.engines.step import named
 from pipelines.layout import Layout
 from pipelines.phases.table import phase
 from pipelines.progress import Lines
@@ -78,12 +79,12 @@ def measured(folder: Path, out: Path, workers: int) -> tuple[float, float]:
     first = sorted(warm.shards)[:workers]
     warm.shards = {name: warm.shards[name] for name in first}
     since = time.perf_counter()
-    warm.do(phase("measure"))
+    named(phase("measure").run)(warm)
     start = time.perf_counter() - since
     work = Build(recipe, layout, engine, Lines(), Verdicts())
     work.discover()
     since = time.perf_counter()
-    work.do(phase("measure"))
+    named(phase("measure").run)(work)
     seconds = time.perf_counter() - since
     engine.close()
     return sum(receipt["rows"] for receipt in work.results["measure"].values()) / seconds, start
