@@ -1,8 +1,9 @@
 """A run of a recipe: the phases in order, each done only where its results are not there yet."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from types import MappingProxyType
 from typing import Final
 
 from pipelines.engines.step import Engine, Json, Limits, Resources, Step, named
@@ -34,6 +35,8 @@ Settle = Callable[[Task, Json], Task]
 
 _TRIES: Final = 3
 """How often one file is made again, or one input shard measured again, before a run gives up."""
+
+_NOTHING: Final = MappingProxyType[str, Callable[[], None]]({})
 
 _SHOWN: Final = 5
 """So many damaged files are named; of more there is a count."""
@@ -68,9 +71,9 @@ class Build:
         self._watching = Watching(self.engine, self.layout, self._vouching)
         self.engine = self._watching
 
-    def run(self, until: str = PHASES[-1].name) -> None:
-        """Does all phases up to `until`."""
-        self._walk(until, lambda: None)
+    def run(self, until: str = PHASES[-1].name, before: Mapping[str, Callable[[], None]] = _NOTHING) -> None:
+        """Does all phases up to `until`; calls what `before` names for a phase just before that phase."""
+        self._walk(until, lambda: None, before)
 
     def rehearse(self, name: str) -> dict[Name, Json]:
         """Returns what a phase would decide, shard by shard; does the phases before it."""
@@ -80,7 +83,9 @@ class Build:
         self._walk(before[-1].name, lambda: found.update(named(last.rehearse)(self)))
         return found
 
-    def _walk(self, until: str, then: Callable[[], None]) -> None:
+    def _walk(
+        self, until: str, then: Callable[[], None], before: Mapping[str, Callable[[], None]] = _NOTHING
+    ) -> None:
         """Does the phases up to `until`, and `then`; from the start again where one finds damage, once it is mended.
 
         What is done by then is not done again.
@@ -95,6 +100,7 @@ class Build:
             self._vouching.clear()
             try:
                 for one in phases:
+                    before.get(one.name, lambda: None)()
                     named(one.run)(self)
                 return then()
             except _Again:

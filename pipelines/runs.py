@@ -130,7 +130,7 @@ def run(
         if dry:
             decided = work.rehearse(until)
         else:
-            work.run(until)
+            work.run(until, {"shard": lambda: _keep_what_is_there(work, logged)})
             decided = work.results["select"]
         logged.close()
         complete = until == PHASES[-1].name
@@ -290,6 +290,27 @@ def _warn_of_nothing_kept(
         raise InputError(f"the corpus has no sample: {'; '.join(sentences)}")
     for sentence in sentences:
         reporter.say(f"warning: {sentence}")
+
+
+def _keep_what_is_there(work: Build, reporter: Reporter) -> None:
+    """Raises InputError where no row is kept and a corpus is there, before phase shard empties it.
+
+    Rows that a person had removed leave the shards all the same.
+    """
+    from pipelines.card.manifest import funnels
+
+    if work.removed or not work.layout.store.exists(work.layout.at("manifest.json")):
+        return
+    found = funnels(work.recipe, work.results["select"])
+    sentences = nothing_kept(work.layout, found, work.shards)
+    if len(sentences) < len(found):
+        return
+    reporter.finish(found, work.layout.out, False, [])
+    _raise_for_bad_shards(work)
+    raise InputError(
+        f"the corpus is empty: {'; '.join(sentences)}; the shards that were there stay: to be without them, remove "
+        f"{plain(work.layout.out)}"
+    )
 
 
 def _raise_for_bad_shards(work: Build) -> None:

@@ -127,8 +127,12 @@ class Raw:
         """Removes shards of an earlier list that are none of this one, so that nobody builds from them."""
         for name in self.names():
             if name not in names:
-                self.layout.store.remove(self.tar(name))
-                self.layout.store.remove(self.status(name))
+                self.remove(name)
+
+    def remove(self, name: str) -> None:
+        """Removes a shard and its statuses."""
+        self.layout.store.remove(self.status(name))
+        self.layout.store.remove(self.tar(name))
 
     def names(self) -> list[str]:
         """Returns the names of the shards that are there, whatever list they are of."""

@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 
 from pipelines.fetch.raw import STATUS, Raw
-from pipelines.fetch.statuses import DROPPED, OK
+from pipelines.fetch.statuses import DROPPED, OK, again
 from pipelines.files import join
 from pipelines.layout import Layout
 from pipelines.parquet import read_table, write_tables
@@ -66,6 +66,8 @@ class Report:
         failed = [(status, count) for status, count in counts.most_common() if status not in (OK, DROPPED)]
         if failed:
             yield f"{who}: no image: {', '.join(f'{status} {count:,}' for status, count in failed)}"
+        if passing := sum(count for status, count in failed if again(status)):
+            yield f"{who}: {passing:,} of them may come later: fetch with --retry-failed asks for these again"
         if self._tombstones:
             path = join(self._layout.work, "fetch", self._source.id, "tombstones.parquet")
             yield f"{who}: {self._tombstones:,} images come from many hosts under many captions: look at {path}"

@@ -8,9 +8,9 @@ import asyncio
 import json
 import threading
 from collections import Counter
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from ipaddress import ip_network
 from typing import Any, Final, TypeVar
 
@@ -27,7 +27,7 @@ from pipelines.fetch.opt_out import OptOut
 from pipelines.fetch.raw import Piece, Raw, Result, Spool, pieces
 from pipelines.fetch.rules import ListRules
 from pipelines.fetch.shard import Shard, of_row
-from pipelines.fetch.statuses import OK, OPTED_OUT, Failure
+from pipelines.fetch.statuses import OK, OPTED_OUT, STATUSES, Failure
 from pipelines.files import Store, join
 from pipelines.layout import Layout
 from pipelines.recipe.model import Recipe, Source
@@ -37,6 +37,8 @@ from schemas.errors import VlcorpusError
 from schemas.row import pair_key
 
 _OPEN_SHARDS: Final = 16
+BEGUN: Final = "begun"
+"""The key of what a task hands to the driver beside its receipt, and which is not kept there: a Begun."""
 
 T = TypeVar("T")
 
@@ -174,6 +176,28 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 
 
 @dataclass
+class Begun:
+    """The raw shards that a task wrote from nothing: their names, and how many of their URLs found no host, or one."""
+
+    shards: list[str] = field(default_factory=list)
+    unreached: int = 0
+    answered: int = 0
+
+    def take(self, name: str, results: Iterable[Result]) -> None:
+        """Takes one more shard."""
+        self.shards.append(name)
+        for result in results:
+            self.unreached += STATUSES[result.facts["status"]].outage
+            self.answered += result.facts["code"] is not None
+
+    def add(self, other: "Begun") -> None:
+        """Takes the shards of another task."""
+        self.shards += other.shards
+        self.unreached += other.unreached
+        self.answered += other.answered
+
+
+@dataclass
 class _Range:
     """One task at work."""
 
@@ -189,6 +213,7 @@ class _Range:
     _pending: int = 0
     _shared: Spool = field(default_factory=Spool)
     _answers: dict[str, "asyncio.Future[Result]"] = field(default_factory=dict)
+    _begun: "Begun" = field(default_factory=lambda: Begun())
 
     def __post_init__(self) -> None:
         urls = Counter(self.table["url"].drop_null().to_pylist())
@@ -217,6 +242,7 @@ class _Range:
             "kept": statuses.get(OK, 0),
             "statuses": statuses,
             "shards": written,
+            BEGUN: asdict(self._begun),
         }
 
     def close(self) -> None:
@@ -260,7 +286,10 @@ class _Range:
                     self._pending += 1
                     self._update_room()
                     group.create_task(self._row(shard, at, row, facts))
-            await asyncio.to_thread(self.raw.write, shard.piece.name, shard.results(), shard.spool)
+            results = shard.results()
+            await asyncio.to_thread(self.raw.write, shard.piece.name, results, shard.spool)
+            if shard.known is None:
+                self._begun.take(shard.piece.name, results)
             shard.spool.remove()
         finally:
             shard.close()

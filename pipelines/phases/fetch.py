@@ -16,7 +16,7 @@ from pipelines.fetch.raw import Raw
 from pipelines.fetch.report import Report
 from pipelines.fetch.settings import NOT_DATA
 from pipelines.fetch.statuses import again
-from pipelines.fetch.worker import Fetch
+from pipelines.fetch.worker import BEGUN, Begun, Fetch
 from pipelines.files import Store, absolute, join
 from pipelines.layout import Layout, text_of
 from pipelines.outputs import witnessed
@@ -180,7 +180,7 @@ class _Fetched:
     def run(self) -> None:
         """Fetches the source's URLs that are not fetched yet."""
         build, source = self._build, self._source
-        receipts = build.map("fetch", self.tasks)
+        receipts = self._mapped()
         shards = {name: size for receipt in receipts for name, size in receipt["shards"]}
         _take_in(build, source, shards)
         raw = Raw(build.layout, self._folder)
@@ -208,6 +208,44 @@ class _Fetched:
         for name in names:
             build.receipts("lists").forget(name)
         return names
+
+    def _mapped(self) -> list[Json]:
+        """The receipts of all tasks. Raises InputError where no host answers and images are lost for that.
+
+        Then nothing stays of what was written now, so the same run asks again for the same URLs.
+        """
+        build, began, ran = self._build, Begun(), list[Task]()
+
+        def settle(task: Task, receipt: Json) -> Task:
+            began.add(Begun(**receipt.pop(BEGUN)))
+            ran.append(task)
+            return task
+
+        receipts = build.map("fetch", self.tasks, settle=settle)
+        if not began.unreached or began.answered:
+            return receipts
+        if any(receipt["kept"] for receipt in receipts) and not self._had_images(began.shards):
+            return receipts
+        raw = Raw(build.layout, self._folder)
+        for task in ran:
+            build.receipts("fetch").forget(task.name)
+        for name in began.shards:
+            raw.remove(name)
+        raise InputError(
+            f"source {self._source.id}: no host of its URLs answers: check the network and the DNS of this machine "
+            "(fetch.resolvers, fetch.proxy), then run the same command again; a list whose hosts are gone for good is "
+            "to be left out"
+        )
+
+    def _had_images(self, names: Iterable[str]) -> bool:
+        """Whether some of these raw shards were measured before, with images."""
+        for name in names:
+            path = self._build.layout.path("signals", self._source.id, name)
+            if self._build.layout.store.exists(path):
+                column = read_table(self._build.layout, path, ["sha256"])["sha256"]
+                if column.null_count < len(column):
+                    return True
+        return False
 
     def _tasks(self) -> Iterator[Task]:
         build, source, settings = self._build, self._source, self._source.fetch
