@@ -56,13 +56,13 @@ class Before:
 def before(layout: Layout, stay: Container[str]) -> Before:
     """Returns the shards of the manifest that lies there, by name without suffix; those of `stay` do not change."""
     files: dict[str, dict[str, Output]] = {}
-    for name, output in _manifest_outputs(layout).items():
+    for name, output in manifest_outputs(layout).items():
         if name.startswith("shards/"):
             files.setdefault(name.rpartition(".")[0], {})[name] = output
     return Before(files, _all_keys(layout, [name for name in files if name not in stay]))
 
 
-def _manifest_outputs(layout: Layout) -> Mapping[str, Output]:
+def manifest_outputs(layout: Layout) -> Mapping[str, Output]:
     """Returns the files that the manifest names; none where no corpus was finished there, or it cannot be read."""
     path = layout.at("manifest.json")
     if not layout.store.exists(path):
