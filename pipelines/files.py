@@ -13,12 +13,12 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from glob import glob
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Final, cast
 
 import fsspec
@@ -423,6 +423,22 @@ class Store:
                 fs, inner = self._fs(path)
                 with suppress(FileNotFoundError):
                     fs.rm(inner, recursive=True)
+
+    def remove_empty(self, top: str, names: Iterable[str]) -> None:
+        """Take away the folders of these names below `top`, and those above them, that hold nothing any more.
+
+        An object store knows no empty folders.
+        """
+        if not is_local(top):
+            return
+        for name in sorted(names, reverse=True):
+            place = PurePosixPath(name)
+            for folder in (place, *place.parents)[:-1]:
+                path = Path(local_path(top), folder)
+                if path.is_symlink() or not path.is_dir() or any(path.iterdir()):
+                    break
+                with self._writing(str(path)):
+                    path.rmdir()
 
     @contextmanager
     def reading(self, path: str) -> Iterator[None]:

@@ -81,11 +81,12 @@ def _lock(held: int, layout: Layout) -> None:
 def _refuse_foreign(layout: Layout) -> None:
     names = _names(layout, layout.out)
     inside = _names(layout, layout.work)
+    own = {name for name in names if not name.startswith(".")}
     # a run that was killed at its very start leaves no more than this
-    new = names <= {"work"} and inside <= {*TEMPORARY, "log", "signals"}
+    new = own <= {"work"} and inside <= {*TEMPORARY, "log", "signals"}
     if new or MARK in inside or _has_manifest(layout):
         return
-    shown = ", ".join(sorted(names)[:3])
+    shown = ", ".join(sorted(own)[:3])
     raise OutputError(
         f"{layout.out} holds files that are no corpus ({shown}); give --out a new or empty folder, "
         "since a build removes what it did not write"

@@ -43,6 +43,15 @@ OTHERS: Final = ("work/", "train/")
 MAX_BYTES: Final = 1 << 30
 """A manifest above this size is refused unread: ours take about 150 bytes a file."""
 
+
+def is_of_corpus(name: str) -> bool:
+    """Returns whether a file of this name is the corpus's own, so that its manifest has to name it.
+
+    Names at the top that start with a dot (`.git/`, `.gitattributes`, `.cache/`) are of other programs.
+    """
+    return not name.startswith((".", *OTHERS)) and name not in UNNAMED
+
+
 Count = Annotated[int, Field(ge=0, strict=True)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 

@@ -62,6 +62,11 @@ def plain(text: object) -> str:
     return mended(public(str(text)))
 
 
+def many(count: int, noun: str) -> str:
+    """Returns a number with its noun: `1 row`, `1,200 rows`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def say(*lines: object, to: TextIO | None = None) -> None:
     """Prints lines, each as `plain` gives it: the one way to a terminal that rich does not draw."""
     out = to or sys.stdout

@@ -26,7 +26,7 @@ from pipelines.writers import webdataset
 from pipelines.writers.columns import SAMPLE, require_columns
 from pipelines.writers.sink import Digesting
 from schemas.errors import InputError, VerifyError
-from schemas.manifest import MAX_BYTES, OTHERS, UNNAMED, Funnel, Manifest, Output, load
+from schemas.manifest import MAX_BYTES, Funnel, Manifest, Output, is_of_corpus, load
 from schemas.parquet import opened
 from schemas.row import DECISIONS
 
@@ -179,7 +179,7 @@ def _manifest_bytes(store: Store, folder: str) -> bytes:
 
 def _strays(files: Mapping[str, FileInfo], manifest: Manifest) -> Iterator[str]:
     for name in files:
-        if name not in manifest.outputs and name not in UNNAMED and not name.startswith(OTHERS):
+        if name not in manifest.outputs and is_of_corpus(name):
             yield f"{name}: the manifest does not name this file"
 
 

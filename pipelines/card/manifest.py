@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from filters.rules import in_order
 from filters.table import Rules
@@ -13,6 +13,7 @@ from pipelines.card.facts import facts, libraries
 from pipelines.card.readme import card
 from pipelines.engines.step import Json
 from pipelines.layout import Layout, Name
+from pipelines.phases import changes
 from pipelines.phases.auto import settled
 from pipelines.phases.score import scorer_libraries
 from pipelines.phases.shard import MOST_LICENCES, most_common
@@ -25,10 +26,8 @@ from pipelines.sizes import image_tokens, name_of, totals
 from pipelines.verdicts import Verdicts
 from schemas.manifest import (
     CARD,
-    OTHERS,
     RECIPE,
     SUM,
-    UNNAMED,
     BadShard,
     Funnel,
     Manifest,
@@ -38,12 +37,16 @@ from schemas.manifest import (
     Source,
     Verdict,
     ViewCount,
+    is_of_corpus,
     sum_file,
 )
 from schemas.mixture import to_json
+from schemas.plain import many
 
 if TYPE_CHECKING:
     from pipelines.build import Build
+
+_SHOWN: Final = 5
 
 Results = Mapping[str, Mapping[Name, Json]]
 """The receipts of a run by phase and input shard (pipelines/build.py)."""
@@ -53,18 +56,19 @@ def run(build: "Build") -> None:
     """Writes the manifest and the dataset card; its receipt says of which manifest the corpus is."""
 
     def work() -> Json:
-        digest = write_card(build.recipe, build.layout, build.results, build.removed)
+        before = changes.manifest_outputs(build.layout)
+        whole = write_card(build.recipe, build.layout, build.results, build.removed)
+        orphans = _remove_orphans(build.layout, whole) - before.keys()
+        if orphans:
+            build.reporter.say(_removed(build.layout, sorted(orphans)))
         build.reporter.task({})
-        return {"manifest": digest}
+        return {"manifest": hashlib.sha256(whole.dump()).hexdigest()}
 
     build.whole("card", fingerprint("card", build.recipe.digest(build.removed.digest())), work, again=True)
 
 
-def write_card(recipe: Recipe, layout: Layout, results: Results, removed: Removed) -> str:
-    """Writes the recipe, the card, the manifest and the manifest's digest, which it returns.
-
-    Then removes what no shard accounts for.
-    """
+def write_card(recipe: Recipe, layout: Layout, results: Results, removed: Removed) -> Manifest:
+    """Writes the recipe, the card, the manifest, which it returns, and the manifest's digest."""
     files = [file for receipt in results["shard"].values() for file in receipt["files"]]
     outputs = {f["name"]: Output(size=f["size"], sha256=f["sha256"], rows=f["rows"]) for f in files}
     listed = _listed(layout, removed)
@@ -73,11 +77,11 @@ def write_card(recipe: Recipe, layout: Layout, results: Results, removed: Remove
     listed[RECIPE] = _written(layout, RECIPE, recipe.determining(removed.digest()))
     described = described.model_copy(update={"outputs": outputs | listed})
     listed[CARD] = _written(layout, CARD, card(described).encode())
-    data = described.model_copy(update={"outputs": outputs | listed}).dump()
-    whole = _written(layout, "manifest.json", data)
+    whole = described.model_copy(update={"outputs": outputs | listed})
+    data = whole.dump()
+    _written(layout, "manifest.json", data)
     _written(layout, SUM, sum_file(data))
-    _remove_strays(layout, {*outputs, *listed})
-    return whole.sha256
+    return whole
 
 
 def _written(layout: Layout, name: str, data: bytes) -> Output:
@@ -255,7 +259,21 @@ def _licences(written: Sequence[tuple[tuple[str, str, str], Json]]) -> dict[str,
     return {source: most_common(counts, MOST_LICENCES) for source, counts in sorted(found.items())}
 
 
-def _remove_strays(layout: Layout, named: set[str]) -> None:
+def _remove_orphans(layout: Layout, whole: Manifest) -> set[str]:
+    """Removes the files that the manifest does not name, and the folders that this empties; returns their names."""
+    found = set()
     for info in layout.store.list_files(layout.out):
-        if info.name not in named and info.name not in UNNAMED and not info.name.startswith(OTHERS):
+        if info.name not in whole.outputs and is_of_corpus(info.name):
             layout.store.remove(info.path)
+            found.add(info.name)
+    layout.store.remove_empty(layout.out, {name.rpartition("/")[0] for name in found})
+    return found
+
+
+def _removed(layout: Layout, names: Sequence[str]) -> str:
+    """Returns the sentence on the files that were removed and that no earlier manifest named."""
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return (
+        f"{layout.out}: {many(len(names), 'file')} that the manifest does not name, removed: "
+        f"{', '.join(names[:_SHOWN])}{more}"
+    )

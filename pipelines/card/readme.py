@@ -214,8 +214,15 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
             {rule for rules in manifest.thresholds.values() for rule in PAPER if rules.get(rule) is False}
         ),
         "bytes": sum(one.size for name, one in manifest.outputs.items() if name.startswith("shards/")),
+        "near": _near(manifest),
         "embedded": any(scorer.startswith(f"{EMBEDDED}@") for scorer in manifest.scorers),
     }
+
+
+def _near(manifest: Manifest) -> Mapping[str, Any] | None:
+    """Returns the settings of the rule `phash`, which all sources share; None where none has the rule."""
+    found = (rules.get("phash", False) for rules in manifest.thresholds.values())
+    return next((one for one in found if one is not False), None)
 
 
 def _rows(manifest: Manifest, source: Source, funnel: Funnel) -> list[Row]:

@@ -1,7 +1,8 @@
 """Which shards of a corpus that was there change, and why: each counted by its first reason.
 
-Both states are read from the indexes, before the shards are written and after: which samples went, and which came. What
-became of a row that went stands in its decision.
+A shard changed where its bytes are not those that the manifest names: one that was lost or damaged and is made again as
+it was did not. Which samples went, and which came, is read from the indexes, before the shards are written and after.
+What became of a row that went stands in its decision.
 """
 
 from collections import Counter
@@ -16,7 +17,8 @@ from filters.rules import REMOVED
 from pipelines.layout import Layout
 from pipelines.parquet import read_table
 from pipelines.phases.dedup.signals import EVAL, KINDS
-from schemas.errors import InputError
+from schemas.errors import InputError, VerifyError
+from schemas.manifest import MAX_BYTES, Output, load
 from schemas.parquet import opened
 
 MOST: Final = 500_000
@@ -42,19 +44,33 @@ Keys = Mapping[str, frozenset[str]]
 
 @dataclass(frozen=True)
 class Before:
-    """The shards that were there: their bytes by name, and the keys of those that change, None where too many."""
+    """The shards that were there: their files as the manifest names them, and the keys of their samples.
 
-    sizes: Mapping[str, int]
+    `keys` has those of the shards that may change, None where they are too many.
+    """
+
+    files: Mapping[str, Mapping[str, Output]]
     keys: Keys | None
 
 
 def before(layout: Layout, stay: Container[str]) -> Before:
-    """Returns the shards on disk, by name without suffix; those of `stay` do not change."""
-    sizes: Counter[str] = Counter()
-    folder = layout.at("shards")
-    for info in layout.store.list_files(folder) if layout.store.is_folder(folder) else ():
-        sizes[f"shards/{info.name.rpartition('.')[0]}"] += info.size
-    return Before(sizes, _all_keys(layout, [name for name in sizes if name not in stay]))
+    """Returns the shards of the manifest that lies there, by name without suffix; those of `stay` do not change."""
+    files: dict[str, dict[str, Output]] = {}
+    for name, output in manifest_outputs(layout).items():
+        if name.startswith("shards/"):
+            files.setdefault(name.rpartition(".")[0], {})[name] = output
+    return Before(files, _all_keys(layout, [name for name in files if name not in stay]))
+
+
+def manifest_outputs(layout: Layout) -> Mapping[str, Output]:
+    """Returns the files that the manifest names; none where no corpus was finished there, or it cannot be read."""
+    path = layout.at("manifest.json")
+    if not layout.store.exists(path):
+        return {}
+    try:
+        return load(layout.store.read_bytes(path, MAX_BYTES), sums=False).outputs
+    except (InputError, VerifyError):  # the build writes it anew
+        return {}
 
 
 def _all_keys(layout: Layout, names: Iterable[str]) -> Keys | None:
@@ -79,18 +95,28 @@ def _keys(layout: Layout, name: str) -> frozenset[str]:
         return frozenset()
 
 
-def said(layout: Layout, was: Before, stay: Container[str], written: Collection[str]) -> str | None:
-    """Returns the sentence on the shards that changed, where any did; `written` are those that were written now."""
-    changed = [name for name in was.sizes if name not in stay]
+def said(
+    layout: Layout, was: Before, stay: Container[str], written: Mapping[str, Mapping[str, str]]
+) -> str | None:
+    """Returns the sentence on the shards whose bytes changed, where any did.
+
+    `written` has those that were written now, by name, with the SHA-256 of each file.
+    """
+    same = {
+        name
+        for name, files in was.files.items()
+        if written.get(name) == {file: output.sha256 for file, output in files.items()}
+    }
+    changed = [name for name in was.files if name not in stay and name not in same]
     if not changed:
         return None
-    share = sum(was.sizes[name] for name in changed) / max(1, sum(was.sizes.values()))
-    counts = (
-        f"of {len(was.sizes):,} shards that were there {len(changed):,} changed, {share:.2%} of their bytes"
-    )
+    sizes = {name: sum(output.size for output in files.values()) for name, files in was.files.items()}
+    share = sum(sizes[name] for name in changed) / max(1, sum(sizes.values()))
+    counts = f"of {len(sizes):,} shards that were there {len(changed):,} changed, {share:.2%} of their bytes"
     if was.keys is None:
         return f"{counts}: too many to say why"
-    found = Counter(_reasons(layout, was.keys, written))
+    keys = {name: was.keys[name] for name in changed}
+    found = Counter(_reasons(layout, keys, written.keys() - same))
     return f"{counts}: {', '.join(f'{found[one]:,} {REASONS[one]}' for one in REASONS if found[one])}"
 
 

@@ -436,8 +436,13 @@ def run(build: "Build") -> None:
     stay = {one.name for one, task in zip(planned, tasks, strict=True) if receipts.done(task)}
     was = changes.before(build.layout, stay)
     receipts.forget_all_but(names)
-    build.map("shard", tasks)
-    if sentence := changes.said(build.layout, was, stay, {one.name for one in planned} - stay):
+    done = zip(planned, build.map("shard", tasks), strict=True)
+    written = {
+        one.name: {file["name"]: file["sha256"] for file in receipt["files"]}
+        for one, receipt in done
+        if one.name not in stay
+    }
+    if sentence := changes.said(build.layout, was, stay, written):
         build.reporter.say(sentence)
 
 

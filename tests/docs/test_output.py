@@ -1,8 +1,10 @@
 """docs/output.md does what it says: each snippet reads a corpus that lies in the folder `corpus`."""
 
 import json
+import os
 import re
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,8 @@ from tests import needs
 from tests.pipelines import building
 from tests.pipelines.crawls import demo
 
-PAGE = (Path(__file__).parents[2] / "docs" / "output.md").read_text()
+HOUSE = Path(__file__).parents[2]
+PAGE = (HOUSE / "docs" / "output.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
@@ -113,10 +116,20 @@ def test_webdataset(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (names["task"], names["turns"]) == ("caption", record["views"][0]["turns"])
 
 
-def test_the_loader(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every caption is in a batch once, of whichever group."""
-    (names,) = ran("model", folder, monkeypatch)
-    found = [key for batch in names["batches"] for row in batch.keys for key in row]
+def test_the_loader(folder: Path, tmp_path: Path) -> None:
+    """The snippet, saved as a script, puts every caption into a batch once, of whichever group."""
+    (block,) = (one for one in BLOCKS if re.search("^from model ", one, re.MULTILINE))
+    shown = "    print(*(key for batch in batches for row in batch.keys for key in row))\n"
+    (tmp_path / "script.py").write_text(block + shown)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "script.py"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(HOUSE)},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = done.stdout.split()
     assert len(found) == len(set(found))
     samples = [one.sample for one in vlcorpus.Corpus.open(folder / "corpus").samples("train", "caption")]
     assert set(found) == {view.key for one in samples for view in one.views if view.task == "caption"}

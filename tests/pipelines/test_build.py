@@ -309,6 +309,29 @@ def test_a_published_corpus_is_ours(recipe: Callable[..., Path], tmp_path: Path)
     assert not (corpus / "shards" / "stray.tar").exists()
 
 
+def test_what_a_build_removes(recipe: Callable[..., Path], tmp_path: Path) -> None:
+    """A build names the files that it removes, and leaves hidden names at the top and no empty folder."""
+    corpus = tmp_path / "corpus"
+    stay = [".git/HEAD", ".gitattributes", ".cache/huggingface/u"]
+    go = ["LICENSE", "mine/deep/.hidden", "notes.txt", "shards/mine.txt", "x/1", "x/2"]
+    for name in stay[:2]:
+        (corpus / name).parent.mkdir(parents=True, exist_ok=True)
+        (corpus / name).write_text(name)
+    build_inline(recipe(), "--out", corpus)
+    for name in (*stay, *go):
+        (corpus / name).parent.mkdir(parents=True, exist_ok=True)
+        (corpus / name).write_text(name)
+    said = build_inline(recipe(), "--out", corpus).stderr
+    assert (
+        "6 files that the manifest does not name, removed: LICENSE, mine/deep/.hidden, notes.txt, shards/mine.txt, "
+        "x/1 and 1 more"
+    ) in " ".join(said.split())
+    assert [name for name in (*stay, *go) if (corpus / name).exists()] == stay
+    assert not (corpus / "mine").exists()
+    assert not (corpus / "x").exists()
+    assert "does not name" not in build_inline(recipe(), "--out", corpus).stderr
+
+
 def test_a_file_as_output(crawl: Path, tmp_path: Path) -> None:
     """An output that is a file, or lies below one, is a sentence."""
     (tmp_path / "file").touch()

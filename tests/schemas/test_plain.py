@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.errors import InputError, VlcorpusError
-from schemas.plain import mended, plain, public, say
+from schemas.plain import many, mended, plain, public, say
 
 OBEYED = ("Cc", "Cs", "Zl", "Zp")
 TURNS = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A))}
@@ -27,6 +27,11 @@ def test_nothing_that_a_terminal_obeys_is_left(text: str) -> None:
 def test_text_that_prints_stays_as_it_is(text: str) -> None:
     """Letters, digits and signs of every script are shown as they are."""
     assert mended(text) == text
+
+
+def test_a_number_has_its_noun() -> None:
+    """One thing is not several."""
+    assert [many(count, "row") for count in (0, 1, 1200)] == ["0 rows", "1 row", "1,200 rows"]
 
 
 SECRET = "hunter2"

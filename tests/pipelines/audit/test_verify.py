@@ -86,11 +86,14 @@ def test_a_missing_or_cut_file_is_found(corpus: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["shards/train/caption/web/00001.tar", ".hidden", "worker/x", "shards/run.json"]
+    "name", ["shards/train/caption/web/00001.tar", "shards/.hidden", "LICENSE", "worker/x", "shards/run.json"]
 )
 def test_a_stray_is_named(corpus: Path, name: str) -> None:
-    """A file that the manifest does not name is reported, except below work/ and run.json."""
+    """A file that the manifest does not name is reported, except below work/, run.json and hidden names at the top."""
     (corpus / "work/tmp").mkdir()
+    (corpus / ".git").mkdir()
+    (corpus / ".git/HEAD").write_text("x")
+    (corpus / ".gitattributes").write_text("x")
     (corpus / "work/tmp/x.tmp").write_bytes(b"x")
     assert verify(str(corpus)) == []
     (corpus / name).parent.mkdir(exist_ok=True)

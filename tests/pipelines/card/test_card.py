@@ -245,3 +245,18 @@ def test_a_rule_without_counts_is_listed() -> None:
     rules = [line.split(" | ")[0] for line in lines if " | paper | " in line or " | ours | " in line]
     assert rules[:4] == ["| caption\\_length", "| aspect\\_ratio", "| min\\_side", "| phash"]
     assert "| caption\\_length | paper | min\\_chars 5 | 0 | 0.0 % | 0 |" in lines
+
+
+@pytest.mark.parametrize(
+    ("phash", "said"),
+    [
+        (False, "were not looked for."),
+        ({"distance": 4}, "by a perceptual hash: crops, turned or mirrored images and strong edits pass"),
+        ({"distance": 4, "turned": True}, ", turned and mirrored copies too, are found"),
+    ],
+)
+def test_the_limits_are_those_of_the_rule(phash: object, said: str) -> None:
+    """What is said of near duplicates goes by the settings of phash."""
+    limits = card(manifest(thresholds={"web": {"phash": phash}})).partition("## Limits")[2]
+    (line,) = [one for one in limits.splitlines() if "Near duplicates" in one]
+    assert said in line

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -155,11 +156,43 @@ def test_too_many_to_say(base: dict[str, Any], tmp_path: Path, monkeypatch: pyte
     assert any("too many to say why" in one for one in heard.said)
 
 
-def test_a_shard_that_cannot_be_read(base: dict[str, Any], tmp_path: Path) -> None:
-    """A damaged index and a tar without one are shards whose samples are not known; the build goes on."""
+def shard_files(out: Path) -> dict[str, bytes]:
+    """The files below shards/ by their names."""
+    top = out / "shards"
+    return {str(path.relative_to(top)): path.read_bytes() for path in top.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("damage", ["work", "tar", "cut", "index", "stray"])
+def test_a_repair_changes_nothing(base: dict[str, Any], tmp_path: Path, damage: str) -> None:
+    """Shards that are made again with the bytes that they had did not change; a file of another's is no shard."""
     build(base, tmp_path / "out")
-    strange = tmp_path / "out" / "shards" / "train" / "caption" / "web"
-    (strange / "0000000000000000.tar").write_bytes(b"")
-    (strange / "0000000000000001.parquet").write_bytes(b"PAR1")
-    assert counted(base, tmp_path / "out") == {"cut": 2}
+    was = shard_files(tmp_path / "out")
+    tar = min((tmp_path / "out" / "shards").rglob("*.tar"))
+    if damage == "work":
+        shutil.rmtree(tmp_path / "out" / "work")
+    elif damage == "tar":
+        tar.unlink()
+    elif damage == "cut":
+        tar.write_bytes(tar.read_bytes()[:1000])
+    elif damage == "index":
+        tar.with_suffix(".parquet").write_bytes(b"")
+    else:
+        tar.with_name("mine.txt").write_text("mine")
+        tar.with_name("0000000000000001.parquet").write_bytes(b"PAR1")
     assert counted(base, tmp_path / "out") == {}
+    assert shard_files(tmp_path / "out") == was
+
+
+def test_a_repair_beside_a_change(base: dict[str, Any], tmp_path: Path) -> None:
+    """Where rows come and all work is lost, only the shards with other bytes are counted."""
+    build(base, tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / "work")
+    folder(tmp_path / "in", "b", [(picture(100), said(100))])
+    assert counted(base, tmp_path / "out").keys() <= {"new"}
+
+
+def test_a_damaged_manifest(base: dict[str, Any], tmp_path: Path) -> None:
+    """Without a manifest that can be read nobody knows what was there, and the build goes on."""
+    build(base, tmp_path / "out")
+    (tmp_path / "out" / "manifest.json").write_text("{")
+    assert counted({**base, "seed": 5}, tmp_path / "out") == {}
