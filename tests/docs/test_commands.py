@@ -15,6 +15,7 @@ from pipelines.recipe.parse import parse
 HOUSE = Path(__file__).parent.parent.parent
 PAGES = [HOUSE / "docs" / f"{name}.md" for name in ("ray", "beam", "recipe", "output")]
 DEPLOY = HOUSE / "deploy"
+RECIPE_PAGE = (HOUSE / "docs" / "recipe.md").read_text()
 
 
 def commands(text: str) -> list[list[str]]:
@@ -76,9 +77,36 @@ def test_every_key_is_described() -> None:
     from filters.table import RuleSettings
     from pipelines.recipe.model import Recipe
 
-    page = (HOUSE / "docs" / "recipe.md").read_text()
     for name in [*Recipe.model_fields, *RuleSettings.model_fields]:
-        assert re.search(rf"\b{name}\b", page), name
+        assert re.search(rf"\b{name}\b", RECIPE_PAGE), name
+
+
+def test_rules_stand_in_their_order() -> None:
+    """The example of rules has each rule once, in the order in which they give a row its reason."""
+    from filters.table import RuleSettings
+
+    (block,) = re.findall(r"^## Rules\n.*?```yaml\n(.*?)```", RECIPE_PAGE, re.S | re.M)
+    assert list(yaml.safe_load(block)["rules"]) == list(RuleSettings.model_fields)
+
+
+def test_phases_stand_in_their_order() -> None:
+    """The page about recipes names the phases as their table does."""
+    from pipelines.phases.table import PHASES
+
+    (listed,) = re.findall(r"The phases\s+are (.*?)\.", RECIPE_PAGE, re.S)
+    assert re.findall(r"\w+", listed.replace(" and ", " ")) == [phase.name for phase in PHASES]
+
+
+def test_commands_that_take_storage_options() -> None:
+    """The page about recipes names each command that takes --storage-options, by the alphabet."""
+    (listed,) = re.findall(r"^(`[^.]*?) know no recipe", RECIPE_PAGE, re.S | re.M)
+    commands = typer.main.get_group(app).commands
+    taking = [
+        name
+        for name, one in commands.items()
+        if any("--storage-options" in option.opts for option in one.params)
+    ]
+    assert re.findall(r"`(\w+)`", listed) == sorted(taking)
 
 
 def test_deployment_files() -> None:
