@@ -1,6 +1,6 @@
 """The command that downloads the images of lists of URLs, by a recipe or without one."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -15,6 +15,9 @@ from pipelines.engines import EngineName
 from schemas.errors import InputError
 
 app = typer.Typer()
+
+_OPTIONS: Final = {"allow_addresses": "--allow-address"}
+"""The options of settings that are called otherwise."""
 
 
 @app.command()
@@ -70,6 +73,22 @@ def fetch(
     else:
         if out is None:
             raise InputError("say where the raw shards go: give --out DIR")
+        _check(given)
         recipe = recipes.for_lists(metadata, out, given)
     options = runs.Options(engine, workers, address, None, runner_options, retry_failed)
     runs.run(recipe, "fetch", options, reporter_for(as_json))
+
+
+def _check(settings: dict[str, Any]) -> None:
+    """InputError where a setting is wrong, by the name of its option."""
+    from pydantic import ValidationError
+
+    from pipelines.fetch.settings import FetchSettings
+
+    try:
+        FetchSettings.model_validate(settings)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        name = str(problem["loc"][0])
+        option = _OPTIONS.get(name) or f"--{name.replace('_', '-')}"
+        raise InputError(f"{option}: {problem['msg'].removeprefix('Value error, ')}") from None

@@ -195,7 +195,8 @@ def _extra_text(fields: Fields) -> str | None:
 
 def _missing(where: object, part: str, wanted: Iterable[str], there: Sequence[str]) -> str:
     return missing_column(where, part, wanted, there).replace(  # type: ignore[arg-type]
-        "in the recipe's `columns`", "in the recipe (columns, fetch.list, fetch.width, …; docs/fetch.md)"
+        "in the recipe's `columns`",
+        "in a recipe (columns, fetch.list, fetch.width, …; docs/fetch.md), or say whose list it is (--list)",
     )
 
 

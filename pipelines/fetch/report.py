@@ -8,14 +8,16 @@ import duckdb
 import pyarrow as pa
 
 from pipelines.fetch.raw import STATUS, Raw
-from pipelines.fetch.statuses import DROPPED, OK, again
+from pipelines.fetch.statuses import BAD_ROW, DROPPED, NO_URL, OK, UNSAFE, again
 from pipelines.files import join
 from pipelines.layout import Layout
 from pipelines.parquet import read_table, write_tables
 from pipelines.recipe.model import Source
 
 _READ: Final = pa.schema([STATUS.field(name) for name in ("url", "caption", "status", "sha256")])
-_HOST: Final = "lower(regexp_extract(url, '^[A-Za-z]+://([^/?#:]*)', 1))"
+_HOST: Final = r"""CASE WHEN status <> 'bad_url' AND NOT contains(url, '\') THEN nullif(rtrim(lower(regexp_extract(
+    url, '^\s*[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#]*@)?(\[[^\]/?#]*\]|[^/?#:\s]*)', 1)), '.'), '') END"""
+"""Of a URL, without user and port; null where there is none that all programs read alike."""
 _ROT: Final = f"""
 SELECT {_HOST} AS host, status, count(*)::BIGINT AS urls FROM statuses
 WHERE status <> '{DROPPED}' GROUP BY ALL ORDER BY urls DESC, host, status
@@ -58,7 +60,7 @@ class Report:
     def sentences(self, counts: Counter[str]) -> Iterator[str]:
         """Yields what a person should know: what came, what the rules saved, what failed, what is served too often."""
         who, rows = f"source {self._source.id}", counts.total()
-        asked = rows - counts[DROPPED]
+        asked = rows - counts[DROPPED] - counts[BAD_ROW] - counts[NO_URL]
         yield f"{who}: {counts[OK]:,} of {asked:,} URLs gave an image ({_percent(counts[OK], asked)})"
         if counts[DROPPED]:
             saved = f"{counts[DROPPED]:,} of {rows:,} rows ({_percent(counts[DROPPED], rows)})"
@@ -68,6 +70,11 @@ class Report:
             yield f"{who}: no image: {', '.join(f'{status} {count:,}' for status, count in failed)}"
         if passing := sum(count for status, count in failed if again(status)):
             yield f"{who}: {passing:,} of them may come later: fetch with --retry-failed asks for these again"
+        if counts[UNSAFE]:
+            yield (
+                f"{who}: {counts[UNSAFE]:,} URLs are of hosts that are not public: where these are yours, admit their "
+                "networks with --allow-address CIDR, in a recipe with fetch.allow_addresses"
+            )
         if self._tombstones:
             path = join(self._layout.work, "fetch", self._source.id, "tombstones.parquet")
             yield f"{who}: {self._tombstones:,} images come from many hosts under many captions: look at {path}"

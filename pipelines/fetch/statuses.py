@@ -20,6 +20,8 @@ class Status:
 OK: Final = "ok"
 DROPPED: Final = "dropped"
 BAD_ROW: Final = "bad_row"
+NO_URL: Final = "no_url"
+UNSAFE: Final = "unsafe_address"
 REPLACED: Final = "replaced"
 OPTED_OUT: Final = "opted_out"
 OF_IMAGE: Final = "the image"
@@ -30,13 +32,13 @@ STATUSES: Final = {
     # no request was made
     DROPPED: Status("the row fails a rule by its columns alone; nothing was downloaded"),
     BAD_ROW: Status("the list's own record is malformed"),
-    "no_url": Status("the row has no URL"),
+    NO_URL: Status("the row has no URL"),
     "bad_url": Status("the URL is relative, or no URL that all programs read alike"),
     "url_too_long": Status("the URL has more than 8,192 characters"),
     "unsupported_scheme": Status("neither http nor https"),
     "credentials": Status("the URL carries a user name or a password"),
     "refused_port": Status("the port is none of those allowed"),
-    "unsafe_address": Status("the host is, or has among its addresses, one that is not public"),
+    UNSAFE: Status("the host is, or has among its addresses, one that is not public"),
     OPTED_OUT: Status("the URL, its host or the image stands on an opt-out list"),
     "robots_disallowed": Status("robots.txt disallows the URL"),
     "robots_unreachable": Status(

@@ -101,7 +101,8 @@ def _source(one: Survey) -> Iterator[str]:
         yield f"    images: {scalar(one.images)}  # the folder that the file's names of images are below"
     yield from _columns(one)
     if not one.kind.images and one.shards[0].format == "parquet":
-        yield "    # no column holds images, so the text alone is read; fetch images behind addresses first"
+        yield "    # no column holds images, so the text alone is read; where a column has their URLs, write"
+        yield "    # kind: urls, and a build downloads them (docs/fetch.md), as vlcorpus fetch does by itself"
     if one.kind.pairs and "caption" not in one.guesses:
         yield "    # no caption was found in these rows, and without any a build stops. You decide: name the column of"
         yield "    # captions (columns: {caption: …}), or remove the # below, so that images are read without captions"

@@ -28,6 +28,7 @@ from pipelines.sources import InputShard, urls
 from pipelines.sources.discovery import discover
 from pipelines.sources.table import KINDS
 from schemas.errors import InputError
+from schemas.plain import plain
 
 if TYPE_CHECKING:
     from pipelines.build import Build
@@ -325,3 +326,9 @@ def check(recipe: Recipe) -> None:
             )
     for source in sources_of(recipe):
         OptOut.read(source.fetch)
+        earlier = source.fetch.earlier
+        if earlier is not None and not Raw(Layout("", options=dict(source.storage_options)), earlier).names():
+            raise InputError(
+                f"source {source.id}: fetch.earlier: {plain(earlier)} holds no earlier fetch: name a folder of raw "
+                "shards with its status/"
+            )

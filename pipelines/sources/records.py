@@ -142,7 +142,9 @@ def missing_column(where: object, part: Part, wanted: Iterable[str], there: Iter
     there = list(there)
     names = sorted(map(mended, there))
     listed = ", ".join(names[:30]) + (f" and {len(names) - 30} more" if len(names) > 30 else "")
-    hint = "; for text without images say `kind: text`" if part == "image" else ""
+    hint = ""
+    if part == "image":
+        hint = "; for a list of images' URLs say `kind: urls` (docs/fetch.md), for text without images `kind: text`"
     if not all(map(is_text, there)):
         hint += f"; of the names {no_text().message}"
     return (

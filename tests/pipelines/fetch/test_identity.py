@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import tarfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 
 from pipelines.fetch.identity import perceptual_hash
 from tests.pipelines.fetch.fetching import Row, fetch, statuses, write_list
-from tests.pipelines.fetch.hostile import Server, image
+from tests.pipelines.fetch.hostile import HOST, Server, image
 
 
 def _smaller(data: bytes, share: float, quality: int) -> bytes:
@@ -112,6 +113,28 @@ def test_tombstones_are_listed(server: Server, tmp_path: Path) -> None:
     assert {(row["host"], row["status"], row["urls"]) for row in hosts} == {
         (f"host{n}.test", "ok", 2) for n in range(6)
     }
+
+
+def test_hosts_of_odd_urls(server: Server, tmp_path: Path) -> None:
+    """Link rot counts by the host alone, without user, port and final dot; what has no host is counted as null."""
+    expected = {
+        server.url("/img/1"): HOST,
+        f"http://user:pw@{HOST}/a": HOST,
+        f"http://a@b@{HOST}:80/a": HOST,
+        "http://[::1]:8765/a": "[::1]",
+        "HTTP://Away.Test.:99/a": "away.test",
+        "http://away.test?at=x@other.test": "away.test",
+        "http:///a": None,
+        "http://a.test\\@b.test/": None,
+        "data:image/png;base64,AA": None,
+        None: None,
+    }
+    fetch(tmp_path / "raw", write_list(tmp_path / "l.parquet", [*expected]), resolvers=[server.resolver])
+    hosts = pq.read_table(tmp_path / "raw/work/fetch/input/hosts.parquet").to_pylist()
+    found: Counter[str | None] = Counter()
+    for row in hosts:
+        found[row["host"]] += row["urls"]
+    assert found == Counter(expected.values())
 
 
 def test_smaller_on_arrival(server: Server, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ import yaml
 
 from filters.table import RuleSettings
 from pipelines.files import Store
-from pipelines.progress import Reporter
+from pipelines.progress import Lines, Reporter
+from pipelines.recipe.load import for_lists
 from pipelines.recipe.model import Recipe
 from pipelines.runs import Options, run
 from schemas.errors import InputError, VlcorpusError
@@ -170,8 +171,29 @@ def test_the_command(server: Server, tmp_path: Path) -> None:
     done = _run(*words, "--user-agent", "acme/1.0", "--deadline", "20")
     assert (done.returncode, "2 of 2 URLs gave an image (100.0 %)" in done.stderr) == (0, True)
     assert sorted(path.name for path in (tmp_path / "raw").glob("*.tar")) == ["list-00000.tar"]
+    for words, said in (
+        (("--list", "nosuch"), "error: --list: there is no such list; "),
+        (("--allow-address", "foo"), "error: --allow-address: 'foo' is no network; "),
+        (("--contact", "é"), "error: --contact: write one line of plain ASCII"),
+    ):
+        refused = _run(listed, "--out", str(tmp_path / "other"), *words)
+        assert refused.returncode == 1
+        assert refused.stderr.startswith(said)
     refused = _run(listed)
     assert (refused.returncode, refused.stderr) == (1, "error: say where the raw shards go: give --out DIR\n")
+
+
+def test_hosts_that_are_not_public(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A sentence names what admits them; rows without a URL do not count as URLs."""
+    listed = write_list(tmp_path / "list.parquet", [server.url("/img/1"), "http://10.0.0.1/a", None, None])
+    recipe = for_lists([listed], str(tmp_path / "raw"), QUICK)
+    run(recipe, "fetch", Options("inline"), Lines(sys.stderr))
+    said = capsys.readouterr().err
+    assert "1 of 2 URLs gave an image (50.0 %)" in said
+    assert "1 URLs are of hosts that are not public: where these are yours" in said
+    assert "--allow-address CIDR" in said
 
 
 def test_settings_that_do_not_go_together(tmp_path: Path) -> None:
@@ -185,6 +207,10 @@ def test_settings_that_do_not_go_together(tmp_path: Path) -> None:
         build({"sources": [{"id": "a", **source}, {"id": "b", **source}]}, out=tmp_path / "c", progress=False)
     with pytest.raises(VlcorpusError, match=r"the opt-out list .*ids\.txt must hold url, host or sha256"):
         fetch(tmp_path / "raw", str(tmp_path / "list.parquet"), opt_out=[str(tmp_path / "ids.txt")])
+    (tmp_path / "bare").mkdir()
+    for earlier in ("nosuch", "bare"):
+        with pytest.raises(VlcorpusError, match=rf"fetch\.earlier: .*{earlier} holds no earlier fetch"):
+            fetch(tmp_path / "raw", str(tmp_path / "list.parquet"), earlier=str(tmp_path / earlier))
     with pytest.raises(VlcorpusError, match="fetch is for kind: urls"):
         build({"sources": [{"id": "a", **source, "kind": "parquet"}]}, out=tmp_path / "c", progress=False)
     with pytest.raises(VlcorpusError, match="give either min_side or max_side"):

@@ -183,6 +183,7 @@ def test_text_beside_other_files(tmp_path: Path) -> None:
     init.write([str(tmp_path / "data")], str(tmp_path / "recipe.yaml"))
     [source] = recipes.from_file(str(tmp_path / "recipe.yaml")).sources
     assert source.kind == "text"
+    assert "# kind: urls, and a build downloads them" in (tmp_path / "recipe.yaml").read_text()
     assert len(what_became(str(tmp_path / "recipe.yaml"), tmp_path / "out")) == 8
 
 

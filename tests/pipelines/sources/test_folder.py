@@ -170,9 +170,9 @@ def test_a_later_start_gives_the_rest(pictures: Path, shard_of: Sharder) -> None
 
 
 def test_a_jsonl_without_pictures_says_so(pictures: Path, shard_of: Sharder) -> None:
-    """When no record names a picture, the sentence lists the columns and mentions `kind: text`."""
+    """When no record names a picture, the sentence lists the columns and mentions `kind: urls` and `kind: text`."""
     path = jsonl(pictures / "a.jsonl", [{"title": "a"}, {"title": "b", "size": 3}])
-    with pytest.raises(InputError, match=r"for the image; it has: size, title; .*kind: text"):
+    with pytest.raises(InputError, match=r"for the image; it has: size, title; .*kind: urls.*kind: text"):
         list(read(shard_of(path, "folder", "jsonl"), COLUMNS))
     mapped = Columns(image=("title",), caption=("alt",))
     with pytest.raises(InputError, match=r"no column 'alt' for the caption"):
