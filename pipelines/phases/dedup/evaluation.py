@@ -40,8 +40,10 @@ class Guard:
         held = joined([folder.load(path) for path in paths])
         self._held = {kind: take(held, held["kind"] == GUARD + kind) for kind in GUARDED}
         self._buckets = {kind: Buckets(self._held[kind]["hi"]) for kind in (EXACT, PIXELS)}
-        # of hashes equally near the one with the smallest key is named
-        self._hashes = ordered(self._held[PHASH], "key_hi", "key_lo", "row")
+        # of hashes equally near the one with the smallest key is named; of equal hashes no other is needed
+        hashes = ordered(self._held[PHASH], "key_hi", "key_lo", "row")
+        _, places = np.unique(hashes["hi"], return_index=True)
+        self._hashes = take(hashes, np.sort(places))
         self._near = Nearest(self._hashes["hi"], distance)
 
     def nearest_pairs(self, rows: Rows, further: Rows | None) -> Columns:
@@ -68,9 +70,8 @@ class Guard:
             found.append(_pairs(rows, mine, self._held[kind], at))
             open_[mine[at >= 0]] = False
         mine = np.flatnonzero(open_ & rows.hashes.known)
-        hashes, back = np.unique(rows.hashes.hi[mine], return_inverse=True)
-        at, apart = self._near.find(hashes)
-        found.append(_pairs(rows, mine, self._hashes, at[back], apart[back]))
+        at, apart = self._near.find(rows.hashes.hi[mine])
+        found.append(_pairs(rows, mine, self._hashes, at, apart))
         return joined(found)
 
 
