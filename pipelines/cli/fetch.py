@@ -8,6 +8,7 @@ from pipelines.cli.options import (
     Address,
     Engines,
     Json,
+    StorageOptions,
     Workers,
     runner_options,
 )
@@ -48,6 +49,7 @@ def fetch(
     workers: Workers = None,
     address: Address = None,
     as_json: Json = False,
+    storage_options: StorageOptions = None,
 ) -> None:
     """Download the images of lists of URLs; a recipe's lists go into its corpus."""
     from pipelines import runs
@@ -62,8 +64,11 @@ def fetch(
         "concurrency": concurrency,
         "deadline": deadline,
     }
+    options = recipes.storage_options(storage_options)
     given: dict[str, Any] = {key: value for key, value in settings.items() if value}
     if len(metadata) == 1 and metadata[0].endswith((".yaml", ".yml")):
+        if options:
+            raise InputError("with a recipe, storage_options stand there: leave --storage-options")
         if given:
             raise InputError(
                 f"with a recipe, fetch takes its settings from there: leave {', '.join(given)} to the block `fetch` of "
@@ -74,9 +79,9 @@ def fetch(
         if out is None:
             raise InputError("say where the raw shards go: give --out DIR")
         _check(given)
-        recipe = recipes.for_lists(metadata, out, given)
-    options = runs.Options(engine, workers, address, None, runner_options, retry_failed)
-    runs.run(recipe, "fetch", options, reporter_for(as_json))
+        recipe = recipes.for_lists(metadata, out, given, options)
+    how = runs.Options(engine, workers, address, None, runner_options, retry_failed)
+    runs.run(recipe, "fetch", how, reporter_for(as_json))
 
 
 def _check(settings: dict[str, Any]) -> None:

@@ -37,8 +37,8 @@ from schemas.errors import VlcorpusError
 from schemas.row import pair_key
 
 _OPEN_SHARDS: Final = 16
-BEGUN: Final = "begun"
-"""The key of what a task hands to the driver beside its receipt, and which is not kept there: a Begun."""
+FRESH: Final = "fresh"
+"""The key of what a task hands to the driver beside its receipt, and which is not kept there: a Fresh."""
 
 T = TypeVar("T")
 
@@ -176,9 +176,13 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 
 
 @dataclass
-class Begun:
-    """The raw shards that a task wrote from nothing: their names, and how many of their URLs found no host, or one."""
+class Fresh:
+    """What a task did now: the URLs that it asked for, and the raw shards that it wrote from nothing.
 
+    Of these shards the names, and how many of their URLs found no host, or had an answer.
+    """
+
+    asked: int = 0
     shards: list[str] = field(default_factory=list)
     unreached: int = 0
     answered: int = 0
@@ -190,8 +194,9 @@ class Begun:
             self.unreached += STATUSES[result.facts["status"]].outage
             self.answered += result.facts["code"] is not None
 
-    def add(self, other: "Begun") -> None:
+    def add(self, other: "Fresh") -> None:
         """Takes the shards of another task."""
+        self.asked += other.asked
         self.shards += other.shards
         self.unreached += other.unreached
         self.answered += other.answered
@@ -213,7 +218,7 @@ class _Range:
     _pending: int = 0
     _shared: Spool = field(default_factory=Spool)
     _answers: dict[str, "asyncio.Future[Result]"] = field(default_factory=dict)
-    _begun: "Begun" = field(default_factory=lambda: Begun())
+    _fresh: "Fresh" = field(default_factory=lambda: Fresh())
 
     def __post_init__(self) -> None:
         urls = Counter(self.table["url"].drop_null().to_pylist())
@@ -242,7 +247,7 @@ class _Range:
             "kept": statuses.get(OK, 0),
             "statuses": statuses,
             "shards": written,
-            BEGUN: asdict(self._begun),
+            FRESH: asdict(self._fresh),
         }
 
     def close(self) -> None:
@@ -289,7 +294,7 @@ class _Range:
             results = shard.results()
             await asyncio.to_thread(self.raw.write, shard.piece.name, results, shard.spool)
             if shard.known is None:
-                self._begun.take(shard.piece.name, results)
+                self._fresh.take(shard.piece.name, results)
             shard.spool.remove()
         finally:
             shard.close()
@@ -341,6 +346,7 @@ class _Range:
         try:
             if self.of.opt_out.refuses_listed(row["url"]):
                 raise Failure(OPTED_OUT)
+            self._fresh.asked += 1
             found = await self.of.download.get(row["url"], tries)
             facts |= {"code": 200, "final_url": found.final_url, "bytes": len(found.body)}
             take = self.of.take if self._decodes else self.of.take_at_once

@@ -16,7 +16,7 @@ from pipelines.fetch.raw import Raw
 from pipelines.fetch.report import Report
 from pipelines.fetch.settings import NOT_DATA
 from pipelines.fetch.statuses import again
-from pipelines.fetch.worker import BEGUN, Begun, Fetch
+from pipelines.fetch.worker import FRESH, Fetch, Fresh
 from pipelines.files import Store, absolute, join
 from pipelines.layout import Layout, text_of
 from pipelines.outputs import witnessed
@@ -181,7 +181,7 @@ class _Fetched:
     def run(self) -> None:
         """Fetches the source's URLs that are not fetched yet."""
         build, source = self._build, self._source
-        receipts = self._mapped()
+        receipts, asked = self._mapped()
         shards = {name: size for receipt in receipts for name, size in receipt["shards"]}
         _take_in(build, source, shards)
         raw = Raw(build.layout, self._folder)
@@ -191,6 +191,8 @@ class _Fetched:
             build.layout.store.remove_folder(Layout(self._folder, build.layout.run).tmp)
         report = Report(build.layout, raw, source)
         report.write(sorted(shards))
+        if build.retry_failed:
+            build.reporter.say(f"source {source.id}: {asked:,} URLs were asked for again")
         for sentence in report.sentences(_counted(receipts)):
             build.reporter.say(sentence)
 
@@ -210,27 +212,28 @@ class _Fetched:
             build.receipts("lists").forget(name)
         return names
 
-    def _mapped(self) -> list[Json]:
-        """The receipts of all tasks. Raises InputError where no host answers and images are lost for that.
+    def _mapped(self) -> tuple[list[Json], int]:
+        """The receipts of all tasks, and how many URLs were asked for now.
 
-        Then nothing stays of what was written now, so the same run asks again for the same URLs.
+        Raises InputError where no host answers and images are lost for that. Then nothing stays of
+        what was written now, so the same run asks again for the same URLs.
         """
-        build, began, ran = self._build, Begun(), list[Task]()
+        build, fresh, ran = self._build, Fresh(), list[Task]()
 
         def settle(task: Task, receipt: Json) -> Task:
-            began.add(Begun(**receipt.pop(BEGUN)))
+            fresh.add(Fresh(**receipt.pop(FRESH)))
             ran.append(task)
             return task
 
         receipts = build.map("fetch", self.tasks, settle=settle)
-        if not began.unreached or began.answered:
-            return receipts
-        if any(receipt["kept"] for receipt in receipts) and not self._had_images(began.shards):
-            return receipts
+        if not fresh.unreached or fresh.answered:
+            return receipts, fresh.asked
+        if any(receipt["kept"] for receipt in receipts) and not self._had_images(fresh.shards):
+            return receipts, fresh.asked
         raw = Raw(build.layout, self._folder)
         for task in ran:
             build.receipts("fetch").forget(task.name)
-        for name in began.shards:
+        for name in fresh.shards:
             raw.remove(name)
         raise InputError(
             f"source {self._source.id}: no host of its URLs answers: check the network and the DNS of this machine "

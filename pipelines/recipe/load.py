@@ -209,8 +209,13 @@ def for_inputs(inputs: Sequence[str], kind: str, extra: dict[str, Any] | None = 
     return from_file(str(default_path()), {**(extra or {}), "sources": [source]})
 
 
-def for_lists(lists: Sequence[str], out: str, settings: dict[str, Any]) -> Recipe:
-    """Returns a recipe that downloads all images of some lists into the folder `out`: no rule applies."""
+def for_lists(
+    lists: Sequence[str], out: str, settings: dict[str, Any], options: dict[str, Any] | None = None
+) -> Recipe:
+    """Returns a recipe that downloads all images of some lists into the folder `out`: no rule applies.
+
+    `options` are fsspec's, for lists and `out` alike.
+    """
     source = {
         "id": "input",
         "path": list(lists),
@@ -218,8 +223,10 @@ def for_lists(lists: Sequence[str], out: str, settings: dict[str, Any]) -> Recip
         "captions": "none",
         "rules": {rule.name: False for rule in RuleSettings.table if rule.on and not rule.always},
         "fetch": {**settings, "raw": out},
+        "storage_options": options or {},
     }
-    return parse(json.dumps({"sources": [source], "out": out}), "vlcorpus fetch", check=unknown_names)
+    recipe = {"sources": [source], "out": out, "storage_options": options or {}}
+    return parse(json.dumps(recipe), "vlcorpus fetch", check=unknown_names)
 
 
 def for_pages(extra: dict[str, Any], render: dict[str, Any], form: str = "ocr") -> Recipe:

@@ -6,6 +6,9 @@ from typing import Any
 import pytest
 
 import vlcorpus
+from pipelines.progress import Reporter
+from pipelines.recipe.load import load
+from pipelines.runs import Options, run
 from schemas.errors import InputError
 from tests.pipelines.fetch.fetching import QUICK, fetch, shards, statuses, write_list
 from tests.pipelines.fetch.hostile import HOST, Server
@@ -93,7 +96,7 @@ def test_failures_that_may_pass_name_the_remedy(
 
 
 def test_a_corpus_of_which_no_row_would_stay(server: Server, tmp_path: Path) -> None:
-    """Other rules, or hosts that answer with errors alone, leave the old shards as they are."""
+    """Other rules, or hosts that break off every answer, leave the old shards as they are."""
     listed, settings = _list(server, tmp_path, 6)
     recipe, out = _recipe(listed, **settings), tmp_path / "out"
     vlcorpus.build(recipe, out=out, engine="inline", progress=False)
@@ -104,4 +107,15 @@ def test_a_corpus_of_which_no_row_would_stay(server: Server, tmp_path: Path) -> 
         )
     assert _shards(out) == before
     vlcorpus.build(recipe, out=out, engine="inline", progress=False)
+    (out / "work/fetched/web/list-00000.tar").unlink()
+    server.down = True
+    with pytest.raises(
+        InputError, match=r"none of its 6 rows is kept \(6 dropped by fetch\..*that were there stay"
+    ):
+        vlcorpus.build(recipe, out=out, engine="inline", progress=False)
+    assert _shards(out) == before
+    server.down = False
+    run(load({**recipe, "out": str(out)}), "fetch", Options("inline", retry_failed=True), Reporter())
+    vlcorpus.build(recipe, out=out, engine="inline", progress=False)
+    assert _shards(out) == before
     assert vlcorpus.Corpus.open(out).verify() == []

@@ -110,6 +110,8 @@ def test_failures_are_asked_again_alone(server: Server, tmp_path: Path) -> None:
     )
     assert not server.asked
     fetch(tmp_path / "raw", listed, again=True, shard_rows=10, retries=0)
+    log = max((tmp_path / "raw/work/log").glob("*.jsonl"), key=os.path.getmtime).read_text()
+    assert "source input: 10 URLs were asked for again" in log
     assert _images(server) == {f"/img/{number}": 1 for number in range(20, 30)}
     assert not server.asked["/gone/for/ever"]
     fetch(tmp_path / "whole", listed, shard_rows=10, retries=0)
@@ -242,3 +244,14 @@ def test_an_object_store(server: Server, tmp_path: Path, s3_options: dict[str, A
         if name.endswith(".tar"):
             assert store.read_bytes(f"s3://bucket/raw/{name}") == data
     assert len(store.list_files("s3://bucket/raw/status")) == 3
+    (tmp_path / "options.yaml").write_text(yaml.safe_dump(s3_options))
+    given = (
+        "--out",
+        str(tmp_path / "cli"),
+        "--storage-options",
+        str(tmp_path / "options.yaml"),
+        "--engine",
+        "inline",
+    )
+    done = _run("s3://bucket/lists/list.parquet", *given, "--allow-address", f"{HOST}/32")
+    assert (done.returncode, "25 of 25 URLs gave an image" in done.stderr) == (0, True)
