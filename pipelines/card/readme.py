@@ -222,7 +222,7 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
 def _near(manifest: Manifest) -> Mapping[str, Any] | None:
     """Returns the settings of the rule `phash`, which all sources share; None where none has the rule."""
     found = (rules.get("phash", False) for rules in manifest.thresholds.values())
-    return next((one for one in found if one is not False), None)
+    return next((one for one in found if isinstance(one, Mapping)), None)
 
 
 def _rows(manifest: Manifest, source: Source, funnel: Funnel) -> list[Row]:

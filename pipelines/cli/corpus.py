@@ -30,6 +30,7 @@ def verify(folder: Corpus, work: WithWork = False, storage_options: StorageOptio
     if not work:
         say("not checked: receipts, signals, clusters and scores in work/ (verify --work does)")
     if problems:
+        say(audit.mending(folder))
         raise typer.Exit(1)
     say(f"{folder}: every file is what its manifest says, and the funnel adds up")
 
@@ -141,6 +142,11 @@ def clusters(
     options = recipes.storage_options(storage_options)
     found = look.find(folder, n, options)
     recipe = recipes.load(inputs, {"out": folder}) if inputs else None
+    if recipe and (unknown := look.strangers(folder, recipe, options)):
+        say(
+            f"{', '.join(unknown)}: no source of {folder}; give the recipe that it was built with to see the images "
+            "of dropped rows"
+        )
     look.write(out, look.page(folder, found, look.images(folder, found, recipe, options)))
     say(f"wrote {out}: {len(found.largest)} of {found.count:,} clusters, {len(found.doubtful)} in doubt")
 
