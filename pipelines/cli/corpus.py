@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.options import MOST, Corpus, Json, Samples, StorageOptions, WithWork
-from schemas.plain import say
+from schemas.plain import many, say
 
 app = typer.Typer()
 
@@ -70,7 +70,7 @@ def view(
 
     samples = look.found(what, corpus, n, recipes.storage_options(storage_options))
     look.write(samples, out, png)
-    say(f"{len(samples)} samples in {out}" + (f" and {png}" if png else ""))
+    say(f"{many(len(samples), 'sample')} in {out}" + (f" and {png}" if png else ""))
 
 
 @app.command()
