@@ -13,7 +13,7 @@ from rich.table import Table
 from pipelines.files import is_local
 from pipelines.show.terminal import Terminal
 from schemas.manifest import Funnel
-from schemas.plain import say
+from schemas.plain import many, say
 
 
 def funnel_table(source: str, funnel: Funnel) -> Table:
@@ -123,7 +123,7 @@ class Meter(Reporter):
         seconds = max(time.monotonic() - self._since, 1e-6)
         parts = []
         if self._rows:
-            parts.append(f"{self._rows:,} rows  {self._rows / seconds:,.0f} rows/s")
+            parts.append(f"{many(self._rows, 'row')}  {self._rows / seconds:,.0f} rows/s")
         if self._bytes:
             parts.append(f"{self._bytes / seconds / 1e6:,.1f} MB/s")
         if self._judged:
@@ -183,7 +183,7 @@ class Lines(Meter):
     def begin(self, phase: str, tasks: int, done: int) -> None:
         super().begin(phase, tasks, done)
         self._last = time.monotonic()
-        self._line("begin", f"{phase}: {tasks} tasks, {done} done before")
+        self._line("begin", f"{phase}: {many(tasks, 'task')}, {done} done before")
 
     def end(self) -> None:
         self._line("end", self._text())

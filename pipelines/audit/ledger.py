@@ -56,7 +56,7 @@ def _promised(layout: Layout) -> Iterator[str]:
                 if output.name.startswith("work/"):  # the digests of all others stand in the manifest
                     what = difference(layout.store, output, disk.find(output.name), whole=True)
                     if what is not None:
-                        yield f"{output.name}: {what}"
+                        yield f"{output.name}: {what.removeprefix('is ')}"
 
 
 @dataclass

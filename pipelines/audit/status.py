@@ -13,6 +13,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.audit.verify import read_manifest
 from pipelines.engines.step import Json
 from pipelines.files import local_path
 from pipelines.layout import Layout, Name, name_of, text_of
@@ -20,9 +21,13 @@ from pipelines.phases.table import PHASES
 from pipelines.receipts import is_finished
 from pipelines.remarks import Loss, Losses, bad_shards, members_of, notes, quarantined
 from pipelines.verdicts import Verdicts
-from schemas.errors import DamagedError, InputError
+from schemas.errors import DamagedError, InputError, VerifyError
+from schemas.manifest import Manifest
+from schemas.plain import many
 
 _AT_ONCE: Final = 8
+_SHOWN: Final = 10
+"""So many files that were lost are named."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,8 @@ class Status:
     """A corpus folder: whether a run holds it, tasks done and rows by phase, errors, the last log.
 
     `messages` are each source's commonest ones of quarantined rows; `members` says what no row uses of the tars'
-    members; `phase` is the one that the last run got to; `verdicts` counts rows.
+    members; `phase` is the one that the last run got to; `verdicts` counts rows. `work`: its work folder is there, else
+    `rows` are those of the manifest. `lost` names the files of a finished corpus that are missing or of another size.
     """
 
     running: bool
@@ -44,6 +50,8 @@ class Status:
     members: list[str]
     verdicts: int
     last: list[Json] = field(default_factory=list)
+    work: bool = True
+    lost: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """The status as JSON."""
@@ -53,8 +61,13 @@ class Status:
 def read(folder: str, storage_options: Mapping[str, Any] | None = None) -> Status:
     """The status of the corpus in `folder`; InputError where there is none."""
     layout = Layout(folder, options=dict(storage_options or {}))
-    if not layout.store.is_folder(layout.work):
-        raise InputError(f"{folder} holds no corpus: it has no work folder; build one with --out {folder}")
+    work, manifest = layout.store.is_folder(layout.work), _manifest(layout)
+    if not work and manifest is None:
+        raise InputError(
+            f"{folder} holds no corpus: it has neither a manifest that can be read nor a work folder; build one with "
+            f"--out {folder}"
+        )
+    finished = is_finished(layout)
     receipts = {phase.name: _receipts(layout, phase.name) for phase in PHASES}
     measured = receipts["measure"]
     errors = Counter[str]()
@@ -62,18 +75,37 @@ def read(folder: str, storage_options: Mapping[str, Any] | None = None) -> Statu
         errors.update(receipt["errors"])
     last = _last(layout)
     return Status(
-        running=_held(layout),
-        finished=is_finished(layout),
+        running=work and _held(layout),
+        finished=finished,
         phase=str(last[-1]["phase"]) if last else "",
         tasks={phase: len(found) for phase, found in receipts.items() if found},
-        rows=sum(receipt["rows"] for receipt in measured.values()),
+        rows=_rows(measured) if work or manifest is None else sum(one.rows for one in manifest.sources),
         quarantined=dict(sorted(errors.items(), key=lambda pair: (-pair[1], pair[0]))),
         messages=_messages(layout, [name for name, receipt in measured.items() if receipt["errors"]]),
         damaged=[f"{text_of(name)}: {why}" for name, why in bad_shards(measured)],
         members=list(notes(members_of(measured))),
         verdicts=sum(len(one.members) for one in Verdicts.read(layout).shards.values()),
         last=last,
+        work=work,
+        lost=_lost(layout, manifest) if finished and manifest is not None else [],
     )
+
+
+def _manifest(layout: Layout) -> Manifest | None:
+    """Returns the manifest; None where there is none, or none that can be read (`verify` says why)."""
+    with suppress(InputError, VerifyError):
+        return read_manifest(layout.store, layout.out)
+    return None
+
+
+def _rows(measured: Mapping[Name, Json]) -> int:
+    return sum(receipt["rows"] for receipt in measured.values())
+
+
+def _lost(layout: Layout, manifest: Manifest) -> list[str]:
+    """Returns the names of the manifest's files that are missing, or of another size."""
+    sizes = {info.name: info.size for info in layout.store.list_files(layout.out)}
+    return [name for name, one in sorted(manifest.outputs.items()) if sizes.get(name) != one.size]
 
 
 def show(status: Status, console: Console) -> None:
@@ -82,7 +114,15 @@ def show(status: Status, console: Console) -> None:
     state = "finished" if status.finished else f"not finished{where}; run it again to go on"
     if status.running:
         state = f"running{where}"
+    if status.lost:
+        state = (
+            f"damaged: {many(len(status.lost), 'file')} missing or of another size; run it again to mend it"
+        )
     console.print(f"state: {state}")
+    for name in status.lost[:_SHOWN]:
+        console.print(f"  {name}", soft_wrap=True)
+    if not status.work:
+        console.print("there is no work folder: the next build measures again")
     table = Table("phase", "tasks done")
     for phase, done in status.tasks.items():
         table.add_row(phase, f"{done:,}")

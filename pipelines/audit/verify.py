@@ -5,7 +5,7 @@ The funnel, counted again from `work/decisions`.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
@@ -26,7 +26,7 @@ from pipelines.writers import webdataset
 from pipelines.writers.columns import SAMPLE, require_columns
 from pipelines.writers.sink import Digesting
 from schemas.errors import InputError, VerifyError
-from schemas.manifest import MAX_BYTES, Funnel, Manifest, Output, is_of_corpus, load
+from schemas.manifest import MAX_BYTES, SUM, Funnel, Manifest, Output, is_of_corpus, load
 from schemas.parquet import opened
 from schemas.row import DECISIONS
 
@@ -101,7 +101,7 @@ _AT_ONCE: Final = 4
 
 
 def verify(folder: str, storage_options: Mapping[str, Any] | None = None, work: bool = False) -> list[str]:
-    """Returns what is wrong with the corpus in `folder`, one sentence each; nothing where all is well.
+    """Returns what is wrong with the corpus in `folder`, a line for each file; nothing where all is well.
 
     Recomputes the size and SHA-256 of every file, counts rows again, follows every offset of every
     index, adds up the funnel (also from `work/decisions` where that is there), holds the manifest against its
@@ -116,7 +116,8 @@ def verify(folder: str, storage_options: Mapping[str, Any] | None = None, work: 
     files = {info.name: info for info in store.list_files(folder)}
     problems = list(manifest.problems())
     problems += contradictions(store, files, data, manifest)
-    if not is_finished(Layout(folder, options=dict(storage_options or {}))):
+    edited = any(problem.startswith(f"{SUM}: ") for problem in problems)
+    if not edited and not is_finished(Layout(folder, options=dict(storage_options or {}))):
         problems.append(f"{folder} {UNFINISHED}")
     problems += _strays(files, manifest)
     # a tar and its index are one job, so that no file is open twice
@@ -129,10 +130,22 @@ def verify(folder: str, storage_options: Mapping[str, Any] | None = None, work: 
         problems += miscounted(manifest, _samples(pool, store, manifest, files))
     decisions = (info for name, info in files.items() if name.startswith(DECIDED))
     problems += recount(store, decisions, manifest)
-    problems += leaks(store, files, manifest)
     if work:
         problems += ledger(folder, storage_options)
-    return problems
+    return [*_by_file(problems, files.keys() | manifest.outputs.keys()), *leaks(store, files, manifest)]
+
+
+def _by_file(problems: Iterable[str], names: Container[str]) -> Iterator[str]:
+    """Yields the sentences, those on one file as one, where the first of them stands."""
+    found: dict[str, dict[str, None]] = {}
+    for problem in problems:
+        name, mark, what = problem.partition(": ")
+        if mark and (name in names or (name.startswith("work/") and "." in name)):
+            found.setdefault(f"{name}: ", {})[what] = None
+        else:
+            found[problem] = {}
+    for start, parts in found.items():
+        yield start + "; ".join(parts)
 
 
 def unchecked(folder: str, storage_options: Mapping[str, Any] | None = None) -> list[str]:
@@ -147,6 +160,15 @@ def unchecked(folder: str, storage_options: Mapping[str, Any] | None = None) -> 
             "sample's first image, as the indexes give them, not by their pixels: there is no work/"
         )
     return found
+
+
+def mending(folder: str) -> str:
+    """Returns the sentence on what a person does about problems."""
+    return (
+        f"to mend: remove the damaged files that are named above (but not removed.parquet and work/verdicts/, which "
+        f"nothing makes again: put those back from a copy), and build again with the same recipe and --out {folder}; "
+        "a build makes again what is missing"
+    )
 
 
 def _samples(

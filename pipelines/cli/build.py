@@ -78,6 +78,7 @@ def remove(
     only_listed: OnlyListed = False,
     engine: Engines = EngineName.local,
     workers: Workers = None,
+    address: Address = None,
     as_json: Json = False,
 ) -> None:
     """Remove rows from a corpus, by the recipe that it was built with; only shards that held one are written anew."""
@@ -95,7 +96,7 @@ def remove(
             "say which rows to remove: give --keys, --ids, --urls, --hosts or --sha256 with a file"
         )
     recipe = recipes.load(inputs, {"out": folder})
-    runs.remove(recipe, removed, runs.Options(engine, workers), reporter_for(as_json))
+    runs.remove(recipe, removed, runs.Options(engine, workers, address), reporter_for(as_json))
 
 
 def _command(phase: Phase) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.options import MOST, Corpus, Json, Samples, StorageOptions, WithWork
-from schemas.plain import say
+from schemas.plain import many, say
 
 app = typer.Typer()
 
@@ -30,6 +30,7 @@ def verify(folder: Corpus, work: WithWork = False, storage_options: StorageOptio
     if not work:
         say("not checked: receipts, signals, clusters and scores in work/ (verify --work does)")
     if problems:
+        say(audit.mending(folder))
         raise typer.Exit(1)
     say(f"{folder}: every file is what its manifest says, and the funnel adds up")
 
@@ -69,7 +70,7 @@ def view(
 
     samples = look.found(what, corpus, n, recipes.storage_options(storage_options))
     look.write(samples, out, png)
-    say(f"{len(samples)} samples in {out}" + (f" and {png}" if png else ""))
+    say(f"{many(len(samples), 'sample')} in {out}" + (f" and {png}" if png else ""))
 
 
 @app.command()
@@ -141,6 +142,11 @@ def clusters(
     options = recipes.storage_options(storage_options)
     found = look.find(folder, n, options)
     recipe = recipes.load(inputs, {"out": folder}) if inputs else None
+    if recipe and (unknown := look.strangers(folder, recipe, options)):
+        say(
+            f"{', '.join(unknown)}: no source of {folder}; give the recipe that it was built with to see the images "
+            "of dropped rows"
+        )
     look.write(out, look.page(folder, found, look.images(folder, found, recipe, options)))
     say(f"wrote {out}: {len(found.largest)} of {found.count:,} clusters, {len(found.doubtful)} in doubt")
 

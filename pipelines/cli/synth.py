@@ -19,7 +19,7 @@ from pipelines.cli.options import (
 )
 from pipelines.engines import EngineName
 from schemas.errors import OutputError
-from schemas.plain import say
+from schemas.plain import many, say
 
 app = typer.Typer(cls=Group, help="Make data: the demo crawl, pages of text.", no_args_is_help=True)
 
@@ -42,7 +42,7 @@ def crawl(
         write_crawl(out, n, seed, per_shard)
     except OSError as error:
         raise OutputError(f"cannot write the crawl to {out}: {why(error)}; {remedy(error)}") from error
-    say(f"{n} samples in {out / 'shards'}, the truth about them in {out / 'truth.jsonl'}")
+    say(f"{many(n, 'sample')} in {out / 'shards'}, the truth about them in {out / 'truth.jsonl'}")
 
 
 @app.command()

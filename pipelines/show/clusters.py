@@ -209,9 +209,17 @@ def write(out: Path, text: str) -> None:
 def images(
     folder: str, found: Found, recipe: Recipe | None, options: Mapping[str, Any] | None = None
 ) -> dict[Place, bytes]:
-    """Returns the members' images: from the inputs where a recipe names them, else from the shards for rows kept."""
+    """Returns the members' images: from the recipe's inputs, and of rows kept that these lack from the shards."""
     members = {one.place: one for cluster in (*found.largest, *found.doubtful) for one in cluster.members}
-    return dict(_of_inputs(recipe, members) if recipe else _of_shards(folder, members, options))
+    known = dict(_of_inputs(recipe, members)) if recipe else {}
+    others = {place: one for place, one in members.items() if place not in known and one.decision == "kept"}
+    return known | (dict(_of_shards(folder, others, options)) if others else {})
+
+
+def strangers(folder: str, recipe: Recipe, options: Mapping[str, Any] | None = None) -> list[str]:
+    """Returns the sources of a recipe that are none of the corpus's."""
+    known = {source.id for source in open_manifest(folder, options).sources}
+    return sorted({source.id for source in recipe.sources} - known)
 
 
 def _of_inputs(recipe: Recipe, members: Mapping[Place, Member]) -> Iterator[tuple[Place, bytes]]:
@@ -229,7 +237,7 @@ def _of_inputs(recipe: Recipe, members: Mapping[Place, Member]) -> Iterator[tupl
 def _of_shards(
     folder: str, members: Mapping[Place, Member], options: Mapping[str, Any] | None
 ) -> Iterator[tuple[Place, bytes]]:
-    place_of = {one.key: place for place, one in members.items() if one.decision == "kept"}
+    place_of = {one.key: place for place, one in members.items()}
     store = Store(options)
     for info in store.list_files(join(folder, "shards")):
         if not info.name.endswith(".parquet"):

@@ -5,10 +5,13 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as parquet
 import pytest
 
 import vlcorpus
@@ -114,6 +117,37 @@ def test_webdataset(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert record["key"] in keys(folder, "caption")
     assert names["image"].width == record["images"][0]["width"]
     assert (names["task"], names["turns"]) == ("caption", record["views"][0]["turns"])
+
+
+def test_a_sample_has_the_keys_of_the_page(folder: Path) -> None:
+    """The JSON of a sample has the keys that the page shows, in their order."""
+    (shown,) = re.findall(r"^## A sample\n.*?\n\n(    \{.*?\n)\n", PAGE, re.DOTALL | re.MULTILINE)
+    tar = min((folder / "corpus" / "shards" / "train" / "caption").rglob("*.tar"))
+    with tarfile.open(tar) as opened:
+        member = next(one for one in opened if one.name.endswith(".json"))
+        file = opened.extractfile(member)
+        assert file is not None
+        record = json.load(file)
+    record["views"][0]["turns"] = record["views"][0]["turns"][:1]
+    record["views"][0]["turns"][0]["segments"] = record["views"][0]["turns"][0]["segments"][:1]
+    assert re.findall(r'"(\w+)"', shown) == list(_keys(record))
+
+
+def test_the_metadata_of_an_index(folder: Path) -> None:
+    """What the page names shows the form of the shard and its views by task."""
+    index = min((folder / "corpus" / "shards" / "train" / "caption").rglob("*.parquet"))
+    found = parquet.read_metadata(index).metadata
+    assert "read_metadata(FILE).metadata" in PAGE
+    assert found[b"vlcorpus"] == b"3"
+    assert json.loads(found[b"vlcorpus.views"])["caption"] > 0
+
+
+def _keys(record: dict[str, Any]) -> Iterator[str]:
+    """The keys of a record and of the first record of each of its lists, from left to right."""
+    for name, value in record.items():
+        yield name
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            yield from _keys(value[0])
 
 
 def test_the_loader(folder: Path, tmp_path: Path) -> None:

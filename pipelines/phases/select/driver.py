@@ -20,6 +20,7 @@ from pipelines.phases.select.matches import match
 from pipelines.phases.table import phase
 from pipelines.receipts import fingerprint
 from pipelines.recipe.model import Recipe
+from schemas.plain import many
 
 if TYPE_CHECKING:
     from pipelines.build import Build
@@ -115,8 +116,8 @@ def _removed_text(build: "Build", unmatched: int) -> str:
     """How many rows the list removes, and how many of its values name no row."""
     rows = sum(receipt["reasons"].get(REMOVED, 0) for receipt in build.results["select"].values())
     return (
-        f"the list of removed rows has {len(build.removed):,} values: {rows:,} rows are removed, "
-        f"{unmatched:,} values match no row"
+        f"the list of removed rows has {many(len(build.removed), 'value')}: rows removed: {rows:,}, values that match "
+        f"no row: {unmatched:,}"
     )
 
 

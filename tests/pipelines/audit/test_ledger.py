@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.audit.ledger import ledger
+from pipelines.audit.verify import verify
 from schemas.errors import VerifyError
 from tests.pipelines.building import build
 from tests.pipelines.crawls import demo
@@ -135,3 +136,17 @@ def test_a_corpus_without_work_cannot_be_checked_so(tmp_path: Path) -> None:
     """Where work/ was removed, one sentence says that there is nothing to check."""
     with pytest.raises(VerifyError, match="was removed"):
         ledger(str(tmp_path))
+
+
+def test_each_damaged_file_is_named_once(corpus: Path) -> None:
+    """Whatever several checks say of one file stands on one line."""
+    tar = min((corpus / "shards").rglob("*.tar"))
+    tar.write_bytes(tar.read_bytes()[:3000])
+    (corpus / "README.md").unlink()
+    min((corpus / "work" / "signals").rglob("*.parquet")).unlink()
+    decisions = min((corpus / "work" / "decisions").rglob("*.parquet"))
+    decisions.write_bytes(decisions.read_bytes()[:200])
+    names = [problem.partition(": ")[0] for problem in verify(str(corpus), work=True)]
+    damaged = [path.relative_to(corpus).as_posix() for path in (tar, decisions)]
+    assert {*damaged, "README.md"} <= {*names}
+    assert len(names) == len({*names})

@@ -107,6 +107,31 @@ def test_an_unfinished_corpus(corpus: Path, tmp_path: Path) -> None:
     assert "not finished (last in phase card); run it again to go on" in text(found)
 
 
+def test_a_corpus_without_work(corpus: Path, tmp_path: Path) -> None:
+    """A corpus whose work folder was removed is finished; its rows are those of the manifest."""
+    own = tmp_path / "corpus"
+    shutil.copytree(corpus, own, ignore=shutil.ignore_patterns("work"))
+    found = status.read(str(own))
+    assert (found.finished, found.work, found.rows, found.lost) == (True, False, 100, [])
+    assert "state: finished" in text(found)
+    assert "there is no work folder: the next build measures again" in text(found)
+
+
+def test_a_corpus_that_lost_files(corpus: Path, tmp_path: Path) -> None:
+    """Files that are missing or cut are named, and the state is not finished."""
+    own = tmp_path / "corpus"
+    shutil.copytree(corpus, own)
+    assert status.read(str(own)).lost == []
+    tar = min((own / "shards").rglob("*.tar"))
+    tar.unlink()
+    tar.with_suffix(".parquet").write_bytes(b"")
+    names = [path.relative_to(own).as_posix() for path in (tar.with_suffix(".parquet"), tar)]
+    assert status.read(str(own)).lost == names
+    shown = text(status.read(str(own)))
+    assert "state: damaged: 2 files missing or of another size; run it again to mend it" in shown
+    assert names[0] in shown
+
+
 def test_no_corpus(tmp_path: Path) -> None:
     """A folder that holds no corpus is a sentence."""
     with pytest.raises(InputError, match=r"holds no corpus"):

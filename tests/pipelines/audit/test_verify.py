@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pipelines.parquet import write_tables
 from schemas.errors import VerifyError
 from schemas.row import DECISIONS
 from tests.pipelines.corpora import FOLDER, build, decisions, seal
+from tests.pipelines.crawls import run_inline
 
 TAR, INDEX = f"{FOLDER}/00000.tar", f"{FOLDER}/00000.parquet"
 
@@ -72,7 +74,7 @@ def test_one_flipped_bit_is_found(corpus: Path, name: str) -> None:
         flipped = bytearray(data)
         flipped[at] ^= 1
         (corpus / name).write_bytes(flipped)
-        assert any(problem.startswith(f"{name}: SHA-256") for problem in verify(str(corpus)))
+        assert any(p.startswith(f"{name}: ") and "SHA-256 is" in p for p in verify(str(corpus)))
 
 
 @pytest.mark.parametrize("name", [TAR, INDEX, "README.md"])
@@ -80,7 +82,9 @@ def test_a_missing_or_cut_file_is_found(corpus: Path, name: str) -> None:
     """A file that is shorter than it was, or not there, is named with what differs."""
     data = (corpus / name).read_bytes()
     (corpus / name).write_bytes(data[:-1])
-    assert any(p.startswith(f"{name}: {len(data) - 1:,} bytes, but") for p in verify(str(corpus)))
+    assert any(
+        p.startswith(f"{name}: ") and f"{len(data) - 1:,} bytes, but" in p for p in verify(str(corpus))
+    )
     (corpus / name).unlink()
     assert f"{name}: missing" in verify(str(corpus))
 
@@ -235,3 +239,23 @@ def test_a_corpus_that_keeps_nothing_verifies(tmp_path: Path) -> None:
     """Shards without a row are sound."""
     build(tmp_path, decisions(dict.fromkeys(range(5), ("dropped", "script"))))
     assert verify(str(tmp_path)) == []
+
+
+def test_an_edited_manifest_is_not_a_killed_run(corpus: Path) -> None:
+    """A manifest that is not that of manifest.sha256 is said once; nobody blames a run that did not end."""
+    path = corpus / "manifest.json"
+    path.write_text(path.read_text().replace('"demo"', '"other"', 1) + " ")
+    found = verify(str(corpus))
+    assert any(problem.startswith("manifest.sha256: ") for problem in found)
+    assert not any("did not come to its end" in problem for problem in found)
+
+
+def test_verify_says_how_to_mend(corpus: Path) -> None:
+    """A bit that flips under the same time is mended as the last line says."""
+    tar = min((corpus / "shards").rglob("*.tar"))
+    whole, times = tar.read_bytes(), tar.stat()
+    tar.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+    os.utime(tar, ns=(times.st_atime_ns, times.st_mtime_ns))
+    done = run_inline("verify", corpus)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1].startswith("to mend: remove the damaged files that are named above")

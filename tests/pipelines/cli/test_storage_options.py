@@ -46,7 +46,7 @@ def test_every_command_reads_a_corpus_on_s3(shard: str, options: Path, tmp_path:
         "every file is what its manifest says": ("verify", CORPUS),
         "state: finished": ("status", CORPUS),
         "caption": ("inspect", shard, "-n", "1"),
-        "1 samples in": ("view", shard, "-n", "1", "--out", tmp_path / "view.html"),
+        "1 sample in": ("view", shard, "-n", "1", "--out", tmp_path / "view.html"),
         "no difference in thresholds": ("diff", CORPUS, CORPUS),
         "the CLIP score threshold that keeps": ("calibrate", CORPUS),
     }
@@ -56,7 +56,7 @@ def test_every_command_reads_a_corpus_on_s3(shard: str, options: Path, tmp_path:
         assert expected in done.stdout
     key = vlcorpus.Corpus.open(CORPUS, yaml.safe_load(options.read_text().replace("\t", " "))).samples()
     by_key = ("view", next(key).sample.key, "--corpus", CORPUS, "--out", tmp_path / "key.html")
-    assert run_inline(*by_key, "--storage-options", options).stdout.startswith("1 samples in")
+    assert run_inline(*by_key, "--storage-options", options).stdout.startswith("1 sample in")
 
 
 @pytest.mark.parametrize(

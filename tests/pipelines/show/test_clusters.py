@@ -98,6 +98,16 @@ def test_kept_images_come_from_the_shards_and_all_from_the_inputs(corpus: tuple[
     assert 'class="sketch"' not in page(str(out), found, every)
 
 
+def test_inputs_of_another_corpus(corpus: tuple[Path, Recipe], tmp_path: Path) -> None:
+    """Where the inputs are none of the corpus's, images of rows kept come from the shards, and the command says so."""
+    out, given = corpus
+    found = find(str(out), 5)
+    other = given.model_copy(update={"sources": (given.sources[0].model_copy(update={"id": "input"}),)})
+    assert images(str(out), found, other) == images(str(out), found, None)
+    done = run_inline("clusters", out, given.sources[0].path, "--out", tmp_path / "page.html")
+    assert done.stdout.startswith(f"input: no source of {out}; give the recipe that it was built with")
+
+
 def test_captions_are_text_on_the_page(corpus: tuple[Path, Recipe]) -> None:
     """Whatever they hold is escaped."""
     text = page("<script>", find(str(corpus[0]), 5), {})

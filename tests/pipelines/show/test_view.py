@@ -99,7 +99,7 @@ def test_the_command_writes_page_and_picture(corpus: Path, tmp_path: Path) -> No
     page, picture = tmp_path / "page.html", tmp_path / "page.png"
     done = run_inline("view", sample.key, "--corpus", corpus, "--out", page, "--png", picture)
     assert done.returncode == 0, done.stderr
-    assert "1 samples" in done.stdout
+    assert "1 sample in" in done.stdout
     text = page.read_text(encoding="utf-8")
     assert "<rect" in text
     assert "http://" not in text.replace("http://www.w3.org", "")
