@@ -201,6 +201,8 @@ class _Fetched:
         build = self._build
         if build.retry_failed:
             self._forget_failed(self.tasks)
+        build.check("fetch", self.tasks)
+        self._forget_lost(self.tasks)
         if all(build.receipts("fetch").done(task) for task in self.tasks):
             return []
         names = [
@@ -240,6 +242,16 @@ class _Fetched:
             "(fetch.resolvers, fetch.proxy), then run the same command again; a list whose hosts are gone for good is "
             "to be left out"
         )
+
+    def _forget_lost(self, tasks: list[Task]) -> None:
+        """Removes the receipts of tasks whose raw shards are not there: one that took a shard as it was wrote none."""
+        store, receipts = self._build.layout.store, self._build.receipts("fetch")
+        listed = store.list_files(self._folder) if store.is_folder(self._folder) else ()
+        there = {info.name: info.size for info in listed}
+        done = [task for task in tasks if receipts.done(task)]
+        for task, receipt in zip(done, receipts.read(done), strict=True):
+            if any(there.get(f"{name}.tar") != size for name, size in receipt["shards"]):
+                receipts.forget(task.name)
 
     def _had_images(self, names: Iterable[str]) -> bool:
         """Whether some of these raw shards were measured before, with images."""
