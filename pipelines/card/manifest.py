@@ -1,6 +1,7 @@
 """From the receipts of a run to the manifest and the card; and the end of whatever they do not name."""
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
@@ -12,6 +13,7 @@ from pipelines.card.drawn import held
 from pipelines.card.facts import facts, libraries
 from pipelines.card.readme import card
 from pipelines.engines.step import Json
+from pipelines.files import local_path
 from pipelines.layout import Layout, Name
 from pipelines.phases import changes
 from pipelines.phases.auto import settled
@@ -260,14 +262,30 @@ def _licences(written: Sequence[tuple[tuple[str, str, str], Json]]) -> dict[str,
 
 
 def _remove_orphans(layout: Layout, whole: Manifest) -> set[str]:
-    """Removes the files that the manifest does not name, and the folders that this empties; returns their names."""
+    """Removes the files that the manifest does not name, and the folders that this empties; returns their names.
+
+    Of a folder that is a link to one elsewhere the link goes, and what lies there stays, unless it holds files of the
+    corpus.
+    """
     found = set()
     for info in layout.store.list_files(layout.out):
         if info.name not in whole.outputs and is_of_corpus(info.name):
-            layout.store.remove(info.path)
-            found.add(info.name)
+            link = _link_to(layout, info.name)
+            if link is not None and not any(name.startswith(f"{link}/") for name in whole.outputs):
+                layout.store.remove(layout.at(link))
+                found.add(link)
+            else:
+                layout.store.remove(info.path)
+                found.add(info.name)
     layout.store.remove_empty(layout.out, {name.rpartition("/")[0] for name in found})
     return found
+
+
+def _link_to(layout: Layout, name: str) -> str | None:
+    """Returns the outermost folder on the way to a file of the corpus that is a link; None where none is."""
+    parts = name.split("/")[:-1] if layout.is_local else []
+    folders = ("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
+    return next((one for one in folders if os.path.islink(local_path(layout.at(one)))), None)
 
 
 def _removed(layout: Layout, names: Sequence[str]) -> str:

@@ -19,6 +19,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from pipelines.audit.verify import verify
+from tests.pipelines import building, raw
 from tests.pipelines.crawls import (
     build_inline,
     decisions,
@@ -330,6 +332,25 @@ def test_what_a_build_removes(recipe: Callable[..., Path], tmp_path: Path) -> No
     assert not (corpus / "mine").exists()
     assert not (corpus / "x").exists()
     assert "does not name" not in build_inline(recipe(), "--out", corpus).stderr
+
+
+def test_a_linked_folder_is_not_emptied(tmp_path: Path) -> None:
+    """A link in a corpus to a folder elsewhere goes, and what lies there stays; a link to its own shards stays."""
+    source = {"id": "web", "path": str(raw.shard(tmp_path / "in" / "0.tar", range(6)))}
+    out, elsewhere, disk = tmp_path / "out", tmp_path / "elsewhere", tmp_path / "disk"
+    building.build({"sources": [source]}, out)
+    elsewhere.mkdir()
+    (elsewhere / "mine.txt").write_text("mine")
+    (out / "linked").symlink_to(elsewhere)
+    (out / "shards").rename(disk)
+    (out / "shards").symlink_to(disk)
+    (disk / "stray.tar").write_text("stray")
+    building.build({"sources": [source]}, out)
+    assert not os.path.lexists(out / "linked")
+    assert (elsewhere / "mine.txt").read_text() == "mine"
+    assert (out / "shards").is_symlink()
+    assert not (disk / "stray.tar").exists()
+    assert verify(str(out)) == []
 
 
 def test_a_file_as_output(crawl: Path, tmp_path: Path) -> None:
