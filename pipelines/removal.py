@@ -13,10 +13,12 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipelines.files import Store, absolute, shown
 from pipelines.layout import Layout
-from pipelines.parquet import read_table, write_tables
+from pipelines.outputs import damaged
+from pipelines.parquet import read_table
 from pipelines.receipts import WHOLE, Receipts, Task
 from schemas.errors import DamagedError, InputError
 from schemas.parquet import opened
@@ -71,6 +73,9 @@ def host_of(url: str) -> str | None:
     return None if found is None else found.rstrip(".")
 
 
+_DIGEST: Final = b"vlcorpus.digest"
+
+
 class Entry(NamedTuple):
     """One row of the list."""
 
@@ -110,12 +115,20 @@ class Removed:
         return found
 
     def keep(self, layout: Layout) -> None:
-        """Writes the list into the corpus, where it differs."""
-        if self.entries and self != kept(layout):
+        """Writes the list into the corpus, where it differs by a byte."""
+        path, data = layout.at(NAME), self._bytes()
+        if self.entries and not (layout.store.exists(path) and layout.store.read_bytes(path) == data):
             # from here on the manifest is not that of what lies there
             Receipts(layout, "card").clear([Task(WHOLE, "")], synced=True)
-            table = pa.Table.from_pylist([entry._asdict() for entry in self.entries], LIST)
-            write_tables(layout, layout.at(NAME), LIST, [table])
+            layout.store.write_bytes(path, data, layout.tmp)
+
+    def _bytes(self) -> bytes:
+        """The list as a Parquet file, with its digest: a bit that flips anywhere in the file is noticed."""
+        schema = LIST.with_metadata({_DIGEST: self.digest() or ""})
+        table = pa.Table.from_pylist([entry._asdict() for entry in self.entries], schema)
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd", compression_level=3, write_page_checksum=True)
+        return bytes(sink.getvalue())
 
 
 def kept(layout: Layout) -> Removed:
@@ -124,8 +137,12 @@ def kept(layout: Layout) -> Removed:
     if not layout.store.exists(path):
         return Removed()
     try:
-        return Removed(tuple(Entry(**row) for row in read_table(layout, path).select(LIST.names).to_pylist()))
-    except (DamagedError, KeyError, TypeError) as error:
+        table = read_table(layout, path)
+        found = Removed(tuple(Entry(**row) for row in table.select(LIST.names).to_pylist()))
+        if (table.schema.metadata or {}).get(_DIGEST) != (found.digest() or "").encode():
+            raise damaged(path, "its rows are not those that were written")
+        return found
+    except (DamagedError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path} is damaged: put back the one of a copy, or remove it and give the lists again with --removed"
         ) from error
