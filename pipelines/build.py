@@ -372,6 +372,12 @@ class Build:
                         self.layout.store.remove(self.layout.at(output["name"]))
                         self._remeasured([output["name"]])
                         return True
+        # a loss of power may leave one of which no receipt tells yet
+        for name, info in self.layout.listed("removed"):
+            if shown(self.layout.path("removed", *name)) == path:
+                self.receipts("measure").forget(text_of(name))
+                self.layout.store.remove(info.path)
+                return True
         return False
 
     def _step(self, name: str, limits: Limits | None) -> Step:

@@ -168,7 +168,13 @@ def blank(layout: Layout, recipe: Recipe, judged: "Judged", shard: str) -> None:
     source = judged.source
     if (gone & ~judged.memory.blank).any():
         remembered = _remembered(recipe, judged, gone)
-        write_tables(layout, layout.path("removed", source.id, shard), BLANKED, [remembered])
+        path = layout.path("removed", source.id, shard)
+        write_tables(layout, path, BLANKED, [remembered])
+        if (
+            layout.is_local
+        ):  # on the disk before the texts go: what is known of the rows is then known nowhere else
+            layout.store.sync(path)
+            layout.store.sync(path.rpartition("/")[0])
     members = judged.signals["member"].filter(pa.array(gone)).combine_chunks()
     _hide(layout, source, shard, members)
     # what follows does not go by the signals: of a page without a caption they look blank when it was measured again
