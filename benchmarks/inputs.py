@@ -5,6 +5,7 @@ import json
 import os
 import random
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def pictures(folder: Path, n: int, per_shard: int, seed: int = 1) -> str:
         source = _real(Path(data) / "pairs", random.Random(seed))
         said = "real pictures and captions"
     else:
-        source = _made(folder, n, seed)
+        source = _made(n, seed)
         said = "pictures of the demo crawl (no real data at hand)"
     sizes = 0
     for first in range(0, n, per_shard):
@@ -59,18 +60,18 @@ def _cropped(data: bytes, rng: random.Random) -> bytes:
     return out.getvalue()
 
 
-def _made(folder: Path, n: int, seed: int) -> Iterator[tuple[bytes, bytes]]:
-    """The demo crawl's whole images, again and again."""
-    crawl = folder / "crawl"
-    write_crawl(crawl, min(n, 500), seed, 500)
+def _made(n: int, seed: int) -> Iterator[tuple[bytes, bytes]]:
+    """The demo crawl's whole images, again and again; the crawl itself lies elsewhere, for it is no part of them."""
     pairs = []
-    for path in sorted((crawl / "shards").glob("*.tar")):
-        with tarfile.open(path) as tar:
-            bodies = {member.name: tar.extractfile(member) for member in tar if member.isfile()}
-            for name, file in bodies.items():
-                text = bodies.get(name.removesuffix(".jpg") + ".txt")
-                if name.endswith(".jpg") and file is not None and text is not None:
-                    pairs.append((file.read(), text.read()))
+    with tempfile.TemporaryDirectory() as crawl:
+        write_crawl(Path(crawl), min(n, 500), seed, 500)
+        for path in sorted((Path(crawl) / "shards").glob("*.tar")):
+            with tarfile.open(path) as tar:
+                bodies = {member.name: tar.extractfile(member) for member in tar if member.isfile()}
+                for name, file in bodies.items():
+                    text = bodies.get(name.removesuffix(".jpg") + ".txt")
+                    if name.endswith(".jpg") and file is not None and text is not None:
+                        pairs.append((file.read(), text.read()))
     rng = random.Random(seed)
     while True:
         for picture, caption in pairs:
