@@ -9,7 +9,7 @@ Where a bucket is crowded not every pair is told, but enough of them to connect 
 edges stay in proportion to values however dense the bucket is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from math import comb
 from typing import Final, NamedTuple
@@ -32,7 +32,7 @@ TILE: Final = 1 << 20
 """Comparisons held in memory at once."""
 SEEDS: Final = 64
 
-_HALF, _ODD = np.uint64(32), np.uint64(0x9E3779B97F4A7C15)
+_ODD: Final = np.uint64(0x9E3779B97F4A7C15)
 _FAR_PLACE: Final = 1 << 32
 _FAR: Final = 65 * _FAR_PLACE
 """Beyond every distance; a distance and a place are one number, the place in the lower 32 bits."""
@@ -122,25 +122,40 @@ class Hits(NamedTuple):
 
 
 class Buckets:
-    """Fixed numbers by bucket, so that those equal to a given one are found at once; a bucket may hold others."""
+    """Fixed numbers in buckets under every mask, so that those equal to a given one there are found at once.
 
-    def __init__(self, numbers: U64) -> None:
+    A bucket may hold others as well. `order` has the places of the numbers, bucket by bucket, mask by mask.
+    """
+
+    def __init__(self, numbers: U64, masks: Sequence[int] = (ALL_BITS,)) -> None:
         bits = max(1, (2 * len(numbers)).bit_length())
+        self._masks = np.array(masks, np.uint64)[:, None]
         self._shift = np.uint64(64 - bits)
-        buckets = self._bucket(numbers)
-        self.order: npt.NDArray[np.int32] = np.argsort(buckets, kind="stable").astype(np.int32)
-        self._sizes = np.bincount(buckets, minlength=1 << bits).astype(np.int32)
-        self._starts = (np.cumsum(self._sizes) - self._sizes).astype(np.int32)
+        self._tables = np.arange(len(masks))[:, None] << bits
+        tables = [_table(self._bucket(numbers & mask), bits) for mask in self._masks[:, 0]]
+        self.order, self._sizes = map(np.concatenate, zip(*tables, strict=True))
+        ends = np.cumsum(self._sizes, dtype=np.int64)
+        self._starts = (ends - self._sizes).astype(np.min_scalar_type(len(self.order)))
 
     def find(self, numbers: U64) -> Hits:
-        """The buckets of those numbers, by their places, whose buckets hold something."""
-        buckets = self._bucket(numbers)
-        hit = np.flatnonzero(self._sizes[buckets])
-        buckets = buckets[hit]
-        return Hits(hit, self._starts[buckets].astype(np.int64), self._sizes[buckets])
+        """The buckets of those numbers, by their places, whose buckets hold something, mask by mask."""
+        buckets = (self._bucket(numbers & self._masks) + self._tables).reshape(-1)
+        sizes = self._sizes[buckets]
+        hit = np.flatnonzero(sizes != 0)
+        starts = self._starts[buckets[hit]].astype(np.int64)
+        return Hits(hit % max(1, len(numbers)), starts, sizes[hit])
 
     def _bucket(self, numbers: U64) -> npt.NDArray[np.int64]:
-        return (((numbers ^ (numbers >> _HALF)) * _ODD) >> self._shift).view(np.int64)
+        return ((numbers * _ODD) >> self._shift).view(np.int64)
+
+
+def _table(
+    buckets: npt.NDArray[np.int64], bits: int
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """The places of numbers by bucket, and how many each bucket holds."""
+    # numpy sorts numbers of 16 bits faster
+    order = np.argsort(buckets.astype(np.min_scalar_type((1 << bits) - 1)), kind="stable")
+    return order.astype(np.int32), np.bincount(buckets, minlength=1 << bits).astype(np.int32)
 
 
 def pairs_of(hits: Hits, order: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
@@ -161,32 +176,22 @@ class Nearest:
     def __init__(self, values: U64, distance: int) -> None:
         self._values = values
         self._distance = distance
-        self._buckets = {mask: Buckets(values & mask) for mask in block_masks(distance, len(values))}
-        self._order = np.concatenate([buckets.order for buckets in self._buckets.values()])
+        masks = block_masks(distance, len(values)).tolist()
+        self._buckets = Buckets(values, masks)
+        self._step = max(1, TILE // len(masks))
 
     def find(self, hashes: U64) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """For each hash the place of the nearest fixed one, of equals the first, or -1; and their distance."""
         best = np.full(len(hashes), _FAR, np.int64)
-        step = max(1, TILE // len(self._buckets))
-        for first in range(0, len(hashes), step):
-            tile = hashes[first : first + step]
-            for part in _parts(self._hits(tile)):
-                looked, places = pairs_of(part, self._order)
+        for first in range(0, len(hashes), self._step):
+            tile = hashes[first : first + self._step]
+            for part in _parts(self._buckets.find(tile)):
+                looked, places = pairs_of(part, self._buckets.order)
                 apart = distances(tile[looked], self._values[places])
                 near = np.flatnonzero(apart <= self._distance)
                 found = (apart[near].astype(np.int64) << 32) | places[near]
                 np.minimum.at(best, first + looked[near], found)
         return np.where(best < _FAR, best & (_FAR_PLACE - 1), -1), np.where(best < _FAR, best >> 32, 0)
-
-    def _hits(self, hashes: U64) -> Hits:
-        """The buckets of the hashes under every mask, in the order of all."""
-        found = [buckets.find(hashes & mask) for mask, buckets in self._buckets.items()]
-        starts = [hits.starts + number * len(self._values) for number, hits in enumerate(found)]
-        return Hits(
-            np.concatenate([hits.numbers for hits in found]),
-            np.concatenate(starts),
-            np.concatenate([hits.sizes for hits in found]),
-        )
 
 
 def _parts(hits: Hits) -> Iterator[Hits]:

@@ -38,13 +38,14 @@ class Guard:
 
     def __init__(self, folder: Folder, paths: Sequence[str], distance: int) -> None:
         held = joined([folder.load(path) for path in paths])
-        self._held = {kind: take(held, held["kind"] == GUARD + kind) for kind in GUARDED}
-        self._buckets = {kind: Buckets(self._held[kind]["hi"]) for kind in (EXACT, PIXELS)}
-        # of hashes equally near the one with the smallest key is named; of equal hashes no other is needed
-        hashes = ordered(self._held[PHASH], "key_hi", "key_lo", "row")
-        _, places = np.unique(hashes["hi"], return_index=True)
-        self._hashes = take(hashes, np.sort(places))
-        self._near = Nearest(self._hashes["hi"], distance)
+        hashed = held["kind"] == GUARD + PHASH
+        values = take(held, ~hashed)
+        # of hashes equally near the one with the smallest key is named
+        hashes = _by_key(take(held, hashed))
+        self._held = joined([values, hashes])
+        self._values = len(values["hi"])
+        self._equal = Buckets(values["hi"])
+        self._near = Nearest(hashes["hi"], distance)
 
     def nearest_pairs(self, rows: Rows, further: Rows | None) -> Columns:
         """One pair for each training row that shows an evaluation image, as its first or as a further one."""
@@ -61,45 +62,42 @@ class Guard:
         Of several evaluation rows one is named: of equal bytes, else of equal pixels, else of the nearest
         hash; of those the one with the smallest key. `distance` is 0 for equal bytes and pixels.
         """
-        open_ = ~rows.evaluation
-        found: list[Columns] = []
-        for kind, buckets in self._buckets.items():
-            value = rows.values[kind]
-            mine = np.flatnonzero(open_ & value.known)
-            at = _equal(self._held[kind], buckets, value.hi[mine], value.lo[mine])
-            found.append(_pairs(rows, mine, self._held[kind], at))
-            open_[mine[at >= 0]] = False
-        mine = np.flatnonzero(open_ & rows.hashes.known)
-        at, apart = self._near.find(rows.hashes.hi[mine])
-        found.append(_pairs(rows, mine, self._hashes, at, apart))
-        return joined(found)
+        training = np.flatnonzero(~rows.evaluation)
+        at = self._places_of_equals(rows, training)
+        distance = np.zeros(len(at), np.int32)
+        rest = np.flatnonzero((at < 0) & rows.hashes.known[training])
+        near, apart = self._near.find(rows.hashes.hi[training[rest]])
+        hit = near >= 0
+        at[rest[hit]], distance[rest[hit]] = near[hit] + self._values, apart[hit]
+        found = np.flatnonzero(at >= 0)
+        places = at[found]
+        return {
+            "row": rows.numbers[training[found]],
+            "cluster_hi": self._held["key_hi"][places],
+            "cluster_lo": self._held["key_lo"][places],
+            "of": self._held["row"][places],
+            "distance": distance[found],
+        }
+
+    def _places_of_equals(self, rows: Rows, training: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """For each training row the place of an evaluation image of equal bytes, else of equal pixels, or -1."""
+        kinds = [EXACT, PIXELS]
+        hi, lo, known = (
+            np.concatenate([getattr(rows.values[kind], name)[training] for kind in kinds])
+            for name in ("hi", "lo", "known")
+        )
+        kind = np.repeat(np.array(kinds, np.uint8) + GUARD, len(training))
+        looked, places = pairs_of(self._equal.find(hi), self._equal.order)
+        for name, wanted in (("hi", hi), ("lo", lo), ("kind", kind)):
+            equal = self._held[name][places] == wanted[looked]
+            looked, places = looked[equal], places[equal]
+        at = np.full(len(hi), -1, np.int64)
+        at[looked] = places
+        bytes_, pixels = np.where(known, at, -1).reshape(len(kinds), -1)
+        return np.where(bytes_ >= 0, bytes_, pixels)
 
 
-def _equal(held: Columns, buckets: Buckets, hi: U64, lo: U64) -> npt.NDArray[np.int64]:
-    """For each value its place among the distinct ones held, or -1."""
-    found = np.full(len(hi), -1, np.int64)
-    looked, places = pairs_of(buckets.find(hi), buckets.order)
-    equal = held["hi"][places] == hi[looked]
-    looked, places = looked[equal], places[equal]
-    equal = held["lo"][places] == lo[looked]
-    found[looked[equal]] = places[equal]
-    return found
-
-
-def _pairs(
-    rows: Rows,
-    mine: npt.NDArray[np.int64],
-    held: Columns,
-    at: npt.NDArray[np.int64],
-    distance: npt.NDArray[np.int64] | None = None,
-) -> Columns:
-    """The rows of `mine` that were found at a place of `held`."""
-    hit = at >= 0
-    near = np.zeros(len(at), np.int64) if distance is None else distance
-    return {
-        "row": rows.numbers[mine[hit]],
-        "cluster_hi": held["key_hi"][at[hit]],
-        "cluster_lo": held["key_lo"][at[hit]],
-        "of": held["row"][at[hit]],
-        "distance": near[hit].astype(np.int32),
-    }
+def _by_key(held: Columns) -> Columns:
+    """The images by the key of their rows. Most first halves of keys are unique: only others are compared whole."""
+    fast = take(held, np.argsort(held["key_hi"], kind="stable"))
+    return fast if firsts(fast["key_hi"]).all() else ordered(held, "key_hi", "key_lo", "row")
