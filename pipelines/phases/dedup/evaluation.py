@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from filters.hamming import Buckets, Nearest, pairs_of
 from pipelines.phases.dedup.signals import EXACT, KINDS, PHASH, PIXELS, Rows
-from pipelines.phases.dedup.tables import U64, Columns, Folder, firsts, joined, ordered, take
+from pipelines.phases.dedup.tables import Columns, Folder, firsts, joined, ordered, take
 
 GUARDED: Final = (EXACT, PIXELS, PHASH)
 GUARD: Final = len(KINDS)
