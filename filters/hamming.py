@@ -149,9 +149,7 @@ class Buckets:
         return ((numbers * _ODD) >> self._shift).view(np.int64)
 
 
-def _table(
-    buckets: npt.NDArray[np.int64], bits: int
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+def _table(buckets: npt.NDArray[np.int64], bits: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """The places of numbers by bucket, and how many each bucket holds."""
     # numpy sorts numbers of 16 bits faster
     order = np.argsort(buckets.astype(np.min_scalar_type((1 << bits) - 1)), kind="stable")
