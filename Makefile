@@ -86,6 +86,7 @@ bench: install
 	@$(BIN)/python -m benchmarks.measure
 	@$(BIN)/python -m benchmarks.local
 	@$(BIN)/python -m benchmarks.engines
+	@$(BIN)/python -m benchmarks.durable
 	@$(BIN)/python -m benchmarks.dedup
 	@$(BIN)/python -m benchmarks.clip
 	@$(BIN)/python -m benchmarks.fetch

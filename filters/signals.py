@@ -9,6 +9,7 @@ import pyarrow as pa
 from filters.filter import Filter
 from filters.picture import Pictures, PictureSettings
 from filters.table import SignalSettings
+from schemas.doing import doing
 from schemas.errors import InputError, RowError
 
 
@@ -29,7 +30,8 @@ class Measurer:
 
         `pair`: it is the image of a pair, and no annotated or rendered one.
         """
-        picture = self.pictures.open(data)
+        with doing("the decoder"):
+            picture = self.pictures.open(data)
         found: dict[str, Any] = {}
         for one, measure in self._images:
             if pair or not one.pairs_only:
@@ -94,10 +96,12 @@ def _check(one: Filter, name: str, column: Any, rows: int) -> None:
 @contextmanager
 def _named(one: Filter) -> Iterator[None]:
     """A block in which an error that is no row's is the filter's, and says so."""
+    what = f"the filter {one.name}"
     try:
-        yield
+        with doing(what):
+            yield
     except (RowError, MemoryError):
         raise
     except Exception as error:
-        error.add_note(f"in the filter {one.name}")
+        error.add_note(f"in {what}")
         raise

@@ -118,7 +118,7 @@ def run(
     layout = Layout(absolute(recipe.out), uuid.uuid4().hex[:12], dict(recipe.storage_options))
     verdicts = _verdicts(options)
     removed = gathered(layout, recipe.removed, recipe.removed_only_listed).with_(removed.entries)
-    started = time.time()
+    started = datetime.datetime.now(datetime.UTC), time.monotonic()
     with (
         rehearsed(layout, until) if dry else nullcontext(layout) as place,
         locked(place),
@@ -193,6 +193,7 @@ class Logged(Reporter):
     def __init__(self, reporter: Reporter, layout: Layout) -> None:
         self._reporter, self._layout = reporter, layout
         self._events: list[dict[str, Any]] = []
+        self._path = ""
         self._phase = ""
         self._tasks = self._before = 0
         self._since = 0.0
@@ -209,7 +210,7 @@ class Logged(Reporter):
             self.close()
 
     def begin(self, phase: str, tasks: int, done: int) -> None:
-        self._phase, self._tasks, self._before, self._since = phase, tasks, done, time.time()
+        self._phase, self._tasks, self._before, self._since = phase, tasks, done, time.monotonic()
         self._event("begin", tasks=tasks, done=done)
         self._reporter.begin(phase, tasks, done)
 
@@ -221,7 +222,7 @@ class Logged(Reporter):
 
     def end(self) -> None:
         self._event(
-            "end", tasks=self._tasks, ran=self._tasks - self._before, seconds=time.time() - self._since
+            "end", tasks=self._tasks, ran=self._tasks - self._before, seconds=time.monotonic() - self._since
         )
         self._reporter.end()
 
@@ -238,8 +239,14 @@ class Logged(Reporter):
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         self._events.append({"time": now, "event": event, "phase": self._phase, **facts})
         text = "".join(json.dumps(event) + "\n" for event in self._events)
-        path = join(self._layout.work, "log", f"{self._layout.run}.jsonl")
-        self._layout.store.write_bytes(path, text.encode(), self._layout.tmp, scratch=True)
+        self._path = self._path or join(self._layout.work, "log", _next_log(self._layout))
+        self._layout.store.write_bytes(self._path, text.encode(), self._layout.tmp, scratch=True)
+
+
+def _next_log(layout: Layout) -> str:
+    """Returns the name of this run's log: logs are numbered, since a clock may be put back between runs."""
+    taken = [info.name.partition("-")[0] for _, info in layout.listed("log")]
+    return f"{1 + max((int(one) for one in taken if one.isdecimal()), default=0):06d}-{layout.run}.jsonl"
 
 
 def _verdicts(options: Options) -> Verdicts:
@@ -251,10 +258,11 @@ def _verdicts(options: Options) -> Verdicts:
         raise InputError(f"cannot read the verdicts {options.verdicts}: {error.strerror}") from error
 
 
-def _write_run(layout: Layout, options: Options, started: float) -> None:
+def _write_run(layout: Layout, options: Options, started: tuple[datetime.datetime, float]) -> None:
+    at, since = started
     facts = {
-        "started": datetime.datetime.fromtimestamp(started, datetime.UTC).isoformat(timespec="seconds"),
-        "seconds": round(time.time() - started, 3),
+        "started": at.isoformat(timespec="seconds"),
+        "seconds": round(time.monotonic() - since, 3),
         "engine": str(options.engine),
         "workers": options.workers or default_workers(),
         "host": platform.node(),

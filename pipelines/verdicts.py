@@ -6,34 +6,38 @@ is written anew.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipelines.engines.step import Json
+from pipelines.engines.step import Json, Verdict
 from pipelines.layout import Layout, Name
 from schemas.errors import InputError
+from schemas.plain import plain
 
 KINDS = ("crash", "deadline", "out_of_memory")
 
 
 @dataclass(frozen=True)
 class ShardVerdicts:
-    """Of one shard: member -> kind."""
+    """Of one shard: the verdict on each of its rows that has one, by member."""
 
-    members: Mapping[str, str] = field(default_factory=dict)
+    members: Mapping[str, Verdict] = field(default_factory=dict)
 
-    def by_member(self) -> dict[str, str]:
+    def by_member(self) -> dict[str, Verdict]:
         """As tasks carry them and signals depend on them, sorted."""
         return dict(sorted(self.members.items()))
 
-    def found(self, kinds: Mapping[str, str], members: Mapping[str, str]) -> "ShardVerdicts":
-        """With what a receipt says: kinds and members by row number."""
-        fresh = {members[row]: kind for row, kind in kinds.items() if row in members}
+    def found(self, verdicts: Mapping[str, Sequence[str]], members: Mapping[str, str]) -> "ShardVerdicts":
+        """With what a receipt says: verdicts and members by row number."""
+        fresh = {members[row]: _verdict(*one) for row, one in verdicts.items() if row in members}
         return ShardVerdicts({**self.members, **fresh})
 
     def write(self, layout: Layout, source: str, shard: str) -> None:
         """Keep them in the work folder."""
-        record = [{"member": member, "kind": kind} for member, kind in self.by_member().items()]
+        record = [
+            {"member": member, "kind": kind} | ({"message": message} if message else {})
+            for member, (kind, message) in self.by_member().items()
+        ]
         body = json.dumps(record, indent=1).encode() + b"\n"
         layout.store.write_bytes(layout.path("verdicts", source, shard), body, layout.tmp)
 
@@ -59,13 +63,14 @@ class Verdicts:
 
     @classmethod
     def parse(cls, text: bytes, path: str) -> "Verdicts":
-        """Those of a manifest, or of a list of {source, shard, member, kind}, for a replay."""
+        """Those of a manifest, or of a list of {source, shard, member, kind, message}, for a replay."""
         try:
             record = json.loads(text)
             grouped: dict[Name, list[Json]] = {}
             for one in record["verdicts"] if isinstance(record, dict) else record:
                 # a manifest calls the kind what decisions call it
-                given = {"member": one["member"], "kind": one.get("kind") or one["error"]}
+                kind, message = one.get("kind") or one["error"], one.get("message", "")
+                given = {"member": one["member"], "kind": kind, "message": message}
                 grouped.setdefault((str(one["source"]), str(one["shard"])), []).append(given)
             return cls({name: _shard(rows) for name, rows in grouped.items()})
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
@@ -87,8 +92,12 @@ class Verdicts:
 
 
 def _shard(record: list[Json]) -> ShardVerdicts:
-    members = {str(one["member"]): str(one["kind"]) for one in record}
-    unknown = sorted({*members.values()} - {*KINDS})
-    if unknown:
-        raise ValueError(f"{unknown[0]!r} is no verdict; there are {', '.join(KINDS)}")
-    return ShardVerdicts(members)
+    return ShardVerdicts(
+        {str(one["member"]): _verdict(one["kind"], one.get("message", "")) for one in record}
+    )
+
+
+def _verdict(kind: str, message: str) -> Verdict:
+    if kind not in KINDS:
+        raise ValueError(f"{kind!r} is no verdict; there are {', '.join(KINDS)}")
+    return kind, plain(message)

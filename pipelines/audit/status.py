@@ -189,10 +189,9 @@ def _held(layout: Layout) -> bool:
 
 
 def _last(layout: Layout) -> list[Json]:
-    """The events of the newest log."""
-    logs = [
-        [json.loads(line) for line in layout.store.read_bytes(info.path).splitlines()]
-        for _, info in layout.listed("log")
-        if "/" not in info.name  # below lie the attempts of downloads
-    ]
-    return max(logs, key=lambda events: str(events[0]["time"]), default=[])
+    """The events of the log with the highest number."""
+    # below lie the attempts of downloads
+    logs = {info.name: info.path for _, info in layout.listed("log") if "/" not in info.name}
+    if not logs:
+        return []
+    return [json.loads(line) for line in layout.store.read_bytes(logs[max(logs)]).splitlines()]

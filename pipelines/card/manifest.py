@@ -168,9 +168,9 @@ def _manifest(
         image_tokens=image_tokens(recipe),
         mixture=to_json(held(recipe.mixture, sizes)),
         verdicts=tuple(
-            Verdict(source=source, shard=shard, member=member, error=kind)
+            Verdict(source=source, shard=shard, member=member, error=kind, message=message)
             for (source, shard), receipt in sorted(measured.items())
-            for member, kind in verdicts.of(source, shard).by_member().items()
+            for member, (kind, message) in verdicts.of(source, shard).by_member().items()
             if member in receipt["blamed"].values()
         ),
         bad_shards=tuple(

@@ -2,9 +2,9 @@
 
     python -m pipelines.engines.child SOCKET_FD ROW_FD LIFELINE_FD
 
-It publishes the number of the row it is about to touch in shared memory, so that its parent knows
-which row killed it. The kernel keeps the row's deadline: a timer over the process's CPU time (and a
-long one over the clock) whose signal, left at its default, ends a process that spins inside a C call,
+It publishes the number of the row it is about to touch in shared memory, and what runs (the decoder, a filter, …), so
+that its parent knows which row killed it, and where. The kernel keeps the row's deadline: a timer over the process's
+CPU time (and a long one over the clock) whose signal, left at its default, ends a process that spins inside a C call,
 even when nobody is left to watch it. Messages are JSON, each behind its length, over one socket.
 """
 
@@ -27,6 +27,7 @@ import pyarrow as pa
 from pipelines.engines import exchange
 from pipelines.engines.step import IDLE, Json, Limits, Step, Watched, load_worker
 from schemas import errors
+from schemas.doing import listen
 
 HEAD = struct.Struct("<Q")
 
@@ -76,13 +77,17 @@ def rebuild(failure: dict[str, str]) -> Exception:
 
 
 ROW = struct.Struct("<q")
+DOING = struct.Struct("64p")
+"""What runs, cut to 63 bytes; it lies behind the row and the count of rows."""
+SHARED = 2 * ROW.size + DOING.size
+"""Bytes of the memory that a child shares with its parent."""
 
 
 class Published:
     """The row at hand, in memory shared with the parent, and its deadline."""
 
     def __init__(self, fd: int) -> None:
-        self._memory = mmap.mmap(fd, ROW.size * 2)
+        self._memory = mmap.mmap(fd, SHARED)
         self._limits = Limits()
         self._count = 0
         self._last = IDLE
@@ -105,6 +110,10 @@ class Published:
         armed = row != IDLE
         signal.setitimer(signal.ITIMER_PROF, self._limits.row_cpu_seconds if armed else 0)
         signal.setitimer(signal.ITIMER_REAL, self._limits.row_wall_seconds if armed else 0)
+
+    def doing(self, what: str) -> None:
+        """Publishes what runs now; "" for nothing in particular."""
+        DOING.pack_into(self._memory, 2 * ROW.size, what.encode())
 
 
 class Child:
@@ -208,7 +217,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     watch(lifeline)
     hush()
-    Child(socket.socket(fileno=channel_fd), Published(row_fd)).serve()
+    at = Published(row_fd)
+    listen(at.doing)
+    Child(socket.socket(fileno=channel_fd), at).serve()
 
 
 if __name__ == "__main__":

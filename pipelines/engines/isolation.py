@@ -15,8 +15,8 @@ import sys
 from collections import Counter
 from dataclasses import asdict, dataclass
 
-from pipelines.engines.child import OUT_OF_MEMORY, ROW, WorkerDied, rebuild, receive, send
-from pipelines.engines.step import IDLE, Json, Rows, Step
+from pipelines.engines.child import DOING, OUT_OF_MEMORY, ROW, SHARED, WorkerDied, rebuild, receive, send
+from pipelines.engines.step import IDLE, Json, Limits, Rows, Step, Verdict
 
 TRIES = 3
 """How often a row must fail alone, and a task without a culprit, before it is given up."""
@@ -34,6 +34,13 @@ class Death:
     kind: str
     used_up: bool = False
     """Whether the row had taken all of its CPU time."""
+    message: str = ""
+    """Which limit was met, and what ran then, as far as it is known."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the row is blamed for."""
+        return self.kind, self.message
 
 
 class Stopped(Exception):
@@ -55,8 +62,8 @@ class IsolatedWorker:
         self._memory: mmap.mmap
 
     def run(self, task: Json) -> Json:
-        """The receipt of one map task; `verdicts` in it holds the kind by number of every row blamed."""
-        verdicts: dict[str, str] = dict(task.get("verdicts", {}))
+        """The receipt of one map task; `verdicts` in it holds the verdict by number of every row blamed."""
+        verdicts: dict[str, Verdict] = dict(task.get("verdicts", {}))
         self._reported = 0
         deaths: Counter[int] = Counter()
         careful = False
@@ -68,9 +75,9 @@ class IsolatedWorker:
             deaths[outcome.row] += 1
             # a row that is passed by and kills all the same is not killing by what it holds
             blamed = str(outcome.row) in verdicts
-            kind = self._alone(task, outcome) if outcome.row >= 0 and not blamed else None
-            if kind:
-                verdicts[str(outcome.row)] = kind
+            verdict = self._alone(task, outcome) if outcome.row >= 0 and not blamed else None
+            if verdict:
+                verdicts[str(outcome.row)] = verdict
             elif deaths[outcome.row] >= TRIES:
                 raise WorkerDied(self._died(task, outcome))
             careful = careful or outcome.row < 0
@@ -103,12 +110,12 @@ class IsolatedWorker:
             self._child.wait()
             self._hang_up()
 
-    def _alone(self, task: Json, death: Death) -> str | None:
+    def _alone(self, task: Json, death: Death) -> Verdict | None:
         """Returns what to blame the row for, if it ends three fresh children when it is tried alone.
 
         One is enough where the row used up its CPU time, as it did before.
         """
-        kinds = []
+        found = []
         for _ in range(TRIES):
             self.close()
             outcome = self._request({"do": "run", "task": {**task, "only": death.row}})
@@ -116,10 +123,10 @@ class IsolatedWorker:
                 return None
             if death.used_up and outcome.used_up:
                 # the time that a row takes of the CPU, unlike that of the clock, no other process lengthens
-                return outcome.kind
-            kinds.append(outcome.kind)
+                return outcome.verdict
+            found.append(outcome.verdict)
         # the commonest, so that one stray signal from outside does not change the verdict
-        return Counter(sorted(kinds)).most_common(1)[0][0]
+        return Counter(sorted(found)).most_common(1)[0][0]
 
     def _retried(self, request: Json, task: Json) -> Json:
         death = Death(IDLE, "crash")
@@ -132,8 +139,9 @@ class IsolatedWorker:
 
     def _died(self, task: Json, death: Death) -> str:
         what = task.get("shard") or task.get("partition") or "a task"
+        why = death.message or DEATHS[death.kind]
         return (
-            f"the worker of phase {self._step.name} died {TRIES} times on {what} ({DEATHS[death.kind]}) where "
+            f"the worker of phase {self._step.name} died {TRIES} times on {what} ({why}) where "
             "no single row is to blame: give it more memory (resources.memory_gb) or the machine fewer --workers"
         )
 
@@ -184,8 +192,8 @@ class IsolatedWorker:
             return
         self.close()
         shared = os.memfd_create("vlcorpus-row")
-        os.ftruncate(shared, ROW.size * 2)
-        self._memory = mmap.mmap(shared, ROW.size * 2)
+        os.ftruncate(shared, SHARED)
+        self._memory = mmap.mmap(shared, SHARED)
         ROW.pack_into(self._memory, 0, IDLE)
         ours, theirs = socket.socketpair()
         lifeline, self._lifeline = os.pipe()
@@ -211,10 +219,12 @@ class IsolatedWorker:
         assert self._child is not None
         code = self._child.wait()
         row = ROW.unpack_from(self._memory, 0)[0]
+        doing = DOING.unpack_from(self._memory, 2 * ROW.size)[0].decode(errors="ignore")
         self._hang_up()
         if self._stopped:
             raise Stopped
-        return Death(row, kind_of_death(code), code == -signal.SIGPROF)
+        message = message_of_death(code, self._step.limits, doing)
+        return Death(row, kind_of_death(code), code == -signal.SIGPROF, message)
 
     def _hang_up(self) -> None:
         self._channel.close()
@@ -231,6 +241,19 @@ def kind_of_death(code: int) -> str:
     if code in (-signal.SIGKILL, OUT_OF_MEMORY):
         return "out_of_memory"
     return "crash"
+
+
+def message_of_death(code: int, limits: Limits, doing: str) -> str:
+    """Returns the limit that an exit code stands for, and what ran; "" where neither is known."""
+    if code == -signal.SIGPROF:
+        what = f"it took more than {limits.row_cpu_seconds:g} seconds of CPU time (resources.row_cpu_seconds)"
+    elif code == -signal.SIGALRM:
+        what = (
+            f"it took more than {limits.row_wall_seconds:g} seconds by the clock (resources.row_wall_seconds)"
+        )
+    else:
+        what = DEATHS[kind_of_death(code)] if doing else ""
+    return f"{what}, in {doing}" if doing else what
 
 
 def child_environment(step: Step) -> dict[str, str]:

@@ -18,6 +18,9 @@ from pipelines.outputs import believing, check_whole, witnessed
 Json = dict[str, Any]
 """A JSON object: what tasks, settings and receipts are."""
 
+Verdict = tuple[str, str]
+"""Why a row was given up: a kind (pipelines/verdicts.py), and a message, "" for that of the kind; in JSON a list."""
+
 At = Callable[[int], None]
 """Called with the number of the row that is about to be touched; IDLE when none is, SEVERAL for a batch."""
 

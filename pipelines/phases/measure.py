@@ -192,7 +192,7 @@ class Measure:
                 return
             number += 1
 
-    def _record(self, shard: InputShard, row: RawRow, verdict: str | None) -> Json:
+    def _record(self, shard: InputShard, row: RawRow, verdict: RowError | None) -> Json:
         """The row's name, key and image signals; the key alone where it is not of the sample."""
         key, kind = None, KINDS[shard.kind]
         if self._recipe.sample < 1 or verdict:
@@ -210,7 +210,7 @@ class Measure:
         }
         try:
             if verdict:
-                raise RowError(verdict)
+                raise verdict
             if kind.made:
                 rendered.describe(row, record)
             if kind.fetched:
@@ -245,12 +245,12 @@ class Measure:
         return pair_key(shard.source, row.url, sha256, row.caption)
 
 
-def verdict_of(task: Json, number: int, member: str) -> str | None:
+def verdict_of(task: Json, number: int, member: str) -> RowError | None:
     """Returns what an earlier try said of a row: in this run by number, in others by member, for shards change."""
     if "only" in task:
         return None
-    found: str | None = task.get("verdicts", {}).get(str(number)) or task.get("known", {}).get(member)
-    return found
+    found = task.get("verdicts", {}).get(str(number)) or task.get("known", {}).get(member)
+    return RowError(*found) if found else None
 
 
 def in_sample(key: str, share: float) -> bool:

@@ -23,6 +23,7 @@ from pipelines.sources import InputShard
 from pipelines.sources.table import KINDS
 from pipelines.writers.sink import Sink
 from pipelines.writers.webdataset import Archive
+from schemas.doing import doing
 from schemas.errors import InputError, RowError
 from schemas.sample import TASKS, turns_json
 from schemas.shard import FORM
@@ -148,18 +149,19 @@ class Render:
             item = _item(task, row)
             verdict = task.get("verdicts", {}).get(str(row)) if "only" not in task else None
             if verdict:
-                yield Page(item.name, error=RowError(verdict))
+                yield Page(item.name, error=RowError(*verdict))
                 continue
             try:
-                for page in maker.pages(item):
-                    if strange := {view.task for view in page.views} - TASKS.keys():
-                        raise InputError(
-                            f"source {source.id}: the generator {source.format} makes samples of the unknown task "
-                            f"{', '.join(sorted(strange))}; tasks are {', '.join(TASKS)}"
-                        )
-                    yield self._read_back(source, page)
-                    # a document of many pages has the deadline of one row for each
-                    at(row)
+                with doing(f"the generator {source.format}"):
+                    for page in maker.pages(item):
+                        if strange := {view.task for view in page.views} - TASKS.keys():
+                            raise InputError(
+                                f"source {source.id}: the generator {source.format} makes samples of the unknown task "
+                                f"{', '.join(sorted(strange))}; tasks are {', '.join(TASKS)}"
+                            )
+                        yield self._read_back(source, page)
+                        # a document of many pages has the deadline of one row for each
+                        at(row)
             except RowError as error:
                 yield Page(item.name, error=error)
             except Exception as error:

@@ -39,6 +39,7 @@ from pipelines.remarks import no_score
 from pipelines.sources import InputShard, fetch
 from pipelines.sources.interleaved import drafts_of
 from schemas.clip import ScorerSettings, choose
+from schemas.doing import doing
 from schemas.errors import InputError
 from schemas.row import SCORES
 
@@ -177,7 +178,8 @@ class Score:
         for name, settings in {one.model_dump_json(): one for one in chosen.values()}.items():
             codes = [code for code, one in chosen.items() if one.model_dump_json() == name]
             mine = pictured[np.isin(languages, np.array(codes, object))]
-            tables.append(self._scored(judged, mine, self._scorer(settings), task, at))
+            with doing(f"the scorer {settings.model}"):
+                tables.append(self._scored(judged, mine, self._scorer(settings), task, at))
         return pa.concat_tables(tables)
 
     def _chosen(self, source: str, language: str) -> ScorerSettings:

@@ -310,7 +310,7 @@ class Annotations:
         shard: InputShard,
         task: Json,
         at: At,
-        verdict_of: Callable[[int, str], str | None],
+        verdict_of: Callable[[int, str], RowError | None],
     ) -> Iterator[tuple[int, Json, list[Json]]]:
         """For each record of this part its number, its signals (but those of its text) and its drafts."""
         store = Store(source.storage_options or None, source.id)
@@ -325,7 +325,7 @@ class Annotations:
                     return
 
     def _record(
-        self, source: "Source", shard: InputShard, built: Built, look: "_Look", verdict: str | None
+        self, source: "Source", shard: InputShard, built: Built, look: "_Look", verdict: RowError | None
     ) -> tuple[Json, list[Json]]:
         content = json.dumps([_plain(draft) for draft in built.drafts], sort_keys=True, ensure_ascii=False)
         split = built.drafts[0].split if built.drafts else ""
@@ -343,7 +343,7 @@ class Annotations:
         record["extra"] = json.dumps(said)
         record["key"] = pair_key(shard.source, built.member, "", content.encode("utf-8", "surrogatepass"))
         if verdict:
-            record["error"], record["error_message"] = verdict, RowError(verdict).message
+            record["error"], record["error_message"] = verdict.kind, verdict.message
             return record, []
         if built.refusal is not None:
             record["refusal"], record["refusal_text"] = built.refusal.reason, built.refusal.text

@@ -1,18 +1,26 @@
 """What is on disk is checked before it is believed; `make chaos` does the same with many more damages."""
 
+import datetime
 import errno
+import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
+from unittest import mock
 
 import pytest
 
+from pipelines.audit import status
 from pipelines.files import Store
 from pipelines.phases.table import PHASES
 from schemas.errors import OutputError
-from tests.damage import Corpora, Hand, files, kind_of
+from tests.damage import Corpora, Hand, Heard, files, kind_of, recipe_of
 from tests.deaths import WRITES
+from tests.pipelines.building import build
+from tests.pipelines.phases.test_ground import pairs
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +129,83 @@ def test_a_full_disk_in_each_phase(corpora: Corpora, phase: str, monkeypatch: py
         monkeypatch.undo()
         corpora.build(corpus)
         assert files(corpus) == corpora.sound
+
+
+YEAR = 366 * 24 * 3600
+
+
+def ahead(corpus: Path) -> None:
+    """Dates all files and folders a year ahead, as a clock finds them that was put back by a year."""
+    for path in (corpus, *corpus.rglob("*")):
+        later = path.stat().st_mtime_ns + YEAR * 10**9
+        os.utime(path, ns=(later, later))
+
+
+@pytest.mark.parametrize("phase", ["measure", "select", "shard", "card"])
+def test_a_clock_that_is_put_back(corpora: Corpora, phase: str) -> None:
+    """What lies there from the future is believed, nothing of it is removed, and the run that follows ends equal."""
+    with corpora.copied(phase) as corpus:
+        # what a run that was killed leaves goes whatever its date
+        (corpus / "work/tmp/killed").mkdir(parents=True)
+        (corpus / "work/tmp/killed/a.tmp").touch()
+        ahead(corpus)
+        assert not [line for line in corpora.build(corpus) if "made again" in line]
+        assert files(corpus) == corpora.sound
+        assert status.read(str(corpus)).finished
+
+
+def test_a_change_after_the_clock_was_put_back_is_seen(tmp_path: Path) -> None:
+    """An input that changes is measured again, though it is older by its date than what was measured of it."""
+    recipe = recipe_of(tmp_path / "in")
+    corpora = [tmp_path / name for name in ("out", "fresh")]
+    build(recipe, corpora[0], until="dedup")
+    ahead(tmp_path)
+    pairs(tmp_path / "in" / "pairs" / "0.tar", range(40, 48))
+    _, heard = build(recipe, corpora[0], until="dedup")
+    build(recipe, corpora[1], until="dedup")
+    assert heard.ran["measure"] == 1
+    assert signals(corpora[0]) == signals(corpora[1])
+
+
+def signals(corpus: Path) -> dict[str, bytes]:
+    """The files of work/signals, by name."""
+    return {name: data for name, data in files(corpus).items() if name.startswith("work/signals/")}
+
+
+@pytest.mark.parametrize("phase", ["measure", "compose"])
+def test_a_clock_that_is_put_back_while_a_build_runs(corpora: Corpora, phase: str) -> None:
+    """The corpus is the same, no time is negative, and the newest log is that of the last run."""
+    jumped, real, nanoseconds = False, time.time, time.time_ns
+
+    class Clock(datetime.datetime):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> Self:
+            return super().now(tz) - datetime.timedelta(seconds=YEAR * jumped)
+
+    def jump(*_: object, name: str, **__: object) -> None:
+        nonlocal jumped
+        jumped = jumped or name == phase
+
+    with (
+        corpora.copied("render") as corpus,
+        mock.patch("time.time", side_effect=lambda: real() - YEAR * jumped),
+        mock.patch("time.time_ns", side_effect=lambda: nanoseconds() - YEAR * 10**9 * jumped),
+        mock.patch("datetime.datetime", Clock),
+        mock.patch.object(Heard, "begin", lambda self, name, tasks, done: jump(name=name)),
+    ):
+        corpora.build(corpus)
+        assert files(corpus) == corpora.sound
+        corpora.build(corpus)
+        found = status.read(str(corpus))
+        assert (found.finished, found.phase) == (True, "card")
+        assert json.loads((corpus / "run.json").read_text())["seconds"] >= 0
+        logs = [path.read_text().splitlines() for path in sorted((corpus / "work/log").glob("*.jsonl"))]
+        assert found.last == [json.loads(line) for line in logs[-1]]
+        spent = [
+            event["seconds"] for log in logs for event in map(json.loads, log) if event["event"] == "end"
+        ]
+        assert spent
+        assert min(spent) >= 0
 
 
 def before(phase: str) -> str:

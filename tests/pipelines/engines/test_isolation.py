@@ -32,13 +32,18 @@ def worker() -> Iterator[IsolatedWorker]:
     made.close()
 
 
+def kinds(receipt: dict[str, Any]) -> dict[str, str]:
+    """What each row is blamed for, by number."""
+    return {row: kind for row, (kind, _) in receipt["verdicts"].items()}
+
+
 @pytest.mark.parametrize(
     ("deed", "kind"), [("abort", "crash"), ("spin", "deadline"), ("eat", "out_of_memory")]
 )
 def test_the_row_is_blamed(worker: IsolatedWorker, deed: str, kind: str) -> None:
     """A row that aborts, spins in C or eats memory is blamed after three lone tries; the rest are done."""
     receipt = worker.run({"rows": 6, "deeds": {"3": deed}})
-    assert receipt["verdicts"] == {"3": kind}
+    assert kinds(receipt) == {"3": kind}
     assert receipt["seen"] == [0, 1, 2, 4, 5]
 
 
@@ -53,7 +58,7 @@ def test_c_libraries_are_not_heard(capfd: pytest.CaptureFixture[str]) -> None:
 def test_several_rows_are_blamed(worker: IsolatedWorker) -> None:
     """Of several bad rows, the first and the last among them, each gets its own verdict."""
     receipt = worker.run({"rows": 5, "deeds": {"0": "abort", "2": "spin", "4": "abort"}})
-    assert receipt["verdicts"] == {"0": "crash", "2": "deadline", "4": "crash"}
+    assert kinds(receipt) == {"0": "crash", "2": "deadline", "4": "crash"}
     assert receipt["seen"] == [1, 3]
 
 
@@ -70,14 +75,47 @@ def test_a_row_that_uses_up_its_cpu_time_again_is_tried_alone_once(
 ) -> None:
     """A row that spins is touched once in its turn, once alone, and passed by: each further try would cost as much."""
     receipt = worker.run({"rows": 3, "deeds": {"1": "spin"}, "notes": str(tmp_path)})
-    assert receipt["verdicts"] == {"1": "deadline"}
+    assert receipt["verdicts"] == {
+        "1": ("deadline", "it took more than 0.5 seconds of CPU time (resources.row_cpu_seconds)")
+    }
     assert len(list(tmp_path.glob("row1.*"))) == 1 + 1 + 1
+
+
+@pytest.mark.parametrize(
+    ("deed", "message"),
+    [
+        ("abort", "it crashed, in the filter slow"),
+        ("spin", "it took more than 0.5 seconds of CPU time (resources.row_cpu_seconds), in the filter slow"),
+    ],
+)
+def test_what_ran_is_named(worker: IsolatedWorker, deed: str, message: str) -> None:
+    """The message of a verdict names the limit that was met and what ran then, and nothing that had ended before."""
+    receipt = worker.run({"rows": 3, "deeds": {"1": deed}, "named": "the filter slow"})
+    assert receipt["verdicts"]["1"][1] == message
+    receipt = worker.run({"rows": 3, "deeds": {"2": "abort"}, "before": "the decoder"})
+    assert receipt["verdicts"]["2"] == ("crash", "")
+
+
+def test_a_task_names_what_ran(worker: IsolatedWorker) -> None:
+    """Where no row is to blame the sentence names what ran too; a long name of any script is cut."""
+    with pytest.raises(WorkerDied, match=r"\(it crashed, in Ü{31}\)"):
+        worker.run(
+            {
+                "rows": 2,
+                "deeds": {"0": "abort"},
+                "verdicts": {"0": ["crash", ""]},
+                "named": "Ü" * 50,
+                "blind": True,
+            }
+        )
 
 
 def test_a_sleeping_row_meets_the_clock() -> None:
     """A row that hangs without using the processor meets the deadline by the clock."""
     worker = IsolatedWorker(step("Rows", Limits(row_cpu_seconds=60, row_wall_seconds=0.5)))
-    assert worker.run({"rows": 2, "deeds": {"1": "sleep"}})["verdicts"] == {"1": "deadline"}
+    assert worker.run({"rows": 2, "deeds": {"1": "sleep"}})["verdicts"] == {
+        "1": ("deadline", "it took more than 0.5 seconds by the clock (resources.row_wall_seconds)")
+    }
     worker.close()
 
 
@@ -112,9 +150,9 @@ def test_a_shuffle_counts_no_rows(tmp_path: Path) -> None:
 
 def test_verdicts_are_replayed(worker: IsolatedWorker, tmp_path: Path) -> None:
     """A row with a verdict is passed by without a death, and its verdict comes back in the receipt."""
-    task = {"rows": 3, "deeds": {"1": "abort"}, "verdicts": {"1": "crash"}, "notes": str(tmp_path)}
+    task = {"rows": 3, "deeds": {"1": "abort"}, "verdicts": {"1": ["crash", ""]}, "notes": str(tmp_path)}
     receipt = worker.run(task)
-    assert receipt["verdicts"] == {"1": "crash"}
+    assert receipt["verdicts"] == {"1": ["crash", ""]}
     assert len(list(tmp_path.glob("row1.*"))) == 1
 
 

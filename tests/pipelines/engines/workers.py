@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipelines.engines.step import IDLE, SEVERAL, At, Json
+from schemas.doing import doing
 from schemas.errors import InputError
 
 NAME = "tests.pipelines.engines.workers"
@@ -59,15 +60,18 @@ class Rows:
         self._setup = setup
 
     def run(self, task: Json, at: At) -> Json:
-        passed = {} if "only" in task else task.get("verdicts", {})
+        passed = {} if "only" in task or task.get("blind") else task.get("verdicts", {})
         rows = [task["only"]] if "only" in task else range(task["rows"])
         seen = []
         for row in rows:
             at(row)
             if "notes" in task:
                 note(task["notes"], f"row{row}")
+            with doing(task.get("before", "")):
+                pass
             if str(row) not in passed:
-                self._do(task.get("deeds", {}).get(str(row)))
+                with doing(task.get("named", "")):
+                    self._do(task.get("deeds", {}).get(str(row)))
                 seen.append(row)
         if not task.get("careful") and "only" not in task:
             at(SEVERAL)

@@ -178,3 +178,17 @@ def test_a_removal_that_is_killed(case: Case, tmp_path: Path) -> None:
     assert int(done.stdout.split()[-1]) >= 8
     assert files(out) == files(case.first)
     assert not case.server.asked
+
+
+@pytest.mark.parametrize("what", ["work/fetched", "work/fetched/web/status", "a tar", "work/receipts/fetch"])
+def test_what_was_downloaded_is_lost(case: Case, tmp_path: Path, what: str) -> None:
+    """A folder of raw shards, or a part of it, that is gone is downloaded again, and the corpus is as before."""
+    out = shutil.copytree(case.plain, tmp_path / "out")
+    if what == "a tar":
+        min((out / "work/fetched").rglob("*.tar")).unlink()
+    else:
+        shutil.rmtree(out / what)
+    made(case.recipe, out)
+    assert bool(case.server.asked) == (what != "work/receipts/fetch")
+    case.server.asked.clear()
+    assert files(out) == files(case.plain)

@@ -334,6 +334,7 @@ def test_what_the_command_refuses(plain: Path, file: Path, tmp_path: Path) -> No
         ((plain, file), "say which rows to remove"),
         ((tmp_path / "none", file, "--ids", listed), "there is no corpus in"),
         ((plain, other, "--ids", listed), "was built by another recipe"),
+        ((plain, file, "--ids", listed, "--address", "h:1"), "give --engine ray with it"),
         ((plain, file, "--keys", listed), "value 1 is no key"),
     ):
         done = run_inline("remove", *arguments)
@@ -360,6 +361,40 @@ def test_annotations(tmp_path: Path) -> None:
         assert "secret008" not in text, name
     before, after = ({row["member"] for row in rows(one, "drafts")} for one in (plain, later))
     assert before - after == set(gone)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "only", "gone"),
+    [
+        ("id", "told-2", True, {"2"}),
+        ("id", "told-2", False, {"2", "8"}),
+        ("url", "https://example.org/2.jpg", True, {"2", "8"}),
+    ],
+)
+def test_annotations_by_id_and_url(
+    column: str, value: str, only: bool, gone: set[str], tmp_path: Path
+) -> None:
+    """A record goes by its own id, with the others about its image unless only what is listed goes; all go by its URL."""
+    images = folder(tmp_path / "images", 6)
+    told = [
+        line(n % 6)
+        | {
+            "caption": f"a dog by two cats, secret{n:03d}",
+            "id": f"told-{n}",
+            "url": f"https://example.org/{n % 6}.jpg",
+        }
+        for n in range(12)
+    ]
+    source = annotations(lines(tmp_path / "a.jsonl", told), images)
+    plain = made(source, tmp_path / "plain")
+    listed = written(tmp_path / "list.txt", column, [value])
+    later = made(source, shutil.copytree(plain, tmp_path / "later"), listed, removed_only_listed=only)
+    assert files(later) == files(made(source, tmp_path / "first", listed, removed_only_listed=only))
+    assert {row["member"] for row in rows(later, "decisions") if row["reason"] == "removed"} == gone
+    kept = {row["member"] for row in rows(plain, "drafts")} - gone
+    assert {row["member"] for row in rows(later, "drafts")} == kept
+    found = "".join(text for _, text in texts(later))
+    assert {n for n in range(12) if f"secret{n:03d}" in found} == {*range(12)} - {int(one) for one in gone}
 
 
 def test_the_images_of_a_document(tmp_path: Path) -> None:

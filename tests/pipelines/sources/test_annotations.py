@@ -271,6 +271,10 @@ def test_a_picture_that_kills_is_blamed_alone(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     build_inline(recipe_file, "--out", tmp_path / "out")
     assert reasons(tmp_path / "out") == {"0": "kept", "1": "kept", "2": "crash", "3": "kept"}
+    [one] = json.loads((tmp_path / "out" / "manifest.json").read_text())["verdicts"]
+    assert one["message"] == "it crashed, in the decoder"
+    [bad] = [row for row in rows(tmp_path / "out", "signals") if row["error"]]
+    assert bad["error_message"] == one["message"]
 
 
 def test_a_folder_that_holds_none_of_the_pictures_stops(tmp_path: Path) -> None:
