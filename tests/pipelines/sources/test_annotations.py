@@ -251,11 +251,11 @@ def test_dialogues_keep_their_turns_and_are_joined(tmp_path: Path) -> None:
     assert len(sample.images) == 2
     assert [turn.role for turn in sample.turns] == ["user", "assistant"] * 2
     assert reasons(tmp_path / "out") == {
-        "c0": "kept",
-        "c1": "kept",
-        "twice": "out_of_turn",
-        "empty": "empty_answer",
-        "up": "missing_image",
+        "record-0": "kept",
+        "record-1": "kept",
+        "record-2": "out_of_turn",
+        "record-3": "empty_answer",
+        "record-4": "missing_image",
     }
 
 
