@@ -44,7 +44,7 @@ LISTS = {
         "pipelines/datasets/table.py",
         frozenset(DATASETS),
         3,
-        ("pipelines/datasets/conversations.py", "pipelines/export/table.py"),
+        ("pipelines/datasets/conversations.py", "pipelines/export/dialects.py"),
     ),
     "generators": List("pipelines/generators/table.py", frozenset(GENERATORS)),
     "filters": List("filters/table.py", frozenset(one.name for one in FILTERS), 4),
