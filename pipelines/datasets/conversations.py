@@ -270,10 +270,11 @@ def _dataset(
     marks: re.Pattern[bytes] | None,
     records: Callable[[Files], Iterator[Record]] = entries_or_lines,
 ) -> Dataset:
-    """Returns a dataset of dialogues, recognised by `marks` in its texts."""
+    """Returns a dataset of dialogues, recognised by `marks` in its texts; without, it is for the recipe to say."""
+    recognised = None if marks is None else lambda seen: _is_talk(seen) and bool(marks.search(seen.start))
     return Dataset(
         *(published, "a conversation", ("chat",), make, records),
-        recognised=lambda seen: _is_talk(seen) and marks is not None and bool(marks.search(seen.start)),
+        recognised=recognised,
     )
 
 

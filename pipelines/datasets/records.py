@@ -30,9 +30,9 @@ def lines(files: Files) -> Iterator[Record]:
 def entries_or_lines(files: Files) -> Iterator[Record]:
     """Returns one record an entry of a JSON list, or one a line of JSON lines, whichever the file is."""
     file = files["records"]
-    start = file.read(_HEAD)
+    start = file.read(_HEAD).lstrip(b"\xef\xbb\xbf \t\r\n")
     file.seek(0)
-    if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
+    if start.startswith(b"[") or _OPENS.match(start.partition(b"\n")[0]):
         yield from each(listed(document(files), "the file"))
     else:
         yield from jsonl(file)

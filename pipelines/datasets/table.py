@@ -1,5 +1,7 @@
 """The annotation datasets that can be read: ours, and those that installed packages give."""
 
+import json
+from collections.abc import Collection
 from typing import Final
 
 from pipelines.datasets import (
@@ -16,6 +18,7 @@ from pipelines.datasets import (
     vqa,
 )
 from pipelines.datasets.dataset import Dataset, Glimpse
+from pipelines.files import Store
 from schemas import plugins
 from schemas.plugins import Plugin
 
@@ -53,6 +56,10 @@ DATASETS: Final[dict[str, Dataset]] = {
 """Our datasets by the `format` of a recipe's source."""
 
 
+_READ: Final = 64 * 1024
+"""Bytes of each end of a file that tell its format."""
+
+
 def find(name: str) -> tuple[Dataset, Plugin | None]:
     """Returns the dataset of that name, and the package that gives it where it is not ours.
 
@@ -68,3 +75,38 @@ def recognise(seen: Glimpse) -> str | None:
         if recognised is not None and recognised(seen):
             return name
     return None
+
+
+def format_of(store: Store, path: str) -> str | None:
+    """Returns the format of a JSON document or of JSON lines; None where the ends do not tell."""
+    return recognise(_glimpse(store, path))
+
+
+def suggestion(form: str, store: Store, path: str) -> str:
+    """Returns the end of a sentence that names a file's format; empty where that may well be `form`."""
+    dataset, seen = find(form)[0], _glimpse(store, path)
+    other = recognise(seen)
+    if other is None or (dataset.recognised is not None and dataset.recognised(seen)):
+        return ""
+    # of formats for the same tasks, one that has no marks of its own may be the right one
+    same = dataset.recognised is None and find(other)[0].tasks == dataset.tasks
+    return "" if other == form or same else f"; the file looks like format: {other}"
+
+
+def _glimpse(store: Store, path: str) -> Glimpse:
+    size = store.info(path).size
+    with store.open(path) as file, store.reading(path):
+        first = file.read(_READ)
+        file.seek(max(size - _READ, 0))
+        last = file.read(_READ)
+    start = first.lstrip(b"\xef\xbb\xbf \t\r\n")
+    return Glimpse(start, last, frozenset(_fields(start.partition(b"\n")[0])))
+
+
+def _fields(line: bytes) -> Collection[str]:
+    """Returns the names of a JSON object's fields; none where the line is no object."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):  # a document of several lines, or one that is cut
+        return ()
+    return found.keys() if isinstance(found, dict) else ()

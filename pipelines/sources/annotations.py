@@ -22,7 +22,7 @@ from pipelines.datasets.drafts import Draft, finish
 from pipelines.datasets.pages import local_name
 from pipelines.datasets.reasons import Refusal, Refused
 from pipelines.datasets.records import jsonl_from
-from pipelines.datasets.table import find
+from pipelines.datasets.table import find, suggestion
 from pipelines.engines.step import At, Json
 from pipelines.files import FileInfo, Store, join
 from pipelines.layout import Layout
@@ -155,7 +155,11 @@ def outcomes(source: "Source", store: Store, shard: InputShard, layout: Layout) 
     labels = labels_of(sets)
     for number, records in _records(source, store, shard, layout):
         one, dataset = sets[number], find(sets[number].format)[0]
+        better: str | None = None
         for built in build(records, dataset.make):
+            if built.refusal is not None and built.refusal.reason == "bad_record":
+                better = _suggestion(source, one, store) if better is None else better
+                built = built._replace(refusal=Refusal("bad_record", built.refusal.text + better))
             if strange := {draft.task for draft in built.drafts} - {*dataset.tasks}:
                 raise InputError(
                     f"source {source.id}: the record {built.member!r} of format {one.format} became samples of task "
@@ -205,7 +209,24 @@ def records_of(source: "Source", one: "AnnotationSet", store: Store) -> Iterator
         yield dataset.folder(store, next(iter(files_of(source, one).values())))
     elif dataset.records is not None:
         with opened(source, one, store) as files:
-            yield dataset.records(files)
+            yield _suggesting(dataset.records(files), source, one, store)
+
+
+def _suggesting(
+    records: Iterator[Record], source: "Source", one: "AnnotationSet", store: Store
+) -> Iterator[Record]:
+    """Yields the records; a ShardError names the format that fits the file better, if one does."""
+    try:
+        yield from records
+    except ShardError as error:
+        raise ShardError(f"{error}{_suggestion(source, one, store)}") from error
+
+
+def _suggestion(source: "Source", one: "AnnotationSet", store: Store) -> str:
+    """Returns the end of a sentence that names the format which fits the first file of a set better, if one does."""
+    if find(one.format)[0].folder is not None:
+        return ""
+    return suggestion(one.format, store, next(iter(files_of(source, one).values())))
 
 
 @contextmanager
