@@ -18,6 +18,7 @@ from schemas.dialects.dialogue import LACKS, as_chat
 from schemas.dialects.llava import words_apart
 from schemas.errors import InputError
 from schemas.sample import Example, Image, ImageRef, Phrase, Segment, Text
+from tests import needs
 from tests.pipelines.building import build
 from tests.pipelines.crawls import vlcorpus
 from tests.pipelines.sources.test_annotations import SIZE, folder, lines
@@ -213,6 +214,37 @@ def test_coco_comes_back(corpus: Path, tmp_path: Path) -> None:
 def _place(view: Example) -> tuple[object, ...]:
     """Orders views by task, words and boxes."""
     return view.task, view.text, [box for one in view.phrases for box in one.boxes]
+
+
+def test_the_ecosystem_s_own_readers_read_the_files(corpus: Path, tmp_path: Path) -> None:
+    """transformers' Kosmos-2 processor finds the boxes, and datasets the records, that were written."""
+    kosmos = needs.package("transformers.models.kosmos2.processing_kosmos2")
+    datasets = needs.package("datasets")
+    for target in ("kosmos2", "qwen3-vl"):
+        export(str(corpus), target, str(tmp_path / target), asked=Asked(split="train"))
+    own = views(corpus)
+    for line in (tmp_path / "kosmos2/train.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        _, found = kosmos.clean_text_and_extract_entities_with_bboxes(record["text"])
+        boxes = [
+            [value * side for value, side in zip(one, SIZE * 2, strict=True)]
+            for *_, many in found
+            for one in many
+        ]
+        wanted = [one for phrase in own[record["id"]].phrases for one in phrase.boxes]
+        for got, given in zip(boxes, wanted, strict=True):
+            assert got == pytest.approx(given, abs=max(SIZE) / 32 + 0.01)
+    options = {"data_files": str(tmp_path / "qwen3-vl/train.json"), "cache_dir": str(tmp_path / "cache")}
+    table = datasets.load_dataset("json", split="train", **options)
+    ledger = json.loads((tmp_path / "qwen3-vl/ledger.json").read_bytes())
+    assert table.num_rows == ledger["out"]
+    for one in table:
+        # what Qwen's fine-tuning script asks for: roles by turns, a file for each <image>, and none in an answer
+        assert [turn["from"] for turn in one["conversations"]] == ["human", "gpt"] * (
+            len(one["conversations"]) // 2
+        )
+        assert sum(turn["value"].count("<image>") for turn in one["conversations"][::2]) == 1
+        assert (tmp_path / "qwen3-vl" / one["image"]).is_file()
 
 
 def test_the_command_writes_what_is_asked_for(corpus: Path, tmp_path: Path) -> None:
