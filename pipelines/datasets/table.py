@@ -79,21 +79,21 @@ def recognise(seen: Glimpse) -> str | None:
 
 def format_of(store: Store, path: str) -> str | None:
     """Returns the format of a JSON document or of JSON lines; None where the ends do not tell."""
-    return recognise(_glimpse(store, path))
+    return recognise(glimpse(store, path))
 
 
-def suggestion(form: str, store: Store, path: str) -> str:
-    """Returns the end of a sentence that names a file's format; empty where that may well be `form`."""
-    dataset, seen = find(form)[0], _glimpse(store, path)
-    other = recognise(seen)
-    if other is None or (dataset.recognised is not None and dataset.recognised(seen)):
+def suggestion(form: str, seen: Glimpse) -> str:
+    """Returns the end of a sentence that names the format of what is seen; empty where that may well be `form`."""
+    dataset, other = find(form)[0], recognise(seen)
+    if other is None or other == form or (dataset.recognised is not None and dataset.recognised(seen)):
         return ""
-    # of formats for the same tasks, one that has no marks of its own may be the right one
-    same = dataset.recognised is None and find(other)[0].tasks == dataset.tasks
-    return "" if other == form or same else f"; the file looks like format: {other}"
+    # dialects of dialogues are told apart by their texts, and formats without marks by nothing
+    alike = dataset.recognised is None or dataset.tasks == ("chat",)
+    return "" if alike and find(other)[0].tasks == dataset.tasks else f" (it looks like format: {other})"
 
 
-def _glimpse(store: Store, path: str) -> Glimpse:
+def glimpse(store: Store, path: str) -> Glimpse:
+    """Returns the ends of a file."""
     size = store.info(path).size
     with store.open(path) as file, store.reading(path):
         first = file.read(_READ)

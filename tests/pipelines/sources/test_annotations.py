@@ -303,7 +303,7 @@ def test_a_format_that_does_not_fit_names_the_one_that_does(
     recipe_file.write_text(json.dumps(recipe(path, folder(tmp_path / "images", 1), form)))
     done = run_inline("build", recipe_file, "--out", tmp_path / "out")
     assert done.returncode == 1
-    assert f"the file looks like format: {better}" in done.stderr
+    assert f" (it looks like format: {better})" in done.stderr
 
 
 def test_a_record_that_does_not_fit_names_the_format_that_does(tmp_path: Path) -> None:
@@ -312,4 +312,4 @@ def test_a_record_that_does_not_fit_names_the_format_that_does(tmp_path: Path) -
     build(recipe(path, folder(tmp_path / "images", 1), "conversations"), tmp_path / "out")
     (row,) = rows(tmp_path / "out", "decisions")
     assert row["reason"] == "bad_record"
-    assert row["detail"].endswith("fields: image, prefix, suffix; the file looks like format: paligemma")
+    assert row["detail"].endswith("fields: image, prefix, suffix (it looks like format: paligemma)")
