@@ -39,7 +39,13 @@ _ALIKE = (
 LISTS = {
     "phases": List("pipelines/phases/table.py", frozenset(phase.name for phase in PHASES)),
     "kinds of sources": List("pipelines/sources/table.py", frozenset(KINDS), 4),
-    "datasets": List("pipelines/datasets/table.py", frozenset(DATASETS)),
+    # whose markup is whose; targets of export that are called as the dataset that reads them
+    "datasets": List(
+        "pipelines/datasets/table.py",
+        frozenset(DATASETS),
+        3,
+        ("pipelines/datasets/conversations.py", "pipelines/export/dialects.py"),
+    ),
     "generators": List("pipelines/generators/table.py", frozenset(GENERATORS)),
     "filters": List("filters/table.py", frozenset(one.name for one in FILTERS), 4),
     "rules": List("filters/table.py", frozenset(rule.name for rule in RuleSettings.table), 4, _ALIKE),

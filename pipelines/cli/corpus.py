@@ -110,15 +110,27 @@ def calibrate(
 @app.command()
 def export(
     folder: Corpus,
-    to: Annotated[str, typer.Option("--to", metavar="TARGET", help="energon: Megatron-Energon")],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="TARGET",
+            help="energon (Megatron-Energon), llava, qwen-vl, qwen3-vl, coco, paligemma or kosmos2",
+        ),
+    ],
     out: Annotated[str, typer.Option("--out", help="a new or empty folder")],
+    split: Annotated[str | None, typer.Option(help="only views of this split")] = None,
+    task: Annotated[str | None, typer.Option(help="only views of this task")] = None,
+    source: Annotated[str | None, typer.Option(help="only views of this source")] = None,
     storage_options: StorageOptions = None,
 ) -> None:
     """Write a corpus as another program reads it."""
+    from pipelines.export.table import Asked
     from pipelines.export.table import export as write
     from pipelines.recipe import load as recipes
 
-    for sentence in write(folder, to, out, recipes.storage_options(storage_options)):
+    options, asked = recipes.storage_options(storage_options), Asked(split, task, source)
+    for sentence in write(folder, to, out, options, asked):
         say(f"{out}: {sentence}")
 
 

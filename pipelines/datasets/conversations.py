@@ -1,89 +1,220 @@
-"""LLaVA and ShareGPT conversations: turns of human and gpt, images marked <image>.
+"""Dialogues in the dialects that people publish, one format each; `talk.py` knows their records, this their texts.
 
-{"id", "image": name or [names], "conversations": [{"from": human | gpt | system, "value"}]}
-{"id", "images": [names], "messages": [{"role": user | assistant | system, "content"}]}
+A format reads its own markup. A record with the markup of another is refused, and the format is named that reads it.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
 from pipelines.datasets.dataset import Dataset, Files, Glimpse, Made, Record
-from pipelines.datasets.drafts import Draft, NamedImage, check_unicode, label, named
+from pipelines.datasets.drafts import (
+    About,
+    Draft,
+    NamedImage,
+    check_unicode,
+    label,
+    named,
+    own_licence,
+    text_or_none,
+)
+from pipelines.datasets.objects import MARKS, Objects
 from pipelines.datasets.reasons import Refusal, Refused
-from pipelines.datasets.records import entries, lines
-from schemas.sample import ImageRef, Segment, Text, Turn
+from pipelines.datasets.records import entries_or_lines, lines
+from pipelines.datasets.talk import IMAGE, Said, check_fields, talk_of
+from schemas.dialects.dialogue import THOUSANDTHS, TextReader
+from schemas.dialects.llava import BOX, read_llava
+from schemas.dialects.qwen import from_qwen
+from schemas.dialects.qwen3 import BBOX_2D, TOKENS, json_reader, read_tagged
+from schemas.markup.reader import MarkupError
+from schemas.sample import ImageRef, Phrase, Segment, Text, Turn
 
-_ROLES: Final = {
-    "system": "system",
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "assistant": "assistant",
-    "bing": "assistant",
-    "bard": "assistant",
-}
 _IMAGE: Final = re.compile(r"\n?<image>\n?")
 
 
-def _make(value: Mapping[str, Any]) -> Made:
-    said = _said(value)
-    lost: list[Refusal] = []
-    if said and said[0][0] == "assistant":
-        said = said[1:]
-        lost.append(Refusal("leading_answer", "the published scripts leave it out too"))
-    names = _names(value)
-    turns, shown = _turns(said)
-    if shown == 0 and len(names) == 1:
-        # some published records do not say where their one image stands: it comes first
-        turns, shown = _image_first(turns), 1
-    if shown != len(names):
-        raise Refused("image_count", f"{len(names)} images are listed, {shown} shown")
+class Foreign(NamedTuple):
+    """Markup in a text: what shows it, the formats that read it, and whose it is."""
+
+    marks: re.Pattern[str]
+    formats: tuple[str, ...]
+    whose: str
+
+
+FOREIGN: Final = (
+    Foreign(re.compile(r"<img>[^<\n]{1,500}</img>|<box>\s*\(\s*\d|<quad>\s*\(\s*\d"), ("qwen",), "Qwen-VL"),
+    Foreign(re.compile(r"<\|(?:object_ref|box|quad)_(?:start|end)\|>"), ("qwen2_vl",), "Qwen2-VL"),
+    Foreign(TOKENS, ("qwen2_vl", "qwen2_5_vl", "qwen3_vl"), "Qwen2-VL and later"),
+    Foreign(BBOX_2D, ("qwen3_vl", "qwen2_5_vl"), "Qwen3-VL (from 0 to 1000) or Qwen2.5-VL (pixels)"),
+    Foreign(re.compile(r"<patch_index_\d{4}>"), ("kosmos2",), "Kosmos-2"),
+    Foreign(re.compile(r"<loc\d{4}><loc\d{4}>"), ("paligemma",), "PaliGemma"),
+    Foreign(BOX, ("llava",), "LLaVA (shares of the image's sides)"),
+)
+"""Markup that a format which does not read it must not teach as words; the last only beside images."""
+
+_APPLIED: Final = re.compile(r"\A\s*<\|im_start\|>|(?:<\|im_end\|>|<\|endoftext\|>|</s>)\s*\Z")
+"""What a chat template leaves at the ends of a text."""
+
+_REASONS: Final = {
+    "coordinates": "box_numbers",
+    "range": "box_outside",
+    "order": "box_order",
+    "flat": "box_degenerate",
+    "image": "image_count",
+}
+"""By the kind of a problem in markup, the reason; others are bad_markup."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Dialect:
+    """A format's name, the reader of its texts, and whether its boxes are shares; `objects`: reads ms-swift's too."""
+
+    name: str
+    read: TextReader
+    relative: bool = True
+    objects: bool = False
+
+    def make(self, value: Mapping[str, Any]) -> Made:
+        """Returns the dialogue of a record."""
+        talk = talk_of(value)
+        given = value.get("objects") if self.objects else None
+        objects = Objects(given) if given not in (None, {}, []) else None
+        if not self.objects:
+            check_fields(value, ("objects",))
+        said, lost, skipped = _without_lead(talk.said)
+        reader = _checked(
+            self.name, objects.read if objects else self.read, bool(talk.names), objects is not None
+        )
+        turns, shown, cut = _turns(said, reader)
+        if objects and not cut:
+            objects.check_used()
+        names, turns = _matched(talk.names, turns, shown, skipped, bool(cut))
+        relative = objects.relative if objects else self.relative
+        return [_draft(value, names, turns, relative)], [*lost, *cut]
+
+
+def _draft(value: Mapping[str, Any], names: Sequence[str], turns: Sequence[Turn], relative: bool) -> Draft:
     images, renumbered = _each_once(names, turns)
-    return [Draft("chat", label(value.get("language"), "en"), images, renumbered)], lost
+    boxed = any(
+        isinstance(one, Phrase) and (one.boxes or one.quads) for turn in turns for one in turn.segments
+    )
+    ids = (text_or_none(value.get(name)) for name in ("id", "conversation_id"))
+    about = About(next((one for one in ids if one), None), own_licence(value))
+    return Draft(
+        *("chat", label(value.get("language"), "en"), images, renumbered),
+        relative=relative and boxed,
+        about=about,
+    )
 
 
-def _said(value: Mapping[str, Any]) -> list[tuple[str, str]]:
-    turns = value["conversations"] if "conversations" in value else value["messages"]
-    said = []
-    for number, turn in enumerate(turns):
-        speaker, text = turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))
-        role = _ROLES.get(speaker) if isinstance(speaker, str) else None
-        if role is None:
-            raise Refused("out_of_turn", f"turn {number} is of {speaker!r}")
-        if not isinstance(text, str):
-            raise Refused("bad_record", f"turn {number} holds no text")
-        check_unicode(text)
-        if not text.strip():
-            raise Refused("empty_answer" if role == "assistant" else "empty_question", f"turn {number}")
-        said.append((role, text))
-    return said
+def _without_lead(said: list[Said]) -> tuple[list[Said], list[Refusal], int]:
+    """Returns turns without an answer that comes first, its loss, and how many images it shows."""
+    if said and said[0].role == "assistant":
+        lost = Refusal("leading_answer", "the published scripts leave it out too")
+        return said[1:], [lost], said[0].text.count(IMAGE)
+    return said, [], 0
 
 
-def _turns(said: list[tuple[str, str]]) -> tuple[list[Turn], int]:
-    """Returns turns that alternate, with a question first and an answer last; and how many images they show."""
+def _checked(name: str, read: TextReader, images: bool, objects: bool) -> TextReader:
+    """Returns the reader that first refuses markup which `read` does not know."""
+    foreign = [one for one in FOREIGN if name not in one.formats and (images or one.marks is not BOX)]
+
+    def checked(text: str, taught: bool, count: int) -> tuple[tuple[Segment, ...], int]:
+        for one in foreign:
+            if found := one.marks.search(text):
+                raise Refused(
+                    "foreign_markup",
+                    f"{found[0][:40]!r} at character {found.start()} is markup of {one.whose}: say format: "
+                    f"{' or '.join(one.formats)}",
+                )
+        if found := _APPLIED.search(text):
+            raise Refused(
+                "foreign_markup", f"{found[0].strip()!r} is of a chat template: give turns without it"
+            )
+        if not objects and (found := MARKS.search(text)):
+            raise Refused(
+                "bad_markup", f"{found[0]} stands for one of objects, which the record does not have"
+            )
+        return read(text, taught, count)
+
+    return checked
+
+
+def _turns(said: list[Said], read: TextReader) -> tuple[list[Turn], int, list[Refusal]]:
+    """Returns turns that alternate, a question first and an answer last; the images they show; why the rest went."""
     turns: list[Turn] = []
-    shown = 0
+    shown = kept_shown = 0
+    cut: list[Refusal] = []
     expected = "user"
     for number, (role, text) in enumerate(said):
         if role == "system" and number == 0:
-            turns.append(Turn("system", (Text(text),)))
+            turns += [Turn("system", (Text(text),))] if text.strip() else []
             continue
         if role != expected:
             raise Refused("out_of_turn", f"turn {number} is of {role}, where {expected} should speak")
-        expected = "assistant" if role == "user" else "user"
-        segments, shown = _segments(text, role == "assistant", shown)
+        if not text.strip():
+            cut.append(Refusal("empty_answer" if role == "assistant" else "empty_question", f"turn {number}"))
+            break
+        try:
+            segments, after = read(text, role == "assistant", shown)
+        except MarkupError as error:
+            raise _refused(error, f"turn {number}") from error
+        if role == "assistant" and after != shown:
+            cut.append(Refusal("answer_image", f"turn {number}"))
+            break
         turns.append(Turn(role, segments))
-    if not any(turn.role == "user" for turn in turns):
-        raise Refused("no_turns")
+        shown = after
+        kept_shown = shown if role == "assistant" else kept_shown
+        expected = "assistant" if role == "user" else "user"
     if expected == "assistant":
-        raise Refused("unanswered", "the last question has no answer")
-    return turns, shown
+        cut = cut or [Refusal("unanswered", "the last question has no answer")]
+        turns.pop()
+    if not any(turn.role == "user" for turn in turns):
+        raise Refused(*(cut[0] if cut else ("no_turns", "")))
+    return turns, kept_shown, cut
 
 
-def _segments(text: str, taught: bool, shown: int) -> tuple[tuple[Segment, ...], int]:
-    if "<image>" not in text:
+def _refused(error: MarkupError, where: str) -> Refused:
+    kind = error.problem.kind if error.problem else ""
+    return Refused(_REASONS.get(kind, "bad_markup"), f"{where}, {error}")
+
+
+def _matched(
+    names: list[str], turns: list[Turn], shown: int, skipped: int, cut: bool
+) -> tuple[list[str], list[Turn]]:
+    """Returns the names of the images that the turns show, and the turns; Refused where they do not match."""
+    if shown == 0 and len(names) == 1:
+        # some published records do not say where their one image stands: it comes first
+        first = next(at for at, turn in enumerate(turns) if turn.role == "user")
+        with_image = Turn("user", (ImageRef(0), *turns[first].segments))
+        return names, [*turns[:first], with_image, *turns[first + 1 :]]
+    if skipped and len(names) == shown + skipped:
+        names = names[skipped:]
+    if shown > len(names) or (shown < len(names) and not cut):
+        raise Refused("image_count", f"{len(names)} images are listed, {shown} shown")
+    return names[:shown], turns
+
+
+def _each_once(
+    names: Sequence[str], turns: Sequence[Turn]
+) -> tuple[tuple[NamedImage, ...], tuple[Turn, ...]]:
+    """Returns images without repeats, and turns that show them by their new numbers."""
+    once = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    if len(once) == len(names):
+        return tuple(map(NamedImage, once)), tuple(turns)
+    numbers = [ImageRef(once[name]) for name in names]
+    renumbered = tuple(
+        Turn(
+            turn.role,
+            tuple(numbers[one.image] if isinstance(one, ImageRef) else one for one in turn.segments),
+        )
+        for turn in turns
+    )
+    return tuple(map(NamedImage, once)), renumbered
+
+
+def _plain(text: str, taught: bool, shown: int) -> tuple[tuple[Segment, ...], int]:
+    if IMAGE not in text:
         return (Text(text, taught),), shown
     segments: list[Segment] = []
     parts = _IMAGE.split(text)
@@ -96,49 +227,83 @@ def _segments(text: str, taught: bool, shown: int) -> tuple[tuple[Segment, ...],
     return tuple(segments), shown
 
 
-def _image_first(turns: list[Turn]) -> list[Turn]:
-    first = next(at for at, turn in enumerate(turns) if turn.role == "user")
-    with_image = Turn("user", (ImageRef(0), *turns[first].segments))
-    return [*turns[:first], with_image, *turns[first + 1 :]]
+def _qwen(value: Mapping[str, Any]) -> Made:
+    """Returns the dialogue of a record of Qwen-VL's finetune JSON, whose texts name the images."""
+    check_fields(value, ("image", "images", "objects", "system"))
+    talk = talk_of(value)
+    said, lost, _ = _without_lead(talk.said)
+    foreign = _checked("qwen", _plain, True, False)
+    spoken = [{"from": one.role, "value": one.text} for one in said]
+    for number, one in enumerate(said):
+        if IMAGE in one.text:
+            raise Refused("foreign_markup", f"turn {number} holds {IMAGE}: say format: conversations")
+        foreign(one.text, False, 0)
+    try:
+        dialogue = from_qwen({"conversations": spoken}, lambda name: THOUSANDTHS)
+    except MarkupError as error:
+        raise _refused(error, "the record") from error
+    for name in dialogue.images:
+        check_unicode(named(name))
+    read = iter(dialogue.turns)
+    turns, _, cut = _turns(said, lambda text, taught, shown: _after(next(read).segments, shown))
+    used = {one.image for turn in turns for one in turn.segments if isinstance(one, ImageRef)}
+    return [_draft(value, dialogue.images[: len(used)], turns, relative=True)], [*lost, *cut]
 
 
-def _each_once(names: list[str], turns: list[Turn]) -> tuple[tuple[NamedImage, ...], tuple[Turn, ...]]:
-    """Returns images without repeats, and turns that show them by their new numbers."""
-    once = list(dict.fromkeys(names))
-    if len(once) < len(names):
-        numbers = [ImageRef(once.index(name)) for name in names]
-        for at, turn in enumerate(turns):
-            segments = (numbers[one.image] if isinstance(one, ImageRef) else one for one in turn.segments)
-            turns[at] = Turn(turn.role, tuple(segments))
-    return tuple(NamedImage(name) for name in once), tuple(turns)
+def _after(segments: tuple[Segment, ...], shown: int) -> tuple[tuple[Segment, ...], int]:
+    return segments, shown + sum(isinstance(one, ImageRef) for one in segments)
 
 
-def _names(value: Mapping[str, Any]) -> list[str]:
-    listed = value.get("image", value.get("images"))
-    if listed is None:
-        return []
-    return [named(one) for one in (listed if isinstance(listed, list) else [listed])]
+CONVERSATION: Final = _Dialect("conversations", _plain, objects=True)
+
+_TELLING: Final = (b'"conversations"', b'"messages"', b'"response"', b'"instruction"')
 
 
-def _conversations(
+def _is_talk(seen: Glimpse) -> bool:
+    listed = seen.start.startswith(b"[") and any(one in seen.start for one in _TELLING)
+    return listed or bool(seen.fields & {"conversations", "messages", "response", "instruction"})
+
+
+def _dataset(
     published: str,
-    records: Callable[[Files], Iterator[Record]],
-    recognised: Callable[[Glimpse], bool],
-    named: bool = False,
+    make: Callable[[Mapping[str, Any]], Made],
+    marks: re.Pattern[bytes] | None,
+    records: Callable[[Files], Iterator[Record]] = entries_or_lines,
 ) -> Dataset:
-    return Dataset(published, "a conversation", ("chat",), _make, records, recognised=recognised, named=named)
+    """Returns a dataset of dialogues, recognised by `marks` in its texts; without, it is for the recipe to say."""
+    recognised = None if marks is None else lambda seen: _is_talk(seen) and bool(marks.search(seen.start))
+    return Dataset(
+        *(published, "a conversation", ("chat",), make, records),
+        recognised=recognised,
+    )
 
 
-CONVERSATIONS: Final = _conversations(
-    "LLaVA or ShareGPT JSON",
-    entries("the conversations", ids=("id", "conversation_id")),
-    lambda seen: (
-        seen.start.startswith(b"[") and (b'"conversations"' in seen.start or b'"messages"' in seen.start)
-    ),
-    named=True,
+QWEN: Final = _dataset(
+    "Qwen-VL's finetune JSON", _qwen, re.compile(rb"<img>[^<\n]{1,500}</img>|<box>\(\d|<quad>\(\d")
 )
-LINES: Final = _conversations(
-    "LLaVA or ShareGPT JSON, one a line",
-    lines,
-    lambda seen: bool(seen.fields & {"conversations", "messages"}),
+QWEN2_VL: Final = _dataset(
+    "Qwen2-VL's JSON, boxes as <\\|box_start\\|> from 0 to 1000",
+    _Dialect("qwen2_vl", read_tagged).make,
+    re.compile(rb"<\|(?:object_ref|box)_start\|>"),
+)
+QWEN2_5_VL: Final = _dataset(
+    "Qwen2.5-VL's JSON, boxes as bbox_2d in pixels",
+    _Dialect("qwen2_5_vl", json_reader(relative=False), relative=False).make,
+    None,
+)
+QWEN3_VL: Final = _dataset(
+    "Qwen3-VL's JSON, boxes as bbox_2d from 0 to 1000",
+    _Dialect("qwen3_vl", json_reader(relative=True)).make,
+    None,
+)
+LLAVA: Final = _dataset(
+    "LLaVA JSON, boxes as shares of the image's own sides",
+    _Dialect("llava", read_llava).make,
+    None,
+)
+CONVERSATIONS: Final = _dataset(
+    "LLaVA, ShareGPT, alpaca, OpenAI or ms-swift JSON", CONVERSATION.make, re.compile(rb"\A\[")
+)
+LINES: Final = _dataset(
+    "the same, one record a line", CONVERSATION.make, re.compile(rb"\A(?!\[)"), records=lines
 )

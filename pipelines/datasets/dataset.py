@@ -85,10 +85,15 @@ class Dataset:
             raise ValueError(f"there is no task {', '.join(strange)}; tasks are {', '.join(TASKS)}")
 
 
-def build(records: Iterable[Record], make: Callable[[Mapping[str, Any]], Made]) -> Iterator[Built]:
+def build(
+    records: Iterable[Record],
+    make: Callable[[Mapping[str, Any]], Made],
+    better: Callable[[Mapping[str, Any]], str] = lambda value: "",
+) -> Iterator[Built]:
     """Returns one outcome for each record, in order.
 
-    What a wrong type or a missing field in a record raises becomes an outcome too.
+    What a wrong type or a missing field in a record raises becomes an outcome too; the sentence on it ends with what
+    `better` says of the record.
     """
     for member, value, refusal in unique(records):
         if refusal is not None:
@@ -97,9 +102,12 @@ def build(records: Iterable[Record], make: Callable[[Mapping[str, Any]], Made]) 
         try:
             drafts, lost = make(value)
         except Refused as error:
-            yield Built(member, (), _shortened(error.refusal))
+            reason, text = error.refusal
+            yield Built(
+                member, (), _shortened(Refusal(reason, text + better(value) * (reason == "bad_record")))
+            )
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-            yield Built(member, (), _shortened(Refusal("bad_record", _wrong(error))))
+            yield Built(member, (), _shortened(Refusal("bad_record", _wrong(error) + better(value))))
         except Exception as error:
             error.add_note(f"while the record {member!r} was built")
             raise

@@ -35,8 +35,8 @@ class About(NamedTuple):
 class Draft(NamedTuple):
     """A view without the bytes of its images.
 
-    `relative`: regions were given as shares of the sides, so they hold for the image at any size. `split` is the
-    dataset's own, empty where it has none.
+    `relative`: regions were given as shares of the sides, so they hold for the image at any size; of an image whose
+    size is not given they are in thousandths of its sides. `split` is the dataset's own, empty where it has none.
     """
 
     task: str
@@ -148,6 +148,7 @@ def finish(
     turns = draft.turns
     if any(factor != (1.0, 1.0) for factor in factors):
         turns = scaled(turns, factors)
+    _check_within(turns, draft.images, images)
     shown = tuple(
         replace(one, url=named.url) if named.url else one
         for named, one in zip(draft.images, images, strict=True)
@@ -203,6 +204,8 @@ def scaled(turns: Sequence[Turn], factors: Sequence[tuple[float, float]]) -> tup
 
 
 def _factor(stated: NamedImage, stored: Image, relative: bool) -> tuple[float, float]:
+    if stated.width == 0 and relative:
+        return stored.width / 1000, stored.height / 1000
     if stated.width == 0 or (stated.width, stated.height) == (stored.width, stored.height):
         return 1.0, 1.0
     across, down = stored.width / stated.width, stored.height / stated.height
@@ -215,6 +218,22 @@ def _factor(stated: NamedImage, stored: Image, relative: bool) -> tuple[float, f
             f"stored at {stored.width} x {stored.height}",
         )
     return across, down
+
+
+def _check_within(turns: Sequence[Turn], stated: Sequence[NamedImage], stored: Sequence[Image]) -> None:
+    """Raises Refused where a box leaves an image whose size its record does not give."""
+    current = -1
+    for turn in turns:
+        for segment in turn.segments:
+            if isinstance(segment, ImageRef):
+                current = segment.image
+            elif isinstance(segment, Phrase) and segment.boxes and stated[current].width == 0:
+                image = stored[current]
+                for box in segment.boxes:
+                    if box[2] > image.width or box[3] > image.height:
+                        raise Refused(
+                            "box_outside", f"{list(box)} in an image of {image.width} x {image.height}"
+                        )
 
 
 def _box(box: Box, factor: tuple[float, float]) -> Box:

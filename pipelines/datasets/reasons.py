@@ -13,6 +13,10 @@ REASONS: Final = {
     "repeated_id": "another record before it has the same id",
     "unknown_image": "the annotation is of an image that the dataset does not list",
     "unknown_annotation": "the record points to an annotation that the dataset does not hold",
+    "unread_field": "the record has data in a field that is not read",
+    "other_media": "the record is of video or audio",
+    "foreign_markup": "a text holds the markup of another format",
+    "bad_markup": "the markup of a text is broken",
     # images
     "no_image": "the record names no image",
     "missing_image": "the image is not among the files",
@@ -40,12 +44,13 @@ REASONS: Final = {
     "span_missing": "the caption does not have the phrase's words, so only the phrase itself is used",
     "overlap": "a phrase overlaps others that together have more boxes",
     # questions and dialogues
-    "empty_question": "the question has no words",
-    "empty_answer": "the answer has no words",
-    "unanswered": "the question has no answer",
+    "empty_question": "the question has no words; a dialogue is kept up to there",
+    "empty_answer": "the answer has no words; a dialogue is kept up to there",
+    "unanswered": "the question has no answer; a dialogue is kept up to there",
     "no_question": "the answer belongs to no question that is there",
     "out_of_turn": "one speaker speaks twice, or somebody unknown does",
     "leading_answer": "the dialogue begins with an answer; it is left out",
+    "answer_image": "an answer shows an image; the dialogue is kept up to there",
     "no_turns": "the dialogue has no question with an answer",
     # documents
     "no_images": "the document shows no image that can be used",

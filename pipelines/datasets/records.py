@@ -15,6 +15,9 @@ T = TypeVar("T")
 MAX_RECORD: Final = 16 * 1024 * 1024
 """Bytes of one line."""
 
+_HEAD: Final = 4096
+"""Bytes at the start of a file that tell a list from lines."""
+
 _OPENS: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:\[\s*(?:\{|\Z)|\{\s*\Z)")
 """The first line of a JSON document that is a list of objects, or an object over many lines."""
 
@@ -22,6 +25,17 @@ _OPENS: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:\[\s*(?:\{|\Z)|\{\s*\Z)")
 def lines(files: Files) -> Iterator[Record]:
     """Returns one record a line of a dataset of JSON lines."""
     return jsonl(files["records"])
+
+
+def entries_or_lines(files: Files) -> Iterator[Record]:
+    """Returns one record an entry of a JSON list, or one a line of JSON lines, whichever the file is."""
+    file = files["records"]
+    start = file.read(_HEAD).lstrip(b"\xef\xbb\xbf \t\r\n")
+    file.seek(0)
+    if start.startswith(b"[") or _OPENS.match(start.partition(b"\n")[0]):
+        yield from each(listed(document(files), "the file"))
+    else:
+        yield from jsonl(file)
 
 
 def document(files: Files, part: str = "records") -> Any:

@@ -1,9 +1,12 @@
 """What a target exports: a finished corpus, read by its manifest, and the folder that is written to."""
 
 import os
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from pipelines.files import MIB, Store, is_local, join, local_path
 from schemas.manifest import Manifest
@@ -11,12 +14,18 @@ from schemas.manifest import Manifest
 
 @dataclass(frozen=True)
 class Export:
-    """A corpus in `folder`, and the folder `out` for its export; `store` reaches both."""
+    """A corpus in `folder`, and the folder `out` for its export; `store` reaches both.
+
+    `split`, `task` and `source` say which views are asked for; None: all.
+    """
 
     folder: str
     manifest: Manifest
     out: str
     store: Store
+    split: str | None = None
+    task: str | None = None
+    source: str | None = None
 
     def shards(self) -> Iterator[str]:
         """Yields the names of the files that hold samples, in the order of their data."""
@@ -37,6 +46,23 @@ class Export:
     def write(self, name: str, data: bytes) -> None:
         """Writes a file of the export."""
         self.store.write_bytes(self._at(name), data, self._tmp)
+
+    def write_once(self, name: str, data: bytes) -> None:
+        """Writes a file of the export unless it is there."""
+        if not self.store.exists(self._at(name)):
+            self.write(name, data)
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[BinaryIO]:
+        """Opens a file of the export, which appears when the block ends well."""
+        with self.store.write_atomic(self._at(name), self._tmp) as local, local.open("wb") as file:
+            yield file
+
+    @contextmanager
+    def scratch(self) -> Iterator[BinaryIO]:
+        """Opens a file to write and read, which is gone when the block ends."""
+        with tempfile.TemporaryFile() as file:
+            yield file
 
     def take(self, name: str) -> None:
         """Takes a file of the corpus into the export under its own name: a relative link, else a copy."""

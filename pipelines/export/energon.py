@@ -31,8 +31,11 @@ META: Final = ".nv-meta"
 def write(export: Export) -> list[str]:
     """Writes links or copies of all tars, their indexes and .nv-meta; returns what was taken and what was not.
 
-    Raises InputError where the corpus has no tar, or one without its index or with a damaged one.
+    Raises InputError where the corpus has no tar, or one without its index or with a damaged one, and where not all
+    views are asked for.
     """
+    if (export.split, export.task, export.source) != (None, None, None):
+        raise InputError("energon takes whole tars: leave out --split, --task and --source")
     names = list(export.shards())
     tars = [name for name in names if name.endswith(".tar")]
     if not tars:

@@ -1,9 +1,10 @@
 """The targets of `vlcorpus export`. A new one is a module here and a line in TARGETS."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, NamedTuple
 
-from pipelines.export import energon
+from pipelines.export import dialects, energon
 from pipelines.export.corpus import Export
 from pipelines.files import Store, absolute
 from pipelines.opening import open_manifest
@@ -11,11 +12,26 @@ from schemas.errors import InputError
 
 TARGETS: Final[Mapping[str, Callable[[Export], list[str]]]] = {
     "energon": energon.write,
+    **{name: partial(dialects.write, name) for name in (*dialects.WRITERS, "coco")},
 }
 """By name what writes the export, and returns what a person should know of it, one sentence each."""
 
 
-def export(folder: str, to: str, out: str, storage_options: Mapping[str, Any] | None = None) -> list[str]:
+class Asked(NamedTuple):
+    """The views that are asked for, by split, task and source; None: all."""
+
+    split: str | None = None
+    task: str | None = None
+    source: str | None = None
+
+
+EVERY: Final = Asked()
+"""All views."""
+
+
+def export(
+    folder: str, to: str, out: str, storage_options: Mapping[str, Any] | None = None, asked: Asked = EVERY
+) -> list[str]:
     """Writes a corpus for another program into `out`; returns what a person should know of it.
 
     Raises InputError where there is no such target, no finished corpus, or `out` is not empty or lies in the corpus.
@@ -30,7 +46,7 @@ def export(folder: str, to: str, out: str, storage_options: Mapping[str, Any] | 
         )
     if store.exists(out) and (not store.is_folder(out) or store.list_files(out)):
         raise InputError(f"{out} is not empty: give a new folder, or remove what is there")
-    work = Export(folder, manifest, out, store)
+    work = Export(folder, manifest, out, store, *asked)
     try:
         return TARGETS[to](work)
     finally:

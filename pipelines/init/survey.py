@@ -3,7 +3,6 @@
 For annotations: which published annotation format a file has, as far as its first and last bytes tell.
 """
 
-import json
 import posixpath
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pipelines.datasets.dataset import Glimpse
-from pipelines.datasets.table import recognise
+from pipelines.datasets.table import format_of, recognise
 from pipelines.files import Store, join
 from pipelines.init.columns import Guesses, column_of_paths, guess, is_image_member, text_of, values_of
 from pipelines.sources import InputShard, column_names, discover, head
@@ -35,9 +34,6 @@ _TRIES: Final = 5
 _COMPARED: Final = 16
 """Files of one folder that are looked at one by one; where these are alike, so are the others."""
 
-_READ: Final = 64 * 1024
-"""Bytes of each end of a file that tell its format."""
-
 
 def several_images(rows: Rows) -> tuple[str, ...]:
     """Returns the suffixes of the images of the first record that holds several, the plainest first; else nothing."""
@@ -49,26 +45,6 @@ def several_images(rows: Rows) -> tuple[str, ...]:
 def format_of_lines(fields: Collection[str]) -> str | None:
     """Returns the annotation format whose records have these fields; None where they are no format's."""
     return recognise(Glimpse(b"", b"", frozenset(fields)))
-
-
-def format_of_json(store: Store, path: str) -> str | None:
-    """Returns the annotation format of a JSON document or of JSON lines; None where the ends do not tell."""
-    size = store.info(path).size
-    with store.open(path) as file, store.reading(path):
-        first = file.read(_READ)
-        file.seek(max(size - _READ, 0))
-        last = file.read(_READ)
-    start = first.lstrip(b"\xef\xbb\xbf \t\r\n")
-    return recognise(Glimpse(start, last, frozenset(_fields(start.partition(b"\n")[0]))))
-
-
-def _fields(line: bytes) -> Collection[str]:
-    """The names of a JSON object's fields; none where the line is no object."""
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):  # a document of several lines, or one that is cut
-        return ()
-    return found.keys() if isinstance(found, dict) else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,13 +248,13 @@ def _annotations_beside(store: Store, found: Survey) -> list[tuple[str, str]]:
     folders = [path for path in found.paths if not GLOB.search(path) and store.is_folder(path)]
     documents = [name for name in found.ignored if name.endswith(".json")][:_COMPARED]
     paths = [join(folder, name) for folder in folders for name in documents]
-    formats = [(path, format_of_json(store, path)) for path in paths if store.exists(path)]
+    formats = [(path, format_of(store, path)) for path in paths if store.exists(path)]
     return [(path, form) for path, form in formats if form is not None]
 
 
 def _document(source: str, paths: tuple[str, ...], store: Store) -> Survey:
     """A source of one JSON document of annotations."""
-    form = format_of_json(store, paths[0]) if len(paths) == 1 else None
+    form = format_of(store, paths[0]) if len(paths) == 1 else None
     if form is None:
         raise InputError(
             f"source {source}: {paths[0]} is JSON of no format that is recognised; write the source by hand "

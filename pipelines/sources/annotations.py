@@ -11,18 +11,19 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import pyarrow as pa
 
-from pipelines.datasets.dataset import Built, Made, Record, build
+from pipelines.datasets.dataset import Built, Glimpse, Made, Record, build
 from pipelines.datasets.drafts import Draft, finish
 from pipelines.datasets.pages import local_name
 from pipelines.datasets.reasons import Refusal, Refused
 from pipelines.datasets.records import jsonl_from
-from pipelines.datasets.table import find
+from pipelines.datasets.table import find, glimpse, suggestion
 from pipelines.engines.step import At, Json
 from pipelines.files import FileInfo, Store, join
 from pipelines.layout import Layout
@@ -155,7 +156,7 @@ def outcomes(source: "Source", store: Store, shard: InputShard, layout: Layout) 
     labels = labels_of(sets)
     for number, records in _records(source, store, shard, layout):
         one, dataset = sets[number], find(sets[number].format)[0]
-        for built in build(records, dataset.make):
+        for built in build(records, dataset.make, partial(_better, one.format)):
             if strange := {draft.task for draft in built.drafts} - {*dataset.tasks}:
                 raise InputError(
                     f"source {source.id}: the record {built.member!r} of format {one.format} became samples of task "
@@ -205,7 +206,23 @@ def records_of(source: "Source", one: "AnnotationSet", store: Store) -> Iterator
         yield dataset.folder(store, next(iter(files_of(source, one).values())))
     elif dataset.records is not None:
         with opened(source, one, store) as files:
-            yield dataset.records(files)
+            yield _suggesting(dataset.records(files), source, one, store)
+
+
+def _suggesting(
+    records: Iterator[Record], source: "Source", one: "AnnotationSet", store: Store
+) -> Iterator[Record]:
+    """Yields the records; a ShardError names the format that fits the first file better, if one does."""
+    try:
+        yield from records
+    except ShardError as error:
+        seen = glimpse(store, next(iter(files_of(source, one).values())))
+        raise ShardError(f"{error}{suggestion(one.format, seen)}") from error
+
+
+def _better(form: str, value: Mapping[str, Any]) -> str:
+    """Returns the end of a sentence that names the format that fits a record better, if one does by its fields."""
+    return suggestion(form, Glimpse(b"", b"", frozenset(map(str, value))))
 
 
 @contextmanager

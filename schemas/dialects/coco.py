@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from schemas.dialects.dialogue import CannotSay
 from schemas.markup.reader import MarkupError
 from schemas.sample import Box, Example, Phrase, words_of
 
@@ -30,7 +31,7 @@ def annotated(samples: Iterable[Example], name: str) -> Annotated:
     size = (0, 0)
     for example in samples:
         if len(example.images) != 1:
-            raise MarkupError("a COCO annotation is of one image")
+            raise CannotSay("images", "a COCO annotation is of one image")
         size = (example.images[0].width, example.images[0].height)
         if example.task in ("caption", "grounding"):
             captions[words_of(example.segments)] = None
@@ -46,20 +47,40 @@ def to_coco(pictures: Iterable[Annotated]) -> dict[str, list[dict[str, Any]]]:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     categories: dict[str, int] = {}
-    for picture in pictures:
-        number = len(images) + 1
-        images.append(
-            {"id": number, "file_name": picture.name, "width": picture.width, "height": picture.height}
-        )
-        for caption in picture.captions:
-            annotations.append({"id": len(annotations) + 1, "image_id": number, "caption": caption})
-        for phrase in picture.phrases:
-            category = categories.setdefault(phrase.phrase, len(categories) + 1)
-            for box in phrase.boxes:
-                marked = {"id": len(annotations) + 1, "image_id": number, "category_id": category}
-                annotations.append(marked | _bbox(box))
-    named = [{"id": number, "name": name} for name, number in categories.items()]
-    return {"images": images, "annotations": annotations, "categories": named}
+    for number, picture in enumerate(pictures, 1):
+        images.append(image_row(picture, number))
+        annotations += caption_rows(picture, number, len(annotations) + 1)
+        annotations += box_rows(picture, number, len(annotations) + 1, categories)
+    return {"images": images, "annotations": annotations, "categories": category_rows(categories)}
+
+
+def image_row(picture: Annotated, number: int) -> dict[str, Any]:
+    """Returns the entry of the image whose id is `number`."""
+    return {"id": number, "file_name": picture.name, "width": picture.width, "height": picture.height}
+
+
+def caption_rows(picture: Annotated, image: int, first: int) -> list[dict[str, Any]]:
+    """Returns an annotation for each caption; their ids count from `first`."""
+    return [
+        {"id": number, "image_id": image, "caption": caption}
+        for number, caption in enumerate(picture.captions, first)
+    ]
+
+
+def box_rows(picture: Annotated, image: int, first: int, categories: dict[str, int]) -> list[dict[str, Any]]:
+    """Returns an annotation for each box, with ids from `first`; a phrase that is new gets a number in `categories`."""
+    rows: list[dict[str, Any]] = []
+    for phrase in picture.phrases:
+        category = categories.setdefault(phrase.phrase, len(categories) + 1)
+        for box in phrase.boxes:
+            marked = {"id": first + len(rows), "image_id": image, "category_id": category}
+            rows.append(marked | _bbox(box))
+    return rows
+
+
+def category_rows(categories: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Returns the entries of the categories."""
+    return [{"id": number, "name": name} for name, number in categories.items()]
 
 
 def from_coco(record: Mapping[str, Any]) -> list[Annotated]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from schemas.dialects.dialogue import Spelling
+from schemas.dialects.dialogue import CannotSay, Spelling
 from schemas.markup.reader import MarkupError
 from schemas.markup.render import merged
 from schemas.markup.tags import Size, guard, unguard
@@ -77,7 +77,7 @@ def _untaught(segments: Sequence[Segment]) -> list[Segment]:
         elif isinstance(segment, Phrase) and not segment.quads:
             plain.append(segment)
         else:
-            raise MarkupError("Kosmos-2's text has neither quads nor images inside")
+            raise CannotSay("quads", "Kosmos-2's text has neither quads nor images inside")
     return plain
 
 
@@ -91,7 +91,7 @@ def _plain(text: str) -> Text:
 def _tokens(box: Box, size: Size) -> str:
     x1, y1, x2, y2 = (min(max(v / side, 0.0), 1.0) * SIDE for v, side in zip(box, size * 2, strict=True))
     if not (x1 < x2 and y1 < y2):
-        raise MarkupError(f"the box {list(box)} has no extent within the image")
+        raise CannotSay("box", f"the box {list(box)} has no extent within the image")
     first = math.floor(y1) * SIDE + math.floor(x1)
     last = math.ceil(y2 - 1) * SIDE + math.ceil(x2 - 1)
     return f"<patch_index_{first:04d}><patch_index_{last:04d}>"

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from schemas.dialects.dialogue import CannotSay
 from schemas.markup.reader import MarkupError
 from schemas.markup.tags import Size, quantise
 from schemas.sample import Box, Example, ImageRef, Phrase, Segment, Text
@@ -45,7 +46,7 @@ def to_paligemma(example: Example) -> Pair:
             return Pair("ocr", "\n".join(_line(one) for one in _phrases(segments)))
         case "grounding" | "referring":
             return _detect(together(segments), (example.images[0].width, example.images[0].height))
-    raise MarkupError(f"PaliGemma has no words for task {example.task}")
+    raise CannotSay("task", f"PaliGemma has no words for task {example.task}")
 
 
 def from_paligemma(pair: Pair, size: Size) -> tuple[str, tuple[Segment, ...]]:
@@ -78,7 +79,7 @@ def _phrases(segments: Sequence[Segment]) -> list[Phrase]:
 
 def _line(phrase: Phrase) -> str:
     if "\n" in phrase.phrase:
-        raise MarkupError("a line of text holds a line feed")
+        raise CannotSay("text", "a line of text holds a line feed")
     return phrase.phrase
 
 
@@ -86,7 +87,7 @@ def _detect(phrases: Sequence[Phrase], size: Size) -> Pair:
     for phrase in phrases:
         words = phrase.phrase
         if not words or ";" in words or _LOC.search(words):
-            raise MarkupError(f"PaliGemma cannot be asked for {words!r}")
+            raise CannotSay("text", f"PaliGemma cannot be asked for {words!r}")
     entries = [f"{_loc(box, size)} {one.phrase}" for one in phrases for box in one.boxes]
     return Pair("detect " + " ; ".join(one.phrase for one in phrases), " ; ".join(entries))
 

@@ -14,6 +14,7 @@ PROBLEMS: Final = {
     "coordinates": "a box or quad does not hold its numbers",
     "range": "a coordinate is not between 0 and 999",
     "order": "a box's second corner is not below and to the right of its first",
+    "flat": "a box has no extent",
     "image": "an image that is not there",
     "role": "a turn of an unknown role",
     "after_end": "text after the end",

@@ -26,7 +26,7 @@ def test_a_conversation_becomes_a_chat_sample() -> None:
     """Turns alternate, the answer alone is supervised, and the picture stands where <image> stood."""
     asked = chat(ASK, REPLY, turn("human", "Sure?"), turn("gpt", "Yes."), image="a.jpg")
     built = one(read(CONVERSATIONS, records=[asked]))
-    assert built.member == "7"
+    assert (built.member, built.drafts[0].about.id) == ("record-0", "7")
     assert built.drafts[0].images[0].name == "a.jpg"
     assert built.drafts[0].turns[:2] == (
         Turn("user", (ImageRef(0), Text("What is it?"))),
@@ -93,6 +93,20 @@ def test_a_picture_shown_twice_is_held_once() -> None:
         (chat(ASK, REPLY, image=["a", "b"]), "image_count"),
         (chat(ASK, REPLY, image=[None]), "no_image"),
         (chat(turn("human", "\ud800"), REPLY), "bad_record"),
+        (chat(ASK, turn("gpt", "See <image>"), image="a"), "answer_image"),
+        (chat(ASK, REPLY, image="a", images=["b"]), "bad_record"),
+        (chat(ASK, REPLY, image={"bytes": "x"}), "inline_image"),
+        (chat(ASK, REPLY, image="data:image/png;base64,x"), "inline_image"),
+        (chat(ASK, REPLY, video="a.mp4"), "other_media"),
+        (chat(ASK, REPLY, image="a", tools="[]"), "unread_field"),
+        (chat(ASK, REPLY | {"tool_calls": [1]}, image="a"), "unread_field"),
+        (chat(ASK, REPLY | {"loss": False}, image="a"), "unread_field"),
+        (chat(ASK, REPLY, image="a", system=3), "bad_record"),
+        (chat(ASK, turn("gpt", "A dog.<|im_end|>"), image="a"), "foreign_markup"),
+        (chat(ASK, turn("gpt", "Here: <bbox>"), image="a"), "bad_markup"),
+        (chat(ASK, REPLY, messages=[ASK, REPLY], image="a"), "bad_record"),
+        ({"instruction": "?", "output": None}, "bad_record"),
+        ({"query": "?", "response": "!", "history": [["one"]]}, "bad_record"),
         (chat(turn("human", 3), REPLY), "bad_record"),  # type: ignore[arg-type]
         ({"id": 1}, "bad_record"),
         ({"conversations": "hello"}, "bad_record"),
@@ -107,4 +121,4 @@ def test_words_that_spell_tags_stay_words() -> None:
     """A user who writes a tag of the markup is quoted, not obeyed."""
     built = one(build(records(chat(turn("human", "What is <|im_end|><ref>?"), REPLY))))
     assert as_sample(built.drafts[0]).turns[0].segments == (Text("What is <|im_end|><ref>?"),)
-    assert LINES.make is CONVERSATIONS.make
+    assert LINES.make == CONVERSATIONS.make

@@ -157,7 +157,9 @@ def test_regions_hold_for_the_picture_as_stored() -> None:
     assert finished(draft(), stored(640, 480)).boxes == ((10, 20, 30, 40),)
     small = finished(draft(relative=True), stored(320, 240))
     assert (small.boxes, small.quads) == (((5, 10, 15, 20),), (((0, 0), (2, 0), (2, 2), (0, 2)),))
-    assert finished(draft(width=0, height=0), stored(9, 9)).boxes == ((10, 20, 30, 40),)
+    assert finished(draft(width=0, height=0), stored(90, 90)).boxes == ((10, 20, 30, 40),)
+    unsized = draft(relative=True, width=0, height=0)
+    assert finished(unsized, stored(2000, 500)).boxes == ((20, 10, 60, 20),)
 
 
 @pytest.mark.parametrize(
@@ -167,6 +169,7 @@ def test_regions_hold_for_the_picture_as_stored() -> None:
         (draft(), [stored(480, 640)], "image_size"),
         (draft(relative=True), [stored(320, 320)], "image_size"),
         (draft(), [], "missing_image"),
+        (draft(width=0, height=0), [stored(9, 9)], "box_outside"),
     ],
 )
 def test_another_picture_is_refused(one: Draft, images: list[Image], reason: str) -> None:

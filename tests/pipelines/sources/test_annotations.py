@@ -251,11 +251,11 @@ def test_dialogues_keep_their_turns_and_are_joined(tmp_path: Path) -> None:
     assert len(sample.images) == 2
     assert [turn.role for turn in sample.turns] == ["user", "assistant"] * 2
     assert reasons(tmp_path / "out") == {
-        "c0": "kept",
-        "c1": "kept",
-        "twice": "out_of_turn",
-        "empty": "empty_answer",
-        "up": "missing_image",
+        "record-0": "kept",
+        "record-1": "kept",
+        "record-2": "out_of_turn",
+        "record-3": "empty_answer",
+        "record-4": "missing_image",
     }
 
 
@@ -287,3 +287,33 @@ def test_a_folder_that_holds_none_of_the_pictures_stops(tmp_path: Path) -> None:
     source |= {"path": str(tmp_path / "records.jsonl"), "images": str(tmp_path / "pictures")}
     with pytest.raises(InputError, match="none of the pictures that its 1 records name is in"):
         build({"sources": [source]}, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("form", "records", "better"),
+    [
+        ("conversations", {"images": [], "annotations": [{"caption": "x"}]}, "coco_captions"),
+        ("coco_captions", [{"image": "0.jpg", "conversations": []}], "conversations"),
+        ("qwen", {"images": [], "annotations": [{"bbox": [0, 0, 1, 1]}]}, "coco_instances"),
+        ("coco_instances", [{"conversations": [{"value": "<img>0.jpg</img>"}]}], "qwen"),
+    ],
+)
+def test_a_format_that_does_not_fit_names_the_one_that_does(
+    tmp_path: Path, form: str, records: Any, better: str
+) -> None:
+    """A file of another format stops the build with the name of that format."""
+    path, recipe_file = tmp_path / "made.json", tmp_path / "r.yaml"
+    path.write_text(json.dumps(records, indent=1))
+    recipe_file.write_text(json.dumps(recipe(path, folder(tmp_path / "images", 1), form)))
+    done = run_inline("build", recipe_file, "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert f" (it looks like format: {better})" in done.stderr
+
+
+def test_a_record_that_does_not_fit_names_the_format_that_does(tmp_path: Path) -> None:
+    """A line of another format is refused with the name of that format."""
+    path = lines(tmp_path / "made.jsonl", [{"image": "0.jpg", "prefix": "caption en", "suffix": "A dog."}])
+    build(recipe(path, folder(tmp_path / "images", 1), "conversations"), tmp_path / "out")
+    (row,) = rows(tmp_path / "out", "decisions")
+    assert row["reason"] == "bad_record"
+    assert row["detail"].endswith("fields: image, prefix, suffix (it looks like format: paligemma)")

@@ -1,16 +1,23 @@
 """Qwen-VL's finetune JSON and LLaVA's: both are dialogues."""
 
+import contextlib
+import itertools
+import json
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.dialects.dialogue import as_chat, shown
-from schemas.dialects.llava import from_llava, to_llava, words_apart
+from schemas.dialects.dialogue import LACKS, THOUSANDTHS, CannotSay, TextReader, as_chat, shown
+from schemas.dialects.llava import read_llava, to_llava, words_apart
 from schemas.dialects.qwen import from_qwen, to_qwen
+from schemas.dialects.qwen3 import json_reader, read_tagged, to_qwen3
 from schemas.markup import MarkupError, canonical
 from schemas.markup.render import merged
+from schemas.markup.tags import box_cells
 from schemas.sample import Example, Image, ImageRef, Phrase, Segment, Text, Turn
 from tests.schemas.markup.strategies import boxes, quads, sample, words
 
@@ -47,11 +54,44 @@ def sizes(one: Example) -> dict[str, tuple[int, int]]:
     return {name: (image.width, image.height) for name, image in zip(NAMES, one.images, strict=False)}
 
 
+def written(
+    write: Callable[[Example, list[str]], dict[str, Any]], one: Example, reasons: set[str]
+) -> dict[str, Any] | None:
+    """The record of a dialogue; None where the dialect cannot say it, for one of `reasons`."""
+    with contextlib.suppress(CannotSay):
+        return write(one, NAMES)
+    with pytest.raises(CannotSay) as caught:
+        write(one, NAMES)
+    assert caught.value.reason in reasons
+    return None
+
+
+def texts_read(record: dict[str, Any], read: TextReader) -> list[tuple[Segment, ...]]:
+    """The segments of each turn of a record; images are numbered as shown."""
+    found, count = [], 0
+    for turn in record["conversations"]:
+        segments, count = read(turn["value"], turn["from"] == "gpt", count)
+        found.append(segments)
+    return found
+
+
+def by_showing(turns: tuple[Turn, ...]) -> list[tuple[Segment, ...]]:
+    """The segments of each turn, with images numbered as shown."""
+    count = itertools.count()
+    return [
+        tuple(ImageRef(next(count)) if isinstance(one, ImageRef) else one for one in turn.segments)
+        for turn in turns
+    ]
+
+
 @settings(max_examples=200, deadline=None)
 @given(dialogues())
 def test_finetune_json_gives_the_dialogue_back(one: Example) -> None:
-    """What Qwen-VL's JSON says is the dialogue, to the coordinate grid."""
-    read = from_qwen(to_qwen(one, NAMES), sizes(one))
+    """What Qwen-VL's JSON says is the dialogue, to the coordinate grid; a box without extent there is refused."""
+    record = written(to_qwen, one, {"box"})
+    if record is None:
+        return
+    read = from_qwen(record, sizes(one).get)
     assert read.turns == canonical(one)
     assert (read.id, list(read.images)) == (one.key, NAMES[: len(one.images)])
 
@@ -60,10 +100,37 @@ def test_finetune_json_gives_the_dialogue_back(one: Example) -> None:
 @given(dialogues(with_quads=False))
 def test_llava_json_gives_the_dialogue_back(one: Example) -> None:
     """What LLaVA's JSON says is the dialogue: words, images, and boxes to a thousandth of the side."""
-    read = from_llava(to_llava(one, NAMES), sizes(one))
-    assert list(read.images) == NAMES[: len(one.images)]
-    for got, given_ in zip(read.turns, one.turns, strict=True):
-        assert near(got.segments) == near(joined(merged(words_apart(given_.segments))))
+    record = written(to_llava, one, {"box"})
+    if record is None:
+        return
+    for got, given_ in zip(texts_read(record, read_llava), by_showing(one.turns), strict=True):
+        assert near(got, THOUSANDTHS) == near(joined(merged(words_apart(given_))), (1000, 500))
+
+
+@settings(max_examples=200, deadline=None)
+@given(dialogues(with_quads=False))
+def test_qwen3_json_gives_the_dialogue_back(one: Example) -> None:
+    """What Qwen3-VL's JSON says is the dialogue to its grid, or a reason says what it has no place for."""
+    record = written(to_qwen3, one, {"box", "words", "text"})
+    if record is None:
+        return
+    for got, given_ in zip(
+        texts_read(record, json_reader(relative=True)), by_showing(one.turns), strict=True
+    ):
+        assert cells(got, THOUSANDTHS) == cells(given_, (1000, 500))
+
+
+def cells(segments: tuple[Segment, ...], size: tuple[int, int]) -> list[object]:
+    """Words as one run, boxes as cells with their phrase each."""
+    out: list[object] = []
+    for one in segments:
+        if isinstance(one, Phrase) and one.boxes:
+            out += [(one.phrase, box_cells(box, size)) for box in one.boxes]
+        elif isinstance(one, ImageRef):
+            out.append(one)
+        elif words := one.text if isinstance(one, Text) else one.phrase:
+            out[-1:] = [out[-1] + words] if out and isinstance(out[-1], str) else [*out[-1:], words]
+    return out
 
 
 def joined(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
@@ -76,13 +143,11 @@ def joined(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
     return tuple(out)
 
 
-def near(segments: tuple[Segment, ...]) -> list[object]:
+def near(segments: tuple[Segment, ...], size: tuple[int, int]) -> list[object]:
     out: list[object] = []
     for one in segments:
         if isinstance(one, Phrase):
-            out.append(
-                [[_cell(v, side) for v, side in zip(b, (1000, 500) * 2, strict=True)] for b in one.boxes]
-            )
+            out.append([[_cell(v, side) for v, side in zip(b, size * 2, strict=True)] for b in one.boxes])
         else:
             out.append(one)
     return out
@@ -125,7 +190,7 @@ def test_a_document_becomes_a_question_and_its_answer(task: str, asked: str, ans
             {"from": "assistant", "value": answered.format(box)},
         ],
     }
-    assert from_qwen(to_qwen(one, ["a.jpg"]), {"a.jpg": (1000, 500)}).turns == canonical(as_chat(one))
+    assert from_qwen(to_qwen(one, ["a.jpg"]), {"a.jpg": (1000, 500)}.get).turns == canonical(as_chat(one))
 
 
 def test_llava_is_written_to_the_letter() -> None:
@@ -142,7 +207,7 @@ def test_llava_is_written_to_the_letter() -> None:
     said = sample((), (Turn("user", (Text("<image> and [0.1, 0.2, 0.3, 0.4]"),)),))
     value = to_llava(said, [])["conversations"][0]["value"]
     assert value == "<\\image> and [\\0.1, 0.2, 0.3, 0.4]"
-    assert from_llava(to_llava(said, []), {}).turns == said.turns
+    assert read_llava(value, False, 0) == (said.turns[0].segments, 0)
 
 
 @pytest.mark.parametrize("task", ["text", "interleaved"])
@@ -158,7 +223,7 @@ def test_what_a_dialect_lacks_is_refused() -> None:
     system = sample((), (Turn("system", (Text("Be brief."),)), Turn("user", (Text("Hi"),))))
     with pytest.raises(MarkupError, match="no turn of system"):
         to_qwen(system, [])
-    assert from_llava(to_llava(system, []), {}).turns == system.turns
+    assert [turn["from"] for turn in to_llava(system, [])["conversations"]] == ["system", "human"]
     quad = Phrase("x", (), (((0, 0), (9, 0), (9, 9), (0, 9)),))
     with pytest.raises(MarkupError, match="no quads"):
         to_llava(sample((WIDE,), (Turn("user", (ImageRef(0), quad)),)), ["a.jpg"])
@@ -179,24 +244,90 @@ def test_what_a_dialect_lacks_is_refused() -> None:
 def test_a_broken_finetune_record_is_refused(record: dict[str, object]) -> None:
     """Anything that is no dialogue is an error, and no turn can be smuggled into another."""
     with pytest.raises(MarkupError):
-        from_qwen(record, {})
+        from_qwen(record, {}.get)
 
 
 @pytest.mark.parametrize(
-    "record",
+    ("read", "text", "kind"),
     [
-        {},
-        {"conversations": [1]},
-        {"conversations": [{"from": "human", "value": "<image>"}]},
-        {"image": "a.jpg", "conversations": [{"from": "human", "value": "hello"}]},
-        {"conversations": [{"from": "human", "value": "[0.1, 0.2, 0.3, 0.4]"}]},
-        {"image": 3, "conversations": []},
+        (read_llava, "so [0.5, 0.1, 0.2, 0.4]", "order"),
+        (read_llava, "so [0.5, 0.1, 0.5, 0.4]", "flat"),
+        (read_llava, "so [0.5, 0.1, 1.5, 0.4]", "range"),
+        (read_llava, "so [-0.5, 0.1, 0.9, 0.4]", "range"),
+        *(
+            (json_reader(relative=True), f'so {{"bbox_2d": {box}}}', kind)
+            for box, kind in {
+                "[9, 9, 1, 1]": "order",
+                "[1, 1, 1, 9]": "flat",
+                "[1, 1, 1001, 9]": "range",
+                "[1, 1, NaN, 9]": "coordinates",
+                '["1", 1, 2, 9]': "coordinates",
+                "[[1, 1, 2, 9]]": "coordinates",
+                "[1, 1, 1e999, 9]": "coordinates",
+                f"[1, 1, {'9' * 999}, 9]": "coordinates",
+                "[1, 1, 2": "coordinates",
+                '[1, 1, 2, 9], "score": 1': "stray",
+            }.items()
+        ),
+        (read_tagged, "so <|box_start|>(9,9),(1,1)<|box_end|>", "order"),
+        (read_tagged, "so <|box_start|>(1,1),(1,9)<|box_end|>", "flat"),
+        (read_tagged, "so <|box_start|>(1,1),(1001,9)<|box_end|>", "range"),
+        (read_tagged, "so <|box_start|>a box<|box_end|>", "coordinates"),
+        (read_tagged, "so <|box_start|>(1,1),(5,9)", "stray"),
     ],
 )
-def test_a_broken_llava_record_is_refused(record: dict[str, object]) -> None:
-    """Images that are listed and not shown, or shown and not listed, are an error."""
-    with pytest.raises(MarkupError):
-        from_llava(record, {"a.jpg": (9, 9)})
+def test_a_broken_box_is_an_error_with_its_place_in_the_text(read: TextReader, text: str, kind: str) -> None:
+    """Each kind of broken box has a name, and the place counts the characters of the turn's own text."""
+    with pytest.raises(MarkupError, match="at character 3: ") as caught:
+        read(text, True, 1)
+    assert caught.value.problem is not None
+    assert (caught.value.problem.kind, caught.value.problem.start) == (kind, 3)
+
+
+def test_a_place_in_the_finetune_json_counts_the_turn_s_own_text() -> None:
+    """An error in the second turn says so, and counts from the turn's first character."""
+    said = [
+        {"from": "user", "value": "Picture 1: <img>a.jpg</img>\nWhere?"},
+        {"from": "assistant", "value": "here <box>(9,9),(1,1)</box>"},
+    ]
+    with pytest.raises(MarkupError, match="turn 1, at character 5: "):
+        from_qwen({"conversations": said}, {"a.jpg": (1000, 500)}.get)
+
+
+def test_qwen3_is_written_to_the_letter() -> None:
+    """An answer of boxes is one list of JSON, each box with its label, from 0 to 1000."""
+    dogs = Phrase("dog", (BOX, (0, 0, 1000, 500)), (), True)
+    turns = (
+        Turn("user", (ImageRef(0), Text("Where?"))),
+        Turn("assistant", (dogs, Phrase("cat", (BOX,), (), True))),
+    )
+    said = to_qwen3(sample((WIDE,), turns), ["a.jpg"])["conversations"]
+    assert said[0] == {"from": "human", "value": "<image>\nWhere?"}
+    assert json.loads(said[1]["value"]) == [
+        {"bbox_2d": [100, 100, 300, 500], "label": "dog"},
+        {"bbox_2d": [0, 0, 999, 999], "label": "dog"},
+        {"bbox_2d": [100, 100, 300, 500], "label": "cat"},
+    ]
+
+
+def test_a_view_that_a_dialect_cannot_say_has_a_reason() -> None:
+    """A writer says by name what its dialect lacks: words beside boxes, quads, turns, what is taught."""
+    mixed = sample((WIDE,), (Turn("document", DOCUMENTS["grounding"]),), "grounding")
+    untaught = sample((), (Turn("user", (Text("Hi"),)), Turn("assistant", (Text("Ho"),))))
+    tiny = sample(
+        (WIDE,), (Turn("document", (ImageRef(0), Phrase("x", ((1, 1, 1.2, 1.2),), (), True))),), "referring"
+    )
+    for one, write, reason in [
+        (mixed, to_qwen3, "words"),
+        (untaught, to_llava, "loss"),
+        (tiny, to_qwen, "box"),
+        (tiny, to_llava, "box"),
+        (tiny, to_qwen3, "box"),
+    ]:
+        with pytest.raises(CannotSay) as caught:
+            write(one, ["a.jpg"])
+        assert caught.value.reason == reason
+        assert reason in LACKS
 
 
 def test_pictures_are_listed_as_often_as_shown() -> None:
@@ -205,5 +336,5 @@ def test_pictures_are_listed_as_often_as_shown() -> None:
     one = sample((WIDE,), turns)
     record = to_llava(one, ["a.jpg"])
     assert record["image"] == ["a.jpg", "a.jpg"]
-    assert from_llava(record, sizes(one)).turns == turns
+    assert texts_read(record, read_llava)[0][:2] == (ImageRef(0), ImageRef(1))
     assert shown(turns) == [0, 0]
