@@ -41,7 +41,7 @@ def _make(value: Mapping[str, Any]) -> Made:
     if shown != len(names):
         raise Refused("image_count", f"{len(names)} images are listed, {shown} shown")
     images, renumbered = _each_once(names, turns)
-    return [Draft("chat", label(value.get("language"), "en"), images, renumbered)], lost
+    return [Draft("chat", label(value.get("language")), images, renumbered)], lost
 
 
 def _said(value: Mapping[str, Any]) -> list[tuple[str, str]]:
