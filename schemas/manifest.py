@@ -211,6 +211,20 @@ class Members(Record):
             yield f"{self.unused_images:,} images are unused, but its tars have {self.images:,}"
 
 
+class AnnotationCount(Record):
+    """What became of the annotations of one source: annotations = kept + lost."""
+
+    annotations: Count
+    kept: Count
+    lost: dict[str, Count] = Field(default={}, description="by the reason of the annotation, else of its row")
+
+    def problems(self) -> Iterator[str]:
+        """Returns one sentence where the sum does not come out."""
+        total = self.kept + sum(self.lost.values())
+        if total != self.annotations:
+            yield f"kept + lost annotations are {total:,}, but there are {self.annotations:,}"
+
+
 class Output(Record):
     """A file of the corpus; `rows` is null where the file does not consist of rows."""
 
@@ -242,6 +256,9 @@ class Manifest(Record):
     thresholds: dict[str, dict[str, JsonValue]] = Field(default={}, description="source -> rule -> settings")
     funnel: dict[str, Funnel] = Field(description="source -> what became of its rows")
     members: dict[str, Members] = Field(default={}, description="source -> the members of its tars")
+    annotations: dict[str, AnnotationCount] = Field(
+        default={}, description="source of annotations -> what became of each of them"
+    )
     samples: tuple[SampleCount, ...] = ()
     sizes: tuple[Size, ...] = ()
     tokenizer: str = Field("", description="what tokens are counted by; empty: nothing counts them")
@@ -285,6 +302,11 @@ class Manifest(Record):
             if source in self.members:
                 for problem in self.members[source].problems(funnel.rows):
                     yield f"source {source}: {problem}"
+        for source, annotated in self.annotations.items():
+            for problem in annotated.problems():
+                yield f"source {source}: {problem}"
+        if strange := self.annotations.keys() - set(ids):
+            yield f"annotations are counted of {sorted(strange)}, but the sources are {sorted(ids)}"
         if strange := self.members.keys() - set(ids):
             yield f"members are counted of {sorted(strange)}, but the sources are {sorted(ids)}"
         for count in self.views:

@@ -103,6 +103,18 @@ FURTHER: Final = pa.schema(
 )
 """work/further: the images of a row beside its first, whose values stand in the signals; `row` is its place there."""
 
+ANNOTATIONS: Final = pa.schema(
+    [
+        *ROW,
+        ("kind", pa.string()),
+        ("id", pa.string()),
+        # null where the annotation is used: then it is kept or lost with its row
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+"""work/annotations: one row for each annotation (object, region, question, phrase, …) of an annotation source."""
+
 SCORES: Final = pa.schema(
     [
         *ROW,

@@ -13,6 +13,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.annotated import text
 from pipelines.audit.verify import read_manifest
 from pipelines.engines.step import Json
 from pipelines.files import local_path
@@ -35,7 +36,8 @@ class Status:
     """A corpus folder: whether a run holds it, tasks done and rows by phase, errors, the last log.
 
     `messages` are each source's commonest ones of quarantined rows; `members` says what no row uses of the tars'
-    members; `phase` is the one that the last run got to; `verdicts` counts rows. `work`: its work folder is there, else
+    members, `annotations` what became of those of each source, by the manifest; `phase` is the one that the last run
+    got to; `verdicts` counts rows. `work`: its work folder is there, else
     `rows` are those of the manifest. `lost` names the files of a finished corpus that are missing or of another size.
     """
 
@@ -48,6 +50,7 @@ class Status:
     messages: list[Loss]
     damaged: list[str]
     members: list[str]
+    annotations: list[str]
     verdicts: int
     last: list[Json] = field(default_factory=list)
     work: bool = True
@@ -84,6 +87,7 @@ def read(folder: str, storage_options: Mapping[str, Any] | None = None) -> Statu
         messages=_messages(layout, [name for name, receipt in measured.items() if receipt["errors"]]),
         damaged=[f"{text_of(name)}: {why}" for name, why in bad_shards(measured)],
         members=list(notes(members_of(measured))),
+        annotations=_annotations(manifest),
         verdicts=sum(len(one.members) for one in Verdicts.read(layout).shards.values()),
         last=last,
         work=work,
@@ -96,6 +100,11 @@ def _manifest(layout: Layout) -> Manifest | None:
     with suppress(InputError, VerifyError):
         return read_manifest(layout.store, layout.out)
     return None
+
+
+def _annotations(manifest: Manifest | None) -> list[str]:
+    found = manifest.annotations if manifest is not None else {}
+    return [f"source {source}: {text(one)}" for source, one in sorted(found.items())]
 
 
 def _rows(measured: Mapping[Name, Json]) -> int:
@@ -135,6 +144,8 @@ def show(status: Status, console: Console) -> None:
     others = sum(status.quarantined.values()) - sum(loss.rows for loss in status.messages)
     if others > 0 and status.messages:
         console.print(f"    {others:,} with other messages")
+    for line in status.annotations:
+        console.print(f"  {line}", soft_wrap=True)
     for line in status.members:
         console.print(f"  {line}", soft_wrap=True)
     for line in status.damaged:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipelines.annotated import recounted
 from pipelines.audit.claims import Kind, contradictions, miscounted, tally
 from pipelines.audit.held_out import DECISIONS as DECIDED
 from pipelines.audit.held_out import has_evaluation, leaks
@@ -130,9 +131,18 @@ def verify(folder: str, storage_options: Mapping[str, Any] | None = None, work: 
         problems += miscounted(manifest, _samples(pool, store, manifest, files))
     decisions = (info for name, info in files.items() if name.startswith(DECIDED))
     problems += recount(store, decisions, manifest)
+    problems += _annotations(Layout(folder, options=dict(storage_options or {})), manifest)
     if work:
         problems += ledger(folder, storage_options)
     return [*_by_file(problems, files.keys() | manifest.outputs.keys()), *leaks(store, files, manifest)]
+
+
+def _annotations(layout: Layout, manifest: Manifest) -> list[str]:
+    """Returns one sentence for each source whose annotations are counted otherwise below work/, if that is there."""
+    try:
+        return list(recounted(layout, manifest.annotations))
+    except (pa.ArrowException, InputError, OSError, KeyError) as error:
+        return [f"work/annotations: cannot be counted: {_line(error)}"]
 
 
 def _by_file(problems: Iterable[str], names: Container[str]) -> Iterator[str]:

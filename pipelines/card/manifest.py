@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from filters.rules import in_order
 from filters.table import Rules
 from pipelines import removal
+from pipelines.annotated import annotated
 from pipelines.card.drawn import held
 from pipelines.card.facts import facts, libraries
 from pipelines.card.readme import card
@@ -25,6 +26,7 @@ from pipelines.recipe.model import Recipe
 from pipelines.remarks import members_of
 from pipelines.removal import Removed
 from pipelines.sizes import image_tokens, name_of, totals
+from pipelines.sources.table import KINDS
 from pipelines.verdicts import Verdicts
 from schemas.manifest import (
     CARD,
@@ -75,7 +77,9 @@ def write_card(recipe: Recipe, layout: Layout, results: Results, removed: Remove
     outputs = {f["name"]: Output(size=f["size"], sha256=f["sha256"], rows=f["rows"]) for f in files}
     listed = _listed(layout, removed)
     digest = recipe.digest(removed.digest())
+    names = [name for name in results["measure"] if KINDS[recipe.source(name[0]).kind].annotated]
     described = _manifest(digest, recipe, results, Verdicts.read(layout), outputs)
+    described = described.model_copy(update={"annotations": annotated(layout, names)})
     listed[RECIPE] = _written(layout, RECIPE, recipe.determining(removed.digest()))
     described = described.model_copy(update={"outputs": outputs | listed})
     listed[CARD] = _written(layout, CARD, card(described).encode())

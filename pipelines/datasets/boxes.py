@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from pipelines.datasets.drafts import NamedImage
-from pipelines.datasets.reasons import MALFORMED, Refusal, Refused
+from pipelines.datasets.reasons import Refusal, Refused
+from schemas.markup.tags import box_cells
 from schemas.sample import Box
 
 MIN_EXTENT: Final = 0.01
@@ -17,17 +18,31 @@ Reader = Callable[[Sequence[Any], int, int], Box]
 """Makes a box of a dataset's own form one within the image: `from_corners`, `from_size` or `from_shares`."""
 
 
-def boxes_of(values: Iterable[Any], image: NamedImage, read: Reader, lost: list[Refusal]) -> tuple[Box, ...]:
-    """Returns the usable boxes, each once; others go to `lost`, but a malformed one is raised."""
-    found: dict[Box, None] = {}
-    for value in values:
+def boxes_of(
+    values: Iterable[tuple[int, Any]], image: NamedImage, read: Reader, lost: list[Refusal]
+) -> dict[Box, list[int]]:
+    """Returns the usable boxes, each once with the places of the annotations that give it; others go to `lost`."""
+    found: dict[Box, list[int]] = {}
+    for at, value in values:
         try:
-            found[read(value, image.width, image.height)] = None
+            box = on_grid(read(value, image.width, image.height), image.width, image.height)
         except Refused as error:
-            if error.refusal.reason in MALFORMED:
-                raise
-            lost.append(error.refusal)
-    return tuple(found)
+            lost.append(error.refusal._replace(at=at))
+        else:
+            found.setdefault(box, []).append(at)
+    return found
+
+
+def on_grid(box: Box, width: int, height: int) -> Box:
+    """Returns the box; Refused where its sides run together on the grid in which it is taught."""
+    x1, y1, x2, y2 = box
+    left, top, right, bottom = box_cells(
+        (round(x1, 2), round(y1, 2), round(x2, 2), round(y2, 2)), (width, height)
+    )
+    if left == right or top == bottom:
+        text = f"{list(box)} in an image of {width} x {height} is ({left},{top}),({right},{bottom}) there"
+        raise Refused("box_grid", text)
+    return box
 
 
 def from_corners(value: Sequence[Any], width: int, height: int) -> Box:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from pipelines.datasets.boxes import boxes_of, from_size, size_of
-from pipelines.datasets.dataset import Dataset, Files, Glimpse, Made, Record
+from pipelines.datasets.dataset import BAD, Dataset, Files, Glimpse, Made, Record, bad_record
 from pipelines.datasets.drafts import (
     REGION_TASKS,
     About,
@@ -14,11 +14,12 @@ from pipelines.datasets.drafts import (
     extra_of,
     named,
     region_drafts,
+    teaching,
     text_or_none,
     told,
     words,
 )
-from pipelines.datasets.reasons import MALFORMED, Refusal, Refused
+from pipelines.datasets.reasons import Refusal, Refused
 from pipelines.datasets.records import by_id, document, each, joined, listed
 from schemas.sample import Phrase
 
@@ -48,9 +49,13 @@ def _instance_records(files: Files) -> Iterator[Record]:
             own.append(record.value)
         else:
             refusal = Refusal("unknown_image", f"annotation {record.member} is of image {image_id!r}")
-            strays.append(Record(f"annotation-{record.member}", {}, record.refusal or refusal))
+            stray: dict[str, Any] = {"objects": [record.value]} if record.value else {}
+            strays.append(Record(f"annotation-{record.member}", stray, record.refusal or refusal))
     for record in each(images, "id"):
+        # of images that share an id the first has its annotations
         own = joined(objects, record.value.get("id")) or []
+        if own:
+            objects[record.value["id"]] = []
         ids = [key for one in own if isinstance(key := one.get("category_id"), int | str)]
         shown = {key: names[key] for key in ids if key in names}
         licence = licence_of(record.value, licences)
@@ -71,38 +76,51 @@ def _instances(value: Mapping[str, Any]) -> Made:
     """Returns both views of each category: its name and the boxes of all its objects."""
     image = coco_image(value["image"])
     lost: list[Refusal] = []
-    crowded = {one.get("category_id") for one in value["objects"] if one.get("iscrowd")}
-    found: dict[str, list[Any]] = {}
-    ids: dict[str, list[Any]] = {}
-    for one in value["objects"]:
-        # the name stands for all objects of its category, which a crowd would leave uncounted
-        if one.get("category_id") in crowded:
-            lost.append(Refusal("crowd", f"annotation {one.get('id')!r} is of a category with a crowd here"))
-            continue
-        name = value["names"].get(one["category_id"])
-        if name is None:
-            lost.append(Refusal("unknown_annotation", f"no category has the id {one['category_id']!r}"))
-            continue
-        found.setdefault(words(name, "empty_phrase"), []).append(one["bbox"])
-        ids.setdefault(words(name, "empty_phrase"), []).append(text_or_none(one.get("id")))
     drafts: list[Draft] = []
-    for name, given in found.items():
-        boxes = _boxes(name, given, image, lost)
+    for name, found in _by_name(value, lost).items():
+        boxes = boxes_of([(at, one.get("bbox")) for at, one in found], image, from_size, lost)
         if boxes:
-            about = About(licence=value.get("licence"), extra={"annotation_ids": ids[name]})
-            drafts += told(region_drafts(image, Phrase(name, boxes, (), True)), about)
+            taught = [at for places in boxes.values() for at in places]
+            ids = [id_ for at, id_ in enumerate(_object_ids(value)) if at in taught]
+            views = region_drafts(image, Phrase(name, tuple(boxes), (), True))
+            about = About(licence=value.get("licence"), extra={"annotation_ids": ids})
+            drafts += told(teaching(views, taught), about)
     if not drafts and not lost:
         raise Refused("no_regions", "the image has no annotation")
     return drafts, lost
 
 
-def _boxes(name: str, given: list[Any], image: NamedImage, lost: list[Refusal]) -> tuple[Any, ...]:
-    try:
-        return boxes_of(given, image, from_size, lost)
-    except Refused as error:
-        if error.refusal.reason not in MALFORMED:
-            raise
-        raise Refused(error.refusal.reason, f"{name}: {error.refusal.text}") from error
+def _by_name(value: Mapping[str, Any], lost: list[Refusal]) -> dict[str, list[tuple[int, Mapping[str, Any]]]]:
+    """Returns the objects with their places, by the name of their category; those without one go to `lost`."""
+    objects = value["objects"]
+    crowded = {_category(one) for one in objects if one.get("iscrowd")}
+    found: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
+    for at, one in enumerate(objects):
+        try:
+            if one.get("iscrowd"):
+                raise Refused("crowd", "the annotation is of a crowd")
+            # the name stands for all objects of its category, which a crowd would leave uncounted
+            if _category(one) in crowded:
+                raise Refused("crowd", "the annotation is of a category with a crowd in this image")
+            name = value["names"].get(_category(one))
+            if name is None:
+                raise Refused("unknown_annotation", f"no category has the id {one.get('category_id')!r}")
+            found.setdefault(words(name, "empty_phrase"), []).append((at, one))
+        except Refused as error:
+            lost.append(error.refusal._replace(at=at))
+        except BAD as error:
+            lost.append(bad_record(error)._replace(at=at))
+    return found
+
+
+def _category(one: Mapping[str, Any]) -> int | str | None:
+    found = one.get("category_id")
+    return found if isinstance(found, int | str) else None
+
+
+def _object_ids(value: Mapping[str, Any]) -> list[str]:
+    """Returns the id of each object, its place in its image where it has none."""
+    return [text_or_none(one.get("id")) or f"object-{at}" for at, one in enumerate(value["objects"])]
 
 
 def coco_image(image: Mapping[str, Any]) -> NamedImage:
@@ -149,5 +167,7 @@ INSTANCES: Final = Dataset(
     _instances,
     _instance_records,
     named=True,
+    listed=_object_ids,
+    kind="object",
     recognised=lambda seen: _is_coco(seen) and _has_boxes(seen),
 )

@@ -101,7 +101,7 @@ def _draft(value: Mapping[str, Any], names: Sequence[str], turns: Sequence[Turn]
     ids = (text_or_none(value.get(name)) for name in ("id", "conversation_id"))
     about = About(next((one for one in ids if one), None), own_licence(value))
     return Draft(
-        *("chat", label(value.get("language"), "en"), images, renumbered),
+        *("chat", label(value.get("language")), images, renumbered),
         relative=relative and boxed,
         about=about,
     )
@@ -170,7 +170,7 @@ def _turns(said: list[Said], read: TextReader) -> tuple[list[Turn], int, list[Re
         cut = cut or [Refusal("unanswered", "the last question has no answer")]
         turns.pop()
     if not any(turn.role == "user" for turn in turns):
-        raise Refused(*(cut[0] if cut else ("no_turns", "")))
+        raise Refused(*(cut[0][:2] if cut else ("no_turns", "")))
     return turns, kept_shown, cut
 
 

@@ -3,7 +3,7 @@
 Every record has exactly one outcome, so nothing is lost without a trace.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final, NamedTuple
 
@@ -15,6 +15,9 @@ from schemas.sample import TASKS
 
 MAX_TEXT: Final = 500
 """Characters of a refusal's sentence."""
+
+BAD: Final = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
+"""What a field of the wrong kind in a record raises."""
 
 Files = Mapping[str, BinaryIO]
 """A dataset's files by their part, open for reading."""
@@ -32,16 +35,25 @@ Made = tuple[list[Draft], list[Refusal]]
 """Drafts of one record, and the parts of it that were lost."""
 
 
+class Annotation(NamedTuple):
+    """One annotation of a record: what it is, its id, and why it is lost; `refusal` is None where it is used."""
+
+    kind: str
+    id: str
+    refusal: Refusal | None = None
+
+
 class Built(NamedTuple):
     """The one outcome of a record: `drafts`, or `refusal`; `lost` are parts of it that went.
 
-    `member` names the record within its source's shard.
+    `member` names the record within its source's shard; `annotations` has each annotation of it once.
     """
 
     member: str
     drafts: tuple[Draft, ...]
     refusal: Refusal | None = None
     lost: tuple[Refusal, ...] = ()
+    annotations: tuple[Annotation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +73,10 @@ class Dataset:
     at a path of a store. `published` says which files these are, `unit` what a record of them is; `recognised`
     whether a file is one of the dataset's, as far as its ends tell. `named`: its records are called by ids of their
     own, which become those of their views; but not where they are called `record-N` or `picture-N`.
+
+    A record holds one annotation, which is called as its `unit`; or as many as `listed` gives ids for, each of which
+    is called `kind`. Drafts and refusals name these by their place. `many` is the pattern of the file names where a
+    folder holds one file of the dataset beside another.
     """
 
     published: str
@@ -72,11 +88,19 @@ class Dataset:
     parts: tuple[str, ...] = ("records",)
     recognised: Callable[[Glimpse], bool] | None = None
     named: bool = False
+    listed: Callable[[Mapping[str, Any]], Sequence[str]] | None = None
+    kind: str = ""
+    many: str = ""
 
     def id_of(self, member: str) -> str | None:
         """Returns the id that the record of that name has of its own; None where it has none."""
         is_own = self.named and not member.startswith(("record-", "picture-"))
         return member if is_own else None
+
+    @property
+    def called(self) -> str:
+        """Returns what one of its annotations is called: object, question, …"""
+        return self.kind or self.unit.split()[-1]
 
     def __post_init__(self) -> None:
         if (self.records is None) == (self.folder is None):
@@ -86,37 +110,56 @@ class Dataset:
 
 
 def build(
-    records: Iterable[Record],
-    make: Callable[[Mapping[str, Any]], Made],
-    better: Callable[[Mapping[str, Any]], str] = lambda value: "",
+    records: Iterable[Record], dataset: Dataset, better: Callable[[Mapping[str, Any]], str] = lambda value: ""
 ) -> Iterator[Built]:
     """Returns one outcome for each record, in order.
 
     What a wrong type or a missing field in a record raises becomes an outcome too; the sentence on it ends with what
     `better` says of the record.
     """
-    for member, value, refusal in unique(records):
-        if refusal is not None:
-            yield Built(member, (), _shortened(refusal))
-            continue
-        try:
-            drafts, lost = make(value)
-        except Refused as error:
-            reason, text = error.refusal
-            yield Built(
-                member, (), _shortened(Refusal(reason, text + better(value) * (reason == "bad_record")))
-            )
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-            yield Built(member, (), _shortened(Refusal("bad_record", _wrong(error) + better(value))))
-        except Exception as error:
-            error.add_note(f"while the record {member!r} was built")
-            raise
-        else:
-            if strange := {draft.task for draft in drafts} - TASKS.keys():
-                raise InputError(f"record {member!r} became samples of the unknown task {', '.join(strange)}")
-            gone = tuple(map(_shortened, lost))
-            why = None if drafts else next(iter(gone), Refusal("no_regions", "nothing to build from"))
-            yield Built(member, tuple(drafts), why, gone)
+    for record in unique(records):
+        built = _outcome(record, dataset, better)
+        yield built._replace(annotations=_accounted(built, record, dataset))
+
+
+def _outcome(record: Record, dataset: Dataset, better: Callable[[Mapping[str, Any]], str]) -> Built:
+    """Returns the outcome of a record, but for its annotations."""
+    member, value, refusal = record
+    if refusal is not None:
+        return Built(member, (), _shortened(refusal))
+    try:
+        drafts, lost = dataset.make(value)
+    except Refused as error:
+        return Built(member, (), _shortened(_hinted(error.refusal, better(value))))
+    except BAD as error:
+        return Built(member, (), _shortened(_hinted(bad_record(error), better(value))))
+    except Exception as error:
+        error.add_note(f"while the record {member!r} was built")
+        raise
+    if strange := {draft.task for draft in drafts} - TASKS.keys():
+        raise InputError(f"record {member!r} became samples of the unknown task {', '.join(strange)}")
+    gone = tuple(map(_shortened, lost))
+    why = None if drafts else next(iter(gone), Refusal("no_regions", "nothing to build from"))
+    return Built(member, tuple(drafts), why, gone)
+
+
+def _hinted(refusal: Refusal, hint: str) -> Refusal:
+    """Returns a refusal whose sentence ends with the hint where the record is none of its dataset's."""
+    return refusal._replace(text=refusal.text + hint) if refusal.reason == "bad_record" else refusal
+
+
+def _accounted(built: Built, record: Record, dataset: Dataset) -> tuple[Annotation, ...]:
+    """Returns each annotation of a record once: used where a draft teaches it, else with the reason why not."""
+    if dataset.listed is None or not record.value:
+        own = next((draft.about.id for draft in built.drafts if draft.about.id), None)
+        return (Annotation(dataset.called, shortened(own or built.member), built.refusal),)
+    taught = {at for draft in built.drafts for at in draft.taught}
+    gone = {one.at: one for one in reversed(built.lost) if one.at is not None}
+    other = built.refusal or Refusal("bad_record", "the annotation is not read")
+    return tuple(
+        Annotation(dataset.called, shortened(id_), None if at in taught else gone.get(at, other))
+        for at, id_ in enumerate(dataset.listed(record.value))
+    )
 
 
 def unique(records: Iterable[Record]) -> Iterator[Record]:
@@ -126,7 +169,7 @@ def unique(records: Iterable[Record]) -> Iterator[Record]:
         member = name if name.isascii() else _writable(name)
         if member in seen:
             again = Refusal("repeated_id", f"{member!r} was there before")
-            yield Record(_another(member, seen), {}, again)
+            yield Record(_another(member, seen), value, again)
         else:
             seen[member] = 1
             yield Record(member, value, refusal)
@@ -144,14 +187,20 @@ def _another(member: str, seen: dict[str, int]) -> str:
 
 def _shortened(refusal: Refusal) -> Refusal:
     """Returns a refusal that a ledger can hold: characters that UTF-8 can write, and not too many."""
-    return Refusal(refusal.reason, _writable(refusal.text[:MAX_TEXT]))
+    return refusal._replace(text=shortened(refusal.text))
+
+
+def shortened(text: str) -> str:
+    """Returns the start of a text, in characters that UTF-8 can write."""
+    return _writable(text[:MAX_TEXT])
 
 
 def _writable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _wrong(error: Exception) -> str:
+def bad_record(error: Exception) -> Refusal:
+    """Returns the refusal of a record, or of a part of it, for an error of the kinds BAD."""
     if isinstance(error, KeyError):
-        return f"the field {error.args[0]!r} is missing"
-    return f"a field is of the wrong kind ({type(error).__name__}: {str(error)[:200]})"
+        return Refusal("bad_record", f"the field {error.args[0]!r} is missing")
+    return Refusal("bad_record", f"a field is of the wrong kind ({type(error).__name__}: {str(error)[:200]})")

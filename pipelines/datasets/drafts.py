@@ -2,13 +2,16 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from pipelines.datasets.reasons import Refused
 from schemas.sample import Box, Example, Image, ImageRef, Phrase, Quad, Segment, Text, Turn
 from schemas.strict import is_unicode
+
+Point = tuple[float, float]
+"""Across and down, in pixels."""
 
 SHOWN: Final = ImageRef(0)
 REGION_TASKS: Final = ("referring", "grounded_caption")
@@ -35,8 +38,10 @@ class About(NamedTuple):
 class Draft(NamedTuple):
     """A view without the bytes of its images.
 
-    `relative`: regions were given as shares of the sides, so they hold for the image at any size; of an image whose
-    size is not given they are in thousandths of its sides. `split` is the dataset's own, empty where it has none.
+    `language` is what the record says of itself, empty where it says nothing. `relative`: regions were given as shares
+    of the sides, so they hold for the image at any size; of an image whose size is not given they are in thousandths of
+    its sides. `split` is the dataset's own, empty where it has none.
+    `taught` are the places of the record's annotations that the view teaches, as the dataset lists them.
     """
 
     task: str
@@ -46,6 +51,7 @@ class Draft(NamedTuple):
     relative: bool = False
     split: str = ""
     about: About = About()
+    taught: tuple[int, ...] = ()
 
 
 class Place(NamedTuple):
@@ -57,7 +63,7 @@ class Place(NamedTuple):
 
 
 def region_drafts(
-    image: NamedImage, phrase: Phrase, language: str = "en", relative: bool = False, split: str = ""
+    image: NamedImage, phrase: Phrase, language: str = "", relative: bool = False, split: str = ""
 ) -> list[Draft]:
     """Returns phrase to box, and box to phrase: the same words and boxes; the task says which half is taught."""
     turns = (Turn("document", (SHOWN, phrase)),)
@@ -65,7 +71,7 @@ def region_drafts(
 
 
 def grounded_drafts(
-    image: NamedImage, caption: str, places: Sequence[Place], language: str = "en", relative: bool = False
+    image: NamedImage, caption: str, places: Sequence[Place], language: str = "", relative: bool = False
 ) -> list[Draft]:
     """Returns the caption with boxes, then both views of each phrase; nothing where there is no phrase."""
     views = [one for place in places for one in region_drafts(image, place.phrase, language, relative)]
@@ -73,7 +79,7 @@ def grounded_drafts(
 
 
 def grounding_draft(
-    image: NamedImage, caption: str, places: Sequence[Place], language: str = "en", relative: bool = False
+    image: NamedImage, caption: str, places: Sequence[Place], language: str = "", relative: bool = False
 ) -> Draft:
     """Returns the caption with boxes; the places are in order and apart from each other."""
     segments: list[Segment] = [SHOWN]
@@ -91,14 +97,14 @@ def grounding_draft(
 def caption_draft(image: NamedImage, caption: object) -> Draft:
     """Returns an image with its caption."""
     segments = (SHOWN, Text(words(caption, "empty_caption"), True))
-    return Draft("caption", "en", (image,), (Turn("document", segments),))
+    return Draft("caption", "", (image,), (Turn("document", segments),))
 
 
 def vqa_draft(image: NamedImage, question: object, answer: object, split: str = "") -> Draft:
     """Returns a question about an image, and its answer."""
     asked = Text(words(question, "empty_question"))
     said = Text(words(answer, "empty_answer"), True)
-    return Draft("vqa", "en", (image,), (Turn("document", (SHOWN, asked, said)),), False, split)
+    return Draft("vqa", "", (image,), (Turn("document", (SHOWN, asked, said)),), False, split)
 
 
 def words(value: object, reason: str) -> str:
@@ -134,31 +140,51 @@ def named(value: object) -> str:
     return value
 
 
+class Shown(NamedTuple):
+    """An image as it is stored, and how its file says that it is turned.
+
+    `orientation` is EXIF's, `is_upright` whether what is stored was turned by it. `boxes_on` says on which image boxes
+    are drawn where sizes do not tell: `upright` or `stored`.
+    """
+
+    image: Image
+    orientation: int = 1
+    is_upright: bool = True
+    boxes_on: str = "upright"
+
+
 def finish(
-    draft: Draft, key: str, images: Sequence[Image], *, split: str, source: str, licence: str
+    draft: Draft, key: str, images: Sequence[Shown], *, split: str, source: str, licence: str
 ) -> Example:
     """Returns the view of `draft` with the images as they are stored; what it says of itself stands above the source's.
 
-    Regions that were given in shares are moved to the stored size. Any other difference between the stated and the
-    stored size is Refused `image_size`, as is an image of other proportions.
+    Regions that were given in shares are moved to the stored size, and those that were drawn before or after the
+    image's EXIF turn to the image as it is stored. Any other difference between the stated and the stored size is
+    Refused `image_size`, as is an image of other proportions.
     """
     if len(images) != len(draft.images):
         raise Refused("missing_image", f"{len(draft.images)} images are named, {len(images)} are there")
-    factors = [_factor(one, two, draft.relative) for one, two in zip(draft.images, images, strict=True)]
+    frames = [_frame(one, two, draft.relative) for one, two in zip(draft.images, images, strict=True)]
     turns = draft.turns
-    if any(factor != (1.0, 1.0) for factor in factors):
-        turns = scaled(turns, factors)
-    _check_within(turns, draft.images, images)
+    if any(frame != _SAME for frame in frames):
+        turns = moved(turns, [frame.place for frame in frames])
+    _check_within(turns, draft.images, [one.image for one in images])
     shown = tuple(
-        replace(one, url=named.url) if named.url else one
+        replace(one.image, url=named.url) if named.url else one.image
         for named, one in zip(draft.images, images, strict=True)
     )
     about = draft.about
     extra = json.dumps(about.extra, sort_keys=True, ensure_ascii=False) if about.extra else None
     return Example(
-        *(key, draft.task, split, draft.language, source, about.licence or licence),
+        *(key, draft.task, split, draft.language or "und", source, about.licence or licence),
         *(shown, turns, about.id, extra),
     )
+
+
+def teaching(drafts: Iterable[Draft], places: Iterable[int]) -> list[Draft]:
+    """Returns the drafts with the places of the annotations that they teach."""
+    taught = tuple(places)
+    return [draft._replace(taught=taught) for draft in drafts]
 
 
 def told(drafts: Iterable[Draft], about: About) -> list[Draft]:
@@ -188,36 +214,83 @@ def text_or_none(value: object) -> str | None:
 
 def scaled(turns: Sequence[Turn], factors: Sequence[tuple[float, float]]) -> tuple[Turn, ...]:
     """Returns turns whose regions are multiplied by the factors (across, down) of their image."""
-    moved, current = [], (1.0, 1.0)
+    return moved(turns, [Frame(factor).place for factor in factors])
+
+
+def moved(turns: Sequence[Turn], places: Sequence[Callable[[float, float], Point]]) -> tuple[Turn, ...]:
+    """Returns turns whose regions are where the function of their image puts their corners."""
+    found: list[Turn] = []
+    place: Callable[[float, float], Point] = _SAME.place
     for turn in turns:
         segments: list[Segment] = []
         for segment in turn.segments:
             if isinstance(segment, ImageRef):
-                current = factors[segment.image]
+                place = places[segment.image]
             elif isinstance(segment, Phrase):
-                boxes = tuple(_box(box, current) for box in segment.boxes)
-                quads = tuple(_quad(quad, current) for quad in segment.quads)
+                boxes = tuple(_box(box, place) for box in segment.boxes)
+                quads = tuple(_quad(quad, place) for quad in segment.quads)
                 segment = replace(segment, boxes=boxes, quads=quads)
             segments.append(segment)
-        moved.append(Turn(turn.role, tuple(segments)))
-    return tuple(moved)
+        found.append(Turn(turn.role, tuple(segments)))
+    return tuple(found)
 
 
-def _factor(stated: NamedImage, stored: Image, relative: bool) -> tuple[float, float]:
+class Frame(NamedTuple):
+    """How points of an annotation come to the stored image: by factors across and down, then by a turn of EXIF's.
+
+    `size` is that of the image before the turn.
+    """
+
+    factors: tuple[float, float] = (1.0, 1.0)
+    orientation: int = 1
+    size: tuple[int, int] = (0, 0)
+
+    def place(self, x: float, y: float) -> Point:
+        """Returns where a point is on the stored image."""
+        x, y = x * self.factors[0], y * self.factors[1]
+        width, height = self.size
+        if self.orientation in (2, 3, 7, 8):
+            x = width - x
+        if self.orientation in (3, 4, 6, 7):
+            y = height - y
+        return (y, x) if self.orientation in _SIDEWAYS else (x, y)
+
+
+def _frame(stated: NamedImage, shown: Shown, relative: bool) -> Frame:
+    """Returns how points come to the stored image; Refused where the stated size is of neither way to hold it."""
+    stored = shown.image.width, shown.image.height
+    if shown.orientation == 1:
+        return Frame(_factors(stated, stored, relative))
+    other = stored[::-1] if shown.orientation in _SIDEWAYS else stored
+    as_stored, as_other = (_fitting(stated, size, relative) for size in (stored, other))
+    is_other = (shown.boxes_on == "upright") != shown.is_upright
+    if as_other is not None and (is_other or as_stored is None):
+        # what is stored upright was turned by the orientation, what is stored as it came is turned back
+        back = _BACK.get(shown.orientation, shown.orientation)
+        return Frame(as_other, shown.orientation if shown.is_upright else back, other)
+    return Frame(_factors(stated, stored, relative))
+
+
+def _fitting(stated: NamedImage, stored: tuple[int, int], relative: bool) -> tuple[float, float] | None:
+    """Returns the factors from the stated size to the stored one; None where regions do not hold there."""
     if stated.width == 0 and relative:
-        return stored.width / 1000, stored.height / 1000
-    if stated.width == 0 or (stated.width, stated.height) == (stored.width, stored.height):
+        return stored[0] / 1000, stored[1] / 1000
+    if stated.width == 0 or (stated.width, stated.height) == stored:
         return 1.0, 1.0
-    across, down = stored.width / stated.width, stored.height / stated.height
+    across, down = stored[0] / stated.width, stored[1] / stated.height
     # rounding a side to whole pixels may move it by one
-    alike = abs(stored.height - stated.height * across) <= 1 or abs(stored.width - stated.width * down) <= 1
-    if not (relative and alike):
+    alike = abs(stored[1] - stated.height * across) <= 1 or abs(stored[0] - stated.width * down) <= 1
+    return (across, down) if relative and alike else None
+
+
+def _factors(stated: NamedImage, stored: tuple[int, int], relative: bool) -> tuple[float, float]:
+    found = _fitting(stated, stored, relative)
+    if found is None:
         raise Refused(
             "image_size",
-            f"{stated.name}: annotated at {stated.width} x {stated.height}, "
-            f"stored at {stored.width} x {stored.height}",
+            f"{stated.name}: annotated at {stated.width} x {stated.height}, stored at {stored[0]} x {stored[1]}",
         )
-    return across, down
+    return found
 
 
 def _check_within(turns: Sequence[Turn], stated: Sequence[NamedImage], stored: Sequence[Image]) -> None:
@@ -236,12 +309,17 @@ def _check_within(turns: Sequence[Turn], stated: Sequence[NamedImage], stored: S
                         )
 
 
-def _box(box: Box, factor: tuple[float, float]) -> Box:
-    across, down = factor
-    return box[0] * across, box[1] * down, box[2] * across, box[3] * down
+def _box(box: Box, place: Callable[[float, float], Point]) -> Box:
+    (x1, y1), (x2, y2) = place(*box[:2]), place(*box[2:])
+    return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
 
 
-def _quad(quad: Quad, factor: tuple[float, float]) -> Quad:
-    across, down = factor
-    first, second, third, fourth = ((x * across, y * down) for x, y in quad)
+def _quad(quad: Quad, place: Callable[[float, float], Point]) -> Quad:
+    first, second, third, fourth = (place(x, y) for x, y in quad)
     return first, second, third, fourth
+
+
+_SAME: Final = Frame()
+_SIDEWAYS: Final = (5, 6, 7, 8)
+_BACK: Final = {6: 8, 8: 6}
+"""Orientations of EXIF that exchange the sides, and those that another one undoes; the rest undo themselves."""

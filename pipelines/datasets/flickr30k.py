@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pipelines.datasets.boxes import boxes_of, from_corners, size_of
 from pipelines.datasets.dataset import Dataset, Made, Record
-from pipelines.datasets.drafts import NamedImage, Place, grounded_drafts, named
+from pipelines.datasets.drafts import NamedImage, Place, grounded_drafts, named, teaching
 from pipelines.datasets.reasons import Refusal, Refused
 from pipelines.files import Store, join
 from schemas.sample import GROUNDED, Phrase
@@ -63,13 +63,29 @@ def _make(value: Mapping[str, Any]) -> Made:
     caption, places = _plain(value["sentence"])
     lost: list[Refusal] = []
     kept = []
+    taught: list[int] = []
+    at = 0
     for start, end, number in places:
-        boxes = boxes_of(value["boxes"].get(number, ()), image, from_corners, lost)
+        given = value["boxes"].get(number, ())
+        if not given:
+            lost.append(Refusal("no_regions", f"the phrase {caption[start:end]!r} has no box", at))
+        boxes = boxes_of(enumerate(given, at), image, from_corners, lost)
+        at += len(given) or 1
         if boxes:
-            kept.append(Place(start, end, Phrase(caption[start:end], boxes, (), True)))
-    if not kept and not lost:
+            kept.append(Place(start, end, Phrase(caption[start:end], tuple(boxes), (), True)))
+            taught += [one for found in boxes.values() for one in found]
+    if not places:
         raise Refused("no_regions", "no phrase of the sentence has a box")
-    return grounded_drafts(image, caption, kept), lost
+    return teaching(grounded_drafts(image, caption, kept), taught), lost
+
+
+def _phrase_ids(value: Mapping[str, Any]) -> list[str]:
+    """Returns an id for each box of each phrase of the sentence, and one for a phrase that has none."""
+    found: list[str] = []
+    for match in _ENTITY.finditer(value["sentence"]):
+        boxes = len(value.get("boxes", {}).get(match[1], ()))
+        found += [f"{match[1]}/{number}" for number in range(boxes)] if boxes > 1 else [match[1]]
+    return found
 
 
 def _annotation(data: bytes) -> dict[str, Any]:
@@ -79,20 +95,25 @@ def _annotation(data: bytes) -> dict[str, Any]:
         root = ElementTree.fromstring(data)
     except ElementTree.ParseError as error:
         raise Refused("bad_record", f"the annotation is no XML: {error}") from error
-    boxes: dict[str, list[list[float]]] = {}
+    boxes: dict[str, list[list[float | str]]] = {}
     for item in root.iter("object"):
         box = item.find("bndbox")
         if box is None:
             continue
-        try:
-            numbers = [float(box.findtext(side, "")) for side in ("xmin", "ymin", "xmax", "ymax")]
-        except ValueError as error:
-            raise Refused("box_numbers", "a bndbox without four numbers") from error
+        numbers = [_number(box.findtext(side, "")) for side in ("xmin", "ymin", "xmax", "ymax")]
         for name in item.iter("name"):
             boxes.setdefault((name.text or "").strip(), []).append(numbers)
     size = [root.findtext(f"size/{side}", "") for side in ("width", "height")]
     width, height = (int(one) if one.strip().isdecimal() else 0 for one in size)
     return {"name": root.findtext("filename"), "width": width, "height": height, "boxes": boxes}
+
+
+def _number(text: str) -> float | str:
+    """Returns the number that a text is; the text where it is none, which is no side of a box."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 FLICKR30K: Final = Dataset(
@@ -102,4 +123,6 @@ FLICKR30K: Final = Dataset(
     _make,
     folder=_folder,
     named=True,
+    listed=_phrase_ids,
+    kind="phrase",
 )

@@ -1,4 +1,4 @@
-"""GRIT, Kosmos-2's grounded pairs: JSON lines with noun_chunks and ref_exps.
+"""GRIT, Kosmos-2's grounded pairs: Parquet or JSON lines with noun_chunks and ref_exps.
 
 Each entry is [start, end, x1, y1, x2, y2, score], boxes in shares of the sides. Labels overlap: `a dog` and
 `a dog in the grass`. As Qwen-VL does (A.3), labels are kept such that no two overlap and the most boxes stay.
@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any, Final
 
 from filters.spans import Span, choose, choose_greedy
-from pipelines.datasets.boxes import from_shares, size_of
-from pipelines.datasets.dataset import Dataset, Glimpse, Made
+from pipelines.datasets.boxes import from_shares, on_grid, size_of
+from pipelines.datasets.dataset import BAD, Dataset, Glimpse, Made, bad_record
 from pipelines.datasets.drafts import (
     About,
     NamedImage,
@@ -19,11 +19,12 @@ from pipelines.datasets.drafts import (
     grounded_drafts,
     named,
     own_licence,
+    teaching,
     text_or_none,
     told,
 )
-from pipelines.datasets.reasons import MALFORMED, Refusal, Refused
-from pipelines.datasets.records import lines
+from pipelines.datasets.reasons import Refusal, Refused
+from pipelines.datasets.rows import rows
 from schemas.sample import GROUNDED, Box, Phrase
 
 Choice = Callable[[Sequence[Span]], list[int]]
@@ -39,53 +40,76 @@ def _make(pick: Choice, value: Mapping[str, Any]) -> Made:
     size = size_of(value.get("width"), value.get("height"))
     image = NamedImage(_name(value), *size, text_or_none(value.get("url")))
     lost: list[Refusal] = []
-    labels = _labels(value, caption, image, lost)
+    labels, taught = _labels(value, caption, image, lost)
     order = sorted(labels)
     spans = [
         Span(start, end, len(labels[start, end]), round(max(labels[start, end].values()) * 1e6))
         for start, end in order
     ]
     kept = pick(spans)
-    went = sorted(set(range(len(order))) - set(kept))
-    lost += [
-        Refusal("overlap", f"{caption[start:end]!r} at {start}-{end}")
-        for start, end in (order[index] for index in went)
-    ]
+    for index in sorted(set(range(len(order))) - set(kept)):
+        start, end = order[index]
+        text = f"{caption[start:end]!r} at {start}-{end}"
+        lost += [Refusal("overlap", text, at) for at in taught[order[index]]]
     places = [
         Place(*order[index], Phrase(caption[slice(*order[index])], tuple(labels[order[index]]), (), True))
         for index in kept
     ]
     about = About(text_or_none(value.get("id")) or text_or_none(value.get("key")), own_licence(value))
-    return told(grounded_drafts(image, caption, places, relative=True), about), lost
+    views = grounded_drafts(image, caption, places, relative=True)
+    return told(teaching(views, [at for index in kept for at in taught[order[index]]]), about), lost
 
 
-def _labels(value: Mapping[str, Any], caption: str, image: NamedImage, lost: list[Refusal]) -> _Labels:
-    """Returns boxes with their best score by span; each box once, those of noun chunks and expressions together."""
+def _entries(value: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Returns the entries of noun chunks and expressions, each with its id."""
+    found = []
+    for name in ("noun_chunks", "ref_exps"):
+        given = value.get(name)
+        found += [
+            (f"{name}-{number}", one) for number, one in enumerate(given if isinstance(given, list) else ())
+        ]
+    return found
+
+
+def _labels(
+    value: Mapping[str, Any], caption: str, image: NamedImage, lost: list[Refusal]
+) -> tuple[_Labels, dict[tuple[int, int], list[int]]]:
+    """Returns boxes with their best score by span, and the places of their entries.
+
+    Each box stands once, those of noun chunks and of expressions together.
+    """
     labels: _Labels = {}
-    for field in ("noun_chunks", "ref_exps"):
-        for number, (start, end, x1, y1, x2, y2, score) in enumerate(value.get(field) or ()):
-            if not 0 <= score <= 1e6:
-                raise Refused("bad_record", f"{field} {number} has the score {score!r}")
-            place = _offsets(start, end, caption, field, number)
-            try:
-                box = from_shares((x1, y1, x2, y2), image.width, image.height)
-            except Refused as error:
-                if error.refusal.reason in MALFORMED:
-                    raise
-                lost.append(error.refusal)
-                continue
+    taught: dict[tuple[int, int], list[int]] = {}
+    for at, (name, entry) in enumerate(_entries(value)):
+        try:
+            place, box, score = _label(name, entry, caption, image)
+        except Refused as error:
+            lost.append(error.refusal._replace(at=at))
+        except BAD as error:
+            lost.append(bad_record(error)._replace(at=at))
+        else:
             boxes = labels.setdefault(place, {})
             boxes[box] = max(score, boxes.get(box, 0.0))
-    return labels
+            taught.setdefault(place, []).append(at)
+    return labels, taught
 
 
-def _offsets(start: float, end: float, caption: str, field: str, number: int) -> tuple[int, int]:
+def _label(name: str, entry: Any, caption: str, image: NamedImage) -> tuple[tuple[int, int], Box, float]:
+    """Returns the span, the box and the score of an entry; Refused where one of them is none."""
+    start, end, x1, y1, x2, y2, score = entry
+    if not 0 <= score <= 1e6:
+        raise Refused("bad_record", f"{name} has the score {score!r}")
+    place = _offsets(start, end, caption, name)
+    box = on_grid(from_shares((x1, y1, x2, y2), image.width, image.height), image.width, image.height)
+    return place, box, float(score)
+
+
+def _offsets(start: float, end: float, caption: str, name: str) -> tuple[int, int]:
     if not (0 <= start < end <= len(caption) and int(start) == start and int(end) == end):
-        text = f"{field} {number} is {start}-{end} in a caption of {len(caption)} characters"
-        raise Refused("span_outside", text)
+        raise Refused("span_outside", f"{name} is {start}-{end} in a caption of {len(caption)} characters")
     first, last = int(start), int(end)
     if not caption[first:last].strip():
-        raise Refused("empty_phrase", f"{field} {number} is {start}-{end}, where the caption has no words")
+        raise Refused("empty_phrase", f"{name} is {start}-{end}, where the caption has no words")
     return first, last
 
 
@@ -98,7 +122,17 @@ def _name(value: Mapping[str, Any]) -> str:
 
 def _grit(pick: Choice, recognised: Callable[[Glimpse], bool] | None) -> Dataset:
     make = partial(_make, pick)
-    return Dataset("GRIT's JSON lines", "a line", GROUNDED, make, lines, recognised=recognised)
+    return Dataset(
+        "GRIT's Parquet or JSON lines",
+        "a line",
+        GROUNDED,
+        make,
+        rows,
+        recognised=recognised,
+        listed=lambda value: [name for name, _ in _entries(value)],
+        kind="phrase",
+        many="*.parquet",
+    )
 
 
 GRIT: Final = _grit(choose, lambda seen: seen.fields >= {"noun_chunks", "ref_exps"})

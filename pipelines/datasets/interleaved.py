@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from pipelines.datasets.dataset import Dataset, Glimpse, Made
-from pipelines.datasets.drafts import Draft, NamedImage, check_unicode, named, text_or_none
+from pipelines.datasets.drafts import Draft, NamedImage, check_unicode, label, named, text_or_none
 from pipelines.datasets.reasons import Refusal, Refused
-from pipelines.datasets.records import lines
+from pipelines.datasets.rows import rows
 from schemas.sample import ImageRef, Segment, Text, Turn
 
 Block = str | NamedImage
@@ -95,19 +95,20 @@ def _mmc4(value: Mapping[str, Any], lost: list[Refusal]) -> list[Block]:
     texts = value["text_list"]
     images: dict[int, list[NamedImage]] = {}
     for number, info in enumerate(value["image_info"]):
-        place = info.get("matched_text_index")
+        place = info.get("matched_text_index") if isinstance(info, Mapping) else None
         if not isinstance(place, int) or isinstance(place, bool) or not 0 <= place < len(texts):
-            lost.append(Refusal("image_place", f"image {number} is with sentence {place!r} of {len(texts)}"))
+            text = f"image {number} is with sentence {place!r} of {len(texts)}"
+            lost.append(Refusal("image_place", text, number))
             continue
         try:
             images.setdefault(place, []).append(
                 NamedImage(
-                    named(info.get("image_name") or info.get("raw_url")),
+                    named(_mmc4_name(info)),
                     url=text_or_none(info.get("raw_url")),
                 )
             )
         except Refused as error:
-            lost.append(error.refusal)
+            lost.append(error.refusal._replace(at=number))
     blocks: list[Block] = []
     for place, text in enumerate(texts):
         blocks += images.get(place, ())
@@ -116,19 +117,57 @@ def _mmc4(value: Mapping[str, Any], lost: list[Refusal]) -> list[Block]:
     return blocks
 
 
-def _documents(blocks: Callable[[Mapping[str, Any], list[Refusal]], list[Block]], *fields: str) -> Dataset:
-    """Returns a dataset of JSON lines, each a document that has these fields."""
+def _places(draft: Draft, names: Sequence[str]) -> tuple[int, ...]:
+    """Returns the places of the document's images that a draft shows."""
+    shown = {image.name for image in draft.images}
+    return tuple(at for at, name in enumerate(names) if name in shown)
+
+
+def _documents(
+    blocks: Callable[[Mapping[str, Any], list[Refusal]], list[Block]],
+    listed: Callable[[Mapping[str, Any]], list[str]],
+    *fields: str,
+) -> Dataset:
+    """Returns a dataset of documents that have these fields; `listed` gives the names of a document's images."""
 
     def make(value: Mapping[str, Any]) -> Made:
         lost: list[Refusal] = []
-        return interleaved(blocks(value, lost), "en", lost), lost
+        drafts = interleaved(blocks(value, lost), label(value.get("language")), lost)
+        names = listed(value)
+        return [draft._replace(taught=_places(draft, names)) for draft in drafts], lost
 
     def recognised(seen: Glimpse) -> bool:
         return seen.fields >= set(fields)
 
-    published = f"JSON lines: {', '.join(fields)}"
-    return Dataset(published, "a document", ("interleaved", "text"), make, lines, recognised=recognised)
+    return Dataset(
+        f"Parquet or JSON lines: {', '.join(fields)}",
+        "a document",
+        ("interleaved", "text"),
+        make,
+        rows,
+        recognised=recognised,
+        listed=listed,
+        kind="image",
+        many="*.parquet",
+    )
 
 
-OBELICS: Final = _documents(_obelics, "images", "texts")
-MMC4: Final = _documents(_mmc4, "text_list", "image_info")
+def _obelics_names(value: Mapping[str, Any]) -> list[str]:
+    images = value.get("images")
+    shown = [one for one in images if one is not None] if isinstance(images, list) else []
+    return [one if isinstance(one, str) else f"image-{at}" for at, one in enumerate(shown)]
+
+
+def _mmc4_names(value: Mapping[str, Any]) -> list[str]:
+    given = value.get("image_info")
+    infos = given if isinstance(given, list) else []
+    return [_mmc4_name(info) or f"image-{at}" for at, info in enumerate(infos)]
+
+
+def _mmc4_name(info: Any) -> str | None:
+    found = (info.get("image_name") or info.get("raw_url")) if isinstance(info, Mapping) else None
+    return found if isinstance(found, str) else None
+
+
+OBELICS: Final = _documents(_obelics, _obelics_names, "images", "texts")
+MMC4: Final = _documents(_mmc4, _mmc4_names, "text_list", "image_info")

@@ -75,7 +75,7 @@ def _make(value: Mapping[str, Any]) -> Made:
         one._replace(name=posixpath.normpath(f"{base}/{one.name}")) if isinstance(one, NamedImage) else one
         for one in blocks
     ]
-    return interleaved(placed, label(language, "und"), lost), lost
+    return interleaved(placed, label(language), lost), lost
 
 
 def _read(path: Path, folder: Path) -> bytes:

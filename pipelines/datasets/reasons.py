@@ -34,10 +34,12 @@ REASONS: Final = {
     "box_pixels": "a box that should be in shares of the image's sides is in pixels",
     "box_outside": "a box lies outside its image",
     "box_degenerate": "a box has no extent within its image",
+    "box_grid": "a box has no extent on the grid of 0 to 1000 in which boxes are taught",
     "crowd": "a box stands for a crowd, not for one object",
     "no_regions": "the record has no phrase with a usable box",
     # words
     "empty_caption": "the caption has no words",
+    "unreadable": "the annotators marked the words as not readable",
     "empty_phrase": "a phrase has no words",
     "span_outside": "a phrase's offsets are not within the caption",
     "span_mismatch": "the caption does not have the phrase's words at its offsets",
@@ -59,17 +61,16 @@ REASONS: Final = {
 }
 """Each reason with what it means."""
 
-MALFORMED: Final = frozenset(
-    ("box_numbers", "box_order", "box_xywh", "box_xyxy", "box_normalised", "box_pixels")
-)
-"""A box that is wrong in one of these ways discredits all boxes of its record."""
-
 
 class Refusal(NamedTuple):
-    """A reason (a key of REASONS), and a sentence on the case."""
+    """A reason (a key of REASONS), a sentence on the case, and which of its record's annotations it is about.
+
+    `at` is the place in what the dataset's `listed` gives; None where the refusal is about none of them alone.
+    """
 
     reason: str
     text: str
+    at: int | None = None
 
 
 class Refused(Exception):

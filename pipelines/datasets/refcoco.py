@@ -17,10 +17,21 @@ from pickletools import (
 )
 from typing import Any, Final, NoReturn
 
-from pipelines.datasets.boxes import boxes_of, from_size
+from pipelines.datasets.boxes import from_size, on_grid
 from pipelines.datasets.coco import coco_image, licence_of, licences_of
-from pipelines.datasets.dataset import Dataset, Files, Made, Record
-from pipelines.datasets.drafts import REGION_TASKS, About, Draft, extra_of, label, region_drafts, told, words
+from pipelines.datasets.dataset import BAD, Dataset, Files, Made, Record, bad_record
+from pipelines.datasets.drafts import (
+    REGION_TASKS,
+    About,
+    Draft,
+    extra_of,
+    label,
+    region_drafts,
+    teaching,
+    text_or_none,
+    told,
+    words,
+)
 from pipelines.datasets.reasons import Refusal, Refused
 from pipelines.datasets.records import by_id, each, joined, listed, load
 from schemas.errors import ShardError
@@ -81,23 +92,37 @@ def _make(value: Mapping[str, Any]) -> Made:
     if annotation is None:
         raise Refused("unknown_annotation", f"instances.json has no annotation {ref['ann_id']!r}")
     shown = coco_image(image)
+    box = on_grid(from_size(annotation["bbox"], shown.width, shown.height), shown.width, shown.height)
     lost: list[Refusal] = []
-    boxes = boxes_of([annotation["bbox"]], shown, from_size, lost)
     drafts: list[Draft] = []
-    for sentence in ref["sentences"] if boxes else ():
+    for at, sentence in enumerate(ref["sentences"]):
         try:
             text = words(sentence.get("sent", sentence.get("raw")), "empty_phrase")
         except Refused as error:
-            lost.append(error.refusal)
+            lost.append(error.refusal._replace(at=at))
+            continue
+        except BAD as error:
+            lost.append(bad_record(error)._replace(at=at))
             continue
         extra = extra_of(
             **{name: ref.get(name) for name in ("ann_id", "image_id")}, sent_id=sentence.get("sent_id")
         )
-        views = region_drafts(shown, Phrase(text, boxes, (), True), split=label(ref.get("split")))
-        drafts += told(views, About(licence=value.get("licence"), extra=extra))
+        views = region_drafts(shown, Phrase(text, (box,), (), True), split=label(ref.get("split")))
+        drafts += told(teaching(views, [at]), About(licence=value.get("licence"), extra=extra))
     if not drafts and not lost:
         raise Refused("empty_phrase", "the object has no expression")
     return drafts, lost
+
+
+def _sentence_ids(value: Mapping[str, Any]) -> list[str]:
+    """Returns the id of each expression, its place among those of its object where it has none."""
+    given = value["ref"].get("sentences")
+    ids = (
+        [one.get("sent_id") if isinstance(one, Mapping) else None for one in given]
+        if isinstance(given, list)
+        else []
+    )
+    return [text_or_none(one) or f"expression-{at}" for at, one in enumerate(ids)]
 
 
 def load_pickle(data: bytes, where: str) -> Any:
@@ -195,4 +220,6 @@ REFCOCO: Final = Dataset(
     _records,
     parts=("refs", "instances"),
     named=True,
+    listed=_sentence_ids,
+    kind="expression",
 )

@@ -10,6 +10,7 @@ from pipelines.datasets import (
     flickr30k,
     grit,
     interleaved,
+    ocr_labels,
     pages,
     prompted,
     refcoco,
@@ -50,6 +51,7 @@ DATASETS: Final[dict[str, Dataset]] = {
     "mmc4": interleaved.MMC4,
     "obelics": interleaved.OBELICS,
     "pages": pages.PAGES,
+    "ocr_labels": ocr_labels.OCR_LABELS,
     "coco_captions": coco.CAPTIONS,
     "coco_instances": coco.INSTANCES,
 }

@@ -9,12 +9,13 @@ phrase.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Final
 
 from filters.spans import Span, choose
 from pipelines.datasets.boxes import boxes_of, from_corners, size_of
-from pipelines.datasets.dataset import Dataset, Made
+from pipelines.datasets.dataset import BAD, Dataset, Made, bad_record
 from pipelines.datasets.drafts import (
     About,
     Draft,
@@ -26,6 +27,7 @@ from pipelines.datasets.drafts import (
     named,
     own_licence,
     region_drafts,
+    teaching,
     text_or_none,
     told,
     words,
@@ -40,21 +42,31 @@ def _make(value: Mapping[str, Any]) -> Made:
     size = size_of(value.get("width"), value.get("height"))
     image = NamedImage(_name(value), *size, text_or_none(value.get("url")))
     caption = _caption(value)
-    language = label(value.get("language") or value.get("lang"), "en")
+    language = label(value.get("language") or value.get("lang"))
     lost: list[Refusal] = []
     drafts: list[Draft] = []
     places: list[Place] = []
-    searched = 0
+    taught: list[int] = []
+    searched = at = 0
     for number, entry in enumerate(value["phrases"]):
-        text = words(entry["text"], "empty_phrase")
-        place = _place(caption, entry, text, number, searched)
-        boxes = boxes_of(entry["boxes"], image, from_corners, lost)
-        if not boxes:
-            if not entry["boxes"]:
-                lost.append(Refusal("no_regions", f"phrase {number} {text!r} has no box"))
+        given, first = _boxes(entry), at
+        at += len(given) or 1
+        try:
+            text = words(entry["text"], "empty_phrase")
+            place = _place(caption, entry, text, number, searched)
+            if not given:
+                raise Refused("no_regions", f"phrase {number} {text!r} has no box")
+        except (Refused, *BAD) as error:
+            refusal = error.refusal if isinstance(error, Refused) else bad_record(error)
+            lost += [refusal._replace(at=one) for one in range(first, at)]
             continue
-        phrase = Phrase(text, boxes, (), True)
-        drafts += region_drafts(image, phrase, language)
+        boxes = boxes_of(enumerate(given, first), image, from_corners, lost)
+        if not boxes:
+            continue
+        own = [one for found in boxes.values() for one in found]
+        taught += own
+        phrase = Phrase(text, tuple(boxes), (), True)
+        drafts += teaching(region_drafts(image, phrase, language), own)
         if place is None:
             lost.append(Refusal("span_missing", f"phrase {number} {text!r}"))
             continue
@@ -62,10 +74,31 @@ def _make(value: Mapping[str, Any]) -> Made:
         if "start" not in entry:
             searched = end
         spelled = caption[start:end]
-        places.append(Place(start, end, phrase if spelled == text else Phrase(spelled, boxes, (), True)))
+        places.append(Place(start, end, phrase if spelled == text else replace(phrase, phrase=spelled)))
     if places:
-        drafts.insert(0, grounding_draft(image, caption, _apart(places, lost), language))
+        whole = grounding_draft(image, caption, _apart(places, lost), language)
+        drafts = [*teaching([whole], taught), *drafts]
     return told(drafts, About(text_or_none(value.get("id")), own_licence(value))), lost
+
+
+def _boxes(entry: Any) -> Sequence[Any]:
+    """Returns what a phrase gives as its boxes; what is no list of them stands for one box, and is refused as that."""
+    given = entry.get("boxes") if isinstance(entry, Mapping) else None
+    if given is None:
+        return []
+    is_list = isinstance(given, list) and (not given or any(isinstance(one, list) for one in given))
+    return given if is_list else [given]
+
+
+def _phrase_ids(value: Mapping[str, Any]) -> list[str]:
+    """Returns an id for each box of each phrase, and one for a phrase without any."""
+    found: list[str] = []
+    phrases = value.get("phrases")
+    for number, entry in enumerate(phrases if isinstance(phrases, list) else ()):
+        own = text_or_none(entry.get("id")) if isinstance(entry, Mapping) else None
+        name, boxes = own or f"phrase-{number}", len(_boxes(entry))
+        found += [f"{name}/{place}" for place in range(boxes)] if boxes > 1 else [name]
+    return found
 
 
 def _apart(places: Sequence[Place], lost: list[Refusal]) -> Sequence[Place]:
@@ -141,4 +174,6 @@ GROUNDING: Final = Dataset(
     _make,
     lines,
     recognised=lambda seen: seen.fields >= {"caption", "phrases"},
+    listed=_phrase_ids,
+    kind="phrase",
 )

@@ -7,7 +7,7 @@ image_data.json has the images' sizes and addresses.
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from pipelines.datasets.boxes import boxes_of, from_size, size_of
+from pipelines.datasets.boxes import from_size, on_grid, size_of
 from pipelines.datasets.dataset import Dataset, Files, Made, Record
 from pipelines.datasets.drafts import (
     REGION_TASKS,
@@ -58,11 +58,9 @@ def _region(value: Mapping[str, Any]) -> Made:
     size = size_of(image.get("width"), image.get("height"))
     shown = NamedImage(_name(image, value["image_id"]), *size, text_or_none(image.get("url")))
     text = words(region["phrase"], "empty_phrase")
-    lost: list[Refusal] = []
-    numbers = [region["x"], region["y"], region["width"], region["height"]]
-    boxes = boxes_of([numbers], shown, from_size, lost)
+    box = from_size([region["x"], region["y"], region["width"], region["height"]], *size)
     about = About(extra=extra_of(image_id=value["image_id"]))
-    return told(region_drafts(shown, Phrase(text, boxes, (), True)) if boxes else [], about), lost
+    return told(region_drafts(shown, Phrase(text, (on_grid(box, *size),), (), True)), about), []
 
 
 def _question(value: Mapping[str, Any]) -> Made:

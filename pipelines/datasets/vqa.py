@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any, Final
 
 from pipelines.datasets.dataset import Dataset, Files, Made, Record
-from pipelines.datasets.drafts import NamedImage, label, named, vqa_draft
+from pipelines.datasets.drafts import About, NamedImage, label, named, text_or_none, told, vqa_draft
 from pipelines.datasets.reasons import Refusal, Refused
 from pipelines.datasets.records import by_id, document, each, entries, joined, listed, mapped
 
@@ -52,8 +53,13 @@ def _answers(value: Mapping[str, Any]) -> Any:
     return value["answers"]
 
 
-def _sample(image: str, question: object, answer: object, split: str = "") -> Made:
-    return [vqa_draft(NamedImage(image), question, answer, split)], []
+def _sample(
+    image: str, question: object, answer: object, split: str = "", answers: Iterable[str] = ()
+) -> Made:
+    """Returns the question with its answer; `answers` are those of all annotators, which the view keeps."""
+    draft = vqa_draft(NamedImage(image), question, answer, split)
+    given = [text for one in answers if (text := text_or_none(one))]
+    return told([draft], About(extra={"answers": given})) if given else [draft], []
 
 
 def _chartqa(value: Mapping[str, Any]) -> Made:
@@ -66,13 +72,15 @@ def _dvqa(value: Mapping[str, Any]) -> Made:
 
 def _docvqa(value: Mapping[str, Any]) -> Made:
     image, split = named(value.get("image")), label(value.get("data_split"))
-    return _sample(image, value.get("question"), _first(_answers(value)), split)
+    answers = list(_answers(value))
+    return _sample(image, value.get("question"), _first(answers), split, answers)
 
 
 def _textvqa(value: Mapping[str, Any]) -> Made:
     # the sizes that the file states are those of another scaling of the images, so they are not used
     image, split = named(value.get("image_id")) + ".jpg", label(value.get("set_name"))
-    return _sample(image, value.get("question"), most_frequent(_answers(value)), split)
+    answers = list(_answers(value))
+    return _sample(image, value.get("question"), most_frequent(answers), split, answers)
 
 
 def _gqa(value: Mapping[str, Any]) -> Made:
@@ -143,7 +151,9 @@ def _vqav2(value: Mapping[str, Any]) -> Made:
     if annotation is None:
         raise Refused("unanswered")
     image = f"COCO_{value['subset'] or 'train2014'}_{int(question['image_id']):012d}.jpg"
-    return _sample(image, question.get("question"), most_confident(annotation["answers"]))
+    given = annotation["answers"]
+    answers = [one["answer"] for one in given]
+    return _sample(image, question.get("question"), most_confident(given), answers=answers)
 
 
 def _vqav2_records(files: Files) -> Iterator[Record]:
@@ -174,7 +184,7 @@ def vqa(
     return Dataset(published, "a question", ("vqa",), make, records, parts=parts, named=True)
 
 
-AI2D: Final = vqa("questions/NAME.json, one a diagram", _ai2d, _ai2d_records)
+AI2D: Final = replace(vqa("questions/NAME.json, one a diagram", _ai2d, _ai2d_records), many="*.json")
 CHARTQA: Final = vqa("train_human.json, train_augmented.json, …", _chartqa, entries("ChartQA's file"))
 DOCVQA: Final = vqa("train_v1.0.json, …", _docvqa, entries("DocVQA's file", "data", ids=("questionId",)))
 DVQA: Final = vqa("train_qa.json, … (bar charts)", _dvqa, entries("DVQA's file", ids=("question_id",)))

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from pipelines.card.drawn import check
 from pipelines.datasets.detected import detected_drafts
-from pipelines.datasets.drafts import NamedImage, finish
+from pipelines.datasets.drafts import NamedImage, Shown, finish
 from pipelines.engines.step import At, Json
 from pipelines.groups import group_of
 from pipelines.layout import Layout, Name, text_of
@@ -74,7 +74,7 @@ def compose_fingerprint(recipe: Recipe, source: Source, kept_digest: str, signal
     if source.ground is not None:
         made_with.append(source.ground.detector.model_dump(mode="json", include={"threshold", "nms"}))
     made_with += [name_of(recipe), recipe.preset]
-    return fingerprint("compose", 5, FORM, made_with, kept_digest, signals)
+    return fingerprint("compose", 6, FORM, made_with, kept_digest, signals)
 
 
 class Compose:
@@ -132,8 +132,10 @@ class Compose:
             row = kept.get(draft["member"])
             if row is None:
                 continue
-            sample = replace(Sample.from_json(draft["sample"]), split=row["split"])
-            (example,) = sample.examples
+            (example,) = Sample.from_json(draft["sample"]).examples
+            # a page that was laid out from a file has the language of its words
+            language = row["language"] or "und" if example.language == "und" else example.language
+            example = replace(example, split=row["split"], language=language)
             names = draft["images"]
             places = (
                 (_place(row),) if names is None else tuple(Place(row["member"], None, name) for name in names)
@@ -179,7 +181,7 @@ class Compose:
                 key = view_key(row["key"], draft.task, ordinals[draft.task])
                 ordinals[draft.task] += 1
                 facts = {"split": row["split"], "source": source.id, "licence": source.licence}
-                example = owned(finish(draft, key, [image], **facts), source, row)
+                example = owned(finish(draft, key, [Shown(image)], **facts), source, row)
                 yield Made(example, (_place(row),), _facts(row))
 
     def _made(self, source: Source, row: dict[str, Any]) -> Example | None:

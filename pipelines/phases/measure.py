@@ -24,7 +24,7 @@ from pipelines.recipe.model import Recipe, Source
 from pipelines.remarks import check_measured
 from pipelines.shares import is_below
 from pipelines.sources import InputShard, Ledger, interleaved, options_of, read, rendered, urls
-from pipelines.sources.annotations import Annotations, Facts, is_part, write_drafts
+from pipelines.sources.annotations import Annotations, Facts, is_part, write_annotations, write_drafts
 from pipelines.sources.shard import numbered
 from pipelines.sources.table import KINDS
 from pipelines.verdicts import Verdicts
@@ -43,6 +43,8 @@ def measure_fingerprint(recipe: Recipe, source: Source, identity: str, verdicts:
     """What the signals of one shard depend on."""
     settings = recipe.model_dump(mode="json", include={"read", "sample"})
     own = source.model_dump(mode="json", include={"id", "kind", "columns", "format", "licence", "several"})
+    if KINDS[source.kind].annotated:
+        own |= source.model_dump(mode="json", include={"match", "boxes_on", "max_missing", "language"})
     if source.annotations:
         own["annotations"] = [[one.format, one.licence] for one in source.annotations]
     if KINDS[source.kind].drafts or source.keeps_several:
@@ -58,7 +60,7 @@ def measure_fingerprint(recipe: Recipe, source: Source, identity: str, verdicts:
         ]
         for one, block in recipe.signals.running()
     ]
-    return fingerprint("measure", 7, settings, own, made_with, identity, verdicts)
+    return fingerprint("measure", 8, settings, own, made_with, identity, verdicts)
 
 
 def limits_of(recipe: Recipe, limits: Limits) -> Limits:
@@ -93,7 +95,12 @@ class Measure:
         drafts: list[Json] = []
         write_tables(self._layout, path, self._signals.schema, self._tables(shard, task, at, counts, drafts))
         self._write_further(shard, counts)
-        if KINDS[shard.kind].drafts or self._recipe.source(shard.source).keeps_several:
+        source = self._recipe.source(shard.source)
+        if KINDS[shard.kind].annotated:
+            at(SEVERAL)
+            drafts = self._annotations.finished(source, drafts)
+            write_annotations(self._layout, shard, counts.annotations)
+        if KINDS[shard.kind].drafts or source.keeps_several:
             write_drafts(self._layout, shard, drafts)
         at(IDLE)
         return counts.receipt()
@@ -138,6 +145,7 @@ class Measure:
             named = [f"{batch[at]['source']}/{batch[at]['shard']}/{batch[at]['member']}" for at in (0, -1)]
             error.add_note(f"while the rows {' to '.join(named)} were measured together")
             raise
+        table = self._annotations.stated(table, self._recipe.source(batch[0]["source"]))
         table = self._gone.in_place(table)
         counts.add(table)
         return table
@@ -158,6 +166,7 @@ class Measure:
                 if verdict_of(task, number, record["member"]):
                     counts.verdicts[str(number)] = record["member"]
                 drafts += made
+                counts.annotations += record.pop("annotations", ())
                 counts.further += [(counts.read, one) for one in record.pop("further", ())]
                 counts.read += 1
                 yield record
@@ -304,6 +313,7 @@ class Counts:
         self.extras: dict[str, int] = {}
         self.read = 0
         self.further: list[tuple[int, Facts]] = []
+        self.annotations: list[Json] = []
         self.bad: str | None = None
         self.verdicts: dict[str, str] = {}
         self.ledgers: list[Ledger] = []

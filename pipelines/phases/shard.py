@@ -25,7 +25,7 @@ from pipelines.phases.gather import agreed
 from pipelines.receipts import Task, fingerprint, versions
 from pipelines.recipe.model import Recipe, Source
 from pipelines.sources import InputShard, fetch, options_of
-from pipelines.sources.annotations import find_image
+from pipelines.sources.annotations import Images
 from pipelines.sources.table import KINDS
 from pipelines.writers import parquet, webdataset
 from pipelines.writers.columns import SIGNALS, Item, key_hash
@@ -281,13 +281,13 @@ class WriteShard:
 
     def _gather_named(self, source: Source, rows: list[dict[str, Any]], samples: "Gathered") -> None:
         """Gathers samples whose images lie in a folder, by name; each image is read once."""
-        store = Store(source.storage_options or None, source.id)
+        images = Images(source, Store(source.storage_options or None, source.id))
         places: dict[str, Place] = {}
         for row in rows:
             names = [place["name"] for place in row["places"]]
             for name in names:
                 if name not in places:
-                    data = store.read_bytes(find_image(source, store, name))
+                    data = images.read(name)
                     places[name] = samples.keep(self._pictures.stored(data))
             samples.add(row, tuple(places[name] for name in names))
 

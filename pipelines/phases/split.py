@@ -110,10 +110,10 @@ class Split:
             for file in files:
                 file.write(b"{}\n")
             for number, one in enumerate(source.sets):
-                make = find(one.format)[0].make
+                dataset = find(one.format)[0]
                 with records_of(source, one, store) as records:
                     for record in unique(records):
-                        files[part_of(record, make, len(files))].write(packed(number, record))
+                        files[part_of(record, dataset, len(files))].write(packed(number, record))
 
     def _write(self, part: InputShard, first: Json) -> None:
         data = json.dumps(first).encode() + b"\n"

@@ -87,7 +87,7 @@ PHASES: Final = (
         run=f"{_HERE}.measure:run",
         worker=f"{_HERE}.measure:Measure",
         reads=("rendered", "parts", "verdicts"),
-        writes=("signals", "further", "drafts"),
+        writes=("signals", "further", "drafts", "annotations"),
         texts=True,
     ),
     Phase(

@@ -161,6 +161,25 @@ class Source(Settings):
         {}, description="kind annotations: files by part, where a data set has several"
     )
     images: str | None = Field(None, description="kind annotations: the folder of images; default: path")
+    match: Literal["path", "basename"] = Field(
+        "path",
+        description="kind annotations: images lie where their names say below `images`; basename: or anywhere "
+        "below it where only one file has the name's last part",
+    )
+    boxes_on: Literal["upright", "stored"] = Field(
+        "upright",
+        description="kind annotations: boxes are drawn on images as EXIF turns them, or as their files store them, "
+        "where the sizes in the annotations do not tell",
+    )
+    max_missing: Fraction = Field(
+        0.5,
+        description="kind annotations: the largest share of an interleaved document's images that may be missing or "
+        "unreadable; the document keeps the others",
+    )
+    language: Annotated[str, Field(pattern=r"^[a-z]{2,3}$")] | None = Field(
+        None,
+        description="kind annotations: the language of all its texts; default: what the texts' signal says",
+    )
     annotations: tuple[AnnotationSet, ...] = Field(
         (),
         description="kind annotations: several sets over the one folder `images`, instead of format and files",
@@ -236,6 +255,9 @@ class Source(Settings):
             raise ValueError("path is missing")
         if not kind.annotated and (self.files or self.images):
             raise ValueError("files and images are for kind: annotations")
+        for name in ("match", "boxes_on", "max_missing", "language"):
+            if name in self.model_fields_set and not kind.annotated:
+                raise ValueError(f"{name} is for kind: annotations, not for kind: {self.kind}")
         if "fetch" in self.model_fields_set and not kind.fetched:
             raise ValueError("fetch is for kind: urls")
         if self.ground is not None and not kind.pairs:

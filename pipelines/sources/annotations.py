@@ -7,19 +7,24 @@ names fall in one range, so that an image is measured once. Phase split finds bo
 
 import hashlib
 import json
+import posixpath
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatch
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipelines.datasets.dataset import Built, Glimpse, Made, Record, build
-from pipelines.datasets.drafts import Draft, finish
+from filters.language import UNDETERMINED
+from filters.orientation import UPRIGHT
+from pipelines.datasets.dataset import Built, Dataset, Glimpse, Record, build, shortened
+from pipelines.datasets.drafts import Draft, Shown, finish
 from pipelines.datasets.pages import local_name
 from pipelines.datasets.reasons import Refusal, Refused
 from pipelines.datasets.records import jsonl_from
@@ -31,12 +36,14 @@ from pipelines.parquet import write_tables
 from pipelines.sources.own import stored_image
 from pipelines.sources.shard import Discovery, InputShard
 from schemas.errors import InputError, RowError, ShardError
-from schemas.row import pair_key
-from schemas.sample import Sample, text_of, view_key
+from schemas.row import ANNOTATIONS, pair_key
+from schemas.sample import Example, ImageRef, Phrase, Sample, Segment, Text, Turn, text_of, view_key
 
 if TYPE_CHECKING:  # the table of kinds imports this module, and with it every reader of a recipe does
     from filters.signals import Measurer
     from pipelines.recipe.model import AnnotationSet, Source
+
+_BATCH: Final = 1024
 
 SEVERAL_SETS: Final = "sets"
 """What the parts of several sets of annotations are called, as those of one are by its format."""
@@ -68,7 +75,8 @@ def discover(source: "Source", store: Store) -> Discovery:
         )
     sets = source.sets
     sizes = [sum(info.size for info in _infos(source, one, store)) for one in sets]
-    path = next(iter(files_of(source, sets[0]).values()))
+    first = find(sets[0].format)[0]
+    path = (paths_of(source, sets[0], store) if first.many else [*files_of(source, sets[0]).values()])[0]
     if len(sets) == 1 and find(sets[0].format)[0].folder is not None:
         form = sets[0].format
         return Discovery((InputShard(source.id, form, path, source.kind, form, sizes[0]),))
@@ -91,10 +99,42 @@ def discover(source: "Source", store: Store) -> Discovery:
 
 def _infos(source: "Source", one: "AnnotationSet", store: Store) -> list[FileInfo]:
     """The files of one set, by name."""
-    paths = files_of(source, one).values()
-    if find(one.format)[0].folder is not None:
-        return [info for path in paths for info in store.list_files(path)]
-    return [store.info(path) for path in paths]
+    if find(one.format)[0].folder is None:
+        return [store.info(path) for path in paths_of(source, one, store)]
+    (path,) = files_of(source, one).values()
+    return list(store.list_files(path)) if store.is_folder(path) else [store.info(path)]
+
+
+def paths_of(source: "Source", one: "AnnotationSet", store: Store) -> list[str]:
+    """Returns the paths of a set's files, of each part one; or all those of the one part of which there are many.
+
+    Raises InputError where a folder stands for a file.
+    """
+    dataset = find(one.format)[0]
+    if dataset.many and not one.files:
+        found = [path for given in one.path for path in _matching(given, dataset.many, store)]
+        if not found:
+            raise InputError(
+                f"source {source.id}: there is no file {dataset.many} at {', '.join(one.path)}; format {one.format} is "
+                f"read from {dataset.published}"
+            )
+        return found
+    paths = list(files_of(source, one).values())
+    for path in paths:
+        if store.is_folder(path):
+            there = [info.name for info in store.list_files(path)[:5]]
+            raise InputError(
+                f"source {source.id}: {path} is a folder, but format {one.format} is read from a file "
+                f"({dataset.published}); name the file wanted{f', such as {join(path, there[0])}' if there else ''}"
+            )
+    return paths
+
+
+def _matching(path: str, pattern: str, store: Store) -> list[str]:
+    """Returns the files of a folder whose names match the pattern; those that a glob matches; else the file itself."""
+    if store.is_folder(path):
+        return [info.path for info in store.list_files(path) if fnmatch(_base(info.name), pattern)]
+    return list(store.glob(path)) if any(sign in path for sign in "*?[") else [path]
 
 
 def identity(shard: InputShard, source: "Source", store: Store) -> str:
@@ -116,7 +156,8 @@ def _identity(source: "Source", one: "AnnotationSet", store: Store) -> str:
         for info in _infos(source, one, store):
             digest.update(f"{info.name}\0{store.identity(info.path)}\n".encode("utf-8", "surrogateescape"))
     else:
-        for part, path in files_of(source, one).items():
+        names = [_base(path) for path in paths_of(source, one, store)] if dataset.many else dataset.parts
+        for part, path in zip(names, paths_of(source, one, store), strict=True):
             digest.update(f"{part}\0{store.identity(path)}\n".encode())
     return digest.hexdigest()
 
@@ -156,7 +197,7 @@ def outcomes(source: "Source", store: Store, shard: InputShard, layout: Layout) 
     labels = labels_of(sets)
     for number, records in _records(source, store, shard, layout):
         one, dataset = sets[number], find(sets[number].format)[0]
-        for built in build(records, dataset.make, partial(_better, one.format)):
+        for built in build(records, dataset, partial(_better, one.format)):
             if strange := {draft.task for draft in built.drafts} - {*dataset.tasks}:
                 raise InputError(
                     f"source {source.id}: the record {built.member!r} of format {one.format} became samples of task "
@@ -204,6 +245,8 @@ def records_of(source: "Source", one: "AnnotationSet", store: Store) -> Iterator
     dataset = find(one.format)[0]
     if dataset.folder is not None:
         yield dataset.folder(store, next(iter(files_of(source, one).values())))
+    elif dataset.records is not None and dataset.many:
+        yield _of_many(dataset, paths_of(source, one, store), store)
     elif dataset.records is not None:
         with opened(source, one, store) as files:
             yield _suggesting(dataset.records(files), source, one, store)
@@ -225,6 +268,16 @@ def _better(form: str, value: Mapping[str, Any]) -> str:
     return suggestion(form, Glimpse(b"", b"", frozenset(map(str, value))))
 
 
+def _of_many(dataset: Dataset, paths: Sequence[str], store: Store) -> Iterator[Record]:
+    """Yields the records of files of one dataset, one after another; those that are numbered with their file's name."""
+    assert dataset.records is not None
+    for path in paths:
+        before = "" if dataset.named or len(paths) == 1 else f"{_base(path)}:"
+        with store.open(path) as file:
+            for record in dataset.records({dataset.parts[0]: file}):
+                yield record._replace(member=before + record.member)
+
+
 @contextmanager
 def opened(source: "Source", one: "AnnotationSet", store: Store) -> Iterator[dict[str, BinaryIO]]:
     """The files of a set, open for reading, by their part."""
@@ -232,12 +285,12 @@ def opened(source: "Source", one: "AnnotationSet", store: Store) -> Iterator[dic
         yield {part: stack.enter_context(store.open(path)) for part, path in files_of(source, one).items()}
 
 
-def part_of(record: Record, make: Callable[[Mapping[str, Any]], Made], parts: int) -> int:
+def part_of(record: Record, dataset: Dataset, parts: int) -> int:
     """Returns the part that a record belongs to: by the file name of its image, of however many sets.
 
     A part has the images whose names' hashes lie in one range.
     """
-    built = next(build([record], make))
+    built = next(build([record], dataset))
     names = [draft.images[0].name for draft in built.drafts if draft.images]
     name = names[0].replace("\\", "/").rpartition("/")[2] if names else record.member
     digest = hashlib.blake2b(name.encode("utf-8", "backslashreplace"), digest_size=8).digest()
@@ -331,7 +384,7 @@ class Annotations:
     ) -> Iterator[tuple[int, Json, list[Json]]]:
         """For each record of this part its number, its signals (but those of its text) and its drafts."""
         store = Store(source.storage_options or None, source.id)
-        look = _Look(store, source, self._signals, {})
+        look = _Look(Images(source, store), self._signals, {})
         built = enumerate(outcomes(source, store, shard, self._layout))
         while (found := next(built, None)) is not None:
             number, one = found
@@ -354,50 +407,216 @@ class Annotations:
             "url": next((one.url for draft in built.drafts for one in draft.images if one.url), None),
             "further": [],
         }
-        said: Json = {"split": split, "lost": [lost.reason for lost in built.lost]}
+        record["key"] = pair_key(shard.source, built.member, "", content.encode("utf-8", "surrogatepass"))
+        drafts: list[Json] = []
+        found = Found(list(built.lost))
+        if verdict:
+            record["error"], record["error_message"] = verdict.kind, verdict.message
+        elif built.refusal is not None:
+            record["refusal"], record["refusal_text"] = built.refusal.reason, built.refusal.text
+        else:
+            try:
+                drafts = self._drafts(source, built, look, record, found)
+            except Refused as refused:
+                record["refusal"], record["refusal_text"] = refused.refusal.reason, refused.refusal.text
+            except RowError as error:
+                record["error"], record["error_message"] = error.kind, error.message
+        said: Json = {"split": split, "lost": [lost.reason for lost in found.lost]}
         if built.drafts and built.drafts[0].about.id is not None:
             said["id"] = built.drafts[0].about.id
         record["extra"] = json.dumps(said)
-        record["key"] = pair_key(shard.source, built.member, "", content.encode("utf-8", "surrogatepass"))
-        if verdict:
-            record["error"], record["error_message"] = verdict.kind, verdict.message
-            return record, []
-        if built.refusal is not None:
-            record["refusal"], record["refusal_text"] = built.refusal.reason, built.refusal.text
-            return record, []
-        try:
-            return record, self._drafts(source, built, look, record)
-        except Refused as refused:
-            record["refusal"], record["refusal_text"] = refused.refusal.reason, refused.refusal.text
-        except RowError as error:
-            record["error"], record["error_message"] = error.kind, error.message
-        return record, []
+        record["annotations"] = _accounted(built, record, found)
+        return record, drafts
 
-    def _drafts(self, source: "Source", built: Built, look: "_Look", record: Json) -> list[Json]:
+    def _drafts(
+        self, source: "Source", built: Built, look: "_Look", record: Json, found: "Found"
+    ) -> list[Json]:
+        """Returns the record's views; adds to `found` which of its annotations they teach, and which are lost."""
         drafts: list[Json] = []
         ordinals: dict[str, int] = {}
-        for draft in built.drafts:
+        for draft in self._alive(source, built, look, found):
             names = [image.name for image in draft.images]
             facts = [look(name) for name in names]
             if facts and "sha256" not in record:
                 # the row's image signals are those of its first image
                 record.update(facts[0].columns)
             record["further"] += [one for one in facts if one.columns["sha256"] != record["sha256"]]
-            images = [stored_image(one.columns) for one in facts]
+            images = [self._shown(source, one) for one in facts]
             key = view_key(record["key"], draft.task, ordinals.setdefault(draft.task, 0))
             ordinals[draft.task] += 1
             example = finish(draft, key, images, split="train", source=source.id, licence=source.licence)
-            line = Sample.of(key, [example]).to_json()
-            drafts.append({"member": built.member, "task": draft.task, "images": names, "sample": line})
+            example, taught = _inside(example, draft.taught, found.lost)
+            if taught is None:
+                continue
+            found.taught.update(taught)
+            drafts.append({"member": built.member, "task": draft.task, "images": names, "example": example})
+        if not drafts:
+            raise Refused(found.lost[0].reason, found.lost[0].text)
         return drafts
+
+    def _shown(self, source: "Source", facts: "Facts") -> Shown:
+        is_upright = self._signals.pictures.settings.orientation == "bake"
+        return Shown(
+            stored_image(facts.columns), facts.columns["orientation"] or UPRIGHT, is_upright, source.boxes_on
+        )
+
+    def _alive(self, source: "Source", built: Built, look: "_Look", found: "Found") -> list[Draft]:
+        """Returns the drafts, those of a document without its dead images; Refused where these are too many."""
+        of_documents = [draft for draft in built.drafts if draft.task == "interleaved"]
+        dead: dict[str, Refusal] = {}
+        for name in dict.fromkeys(image.name for draft in of_documents for image in draft.images):
+            try:
+                look(name)
+            except Refused as refused:
+                dead[name] = refused.refusal
+            except RowError as error:
+                dead[name] = Refusal(error.kind, error.message)
+        if not dead:
+            return list(built.drafts)
+        shown = len({image.name for draft in of_documents for image in draft.images})
+        if len(dead) == shown or len(dead) > source.max_missing * shown:
+            first = next(iter(dead.values()))
+            raise Refused(
+                "missing_image", f"{len(dead)} of the document's {shown} images are dead; first: {first.text}"
+            )
+        for at, one in enumerate(built.annotations):
+            if one.id in dead:
+                found.lost.append(dead[one.id]._replace(at=at))
+        gone = {at for at, one in enumerate(built.annotations) if one.id in dead}
+        return [
+            _without(draft, dead)._replace(taught=tuple(at for at in draft.taught if at not in gone))
+            if draft.task == "interleaved"
+            else draft
+            for draft in built.drafts
+        ]
+
+    def finished(self, source: "Source", rows: Sequence[Json]) -> list[Json]:
+        """Returns rows of work/drafts, each view in the language that its source or its record states, else its own."""
+        known = self._languages([*dict.fromkeys(row["example"].text for row in rows)])
+        made = []
+        for member, own in groupby(rows, key=itemgetter("member")):
+            views = list(own)
+            texts = sorted({row["example"].text for row in views}, key=lambda text: (-len(text), text))
+            sure = next((known[text] for text in texts if known[text] != UNDETERMINED), UNDETERMINED)
+            for row in views:
+                example = row["example"]
+                language = source.language or _spoken(example, texts[0], known, sure)
+                line = Sample.of(example.key, [replace(example, language=language)]).to_json()
+                made.append({"member": member, "task": row["task"], "images": row["images"], "sample": line})
+        return made
+
+    def stated(self, table: pa.Table, source: "Source") -> pa.Table:
+        """Returns signals in the language that the source states, where it states one."""
+        if source.language is None or "language" not in table.schema.names:
+            return table
+        for name, value in (("language", source.language), ("language_score", 1.0)):
+            at = table.schema.get_field_index(name)
+            column = pc.if_else(
+                pc.is_valid(table[name]), pa.scalar(value, table.schema.field(at).type), table[name]
+            )
+            table = table.set_column(at, table.schema.field(at), column)
+        return table
+
+    def _languages(self, texts: Sequence[str]) -> dict[str, str]:
+        """Returns the language signal of each text."""
+        if "language" not in self._signals.schema.names:
+            return dict.fromkeys(texts, UNDETERMINED)
+        found: dict[str, str] = {}
+        for first in range(0, len(texts), _BATCH):
+            batch = texts[first : first + _BATCH]
+            table = self._signals.table([{"caption_raw": text} for text in batch])
+            languages = table["language"].to_pylist()
+            found |= {text: one or UNDETERMINED for text, one in zip(batch, languages, strict=True)}
+        return found
+
+
+@dataclass
+class Found:
+    """What became of a record's annotations: the places of those that views teach, and what is lost."""
+
+    lost: list[Refusal]
+    taught: set[int] = field(default_factory=set)
+
+
+def _spoken(example: Example, longest: str, known: Mapping[str, str], sure: str) -> str:
+    """Returns the language of a view: as its record states; of the text that it is a part of; its own; its record's."""
+    if example.language != UNDETERMINED:
+        return example.language
+    whole = known[longest] if example.text in longest else UNDETERMINED
+    return next((one for one in (whole, known[example.text], sure) if one != UNDETERMINED), UNDETERMINED)
+
+
+def _without(draft: Draft, dead: Container[str]) -> Draft:
+    """Returns a document's view without dead images; a view of text where none is left."""
+    images = tuple(image for image in draft.images if image.name not in dead)
+    places = {number: images.index(image) for number, image in enumerate(draft.images) if image in images}
+    turns = []
+    for turn in draft.turns:
+        segments: list[Segment] = []
+        for one in turn.segments:
+            if isinstance(one, ImageRef):
+                if one.image in places:
+                    segments.append(ImageRef(places[one.image]))
+            elif isinstance(one, Text) and segments and isinstance(segments[-1], Text):
+                before = segments.pop()
+                assert isinstance(before, Text)
+                segments.append(Text(before.text + one.text, one.supervised))
+            else:
+                segments.append(one)
+        turns.append(Turn(turn.role, tuple(segments)))
+    return draft._replace(task="interleaved" if images else "text", images=images, turns=tuple(turns))
+
+
+def _inside(
+    example: Example, taught: tuple[int, ...], lost: list[Refusal]
+) -> tuple[Example, tuple[int, ...] | None]:
+    """Returns a view of text lines without those outside its image, and what it teaches; None where no line is left."""
+    if example.task != "ocr":
+        return example, taught
+    image = example.images[0]
+    kept: list[int] = []
+    places = iter(taught)
+    segments: list[Segment] = []
+    for one in example.turns[0].segments:
+        if not isinstance(one, Phrase):
+            segments.append(one)
+            continue
+        at = next(places)
+        corners = [corner for quad in one.quads for corner in quad]
+        if all(-1 <= x <= image.width + 1 and -1 <= y <= image.height + 1 for x, y in corners):
+            segments.append(one)
+            kept.append(at)
+        else:
+            text = f"{list(corners)} in an image of {image.width} x {image.height}"
+            lost.append(Refusal("box_outside", text, at))
+    turns = (Turn(example.turns[0].role, tuple(segments)),)
+    return replace(example, turns=turns), tuple(kept) or None
+
+
+def _accounted(built: Built, record: Json, found: Found) -> list[Json]:
+    """Returns rows of work/annotations: each annotation of a record, with the reason where it is lost by itself."""
+    gone = {one.at: one for one in reversed(found.lost) if one.at is not None}
+    whole = None
+    if record.get("refusal"):
+        whole = Refusal(record["refusal"], record["refusal_text"])
+    elif record.get("error"):
+        whole = Refusal(record["error"], record["error_message"])
+    rows = []
+    for at, one in enumerate(built.annotations):
+        refusal = one.refusal or (None if at in found.taught else gone.get(at)) or whole
+        names = {name: record[name] for name in ("source", "shard", "member")}
+        own = {"kind": one.kind, "id": one.id, "reason": None, "detail": None}
+        if refusal is not None:
+            own |= {"reason": refusal.reason, "detail": shortened(refusal.text)}
+        rows.append(names | own)
+    return rows
 
 
 @dataclass(frozen=True)
 class _Look:
     """Measures images by name, each once."""
 
-    store: Store
-    source: "Source"
+    images: "Images"
     signals: "Measurer"
     seen: dict[str, Facts]
 
@@ -412,9 +631,7 @@ class _Look:
 
     def _measured(self, name: str) -> Facts:
         try:
-            data = self.store.read_bytes(
-                find_image(self.source, self.store, name), self.signals.pictures.settings.max_bytes
-            )
+            data = self.images.read(name, self.signals.pictures.settings.max_bytes)
         except InputError as error:
             raise Refused("missing_image", f"{name} is not among the images of the source") from error
         try:
@@ -423,25 +640,70 @@ class _Look:
             return Facts(error=error)
 
 
-def image_path(source: "Source", name: str) -> str:
-    """Where an image of an annotation source lies, whether it exists or not.
+@dataclass
+class Images:
+    """The images of an annotation source, by the names that its records give."""
 
-    A name that leaves the folder, as of another layout of the same dataset, stands for its last part.
+    source: "Source"
+    store: Store
+    _by_base: dict[str, list[str]] | None = None
+
+    def read(self, name: str, limit: int | None = None) -> bytes:
+        """Returns the bytes of an image; InputError where it is missing."""
+        return self.store.read_bytes(self._find(name), limit)
+
+    @property
+    def _folder(self) -> str:
+        return self.source.images or (self.source.path[0] if self.source.path else ".")
+
+    def _find(self, name: str) -> str:
+        places = [join(self._folder, one) for one in _places(name)]
+        if len(places) == 1 and self.source.match == "path":
+            return places[0]
+        found = next(filter(self.store.exists, places), None)
+        if found is None and self.source.match == "basename":
+            own = self._bases().get(_base(name), [])
+            found = own[0] if len(own) == 1 else None
+        if found is None:
+            raise InputError(f"{name} is not below {self._folder}")
+        return found
+
+    def _bases(self) -> dict[str, list[str]]:
+        """Returns the paths of all files below the folder by the last part of their names."""
+        if self._by_base is None:
+            self._by_base = {}
+            for info in self.store.list_files(self._folder):
+                self._by_base.setdefault(_base(info.name), []).append(info.path)
+        return self._by_base
+
+
+_SUFFIXES: Final = (".jpg", ".png", ".webp", ".jpeg")
+_SHARD_DIGITS: Final = 5
+"""Of the folders that img2dataset writes: 00001/000010042.jpg."""
+
+
+def _places(name: str) -> list[str]:
+    """Returns where an image of that name may lie below the folder of images; nowhere if the name leads out of it.
+
+    An address stands for its path, or the last part of it; a key of img2dataset's for a file of that name.
     """
-    folder = source.images or (source.path[0] if source.path else ".")
     try:
-        inside = local_name(name)
+        if "://" in name:
+            path = local_name(name.partition("://")[2])
+            return [*dict.fromkeys((path, path.partition("/")[2] or path, _base(path)))]
+        path = local_name(name)
     except Refused:
-        inside = local_name(name.replace("\\", "/").rpartition("/")[2])
-    return join(folder, inside)
+        return []
+    if posixpath.splitext(path)[1]:
+        return [path]
+    found = [path, *(path + suffix for suffix in _SUFFIXES)]
+    if path.isdecimal() and len(path) > _SHARD_DIGITS:
+        found += [f"{path[:_SHARD_DIGITS]}/{path}{suffix}" for suffix in _SUFFIXES]
+    return found
 
 
-def find_image(source: "Source", store: Store, name: str) -> str:
-    """The path of an image that is there: by its name, else by the last part of it."""
-    path = image_path(source, name)
-    if "/" in name and not store.exists(path):
-        return image_path(source, name.rpartition("/")[2])
-    return path
+def _base(name: str) -> str:
+    return name.replace("\\", "/").partition("?")[0].rpartition("/")[2]
 
 
 def _plain(draft: Draft) -> Any:
@@ -454,6 +716,12 @@ def _words(built: Built) -> str | None:
     if not built.drafts:
         return None
     return text_of(built.drafts[0].turns)
+
+
+def write_annotations(layout: Layout, shard: InputShard, rows: list[Json]) -> None:
+    """Writes what became of each annotation of one part."""
+    path = layout.path("annotations", shard.source, shard.shard)
+    write_tables(layout, path, ANNOTATIONS, [pa.Table.from_pylist(rows, ANNOTATIONS)])
 
 
 def write_drafts(layout: Layout, shard: InputShard, rows: list[Json]) -> None:

@@ -180,6 +180,7 @@ def blank(layout: Layout, recipe: Recipe, judged: "Judged", shard: str) -> None:
     # what follows does not go by the signals: of a page without a caption they look blank when it was measured again
     for folder in ("drafts", "grounded"):
         _without_rows(layout, layout.path(folder, source.id, shard), members)
+    _without_details(layout, layout.path("annotations", source.id, shard), members)
     _without_vectors(layout, layout.path("scores", source.id, shard), members)
     signals = judged.signals
     for name in _texts(source):
@@ -206,6 +207,19 @@ def _without_rows(layout: Layout, path: str, members: pa.Array) -> None:
         stays = pc.invert(pc.is_in(table["member"], value_set=members))
         if not pc.all(stays).as_py():
             write_tables(layout, path, table.schema, [table.filter(stays)])
+
+
+def _without_details(layout: Layout, path: str, members: pa.Array) -> None:
+    """Takes ids and details of rows' annotations out of a file of work/, if there is one, and leaves their reasons."""
+    if not layout.store.exists(path):
+        return
+    table = read_table(layout, path)
+    gone = pc.is_in(table["member"], value_set=members)
+    blanked = table
+    for name in ("id", "detail"):
+        blanked = _with(blanked, name, pc.if_else(gone, pa.scalar(None, pa.string()), table[name]))
+    if not blanked.equals(table):
+        write_tables(layout, path, table.schema, [blanked])
 
 
 def _without_vectors(layout: Layout, path: str, members: pa.Array) -> None:

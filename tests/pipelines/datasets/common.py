@@ -26,7 +26,7 @@ def read(dataset: Dataset, **files: object) -> list[Built]:
         part: io.BytesIO(value if isinstance(value, bytes) else json.dumps(value).encode())
         for part, value in files.items()
     }
-    return list(build(dataset.records(opened), dataset.make))
+    return list(build(dataset.records(opened), dataset))
 
 
 def one(built: Iterable[Built]) -> Built:
@@ -69,3 +69,12 @@ def said(draft: Draft) -> list[tuple[str, str]]:
         (turn.role, "".join(getattr(s, "text", getattr(s, "phrase", "<image>")) for s in turn.segments))
         for turn in draft.turns
     ]
+
+
+def loss(built: Iterable[Built]) -> str:
+    """Why the one record, or the first annotation of it that is lost, is not used."""
+    only = one(built)
+    found = next((each.refusal for each in only.annotations if each.refusal), only.refusal)
+    assert found is not None
+    assert found.text
+    return found.reason

@@ -8,7 +8,7 @@ from pipelines.datasets.conversations import CONVERSATIONS, LINES
 from schemas.sample import ImageRef, Text, Turn
 from tests.pipelines.datasets.common import as_sample, one, read, reason, records, said
 
-build = partial(dataset.build, make=CONVERSATIONS.make)
+build = partial(dataset.build, dataset=CONVERSATIONS)
 
 
 def turn(who: str, text: str) -> dict[str, str]:

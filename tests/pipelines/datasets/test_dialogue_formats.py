@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipelines.datasets.dataset import Built, build
-from pipelines.datasets.drafts import Draft, finish
+from pipelines.datasets.drafts import Draft, Shown, finish
 from pipelines.datasets.table import DATASETS
 from schemas.sample import Box, Image, ImageRef, Phrase, Text
 from tests.pipelines.datasets.common import as_sample, one, reason, said, segments
@@ -18,7 +18,7 @@ def outcomes(form: str, data: bytes) -> list[Built]:
     """What a format makes of a file."""
     dataset = DATASETS[form]
     assert dataset.records is not None
-    return list(build(dataset.records({"records": io.BytesIO(data)}), dataset.make))
+    return list(build(dataset.records({"records": io.BytesIO(data)}), dataset))
 
 
 def made(form: str, *values: dict[str, Any]) -> list[Built]:
@@ -34,7 +34,7 @@ def spoken(asked: str, answered: str, **more: Any) -> dict[str, Any]:
 
 def boxes(draft: Draft, width: int = 640, height: int = 480) -> list[tuple[str, tuple[Box, ...]]]:
     """Phrases and their boxes, in pixels of an image of that size."""
-    images = [Image("JPEG", width, height, "0" * 64)] * len(draft.images)
+    images = [Shown(Image("JPEG", width, height, "0" * 64))] * len(draft.images)
     whole = finish(draft, "k", images, split="train", source="s", licence="l")
     return [(one.phrase, one.boxes) for one in whole.phrases]
 

@@ -155,7 +155,7 @@ def test_pages_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "in/out.html").symlink_to(tmp_path / "secret.png")
     (tmp_path / "in/p.html").write_text("<p>One<img src=img/a.png><img src=img/link.png>two")
     (tmp_path / "in/q.md").write_text("words only")
-    first, second, third = build(page_records(tmp_path / "in"), PAGES.make)
+    first, second, third = build(page_records(tmp_path / "in"), PAGES)
     assert (first.member, first.refusal and first.refusal.reason) == ("out.html", "outside_image")
     assert second.member == "p.html"
     assert second.drafts[0].images == (NamedImage("img/a.png"),)
@@ -166,7 +166,7 @@ def test_pages_of_a_folder(tmp_path: Path) -> None:
 
 def test_real_sites(test_data: Path) -> None:
     """A Chinese book with many pictures keeps all its words in order, in samples of the limits' size."""
-    built = {one.member: one for one in build(page_records(test_data / "documents/sites"), PAGES.make)}
+    built = {one.member: one for one in build(page_records(test_data / "documents/sites"), PAGES)}
     book = built["site-phodal-github/index.html"]
     assert book.drafts
     folder = test_data / "documents/sites"
@@ -186,7 +186,7 @@ def obelics_of(*places: Any) -> dict[str, Any]:
 
 def test_obelics_is_read_place_by_place() -> None:
     """Parallel lists become words and pictures in order."""
-    built = one(build(records(obelics_of("One.", "http://x/1", "http://x/2", " ", "Two.")), OBELICS.make))
+    built = one(build(records(obelics_of("One.", "http://x/1", "http://x/2", " ", "Two.")), OBELICS))
     assert segments(built.drafts[0]) == (Text("One.\n", True), ImageRef(0), ImageRef(1), Text("Two.", True))
     assert built.drafts[0].images[1].name == "http://x/2"
 
@@ -205,7 +205,7 @@ def test_obelics_is_read_place_by_place() -> None:
 )
 def test_a_bad_obelics_document_is_refused(value: dict[str, Any], expected: str) -> None:
     """Places with both or neither, and documents without words or pictures, have reasons."""
-    assert reason(build(records(value), OBELICS.make)) == expected
+    assert reason(build(records(value), OBELICS)) == expected
 
 
 def test_mmc4_pictures_stand_before_their_sentence() -> None:
@@ -216,7 +216,7 @@ def test_mmc4_pictures_stand_before_their_sentence() -> None:
         {"image_name": "c.jpg", "matched_text_index": 9},
         {"matched_text_index": 0},
     ]
-    built = one(build(records({"text_list": ["One.", "Two."], "image_info": info}), MMC4.make))
+    built = one(build(records({"text_list": ["One.", "Two."], "image_info": info}), MMC4))
     assert [picture.name for picture in built.drafts[0].images] == ["a.jpg", "b.jpg"]
     assert segments(built.drafts[0]) == (ImageRef(0), Text("One.\n", True), ImageRef(1), Text("Two.", True))
     assert [lost.reason for lost in built.lost] == ["image_place", "no_image"]

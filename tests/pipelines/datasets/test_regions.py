@@ -14,7 +14,7 @@ from pipelines.datasets.drafts import NamedImage
 from pipelines.datasets.refcoco import REFCOCO
 from pipelines.datasets.visual_genome import REGIONS
 from schemas.errors import ShardError
-from tests.pipelines.datasets.common import as_sample, one, phrases, read, reason
+from tests.pipelines.datasets.common import as_sample, loss, one, phrases, read, reason
 
 IMAGE = {"image_id": 2, "width": 640, "height": 480, "url": "https://cs.stanford.edu/VG_100K_2/2.jpg"}
 REGION = {
@@ -191,7 +191,7 @@ XML = """<annotation><filename>36979.jpg</filename><size><width>500</width><heig
 
 
 def flickr(sentence: str = SENTENCE, xml: str = XML) -> Any:
-    return build(flickr30k.records("36979", sentence, xml.encode()), flickr30k.FLICKR30K.make)
+    return build(flickr30k.records("36979", sentence, xml.encode()), flickr30k.FLICKR30K)
 
 
 def test_flickr30k_phrases_get_the_boxes_of_their_number() -> None:
@@ -221,4 +221,4 @@ def test_flickr30k_phrases_get_the_boxes_of_their_number() -> None:
 )
 def test_a_bad_sentence_or_annotation_is_refused(sentence: str, xml: str, expected: str) -> None:
     """Broken brackets and broken XML have their reasons; a document type is never read."""
-    assert reason(flickr(sentence, xml)) == expected
+    assert loss(flickr(sentence, xml)) == expected

@@ -13,9 +13,9 @@ from pipelines.datasets.records import jsonl
 from pipelines.datasets.tuples import GROUNDING
 from schemas.markup import canonical, parse, render
 from schemas.sample import Phrase
-from tests.pipelines.datasets.common import BOX, as_sample, one, phrases, reason, records, segments
+from tests.pipelines.datasets.common import BOX, as_sample, loss, one, phrases, reason, records, segments
 
-build = partial(dataset.build, make=GROUNDING.make)
+build = partial(dataset.build, dataset=GROUNDING)
 
 CAPTION = "A dog and a red ball"
 
@@ -106,7 +106,7 @@ def test_real_tuples_lose_no_row(test_data: Path) -> None:
 )
 def test_a_bad_tuple_is_refused_for_what_is_wrong(value: dict[str, Any], expected: str) -> None:
     """Each fault of a record has a reason of its own."""
-    assert reason(build(records(value))) == expected
+    assert loss(build(records(value))) == expected
 
 
 def test_misplaced_offsets_say_which_phrase_and_what_would_fit() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipelines.datasets.dataset import build as built
-from pipelines.datasets.drafts import finish
+from pipelines.datasets.drafts import Shown, finish
 from pipelines.datasets.table import DATASETS
 from pipelines.export import dialects
 from pipelines.export.table import Asked, export
@@ -151,11 +151,11 @@ def read_back(path: Path, form: str) -> list[Example]:
     assert dataset.records is not None
     found = []
     with path.open("rb") as file:
-        for one in built(dataset.records({dataset.parts[0]: file}), dataset.make):
+        for one in built(dataset.records({dataset.parts[0]: file}), dataset):
             assert one.refusal is None, one
             assert not one.lost
             for draft in one.drafts:
-                stored = [image] * len(draft.images)
+                stored = [Shown(image)] * len(draft.images)
                 found.append(finish(draft, "k", stored, split="train", source="s", licence="l"))
     return found
 

@@ -374,7 +374,7 @@ def test_annotations(tmp_path: Path) -> None:
 def test_annotations_by_id_and_url(
     column: str, value: str, only: bool, gone: set[str], tmp_path: Path
 ) -> None:
-    """A record goes by its own id, with the others about its image unless only what is listed goes; all go by its URL."""
+    """A record goes by its id, with the others about its image unless only what is listed goes; all go by its URL."""
     images = folder(tmp_path / "images", 6)
     told = [
         line(n % 6)

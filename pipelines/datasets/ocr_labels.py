@@ -1,0 +1,165 @@
+"""Text lines of a user's own with their places: ICDAR 2015's gt_*.txt, PaddleOCR's label files, COCO-Text.
+
+x1,y1,x2,y2,x3,y3,x4,y4,text                                        gt_NAME.txt, of the image NAME
+images/1.jpg<tab>[{"transcription": …, "points": [[x, y], …]}]      a line an image
+{"imgs": {id: {…}}, "anns": {id: {"image_id", "bbox", "utf8_string", "legibility"}}}
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from pipelines.datasets.dataset import BAD, Dataset, Made, Record, bad_record
+from pipelines.datasets.drafts import SHOWN, Draft, NamedImage, named, text_or_none, words
+from pipelines.datasets.reasons import Refusal, Refused
+from pipelines.datasets.records import MAX_RECORD, load
+from pipelines.files import Store
+from schemas.sample import Phrase, Quad, Turn
+
+MAX_FILE: Final = 1 << 30
+_ILLEGIBLE: Final = ("###", "*", "")
+
+
+def _records(store: Store, path: str) -> Iterator[Record]:
+    """Returns one record an image: of each text file of a folder, or of the one file at `path`."""
+    is_folder = store.is_folder(path)
+    infos = (
+        [one for one in store.list_files(path) if one.name.endswith(".txt")]
+        if is_folder
+        else [store.info(path)]
+    )
+    for info in infos:
+        stem = info.name.removesuffix(".txt")
+        if info.size > MAX_FILE:
+            yield Record(stem, {}, Refusal("too_large", f"a file of {info.size} bytes"))
+            continue
+        data = store.read_bytes(info.path)
+        if info.name.endswith(".json"):
+            yield from _coco_text(load(data, info.name))
+        else:
+            yield from _texts(stem, data)
+
+
+def _texts(stem: str, data: bytes) -> Iterator[Record]:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        yield Record(
+            stem, {}, Refusal("bad_record", f"the file is no UTF-8: {error.reason} at byte {error.start}")
+        )
+        return
+    lines = [line for line in text.split("\n") if line.strip()]
+    if not any("\t[" in line for line in lines[:1]):
+        yield Record(stem, {"image": stem.rpartition("/")[2].removeprefix("gt_"), "lines": lines})
+        return
+    for line in lines:
+        name, _, labels = line.partition("\t")
+        try:
+            if len(labels) > MAX_RECORD:
+                raise Refused("too_large", f"a line of {len(labels)} characters")
+            yield Record(name, {"image": name, "lines": json.loads(labels)})
+        except Refused as error:
+            yield Record(name, {}, error.refusal)
+        except (ValueError, RecursionError) as error:
+            yield Record(name, {}, Refusal("bad_json", f"the labels are no JSON ({type(error).__name__})"))
+
+
+def _coco_text(data: Any) -> Iterator[Record]:
+    images, texts = (data.get(name) if isinstance(data, Mapping) else None for name in ("imgs", "anns"))
+    own: dict[str, list[Any]] = {}
+    for id_, one in (texts if isinstance(texts, Mapping) else {}).items():
+        if isinstance(one, Mapping):
+            own.setdefault(str(one.get("image_id")), []).append({"id": id_, **one})
+    for id_, image in (images if isinstance(images, Mapping) else {}).items():
+        yield Record(
+            str(id_),
+            {
+                "image": image.get("file_name") if isinstance(image, Mapping) else None,
+                "lines": own.pop(str(id_), []),
+            },
+        )
+    for id_, lines in own.items():
+        refusal = Refusal("unknown_image", f"no image has the id {id_!r}")
+        yield Record(f"annotations-of-{id_}", {"lines": lines}, refusal)
+
+
+def _make(value: Mapping[str, Any]) -> Made:
+    """Returns the image with its text lines and their quads, in the order of the file."""
+    image = NamedImage(named(value["image"]))
+    lost: list[Refusal] = []
+    phrases: list[Phrase] = []
+    taught: list[int] = []
+    for at, line in enumerate(value["lines"]):
+        try:
+            text, quad = _line(line)
+            if text.strip() in _ILLEGIBLE:
+                raise Refused("unreadable")
+            phrases.append(Phrase(words(text, "empty_phrase"), (), (quad,), True))
+            taught.append(at)
+        except Refused as error:
+            lost.append(error.refusal._replace(at=at))
+        except BAD as error:
+            lost.append(bad_record(error)._replace(at=at))
+    if not phrases:
+        if not lost:
+            raise Refused("no_regions", "the image has no text line")
+        return [], lost
+    turn = Turn("document", (SHOWN, *phrases))
+    return [Draft("ocr", "", (image,), (turn,), taught=tuple(taught))], lost
+
+
+def _line(line: Any) -> tuple[str, Quad]:
+    """Returns the words of a text line and its corners."""
+    if isinstance(line, str):
+        parts = line.rstrip("\r").split(",", 8)
+        if len(parts) != 9:
+            raise Refused("box_numbers", f"{line[:80]!r} is not eight numbers and a text")
+        return parts[8], _corners(parts[0:8:2], parts[1:8:2])
+    if "points" in line:
+        points = line["points"]
+        text = (
+            "" if line.get("difficult") is True and not line.get("transcription") else line["transcription"]
+        )
+        return text, _corners([x for x, _ in points], [y for _, y in points])
+    if line.get("legibility") == "illegible" or "utf8_string" not in line:
+        raise Refused("unreadable")
+    x, y, width, height = line["bbox"]
+    return line["utf8_string"], _corners([x, x + width, x + width, x], [y, y, y + height, y + height])
+
+
+def _corners(across: Sequence[Any], down: Sequence[Any]) -> Quad:
+    """Returns four corners as they are given; of more corners, the rectangle around them."""
+    try:
+        xs, ys = [float(one) for one in across], [float(one) for one in down]
+    except (TypeError, ValueError) as error:
+        raise Refused("box_numbers", f"{list(across)[:8]} and {list(down)[:8]} are no corners") from error
+    if len(xs) < 4 or not all(math.isfinite(one) and abs(one) < 1e7 for one in (*xs, *ys)):
+        raise Refused("box_numbers", f"{xs[:8]} and {ys[:8]} are no corners")
+    if len(xs) > 4:
+        xs, ys = [min(xs), max(xs), max(xs), min(xs)], [min(ys), min(ys), max(ys), max(ys)]
+    first, second, third, fourth = zip(xs, ys, strict=True)
+    if max(xs) - min(xs) < 1 or max(ys) - min(ys) < 1:
+        raise Refused("box_degenerate", f"{xs} and {ys} have no extent")
+    return first, second, third, fourth
+
+
+def _line_ids(value: Mapping[str, Any]) -> list[str]:
+    """Returns the id of each text line, its number from 0 where it has none."""
+    lines = value.get("lines")
+    ids = [
+        one.get("id") if isinstance(one, Mapping) else None
+        for one in (lines if isinstance(lines, list) else ())
+    ]
+    return [text_or_none(one) or f"line-{at}" for at, one in enumerate(ids)]
+
+
+OCR_LABELS: Final = Dataset(
+    "gt_*.txt (ICDAR 2015), Label.txt (PaddleOCR), cocotext.*.json (COCO-Text), or a folder of the first two",
+    "an image",
+    ("ocr",),
+    _make,
+    folder=_records,
+    listed=_line_ids,
+    kind="line",
+)

@@ -1,0 +1,53 @@
+"""Records of JSON lines, or of the same in Parquet, as the Hugging Face Hub has them."""
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any, BinaryIO, Final
+
+import pyarrow as pa
+
+from pipelines.datasets.dataset import Files, Record
+from pipelines.datasets.reasons import Refusal
+from pipelines.datasets.records import MAX_RECORD, jsonl
+from schemas.errors import ShardError
+from schemas.parquet import opened
+
+_MAGIC: Final = b"PAR1"
+_BATCH: Final = 256
+
+
+def rows(files: Files) -> Iterator[Record]:
+    """Returns one record a line of JSON lines, or a row of Parquet, named by its number from 0."""
+    file = files["records"]
+    return _table(file) if is_parquet(file) else jsonl(file)
+
+
+def is_parquet(file: BinaryIO) -> bool:
+    """Returns whether the file begins as Parquet does, and goes back to where it was."""
+    place = file.tell()
+    start = file.read(len(_MAGIC))
+    file.seek(place)
+    return start == _MAGIC
+
+
+def _table(file: BinaryIO) -> Iterator[Record]:
+    try:
+        batches = opened(file).iter_batches(_BATCH)
+        values = chain.from_iterable(map(_values, batches))
+        for number, value in enumerate(values):
+            yield _record(str(number), value)
+    except (pa.ArrowException, OSError) as error:
+        what = " ".join(str(error).split())[:200]
+        raise ShardError(f"records cannot be read as Parquet: {what}; fetch it again") from error
+
+
+def _values(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = batch.to_pylist()
+    return found
+
+
+def _record(member: str, value: dict[str, Any]) -> Record:
+    size = sum(len(one) for one in value.values() if isinstance(one, str | bytes | list))
+    if size > MAX_RECORD:
+        return Record(member, {}, Refusal("too_large", f"a row of {size} characters"))
+    return Record(member, {name: one for name, one in value.items() if one is not None})
