@@ -79,6 +79,21 @@ class Phash(Settings):
     turned: bool = Field(False, description="also an image that looks like a better one turned or mirrored")
 
 
+class MaxPerCaption(Settings):
+    """Drops rows whose caption more than so many others have; those with the smallest keys stay."""
+
+    max: int = Field(10, ge=1, le=1_000_000_000, description="so many rows of one caption stay")
+    similarity: float = Field(
+        1.0,
+        ge=0.5,
+        le=1,
+        description="captions that share so much of their n-grams (Jaccard) count as one; 1: equal captions alone",
+    )
+    scope: Literal["corpus", "source", "language"] = Field(
+        "corpus", description="where rows of one caption are counted: all together, or by source or language"
+    )
+
+
 CLIP: Final = Rule("clip", Clip, on=False, paper="paper")
 UNSCORED: Final = "unscored"
 """The reason of a row without the CLIP score that the data should have brought; it stands before `clip`."""
@@ -89,4 +104,5 @@ RULES: Final = (
     Rule("exact", Exact, about="duplicate"),
     Rule("pixels", Pixels, about="duplicate"),
     Rule("phash", Phash, about="duplicate"),
+    Rule("max_per_caption", MaxPerCaption, on=False, about="duplicate"),
 )

@@ -2,6 +2,7 @@
 
 removed  map: which rows a list removes, where the corpus has one
 keepers  shuffle by cluster, once for repeats and once for images: who loses to a better duplicate
+captions shuffle by cluster of captions, where the rule is on: which rows are beyond the cap
 decide   map: one decision for every row of every shard
 """
 
@@ -9,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from filters.corpus_rules import MaxPerCaption
 from filters.rules import REMOVED
 from pipelines.engines.step import Engine, Json, Limits, Resources, Step, named
 from pipelines.files import join
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 CUTS = "pipelines.phases.select.cuts:Cuts"
 CONTEST = "pipelines.phases.select.keepers:Contest"
+CAPS = "pipelines.phases.select.captions:Caps"
 
 _UNSEEN = {
     "path",
@@ -80,7 +83,13 @@ def select(
         for name in ("repeat", "picture") if repeats else ("picture",):
             receipts = engine.shuffle(step(CONTEST, round=name, lost=lost), tasks, partitions)
             lost = lost + [receipt["path"] for receipt in receipts if receipt]
-        return engine.map(step(phase("select").worker, lost=lost), tasks)
+        caps = (
+            engine.shuffle(step(CAPS, lost=lost), tasks, partitions)
+            if recipe.rules.get(MaxPerCaption)
+            else []
+        )
+        capped = [receipt["path"] for receipt in caps if receipt]
+        return engine.map(step(phase("select").worker, lost=lost, capped=capped), tasks)
     finally:
         layout.store.remove_folder(scratch)
 
