@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from filters.caption import CaptionLength
-from filters.corpus_rules import Clip, MaxPerCaption, Phash
+from filters.corpus_rules import Clip, MaxPerCaption, Phash, Semantic
 from filters.picture import PictureSettings
 from filters.resize import Resize
 from filters.table import RuleSettings, SignalSettings, with_installed
@@ -431,6 +431,12 @@ class Recipe(Settings):
                     f"the clip rule of source {source.id!r} has nothing to go by: add a `clip` block with a scorer, "
                     "or name the source's own score (clip_score: similarity)"
                 )
+            embedded = self.is_scored(source) and self.clip is not None and self.clip.embeddings
+            if rules.get(Semantic) and (not embedded or source.clip_score is not None):
+                raise ValueError(
+                    f"the semantic rule of source {source.id!r} has nothing to go by: add a `clip` block with "
+                    "embeddings: true and a scorer, or switch the rule off for the source"
+                )
             running = [one for one, _ in self.signals.running()]
             for one in self.signals.filters:
                 for rule in one.rules if one not in running else ():
@@ -550,6 +556,7 @@ class Recipe(Settings):
 
 _WHOLE: Final = (
     (Phash, "phash", "a phash distance"),
+    (Semantic, "semantic", "a similarity of embeddings"),
     (MaxPerCaption, "max_per_caption", "a cap on captions"),
 )
 """Rules with one setting for all sources, which a source may switch off; and what such a setting is called."""

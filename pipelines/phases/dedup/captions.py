@@ -46,17 +46,21 @@ REACH: Final = 8
 PER_MILLE: Final = 1000
 
 
-def find_captions(shuffle: Shuffle, tasks: list[Json], similarity: float, groups: int) -> list[Json]:
+def find_captions(
+    shuffle: Shuffle, tasks: list[Json], similarity: float, partitions: int, groups: int
+) -> list[Json]:
     """Returns receipts of files of memberships by row, one for each of `groups` groups of shards that has any.
 
-    `tasks` are the shards whose captions are compared; `shuffle` runs a step of the phase with settings of its own.
+    `tasks` are the shards whose captions are compared, `partitions` those of captions; `shuffle` runs a step of the
+    phase with settings of its own.
     """
     near = similarity < 1
     found = shuffle(f"{HERE}:Captions", tasks, similarity=similarity)
     stars: dict[str, str] = {}
     if near:
         texts = {str(one["partition"]): one["texts"] for one in found}
-        edges = shuffle(f"{HERE}:Buckets", [{"bands": one["bands"]} for one in found])
+        # a caption is an entry a band, so there are more partitions
+        edges = shuffle(f"{HERE}:Buckets", [{"bands": one["bands"]} for one in found], 4 * partitions)
         for worker in ("LeftTexts", "RightTexts"):
             pairs: list[Json] = [{"path": one["path"]} for one in edges if one["edges"]]
             edges = shuffle(f"{HERE}:{worker}", pairs, texts=texts, similarity=similarity)

@@ -192,7 +192,7 @@ class _Run:
         ) -> list[Json]:
             return self._shuffle(worker, tasks, partitions, scratch=scratch, names=self._names, **more)
 
-        found = find_captions(shuffle, tasks, self._plan.similarity, self._groups)
+        found = find_captions(shuffle, tasks, self._plan.similarity, self._plan.partitions, self._groups)
         return {str(receipt["partition"]): receipt["path"] for receipt in found}
 
     @property

@@ -19,6 +19,7 @@ from pipelines.phases.select.captions import CAPPED, counted, over
 from pipelines.phases.select.cuts import fails, reached, unscored
 from pipelines.phases.select.keepers import losses
 from pipelines.phases.select.removed import blank, check, said
+from pipelines.phases.select.semantic import ALIKE
 from pipelines.shares import is_drawn
 from schemas.plain import many
 from schemas.row import DECISIONS, ROW
@@ -82,7 +83,7 @@ class Decide:
         which[unscored(judged, self._judge.recipe)] = len(KINDS) + 1
         which[lost["row"]] = lost["kind"]
         which[beyond] = len(KINDS) + 2
-        return replaced(judged.failed, [*names, ["clip"], ["unscored"], [CAPPED]], which)
+        return replaced(judged.failed, [*names, ["clip"], ["unscored"], [CAPPED], [ALIKE]], which)
 
     def _table(
         self, judged: Judged, failed: pa.Array, lost: Columns, beyond: npt.NDArray[np.int64]
