@@ -117,6 +117,6 @@ RULES: Final = (
     Rule("exact", Exact, about="duplicate"),
     Rule("pixels", Pixels, about="duplicate"),
     Rule("phash", Phash, about="duplicate"),
-    Rule("semantic", Semantic, on=False, about="duplicate"),
-    Rule("max_per_caption", MaxPerCaption, on=False, about="duplicate"),
+    Rule("semantic", Semantic, on=False),
+    Rule("max_per_caption", MaxPerCaption, on=False),
 )
