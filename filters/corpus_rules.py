@@ -79,6 +79,34 @@ class Phash(Settings):
     turned: bool = Field(False, description="also an image that looks like a better one turned or mirrored")
 
 
+class Semantic(Settings):
+    """Drops rows whose embedding is like a better row's (SemDeDup); needs clip.embeddings."""
+
+    similarity: float = Field(0.95, ge=0.5, le=1, description="the cosine from which two rows are one")
+    of: Literal["image", "text"] = Field("image", description="whose embedding")
+    rows: int = Field(
+        1000,
+        ge=10,
+        le=100_000,
+        description="rows of a cell of k-means, on average: only rows of one cell are compared",
+    )
+
+
+class MaxPerCaption(Settings):
+    """Drops rows whose caption more than so many others have; those with the smallest keys stay."""
+
+    max: int = Field(10, ge=1, le=1_000_000_000, description="so many rows of one caption stay")
+    similarity: float = Field(
+        1.0,
+        ge=0.5,
+        le=1,
+        description="captions that share so much of their n-grams (Jaccard) count as one; 1: equal captions alone",
+    )
+    scope: Literal["corpus", "source", "language"] = Field(
+        "corpus", description="where rows of one caption are counted: all together, or by source or language"
+    )
+
+
 CLIP: Final = Rule("clip", Clip, on=False, paper="paper")
 UNSCORED: Final = "unscored"
 """The reason of a row without the CLIP score that the data should have brought; it stands before `clip`."""
@@ -89,4 +117,6 @@ RULES: Final = (
     Rule("exact", Exact, about="duplicate"),
     Rule("pixels", Pixels, about="duplicate"),
     Rule("phash", Phash, about="duplicate"),
+    Rule("semantic", Semantic, on=False),
+    Rule("max_per_caption", MaxPerCaption, on=False),
 )

@@ -147,7 +147,7 @@ def clusters(
     n: Annotated[int, typer.Option("--n", "-n", min=1, max=MOST, help="clusters of each kind")] = 20,
     storage_options: StorageOptions = None,
 ) -> None:
-    """Show the largest clusters of like images, and those most in doubt, as a page."""
+    """Show the largest clusters of like images, and those most in doubt, as a page; and the commonest captions."""
     from pipelines.recipe import load as recipes
     from pipelines.show import clusters as look
 
@@ -161,6 +161,8 @@ def clusters(
         )
     look.write(out, look.page(folder, found, look.images(folder, found, recipe, options)))
     say(f"wrote {out}: {len(found.largest)} of {found.count:,} clusters, {len(found.doubtful)} in doubt")
+    for caption, rows, kept in look.boilerplate(folder, n, options):
+        say(f"{many(rows, 'row')}, of which {kept:,} kept: {caption[:200]}")
 
 
 @app.command()

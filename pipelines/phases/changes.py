@@ -17,6 +17,8 @@ from filters.rules import REMOVED
 from pipelines.layout import Layout
 from pipelines.parquet import read_table
 from pipelines.phases.dedup.signals import EVAL, KINDS
+from pipelines.phases.select.captions import CAPPED
+from pipelines.phases.select.semantic import ALIKE
 from schemas.errors import InputError, VerifyError
 from schemas.manifest import MAX_BYTES, Output, load
 from schemas.parquet import opened
@@ -158,7 +160,12 @@ def _lost(name: str, decision: Mapping[str, Any] | None) -> str:
     reason = str(decision["reason"]).partition(":")[0]
     if decision["decision"] == "kept":
         return "split" if decision["split"] != name.split("/")[1] else "cut"
-    known = {REMOVED: "removed", EVAL: "eval", "clip": "clip", **dict.fromkeys(KINDS, "duplicate")}
+    known = {
+        REMOVED: "removed",
+        EVAL: "eval",
+        "clip": "clip",
+        **dict.fromkeys((*KINDS, ALIKE, CAPPED), "duplicate"),
+    }
     return known.get(reason, "rule")
 
 

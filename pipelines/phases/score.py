@@ -31,8 +31,10 @@ from pipelines.parquet import by_member, still_valid, write_valid
 from pipelines.phases.dedup.signals import KINDS as DUPLICATES
 from pipelines.phases.prefetch import Pixels, prefetched
 from pipelines.phases.select.candidates import Judge, Judged
+from pipelines.phases.select.captions import CAPPED
 from pipelines.phases.select.cuts import groups, histogram
 from pipelines.phases.select.removed import VECTORS
+from pipelines.phases.select.semantic import ALIKE
 from pipelines.receipts import Task, fingerprint, versions
 from pipelines.recipe.model import Recipe, Source
 from pipelines.remarks import no_score
@@ -64,7 +66,7 @@ def scorer_libraries(recipe: Recipe) -> list[str]:
 def score_fingerprint(recipe: Recipe, source: Source, signals: str) -> str:
     """What the scores of one shard, and the counts in its receipt, depend on."""
     rules = recipe.rules_of(source).model_dump(mode="json")
-    for later in DUPLICATES:
+    for later in (*DUPLICATES, ALIKE, CAPPED):
         rules.pop(later)
     settings = [rules, recipe.languages_of(source), source.captions, validity(recipe, source, signals)]
     return fingerprint("score", 2, settings)

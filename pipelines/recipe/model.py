@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from filters.caption import CaptionLength
-from filters.corpus_rules import Clip, Phash
+from filters.corpus_rules import Clip, MaxPerCaption, Phash, Semantic
 from filters.picture import PictureSettings
 from filters.resize import Resize
 from filters.table import RuleSettings, SignalSettings, with_installed
@@ -436,13 +436,14 @@ class Recipe(Settings):
         if twice:
             raise ValueError(f"two sources have the id {twice[0]!r}; ids must differ")
         for source in self.sources:
-            own, whole = source.rules.get(Phash), self.rules.get(Phash)
-            named = own and "phash" in source.rules.model_fields_set
-            if own and named and (not whole or (own.model_fields_set and own != whole)):
-                raise ValueError(
-                    f"source {source.id!r} has a phash distance of its own, but duplicates are found over all sources: "
-                    "set rules.phash for the recipe, or switch it off for the source"
-                )
+            for block, name, what in _WHOLE:
+                own, whole = source.rules.get(block), self.rules.get(block)
+                named = own and name in source.rules.model_fields_set
+                if own and named and (not whole or (own.model_fields_set and own != whole)):
+                    raise ValueError(
+                        f"source {source.id!r} has {what} of its own, but duplicates are found over all sources: "
+                        f"set rules.{name} for the recipe, or switch it off for the source"
+                    )
         if self.clip is not None and self.clip.mask_text and self.signals.get(TextSettings) is None:
             raise ValueError("clip.mask_text needs to know how text is found: add signals: {text: on}")
         for source in self.sources:
@@ -451,6 +452,12 @@ class Recipe(Settings):
                 raise ValueError(
                     f"the clip rule of source {source.id!r} has nothing to go by: add a `clip` block with a scorer, "
                     "or name the source's own score (clip_score: similarity)"
+                )
+            embedded = self.is_scored(source) and self.clip is not None and self.clip.embeddings
+            if rules.get(Semantic) and (not embedded or source.clip_score is not None):
+                raise ValueError(
+                    f"the semantic rule of source {source.id!r} has nothing to go by: add a `clip` block with "
+                    "embeddings: true and a scorer, or switch the rule off for the source"
                 )
             running = [one for one, _ in self.signals.running()]
             for one in self.signals.filters:
@@ -568,6 +575,13 @@ class Recipe(Settings):
             record["removed"] = removed
         return json.dumps(record, sort_keys=True, ensure_ascii=False).encode()
 
+
+_WHOLE: Final = (
+    (Phash, "phash", "a phash distance"),
+    (Semantic, "semantic", "a similarity of embeddings"),
+    (MaxPerCaption, "max_per_caption", "a cap on captions"),
+)
+"""Rules with one setting for all sources, which a source may switch off; and what such a setting is called."""
 
 _ALWAYS = {rule.name for rule in RuleSettings.table if rule.always}
 

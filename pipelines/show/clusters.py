@@ -18,7 +18,7 @@ from pipelines.files import Store, join
 from pipelines.layout import Layout
 from pipelines.opening import open_manifest, tables
 from pipelines.parquet import by_member, read_table
-from pipelines.phases.dedup.signals import sketch_words
+from pipelines.phases.dedup.signals import CAPTION, sketch_words
 from pipelines.recipe.model import Recipe
 from pipelines.show import gallery, inspect
 from pipelines.sources import fetch, input_shards
@@ -111,6 +111,30 @@ def find(folder: str, n: int, options: Mapping[str, Any] | None = None) -> Found
         tuple(clusters[name] for name in names if name in clusters),
         tuple(one for one in doubtful if len(one.members) > 1)[:n],
     )
+
+
+def boilerplate(folder: str, n: int, options: Mapping[str, Any] | None = None) -> list[tuple[str, int, int]]:
+    """Returns the `n` commonest captions, each with its rows and how many of them are kept; none of removed rows.
+
+    There are some where the rule max_per_caption is on: otherwise captions have no clusters.
+    """
+    found = tables(folder, options)
+    members = found["clusters"].to_table(filter=pc.field("kind") == CAPTION)
+    decided = found["decisions"].to_table(columns=[*_ROW, "decision", "reason"])
+    members = members.join(decided, keys=_ROW, join_type="inner")
+    members = members.filter(pc.fill_null(pc.not_equal(members["reason"], "removed"), True))
+    members = members.append_column("kept", pc.cast(pc.equal(members["decision"], "kept"), pa.int64()))
+    members = members.sort_by([("cluster", "ascending"), ("key", "ascending")])
+    sizes = members.group_by("cluster", use_threads=False).aggregate(
+        [([], "count_all"), ("kept", "sum"), *((name, "first") for name in _ROW)]
+    )
+    sizes = sizes.sort_by([("count_all", "descending"), ("cluster", "ascending")]).slice(0, n)
+    records = [{name: one[f"{name}_first"] for name in _ROW} | one for one in sizes.to_pylist()]
+    known = _rows(Layout(folder, options=dict(options or {})), records)
+    return [(known[_place(one)]["caption"] or "", one["count_all"], one["kept_sum"]) for one in records]
+
+
+_ROW: Final = ["source", "shard", "member"]
 
 
 def _clusters(layout: Layout, chosen: pa.Table, rows_of: Mapping[str, int]) -> dict[str, Cluster]:

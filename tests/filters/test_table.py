@@ -15,6 +15,7 @@ ORDER = [
     "no_caption", "special_tag", "damaged_text", "pattern", "caption_length", "repetition",
     "special_characters", "personal_data", "script", "emoji", "language", "aspect_ratio", "min_side", "blank",
     "image_bytes", "orientation", "text_area", "columns", "clip", "repeat", "exact", "pixels", "phash",
+    "semantic", "max_per_caption",
 ]  # fmt: skip
 
 

@@ -2,7 +2,8 @@
 
 Reads work/signals, writes work/clusters; keeps no row and drops none. Four kinds, from fine to coarse: `repeat`
 (equal key), `exact` (equal bytes), `pixels` (equal decoded image), `phash` (64-bit hashes within a Hamming distance
-of a cluster's centre, and sketches that agree with the centre's).
+of a cluster's centre, and sketches that agree with the centre's). A fifth, `caption`, has rows of one caption where the
+rule max_per_caption is on.
 
 Values travel, not rows: a shard gives each value once, with its smallest key, the number of its rows and the first
 of them; the cluster of that value comes back to the shard. So a million blank images are one value a shard, and no
@@ -12,6 +13,7 @@ counts.
     values   shuffle by value: clusters of equal values; the distinct perceptual hashes. Where images of equal bytes
              or pixels were measured to differ, they settle on one value first
     near     pairs of hashes within the distance -> components; sketches of the images in them -> stars
+    captions  clusters of captions, equal or nearly so
     members  shuffle by shard: one file of memberships for every file of signals
 """
 
@@ -21,13 +23,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from filters.corpus_rules import Phash
+from filters import minhash
+from filters.corpus_rules import MaxPerCaption, Phash
 from filters.hamming import block_masks
 from pipelines.engines.step import Engine, Json, Limits, Resources, Step
 from pipelines.files import join
 from pipelines.layout import Layout, Name, text_of
+from pipelines.phases.dedup.captions import find_captions
+from pipelines.phases.dedup.members import kinds_of
 from pipelines.phases.dedup.near import find_components
-from pipelines.phases.dedup.signals import EVAL, EXACT, KINDS, PIXELS, shard_tasks
+from pipelines.phases.dedup.signals import EXACT, PIXELS, shard_tasks
 from pipelines.phases.dedup.tables import Folder
 from pipelines.receipts import fingerprint
 
@@ -51,15 +56,19 @@ class DedupPlan:
     """The settings of one run; only `shards`, the distances and `evaluation` have a say in its results.
 
     `shards` are those with a file in work/signals, in any order. `distance` None leaves perceptual hashes out; `turned`
-    finds turned and mirrored images as well. Up to `alone` distinct hashes are compared by one worker; more are spread.
-    `evaluation` names the sources with evaluation rows: True where all rows are, False where the dataset's own splits
-    say which; `eval_distance` says how near a training image may not come to theirs, whatever `distance` is.
+    finds turned and mirrored images as well. `captions` names the sources whose captions are compared;
+    `similarity` says from where on two are one. Up to `alone` distinct hashes are compared by one
+    worker; more are spread. `evaluation` names the sources with evaluation rows: True where all rows are, False where
+    the dataset's own splits say which; `eval_distance` says how near a training image may not come to theirs, whatever
+    `distance` is.
     """
 
     layout: Layout
     shards: tuple[Name, ...]
     distance: int | None = 4
     turned: bool = False
+    captions: frozenset[str] = frozenset()
+    similarity: float = 1.0
     evaluation: Mapping[str, bool] = field(default_factory=dict)
     eval_distance: int = 4
     partitions: int = 1
@@ -123,7 +132,7 @@ class _Run:
             self._folder.write(self._names, pa.table(columns), scratch=True)
             values, settled = self._equal_values()
             stars = self._stars(values)
-            return self._members(values, stars, settled)
+            return self._members(values, stars, settled, self._captions())
         finally:
             self._folder.store.remove_folder(self._plan.scratch)
 
@@ -171,18 +180,39 @@ class _Run:
         roots = find_components(self._shuffle, edges)
         return self._shuffle("near:Labels", [r for r in roots if r["edges"]] + own, hashes=hashes)
 
-    def _members(self, values: list[Json], stars: dict[str, str], settled: list[str]) -> Json:
+    def _captions(self) -> dict[str, str]:
+        """The files of clusters of captions by partition of the shards."""
+        tasks = [task for task in self._tasks if task["source"] in self._plan.captions]
+        if not tasks:
+            return {}
+        scratch = join(self._plan.scratch, "captions")
+
+        def shuffle(
+            worker: str, tasks: list[Json], partitions: int | None = None, **more: object
+        ) -> list[Json]:
+            return self._shuffle(worker, tasks, partitions, scratch=scratch, names=self._names, **more)
+
+        found = find_captions(shuffle, tasks, self._plan.similarity, self._plan.partitions, self._groups)
+        return {str(receipt["partition"]): receipt["path"] for receipt in found}
+
+    @property
+    def _groups(self) -> int:
+        """Into how many groups of shards memberships are brought home."""
+        wanted = max(self._plan.partitions, -(-len(self._tasks) // SHARDS_A_PARTITION))
+        return max(1, min(len(self._tasks), wanted))
+
+    def _members(
+        self, values: list[Json], stars: dict[str, str], settled: list[str], captions: dict[str, str]
+    ) -> Json:
         tasks: list[Json] = [{"shards": len(self._tasks)}]
         for receipt in values:
             if "same" in receipt:
                 tasks.append({"same": receipt["same"]})
             if "hashes" in receipt:
                 tasks.append({"hashes": receipt["hashes"], "stars": stars.get(str(receipt["partition"]))})
-        wanted = max(self._plan.partitions, -(-len(self._tasks) // SHARDS_A_PARTITION))
-        groups = max(1, min(len(self._tasks), wanted))
-        more = {"names": self._names, "settled": settled, "guards": self._guards}
-        receipts = self._shuffle("members:Members", tasks, groups, **more)
-        kinds = (*KINDS, EVAL) if self._guards else KINDS
+        more = {"names": self._names, "settled": settled, "guards": self._guards, "captions": captions}
+        receipts = self._shuffle("members:Members", tasks, self._groups, **more)
+        kinds = kinds_of(bool(self._guards), bool(captions))
         counts = {kind: sum(receipt["memberships"][kind] for receipt in receipts) for kind in kinds}
         return {"shards": len(self._tasks), "memberships": counts}
 
@@ -204,6 +234,9 @@ def run(build: "Build") -> None:
     phash = recipe.rules.get(Phash)
     distance = phash.distance if phash else None
     turned = bool(phash and phash.turned)
+    cap = recipe.rules.get(MaxPerCaption)
+    captions = frozenset(one.id for one in recipe.sources if recipe.rules_of(one).get(MaxPerCaption))
+    caption = [sorted(captions), cap.similarity, minhash.VERSION] if cap else []
     guard = [recipe.evaluation, recipe.eval_distance] if recipe.evaluation else []
     marks = sorted([*name, mark] for name, mark in build.fingerprints["measure"].items())
 
@@ -213,6 +246,8 @@ def run(build: "Build") -> None:
             shards=tuple(build.shards),
             distance=distance,
             turned=turned,
+            captions=captions,
+            similarity=cap.similarity if cap else 1.0,
             evaluation=recipe.evaluation,
             eval_distance=recipe.eval_distance,
             partitions=partitions_for(build.rows),
@@ -223,4 +258,4 @@ def run(build: "Build") -> None:
         build.reporter.task({})
         return receipt
 
-    build.whole("dedup", fingerprint("dedup", 3, distance, turned, guard, marks), work)
+    build.whole("dedup", fingerprint("dedup", 4, distance, turned, caption, guard, marks), work)

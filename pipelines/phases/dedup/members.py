@@ -10,7 +10,7 @@ import pyarrow as pa
 from pipelines.engines.step import At, Json
 from pipelines.layout import Layout
 from pipelines.phases.dedup.evaluation import Guard
-from pipelines.phases.dedup.signals import EVAL, KINDS, PHASH, PLACE, Rows, Shards
+from pipelines.phases.dedup.signals import CAPTION, EVAL, KINDS, PHASH, PLACE, Rows, Shards
 from pipelines.phases.dedup.tables import (
     Columns,
     Folder,
@@ -43,7 +43,8 @@ class Members:
         self._guard = (
             Guard(self._folder, setup["guards"], setup["eval_distance"]) if setup["guards"] else None
         )
-        self._kinds = KINDS if self._guard is None else (*KINDS, EVAL)
+        self._captions: dict[str, str] = setup["captions"]
+        self._kinds = kinds_of(self._guard is not None, bool(self._captions))
 
     def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
         """What one file knows, by shard."""
@@ -76,6 +77,8 @@ class Members:
             schema = GUARDED_CLUSTERS
             further = self._shards.further(number, source, shard, measured)
             members = _with_pairs(members, self._guard.nearest_pairs(measured, further))
+        if self._captions:
+            members = self._with_captions(number, measured, members)
         at = members["row"] & ((1 << PLACE) - 1)
         path = self._layout.path("signals", source, shard)
         rows = self._folder.read(path, ["source", "shard", "member", "key"]).take(at)
@@ -88,16 +91,27 @@ class Members:
         self._folder.write(self._layout.path("clusters", source, shard), table)
         return np.bincount(members["kind"], minlength=len(self._kinds))
 
+    def _with_captions(self, number: int, rows: Rows, members: Columns) -> Columns:
+        """A shard's memberships and those in clusters of captions, by row and kind."""
+        path = self._captions.get(str(number % self._partitions))
+        if path is None or not len(rows.numbers):
+            return members
+        found = self._folder.between(path, int(rows.numbers[0]), int(rows.numbers[-1]))
+        count = len(found["row"])
+        found |= {"kind": np.full(count, self._kinds.index(CAPTION), np.uint8), "of": np.full(count, -1)}
+        return ordered(joined([members, {name: found[name] for name in members}]), "row", "kind")
+
     def _members(self, rows: Rows, memberships: Columns) -> Columns:
         """The shard's memberships in clusters, by row and kind."""
         parts: list[Columns] = []
         for kind in range(len(KINDS)):
             columns, known = rows.of(kind)
             mine, news = take(columns, known), take(memberships, memberships["kind"] == kind)
-            found = _find(mine, news)
+            found = find(mine, news)
             member = take(news, found[found >= 0])
             parts.append({**member, "row": mine["row"][found >= 0]})
-        members = {name: np.concatenate([part[name] for part in parts]) for name in (*MEMBERSHIPS, "row")}
+        names = ("row", "kind", "cluster_hi", "cluster_lo", "distance")
+        members = {name: np.concatenate([part[name] for part in parts]) for name in names}
         return ordered(members, "row", "kind")
 
     def _near(self, hashes: str, stars: str | None) -> Columns:
@@ -109,7 +123,7 @@ class Members:
         distance = np.zeros(len(run), np.int32)
         if stars is not None:
             star = self._folder.load(stars)
-            place = _find(entries, {**star, "hi": star.pop("value")})
+            place = find(entries, {**star, "hi": star.pop("value")})
             found = place >= 0
             cluster_hi = np.where(found, star["cluster_hi"][place], cluster_hi)
             cluster_lo = np.where(found, star["cluster_lo"][place], cluster_lo)
@@ -119,6 +133,11 @@ class Members:
         memberships |= {"shard": entries["row"] >> PLACE, "hi": entries["hi"], "lo": entries["lo"]}
         memberships["kind"] = np.full(len(run), PHASH, np.uint8)
         return take(memberships, several)
+
+
+def kinds_of(guarded: bool, captions: bool) -> tuple[str, ...]:
+    """Returns the kinds of memberships that a corpus may have, in the order in which they stand."""
+    return (*KINDS, *((EVAL,) if guarded else ()), *((CAPTION,) if captions else ()))
 
 
 def _with_pairs(members: Columns, pairs: Columns) -> Columns:
@@ -144,8 +163,8 @@ def _roll_call(shards: int) -> Columns:
     return {**memberships, "distance": np.zeros(shards, np.int32)}
 
 
-def _find(mine: Columns, news: Columns) -> npt.NDArray[np.int64]:
-    """For each of `mine` the index of the news about its value, or -1."""
+def find(mine: Columns, news: Columns) -> npt.NDArray[np.int64]:
+    """Returns for each of `mine` the index of the news about its value, or -1."""
     hi = np.concatenate([news["hi"], mine["hi"]])
     lo = np.concatenate([news["lo"], mine["lo"]])
     order = np.lexsort((lo, hi))  # stable: news before what it is about

@@ -23,6 +23,8 @@ KINDS: Final = ("repeat", "exact", "pixels", "phash")
 REPEAT, EXACT, PIXELS, PHASH = range(4)
 EVAL: Final = "eval"
 """The kind of a training row that shows an evaluation row's image: no cluster, but a pair."""
+CAPTION: Final = "caption"
+"""The kind of rows with one caption, whatever their images; it neither holds other kinds nor lies in one."""
 
 PLACE: Final = 32
 """A row's number: its shard's place in the sorted list, and below these bits its place in the shard."""

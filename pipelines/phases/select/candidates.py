@@ -13,7 +13,7 @@ from filters.rules import dedup_language, failures
 from pipelines.engines.step import Json
 from pipelines.layout import Layout
 from pipelines.parquet import by_member, read_table
-from pipelines.phases.dedup.signals import EVAL, KINDS, PLACE, held_out
+from pipelines.phases.dedup.signals import CAPTION, EVAL, KINDS, PLACE, held_out
 from pipelines.phases.dedup.tables import Folder
 from pipelines.phases.select.removed import Found, Memory
 from pipelines.recipe.model import Recipe, Source
@@ -137,7 +137,7 @@ class Judge:
         none = np.full(len(members), "", object)
         shown = {"source": none, "key": none, "distance": np.zeros(len(members), np.int32)}
         if not self.layout.store.exists(self.layout.path("clusters", source, shard)):
-            return dict.fromkeys(KINDS, none), shown
+            return dict.fromkeys((*KINDS, CAPTION), none), shown
         table = read_table(self.layout, self.layout.path("clusters", source, shard))
 
         def of(kind: str, column: str, fill: Any) -> npt.NDArray[Any]:
@@ -149,7 +149,7 @@ class Judge:
         if "eval_source" in table.column_names:
             columns = {"source": ("eval_source", ""), "key": ("cluster", ""), "distance": ("distance", 0)}
             shown = {name: of(EVAL, *column) for name, column in columns.items()}
-        return {kind: of(kind, "cluster", "") for kind in KINDS}, shown
+        return {kind: of(kind, "cluster", "") for kind in (*KINDS, CAPTION)}, shown
 
 
 def with_guard(failed: pa.Array, sources: npt.NDArray[Any]) -> pa.Array:

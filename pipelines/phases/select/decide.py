@@ -8,16 +8,20 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from filters.corpus_rules import MaxPerCaption
 from filters.rules import REMOVED, detail
 from pipelines.engines.step import At, Json
 from pipelines.parquet import write_tables
 from pipelines.phases.dedup.signals import KINDS
 from pipelines.phases.dedup.tables import Columns, Folder
 from pipelines.phases.select.candidates import Judge, Judged, replaced
+from pipelines.phases.select.captions import CAPPED, counted, over
 from pipelines.phases.select.cuts import fails, reached, unscored
 from pipelines.phases.select.keepers import losses
 from pipelines.phases.select.removed import blank, check, said
+from pipelines.phases.select.semantic import ALIKE
 from pipelines.shares import is_drawn
+from schemas.plain import many
 from schemas.row import DECISIONS, ROW
 
 
@@ -28,6 +32,7 @@ class Decide:
         self._judge = Judge(setup)
         self._folder = Folder(setup)
         self._lost = [str(path) for path in setup["lost"]]
+        self._capped = [str(path) for path in setup["capped"]]
         self._cuts = setup["cuts"]
         self._write = bool(setup["write"])
 
@@ -37,9 +42,10 @@ class Decide:
         check(judged, task["shard"])
         lost = losses(self._folder, self._lost, judged)
         unfit = fails(judged, self._judge.recipe, self._cuts)
-        failed = self._with_others(judged, unfit, lost)
+        beyond = self._beyond(judged)
+        failed = self._with_others(judged, unfit, lost, beyond)
         failed = replaced(failed, [[REMOVED]], np.where(judged.removed == "", -1, 0))
-        table = self._table(judged, failed, lost)
+        table = self._table(judged, failed, lost, beyond)
         if self._write:
             path = self._judge.layout.path("decisions", task["source"], task["shard"])
             write_tables(self._judge.layout, path, DECISIONS, [table])
@@ -47,7 +53,22 @@ class Decide:
         cuts = reached(self._cuts, judged.source.id)
         return funnel(table) | {"kept_digest": kept_digest(table), "cuts": cuts}
 
-    def _with_others(self, judged: Judged, unfit: npt.NDArray[np.bool_], lost: Columns) -> pa.Array:
+    def _beyond(self, judged: Judged) -> npt.NDArray[np.int64]:
+        """The rows beyond the cap on rows of one caption."""
+        rule = self._judge.recipe.rules_of(judged.source).get(MaxPerCaption)
+        if rule is None:
+            return np.zeros(0, np.int64)
+        return over(
+            judged,
+            counted(judged, self._judge, self._cuts, self._folder, self._lost),
+            self._folder,
+            self._capped,
+            rule,
+        )
+
+    def _with_others(
+        self, judged: Judged, unfit: npt.NDArray[np.bool_], lost: Columns, beyond: npt.NDArray[np.int64]
+    ) -> pa.Array:
         """The failed rules with `clip` or `unscored`, and with those on duplicates.
 
         Of these all from the kind on at which a row lost. None of these rows failed a rule before.
@@ -61,9 +82,12 @@ class Decide:
         which[unfit] = len(KINDS)
         which[unscored(judged, self._judge.recipe)] = len(KINDS) + 1
         which[lost["row"]] = lost["kind"]
-        return replaced(judged.failed, [*names, ["clip"], ["unscored"]], which)
+        which[beyond] = len(KINDS) + 2
+        return replaced(judged.failed, [*names, ["clip"], ["unscored"], [CAPPED], [ALIKE]], which)
 
-    def _table(self, judged: Judged, failed: pa.Array, lost: Columns) -> pa.Table:
+    def _table(
+        self, judged: Judged, failed: pa.Array, lost: Columns, beyond: npt.NDArray[np.int64]
+    ) -> pa.Table:
         signals = judged.signals
         error = signals["error"].combine_chunks()
         sound = pc.is_null(error)
@@ -78,12 +102,14 @@ class Decide:
             "decision": decision,
             "reason": reason,
             "failed": failed,
-            "detail": self._details(judged, failed, lost),
+            "detail": self._details(judged, failed, lost, beyond),
             "split": self._splits(judged, kept.to_numpy(zero_copy_only=False)),
         }
         return pa.Table.from_arrays([columns[f.name].cast(f.type) for f in DECISIONS], schema=DECISIONS)
 
-    def _details(self, judged: Judged, failed: pa.Array, lost: Columns) -> pa.Array:
+    def _details(
+        self, judged: Judged, failed: pa.Array, lost: Columns, beyond: npt.NDArray[np.int64]
+    ) -> pa.Array:
         """Why, in a few words: the measurement against its limit, the error's text, or who is kept instead."""
         rules = self._judge.recipe.rules_of(judged.source)
         texts = detail(judged.signals, failed, rules).to_pylist()
@@ -103,6 +129,10 @@ class Decide:
                 texts[row] = _shown(judged, row)
         for row, hi, lo in zip(*(lost[name].tolist() for name in ("row", "key_hi", "key_lo")), strict=True):
             texts[row] = f"like {hi:016x}{lo:016x}, which is kept"
+        cap = rules.get(MaxPerCaption)
+        for row in beyond.tolist():
+            assert cap is not None
+            texts[row] = f"{many(cap.max, 'row')} with its caption are kept"
         for row in np.flatnonzero(judged.removed != "").tolist():
             texts[row] = said(judged.removed[row])
         return pa.array(texts, pa.string())

@@ -2,13 +2,17 @@
 
 removed  map: which rows a list removes, where the corpus has one
 keepers  shuffle by cluster, once for repeats and once for images: who loses to a better duplicate
+semantic shuffle by cell of k-means, where the rule is on: who loses to a better row with a like embedding
+captions shuffle by cluster of captions, where the rule is on: which rows are beyond the cap
 decide   map: one decision for every row of every shard
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING
 
+from filters.corpus_rules import MaxPerCaption, Semantic
 from filters.rules import REMOVED
 from pipelines.engines.step import Engine, Json, Limits, Resources, Step, named
 from pipelines.files import join
@@ -17,6 +21,7 @@ from pipelines.phases.dedup.driver import partitions_for
 from pipelines.phases.dedup.signals import shard_tasks
 from pipelines.phases.select.cuts import places
 from pipelines.phases.select.matches import match
+from pipelines.phases.select.semantic import beaten, plan
 from pipelines.phases.table import phase
 from pipelines.receipts import fingerprint
 from pipelines.recipe.model import Recipe
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
 
 CUTS = "pipelines.phases.select.cuts:Cuts"
 CONTEST = "pipelines.phases.select.keepers:Contest"
+CAPS = "pipelines.phases.select.captions:Caps"
 
 _UNSEEN = {
     "path",
@@ -80,7 +86,16 @@ def select(
         for name in ("repeat", "picture") if repeats else ("picture",):
             receipts = engine.shuffle(step(CONTEST, round=name, lost=lost), tasks, partitions)
             lost = lost + [receipt["path"] for receipt in receipts if receipt]
-        return engine.map(step(phase("select").worker, lost=lost), tasks)
+        if recipe.rules.get(Semantic):
+            like = beaten(engine, partial(step, lost=lost), tasks, partitions, plan(recipe, scored))
+            lost = lost + like
+        caps = (
+            engine.shuffle(step(CAPS, lost=lost), tasks, partitions)
+            if recipe.rules.get(MaxPerCaption)
+            else []
+        )
+        capped = [receipt["path"] for receipt in caps if receipt]
+        return engine.map(step(phase("select").worker, lost=lost, capped=capped), tasks)
     finally:
         layout.store.remove_folder(scratch)
 

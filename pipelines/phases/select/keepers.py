@@ -96,10 +96,10 @@ class Contest:
         entries: Columns = {"row": judged.places[chosen], "key_hi": key_hi, "key_lo": key_lo}
         entries |= take(self._judge.ranks(judged), chosen)
         entries["annotated"] = np.full(len(chosen), SOURCE_KINDS[judged.source.kind].annotated)
-        entries["variant"] = _digests(self._judge.variants(judged).take(pa.array(chosen)))
+        entries["variant"] = digests(self._judge.variants(judged).take(pa.array(chosen)))
         group = np.zeros(len(chosen), np.uint64)
         for kind in self._kinds:
-            hi, lo = _words(judged.clusters[kind][chosen])
+            hi, lo = words(judged.clusters[kind][chosen])
             if kind in _DIGESTS:
                 # the value itself: two clusters bear one name where images under one URL and caption differ
                 value = fingerprints(judged.taken(_DIGESTS[kind], chosen))
@@ -174,14 +174,14 @@ def losses(folder: Folder, paths: list[str], judged: Judged) -> Columns:
     return whole
 
 
-def _words(names: npt.NDArray[np.object_]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
-    """Cluster keys as two words; zeros where there is none."""
+def words(names: npt.NDArray[np.object_]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    """Returns cluster keys as two words; zeros where there is none."""
     keys = pa.array(np.where(names == "", "0" * 32, names), pa.string())
     return key_words(keys)
 
 
-def _digests(texts: pa.Array) -> npt.NDArray[np.uint64]:
-    """A 64-bit digest for every text."""
+def digests(texts: pa.Array) -> npt.NDArray[np.uint64]:
+    """Returns a 64-bit digest for every text."""
     encoded = texts.dictionary_encode()
     words = [_digest(text) for text in encoded.dictionary.to_pylist()]
     return np.array(words, np.uint64)[encoded.indices.to_numpy()] if words else np.zeros(0, np.uint64)

@@ -8,7 +8,7 @@ import pytest
 from PIL import ImageDraw, ImageEnhance
 
 from pipelines.recipe.model import Recipe
-from pipelines.show.clusters import find, images, page
+from pipelines.show.clusters import boilerplate, find, images, page
 from schemas.errors import InputError
 from tests.filters.pictures import encoded, noise
 from tests.pipelines.building import build
@@ -133,3 +133,27 @@ def test_a_corpus_without_clusters_is_told_so(tmp_path: Path) -> None:
         find(str(tmp_path / "out"), 5)
     with pytest.raises(InputError, match="holds no corpus"):
         find(str(shards), 5)
+
+
+def test_the_commonest_captions(tmp_path: Path) -> None:
+    """With a cap on captions each has its rows and those kept; without one there are none."""
+    given = recipe(captioned(tmp_path / "raw"))
+    given["rules"] = {"pattern": False, "phash": False, "max_per_caption": {"max": 1}}
+    build(given, tmp_path / "out")
+    assert boilerplate(str(tmp_path / "out"), 5) == [("a print of soft colours", 4, 1)]
+    given["rules"] = {"pattern": False, "phash": False}
+    build(given, tmp_path / "plain")
+    assert boilerplate(str(tmp_path / "plain"), 5) == []
+
+
+def captioned(folder: Path) -> Path:
+    """Five images, four of them with one caption."""
+    folder.mkdir()
+    with tarfile.open(folder / "00000.tar", "w") as tar:
+        for number in range(5):
+            text = "a print of soft colours" if number else "another print in a room"
+            for suffix, data in (("png", encoded(noise(300, 300, number), "PNG")), ("txt", text.encode())):
+                member = tarfile.TarInfo(f"{number:06d}.{suffix}")
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+    return folder

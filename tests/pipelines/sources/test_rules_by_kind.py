@@ -22,6 +22,8 @@ CAPTIONS = {
     *("repetition", "special_characters", "personal_data"),
 }
 DUPLICATES = {"exact", "pixels", "phash"}
+CORPUS_WIDE = ("semantic", "max_per_caption")
+"""Rules with one setting for all sources, which a source cannot have alone."""
 
 SOURCES: dict[str, dict[str, Any]] = {
     **{kind: {"kind": kind} for kind in ("auto", "webdataset", "parquet", "folder", "text", "urls")},
@@ -43,7 +45,11 @@ def rules(kind: str, recipes: dict[str, Any], own: dict[str, Any], **more: Any) 
         {
             "rules": recipes,
             "sources": [source],
-            "clip": {"allow_embedded": True, "scorers": {"default": {"model": "embedded"}}},
+            "clip": {
+                "allow_embedded": True,
+                "embeddings": True,
+                "scorers": {"default": {"model": "embedded"}},
+            },
             "signals": {"text": True},
         }
     )
@@ -74,7 +80,7 @@ def test_what_the_source_names(kind: str) -> None:
         "annotations": {"language", "columns", *IMAGES, *CAPTIONS, *DUPLICATES},
         "rendered": IMAGES | DUPLICATES,
     }
-    assert on(rules(kind, {}, ON)) == expected.get(kind, set(RULES) - ALWAYS)
+    assert on(rules(kind, dict.fromkeys(CORPUS_WIDE, True), ON)) == expected.get(kind, set(RULES) - ALWAYS)
 
 
 @pytest.mark.parametrize("kind", SOURCES)
