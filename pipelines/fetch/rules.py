@@ -9,8 +9,9 @@ from filters.rules import failures
 from filters.signals import Measurer
 from filters.table import SIGNALS
 from pipelines.recipe.model import Recipe, Source
+from pipelines.shares import is_below
 from pipelines.sources.urls import sizes
-from schemas.row import BEFORE_SIGNALS
+from schemas.row import BEFORE_SIGNALS, pair_key
 
 _BATCH = 16_384
 
@@ -28,6 +29,7 @@ class ListRules:
             rules = rules.model_copy(update={"no_caption": False})
         self._rules, self._source = rules, source
         self._languages = recipe.languages_of(source)
+        self._share = recipe.sample
         on = [rule for rule in type(rules).table if rule.fails and getattr(rules, rule.name)]
         clip = rules.get(Clip) if source.clip_score is not None else None
         self._clip_rule = clip
@@ -41,11 +43,28 @@ class ListRules:
         self._measurer = Measurer(recipe.signals) if asked & measured else None
 
     def reasons(self, table: pa.Table) -> list[str | None]:
-        """Returns for each row of LIST the first rule that it fails, None for rows to be downloaded."""
+        """Returns why each row of LIST is not downloaded, None where it is.
+
+        That is the first rule that it fails, or that it is not of the sample.
+        """
         found: list[str | None] = []
         for first in range(0, table.num_rows, _BATCH):
-            found += self._batch(table.slice(first, _BATCH))
+            batch = table.slice(first, _BATCH)
+            found += self._sampled(batch, self._batch(batch))
         return found
+
+    def _sampled(self, table: pa.Table, reasons: list[str | None]) -> list[str | None]:
+        """The reasons, with `sample` for rows that pass all rules and are not of the recipe's sample."""
+        if self._share == 1:
+            return reasons
+        pairs = zip(table["url"].to_pylist(), table["caption"].to_pylist(), reasons, strict=True)
+        return [
+            reason or ("sample" if url and not self._is_drawn(url, caption) else None)
+            for url, caption, reason in pairs
+        ]
+
+    def _is_drawn(self, url: str, caption: bytes | None) -> bool:
+        return is_below(self._share, int(pair_key(self._source.id, url, "", caption)[:16], 16))
 
     def _batch(self, table: pa.Table) -> list[str | None]:
         if not self._judging:
