@@ -1,5 +1,7 @@
 """The recipe's rules over the columns of a list: what falls by them is not downloaded."""
 
+from typing import Any
+
 import pyarrow as pa
 
 from filters.arrow import pc
@@ -10,7 +12,6 @@ from filters.signals import Measurer
 from filters.table import SIGNALS
 from pipelines.recipe.model import Recipe, Source
 from pipelines.shares import is_below
-from pipelines.sources.urls import sizes
 from schemas.row import BEFORE_SIGNALS, pair_key
 
 _BATCH = 16_384
@@ -69,9 +70,9 @@ class ListRules:
     def _batch(self, table: pa.Table) -> list[str | None]:
         if not self._judging:
             return [None] * table.num_rows
-        signals = (
-            self._measurer.table(list(map(_record, table.to_pylist()))) if self._measurer else _listed(table)
-        )
+        signals = _listed(table)
+        if self._measurer:
+            signals = self._measurer.measured(_before(signals, table), table.num_rows)
         failed = failures(signals, self._rules, self._languages)
         reasons: list[str | None] = [names[0] if names else None for names in failed.to_pylist()]
         if self._clip_rule is not None:
@@ -106,14 +107,17 @@ def _listed(table: pa.Table) -> pa.Table:
     return pa.table({**columns, "aspect_ratio": shape, "extra": table["extra"]})
 
 
-def _record(row: dict[str, object]) -> dict[str, object]:
-    """What measure would know of a row without its image."""
-    width, height, caption = row["width"], row["height"], row["caption"]
-    record: dict[str, object] = {name: None for name, _ in BEFORE_SIGNALS}
-    record |= {
-        "url": row["url"],
-        "caption_raw": caption.decode("utf-8", "replace") if isinstance(caption, bytes) else None,
-        "extra": row["extra"],
-        **sizes(width, height),
-    }
-    return record
+def _before(listed: pa.Table, table: pa.Table) -> dict[str, Any]:
+    """The columns that measure would know of rows without their images."""
+    known = {name: pa.nulls(table.num_rows, kind) for name, kind in BEFORE_SIGNALS}
+    known |= {name: listed[name].combine_chunks() for name in listed.column_names}
+    return known | {"url": table["url"].combine_chunks(), "caption_raw": _decoded(table["caption"])}
+
+
+def _decoded(captions: Any) -> Any:
+    """Captions as text, with U+FFFD where they are no UTF-8."""
+    try:
+        return captions.combine_chunks().cast(pa.string())
+    except pa.ArrowInvalid:
+        texts = [None if one is None else one.decode("utf-8", "replace") for one in captions.to_pylist()]
+        return pa.array(texts, pa.string())
