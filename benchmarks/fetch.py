@@ -221,20 +221,24 @@ def _runs(case: Case, port: int, top: Path, rows: int, python: str | None) -> It
 
 
 def judged(listed: Path) -> Iterator[dict[str, object]]:
-    """Yields the CPU seconds of the language model called caption by caption, and those of reading and judging a list."""
+    """Yields the CPU seconds of the language model, called once a caption, and of reading and judging the list."""
     captions = pq.read_table(listed, columns=["TEXT"])["TEXT"].to_pylist()
     model = fasttext.load_model(str(model_of_the_wheel()))
     bare = _least_cpu(lambda: [model.predict((text or "").replace("\n", " ")) for text in captions])
     yield {"bare loop": round(bare, 3), "captions": len(captions)}
     rules: dict[str, object]
     for name, rules in (("language alone", {**_OFF, "language": {}}), ("default rules", {})):
-        given = {"sources": [{"id": "one", "kind": "urls", "path": str(listed)}], "languages": ["en", "zh"]}
-        recipe = Recipe.model_validate({**given, "rules": rules})
-        (source,) = recipe.sources
-        judge, mapped = ListRules(recipe, source), ColumnMap.of_source(source)
-        shard = InputShard(source.id, listed.stem, str(listed), source.kind, "parquet", listed.stat().st_size)
-        took = _least_cpu(lambda: judge.reasons(range_of(shard, Store(None), mapped, 0, len(captions))))
+        took = _judging(listed, len(captions), rules)
         yield {"rules": name, "CPU seconds": round(took, 3), "rate beside the loop": round(bare / took, 2)}
+
+
+def _judging(listed: Path, rows: int, rules: dict[str, object]) -> float:
+    given = {"sources": [{"id": "one", "kind": "urls", "path": str(listed)}], "languages": ["en", "zh"]}
+    recipe = Recipe.model_validate({**given, "rules": rules})
+    (source,) = recipe.sources
+    judge, mapped = ListRules(recipe, source), ColumnMap.of_source(source)
+    shard = InputShard(source.id, listed.stem, str(listed), source.kind, "parquet", listed.stat().st_size)
+    return _least_cpu(lambda: judge.reasons(range_of(shard, Store(None), mapped, 0, rows)))
 
 
 def _least_cpu(work: Callable[[], object], times: int = 5) -> float:
@@ -249,28 +253,8 @@ def _least_cpu(work: Callable[[], object], times: int = 5) -> float:
 def memory(rows: int) -> dict[str, object]:
     """Returns the most that the driver, and any worker, holds while a list is fetched whose rows fall by their size."""
     with tempfile.TemporaryDirectory() as name:
-        folder, schema = (
-            Path(name),
-            pa.schema(
-                [
-                    ("url", pa.string()),
-                    ("caption", pa.string()),
-                    ("width", pa.int64()),
-                    ("height", pa.int64()),
-                ]
-            ),
-        )
-        with pq.ParquetWriter(folder / "list.parquet", schema) as writer:
-            for first in range(0, rows, 100_000):
-                numbers = range(first, min(first + 100_000, rows))
-                urls = [
-                    f"https://host{number % 5003}.example/{number // 2 if number % 10 else number}.jpg"
-                    for number in numbers
-                ]
-                texts = [f"a thing on a table, number {number}" for number in numbers]
-                sides = [100] * len(numbers)
-                writer.write_table(pa.table([urls, texts, sides, sides], schema=schema))
-        source = {"id": "one", "kind": "urls", "path": str(folder / "list.parquet")}
+        folder = Path(name)
+        source = {"id": "one", "kind": "urls", "path": _falling(folder / "list.parquet", rows)}
         recipe = {
             "sources": [source],
             "rules": {**_OFF, "min_side": {"pixels": 200}},
@@ -278,22 +262,35 @@ def memory(rows: int) -> dict[str, object]:
         }
         (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
         command = [sys.executable, "-m", "pipelines", "fetch", str(folder / "recipe.yaml"), "--workers", "1"]
-        begun = time.monotonic()
+        begun, most = time.monotonic(), dict[int, int]()
         running = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        most: dict[int, int] = {}
         while running.poll() is None:
             for number in _family(running.pid):
                 most[number] = max(most.get(number, 0), _resident(number))
             time.sleep(0.2)
         if running.returncode:
             sys.exit(f"the fetch ended with {running.returncode}")
-        driver = most.pop(running.pid)
+        driver, seconds = most.pop(running.pid), round(time.monotonic() - begun)
         return {
             "rows": rows,
             "driver MB": driver >> 10,
             "worker MB": max(most.values()) >> 10,
-            "seconds": round(time.monotonic() - begun),
+            "seconds": seconds,
         }
+
+
+def _falling(path: Path, rows: int) -> str:
+    """Writes a list of images that are all too small; returns its path."""
+    schema = pa.schema([("url", pa.string()), ("caption", pa.string()), ("width", pa.int64())])
+    schema = schema.append(pa.field("height", pa.int64()))
+    with pq.ParquetWriter(path, schema) as writer:
+        for first in range(0, rows, 100_000):
+            numbers = range(first, min(first + 100_000, rows))
+            urls = [f"https://host{number % 5003}.example/{number}.jpg" for number in numbers]
+            texts = [f"a thing on a table, number {number}" for number in numbers]
+            sides = [100] * len(numbers)
+            writer.write_table(pa.table([urls, texts, sides, sides], schema=schema))
+    return str(path)
 
 
 def _family(number: int) -> list[int]:

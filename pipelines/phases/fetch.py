@@ -34,7 +34,7 @@ from pipelines.fetch.rules import ListRules
 from pipelines.fetch.settings import NOT_DATA
 from pipelines.fetch.statuses import DROPPED, OPTED_OUT, again
 from pipelines.fetch.worker import FRESH, Fetch, Fresh
-from pipelines.files import Store, absolute, join
+from pipelines.files import Store, absolute, join, shown
 from pipelines.layout import Layout, text_of
 from pipelines.outputs import witnessed
 from pipelines.parquet import read_table, write_tables
@@ -136,11 +136,19 @@ def run(build: "Build") -> None:
 
 
 def hide(build: "Build") -> None:
-    """Takes removed rows out of the copies of lists and out of the reports, as they were taken out of raw shards."""
+    """Takes removed rows out of the copies of lists and out of the reports, as they were taken out of raw shards.
+
+    Says which folders of a person's own they stay in.
+    """
     for source in sources_of(build.recipe):
-        if source.fetch.raw is not None:
-            continue
         raw = Raw(build.layout, raw_folder(build.recipe, source))
+        if source.fetch.raw is not None:
+            if any(raw.gone(source.id, name) for name in _names(build, source)):
+                build.reporter.say(
+                    f"source {source.id}: removed rows stay in {shown(source.fetch.raw)} (fetch.raw), which is yours: "
+                    "take them out there, or remove the folder and fetch again"
+                )
+            continue
         for shard in lists_of(build.recipe, source):
             if shard.format != _PARQUET:
                 _hide_in_list(build, raw, shard)

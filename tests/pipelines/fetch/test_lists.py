@@ -270,7 +270,7 @@ def test_sizes_are_judged_alike(sizes: list[tuple[int | None, int | None]]) -> N
 
 CAPTION_BYTES = st.binary(max_size=6) | st.sampled_from(
     [
-        "a red bus in the rain".encode(),
+        b"a red bus in the rain",
         "une rue sous la pluie à Paris".encode(),
         "红色的公共汽车".encode(),
         b"IMG_1234.jpg",
