@@ -28,7 +28,7 @@ from pipelines.fetch.statuses import OK
 from pipelines.files import join
 from pipelines.parquet import write_tables
 
-_MEMORY: Final = "256MB"
+_MEMORY: Final = "64MB"
 """What DuckDB keeps in memory while it groups; the rest goes to disk."""
 _HASHES: Final = pa.schema([("hash", pa.uint64()), ("task", pa.int32())])
 _ASKED: Final = pa.schema([("url", pa.string()), ("task", pa.int32()), ("number", pa.int64())])
