@@ -1,6 +1,8 @@
 """Downloads beside img2dataset: the same local server, files, concurrency, timeout and retries, one after the other.
 
     python -m benchmarks.fetch [--img2dataset PYTHON] [--rows N]
+    python -m benchmarks.fetch --list FILE              a list judged by its columns, beside a bare loop of fastText
+    python -m benchmarks.fetch --memory N               peak memory of a list of N rows, none of which is downloaded
 
 PYTHON is an interpreter of an environment of its own with img2dataset; without it only ours is measured. CPU seconds
 are those of the whole command with its children; `net` leaves out what a list of one URL takes.
@@ -18,17 +20,24 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import fasttext
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
 from benchmarks.inputs import pictures
+from filters.language import model_of_the_wheel
 from filters.table import RuleSettings
+from pipelines.fetch.lists import ColumnMap, range_of
+from pipelines.fetch.rules import ListRules
+from pipelines.files import Store
+from pipelines.recipe.model import Recipe
+from pipelines.sources.shard import InputShard
 
 CONCURRENCY = 256
 TIMEOUT = 5
@@ -37,6 +46,7 @@ FILES = 200
 QUICK_HOSTS = [f"127.0.1.{number}" for number in range(1, 201)]
 SLOW_HOSTS = [f"127.0.9.{number}" for number in range(1, 21)]
 SLOW_EVERY = 20
+_OFF: dict[str, object] = {rule.name: False for rule in RuleSettings.table if rule.on and not rule.always}
 
 
 async def _serve(files: Sequence[bytes], port: "multiprocessing.queues.Queue[int]") -> None:
@@ -150,7 +160,7 @@ def ours(listed: Path, folder: Path, resize: bool, careful: bool) -> Figures:
     if not careful:
         settings["ports"] = [int(pq.read_table(listed)["url"][0].as_py().split(":")[2].split("/")[0])]
     source = {"id": "one", "kind": "urls", "path": str(listed), "captions": "none", "fetch": settings}
-    source["rules"] = {rule.name: False for rule in RuleSettings.table if rule.on and not rule.always}
+    source["rules"] = _OFF
     recipe = listed.with_suffix(".yaml")
     recipe.write_text(yaml.safe_dump({"sources": [source], "out": str(folder / "work")}))
     command = [sys.executable, "-m", "pipelines", "fetch", str(recipe), "--engine", "inline"]
@@ -210,22 +220,126 @@ def _runs(case: Case, port: int, top: Path, rows: int, python: str | None) -> It
         )
 
 
+def judged(listed: Path) -> Iterator[dict[str, object]]:
+    """Yields the CPU seconds of the language model, called once a caption, and of reading and judging the list."""
+    captions = pq.read_table(listed, columns=["TEXT"])["TEXT"].to_pylist()
+    model = fasttext.load_model(str(model_of_the_wheel()))
+    bare = _least_cpu(lambda: [model.predict((text or "").replace("\n", " ")) for text in captions])
+    yield {"bare loop": round(bare, 3), "captions": len(captions)}
+    rules: dict[str, object]
+    for name, rules in (("language alone", {**_OFF, "language": {}}), ("default rules", {})):
+        took = _judging(listed, len(captions), rules)
+        yield {"rules": name, "CPU seconds": round(took, 3), "rate beside the loop": round(bare / took, 2)}
+
+
+def _judging(listed: Path, rows: int, rules: dict[str, object]) -> float:
+    given = {"sources": [{"id": "one", "kind": "urls", "path": str(listed)}], "languages": ["en", "zh"]}
+    recipe = Recipe.model_validate({**given, "rules": rules})
+    (source,) = recipe.sources
+    judge, mapped = ListRules(recipe, source), ColumnMap.of_source(source)
+    shard = InputShard(source.id, listed.stem, str(listed), source.kind, "parquet", listed.stat().st_size)
+    return _least_cpu(lambda: judge.reasons(range_of(shard, Store(None), mapped, 0, rows)))
+
+
+def _least_cpu(work: Callable[[], object], times: int = 5) -> float:
+    found = []
+    for _ in range(times):
+        begun = time.process_time()
+        work()
+        found.append(time.process_time() - begun)
+    return min(found)
+
+
+def memory(rows: int) -> dict[str, object]:
+    """Returns the most that the driver, and any worker, holds while a list is fetched whose rows fall by their size."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        source = {"id": "one", "kind": "urls", "path": _falling(folder / "list.parquet", rows)}
+        recipe = {
+            "sources": [source],
+            "rules": {**_OFF, "min_side": {"pixels": 200}},
+            "out": str(folder / "corpus"),
+        }
+        (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+        command = [sys.executable, "-m", "pipelines", "fetch", str(folder / "recipe.yaml"), "--workers", "1"]
+        begun, most = time.monotonic(), dict[int, int]()
+        running = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        while running.poll() is None:
+            for number in _family(running.pid):
+                most[number] = max(most.get(number, 0), _resident(number))
+            time.sleep(0.2)
+        if running.returncode:
+            sys.exit(f"the fetch ended with {running.returncode}")
+        driver, seconds = most.pop(running.pid), round(time.monotonic() - begun)
+        return {
+            "rows": rows,
+            "driver MB": driver >> 10,
+            "worker MB": max(most.values()) >> 10,
+            "seconds": seconds,
+        }
+
+
+def _falling(path: Path, rows: int) -> str:
+    """Writes a list of images that are all too small; returns its path."""
+    schema = pa.schema([("url", pa.string()), ("caption", pa.string()), ("width", pa.int64())])
+    schema = schema.append(pa.field("height", pa.int64()))
+    with pq.ParquetWriter(path, schema) as writer:
+        for first in range(0, rows, 100_000):
+            numbers = range(first, min(first + 100_000, rows))
+            urls = [f"https://host{number % 5003}.example/{number}.jpg" for number in numbers]
+            texts = [f"a thing on a table, number {number}" for number in numbers]
+            sides = [100] * len(numbers)
+            writer.write_table(pa.table([urls, texts, sides, sides], schema=schema))
+    return str(path)
+
+
+def _family(number: int) -> list[int]:
+    """A process and those below it."""
+    found = [number]
+    for one in found:
+        with suppress(OSError):
+            for task in Path(f"/proc/{one}/task").iterdir():
+                found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def _resident(number: int) -> int:
+    """The KiB of memory that a process holds; 0 where it has ended."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{number}/status").read_text().splitlines():
+            if line.startswith("VmRSS"):
+                return int(line.split()[1])
+    return 0
+
+
 def main() -> None:
     """Prints a line for each run."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--img2dataset", metavar="PYTHON")
     parser.add_argument("--rows", type=int, default=5000)
+    parser.add_argument("--list", metavar="FILE", type=Path)
+    parser.add_argument("--memory", metavar="N", type=int)
     given = parser.parse_args()
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "NO_ALBUMENTATIONS_UPDATE"), "1"))
+    if given.list is not None:
+        for facts in judged(given.list):
+            print(json.dumps(facts), flush=True)
+    elif given.memory is not None:
+        print(json.dumps(memory(given.memory)), flush=True)
+    else:
+        _downloads(given.rows, given.img2dataset)
+
+
+def _downloads(rows: int, python: str | None) -> None:
     files, said = _files()
-    print(f"{given.rows} URLs; {said}")
+    print(f"{rows} URLs; {said}")
     with serving(files) as port, tempfile.TemporaryDirectory() as name:
         limit = _loopback(port, 2000)
         print(f"one socket, nothing done with what comes: {limit:.0f} images/s")
         for slow in (False, True):
             for resize in (False, True):
                 case = Case(slow, resize, limit)
-                for who, careful, start, took in _runs(case, port, Path(name), given.rows, given.img2dataset):
+                for who, careful, start, took in _runs(case, port, Path(name), rows, python):
                     print(json.dumps(_facts(who, careful, case, start, took)), flush=True)
 
 

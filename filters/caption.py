@@ -211,13 +211,11 @@ class Captions:
     def _is_repeated(self, text: str) -> bool:
         """True where words stand `repeated_words` times each or more, or 1 to 3 characters twice that."""
         # the more of a text is read, the more of its words come again: 200 words tell
-        words = text.split(maxsplit=200)[:200]
+        words = text.lower().split(maxsplit=200)[:200]
         if len(words) == 1:
             few = set(text[:200])
             return len(few) <= 3 and len(text) >= 2 * self._repeated * len(few)
-        return len(words) >= self._repeated and len({word.lower() for word in words}) * self._repeated <= len(
-            words
-        )
+        return len(words) >= self._repeated and len(set(words)) * self._repeated <= len(words)
 
     def _special_tag(self, texts: pa.StringArray) -> Any:
         if self._tag is None:

@@ -7,6 +7,7 @@ Keys of a recipe may stand for languages, as those of CLIP scorers and threshold
 """
 
 import importlib.util
+import string
 import subprocess
 import sys
 import unicodedata
@@ -70,6 +71,8 @@ _SIGN: Final = regex.compile(
     r"[\p{S}\p{Co}„“”‹›•·‣※【】『』「」〈〉《》--\x00-\x7fⒶ-ⓩ]|^\s*[«»]+|[«»]+\s*$", regex.VERSION1
 )
 _SPACE: Final = regex.compile(r"\s{2,}")
+
+_CAPITALS: Final = string.ascii_uppercase.encode()
 
 _TRIAL_SECONDS: Final = 60
 _TRIAL: Final = """
@@ -274,10 +277,11 @@ def _languages_in(scripts: tuple[str, ...]) -> frozenset[str]:
 
 def _is_upper(text: str) -> bool:
     """True where capitals are the rule: the model has seen hardly any such text."""
-    if text.isupper():
-        return True
-    capitals = sum(map(str.isupper, text)) if not text.islower() else 0
-    return 2 * capitals > len(text) - text.count(" ")
+    if text.isascii():
+        capitals = len(text) - len(text.encode().translate(None, _CAPITALS))
+    else:
+        capitals = sum(map(str.isupper, text))
+    return text.isupper() or 2 * capitals > len(text) - text.count(" ")
 
 
 def _japanese_characters(captions: pa.StringArray) -> Bools:

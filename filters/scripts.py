@@ -8,7 +8,7 @@ Which languages there are, by what the language model calls them, and the script
 """
 
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -219,6 +219,7 @@ SCRIPTS_OF: Final[dict[str, tuple[str, ...]]] = {
 _WITHIN: Final = {"no": ("nb", "nn"), "sh": ("bs", "hr", "sr"), "zh": ("wuu", "yue")}
 
 
+@lru_cache(1024)
 def base(language: str) -> str:
     """The language without its region or script, folded: `zh-TW` and `yue` are `zh`, `pt_BR` is `pt`."""
     plain = language.strip().replace("_", "-").split("-")[0].lower()

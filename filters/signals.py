@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from filters.arrow import Column
 from filters.filter import Filter
 from filters.picture import Pictures, PictureSettings
 from filters.table import SignalSettings
@@ -50,17 +51,23 @@ class Measurer:
             for name in kinds
             if name in given or name not in self._owners
         }
+        return self.measured(columns, len(records))
+
+    def measured(self, given: Mapping[str, Column], rows: int) -> pa.Table:
+        """The columns given of so many rows, as rows of work/signals, with the columns that batches give."""
+        kinds = {field.name: field.type for field in self.schema} | self._passed
+        columns = dict(given)
         for one, measure in self._batches:
             batch = pa.RecordBatch.from_pydict(
-                {name: columns.get(name, pa.nulls(len(records), kind)) for name, kind in kinds.items()}
+                {name: columns.get(name, pa.nulls(rows, kind)) for name, kind in kinds.items()}
             )
             with _named(one):
                 found = measure(batch)
             _check_names(one, found)
             for name, column in found.items():
-                _check(one, name, column, len(records))
+                _check(one, name, column, rows)
             columns |= found
-        nulls = {name: pa.nulls(len(records), kind) for name, kind in kinds.items() if name not in columns}
+        nulls = {name: pa.nulls(rows, kind) for name, kind in kinds.items() if name not in columns}
         columns |= nulls
         return pa.Table.from_arrays([columns[name] for name in self.schema.names], schema=self.schema)
 

@@ -47,7 +47,8 @@ class Watching:
 
         def whole(index: int, receipt: Json) -> None:
             outputs = self._named(receipt)
-            done(index, receipt | {"outputs": outputs} if outputs else receipt)
+            rest = {name: value for name, value in receipt.items() if name != "outputs"}
+            done(index, rest | {"outputs": outputs} if outputs else rest)
 
         self._engine.map(step, self._told(step, tasks), whole)
 

@@ -18,6 +18,7 @@ from filters.arrow import pc
 from filters.extra import number
 from pipelines.fetch.formats import ANY, LISTS, ListFormat
 from pipelines.files import Store, shown
+from pipelines.layout import Layout
 from pipelines.recipe.model import Source
 from pipelines.sources.columns import Columns, ReadLimits
 from pipelines.sources.lines import lines
@@ -294,6 +295,11 @@ def _tables(rows: Iterable[dict[str, Any]]) -> Iterator[pa.Table]:
         yield pa.Table.from_pylist(held, LIST)
 
 
+def store_of(source: Source, layout: Layout, ours: bool) -> Store:
+    """Returns the store of a list in Parquet: that of the corpus where the file is one that we wrote."""
+    return Store((layout.options if ours else source.storage_options) or None, source.id)
+
+
 def count(shard: InputShard, store: Store) -> int:
     """Returns the rows of a list in Parquet, from its footer. Raises InputError where it is none."""
     with _parquet(shard, store) as file:
@@ -302,14 +308,21 @@ def count(shard: InputShard, store: Store) -> int:
 
 def range_of(shard: InputShard, store: Store, mapped: ColumnMap | None, start: int, stop: int) -> pa.Table:
     """Returns rows of a list in Parquet as a table of LIST; `mapped` None: the file is one that we wrote."""
+    return pa.concat_tables([LIST.empty_table(), *tables_of(shard, store, mapped, start, stop)])
+
+
+def tables_of(
+    shard: InputShard, store: Store, mapped: ColumnMap | None, start: int, stop: int
+) -> Iterator[pa.Table]:
+    """Yields what `range_of` returns, piece by piece."""
     with _parquet(shard, store) as file:
         there = file.schema_arrow.names
         if mapped is None:
-            return pa.concat_tables([LIST.empty_table(), *_slices(file, LIST.names, start, stop)])
+            yield from _slices(file, LIST.names, start, stop)
+            return
         mapped.check(shard, there)
-        pieces = _slices(file, mapped.taken(there), start, stop)
-        tables = (table for piece in pieces for table in _mapped(mapped, piece))
-        return pa.concat_tables([LIST.empty_table(), *tables])
+        for piece in _slices(file, mapped.taken(there), start, stop):
+            yield from _mapped(mapped, piece)
 
 
 def _mapped(mapped: ColumnMap, piece: pa.Table) -> Iterable[pa.Table]:

@@ -14,6 +14,7 @@ from typing import IO, Any, Final
 
 import pyarrow as pa
 
+from pipelines.fetch.settings import FetchSettings
 from pipelines.fetch.statuses import OK
 from pipelines.files import MIB, join
 from pipelines.layout import Layout
@@ -84,6 +85,11 @@ def pieces(name: str, start: int, stop: int, size: int) -> Iterator[Piece]:
     for first in range(start, stop, size):
         number = first // size
         yield Piece(f"{name}-{number:05d}", number, first, min(first + size, stop))
+
+
+def layout_of(settings: FetchSettings, layout: Layout) -> Layout:
+    """Returns the layout by which raw shards are written: on the file system of their folder from the start."""
+    return layout if settings.raw is None else Layout(settings.raw, layout.run, layout.options)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """The recipe's rules over the columns of a list: what falls by them is not downloaded."""
 
+from typing import Any
+
 import pyarrow as pa
 
 from filters.arrow import pc
@@ -9,8 +11,8 @@ from filters.rules import failures
 from filters.signals import Measurer
 from filters.table import SIGNALS
 from pipelines.recipe.model import Recipe, Source
-from pipelines.sources.urls import sizes
-from schemas.row import BEFORE_SIGNALS
+from pipelines.shares import is_below
+from schemas.row import BEFORE_SIGNALS, pair_key
 
 _BATCH = 16_384
 
@@ -28,6 +30,7 @@ class ListRules:
             rules = rules.model_copy(update={"no_caption": False})
         self._rules, self._source = rules, source
         self._languages = recipe.languages_of(source)
+        self._share = recipe.sample
         on = [rule for rule in type(rules).table if rule.fails and getattr(rules, rule.name)]
         clip = rules.get(Clip) if source.clip_score is not None else None
         self._clip_rule = clip
@@ -41,18 +44,35 @@ class ListRules:
         self._measurer = Measurer(recipe.signals) if asked & measured else None
 
     def reasons(self, table: pa.Table) -> list[str | None]:
-        """Returns for each row of LIST the first rule that it fails, None for rows to be downloaded."""
+        """Returns why each row of LIST is not downloaded, None where it is.
+
+        That is the first rule that it fails, or that it is not of the sample.
+        """
         found: list[str | None] = []
         for first in range(0, table.num_rows, _BATCH):
-            found += self._batch(table.slice(first, _BATCH))
+            batch = table.slice(first, _BATCH)
+            found += self._sampled(batch, self._batch(batch))
         return found
+
+    def _sampled(self, table: pa.Table, reasons: list[str | None]) -> list[str | None]:
+        """The reasons, with `sample` for rows that pass all rules and are not of the recipe's sample."""
+        if self._share == 1:
+            return reasons
+        pairs = zip(table["url"].to_pylist(), table["caption"].to_pylist(), reasons, strict=True)
+        return [
+            reason or ("sample" if url and not self._is_drawn(url, caption) else None)
+            for url, caption, reason in pairs
+        ]
+
+    def _is_drawn(self, url: str, caption: bytes | None) -> bool:
+        return is_below(self._share, int(pair_key(self._source.id, url, "", caption)[:16], 16))
 
     def _batch(self, table: pa.Table) -> list[str | None]:
         if not self._judging:
             return [None] * table.num_rows
-        signals = (
-            self._measurer.table(list(map(_record, table.to_pylist()))) if self._measurer else _listed(table)
-        )
+        signals = _listed(table)
+        if self._measurer:
+            signals = self._measurer.measured(_before(signals, table), table.num_rows)
         failed = failures(signals, self._rules, self._languages)
         reasons: list[str | None] = [names[0] if names else None for names in failed.to_pylist()]
         if self._clip_rule is not None:
@@ -87,14 +107,17 @@ def _listed(table: pa.Table) -> pa.Table:
     return pa.table({**columns, "aspect_ratio": shape, "extra": table["extra"]})
 
 
-def _record(row: dict[str, object]) -> dict[str, object]:
-    """What measure would know of a row without its image."""
-    width, height, caption = row["width"], row["height"], row["caption"]
-    record: dict[str, object] = {name: None for name, _ in BEFORE_SIGNALS}
-    record |= {
-        "url": row["url"],
-        "caption_raw": caption.decode("utf-8", "replace") if isinstance(caption, bytes) else None,
-        "extra": row["extra"],
-        **sizes(width, height),
-    }
-    return record
+def _before(listed: pa.Table, table: pa.Table) -> dict[str, Any]:
+    """The columns that measure would know of rows without their images."""
+    known = {name: pa.nulls(table.num_rows, kind) for name, kind in BEFORE_SIGNALS}
+    known |= {name: listed[name].combine_chunks() for name in listed.column_names}
+    return known | {"url": table["url"].combine_chunks(), "caption_raw": _decoded(table["caption"])}
+
+
+def _decoded(captions: Any) -> Any:
+    """Captions as text, with U+FFFD where they are no UTF-8."""
+    try:
+        return captions.combine_chunks().cast(pa.string())
+    except pa.ArrowInvalid:
+        texts = [None if one is None else one.decode("utf-8", "replace") for one in captions.to_pylist()]
+        return pa.array(texts, pa.string())

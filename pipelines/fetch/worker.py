@@ -20,21 +20,20 @@ from filters.picture import PictureSettings
 from pipelines.engines.step import IDLE, At, Json
 from pipelines.fetch.address import Guard
 from pipelines.fetch.arrival import Arrival, Arrived
-from pipelines.fetch.download import Download, Tries
+from pipelines.fetch.download import Download, Downloaded, Tries
 from pipelines.fetch.identity import Known
-from pipelines.fetch.lists import ColumnMap, range_of
+from pipelines.fetch.lists import ColumnMap, range_of, store_of
 from pipelines.fetch.opt_out import OptOut
-from pipelines.fetch.raw import Piece, Raw, Result, Spool, pieces
+from pipelines.fetch.raw import Piece, Raw, Result, Spool, layout_of, pieces
+from pipelines.fetch.repeated import Shared, raw_of
 from pipelines.fetch.rules import ListRules
 from pipelines.fetch.shard import Shard, of_row
 from pipelines.fetch.statuses import OK, OPTED_OUT, STATUSES, Failure
-from pipelines.files import Store, join
+from pipelines.files import join
 from pipelines.layout import Layout
 from pipelines.recipe.model import Recipe, Source
-from pipelines.shares import is_below
 from pipelines.sources.shard import InputShard
 from schemas.errors import VlcorpusError
-from schemas.row import pair_key
 
 _OPEN_SHARDS: Final = 16
 FRESH: Final = "fresh"
@@ -108,7 +107,9 @@ class _SourceFetch:
             self.settings.check_addresses,
         )
         self.download = Download(self.settings, guard, self.opt_out.refuses)
-        self.arrival = Arrival(self.settings, recipe.signals[PictureSettings], self.opt_out)
+        pictures = recipe.signals[PictureSettings]
+        self.arrival = Arrival(self.settings, pictures, self.opt_out)
+        self._plain = Arrival(self.settings.model_copy(update={"resize": None}), pictures, self.opt_out)
         # one thread: what guards a decoder holds for the process
         self._decoder = ThreadPoolExecutor(1, "decode")
         self.rules = ListRules(recipe, source)
@@ -124,21 +125,17 @@ class _SourceFetch:
         return await asyncio.get_running_loop().run_in_executor(self._decoder, self.arrival.take, body, known)
 
     async def take_at_once(self, body: bytes, known: Known | None) -> Arrived:
-        """Takes a body in where nothing is decoded: that takes less time than handing it to a thread."""
-        return self.arrival.take(body, known)
+        """Takes a body in as it came: that takes less time than handing it to a thread."""
+        return self._plain.take(body, known)
 
     async def range(self, shard: InputShard, task: Json, at: At) -> Json:
         """Fetches a task's range."""
-        store = Store(
-            self.layout.options if task["ours"] else self.source.storage_options or None, shard.source
-        )
+        store = store_of(self.source, self.layout, task["ours"])
         start, stop = task["start"], task["stop"]
         table = range_of(shard, store, None if task["ours"] else self.mapped, start, stop)
-        layout = self.layout
-        if self.settings.raw is not None:  # what is written there has to be on its file system from the start
-            layout = Layout(self.settings.raw, layout.run, layout.options)
-        raw = Raw(layout, task["folder"], task["valid"])
-        fetched = _Range(self, raw, table, bool(task["again"]), at)
+        raw = Raw(layout_of(self.settings, self.layout), task["folder"], task["valid"])
+        shared = Shared(raw_of(raw), task["shared"], frozenset(table["url"].to_pylist()))
+        fetched = _Range(self, raw, table, shared, at, task["again"], task["plain"])
         try:
             shards = list(pieces(shard.shard, start, stop, self.settings.shard_rows))
             receipt = await fetched.run(shards, start)
@@ -209,28 +206,34 @@ class _Range:
     of: _SourceFetch
     raw: Raw
     table: pa.Table
-    again: bool
+    shared: Shared
     at: At
+    again: bool
+    plain: bool
+    """No rule holds, and images stay as they came: the rows are URLs that tasks share."""
     log: list[Json] = field(default_factory=list)
     _counts: Counter[str] = field(default_factory=Counter)
     _bytes: int = 0
     _done: int = 0
     _pending: int = 0
-    _shared: Spool = field(default_factory=Spool)
-    _answers: dict[str, "asyncio.Future[Result]"] = field(default_factory=dict)
+    _repeats: Spool = field(default_factory=Spool)
+    _answers: dict[str, "asyncio.Future[Failure | tuple[str, tuple[int, int]]]"] = field(default_factory=dict)
     _fresh: "Fresh" = field(default_factory=lambda: Fresh())
 
     def __post_init__(self) -> None:
         urls = Counter(self.table["url"].drop_null().to_pylist())
         self._repeated = frozenset(url for url, times in urls.items() if times > 1)
-        self._decodes = self.of.decodes(self.table)
+        self._decodes = not self.plain and self.of.decodes(self.table)
         self._room = asyncio.Event()
         self._room.set()
         self._open = asyncio.Semaphore(_OPEN_SHARDS)
 
     async def run(self, shards: list[Piece], first: int) -> Json:
         """Fetches the shards that are not there yet; `first` is the number of the table's first row."""
-        reasons = self._judged(self.table)
+        table = self.table
+        reasons: list[str | None] = [None] * table.num_rows
+        if not self.plain:
+            reasons = self.of.rules.reasons(table)
         async with asyncio.TaskGroup() as group:
             for piece in shards:
                 await self._open.acquire()
@@ -252,7 +255,7 @@ class _Range:
 
     def close(self) -> None:
         """Lets the images go that several rows share."""
-        self._shared.close()
+        self._repeats.close()
 
     async def _piece(self, piece: Piece, table: pa.Table, reasons: list[str | None]) -> None:
         try:
@@ -266,18 +269,6 @@ class _Range:
                 await self._shard(shard)
         finally:
             self._open.release()
-
-    def _judged(self, table: pa.Table) -> list[str | None]:
-        """Why rows are not downloaded: a rule that they fail, or that they are not of the sample."""
-        reasons = self.of.rules.reasons(table)
-        share, source = self.of.recipe.sample, self.of.source.id
-        if share < 1:
-            for at, (url, caption) in enumerate(
-                zip(*(table[name].to_pylist() for name in ("url", "caption")), strict=True)
-            ):
-                if url and not is_below(share, int(pair_key(source, url, "", caption)[:16], 16)):
-                    reasons[at] = reasons[at] or "sample"
-        return reasons
 
     async def _shard(self, shard: Shard) -> None:
         try:
@@ -324,21 +315,30 @@ class _Range:
         kept = shard.kept(at, self.again, facts)
         if kept is not None:
             return kept
-        url = row["url"]
-        if url not in self._repeated:
-            return shard.noted(at, *await self._fetched(shard, facts, row))
+        return shard.noted(at, *await self._fetched(shard, facts, row))
+
+    async def _downloaded(self, url: str | None, tries: Tries) -> Downloaded:
+        """Downloads a URL; one that several rows of the task share once, for all of them. Raises Failure."""
+        if url is None or url not in self._repeated:
+            self._fresh.asked += 1
+            return await self.of.download.get(url, tries)
         if url not in self._answers:
             self._answers[url] = asyncio.get_running_loop().create_future()
+            self._fresh.asked += 1
             try:
-                answered, image = await self._fetched(shard, dict(facts), row)
+                found = await self.of.download.get(url, tries)
+            except Failure as failure:
+                self._answers[url].set_result(failure)
             except BaseException:
                 self._answers[url].cancel()
                 raise
-            place = None if image is None else self._shared.add(image)
-            self._answers[url].set_result(Result(answered, place))
+            else:
+                self._answers[url].set_result((found.final_url, self._repeats.add(found.body)))
         answer = await asyncio.shield(self._answers[url])
-        image = None if answer.place is None else self._shared.read(*answer.place)
-        return shard.noted(at, of_row(facts, answer.facts), image)
+        if isinstance(answer, Failure):
+            raise Failure(answer.status, answer.detail, answer.code)
+        final_url, place = answer
+        return Downloaded(final_url, self._repeats.read(*place))
 
     async def _fetched(self, shard: Shard, facts: Json, row: Json) -> tuple[Json, bytes | None]:
         """Downloads one URL; returns its columns of STATUS, and its image."""
@@ -346,8 +346,13 @@ class _Range:
         try:
             if self.of.opt_out.refuses_listed(row["url"]):
                 raise Failure(OPTED_OUT)
-            self._fresh.asked += 1
-            found = await self.of.download.get(row["url"], tries)
+            answer = self.shared.answer(row["url"])
+            if answer is None:
+                found = await self._downloaded(row["url"], tries)
+            elif answer["status"] == OK:
+                found = self.shared.image(row["url"])
+            else:
+                return of_row(facts, answer), None
             facts |= {"code": 200, "final_url": found.final_url, "bytes": len(found.body)}
             take = self.of.take if self._decodes else self.of.take_at_once
             arrived = await take(found.body, shard.before(row))
@@ -357,7 +362,9 @@ class _Range:
                 facts["code"] = failure.code
         else:
             facts, image = facts | _image(arrived), arrived.data
-        self.log.append({"key": facts["key"], "attempts": tries.attempts, "seconds": round(tries.seconds, 3)})
+        if tries.attempts:
+            line = {"key": facts["key"], "attempts": tries.attempts, "seconds": round(tries.seconds, 3)}
+            self.log.append(line)
         return facts, image
 
 

@@ -5,19 +5,36 @@ the list alone, so they are the same whatever failed.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
+import pyarrow as pa
+
+from filters.arrow import pc
 from pipelines.engines.step import IDLE, At, Json
 from pipelines.fetch import lists
 from pipelines.fetch.journal import folder_of
+from pipelines.fetch.lists import ColumnMap
 from pipelines.fetch.opt_out import OptOut
-from pipelines.fetch.raw import Raw
+from pipelines.fetch.raw import Raw, layout_of, pieces
+from pipelines.fetch.repeated import (
+    Hashes,
+    Part,
+    Plan,
+    among,
+    candidates,
+    list_of,
+    planned,
+    raw_of,
+    save,
+    saved,
+)
 from pipelines.fetch.report import Report
+from pipelines.fetch.rules import ListRules
 from pipelines.fetch.settings import NOT_DATA
-from pipelines.fetch.statuses import again
+from pipelines.fetch.statuses import DROPPED, OPTED_OUT, again
 from pipelines.fetch.worker import FRESH, Fetch, Fresh
-from pipelines.files import Store, absolute, join
+from pipelines.files import Store, absolute, join, shown
 from pipelines.layout import Layout, text_of
 from pipelines.outputs import witnessed
 from pipelines.parquet import read_table, write_tables
@@ -119,11 +136,19 @@ def run(build: "Build") -> None:
 
 
 def hide(build: "Build") -> None:
-    """Takes removed rows out of the copies of lists and out of the reports, as they were taken out of raw shards."""
+    """Takes removed rows out of the copies of lists and out of the reports, as they were taken out of raw shards.
+
+    Says which folders of a person's own they stay in.
+    """
     for source in sources_of(build.recipe):
-        if source.fetch.raw is not None:
-            continue
         raw = Raw(build.layout, raw_folder(build.recipe, source))
+        if source.fetch.raw is not None:
+            if any(raw.gone(source.id, name) for name in _names(build, source)):
+                build.reporter.say(
+                    f"source {source.id}: removed rows stay in {shown(source.fetch.raw)} (fetch.raw), which is yours: "
+                    "take them out there, or remove the folder and fetch again"
+                )
+            continue
         for shard in lists_of(build.recipe, source):
             if shard.format != _PARQUET:
                 _hide_in_list(build, raw, shard)
@@ -177,11 +202,14 @@ class _Fetched:
         self._folder = raw_folder(build.recipe, source)
         self._valid = validity(build.recipe, source)
         self.tasks = list(self._tasks())
+        self._there = frozenset(Raw(build.layout, self._folder).names())
 
     def run(self) -> None:
         """Fetches the source's URLs that are not fetched yet."""
         build, source = self._build, self._source
+        parts = self._share()
         receipts, asked = self._mapped()
+        asked += parts
         shards = {name: size for receipt in receipts for name, size in receipt["shards"]}
         _take_in(build, source, shards)
         raw = Raw(build.layout, self._folder)
@@ -195,6 +223,99 @@ class _Fetched:
             build.reporter.say(f"source {source.id}: {asked:,} URLs were asked for again")
         for sentence in report.sentences(_counted(receipts)):
             build.reporter.say(sentence)
+
+    def _share(self) -> int:
+        """Downloads the URLs that several tasks are about to ask for, once; returns how many were asked for."""
+        build, source = self._build, self._source
+        raw = raw_of(Raw(layout_of(source.fetch, build.layout), self._folder))
+        pending = {at for at, task in enumerate(self.tasks) if not build.receipts("fetch").done(task)}
+        if len(pending) < 2:
+            return 0
+        mark = fingerprint("shared", [task.fingerprint for task in self.tasks], build.retry_failed)
+        plan = saved(raw, mark)
+        if plan is None:
+            build.layout.store.remove_folder(raw.folder)
+            plan = self._planned(raw, pending)
+            save(raw, plan, mark)
+        for at in pending:
+            self.tasks[at].body["shared"] = plan.shards(at)
+        if not plan.parts:
+            return 0
+        urls = sum(part.rows for part in plan.parts)
+        build.reporter.say(f"source {source.id}: {urls:,} URLs that several tasks share are downloaded first")
+        fresh = Fresh()
+
+        def settle(task: Task, receipt: Json) -> Task:
+            fresh.add(Fresh(**receipt.pop(FRESH)))
+            return task
+
+        tasks = [self._part_task(raw, part, mark) for part in plan.parts]
+        build.map("fetch", tasks, settle=settle)
+        for task in tasks:
+            build.receipts("fetch").forget(task.name)
+        return fresh.asked
+
+    def _part_task(self, raw: Raw, part: Part, mark: str) -> Task:
+        path = list_of(raw, part)
+        size = self._build.layout.store.info(path).size
+        listed = InputShard(self._source.id, part.name, path, self._source.kind, _PARQUET, size)
+        valid = fingerprint(self._valid, part.name)
+        body = self._body(listed, part.name, 0, part.rows) | {
+            "ours": True,
+            "folder": raw.folder,
+            "valid": valid,
+            "again": False,
+            "plain": True,
+        }
+        return Task(body["shard"], fingerprint("shared", mark, valid), body)
+
+    def _planned(self, raw: Raw, pending: Container[int]) -> Plan:
+        sought = candidates(self._tables(pending))
+        if not len(sought):
+            return Plan()
+        return planned(raw, self._asked(pending, sought), self._source.fetch.shard_rows)
+
+    def _tables(self, pending: Container[int]) -> Iterator[tuple[int, pa.Table]]:
+        """The rows of tasks that are not done, as tables of LIST, by the tasks' numbers."""
+        mapped = ColumnMap.of_source(self._source)
+        for at, task in enumerate(self.tasks):
+            if at in pending:
+                body = task.body
+                shard = InputShard.from_json(body["input"])
+                store = lists.store_of(self._source, self._build.layout, body["ours"])
+                given = None if body["ours"] else mapped
+                for table in lists.tables_of(shard, store, given, body["start"], body["stop"]):
+                    yield at, table
+
+    def _asked(self, pending: Container[int], sought: Hashes) -> Iterator[tuple[int, pa.Array]]:
+        """The URLs with these hashes that tasks are about to ask for."""
+        rules, last, row = ListRules(self._build.recipe, self._source), -1, 0
+        for at, table in self._tables(pending):
+            if at != last:
+                last, row, answered = at, 0, self._answered(self.tasks[at].body)
+            wanted = among(table, sought)
+            numbers = pc.add(pc.indices_nonzero(wanted), row).to_numpy(zero_copy_only=False)
+            row += table.num_rows
+            found = table.filter(wanted)
+            open_ = [
+                reason is None and error is None and number not in answered
+                for reason, error, number in zip(
+                    rules.reasons(found), found["error"].to_pylist(), numbers.tolist(), strict=True
+                )
+            ]
+            yield at, found["url"].combine_chunks().filter(pa.array(open_, pa.bool_()))
+
+    def _answered(self, body: Json) -> frozenset[int]:
+        """The rows of a task, counted from its start, that earlier runs left an answer of."""
+        raw = Raw(self._build.layout, self._folder, body["valid"])
+        found = set()
+        size = self._source.fetch.shard_rows
+        for piece in pieces(InputShard.from_json(body["input"]).shard, body["start"], body["stop"], size):
+            if piece.name in self._there and (known := raw.known(piece.name)) is not None:
+                for number, status in enumerate(known["status"].to_pylist(), piece.start - body["start"]):
+                    if status not in (DROPPED, OPTED_OUT) and not (body["again"] and again(status)):
+                        found.add(number)
+        return frozenset(found)
 
     def forget_hidden(self) -> list[str]:
         """Removes receipts of copies that lack removed rows, where URLs are to be asked for; returns their names."""
@@ -233,6 +354,7 @@ class _Fetched:
         if any(receipt["kept"] for receipt in receipts) and not self._had_images(fresh.shards):
             return receipts, fresh.asked
         raw = Raw(build.layout, self._folder)
+        build.layout.store.remove_folder(raw_of(raw).folder)
         for task in ran:
             build.receipts("fetch").forget(task.name)
         for name in fresh.shards:
@@ -269,22 +391,13 @@ class _Fetched:
         for shard in lists_of(build.recipe, source):
             ours = shard.format != _PARQUET
             listed, rows = self._listed(shard, ours)
-            store = build.layout.store if ours else Store(source.storage_options or None, source.id)
+            store = lists.store_of(source, build.layout, ours)
             mark = (urls.as_made(store, listed.path) if ours else None) or store.identity(listed.path)
             size = settings.shard_rows * settings.task_shards
             for start in range(0, rows, size):
                 name = f"{shard.shard}-{start // settings.shard_rows:05d}"
-                body: Json = {
-                    "name": name,
-                    "shard": text_of((source.id, name)),
-                    "input": listed.to_json(),
-                    "ours": ours,
-                    "folder": self._folder,
-                    "valid": fingerprint(self._valid, mark),
-                    "start": start,
-                    "stop": min(start + size, rows),
-                    "again": build.retry_failed,
-                }
+                body = self._body(listed, name, start, min(start + size, rows))
+                body |= {"ours": ours, "valid": fingerprint(self._valid, mark)}
                 depends = [
                     body["valid"],
                     start,
@@ -295,6 +408,20 @@ class _Fetched:
                     listed_out,
                 ]
                 yield Task(body["shard"], fingerprint("fetch", depends), body)
+
+    def _body(self, listed: InputShard, name: str, start: int, stop: int) -> Json:
+        """What a task of a list's rows from `start` to `stop` is told."""
+        return {
+            "name": name,
+            "shard": text_of((self._source.id, name)),
+            "input": listed.to_json(),
+            "folder": self._folder,
+            "start": start,
+            "stop": stop,
+            "again": self._build.retry_failed,
+            "plain": False,
+            "shared": [],
+        }
 
     def _listed(self, shard: InputShard, ours: bool) -> tuple[InputShard, int]:
         """The list in Parquet, and its rows."""

@@ -275,3 +275,14 @@ def test_captions_of_a_megabyte_are_measured_in_moments() -> None:
         assert signals["caption"] is not None
         assert signals["language"] is not None
     assert time.process_time() - begun < 60
+
+
+@given(
+    st.text(st.sampled_from("aAbB ΣςσİßI\t\u3000."), max_size=30) | st.text(max_size=30), st.integers(1, 4)
+)
+def test_words_are_compared_one_by_one(text: str, times: int) -> None:
+    """Words that differ in case alone count as one, as where each is made lower by itself."""
+    words = text.split()
+    expected = len(words) >= times and len({word.lower() for word in words}) * times <= len(words)
+    if len(words) > 1:
+        assert Captions(CaptionSettings(repeated_words=times))._is_repeated(text) == expected

@@ -6,10 +6,20 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from filters import scripts
 from filters.arrow import matching
-from filters.language import _SIGNS, Language, LanguageSettings, _signed, model_digest, model_of_the_wheel
+from filters.language import (
+    _SIGNS,
+    Language,
+    LanguageSettings,
+    _is_upper,
+    _signed,
+    model_digest,
+    model_of_the_wheel,
+)
 from filters.scripts import every_character
 from schemas.errors import InputError
 from tests.filters.captions import LANGUAGE, measured, one
@@ -152,3 +162,10 @@ def test_signs_are_found_as_re2_finds_them() -> None:
     """Every character, alone in a caption; the line feed at the end of each is none."""
     characters: Any = pa.array(["", None, *every_character()])
     assert _signed(characters).tolist() == matching(characters, _SIGNS).tolist()
+
+
+@given(st.text(st.sampled_from("aB 1ßΣİé.Ǆ"), max_size=12) | st.text(max_size=12))
+def test_capitals_are_counted_one_by_one(text: str) -> None:
+    """Capitals are the rule where nothing else has case, or where they are more than half of what is no space."""
+    capitals = sum(one.isupper() for one in text)
+    assert _is_upper(text) == (text.isupper() or 2 * capitals > len(text) - text.count(" "))

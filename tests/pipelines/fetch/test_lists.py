@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from filters.rules import failures
+from filters.signals import Measurer
 from filters.table import RuleSettings
 from pipelines.fetch.formats import LISTS
 from pipelines.fetch.lists import LIST, ColumnMap, columns_of
@@ -263,4 +265,31 @@ def test_sizes_are_judged_alike(sizes: list[tuple[int | None, int | None]]) -> N
     assert found == [
         None if reason == "caption_length" else reason
         for reason in ListRules(beside, beside.sources[0]).reasons(table)
+    ]
+
+
+CAPTION_BYTES = st.binary(max_size=6) | st.sampled_from(
+    [
+        b"a red bus in the rain",
+        "une rue sous la pluie à Paris".encode(),
+        "红色的公共汽车".encode(),
+        b"IMG_1234.jpg",
+    ]
+)
+
+
+@settings(max_examples=25)
+@given(st.lists(st.none() | CAPTION_BYTES, min_size=1, max_size=8))
+def test_captions_are_judged_as_in_the_build(captions: list[bytes | None]) -> None:
+    """A list's captions, whatever their bytes, fall by the rule by which the build drops the rows one by one."""
+    recipe = Recipe.model_validate(
+        {"languages": ["en"], "sources": [{"id": "a", "kind": "urls", "path": "x"}]}
+    )
+    table = pa.Table.from_pylist([{"url": "u", "caption": caption} for caption in captions], LIST)
+    records = [{"caption_raw": None if one is None else one.decode("utf-8", "replace")} for one in captions]
+    failed = failures(
+        Measurer(recipe.signals).table(records), recipe.rules_of(recipe.sources[0]), ["en"]
+    ).to_pylist()
+    assert ListRules(recipe, recipe.sources[0]).reasons(table) == [
+        names[0] if names else None for names in failed
     ]

@@ -192,3 +192,13 @@ def test_what_was_downloaded_is_lost(case: Case, tmp_path: Path, what: str) -> N
     assert bool(case.server.asked) == (what != "work/receipts/fetch")
     case.server.asked.clear()
     assert files(out) == files(case.plain)
+
+
+def test_a_folder_of_a_persons_own_is_named(case: Case, tmp_path: Path) -> None:
+    """A removal says in which folder of raw shards, that a person named, the removed rows stay."""
+    recipe = json.loads(json.dumps(case.recipe))
+    recipe["sources"][0]["fetch"]["raw"] = str(tmp_path / "raw")
+    out = made(recipe, tmp_path / "out", case.gone)
+    said = "".join(path.read_text() for path in (out / "work/log").glob("*.jsonl"))
+    assert f"removed rows stay in {tmp_path / 'raw'} (fetch.raw), which is yours" in said
+    case.server.asked.clear()

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -48,34 +49,34 @@ def _images(server: Server) -> Counter[str]:
     return Counter({path: times for path, times in server.asked.items() if path.startswith("/img/")})
 
 
-def _killed(server: Server, folder: Path, rows: int, kills: int, *engine: str) -> tuple[int, Path]:
-    """Fetches `rows` URLs, killed at random moments; returns the requests beyond one a URL, and the raw folder."""
-    listed = write_list(folder / "list.parquet", [server.url(f"/img/{number}") for number in range(rows)])
+def killed(server: Server, folder: Path, listed: str, kills: int, *engine: str) -> int:
+    """Fetches a list into folder/raw, killed at random moments; returns the requests beyond one a URL."""
     recipe = _recipe(folder, listed, OPEN)
     command = [sys.executable, "-m", "pipelines", "fetch", str(recipe), *engine]
     moments = random.Random(7)
+    server.delay = 0.02
+    count = len(set(pq.read_table(listed)["url"].to_pylist()))
     for _ in range(kills):
         before = len(_images(server))
         running = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
-        goal = before + moments.randrange(5, max(rows // (kills + 1), 6))
+        goal = before + moments.randrange(5, max(count // (kills + 1), 6))
         while running.poll() is None and len(_images(server)) < goal:
             signal.sigtimedwait([], 0.01)
         os.killpg(running.pid, signal.SIGKILL)
         running.wait()
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    server.delay = 0
     found = _images(server)
-    assert len(found) == rows
-    return found.total() - rows, folder / "raw"
+    assert len(found) == count
+    return found.total() - count
 
 
 def _check_kills(server: Server, folder: Path, rows: int, kills: int, *engine: str) -> None:
-    server.delay = 0.02
-    again, raw = _killed(server, folder, rows, kills, *engine)
+    listed = write_list(folder / "list.parquet", [server.url(f"/img/{number}") for number in range(rows)])
     # each of two workers may have its open downloads under way
-    assert again <= kills * 2 * OPEN
-    server.delay = 0
-    fetch(folder / "undisturbed", str(folder / "list.parquet"), shard_rows=SHARD, task_shards=3)
-    assert shards(raw) == shards(folder / "undisturbed")
+    assert killed(server, folder, listed, kills, *engine) <= kills * 2 * OPEN
+    fetch(folder / "undisturbed", listed, shard_rows=SHARD, task_shards=3)
+    assert shards(folder / "raw") == shards(folder / "undisturbed")
 
 
 def test_killed_and_resumed(server: Server, tmp_path: Path) -> None:

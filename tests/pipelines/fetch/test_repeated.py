@@ -1,0 +1,157 @@
+"""A URL that stands often in a list is downloaded once, whatever tasks its rows are in and how often it is killed."""
+
+import random
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from filters.table import RuleSettings
+from pipelines.fetch.lists import LIST
+from pipelines.fetch.raw import Raw
+from pipelines.fetch.repeated import among, candidates, list_of, planned, raw_of, save, saved
+from pipelines.layout import Layout
+from pipelines.parquet import read_table
+from pipelines.progress import Reporter
+from pipelines.recipe.model import Recipe
+from pipelines.runs import Options, run
+from tests.pipelines.fetch.fetching import QUICK, Row, fetch, shards, statuses, write_list
+from tests.pipelines.fetch.hostile import HTML, Asked, Server
+from tests.pipelines.fetch.test_resume import OPEN, SHARD, killed
+
+SHAPE = {"shard_rows": 10, "task_shards": 1}
+
+
+def _rows(server: Server, count: int, urls: int) -> list[Row | str | None]:
+    drawn = random.Random(3)
+    return [server.url(f"/img/{drawn.randrange(urls)}") for _ in range(count)]
+
+
+def _asked(server: Server) -> Counter[str]:
+    return Counter({path: times for path, times in server.asked.items() if path.startswith("/img/")})
+
+
+@pytest.mark.parametrize("workers", [0, 4])
+def test_a_url_is_downloaded_once(server: Server, tmp_path: Path, workers: int) -> None:
+    """N distinct URLs cost N requests over all tasks and lists; every row has its image and its own caption."""
+    rows = _rows(server, 120, 30)
+    listed = [write_list(tmp_path / f"{part}.parquet", rows[part * 60 :][:60]) for part in range(2)]
+    found = fetch(tmp_path / "raw", listed, workers=workers, **SHAPE)
+    assert [row["url"] for row in found] == rows
+    assert {row["status"] for row in found} == {"ok"}
+    assert _asked(server) == Counter(str(row).removeprefix(server.url("")) for row in set(rows))
+    assert not (tmp_path / "raw/.unfinished").exists()
+    fetch(tmp_path / "at-once", listed, shard_rows=10, task_shards=12)
+    assert shards(tmp_path / "raw") == shards(tmp_path / "at-once")
+
+
+def test_failures_and_sizes_are_shared(server: Server, tmp_path: Path) -> None:
+    """Rows that share a URL share its failure; each is held against the hash that its own row of the list has."""
+    good, gone = server.url("/img/1"), server.url("/gone")
+    (first, *_) = fetch(tmp_path / "one", write_list(tmp_path / "one.parquet", [good]))
+    rows: list[Row | str | None] = [
+        {"url": url, "caption": "a", "width": 500, "height": 400, "sha256": digest}
+        for digest in (first["sha256"], "0" * 64)
+        for url in (good, gone)
+    ]
+    listed = write_list(tmp_path / "list.parquet", rows)
+    server.asked.clear()
+    shape = {"shard_rows": 1, "task_shards": 1, "resize": {"max_side": 50}}
+    found = fetch(tmp_path / "raw", listed, **shape)
+    assert server.asked["/img/1"] == server.asked["/gone"] == 1
+    assert [row["status"] for row in found] == ["ok", "not_found"] * 2
+    assert [row["verdict"] for row in found[::2]] == ["same", "unknown"]
+    assert [(row["width"], row["stored_width"]) for row in found[::2]] == [(256, 50)] * 2
+    assert [row["width"] for row in found[1::2]] == [500] * 2
+    assert [row["code"] for row in found] == [200, 410] * 2
+    fetch(tmp_path / "at-once", listed, **{**shape, "task_shards": 9})
+    assert shards(tmp_path / "raw") == shards(tmp_path / "at-once")
+
+
+def test_rows_that_rules_drop_share_nothing(server: Server, tmp_path: Path) -> None:
+    """A URL that one row alone is to be asked for is left to its task; one whose rows all fall is not asked for."""
+    widths = (300, 10, 10, 10, 300, 300)
+    rows: list[Row | str | None] = [
+        {"url": server.url(f"/img/{at % 3}"), "caption": "x", "width": width, "height": 300}
+        for at, width in enumerate(widths)
+    ]
+    off = {rule.name: False for rule in RuleSettings.table if rule.on and not rule.always}
+    fetched = {**QUICK, "shard_rows": 1, "task_shards": 1, "raw": str(tmp_path / "raw")}
+    source = {"id": "a", "kind": "urls", "path": write_list(tmp_path / "l.parquet", rows), "fetch": fetched}
+    recipe = {"sources": [source], "rules": {**off, "min_side": {"pixels": 200}}, "out": str(tmp_path / "c")}
+    run(Recipe.model_validate(recipe), "fetch", Options("inline"), Reporter())
+    assert [row["status"] for row in statuses(tmp_path / "raw")] == [
+        "dropped" if width == 10 else "ok" for width in widths
+    ]
+    assert _asked(server) == {f"/img/{at}": 1 for at in range(3)}
+
+
+def test_a_retry_asks_once_for_a_url_that_tasks_share(server: Server, tmp_path: Path) -> None:
+    """--retry-failed asks once for a shared URL that failed for a passing reason, and for no other."""
+
+    async def busy(asked: Asked) -> None:
+        await asked.answer(HTML, "503 Busy")
+
+    rows = _rows(server, 60, 10)
+    listed = write_list(tmp_path / "list.parquet", rows)
+    server.handlers["/img/3"] = busy
+    found = fetch(tmp_path / "raw", listed, retries=0, **SHAPE)
+    assert {row["status"] for row in found if row["url"] == server.url("/img/3")} == {"server_error"}
+    server.handlers.clear()
+    server.asked.clear()
+    fetch(tmp_path / "raw", listed, again=True, retries=0, **SHAPE)
+    assert _asked(server) == {"/img/3": 1}
+    fetch(tmp_path / "whole", listed, **SHAPE, retries=0)
+    assert shards(tmp_path / "raw") == shards(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(("engine", "workers"), [("inline", 1), ("local", 4)])
+def test_kills_ask_again_for_what_was_under_way(
+    server: Server, tmp_path: Path, engine: str, workers: int
+) -> None:
+    """A run that is killed goes on with its plan: a kill costs no more URLs again than were under way."""
+    rows = _rows(server, 200, 60)
+    listed = write_list(tmp_path / "list.parquet", rows)
+    number = () if engine == "inline" else ("--workers", str(workers))
+    again = killed(server, tmp_path, listed, 2, "--engine", engine, *number)
+    assert len(_asked(server)) == len(set(rows))
+    assert again <= 2 * workers * OPEN
+    fetch(tmp_path / "undisturbed", listed, shard_rows=SHARD, task_shards=3)
+    assert shards(tmp_path / "raw") == shards(tmp_path / "undisturbed")
+
+
+URLS = st.lists(st.lists(st.none() | st.sampled_from("abcdefgh"), max_size=6), max_size=5)
+
+
+@settings(max_examples=25)
+@given(URLS, st.integers(1, 4))
+def test_what_tasks_share_is_found(
+    tmp_path_factory: pytest.TempPathFactory, tasks: list[list[str | None]], size: int
+) -> None:
+    """The parts hold each URL of several tasks once, in its first order; a task is given the parts with its URLs."""
+    tables = [pa.Table.from_pylist([{"url": url} for url in urls], LIST) for urls in tasks]
+    first = dict.fromkeys(url for urls in tasks for url in urls if url)
+    several = [url for url in first if sum(url in urls for urls in tasks) > 1]
+    sought = candidates(enumerate(tables))
+    assert [table.filter(among(table, sought))["url"].to_pylist() for table in tables] == [
+        [url for url in urls if url in several] for urls in tasks
+    ]
+    folder = str(tmp_path_factory.mktemp("raw"))
+    raw = raw_of(Raw(Layout(folder), folder))
+    asked = (
+        (at, table.filter(among(table, sought))["url"].combine_chunks()) for at, table in enumerate(tables)
+    )
+    plan = planned(raw, asked, size)
+    parts = [read_table(raw.layout, list_of(raw, part))["url"].to_pylist() for part in plan.parts]
+    assert [url for part in parts for url in part] == several
+    assert [len(part) for part in parts] == [part.rows for part in plan.parts]
+    assert all(0 < len(part) <= size for part in parts)
+    for at, urls in enumerate(tasks):
+        assert plan.shards(at) == [
+            part.shard for part, held in zip(plan.parts, parts, strict=True) if set(held) & set(urls)
+        ]
+    save(raw, plan, "mark")
+    assert (saved(raw, "mark"), saved(raw, "other")) == (plan, None)
