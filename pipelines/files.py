@@ -318,6 +318,24 @@ class Store:
             found = walk(local_path(folder)) if is_local(folder) else self._find(folder)
         return tuple(sorted(found, key=lambda info: info.name))
 
+    def names_in(self, folder: str) -> set[str]:
+        """Returns the names of the files and folders right below `folder`; what lies deeper is not listed.
+
+        InputError if a local folder is not there; an object store knows no empty folders, so there: none.
+        """
+        with self.reading(folder):
+            if is_local(folder):
+                return set(os.listdir(local_path(folder)))
+            fs, inner = self._fs(folder)
+            fs.invalidate_cache()
+            root = str(inner).rstrip("/")
+            try:
+                paths = fs.ls(root, detail=False)
+            except FileNotFoundError:
+                return set()
+        # a store may name the folder itself, where a client has put an empty object in its place
+        return {path.rstrip("/").rsplit("/", 1)[-1] for path in paths if path.rstrip("/") != root}
+
     def glob(self, pattern: str) -> tuple[str, ...]:
         """The paths of the files and folders that match `pattern` (`*`, `?`, `[…]`, `**`), sorted."""
         with self.reading(pattern):

@@ -94,12 +94,8 @@ def _refuse_foreign(layout: Layout) -> None:
 
 
 def _names(layout: Layout, folder: str) -> set[str]:
-    """What lies right below a folder; nothing where there is none."""
-    if not layout.store.is_folder(folder):
-        return set()
-    if layout.is_local:
-        return set(os.listdir(local_path(folder)))
-    return {info.name.partition("/")[0] for info in layout.store.list_files(folder)}
+    """Returns the names of what lies right below a folder; none where there is no folder."""
+    return layout.store.names_in(folder) if layout.store.is_folder(folder) else set()
 
 
 def _has_manifest(layout: Layout) -> bool:

@@ -39,8 +39,8 @@ BATCH = 1024
 """Rows whose captions are measured together; no result depends on it."""
 
 
-def measure_fingerprint(recipe: Recipe, source: Source, identity: str, verdicts: Json) -> str:
-    """What the signals of one shard depend on."""
+def source_fingerprint(recipe: Recipe, source: Source) -> str:
+    """Returns the fingerprint of what the signals of all shards of a source depend on; made once a source."""
     settings = recipe.model_dump(mode="json", include={"read", "sample"})
     own = source.model_dump(mode="json", include={"id", "kind", "columns", "format", "licence", "several"})
     if KINDS[source.kind].annotated:
@@ -60,7 +60,7 @@ def measure_fingerprint(recipe: Recipe, source: Source, identity: str, verdicts:
         ]
         for one, block in recipe.signals.running()
     ]
-    return fingerprint("measure", 8, settings, own, made_with, identity, verdicts)
+    return fingerprint("measure", 8, settings, own, made_with)
 
 
 def limits_of(recipe: Recipe, limits: Limits) -> Limits:
@@ -355,11 +355,11 @@ def run(build: "Build") -> None:
         if verdicts.of(*name) != kept.of(*name):
             verdicts.of(*name).write(build.layout, *name)
     identities = build.identities(build.shards)
+    marks = {source.id: source_fingerprint(build.recipe, source) for source in build.recipe.sources}
 
     def task(name: Name, known: Json) -> Task:
         shard = build.shards[name]
-        source = build.recipe.source(shard.source)
-        mark = measure_fingerprint(build.recipe, source, identities[name], known)
+        mark = fingerprint(marks[shard.source], identities[name], known)
         return Task(text_of(name), mark, {"input": shard.to_json(), "shard": text_of(name), "known": known})
 
     def settle(done: Task, receipt: Json) -> Task:

@@ -128,6 +128,7 @@ def test_a_listing_is_recursive_sorted_and_finite(tmp_path: Path) -> None:
     (tmp_path / "dead").symlink_to(tmp_path / "nowhere")
     found = Store().list_files(str(tmp_path))
     assert [(info.name, info.size) for info in found] == [("a.tar", 1), ("b/x", 2), ("dead", -1)]
+    assert Store().names_in(str(tmp_path)) == {"a.tar", "b", "dead"}
     assert all(Path(info.path).is_symlink() or Path(info.path).is_file() for info in found)
 
 
@@ -159,6 +160,8 @@ def test_the_store_in_memory_is_a_store() -> None:
     store.write_bytes("memory://files-test/b.txt", b"b", "memory://files-test/tmp")
     store.write_bytes("memory://files-test/sub/a.txt", b"a", "memory://files-test/tmp")
     assert [info.name for info in store.list_files("memory://files-test")] == ["b.txt", "sub/a.txt"]
+    assert store.names_in("memory://files-test") == {"b.txt", "sub"}
+    assert store.names_in("memory://files-test/none") == set()
     assert store.glob("memory://files-test/*.txt") == ("memory://files-test/b.txt",)
     assert store.read_bytes("memory://files-test/sub/a.txt") == b"a"
     store.remove_folder("memory://files-test")
@@ -175,6 +178,7 @@ def test_s3_is_a_store(s3_options: dict[str, Any]) -> None:
     with store.open(found[1].path) as file:
         file.seek(7)
         assert file.read() == b"789"
+    assert store.names_in("s3://bucket/files") == {"b.bin", "sub"}
     assert store.glob("s3://bucket/files/*.bin") == ("s3://bucket/files/b.bin",)
     assert store.is_folder("s3://bucket/files")
     before = store.identity("s3://bucket/files/b.bin")

@@ -10,6 +10,7 @@ import yaml
 from PIL import Image
 
 from pipelines.audit import status
+from pipelines.files import FileInfo, Store
 from pipelines.show.terminal import Terminal
 from schemas.errors import InputError
 from tests.pipelines.building import build
@@ -130,6 +131,34 @@ def test_a_corpus_that_lost_files(corpus: Path, tmp_path: Path) -> None:
     shown = text(status.read(str(own)))
     assert "state: damaged: 2 files missing or of another size; run it again to mend it" in shown
     assert names[0] in shown
+
+
+def test_a_link_that_leads_nowhere_is_a_lost_file(corpus: Path, tmp_path: Path) -> None:
+    """A card that is a link to nothing is named as lost, and nothing else is."""
+    own = tmp_path / "corpus"
+    shutil.copytree(corpus, own)
+    (own / "README.md").unlink()
+    (own / "README.md").symlink_to(own / "nowhere")
+    assert status.read(str(own)).lost == ["README.md"]
+
+
+def test_lost_files_are_looked_for_outside_of_work(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No listing covers the whole corpus, since its work folder may hold millions of files."""
+    own = tmp_path / "corpus"
+    shutil.copytree(corpus, own)
+    listed: list[str] = []
+    list_files = Store.list_files
+
+    def counted(store: Store, folder: str) -> tuple[FileInfo, ...]:
+        listed.append(folder)
+        return list_files(store, folder)
+
+    monkeypatch.setattr(Store, "list_files", counted)
+    assert status.read(str(own)).lost == []
+    assert str(own / "shards") in listed
+    assert not {str(own), str(own / "work")} & set(listed)
 
 
 def test_no_corpus(tmp_path: Path) -> None:
