@@ -35,7 +35,9 @@ DENSE: Final = 4
 """While one value in so many has a neighbour that far on in its bucket, all are compared with theirs."""
 
 _HALF, _ODD = np.uint64(32), np.uint64(0x9E3779B97F4A7C15)
-_BYTE_BITS: Final[U64] = (np.arange(256, dtype=np.uint64)[:, None] >> np.arange(8, dtype=np.uint64)) & np.uint64(1)
+_BYTE_BITS: Final[U64] = (
+    np.arange(256, dtype=np.uint64)[:, None] >> np.arange(8, dtype=np.uint64)
+) & np.uint64(1)
 _FAR_PLACE: Final = 1 << 32
 _FAR: Final = 65 * _FAR_PLACE
 """Beyond every distance; a distance and a place are one number, the place in the lower 32 bits."""
