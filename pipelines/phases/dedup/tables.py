@@ -83,10 +83,14 @@ def fingerprints(texts: Texts) -> Values:
     lengths, data = _bytes(texts.fill_null(""))
     offsets = np.cumsum(lengths) - lengths
     hi, lo = np.zeros(len(texts), np.uint64), np.zeros(len(texts), np.uint64)
-    for length in np.unique(lengths[lengths > 0]).tolist():
+    for length in sorted({*lengths.tolist()} - {0}):
         rows = np.flatnonzero(lengths == length)
         padded = np.zeros((len(rows), -(-length // 8) * 8), np.uint8)
-        padded[:, :length] = data[offsets[rows][:, None] + np.arange(length)]
+        # digests of one kind are all equally long, and then lie end to end
+        whole = len(rows) * length == len(data)
+        padded[:, :length] = (
+            data.reshape(-1, length) if whole else data[offsets[rows][:, None] + np.arange(length)]
+        )
         first = np.full(len(rows), length, np.uint64) * _FIRST
         second = np.full(len(rows), length, np.uint64) * _SECOND
         for word in padded.view("<u8").astype(np.uint64).T:

@@ -15,7 +15,7 @@ from pipelines.phases.dedup.signals import KINDS
 from pipelines.phases.dedup.tables import Columns, Folder
 from pipelines.phases.select.candidates import Judge, Judged, replaced
 from pipelines.phases.select.cuts import fails, reached, unscored
-from pipelines.phases.select.keepers import losses
+from pipelines.phases.select.keepers import Lost
 from pipelines.phases.select.removed import blank, check, said
 from pipelines.shares import is_drawn
 from schemas.row import DECISIONS, ROW
@@ -26,8 +26,7 @@ class Decide:
 
     def __init__(self, setup: Json) -> None:
         self._judge = Judge(setup)
-        self._folder = Folder(setup)
-        self._lost = [str(path) for path in setup["lost"]]
+        self._lost = Lost(Folder(setup), setup["homes"])
         self._cuts = setup["cuts"]
         self._write = bool(setup["write"])
 
@@ -35,7 +34,7 @@ class Decide:
         """The shard's decisions, in the order of its signals."""
         judged = self._judge.shard(task)
         check(judged, task["shard"])
-        lost = losses(self._folder, self._lost, judged)
+        lost = self._lost.rows(judged)
         unfit = fails(judged, self._judge.recipe, self._cuts)
         failed = self._with_others(judged, unfit, lost)
         failed = replaced(failed, [[REMOVED]], np.where(judged.removed == "", -1, 0))

@@ -1,7 +1,8 @@
 """Phase select: the recipe's thresholds over the signals; then one keeper a cluster; then the split.
 
 removed  map: which rows a list removes, where the corpus has one
-keepers  shuffle by cluster, once for repeats and once for images: who loses to a better duplicate
+keepers  shuffle by cluster, once for repeats and once for images: who loses to a better duplicate; then a shuffle
+         by shard, which brings the losers home
 decide   map: one decision for every row of every shard
 """
 
@@ -16,6 +17,7 @@ from pipelines.layout import Layout, Name, name_of, text_of
 from pipelines.phases.dedup.driver import partitions_for
 from pipelines.phases.dedup.signals import shard_tasks
 from pipelines.phases.select.cuts import places
+from pipelines.phases.select.keepers import home_of
 from pipelines.phases.select.matches import match
 from pipelines.phases.table import phase
 from pipelines.receipts import fingerprint
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 CUTS = "pipelines.phases.select.cuts:Cuts"
 CONTEST = "pipelines.phases.select.keepers:Contest"
+HOME = "pipelines.phases.select.keepers:Home"
 
 _UNSEEN = {
     "path",
@@ -72,15 +75,17 @@ def select(
     def step(worker: str, **more: object) -> Step:
         return Step("select", worker, {**setup, **more}, limits, resources)
 
-    lost: list[str] = []
+    homes: dict[str, list[int]] = {}
     try:
         found = {group: asdict(place) for group, place in places(recipe, scored).items()}
         cuts = engine.shuffle(step(CUTS, places=found), tasks, len(found)) if found else []
         setup["cuts"] = {receipt["group"]: receipt for receipt in cuts}
         for name in ("repeat", "picture") if repeats else ("picture",):
-            receipts = engine.shuffle(step(CONTEST, round=name, lost=lost), tasks, partitions)
-            lost = lost + [receipt["path"] for receipt in receipts if receipt]
-        return engine.map(step(phase("select").worker, lost=lost), tasks)
+            receipts = engine.shuffle(step(CONTEST, round=name, homes=homes), tasks, partitions)
+            lost = [receipt for receipt in receipts if receipt]
+            found_home = engine.shuffle(step(HOME, round=name), lost, home_of(len(tasks)) + 1) if lost else []
+            homes = homes | {name: [receipt["home"] for receipt in found_home]}
+        return engine.map(step(phase("select").worker, homes=homes), tasks)
     finally:
         layout.store.remove_folder(scratch)
 
