@@ -146,3 +146,9 @@ def load_worker(step: Step) -> Watched:
     """Returns the step's worker, made with its settings."""
     layout = step.setup.get("layout")
     return Watched(named(step.worker)(step.setup), Layout(**layout) if layout else None)
+
+
+def grouped(tasks: Sequence[Json], count: int) -> list[Sequence[Json]]:
+    """Returns the tasks in at most `count` runs of about equal length, in their order."""
+    size = max(1, -(-len(tasks) // count))
+    return [tasks[first : first + size] for first in range(0, len(tasks), size)]
