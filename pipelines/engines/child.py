@@ -144,7 +144,7 @@ class Child:
                 pieces = (
                     piece for task in message["tasks"] for piece in self._loaded().split(task, self._at)
                 )
-                return exchange.write(exchange.bundled(pieces, message["bundle"]), message["path"])
+                return exchange.write(pieces, message["path"], message["bundle"])
             case "unbundle":
                 return exchange.write(exchange.unbundled(message["pieces"]), message["path"])
             case "reduce":

@@ -14,33 +14,34 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from pipelines.engines.step import Json
+from pipelines.engines.step import Json, Piece
 from pipelines.files import why
 from schemas.errors import OutputError
 
-HELD: Final = 256 * 2**20
+HELD: Final = 216 * 2**20
 """Bytes of pieces that wait in memory for others of their partitions."""
-FAN: Final = 128
+FAN: Final = 100
 """Into so many partitions tasks are split at once: of what waits each gets 2 MiB."""
 _PARTITION: Final = "_partition"
 
 
-def write(pieces: Iterable[tuple[int, pa.Table]], path: str, held: int = HELD) -> Json:
+def write(pieces: Iterable[Piece], path: str, bundle: int = 1, held: int = HELD) -> Json:
     """Write pieces to `path`, those of a partition together; gives back {"path", "batches": {partition: [batch]}}.
 
+    With a `bundle` so many partitions in a row share their batches, until `unbundled` takes them apart.
     There is no file where no piece has a row. Raises OutputError where the disk is full.
     """
-    file = _File(path)
-    waiting: dict[int, list[pa.Table]] = {}
+    file = _File(path, bundle)
+    waiting: list[Piece] = []
     size = 0
     try:
-        for partition, table in pieces:
-            if table.num_rows:
-                waiting.setdefault(partition, []).append(table)
-                size += table.nbytes
+        for piece in pieces:
+            if piece[1].num_rows:
+                waiting.append(piece)
+                size += piece[1].nbytes
             if size >= held:
                 file.write(waiting)
-                size = 0
+                waiting, size = [], 0
         file.write(waiting)
     finally:
         file.close()
@@ -50,20 +51,21 @@ def write(pieces: Iterable[tuple[int, pa.Table]], path: str, held: int = HELD) -
 class _File:
     """An Arrow file that is opened with its first batch; `batches` are the numbers of each partition's."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, bundle: int) -> None:
         self._path = path
+        self._bundle = bundle
         self._file: pa.RecordBatchFileWriter | None = None
         self._count = 0
         self.batches: dict[str, list[int]] = {}
 
-    def write(self, waiting: dict[int, list[pa.Table]]) -> None:
-        """Writes what waits, and lets go of it."""
-        for partition in sorted(waiting):
-            for batch in pa.concat_tables(waiting.pop(partition)).combine_chunks().to_batches():
+    def write(self, waiting: Sequence[Piece]) -> None:
+        """Writes what waits, a batch for each partition or bundle."""
+        for number, table in sliced(waiting, self._bundle):
+            for batch in table.to_batches():
                 with _writing(self._path):
                     self._file = self._file or pa.ipc.new_file(self._path, batch.schema)
                     self._file.write_batch(batch)
-                self.batches.setdefault(str(partition), []).append(self._count)
+                self.batches.setdefault(str(number), []).append(self._count)
                 self._count += 1
 
     def close(self) -> None:
@@ -73,33 +75,39 @@ class _File:
                 self._file.close()
 
 
+def sliced(pieces: Sequence[Piece], bundle: int = 1) -> Iterator[tuple[int, pa.Table]]:
+    """The rows of each partition, in one chunk: all are sorted once, then cut.
+
+    With a `bundle`, the rows of so many partitions in a row, with the partition of each as a column more.
+    """
+    pieces = [piece for piece in pieces if piece[1].num_rows]
+    if not pieces:
+        return
+    partitions = np.concatenate([np.broadcast_to(where, table.num_rows) for where, table in pieces])
+    if int(partitions.max()) < 1 << 16:
+        partitions = partitions.astype(np.uint16)  # which numpy sorts by counting
+    order = np.argsort(partitions, kind="stable")
+    partitions = partitions[order].astype(np.int64)
+    table = pa.concat_tables([table for _, table in pieces]).take(pa.array(order)).combine_chunks()
+    if bundle > 1:
+        table = table.append_column(_PARTITION, pa.array(partitions.astype(np.int32)))
+    numbers = partitions // bundle
+    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+    for start, end in zip(starts.tolist(), np.append(starts, len(numbers))[1:].tolist(), strict=True):
+        yield int(numbers[start]), table.slice(start, end - start)
+
+
 def bundle_size(partitions: int) -> int:
     """How many partitions in a row the first level of files holds together; 1: there is one level alone."""
     return 1 if partitions <= FAN else isqrt(partitions - 1) + 1
 
 
-def bundled(pieces: Iterable[tuple[int, pa.Table]], size: int) -> Iterator[tuple[int, pa.Table]]:
-    """The pieces of the first level: each row with its partition, in the bundle of that partition."""
-    if size == 1:
-        yield from pieces
-        return
-    for partition, table in pieces:
-        numbers = pa.array(np.full(table.num_rows, partition, np.int32))
-        yield partition // size, table.append_column(_PARTITION, numbers)
-
-
-def unbundled(pieces: Sequence[tuple[str, Sequence[int]]]) -> Iterator[tuple[int, pa.Table]]:
-    """The pieces of the partitions in a bundle, batch by batch."""
+def unbundled(pieces: Sequence[tuple[str, Sequence[int]]]) -> Iterator[Piece]:
+    """The batches of a bundle, with the partition of every row."""
     for path, numbers in pieces:
         for number in numbers:
             table = read([(path, [number])])
-            partitions = table[_PARTITION].to_numpy()
-            order = np.argsort(partitions, kind="stable")
-            partitions = partitions[order]
-            table = table.drop_columns(_PARTITION).take(pa.array(order))
-            starts = np.flatnonzero(np.diff(partitions, prepend=-1)).tolist()
-            for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
-                yield int(partitions[start]), table.slice(start, end - start)
+            yield table[_PARTITION].to_numpy(), table.drop_columns(_PARTITION)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipelines.engines.step import At, Json
+from pipelines.engines.step import At, Json, Piece
 from pipelines.layout import Layout
 from pipelines.phases.dedup.evaluation import Guard
 from pipelines.phases.dedup.signals import EVAL, KINDS, PHASH, PLACE, Shards
@@ -15,7 +15,6 @@ from pipelines.phases.dedup.tables import (
     Columns,
     Folder,
     columns_of,
-    cut,
     joined,
     keys_of,
     ordered,
@@ -50,7 +49,7 @@ class Members:
         )
         self._kinds = KINDS if self._guard is None else (*KINDS, EVAL)
 
-    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
+    def split(self, task: Json, at: At) -> Iterator[Piece]:
         """What one file knows, by shard."""
         if "same" in task:
             memberships = self._folder.load(task["same"], *MEMBERSHIPS)
@@ -59,7 +58,7 @@ class Members:
         else:
             memberships = _roll_call(int(task["shards"]))
         memberships = {name: memberships[name] for name in MEMBERSHIPS}
-        yield from cut(memberships, (memberships["row"] >> PLACE) % self._partitions)
+        yield (memberships["row"] >> PLACE) % self._partitions, pa.table(memberships)
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
         """Files for the partition's shards; how many memberships of each kind they hold."""

@@ -19,19 +19,19 @@ from filters.clusters import I64, components, forest, large_star, small_star, st
 from filters.hamming import U64, Edges, block_masks, bucket_edges, distances, near_edges
 from filters.sketch import WORDS, alike, turned_hashes, weak
 from filters.sketch import turned as turn_sketches
-from pipelines.engines.step import At, Json
+from pipelines.engines.step import At, Json, Piece
 from pipelines.phases.dedup.signals import PLACE, Shards
 from pipelines.phases.dedup.tables import (
     Columns,
     Folder,
     columns_of,
-    cut,
     firsts,
     joined,
     mix,
     ordered,
     repeated,
     runs,
+    sent,
     spread,
     stretches,
     take,
@@ -51,15 +51,15 @@ class NearPairs:
         self._slices = int(setup["slices"])
         self._masks = block_masks(self._distance, int(setup["distinct"]))
 
-    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
+    def split(self, task: Json, at: At) -> Iterator[Piece]:
         """Each hash once for each mask, those of turned images too."""
         if "turned" in task:
             values = _distinct(np.sort(self._folder.load(task["turned"], "value")["value"]))
         else:
             values = _distinct(self._folder.load(task["hashes"], "hi")["hi"])
         for number, mask in enumerate(self._masks):
-            for slice_, table in spread({"value": values}, values & mask, self._slices):
-                yield number * self._slices + slice_, table
+            slices, table = sent({"value": values}, values & mask, self._slices)
+            yield number * self._slices + slices, table
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
         """Edges that connect whatever is near within the partition's buckets."""
@@ -98,12 +98,12 @@ class Components:
         self._turn = str(setup["turn"])
         self._step = str(setup["step"])
 
-    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
+    def split(self, task: Json, at: At) -> Iterator[Piece]:
         """The edges by the value whose star they shape; for large stars in both directions."""
         edges = self._folder.load(task["path"])
         if self._turn == "large":
             edges = joined([edges, {"left": edges["right"], "right": edges["left"]}])
-        yield from spread(edges, edges["left"], self._partitions)
+        yield sent(edges, edges["left"], self._partitions)
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
         """The partition's edges after the step."""
@@ -155,7 +155,7 @@ class NearAlone:
         self._folder = Folder(setup)
         self._distance = int(setup["distance"])
 
-    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
+    def split(self, task: Json, at: At) -> Iterator[Piece]:
         """The partition's hashes, each with its smallest key; those of turned images with what they are turned from."""
         if task["hashes"]:
             nodes = nodes_of(self._folder, task["hashes"])
@@ -211,7 +211,7 @@ class Labels:
         self._partitions = int(setup["partitions"])
         self._hashes: dict[str, str] = setup["hashes"]
 
-    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
+    def split(self, task: Json, at: At) -> Iterator[Piece]:
         """Each value with its root, and each root with itself; hashes of several sketches with themselves."""
         if "hashes" in task:
             several = self._folder.load(task["hashes"], "hi")["hi"]
@@ -224,7 +224,7 @@ class Labels:
                 "value": np.concatenate([edges["left"], roots]),
                 "root": np.concatenate([edges["right"], roots]),
             }
-        yield from spread(labels, labels["value"], self._partitions)
+        yield sent(labels, labels["value"], self._partitions)
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
         """A file of hashes with their keys and roots."""
@@ -247,10 +247,10 @@ class Sketches:
         self._names = str(setup["names"])
         self._partitions = int(setup["into"])
 
-    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
+    def split(self, task: Json, at: At) -> Iterator[Piece]:
         """A file's hashes by shard."""
         labelled = self._folder.load(task["path"])
-        yield from cut(labelled, (labelled["row"] >> PLACE) % self._partitions)
+        yield (labelled["row"] >> PLACE) % self._partitions, pa.table(labelled)
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
         """A file of the partition's hashes with their sketches, a column a word."""
@@ -279,10 +279,10 @@ class Stars:
         self._partitions = int(setup["partitions"])
         self._into = int(setup["into"])
 
-    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
+    def split(self, task: Json, at: At) -> Iterator[Piece]:
         """A file's hashes by root."""
         labelled = self._folder.load(task["path"])
-        yield from spread(labelled, labelled["root"], self._into)
+        yield sent(labelled, labelled["root"], self._into)
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
         """Files of the stars of the partition's components."""
@@ -300,10 +300,10 @@ class StarsHome:
         self._folder = Folder(setup)
         self._partitions = int(setup["partitions"])
 
-    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
+    def split(self, task: Json, at: At) -> Iterator[Piece]:
         """A file's stars by value."""
         stars = self._folder.load(task["path"])
-        yield from spread(stars, stars["value"], self._partitions)
+        yield sent(stars, stars["value"], self._partitions)
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
         """One file for the partition."""

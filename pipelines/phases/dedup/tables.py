@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.engines.step import Json
+from pipelines.engines.step import Json, Piece
 from pipelines.files import join
 from pipelines.layout import Layout
 from pipelines.parquet import read_whole
@@ -254,6 +254,11 @@ def joined(parts: list[Columns]) -> Columns:
 def spread(columns: Columns, by: npt.NDArray[Any], partitions: int) -> Iterator[tuple[int, pa.Table]]:
     """The pieces of a table, each row in the partition of its value in `by`."""
     yield from cut(columns, (mix(by.astype(np.uint64)) % np.uint64(partitions)).astype(np.int64))
+
+
+def sent(columns: Columns, by: npt.NDArray[Any], partitions: int) -> Piece:
+    """A table on its way, each row to the partition of its value in `by`."""
+    return (mix(by.astype(np.uint64)) % np.uint64(partitions)).astype(np.int64), pa.table(dict(columns))
 
 
 def cut(columns: Columns, partition: npt.NDArray[Any]) -> Iterator[tuple[int, pa.Table]]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from filters.sketch import TURNS
-from pipelines.engines.step import At, Json
+from pipelines.engines.step import At, Json, Piece
 from pipelines.phases.dedup.evaluation import GUARD, GUARDED, guard_entries
 from pipelines.phases.dedup.near import saved_edges, ties
 from pipelines.phases.dedup.signals import EXACT, KINDS, PHASH, PIXELS, Rows, Shards, finer_checks
@@ -26,7 +26,7 @@ from pipelines.phases.dedup.tables import (
     ordered,
     repeated,
     runs,
-    spread,
+    sent,
     take,
     totals,
 )
@@ -48,7 +48,7 @@ class EqualValues:
         self._partitions = int(setup["partitions"])
         self._round = str(setup["round"])
 
-    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
+    def split(self, task: Json, at: At) -> Iterator[Piece]:
         """One entry for each value in the shard."""
         rows = self._shards.rows(task["number"], task["source"], task["shard"])
         checks = finer_checks(rows)
@@ -67,7 +67,7 @@ class EqualValues:
             parts += [part for one in (rows, further) if one is not None for part in guard_entries(one)]
         parts += _turned(rows)
         entries = joined(parts)
-        yield from spread(entries, entries["hi"], self._partitions)
+        yield sent(entries, entries["hi"], self._partitions)
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
         """The clusters among the partition's values; `torn` counts those that coarser kinds would tear."""
@@ -135,7 +135,7 @@ class Agreement:
         self._partitions = int(setup["partitions"])
         self._kind = int(setup["kind"])
 
-    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
+    def split(self, task: Json, at: At) -> Iterator[Piece]:
         """The shard's rows that have a value of the kind, with their coarser values."""
         rows = self._shards.rows(task["number"], task["source"], task["shard"])
         columns, known = rows.of(self._kind)
@@ -144,7 +144,7 @@ class Agreement:
             columns |= {f"hi{kind}": value.hi, f"lo{kind}": value.lo}
             columns[f"known{kind}"] = value.known.astype(np.uint8)
         columns = take(columns, known)
-        yield from spread(columns, columns["hi"], self._partitions)
+        yield sent(columns, columns["hi"], self._partitions)
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
         """The changes, sorted by row."""

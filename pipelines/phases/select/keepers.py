@@ -22,13 +22,12 @@ import pyarrow.compute as pc
 from filters.corpus_rules import Phash
 from filters.hamming import distances
 from filters.sketch import TURNS, turned_hashes
-from pipelines.engines.step import At, Json
+from pipelines.engines.step import At, Json, Piece
 from pipelines.phases.dedup.signals import KINDS, PLACE, sketch_words
 from pipelines.phases.dedup.tables import (
     Columns,
     Folder,
     columns_of,
-    cut,
     fingerprints,
     joined,
     key_words,
@@ -70,7 +69,7 @@ class Contest:
         self._distance = phash.distance if phash else 0
         self._turns = TURNS if phash and phash.turned else 1
 
-    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
+    def split(self, task: Json, at: At) -> Iterator[Piece]:
         """The shard's candidates that are in a cluster, by the coarsest cluster they are in."""
         judged = self._judge.shard(task)
         takes_part = judged.candidate & ~fails(judged, self._judge.recipe, self._cuts)
@@ -87,7 +86,7 @@ class Contest:
         entries, thinned = self._thinned(self._entries(judged, chosen))
         if len(thinned["row"]):
             self._folder.save(f"thinned-{self._round}", task["number"], thinned)
-        yield from cut(entries, (entries["group"] % np.uint64(self._partitions)).astype(np.int64))
+        yield (entries["group"] % np.uint64(self._partitions)).astype(np.int64), pa.table(entries)
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
         """The partition's losers: `row`, `kind` (the first it lost at) and the winner's key."""
@@ -192,10 +191,10 @@ class Home:
         self._folder = Folder(setup)
         self._round = str(setup["round"])
 
-    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
+    def split(self, task: Json, at: At) -> Iterator[Piece]:
         """A partition's losers, by where they lie."""
         losers = self._folder.load(task["path"])
-        yield from cut(losers, home_of(losers["row"] >> PLACE))
+        yield home_of(losers["row"] >> PLACE), pa.table(losers)
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
         """The number of the file."""
