@@ -143,6 +143,11 @@ def peak() -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
+def largest_child() -> int:
+    """Peak resident bytes of the largest child that has ended."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+
+
 def run(out: str, names: tuple[tuple[str, str], ...], workers: int, distance: int) -> tuple[Json, ...]:
     """The phase, in a process whose memory is that of a driver alone."""
     engine = Timed(LocalEngine(workers))
@@ -152,8 +157,7 @@ def run(out: str, names: tuple[tuple[str, str], ...], workers: int, distance: in
     dedup(engine, plan)
     seconds = time.perf_counter() - start
     engine.engine.close()
-    largest_child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-    sizes = {"driver": peak(), "workers": largest_child}
+    sizes = {"driver": peak(), "workers": largest_child()}
     return engine.seconds, sizes, {"seconds": seconds}
 
 

@@ -31,8 +31,13 @@ HUGE: Final = 1 << 17
 TILE: Final = 1 << 20
 """Comparisons held in memory at once."""
 SEEDS: Final = 64
+DENSE: Final = 4
+"""While one value in so many has a neighbour that far on in its bucket, all are compared with theirs."""
 
 _ODD: Final = np.uint64(0x9E3779B97F4A7C15)
+_BYTE_BITS: Final[U64] = (
+    np.arange(256, dtype=np.uint64)[:, None] >> np.arange(8, dtype=np.uint64)
+) & np.uint64(1)
 _FAR_PLACE: Final = 1 << 32
 _FAR: Final = 65 * _FAR_PLACE
 """Beyond every distance; a distance and a place are one number, the place in the lower 32 bits."""
@@ -81,17 +86,21 @@ def bucket_edges(values: U64, masks: U64, index: int, distance: int, bits: int =
     A pair that also meets under an earlier mask is left to that one. `values` may be any union of
     whole buckets of this mask.
     """
-    masked = values & masks[index]
-    order = np.argsort(masked)
-    masked, values = masked[order], values[order]
-    starts = np.flatnonzero(np.concatenate([[True], masked[1:] != masked[:-1]])) if len(values) else order
+    there, back = _permutations(int(masks[index]))
+    # the bits under the mask on top: the values sorted as plain numbers are sorted by bucket
+    values = np.sort(_permuted(values, there))
+    masked = values >> np.uint64(64 - int(masks[index]).bit_count())
+    fresh = np.ones(len(values), np.bool_)
+    fresh[1:] = masked[1:] != masked[:-1]
+    starts = np.flatnonzero(fresh)
     sizes = np.diff(starts, append=len(values))
     crowded = sizes > CROWDED
     ends = np.repeat(starts + np.where(crowded, 0, sizes), sizes)
-    yield from _compare(values, ends, masks[:index], distance)
+    for left, right in _compare(values, ends, _permuted(masks[:index], there), distance):
+        yield _permuted(left, back), _permuted(right, back)
     free = bits & ~int(masks[index])
     for start, size in zip(starts[crowded].tolist(), sizes[crowded].tolist(), strict=True):
-        bucket = values[start : start + size]
+        bucket = _permuted(values[start : start + size], back)
         # cutting again helps only while blocks of the bits that are left still tell values apart
         if size > HUGE and free.bit_count() > 2 * (distance + 1):
             yield from near_edges(bucket, distance, free)
@@ -99,18 +108,52 @@ def bucket_edges(values: U64, masks: U64, index: int, distance: int, bits: int =
             yield from _flood(bucket, distance)
 
 
+def _permutations(mask: int) -> tuple[U64, U64]:
+    """Tables for `_permuted` that move the bits under a mask to the top, and that move them back."""
+    places = np.array(sorted(range(64), key=lambda place: (mask >> place & 1, place)))
+    return _tables(np.argsort(places)), _tables(places)
+
+
+def _tables(places: npt.NDArray[np.int64]) -> U64:
+    """Returns (8, 256): what each byte of a number becomes where its bit i goes to place `places[i]`."""
+    to = places.astype(np.uint64).reshape(8, 1, 8)
+    tables: U64 = (_BYTE_BITS << to).sum(axis=2, dtype=np.uint64)
+    return tables
+
+
+def _permuted(values: U64, tables: U64) -> U64:
+    """The values with their bits at other places; distances stay."""
+    parts = np.ascontiguousarray(values, "<u8").view(np.uint8).reshape(-1, 8)
+    found = np.zeros(len(values), np.uint64)
+    for table, part in zip(tables, parts.T, strict=True):
+        found |= table.take(part)
+    return found
+
+
 def _compare(values: U64, ends: npt.NDArray[np.int64], earlier: U64, distance: int) -> Iterator[Edges]:
     """All near pairs inside runs of `values`; `ends` says for each value where its run ends."""
-    active = np.arange(len(values))
+    longer = np.cumsum(np.bincount(np.maximum(ends - np.arange(len(ends)), 0)))
     step = 1
-    while len(active := active[active + step < ends[active]]):
-        left, right = values[active], values[active + step]
-        differ = left ^ right
-        near = np.bitwise_count(differ) <= distance
-        if near.any():
-            near[near] = ~((differ[near, None] & earlier) == 0).any(axis=1)
-            yield left[near], right[near]
+    # while most runs last, all neighbours are compared: that reads memory in order
+    while step < len(longer) and DENSE * (len(values) - int(longer[step])) > len(values):
+        near = np.flatnonzero(np.bitwise_count(values[step:] ^ values[:-step]) <= distance)
+        near = near[near + step < ends[near]]
+        yield from _unseen(values[near], values[near + step], earlier)
         step += 1
+    active = np.flatnonzero(np.arange(len(values)) + step < ends)
+    while len(active):
+        left, right = values[active], values[active + step]
+        near = np.bitwise_count(left ^ right) <= distance
+        yield from _unseen(left[near], right[near], earlier)
+        step += 1
+        active = active[active + step < ends[active]]
+
+
+def _unseen(left: U64, right: U64, earlier: U64) -> Iterator[Edges]:
+    """Those pairs that meet under none of the earlier masks."""
+    if len(left):
+        fresh = ~(((left ^ right)[:, None] & earlier) == 0).any(axis=1)
+        yield left[fresh], right[fresh]
 
 
 class Hits(NamedTuple):

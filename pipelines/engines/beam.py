@@ -258,7 +258,7 @@ class SplitFn(_Fn):
     def process(self, element: tuple[int, str]) -> Iterator[tuple[int, bytes]]:
         with tempfile.TemporaryDirectory(prefix="vlcorpus-") as folder:
             with WARM.worker(self._step) as worker:
-                written = worker.split(json.loads(element[1]), str(Path(folder) / "pieces.arrow"))
+                written = worker.split([json.loads(element[1])], str(Path(folder) / "pieces.arrow"))
             for partition, pieces in exchange.by_partition([written]).items():
                 yield partition, exchange.to_bytes(exchange.read(pieces))
 

@@ -150,7 +150,12 @@ class Child:
             case "run":
                 return self._loaded().run(message["task"], self._at)
             case "split":
-                return exchange.write(self._loaded().split(message["task"], self._at), message["path"])
+                pieces = (
+                    piece for task in message["tasks"] for piece in self._loaded().split(task, self._at)
+                )
+                return exchange.write(pieces, message["path"], message["bundle"])
+            case "unbundle":
+                return exchange.write(exchange.unbundled(message["pieces"]), message["path"])
             case "reduce":
                 table = exchange.read(message["pieces"])
                 return self._loaded().reduce(message["partition"], table)

@@ -1,40 +1,113 @@
 """Pieces of a shuffle on a node's scratch disk: one Arrow file a task, its batches marked by partition.
 
 As in a sort-based shuffle, a task writes one file whatever the number of partitions, and a partition
-reads its own batches from each file, memory-mapped.
+reads its own batches from each file, memory-mapped. Small pieces of one partition wait for one another, so that
+pieces grow with the data, not with tasks and partitions; where partitions are too many for that, a first level
+of files holds several partitions in a batch, and a second takes them apart.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from math import isqrt
+from typing import Final
 
+import numpy as np
 import pyarrow as pa
 
-from pipelines.engines.step import Json
+from pipelines.engines.step import Json, Piece
 from pipelines.files import why
 from schemas.errors import OutputError
 
+HELD: Final = 216 * 2**20
+"""Bytes of pieces that wait in memory for others of their partitions."""
+FAN: Final = 100
+"""Into so many partitions tasks are split at once: of what waits each gets 2 MiB."""
+_PARTITION: Final = "_partition"
 
-def write(pieces: Iterable[tuple[int, pa.Table]], path: str) -> Json:
-    """Write a task's pieces to `path`; gives back {"path", "batches": {partition: [batch number]}}.
 
+def write(pieces: Iterable[Piece], path: str, bundle: int = 1, held: int = HELD) -> Json:
+    """Write pieces to `path`, those of a partition together; gives back {"path", "batches": {partition: [batch]}}.
+
+    With a `bundle` so many partitions in a row share their batches, until `unbundled` takes them apart.
     There is no file where no piece has a row. Raises OutputError where the disk is full.
     """
-    batches: dict[str, list[int]] = {}
-    file: pa.RecordBatchFileWriter | None = None
-    count = 0
+    file = _File(path, bundle)
+    waiting: list[Piece] = []
+    size = 0
     try:
-        for partition, table in pieces:
-            for batch in table.combine_chunks().to_batches() if table.num_rows else ():
-                with _writing(path):
-                    file = file or pa.ipc.new_file(path, batch.schema)
-                    file.write_batch(batch)
-                batches.setdefault(str(partition), []).append(count)
-                count += 1
+        for piece in pieces:
+            if piece[1].num_rows:
+                waiting.append(piece)
+                size += piece[1].nbytes
+            if size >= held:
+                file.write(waiting)
+                waiting, size = [], 0
+        file.write(waiting)
     finally:
-        if file is not None:
-            with _writing(path):
-                file.close()
-    return {"path": path, "batches": batches}
+        file.close()
+    return {"path": path, "batches": file.batches}
+
+
+class _File:
+    """An Arrow file that is opened with its first batch; `batches` are the numbers of each partition's."""
+
+    def __init__(self, path: str, bundle: int) -> None:
+        self._path = path
+        self._bundle = bundle
+        self._file: pa.RecordBatchFileWriter | None = None
+        self._count = 0
+        self.batches: dict[str, list[int]] = {}
+
+    def write(self, waiting: Sequence[Piece]) -> None:
+        """Writes what waits, a batch for each partition or bundle."""
+        for number, table in sliced(waiting, self._bundle):
+            for batch in table.to_batches():
+                with _writing(self._path):
+                    self._file = self._file or pa.ipc.new_file(self._path, batch.schema)
+                    self._file.write_batch(batch)
+                self.batches.setdefault(str(number), []).append(self._count)
+                self._count += 1
+
+    def close(self) -> None:
+        """Ends the file."""
+        if self._file is not None:
+            with _writing(self._path):
+                self._file.close()
+
+
+def sliced(pieces: Sequence[Piece], bundle: int = 1) -> Iterator[tuple[int, pa.Table]]:
+    """The rows of each partition, in one chunk: all are sorted once, then cut.
+
+    With a `bundle`, the rows of so many partitions in a row, with the partition of each as a column more.
+    """
+    pieces = [piece for piece in pieces if piece[1].num_rows]
+    if not pieces:
+        return
+    partitions = np.concatenate([np.broadcast_to(where, table.num_rows) for where, table in pieces])
+    if int(partitions.max()) < 1 << 16:
+        partitions = partitions.astype(np.uint16)  # which numpy sorts by counting
+    order = np.argsort(partitions, kind="stable")
+    partitions = partitions[order].astype(np.int64)
+    table = pa.concat_tables([table for _, table in pieces]).take(pa.array(order)).combine_chunks()
+    if bundle > 1:
+        table = table.append_column(_PARTITION, pa.array(partitions.astype(np.int32)))
+    numbers = partitions // bundle
+    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+    for start, end in zip(starts.tolist(), np.append(starts, len(numbers))[1:].tolist(), strict=True):
+        yield int(numbers[start]), table.slice(start, end - start)
+
+
+def bundle_size(partitions: int) -> int:
+    """How many partitions in a row the first level of files holds together; 1: there is one level alone."""
+    return 1 if partitions <= FAN else isqrt(partitions - 1) + 1
+
+
+def unbundled(pieces: Sequence[tuple[str, Sequence[int]]]) -> Iterator[Piece]:
+    """The batches of a bundle, with the partition of every row."""
+    for path, numbers in pieces:
+        for number in numbers:
+            table = read([(path, [number])])
+            yield table[_PARTITION].to_numpy(), table.drop_columns(_PARTITION)
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
-from pipelines.engines.step import IDLE, Done, Json, Rows, Step, Watched, load_worker
+from pipelines.engines.exchange import sliced
+from pipelines.engines.step import IDLE, Done, Json, Piece, Rows, Step, Watched, load_worker
 from pipelines.layout import Layout
 from schemas.errors import VlcorpusError
 
@@ -96,10 +97,9 @@ class _Task:
             error.add_note(f"in phase {self._step.name}, {task}{row}")
 
 
-def _gather(found: Iterable[tuple[int, pa.Table]], pieces: dict[int, list[pa.Table]]) -> None:
-    for partition, table in found:
-        if table.num_rows:
-            pieces.setdefault(partition, []).append(table)
+def _gather(found: Iterable[Piece], pieces: dict[int, list[pa.Table]]) -> None:
+    for partition, table in sliced(list(found)):
+        pieces.setdefault(partition, []).append(table)
 
 
 def _plain(record: Json) -> Json:

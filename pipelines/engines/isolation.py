@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from pipelines.engines.child import DOING, OUT_OF_MEMORY, ROW, SHARED, WorkerDied, rebuild, receive, send
@@ -82,9 +83,14 @@ class IsolatedWorker:
                 raise WorkerDied(self._died(task, outcome))
             careful = careful or outcome.row < 0
 
-    def split(self, task: Json, path: str) -> Json:
-        """Split one shuffle task into pieces, written to `path`."""
-        return self._retried({"do": "split", "task": task, "path": path}, task)
+    def split(self, tasks: Sequence[Json], path: str, bundle: int = 1) -> Json:
+        """Split shuffle tasks into pieces, written to `path`, `bundle` partitions in a piece."""
+        request: Json = {"do": "split", "tasks": tasks, "path": path, "bundle": bundle}
+        return self._retried(request, tasks[0])
+
+    def unbundle(self, pieces: list[tuple[str, list[int]]], path: str) -> Json:
+        """Take pieces of several partitions apart, into pieces of one, written to `path`."""
+        return self._retried({"do": "unbundle", "pieces": pieces, "path": path}, {})
 
     def reduce(self, partition: int, pieces: list[tuple[str, list[int]]]) -> Json:
         """Reduce one partition from its pieces."""

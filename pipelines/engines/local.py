@@ -10,9 +10,14 @@ from pathlib import Path
 
 from pipelines.engines import exchange
 from pipelines.engines.isolation import IsolatedWorker, Stopped
-from pipelines.engines.step import Done, Json, Rows, Step
+from pipelines.engines.step import Done, Json, Rows, Step, grouped
 from pipelines.files import local_path
 from pipelines.layout import Layout
+
+Pieces = list[tuple[str, list[int]]]
+
+GROUPS_A_WORKER = 16
+"""Into how many calls a worker's share of the tasks is split: pieces grow with the data, not with the tasks."""
 
 Work = Callable[[IsolatedWorker, int], Json]
 
@@ -40,13 +45,31 @@ class LocalEngine:
             self._scratch.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="shuffle-", dir=self._scratch))
         try:
-            written = self._spread(
-                step, len(tasks), lambda worker, i: worker.split(tasks[i], str(folder / f"{i}.arrow"))
-            )
-            pieces = list(exchange.by_partition(written).items())
+            pieces = self._pieces(step, grouped(tasks, GROUPS_A_WORKER * self._workers), partitions, folder)
             return self._spread(step, len(pieces), lambda worker, i: worker.reduce(*pieces[i]))
         finally:
             shutil.rmtree(folder)
+
+    def _pieces(
+        self, step: Step, groups: list[Sequence[Json]], partitions: int, folder: Path
+    ) -> list[tuple[int, Pieces]]:
+        """The pieces of each partition that has rows."""
+        bundle = exchange.bundle_size(partitions)
+        written = self._spread(
+            step, len(groups), lambda worker, i: worker.split(groups[i], str(folder / f"{i}.arrow"), bundle)
+        )
+        pieces = exchange.by_partition(written)
+        if bundle > 1:
+            bundles = list(pieces.values())
+            apart = self._spread(
+                step,
+                len(bundles),
+                lambda worker, i: worker.unbundle(bundles[i], str(folder / f"bundle-{i}.arrow")),
+            )
+            for one in written:
+                Path(one["path"]).unlink(missing_ok=True)
+            pieces = exchange.by_partition(apart)
+        return list(pieces.items())
 
     def close(self) -> None:
         """End every child."""

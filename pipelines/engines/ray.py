@@ -10,7 +10,7 @@ from typing import Any
 from pipelines.engines.child import WorkerDied
 from pipelines.engines.ray_cluster import connect, disconnect, must_see, room
 from pipelines.engines.ray_pool import RETRIES, Pool
-from pipelines.engines.step import Done, Json, Rows, Step
+from pipelines.engines.step import Done, Json, Rows, Step, grouped
 from pipelines.files import is_local, join
 from pipelines.layout import Layout
 
@@ -147,9 +147,3 @@ class Shuffle:
     def _sources(self, partition: int) -> list[int]:
         """Returns the groups that have rows of the partition, in the order of their tasks."""
         return [group for group in sorted(self._filled) if partition in self._filled[group]]
-
-
-def grouped(tasks: Sequence[Json], count: int) -> list[Sequence[Json]]:
-    """Returns the tasks in at most `count` runs of about equal length, in their order."""
-    size = -(-len(tasks) // count)
-    return [tasks[first : first + size] for first in range(0, len(tasks), size)]

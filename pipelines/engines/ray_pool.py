@@ -51,9 +51,8 @@ class Host:
             pieces: dict[int, list[tuple[str, list[int]]]] = {}
 
             def work() -> Json:
-                worker = self._serving(step)
-                paths = ((task, str(Path(folder) / f"{n}.arrow")) for n, task in enumerate(json.loads(tasks)))
-                pieces.update(exchange.by_partition([worker.split(task, path) for task, path in paths]))
+                written = self._serving(step).split(json.loads(tasks), str(Path(folder) / "pieces.arrow"))
+                pieces.update(exchange.by_partition([written]))
                 return {"partitions": sorted(pieces)}
 
             yield _outcome(work)

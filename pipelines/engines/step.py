@@ -8,8 +8,9 @@ import importlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
+import numpy.typing as npt
 import pyarrow as pa
 
 from pipelines.layout import Layout
@@ -81,6 +82,9 @@ class Step:
         return cls(**record, limits=limits, resources=resources)
 
 
+Piece: TypeAlias = "tuple[int | npt.NDArray[Any], pa.Table]"
+"""Rows on their way: with the partition of all of them, or with that of each."""
+
 Done = Callable[[int, Json], None]
 """Called in the driver with a task's index and its receipt, as soon as there is one."""
 
@@ -122,7 +126,7 @@ class Watched:
             receipt: Json = self._worker.run(task, at)
         return receipt | {"outputs": written} if written else receipt
 
-    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
+    def split(self, task: Json, at: At) -> Iterator[Piece]:
         """Yields the pieces of one shuffle task."""
         with believing(task.get("believed", {})):
             yield from self._worker.split(task, at)
@@ -149,3 +153,9 @@ def load_worker(step: Step) -> Watched:
     """Returns the step's worker, made with its settings."""
     layout = step.setup.get("layout")
     return Watched(named(step.worker)(step.setup), Layout(**layout) if layout else None)
+
+
+def grouped(tasks: Sequence[Json], count: int) -> list[Sequence[Json]]:
+    """Returns the tasks in at most `count` runs of about equal length, in their order."""
+    size = max(1, -(-len(tasks) // count))
+    return [tasks[first : first + size] for first in range(0, len(tasks), size)]

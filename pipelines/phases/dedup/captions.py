@@ -20,7 +20,6 @@ from filters.clusters import star_centres
 from filters.minhash import BANDS, bands, jaccard, normalised, pairs_in_runs
 from pipelines.engines.step import At, Json
 from pipelines.layout import Layout
-from pipelines.phases.dedup.members import find
 from pipelines.phases.dedup.near import Shuffle, find_components, saved_edges
 from pipelines.phases.dedup.signals import PLACE
 from pipelines.phases.dedup.tables import (
@@ -300,7 +299,7 @@ class Home:
             task = {name: names[name][number].as_py() for name in ("source", "shard")}
             rows, _ = captions_of(self._folder, self._layout, {**task, "number": number})
             news = take(known, np.arange(start, end))
-            found = find(rows, news)
+            found = _find(rows, news)
             cluster = take(news, found[found >= 0])
             mine = {name: cluster[name] for name in ("cluster_hi", "cluster_lo", "distance")}
             parts.append({"row": rows["row"][found >= 0], **mine})
@@ -315,12 +314,23 @@ class Home:
         columns |= {"distance": np.zeros(len(run), np.int32), "shard": entries["row"] >> PLACE}
         if stars is not None:
             star = self._folder.load(stars)
-            place = find(entries, {**star, "hi": star.pop("value")})
+            place = _find(entries, {**star, "hi": star.pop("value")})
             found = place >= 0
             for name in ("cluster_hi", "cluster_lo", "distance"):
                 columns[name] = np.where(found, star[name][place], columns[name])
             several |= found
         return take(columns, several)
+
+
+def _find(mine: Columns, news: Columns) -> npt.NDArray[np.int64]:
+    """For each of `mine` the index of the news about its value, or -1."""
+    hi = np.concatenate([news["hi"], mine["hi"]])
+    lo = np.concatenate([news["lo"], mine["lo"]])
+    order = np.lexsort((lo, hi))  # stable: news before what it is about
+    head = np.empty(len(hi), np.int64)
+    head[order] = order[runs(hi[order], lo[order])]
+    found = head[len(news["hi"]) :]
+    return np.where(found < len(news["hi"]), found, -1)
 
 
 def captions_of(folder: Folder, layout: Layout, task: Json) -> tuple[Columns, Any]:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 LARGEST_DISTANCE: Final = 16
 """Beyond it unlike images meet by chance and blocks of equal bits tell nothing apart."""
-ENTRIES_A_PARTITION: Final = 8_000_000
+VALUES_A_PARTITION: Final = 4_000_000
 SHARDS_A_PARTITION: Final = 64
 ROWS_A_PARTITION: Final = 500_000
 
@@ -130,24 +130,24 @@ class _Run:
         try:
             columns = {name: pa.array([task[name] for task in self._tasks]) for name in ("source", "shard")}
             self._folder.write(self._names, pa.table(columns), scratch=True)
-            values, settled = self._equal_values()
+            values, last = self._equal_values()
             stars = self._stars(values)
-            return self._members(values, stars, settled, self._captions())
+            return self._members(values, stars, last, self._captions())
         finally:
             self._folder.store.remove_folder(self._plan.scratch)
 
-    def _equal_values(self) -> tuple[list[Json], list[str]]:
-        """Receipts of equal values, and what had to be settled before no cluster was torn."""
+    def _equal_values(self) -> tuple[list[Json], str]:
+        """Receipts of equal values, and the round that made them: the second where clusters were torn in the first."""
         worker = "values:EqualValues"
         values = self._shuffle(worker, self._tasks, round="first")
         self._guards = [receipt["guard"] for receipt in values if "guard" in receipt]
         if not any(receipt["torn"] for receipt in values):
-            return values, []
+            return values, "first"
         settled: list[str] = []
         for kind in (EXACT, PIXELS):
             receipts = self._shuffle("values:Agreement", self._tasks, kind=kind, settled=settled)
             settled = settled + [receipt["settled"] for receipt in receipts if receipt["changed"]]
-        return self._shuffle(worker, self._tasks, round="second", settled=settled), settled
+        return self._shuffle(worker, self._tasks, round="second", settled=settled), "second"
 
     def _stars(self, values: list[Json]) -> dict[str, str]:
         """The files of stars by partition of their values."""
@@ -171,13 +171,16 @@ class _Run:
         return self._shuffle("near:NearAlone", tasks, 1)
 
     def _near_spread(self, found: list[Json], distinct: int) -> list[Json]:
-        entries = distinct * len(block_masks(self._plan.distance or 0, distinct))
-        partitions = max(self._plan.partitions, -(-entries // ENTRIES_A_PARTITION))
+        masks = len(block_masks(self._plan.distance or 0, distinct))
+        slices = -(-distinct // VALUES_A_PARTITION)
         hashes = {str(receipt["partition"]): receipt["hashes"] for receipt in found if "hashes" in receipt}
         own: list[Json] = [{"hashes": path} for path in hashes.values()]
         turned: list[Json] = [{"turned": receipt["turned"]} for receipt in found if "turned" in receipt]
-        edges = self._shuffle("near:NearPairs", own + turned, partitions, distinct=distinct)
-        roots = find_components(self._shuffle, edges)
+        more = {"distinct": distinct, "slices": slices}
+        edges = self._shuffle("near:NearPairs", own + turned, masks * slices, **more)
+        roots = find_components(
+            self._shuffle, edges + [receipt["ties"] for receipt in found if "ties" in receipt]
+        )
         return self._shuffle("near:Labels", [r for r in roots if r["edges"]] + own, hashes=hashes)
 
     def _captions(self) -> dict[str, str]:
@@ -202,15 +205,16 @@ class _Run:
         return max(1, min(len(self._tasks), wanted))
 
     def _members(
-        self, values: list[Json], stars: dict[str, str], settled: list[str], captions: dict[str, str]
+        self, values: list[Json], stars: dict[str, str], last: str, captions: dict[str, str]
     ) -> Json:
         tasks: list[Json] = [{"shards": len(self._tasks)}]
         for receipt in values:
             if "same" in receipt:
                 tasks.append({"same": receipt["same"]})
             if "hashes" in receipt:
-                tasks.append({"hashes": receipt["hashes"], "stars": stars.get(str(receipt["partition"]))})
-        more = {"names": self._names, "settled": settled, "guards": self._guards, "captions": captions}
+                star = stars.get(str(receipt["partition"]))
+                tasks.append({"hashes": receipt["hashes"], "further": receipt.get("further"), "stars": star})
+        more = {"names": self._names, "round": last, "guards": self._guards, "captions": captions}
         receipts = self._shuffle("members:Members", tasks, self._groups, **more)
         kinds = kinds_of(bool(self._guards), bool(captions))
         counts = {kind: sum(receipt["memberships"][kind] for receipt in receipts) for kind in kinds}

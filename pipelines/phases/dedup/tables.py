@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.engines.step import Json
+from pipelines.engines.step import Json, Piece
 from pipelines.files import join
 from pipelines.layout import Layout
 from pipelines.parquet import read_whole
@@ -27,6 +27,7 @@ NIBBLE: Final = np.full(256, 255, np.uint8)
 NIBBLE[HEX] = np.arange(16)
 
 _FIRST, _SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
+_SHORT: Final = 1 << 16
 _SHIFT, _PRIME = np.uint64(32), np.uint64(0xD6E8FEB86659FD93)
 
 
@@ -82,10 +83,14 @@ def fingerprints(texts: Texts) -> Values:
     lengths, data = _bytes(texts.fill_null(""))
     offsets = np.cumsum(lengths) - lengths
     hi, lo = np.zeros(len(texts), np.uint64), np.zeros(len(texts), np.uint64)
-    for length in np.unique(lengths[lengths > 0]).tolist():
+    for length in sorted({*lengths.tolist()} - {0}):
         rows = np.flatnonzero(lengths == length)
         padded = np.zeros((len(rows), -(-length // 8) * 8), np.uint8)
-        padded[:, :length] = data[offsets[rows][:, None] + np.arange(length)]
+        # digests of one kind are all equally long, and then lie end to end
+        whole = len(rows) * length == len(data)
+        padded[:, :length] = (
+            data.reshape(-1, length) if whole else data[offsets[rows][:, None] + np.arange(length)]
+        )
         first = np.full(len(rows), length, np.uint64) * _FIRST
         second = np.full(len(rows), length, np.uint64) * _SECOND
         for word in padded.view("<u8").astype(np.uint64).T:
@@ -186,7 +191,10 @@ def ordered(columns: Columns, *names: str) -> Columns:
 def firsts(*columns: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     """For each row of sorted columns whether it is the first of its value."""
     first = np.ones(len(columns[0]), np.bool_)
-    first[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+    if len(first):
+        first[1:] = columns[0][1:] != columns[0][:-1]
+    for column in columns[1:]:
+        first[1:] |= column[1:] != column[:-1]
     return first
 
 
@@ -198,16 +206,44 @@ def runs(*columns: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 
 def totals(run: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """For each entry, the rows of all entries of its run."""
-    sums = np.zeros(len(run), np.int64)
-    np.add.at(sums, run, rows)
-    return sums[run]
+    first = np.flatnonzero(run == np.arange(len(run)))
+    if not len(first):
+        return np.zeros(0, np.int64)
+    return np.repeat(np.add.reduceat(rows, first), np.diff(first, append=len(run)))
 
 
-def stretches(values: npt.NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
+def stretches(values: npt.NDArray[Any]) -> Iterator[tuple[int, int, int]]:
     """Each of the sorted values, and from where to where it stands."""
-    numbers, starts = np.unique(values, return_index=True)
+    starts = np.flatnonzero(firsts(values))
     ends = np.append(starts, len(values))[1:]
-    yield from zip(numbers.tolist(), starts.tolist(), ends.tolist(), strict=True)
+    yield from zip(values[starts].tolist(), starts.tolist(), ends.tolist(), strict=True)
+
+
+def repeated(hi: U64) -> npt.NDArray[np.bool_]:
+    """For each of sorted numbers whether it stands there more than once."""
+    fresh = firsts(hi)
+    shared: npt.NDArray[np.bool_] = ~(fresh & np.append(fresh[1:], True))
+    return shared
+
+
+def places_in(numbers: npt.NDArray[Any], sought: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """For each sought number its first place among the sorted ones, or -1."""
+    at = np.searchsorted(numbers, sought)
+    found = at < len(numbers)
+    found[found] = numbers[at[found]] == sought[found]
+    return np.where(found, at, -1)
+
+
+def values_in(values: Columns, sought: Columns) -> npt.NDArray[np.int64]:
+    """For each sought value (`value`, `lo`) its place among the distinct ones (`hi`, `lo`), sorted, where all are."""
+    first, end = (np.searchsorted(values["hi"], sought["value"], side) for side in ("left", "right"))
+    at = first.copy()
+    left = np.arange(len(at))
+    while len(left := left[values["lo"][at[left]] != sought["lo"][left]]):
+        at[left] += 1
+        if (at[left] >= end[left]).any():
+            raise ValueError("a value is not among the distinct ones")
+    return at
 
 
 def joined(parts: list[Columns]) -> Columns:
@@ -220,8 +256,15 @@ def spread(columns: Columns, by: npt.NDArray[Any], partitions: int) -> Iterator[
     yield from cut(columns, (mix(by.astype(np.uint64)) % np.uint64(partitions)).astype(np.int64))
 
 
-def cut(columns: Columns, partition: npt.NDArray[np.int64]) -> Iterator[tuple[int, pa.Table]]:
-    """The pieces of a table, given each row's partition."""
+def sent(columns: Columns, by: npt.NDArray[Any], partitions: int) -> Piece:
+    """A table on its way, each row to the partition of its value in `by`."""
+    return (mix(by.astype(np.uint64)) % np.uint64(partitions)).astype(np.int64), pa.table(dict(columns))
+
+
+def cut(columns: Columns, partition: npt.NDArray[Any]) -> Iterator[tuple[int, pa.Table]]:
+    """The pieces of a table, given each row's partition: sorted once, then slices."""
+    if len(partition) and int(partition.max()) < _SHORT:
+        partition = partition.astype(np.uint16)  # which numpy sorts by counting
     order = np.argsort(partition, kind="stable")
     table = pa.table(take(columns, order))
     for number, start, end in stretches(partition[order]):

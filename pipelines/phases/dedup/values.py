@@ -13,9 +13,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from filters.sketch import TURNS
-from pipelines.engines.step import At, Json
+from pipelines.engines.step import At, Json, Piece
 from pipelines.phases.dedup.evaluation import GUARD, GUARDED, guard_entries
-from pipelines.phases.dedup.signals import EXACT, KINDS, PHASH, PIXELS, PLACE, Rows, Shards, finer_checks
+from pipelines.phases.dedup.near import saved_edges, ties
+from pipelines.phases.dedup.signals import EXACT, KINDS, PHASH, PIXELS, Rows, Shards, finer_checks
 from pipelines.phases.dedup.tables import (
     Columns,
     Folder,
@@ -23,8 +24,9 @@ from pipelines.phases.dedup.tables import (
     firsts,
     joined,
     ordered,
+    repeated,
     runs,
-    spread,
+    sent,
     take,
     totals,
 )
@@ -33,10 +35,11 @@ from pipelines.phases.dedup.tables import (
 class EqualValues:
     """Shuffles every shard's values by value.
 
-    Writes for each partition `same` (the memberships of clusters of equal values), `hashes`
-    (the perceptual hashes that each shard holds, by hash, sketch, key and row), `turned` (the hashes of turned images,
-    with the hash `of` the image as it is) and, in the first round, `guard` (the distinct values of images in evaluation
-    rows).
+    A shard sends each of its values once; its further rows of that value stay in its file of twins. Writes for each
+    partition `same` (the memberships of clusters of equal values), `hashes` (the distinct perceptual hashes and
+    sketches), `further` (the shards beyond the first that hold one of these), `turned` (the hashes of turned images,
+    with the hash `of` the image as it is) and, in the first round, `guard` (the distinct values of images in
+    evaluation rows).
     """
 
     def __init__(self, setup: Json) -> None:
@@ -45,52 +48,58 @@ class EqualValues:
         self._partitions = int(setup["partitions"])
         self._round = str(setup["round"])
 
-    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
+    def split(self, task: Json, at: At) -> Iterator[Piece]:
         """One entry for each value in the shard."""
         rows = self._shards.rows(task["number"], task["source"], task["shard"])
         checks = finer_checks(rows)
-        parts = []
+        parts, twins = [], []
         for kind in range(len(KINDS)):
             columns, known = rows.of(kind)
             entries = take({**columns, "check": checks[kind]}, known)
-            entries["rows"] = np.ones(len(entries["row"]), np.int64)
             entries["kind"] = np.full(len(entries["row"]), kind, np.uint8)
-            parts.append(_merged(entries))
+            mine, others = _merged(entries)
+            parts.append(mine)
+            twins.append(others)
+        if any(len(others["row"]) for others in twins):
+            self._folder.save(twins_of(self._round), task["number"], joined(twins))
         if self._round == "first" and rows.evaluation.any():
             further = self._shards.further(task["number"], task["source"], task["shard"], rows)
             parts += [part for one in (rows, further) if one is not None for part in guard_entries(one)]
         parts += _turned(rows)
         entries = joined(parts)
-        yield from spread(entries, entries["hi"], self._partitions)
+        yield sent(entries, entries["hi"], self._partitions)
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
         """The clusters among the partition's values; `torn` counts those that coarser kinds would tear."""
         entries = columns_of(table)
         same, torn = [], 0
         for kind in range(PHASH):
-            found = _ordered(take(entries, entries["kind"] == kind))
+            found = _shared(entries, kind)
             run = runs(found["hi"], found["lo"])
             if kind in (EXACT, PIXELS):
                 torn += int((found["check"] != found["check"][run]).sum())
             same.append(_clusters(found, run))
-        hashes = _ordered(take(entries, entries["kind"] == PHASH))
+        hashes = _by_value(take(entries, entries["kind"] == PHASH))
         turned = _first(take(entries, entries["kind"] == TURNED))
         distinct = int(np.count_nonzero(firsts(hashes["hi"]))) + len(turned["row"])
+        files = {"same": joined(same)}
+        files["hashes"], files["further"] = _distinct(hashes)
+        files["turned"] = {"value": turned["hi"], "of": turned["lo"]}
+        files["guard"] = _guarded(entries)
         receipt: Json = {"partition": partition, "torn": torn, "distinct": distinct}
-        memberships = joined(same)
-        if len(memberships["shard"]):
-            receipt["same"] = self._folder.save(f"{self._round}-same", partition, memberships)
-        if len(hashes["row"]):
-            hashes = {name: hashes[name] for name in ("hi", "lo", "key_hi", "key_lo", "row", "rows")}
-            receipt["hashes"] = self._folder.save(f"{self._round}-hashes", partition, hashes)
-        if len(turned["row"]):
-            columns = {"value": turned["hi"], "of": turned["lo"]}
-            receipt["turned"] = self._folder.save(f"{self._round}-turned", partition, columns)
-        if ((entries["kind"] >= GUARD) & (entries["kind"] < TURNED)).any():
-            guard = joined([_first(take(entries, entries["kind"] == GUARD + kind)) for kind in GUARDED])
-            guard = {name: guard[name] for name in ("kind", "hi", "lo", "key_hi", "key_lo", "row")}
-            receipt["guard"] = self._folder.save("guard", partition, guard)
+        for name, columns in files.items():
+            if len(next(iter(columns.values()))):
+                receipt[name] = self._folder.save(f"{self._round}-{name}", partition, columns)
+        if "turned" in receipt:
+            receipt["ties"] = saved_edges(
+                self._folder, f"{self._round}-ties", partition, ties(files["turned"])
+            )
         return receipt
+
+
+def twins_of(round_: str) -> str:
+    """The step whose files hold, of every shard that has such, the rows of values that an earlier row has."""
+    return f"{round_}-twins"
 
 
 TURNED: Final = 2 * GUARD
@@ -102,17 +111,14 @@ def _turned(rows: Rows) -> list[Columns]:
     value = rows.values[PHASH]
     if rows.turned is None:
         return []
-    pairs = np.unique(
-        [rows.turned[value.known, 1:].reshape(-1), np.repeat(value.hi[value.known], TURNS - 1)], axis=1
-    )
-    zeros = np.zeros(pairs.shape[1], np.uint64)
-    columns = {
-        "hi": pairs[0],
-        "lo": pairs[1],
-        "key_hi": zeros,
-        "key_lo": zeros,
-        "row": zeros.astype(np.int64),
+    pairs: Columns = {
+        "hi": rows.turned[value.known, 1:].reshape(-1),
+        "lo": np.repeat(value.hi[value.known], TURNS - 1),
     }
+    pairs = ordered(pairs, "hi", "lo")
+    pairs = take(pairs, firsts(pairs["hi"], pairs["lo"]))
+    zeros = np.zeros(len(pairs["hi"]), np.uint64)
+    columns = {**pairs, "key_hi": zeros, "key_lo": zeros, "row": zeros.astype(np.int64)}
     kind = np.full(len(zeros), TURNED, np.uint8)
     return [{**columns, "check": zeros, "rows": np.ones(len(zeros), np.int64), "kind": kind}]
 
@@ -129,7 +135,7 @@ class Agreement:
         self._partitions = int(setup["partitions"])
         self._kind = int(setup["kind"])
 
-    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
+    def split(self, task: Json, at: At) -> Iterator[Piece]:
         """The shard's rows that have a value of the kind, with their coarser values."""
         rows = self._shards.rows(task["number"], task["source"], task["shard"])
         columns, known = rows.of(self._kind)
@@ -138,7 +144,7 @@ class Agreement:
             columns |= {f"hi{kind}": value.hi, f"lo{kind}": value.lo}
             columns[f"known{kind}"] = value.known.astype(np.uint8)
         columns = take(columns, known)
-        yield from spread(columns, columns["hi"], self._partitions)
+        yield sent(columns, columns["hi"], self._partitions)
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
         """The changes, sorted by row."""
@@ -167,40 +173,70 @@ def _changes(rows: Columns, kind: int) -> Columns:
     return {"row": rows["row"][change], "kind": kinds, "hi": hi[which], "lo": lo[which]}
 
 
-def _merged(entries: Columns) -> Columns:
-    """One entry for each (value, check): its smallest (key, row), and how many rows it stands for."""
-    entries = _ordered(entries)
+def _merged(entries: Columns) -> tuple[Columns, Columns]:
+    """One entry for each (value, check): its smallest (key, row), and how many rows it stands for; and the others.
+
+    Of the others `kind`, `row` and the row `of` the entry.
+    """
+    entries = _by_value(entries)
     run = runs(entries["hi"], entries["lo"], entries["check"])
     # rows of one value whose checks differ may alternate; that only leaves more entries than need be
-    return take({**entries, "rows": totals(run, entries["rows"])}, run == np.arange(len(run)))
+    head = run == np.arange(len(run))
+    rows = np.diff(np.flatnonzero(head), append=len(run))
+    twins = {name: entries[name][~head] for name in ("kind", "row")}
+    return {**take(entries, head), "rows": rows}, {**twins, "of": entries["row"][run[~head]]}
+
+
+def _shared(entries: Columns, kind: int) -> Columns:
+    """The entries of a kind whose value two rows or more may have, by value, key and row."""
+    which = np.flatnonzero(entries["kind"] == kind)
+    which = which[np.argsort(entries["hi"][which])]
+    maybe = repeated(entries["hi"][which]) | (entries["rows"][which] > 1)
+    return ordered(take(entries, which[maybe]), "hi", "lo", "key_hi", "key_lo", "row")
 
 
 def _first(entries: Columns) -> Columns:
     """Of each value the entry with the smallest key and row, by value."""
-    entries = _ordered(entries)
+    entries = _by_value(entries)
     return take(entries, firsts(entries["hi"], entries["lo"]))
 
 
-def _ordered(entries: Columns) -> Columns:
+def _by_value(entries: Columns) -> Columns:
     """The entries sorted by value, key, row. Most values are unique: only the others are sorted twice."""
-    hi = entries["hi"]
-    order = np.argsort(hi, kind="stable")
-    equal = hi[order][1:] == hi[order][:-1]
-    shared = np.zeros(len(hi), np.bool_)
-    shared[1:] |= equal
-    shared[:-1] |= equal
+    order = np.argsort(entries["hi"])
+    shared = repeated(entries["hi"][order])
     places = order[shared]
     columns = [entries[name][places] for name in ("row", "key_lo", "key_hi", "lo", "hi")]
     order[shared] = places[np.lexsort(columns)]
     return take(entries, order)
 
 
+def _distinct(hashes: Columns) -> tuple[Columns, Columns]:
+    """Each hash and sketch once, with its smallest key; and the other entries: their `row` and place there, `at`.
+
+    `rows` counts those of all entries. `twins` says whether its shard has several rows of an entry's value.
+    """
+    run = runs(hashes["hi"], hashes["lo"])
+    head = run == np.arange(len(run))
+    twins = (hashes["rows"] > 1).astype(np.uint8)
+    distinct = {name: hashes[name][head] for name in ("hi", "lo", "key_hi", "key_lo", "row")}
+    distinct |= {"rows": totals(run, hashes["rows"])[head], "twins": twins[head]}
+    at = (np.cumsum(head) - 1)[~head]
+    return distinct, {"at": at, "row": hashes["row"][~head], "twins": twins[~head]}
+
+
+def _guarded(entries: Columns) -> Columns:
+    """The distinct values of images in evaluation rows, kind by kind."""
+    guard = joined([_first(take(entries, entries["kind"] == GUARD + kind)) for kind in GUARDED])
+    return {name: guard[name] for name in ("kind", "hi", "lo", "key_hi", "key_lo", "row")}
+
+
 def _clusters(found: Columns, run: npt.NDArray[np.int64]) -> Columns:
     """The memberships of each value that two rows or more have."""
     shared = totals(run, found["rows"]) > 1
     first = run[shared]
-    memberships = {name: found[name][shared] for name in ("kind", "hi", "lo")}
+    memberships = {name: found[name][shared] for name in ("kind", "row")}
     memberships |= {"cluster_hi": found["key_hi"][first], "cluster_lo": found["key_lo"][first]}
     memberships["distance"] = np.zeros(len(first), np.int32)
-    memberships["shard"] = found["row"][shared] >> PLACE
+    memberships["twins"] = (found["rows"][shared] > 1).astype(np.uint8)
     return memberships

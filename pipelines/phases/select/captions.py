@@ -5,7 +5,7 @@ more than may stay, so that one text on any number of rows is a few entries; one
 stays.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Final
 
 import numpy as np
@@ -21,7 +21,6 @@ from pipelines.phases.dedup.tables import (
     columns_of,
     cut,
     firsts,
-    joined,
     key_words,
     mix,
     ordered,
@@ -30,7 +29,7 @@ from pipelines.phases.dedup.tables import (
 )
 from pipelines.phases.select.candidates import Judge, Judged
 from pipelines.phases.select.cuts import fails
-from pipelines.phases.select.keepers import digests, lost, words
+from pipelines.phases.select.keepers import Lost, digests, home_of, words
 
 CAPPED: Final = "max_per_caption"
 """The rule's name."""
@@ -43,7 +42,7 @@ class Caps:
         self._judge = Judge(setup)
         self._folder = Folder(setup)
         self._partitions = int(setup["partitions"])
-        self._lost = [str(path) for path in setup["lost"]]
+        self._lost = Lost(self._folder, setup["homes"])
         self._cuts = setup["cuts"]
 
     def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
@@ -52,7 +51,7 @@ class Caps:
         rule = self._judge.recipe.rules_of(judged.source).get(MaxPerCaption)
         if rule is None:
             return
-        rows = sharing(judged, counted(judged, self._judge, self._cuts, self._folder, self._lost), rule)
+        rows = sharing(judged, counted(judged, self._judge, self._cuts, self._lost), rule)
         run = runs(rows["group"])
         first = take(rows, np.arange(len(run)) - run < rule.max + 1)
         yield from cut(first, (first["group"] % np.uint64(self._partitions)).astype(np.int64))
@@ -75,11 +74,10 @@ class Caps:
         return {"path": self._folder.save("capped", partition, ordered(once, "row"))}
 
 
-def counted(
-    judged: Judged, judge: Judge, cuts: Json, folder: Folder, lost_at: list[str]
-) -> npt.NDArray[np.bool_]:
+def counted(judged: Judged, judge: Judge, cuts: Json, lost: Lost) -> npt.NDArray[np.bool_]:
     """Returns which rows of a shard count for the cap: those that every other rule keeps, but for evaluation."""
-    stays = judged.candidate & ~fails(judged, judge.recipe, cuts) & ~lost(folder, lost_at, judged)
+    stays = judged.candidate & ~fails(judged, judge.recipe, cuts)
+    stays[lost.rows(judged)["row"]] = False
     found: npt.NDArray[np.bool_] = stays & (judged.removed == "") & ~judged.evaluation
     return found
 
@@ -97,13 +95,18 @@ def sharing(judged: Judged, which: npt.NDArray[np.bool_], rule: MaxPerCaption) -
 
 
 def over(
-    judged: Judged, which: npt.NDArray[np.bool_], folder: Folder, paths: list[str], rule: MaxPerCaption | None
+    judged: Judged,
+    which: npt.NDArray[np.bool_],
+    folder: Folder,
+    homes: Container[int],
+    rule: MaxPerCaption,
 ) -> npt.NDArray[np.int64]:
-    """Returns the places in a shard of the rows beyond the cap; `paths` are the files that `Caps` wrote."""
-    if rule is None or not paths or not judged.signals.num_rows:
+    """Returns the places in a shard of the rows beyond the cap; `homes` are the files of what `Caps` found."""
+    number = home_of(judged.first >> PLACE)
+    if number not in homes or not judged.signals.num_rows:
         return np.zeros(0, np.int64)
     last = judged.first + judged.signals.num_rows - 1
-    capped = ordered(joined([folder.between(path, judged.first, last) for path in paths]), "group")
+    capped = ordered(folder.between(folder.path(f"home-{CAPPED}", number), judged.first, last), "group")
     rows = sharing(judged, which, rule)
     at = np.searchsorted(capped["group"], rows["group"])
     known = np.flatnonzero(at < np.searchsorted(capped["group"], rows["group"], "right"))

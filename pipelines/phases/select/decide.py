@@ -17,7 +17,7 @@ from pipelines.phases.dedup.tables import Columns, Folder
 from pipelines.phases.select.candidates import Judge, Judged, replaced
 from pipelines.phases.select.captions import CAPPED, counted, over
 from pipelines.phases.select.cuts import fails, reached, unscored
-from pipelines.phases.select.keepers import losses
+from pipelines.phases.select.keepers import Lost
 from pipelines.phases.select.removed import blank, check, said
 from pipelines.phases.select.semantic import ALIKE
 from pipelines.shares import is_drawn
@@ -31,8 +31,8 @@ class Decide:
     def __init__(self, setup: Json) -> None:
         self._judge = Judge(setup)
         self._folder = Folder(setup)
-        self._lost = [str(path) for path in setup["lost"]]
-        self._capped = [str(path) for path in setup["capped"]]
+        self._lost = Lost(self._folder, setup["homes"])
+        self._capped = frozenset(setup["capped"])
         self._cuts = setup["cuts"]
         self._write = bool(setup["write"])
 
@@ -40,7 +40,7 @@ class Decide:
         """The shard's decisions, in the order of its signals."""
         judged = self._judge.shard(task)
         check(judged, task["shard"])
-        lost = losses(self._folder, self._lost, judged)
+        lost = self._lost.rows(judged)
         unfit = fails(judged, self._judge.recipe, self._cuts)
         beyond = self._beyond(judged)
         failed = self._with_others(judged, unfit, lost, beyond)
@@ -58,13 +58,8 @@ class Decide:
         rule = self._judge.recipe.rules_of(judged.source).get(MaxPerCaption)
         if rule is None:
             return np.zeros(0, np.int64)
-        return over(
-            judged,
-            counted(judged, self._judge, self._cuts, self._folder, self._lost),
-            self._folder,
-            self._capped,
-            rule,
-        )
+        which = counted(judged, self._judge, self._cuts, self._lost)
+        return over(judged, which, self._folder, self._capped, rule)
 
     def _with_others(
         self, judged: Judged, unfit: npt.NDArray[np.bool_], lost: Columns, beyond: npt.NDArray[np.int64]

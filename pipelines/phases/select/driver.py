@@ -1,7 +1,8 @@
 """Phase select: the recipe's thresholds over the signals; then one keeper a cluster; then the split.
 
 removed  map: which rows a list removes, where the corpus has one
-keepers  shuffle by cluster, once for repeats and once for images: who loses to a better duplicate
+keepers  shuffle by cluster, once for repeats and once for images: who loses to a better duplicate; then a shuffle
+         by shard, which brings the losers home
 semantic shuffle by cell of k-means, where the rule is on: who loses to a better row with a like embedding
 captions shuffle by cluster of captions, where the rule is on: which rows are beyond the cap
 decide   map: one decision for every row of every shard
@@ -19,9 +20,11 @@ from pipelines.files import join
 from pipelines.layout import Layout, Name, name_of, text_of
 from pipelines.phases.dedup.driver import partitions_for
 from pipelines.phases.dedup.signals import shard_tasks
+from pipelines.phases.select.captions import CAPPED
 from pipelines.phases.select.cuts import places
+from pipelines.phases.select.keepers import home_of
 from pipelines.phases.select.matches import match
-from pipelines.phases.select.semantic import beaten, plan
+from pipelines.phases.select.semantic import ALIKE, beaten, plan
 from pipelines.phases.table import phase
 from pipelines.receipts import fingerprint
 from pipelines.recipe.model import Recipe
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 CUTS = "pipelines.phases.select.cuts:Cuts"
 CONTEST = "pipelines.phases.select.keepers:Contest"
 CAPS = "pipelines.phases.select.captions:Caps"
+HOME = "pipelines.phases.select.keepers:Home"
 
 _UNSEEN = {
     "path",
@@ -78,24 +82,27 @@ def select(
     def step(worker: str, **more: object) -> Step:
         return Step("select", worker, {**setup, **more}, limits, resources)
 
-    lost: list[str] = []
+    def home(name: str, receipts: list[Json]) -> list[int]:
+        """The numbers of the files in which the rows that a round found lie by shard."""
+        found = [receipt for receipt in receipts if receipt]
+        homes = engine.shuffle(step(HOME, round=name), found, home_of(len(tasks)) + 1) if found else []
+        return [receipt["home"] for receipt in homes]
+
+    homes: dict[str, list[int]] = {}
     try:
         found = {group: asdict(place) for group, place in places(recipe, scored).items()}
         cuts = engine.shuffle(step(CUTS, places=found), tasks, len(found)) if found else []
         setup["cuts"] = {receipt["group"]: receipt for receipt in cuts}
         for name in ("repeat", "picture") if repeats else ("picture",):
-            receipts = engine.shuffle(step(CONTEST, round=name, lost=lost), tasks, partitions)
-            lost = lost + [receipt["path"] for receipt in receipts if receipt]
+            receipts = engine.shuffle(step(CONTEST, round=name, homes=homes), tasks, partitions)
+            homes = homes | {name: home(name, receipts)}
         if recipe.rules.get(Semantic):
-            like = beaten(engine, partial(step, lost=lost), tasks, partitions, plan(recipe, scored))
-            lost = lost + like
-        caps = (
-            engine.shuffle(step(CAPS, lost=lost), tasks, partitions)
-            if recipe.rules.get(MaxPerCaption)
-            else []
-        )
-        capped = [receipt["path"] for receipt in caps if receipt]
-        return engine.map(step(phase("select").worker, lost=lost, capped=capped), tasks)
+            like = beaten(engine, partial(step, homes=homes), tasks, partitions, plan(recipe, scored))
+            homes = homes | {ALIKE: home(ALIKE, like)}
+        capped: list[int] = []
+        if recipe.rules.get(MaxPerCaption):
+            capped = home(CAPPED, engine.shuffle(step(CAPS, homes=homes), tasks, partitions))
+        return engine.map(step(phase("select").worker, homes=homes, capped=capped), tasks)
     finally:
         layout.store.remove_folder(scratch)
 

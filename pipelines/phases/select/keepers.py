@@ -5,10 +5,14 @@ kinds of image nest (equal bytes, equal pixels, near hashes), so the rows of the
 meet in one partition and compete kind by kind, from fine to coarse. Rows held out for evaluation compete
 as repeats alone; rows of one annotation source, several of which are about one image, compete in `picture`
 with those of other sources alone.
+
+Of a shard's rows that are equal in the finest kind the best alone is sent, so that one image on every row of
+the corpus costs a candidate a shard; the others lose to whom it loses to at that kind, or to itself.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,18 +22,18 @@ import pyarrow.compute as pc
 from filters.corpus_rules import Phash
 from filters.hamming import distances
 from filters.sketch import TURNS, turned_hashes
-from pipelines.engines.step import At, Json
-from pipelines.phases.dedup.signals import KINDS, sketch_words
+from pipelines.engines.step import At, Json, Piece
+from pipelines.phases.dedup.signals import KINDS, PLACE, sketch_words
 from pipelines.phases.dedup.tables import (
     Columns,
     Folder,
     columns_of,
-    cut,
     fingerprints,
     joined,
     key_words,
     mix,
     ordered,
+    places_in,
     runs,
     take,
 )
@@ -44,6 +48,11 @@ _ROUNDED = 8
 
 ROUNDS = {"repeat": ("repeat",), "picture": ("exact", "pixels", "phash")}
 
+_ORDER = ("rank", "first", "second", "key_hi", "key_lo", "row")
+"""What rows compete by: the smaller the better, the first named weighs most."""
+
+_SHARDS_A_HOME = 64
+
 
 class Contest:
     """Finds the losers of one round; writes them, with whom they lost to, sorted by row."""
@@ -54,18 +63,18 @@ class Contest:
         self._kinds = ROUNDS[setup["round"]]
         self._round = setup["round"]
         self._partitions = int(setup["partitions"])
-        self._lost = [str(path) for path in setup["lost"]]
+        self._lost = Lost(self._folder, setup["homes"])
         self._cuts = setup["cuts"]
         phash = self._judge.recipe.rules.get(Phash)
         self._distance = phash.distance if phash else 0
         self._turns = TURNS if phash and phash.turned else 1
 
-    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
+    def split(self, task: Json, at: At) -> Iterator[Piece]:
         """The shard's candidates that are in a cluster, by the coarsest cluster they are in."""
         judged = self._judge.shard(task)
         takes_part = judged.candidate & ~fails(judged, self._judge.recipe, self._cuts)
         takes_part &= judged.removed == ""
-        takes_part &= ~lost(self._folder, self._lost, judged)
+        takes_part[self._lost.rows(judged)["row"]] = False
         if self._round != "repeat":
             takes_part &= ~judged.evaluation
         for kind in self._kinds:
@@ -74,12 +83,14 @@ class Contest:
         chosen = np.flatnonzero(takes_part & clustered)
         if len(chosen) == 0:
             return
-        entries = self._entries(judged, chosen)
-        yield from cut(entries, (entries["group"] % np.uint64(self._partitions)).astype(np.int64))
+        entries, thinned = self._thinned(self._entries(judged, chosen))
+        if len(thinned["row"]):
+            self._folder.save(f"thinned-{self._round}", task["number"], thinned)
+        yield (entries["group"] % np.uint64(self._partitions)).astype(np.int64), pa.table(entries)
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
         """The partition's losers: `row`, `kind` (the first it lost at) and the winner's key."""
-        entries = ordered(columns_of(table), "rank", "first", "second", "key_hi", "key_lo", "row")
+        entries = ordered(columns_of(table), *_ORDER)
         losers = self._losers(entries)
         if not len(losers["row"]):
             return {}
@@ -115,6 +126,23 @@ class Contest:
             turned = turned_hashes(sketch_words(judged.taken("sketch", chosen)))
             entries |= {f"phash{turn}": turned[:, turn] for turn in range(1, self._turns)}
         return entries
+
+    def _thinned(self, entries: Columns) -> tuple[Columns, Columns]:
+        """A shard's candidates without those that are equal in the finest kind to a better one; and these.
+
+        Of these `row`, the better row `of` and its key. Rows of one annotation source are no rivals.
+        """
+        kind = self._kinds[0]
+        variant = entries["variant"] * np.uint64(kind != "repeat")
+        entries = ordered({**entries, "_variant": variant}, f"{kind}_hi", f"{kind}_lo", "_variant", *_ORDER)
+        run = runs(entries[f"{kind}_hi"], entries[f"{kind}_lo"], entries.pop("_variant"))
+        worse = (run != np.arange(len(run))) & ((entries[f"{kind}_hi"] | entries[f"{kind}_lo"]) != 0)
+        if kind != "repeat":
+            worse &= ~entries["annotated"]
+        thinned = {"row": entries["row"][worse], "of": entries["row"][run[worse]]}
+        thinned |= {name: entries[name][run[worse]] for name in ("key_hi", "key_lo")}
+        thinned["kind"] = np.full(len(thinned["row"]), KINDS.index(kind), np.uint8)
+        return take(entries, ~worse), take(thinned, np.argsort(thinned["row"]))
 
     def _losers(self, entries: Columns) -> Columns:
         alive = np.ones(len(entries["row"]), np.bool_)
@@ -156,22 +184,76 @@ class Contest:
         return found
 
 
-def lost(folder: Folder, paths: list[str], judged: Judged) -> npt.NDArray[np.bool_]:
-    """Which of a shard's rows are among the losers that earlier rounds wrote."""
-    mask = np.zeros(judged.signals.num_rows, np.bool_)
-    mask[losses(folder, paths, judged)["row"]] = True
-    return mask
+class Home:
+    """Shuffles the losers of one round to their shards; writes a file for some shards in a row, sorted by row."""
+
+    def __init__(self, setup: Json) -> None:
+        self._folder = Folder(setup)
+        self._round = str(setup["round"])
+
+    def split(self, task: Json, at: At) -> Iterator[Piece]:
+        """A partition's losers, by where they lie."""
+        losers = self._folder.load(task["path"])
+        yield home_of(losers["row"] >> PLACE), pa.table(losers)
+
+    def reduce(self, partition: int, table: pa.Table) -> Json:
+        """The number of the file."""
+        losers = columns_of(table)
+        losers = take(losers, np.argsort(losers["row"]))
+        self._folder.save(f"home-{self._round}", partition, losers)
+        return {"home": partition}
 
 
-def losses(folder: Folder, paths: list[str], judged: Judged) -> Columns:
-    """A shard's losers: `row` (its place in the shard), `kind`, and the winner's `key_hi`, `key_lo`."""
-    last = judged.first + max(judged.signals.num_rows - 1, 0)
-    parts = [folder.between(path, judged.first, last) for path in paths]
-    names = {"row": np.int64, "kind": np.uint8, "key_hi": np.uint64, "key_lo": np.uint64}
-    empty = {name: np.zeros(0, kind) for name, kind in names.items()}
-    whole = {name: np.concatenate([part[name] for part in [empty, *parts]]) for name in names}
-    whole["row"] = (whole["row"] - judged.first).astype(np.int64)
-    return whole
+def home_of(number: Any) -> Any:
+    """Which file of losers has those of the shard (or of each shard) of that number."""
+    return number // _SHARDS_A_HOME
+
+
+class Lost:
+    """The losers of the rounds so far, shard by shard; `homes` names by round the files of losers that there are."""
+
+    def __init__(self, folder: Folder, homes: Mapping[str, Sequence[int]]) -> None:
+        self._folder = folder
+        self._homes = {name: frozenset(numbers) for name, numbers in homes.items()}
+
+    def rows(self, judged: Judged) -> Columns:
+        """A shard's losers: `row` (its place in the shard), `kind`, and the winner's `key_hi`, `key_lo`."""
+        parts = [_LOSERS, *(part for name in self._homes for part in self._of(name, judged))]
+        rows = {name: np.concatenate([part[name] for part in parts]) for name in _LOSERS}
+        rows["row"] = rows["row"] - judged.first
+        return rows
+
+    def _of(self, name: str, judged: Judged) -> Iterator[Columns]:
+        """The losers of a round: those that were sent, and those that a better row of their shard stood for."""
+        number = judged.first >> PLACE
+        losers = _LOSERS
+        if home_of(number) in self._homes[name]:
+            last = judged.first + max(judged.signals.num_rows - 1, 0)
+            losers = self._folder.between(
+                self._folder.path(f"home-{name}", home_of(number)), judged.first, last
+            )
+            yield losers
+        path = self._folder.path(f"thinned-{name}", number)
+        if not self._folder.store.exists(path):
+            return
+        thinned = self._folder.load(path)
+        at = places_in(losers["row"], thinned["of"])
+        # a row that stood for others and lost at a coarser kind only is itself the one they lost to
+        beaten = np.flatnonzero(at >= 0)
+        beaten = beaten[losers["kind"][at[beaten]] == thinned["kind"][beaten]]
+        for key in ("key_hi", "key_lo"):
+            thinned[key] = thinned[key].copy()
+            thinned[key][beaten] = losers[key][at[beaten]]
+        yield thinned
+
+
+_LOSERS: Final[Columns] = {
+    "row": np.zeros(0, np.int64),
+    "kind": np.zeros(0, np.uint8),
+    "key_hi": np.zeros(0, np.uint64),
+    "key_lo": np.zeros(0, np.uint64),
+}
+"""No loser."""
 
 
 def words(names: npt.NDArray[np.object_]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:

@@ -23,7 +23,7 @@ from pipelines.phases.dedup.signals import KINDS
 from pipelines.phases.dedup.tables import Columns, Folder, columns_of, firsts, key_words, mix, stretches, take
 from pipelines.phases.select.candidates import Judge, Judged
 from pipelines.phases.select.captions import counted
-from pipelines.phases.select.keepers import digests
+from pipelines.phases.select.keepers import Lost, digests
 from pipelines.phases.select.removed import VECTORS
 from pipelines.recipe.model import Recipe
 from pipelines.shares import is_drawn
@@ -69,7 +69,7 @@ class _Vectors:
     def __init__(self, setup: Json) -> None:
         self.judge = Judge(setup)
         self.folder = Folder(setup)
-        self._lost = [str(path) for path in setup["lost"]]
+        self._lost = Lost(self.folder, setup["homes"])
         self._cuts = setup["cuts"]
 
     def rows(self, task: Json) -> tuple[Judged, npt.NDArray[np.int64], I16] | None:
@@ -78,7 +78,7 @@ class _Vectors:
         rule = self.judge.recipe.rules_of(judged.source).get(Semantic)
         if rule is None:
             return None
-        chosen = np.flatnonzero(counted(judged, self.judge, self._cuts, self.folder, self._lost))
+        chosen = np.flatnonzero(counted(judged, self.judge, self._cuts, self._lost))
         return self._vectors(judged, chosen, task["shard"], VECTORS[rule.of == "text"])
 
     def _vectors(
@@ -222,16 +222,15 @@ class Alike:
 
 def beaten(
     engine: Engine, step: Callable[..., Step], tasks: list[Json], partitions: int, more: Json
-) -> list[str]:
-    """Returns the files of losers; `step` makes a step of the phase, `more` is the plan."""
+) -> list[Json]:
+    """Returns the receipts of files of losers; `step` makes a step of the phase, `more` is the plan."""
     centres = engine.shuffle(step(f"{__name__}:Means", **more), tasks, 1)
     if not centres:
         return []
     # rows travel with their vectors, so there are more partitions
     count = max(1, min(WIDER * partitions, int(more["cells"])))
     alike = step(f"{__name__}:Alike", centres=centres[0]["path"], partitions=count)
-    found = engine.shuffle(alike, tasks, count)
-    return [one["path"] for one in found if one]
+    return engine.shuffle(alike, tasks, count)
 
 
 def _bounds(groups: npt.NDArray[np.uint64]) -> Iterator[tuple[int, int]]:

@@ -35,6 +35,17 @@ def shuffles(engine: Engine) -> None:
     ]
 
 
+def shuffles_into_many(engine: Engine) -> None:
+    """Rows of a partition meet whole where partitions are many, and come from many small tasks."""
+    tasks: list[Json] = [{"numbers": [n, 3 * n]} for n in range(1, 201)]
+    receipts = engine.shuffle(step("Sums", modulus=500), tasks, 500)
+    numbers = [n for task in tasks for n in task["numbers"]]
+    held = {p: [n for n in numbers if n % 500 == p] for p in range(500)}
+    assert receipts == [
+        {"partition": p, "sum": sum(mine), "rows": len(mine)} for p, mine in held.items() if mine
+    ]
+
+
 def shuffles_nothing(engine: Engine) -> None:
     """Where no task has a row there is nothing to reduce."""
     assert engine.shuffle(step("Sums"), [{"numbers": []}, {"numbers": []}], 4) == []

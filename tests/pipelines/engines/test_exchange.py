@@ -6,7 +6,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -59,6 +61,7 @@ def test_a_stream_is_the_table(numbers: list[int]) -> None:
 FULL = """
 import resource, sys
 import pyarrow as pa
+import pytest
 from pipelines.engines import exchange
 from schemas.errors import OutputError
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
@@ -79,3 +82,53 @@ def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:
     )
     assert "make room there" in done.stdout, done.stderr
     assert str(tmp_path / "a.arrow") in done.stdout
+
+
+def test_small_pieces_of_a_partition_are_one_batch(tmp_path: Path) -> None:
+    """Pieces grow with the data: what thousands of tasks give a partition is one batch, until it fills the memory."""
+    numbers = list(range(4000))
+    small = ((number % 4, table([number])) for number in numbers)
+    written = exchange.write(small, str(tmp_path / "a.arrow"))
+    assert written["batches"] == {"0": [0], "1": [1], "2": [2], "3": [3]}
+    small = ((number % 4, table([number])) for number in numbers)
+    written = exchange.write(small, str(tmp_path / "b.arrow"), held=8 * 1000)
+    assert {partition: len(batches) for partition, batches in written["batches"].items()} == {
+        str(partition): 4 for partition in range(4)
+    }
+    found = exchange.read([(written["path"], written["batches"]["1"])])
+    assert found["number"].to_pylist() == numbers[1::4]
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 300), st.integers(-9, 9)), max_size=40), st.integers(0, 9))
+def test_bundles_are_taken_apart(rows: list[tuple[int, int]], cut: int) -> None:
+    """Of many partitions a first level holds some together, and a second gives each its rows, in their order.
+
+    It is the same whether a piece has one partition or one for each of its rows.
+    """
+    size = exchange.bundle_size(301)
+    assert size == 18
+    mixed = [(p, table([number])) for p, number in rows[:cut]]
+    whole = table([number for _, number in rows[cut:]])
+    pieces = [*mixed, (np.array([p for p, _ in rows[cut:]], np.int64), whole)]
+    with tempfile.TemporaryDirectory() as folder:
+        first = exchange.write(pieces, f"{folder}/0.arrow", size)
+        apart = [
+            exchange.write(exchange.unbundled(mine), f"{folder}/b{bundle}.arrow")
+            for bundle, mine in exchange.by_partition([first]).items()
+        ]
+        found = {
+            p: exchange.read(mine)["number"].to_pylist() for p, mine in exchange.by_partition(apart).items()
+        }
+    wanted: dict[int, list[int]] = {}
+    for partition, number in rows:
+        wanted.setdefault(partition, []).append(number)
+    assert found == wanted
+
+
+@pytest.mark.parametrize(
+    ("partitions", "size"), [(1, 1), (100, 1), (101, 11), (10_000, 100), (1 << 20, 1024)]
+)
+def test_the_size_of_a_bundle(partitions: int, size: int) -> None:
+    """Both levels have about the square root of the partitions; up to 100 one level is enough."""
+    assert exchange.bundle_size(partitions) == size

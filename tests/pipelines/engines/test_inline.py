@@ -31,6 +31,7 @@ def test_map_and_shuffle(tmp_path: Path) -> None:
     engine.open(Layout(str(tmp_path / "corpus")))
     contract.maps_in_order(engine)
     contract.shuffles(engine)
+    contract.shuffles_into_many(engine)
     contract.shuffles_nothing(engine)
     assert list(tmp_path.rglob("*")) == []
 

@@ -143,7 +143,7 @@ def test_a_shuffle_counts_no_rows(tmp_path: Path) -> None:
     told: list[int] = []
     worker = IsolatedWorker(step("Sums"), told.append)
     worker.run({"numbers": []})
-    worker.split({"numbers": [1, 2]}, str(tmp_path / "piece"))
+    worker.split([{"numbers": [1, 2]}], str(tmp_path / "piece"))
     assert sum(told) == 0
     worker.close()
 

@@ -30,6 +30,7 @@ def test_map_and_shuffle(workers: int, tmp_path: Path) -> None:
     engine.open(Layout(str(tmp_path / "corpus")))
     contract.maps_in_order(engine)
     contract.shuffles(engine)
+    contract.shuffles_into_many(engine)
     contract.shuffles_nothing(engine)
     engine.close()
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

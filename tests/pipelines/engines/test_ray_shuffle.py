@@ -11,8 +11,8 @@ pytest.importorskip("ray", reason="the Ray tests need the extra ray")
 import ray
 
 from pipelines.engines.child import WorkerDied
-from pipelines.engines.ray import RayEngine, Shuffle, grouped
-from pipelines.engines.step import Json, Resources
+from pipelines.engines.ray import RayEngine, Shuffle
+from pipelines.engines.step import Json, Resources, grouped
 from tests.pipelines.engines.clusters import NODE, RAY
 from tests.pipelines.engines.contract import step
 

@@ -18,6 +18,7 @@ from filters.phash import phash, thumbnail
 from filters.pixels import grey_pixels
 from filters.sketch import TURNS, sketches
 from filters.table import SIGNALS
+from pipelines.engines.exchange import sliced
 from pipelines.engines.local import LocalEngine
 from pipelines.engines.step import Json, Step, load_worker
 from pipelines.layout import Layout
@@ -42,7 +43,7 @@ class InProcess:
         worker = load_worker(step)
         pieces: dict[int, list[pa.Table]] = {}
         for task in self._random.sample(list(tasks), len(tasks)):
-            for partition, table in worker.split(task, lambda row: None):
+            for partition, table in sliced(list(worker.split(task, lambda row: None))):
                 assert 0 <= partition < partitions
                 pieces.setdefault(partition, []).append(table)
         receipts = []

@@ -33,7 +33,7 @@ def views(language: str = "en", count: int = 2) -> tuple[Draft, ...]:
         "caption": caption,
         "phrases": labels,
     }
-    return one(build(records(value | {"lang": language}), GROUNDING.make)).drafts
+    return one(build(records(value | {"lang": language}), GROUNDING)).drafts
 
 
 def chat(name: str, *words: str, system: bool = False) -> Draft:
