@@ -44,6 +44,10 @@ if TYPE_CHECKING:  # the table of kinds imports this module, and with it every r
     from pipelines.recipe.model import AnnotationSet, Source
 
 _BATCH: Final = 1024
+_SURE: Final = 0.5
+"""Below this score a language is a guess, as for the rule `language`."""
+_RARE: Final = 0.05
+"""Of the sure texts, so many are in a language that a guess may be true."""
 
 SEVERAL_SETS: Final = "sets"
 """What the parts of several sets of annotations are called, as those of one are by its format."""
@@ -518,16 +522,38 @@ class Annotations:
         return table
 
     def _languages(self, texts: Sequence[str]) -> dict[str, str]:
-        """Returns the language signal of each text."""
-        if "language" not in self._signals.schema.names:
+        """Returns the language signal of each text; where it is not sure, what most texts of its script are in."""
+        if not {"language", "language_score", "scripts"} <= {*self._signals.schema.names}:
             return dict.fromkeys(texts, UNDETERMINED)
-        found: dict[str, str] = {}
+        found: list[tuple[str, str, float, str]] = []
         for first in range(0, len(texts), _BATCH):
             batch = texts[first : first + _BATCH]
             table = self._signals.table([{"caption_raw": text} for text in batch])
-            languages = table["language"].to_pylist()
-            found |= {text: one or UNDETERMINED for text, one in zip(batch, languages, strict=True)}
-        return found
+            columns = (table[name].to_pylist() for name in ("language", "language_score", "scripts"))
+            for text, language, score, scripts in zip(batch, *columns, strict=True):
+                script = scripts[0]["script"] if scripts else ""
+                found.append((text, language or UNDETERMINED, score or 0.0, script))
+        return _settled(found)
+
+
+def _settled(found: Sequence[tuple[str, str, float, str]]) -> dict[str, str]:
+    """Returns the languages of texts, given with their signal, its score and their script.
+
+    An unsure one that hardly any sure text is in is taken for the language of most sure texts in its script.
+    """
+    sure: dict[str, Counter[str]] = {}
+    for _, language, score, script in found:
+        if score >= _SURE and language != UNDETERMINED:
+            sure.setdefault(script, Counter())[language] += 1
+    languages = {}
+    for text, language, score, script in found:
+        others = sure.get(script, Counter())
+        is_known = language != UNDETERMINED and (score >= _SURE or others[language] >= _RARE * others.total())
+        if others and (not is_known or (score < _SURE and not others[language])):
+            most, count = min(others.items(), key=lambda one: (-one[1], one[0]))
+            language = most if 2 * count > others.total() else language
+        languages[text] = language
+    return languages
 
 
 @dataclass

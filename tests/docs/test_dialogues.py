@@ -14,6 +14,8 @@ from tests.pipelines.sources.test_annotations import folder
 PAGE = (Path(__file__).parents[2] / "docs" / "dialogues.md").read_text()
 SECTIONS = re.findall(r"^## (.*?)\n.*?```json\n(.*?)```\n\n```yaml\n(.*?)```", PAGE, re.DOTALL | re.MULTILINE)
 
+SHOWN = {yaml.safe_load(recipe)["sources"][0]["format"] for *_, recipe in SECTIONS}
+
 
 @pytest.mark.parametrize(("title", "record", "recipe"), SECTIONS, ids=[title for title, *_ in SECTIONS])
 def test_the_recipe_reads_the_records(
@@ -32,5 +34,4 @@ def test_the_recipe_reads_the_records(
 
 def test_every_format_of_dialogues_has_a_recipe() -> None:
     """No format whose views are dialogues is left out."""
-    shown = {yaml.safe_load(recipe)["sources"][0]["format"] for *_, recipe in SECTIONS}
-    assert {name for name, one in DATASETS.items() if one.tasks == ("chat",)} <= shown
+    assert {name for name, one in DATASETS.items() if one.tasks == ("chat",)} <= SHOWN
