@@ -355,8 +355,9 @@ def check_measured(build: "Build") -> None:
             )
         if rows and sum(receipt["missing_images"] for receipt in receipts) == rows:
             raise InputError(
-                f"source {source.id}: none of the pictures that its {rows:,} records name is in "
-                f"{source.images or source.path[0]}; give the folder of its pictures (images: …)"
+                f"source {source.id}: none of the images that its {rows:,} records name is in "
+                f"{source.images or source.path[0]} (missing_image): give the folder of its images (images: …), below "
+                "which they lie as the records name them, or set match: basename"
             )
         if rows == bad or not source.needs_captions:
             continue

@@ -285,7 +285,7 @@ def test_a_folder_that_holds_none_of_the_pictures_stops(tmp_path: Path) -> None:
     (tmp_path / "records.jsonl").write_text(json.dumps(record) + "\n")
     source = {"id": "a", "kind": "annotations", "format": "grounding"}
     source |= {"path": str(tmp_path / "records.jsonl"), "images": str(tmp_path / "pictures")}
-    with pytest.raises(InputError, match="none of the pictures that its 1 records name is in"):
+    with pytest.raises(InputError, match="none of the images that its 1 records name is in"):
         build({"sources": [source]}, tmp_path / "out")
 
 
