@@ -4,9 +4,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from pipelines.datasets.drafts import NamedImage
+from pipelines.datasets.drafts import NamedImage, on_grid
 from pipelines.datasets.reasons import Refusal, Refused
-from schemas.markup.tags import box_cells
 from schemas.sample import Box
 
 MIN_EXTENT: Final = 0.01
@@ -31,18 +30,6 @@ def boxes_of(
         else:
             found.setdefault(box, []).append(at)
     return found
-
-
-def on_grid(box: Box, width: int, height: int) -> Box:
-    """Returns the box; Refused where its sides run together on the grid in which it is taught."""
-    x1, y1, x2, y2 = box
-    left, top, right, bottom = box_cells(
-        (round(x1, 2), round(y1, 2), round(x2, 2), round(y2, 2)), (width, height)
-    )
-    if left == right or top == bottom:
-        text = f"{list(box)} in an image of {width} x {height} is ({left},{top}),({right},{bottom}) there"
-        raise Refused("box_grid", text)
-    return box
 
 
 def from_corners(value: Sequence[Any], width: int, height: int) -> Box:

@@ -34,7 +34,7 @@ _IMAGE: Final = re.compile(r"\n?<image>\n?")
 
 
 class Foreign(NamedTuple):
-    """Markup in a text: what shows it, the formats that read it, and whose it is."""
+    """Markup in a text: what shows it, the formats that read it (none: it is not read), and whose it is."""
 
     marks: re.Pattern[str]
     formats: tuple[str, ...]
@@ -48,9 +48,27 @@ FOREIGN: Final = (
     Foreign(BBOX_2D, ("qwen3_vl", "qwen2_5_vl"), "Qwen3-VL (from 0 to 1000) or Qwen2.5-VL (pixels)"),
     Foreign(re.compile(r"<patch_index_\d{4}>"), ("kosmos2",), "Kosmos-2"),
     Foreign(re.compile(r"<loc\d{4}><loc\d{4}>"), ("paligemma",), "PaliGemma"),
+    Foreign(re.compile(r"<box>\s*\[\s*\[?\s*\d"), (), "InternVL"),
+    Foreign(re.compile(r"<\|det\|>|<ImageHere>"), (), "DeepSeek-VL2 or another model"),
+    Foreign(re.compile(r"\[\[\d{3},\d{3},\d{3},\d{3}[];]"), (), "CogVLM"),
+    Foreign(re.compile(r"<loc_\d{1,3}><loc_\d{1,3}>"), (), "Florence-2"),
+    Foreign(re.compile(r"<points? x\d{0,2}=\""), (), "Molmo"),
     Foreign(BOX, ("llava",), "LLaVA (shares of the image's sides)"),
 )
 """Markup that a format which does not read it must not teach as words; the last only beside images."""
+
+
+def foreign_in(text: str, name: str, beside_images: bool = True) -> tuple[Foreign, re.Match[str]] | None:
+    """Returns whose markup a text holds that the format `name` does not read, and where; None where it holds none."""
+    for one in FOREIGN:
+        if (
+            name not in one.formats
+            and (beside_images or one.marks is not BOX)
+            and (found := one.marks.search(text))
+        ):
+            return one, found
+    return None
+
 
 _APPLIED: Final = re.compile(r"\A\s*<\|im_start\|>|(?:<\|im_end\|>|<\|endoftext\|>|</s>)\s*\Z")
 """What a chat template leaves at the ends of a text."""
@@ -117,16 +135,15 @@ def _without_lead(said: list[Said]) -> tuple[list[Said], list[Refusal], int]:
 
 def _checked(name: str, read: TextReader, images: bool, objects: bool) -> TextReader:
     """Returns the reader that first refuses markup which `read` does not know."""
-    foreign = [one for one in FOREIGN if name not in one.formats and (images or one.marks is not BOX)]
 
     def checked(text: str, taught: bool, count: int) -> tuple[tuple[Segment, ...], int]:
-        for one in foreign:
-            if found := one.marks.search(text):
-                raise Refused(
-                    "foreign_markup",
-                    f"{found[0][:40]!r} at character {found.start()} is markup of {one.whose}: say format: "
-                    f"{' or '.join(one.formats)}",
-                )
+        if foreign := foreign_in(text, name, images):
+            one, place = foreign
+            remedy = f"say format: {' or '.join(one.formats)}" if one.formats else "no format reads it"
+            raise Refused(
+                "foreign_markup",
+                f"{place[0][:40]!r} at character {place.start()} is markup of {one.whose}: {remedy}",
+            )
         if found := _APPLIED.search(text):
             raise Refused(
                 "foreign_markup", f"{found[0].strip()!r} is of a chat template: give turns without it"

@@ -74,7 +74,8 @@ class Dataset:
     whether a file is one of the dataset's, as far as its ends tell. `named`: its records are called by ids of their
     own, which become those of their views; but not where they are called `record-N` or `picture-N`.
 
-    A record holds one annotation, which is called as its `unit`; or as many as `listed` gives ids for, each of which
+    A record holds one annotation, which is called as its `unit`, and has another, a `part`, for each of its parts that
+    went; or it holds as many as `listed` gives ids for, each of which
     is called `kind`. Drafts and refusals name these by their place. `many` is the pattern of the file names where a
     folder holds one file of the dataset beside another.
     """
@@ -152,7 +153,9 @@ def _accounted(built: Built, record: Record, dataset: Dataset) -> tuple[Annotati
     """Returns each annotation of a record once: used where a draft teaches it, else with the reason why not."""
     if dataset.listed is None or not record.value:
         own = next((draft.about.id for draft in built.drafts if draft.about.id), None)
-        return (Annotation(dataset.called, shortened(own or built.member), built.refusal),)
+        whole = Annotation(dataset.called, shortened(own or built.member), built.refusal)
+        parts = () if built.refusal else built.lost
+        return (whole, *(Annotation("part", whole.id, one) for one in parts))
     taught = {at for draft in built.drafts for at in draft.taught}
     gone = {one.at: one for one in reversed(built.lost) if one.at is not None}
     other = built.refusal or Refusal("bad_record", "the annotation is not read")

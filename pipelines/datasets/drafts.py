@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from pipelines.datasets.reasons import Refused
+from schemas.markup.tags import box_cells
 from schemas.sample import Box, Example, Image, ImageRef, Phrase, Quad, Segment, Text, Turn
 from schemas.strict import is_unicode
 
@@ -293,8 +294,20 @@ def _factors(stated: NamedImage, stored: tuple[int, int], relative: bool) -> tup
     return found
 
 
+def on_grid(box: Box, width: int, height: int) -> Box:
+    """Returns the box; Refused where its sides run together on the grid in which it is taught."""
+    x1, y1, x2, y2 = box
+    left, top, right, bottom = box_cells(
+        (round(x1, 2), round(y1, 2), round(x2, 2), round(y2, 2)), (width, height)
+    )
+    if left == right or top == bottom:
+        text = f"{list(box)} in an image of {width} x {height} is ({left},{top}),({right},{bottom}) there"
+        raise Refused("box_grid", text)
+    return box
+
+
 def _check_within(turns: Sequence[Turn], stated: Sequence[NamedImage], stored: Sequence[Image]) -> None:
-    """Raises Refused where a box leaves an image whose size its record does not give."""
+    """Raises Refused where a box leaves an image whose size its record does not give, or has no extent on the grid."""
     current = -1
     for turn in turns:
         for segment in turn.segments:
@@ -307,6 +320,7 @@ def _check_within(turns: Sequence[Turn], stated: Sequence[NamedImage], stored: S
                         raise Refused(
                             "box_outside", f"{list(box)} in an image of {image.width} x {image.height}"
                         )
+                    on_grid(box, image.width, image.height)
 
 
 def _box(box: Box, place: Callable[[float, float], Point]) -> Box:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Final
 
 from filters.spans import Span, choose, choose_greedy
-from pipelines.datasets.boxes import from_shares, on_grid, size_of
+from pipelines.datasets.boxes import from_shares, size_of
 from pipelines.datasets.dataset import BAD, Dataset, Glimpse, Made, bad_record
 from pipelines.datasets.drafts import (
     About,
@@ -18,6 +18,7 @@ from pipelines.datasets.drafts import (
     check_unicode,
     grounded_drafts,
     named,
+    on_grid,
     own_licence,
     teaching,
     text_or_none,

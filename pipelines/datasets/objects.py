@@ -94,7 +94,10 @@ class Objects:
             raise broken("image", place, f"box {number} is not of the image shown last before it")
         self._at[1] += 1
         if self._scale is None:
-            return read_box(self._boxes[number], 10**7, place)
+            box = read_box(self._boxes[number], 10**7, place)
+            if max(box) <= 1:
+                raise Refused("box_normalised", f"{list(box)} are pixels where bbox_type does not say norm1")
+            return box
         x1, y1, x2, y2 = read_box(self._boxes[number], self._scale, place)
         across = THOUSANDTHS[0] / self._scale
         return x1 * across, y1 * across, x2 * across, y2 * across

@@ -17,7 +17,7 @@ from pickletools import (
 )
 from typing import Any, Final, NoReturn
 
-from pipelines.datasets.boxes import from_size, on_grid
+from pipelines.datasets.boxes import from_size
 from pipelines.datasets.coco import coco_image, licence_of, licences_of
 from pipelines.datasets.dataset import BAD, Dataset, Files, Made, Record, bad_record
 from pipelines.datasets.drafts import (
@@ -26,6 +26,7 @@ from pipelines.datasets.drafts import (
     Draft,
     extra_of,
     label,
+    on_grid,
     region_drafts,
     teaching,
     text_or_none,

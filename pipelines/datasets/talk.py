@@ -69,6 +69,8 @@ class Talk(NamedTuple):
 def talk_of(value: Mapping[str, Any]) -> Talk:
     """Returns who says what; raises Refused where a field is missing, wrong, or carries data that is not read."""
     check_fields(value, _UNREAD)
+    if value.get("label") is False:
+        raise Refused("unread_field", "label: false says that the answer is a rejected one")
     shapes = [name for name, more in _SHAPES.items() if name in value and all(one in value for one in more)]
     if len(shapes) != 1:
         shown = ", ".join(sorted(map(str, value)))[:200] or "none"

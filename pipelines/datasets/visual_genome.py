@@ -7,13 +7,14 @@ image_data.json has the images' sizes and addresses.
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from pipelines.datasets.boxes import from_size, on_grid, size_of
+from pipelines.datasets.boxes import from_size, size_of
 from pipelines.datasets.dataset import Dataset, Files, Made, Record
 from pipelines.datasets.drafts import (
     REGION_TASKS,
     About,
     NamedImage,
     extra_of,
+    on_grid,
     region_drafts,
     text_or_none,
     told,

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Final
 
+from pipelines.datasets.conversations import foreign_in
 from pipelines.export.corpus import Export
 from pipelines.opening import check_images
 from pipelines.show.inspect import samples
@@ -74,9 +75,9 @@ class _Ledger:
 class _Records:
     """One file a split: a JSON list, or JSON lines."""
 
-    def __init__(self, export: Export, stack: ExitStack, to_record: ToRecord, listed: bool) -> None:
-        self._export, self._stack = export, stack
-        self._to_record, self._listed = to_record, listed
+    def __init__(self, export: Export, stack: ExitStack, target: str) -> None:
+        self._export, self._stack, self._form = export, stack, _READ_AS.get(target)
+        self._to_record, self._listed = WRITERS[target]
         self._files: dict[str, BinaryIO] = {}
         self.counts: dict[str, int] = {}
 
@@ -86,6 +87,8 @@ class _Records:
         name = f"{sample.split}.{'json' if self._listed else 'jsonl'}"
         for view in views:
             try:
+                if self._form:
+                    _check_words(view, self._form)
                 record = self._to_record(view, names)
             except MarkupError as error:
                 ledger.refuse(view, error)
@@ -178,6 +181,19 @@ class _Coco:
             self.counts[name] = parts.rows
 
 
+def _check_words(view: Example, form: str) -> None:
+    """Raises CannotSay where words spell markup that the format `form` refuses when it reads."""
+    if view.task in ("text", "interleaved"):
+        return
+    words = (
+        one.text if isinstance(one, Text) else one.phrase
+        for one in view.segments
+        if not isinstance(one, ImageRef)
+    )
+    if foreign := next(filter(None, (foreign_in(text, form) for text in words)), None):
+        raise CannotSay("text", f"the words hold markup of {foreign[0].whose}")
+
+
 def _annotated(view: Example) -> Example:
     """Returns a view that COCO's JSON can say whole; raises CannotSay."""
     if view.task not in ("caption", "referring", "grounded_caption"):
@@ -238,6 +254,10 @@ WRITERS: Final[Mapping[str, tuple[ToRecord, bool]]] = {
 """By target, what makes a record, and whether a file is a JSON list; else JSON lines."""
 
 
+_READ_AS: Final = {"llava": "llava", "qwen-vl": "qwen", "qwen3-vl": "qwen3_vl"}
+"""By target, the format of a source that reads it and refuses the markup of others."""
+
+
 def write(target: str, export: Export) -> list[str]:
     """Writes the views that are asked for as `target` has them; returns what a person should know of it.
 
@@ -245,8 +265,7 @@ def write(target: str, export: Export) -> list[str]:
     """
     with ExitStack() as stack:
         ledger = _Ledger(stack.enter_context(export.writing("refused.jsonl")))
-        to_record, listed = WRITERS.get(target, (None, False))
-        files = _Records(export, stack, to_record, listed) if to_record else _Coco(export, stack)
+        files = _Records(export, stack, target) if target in WRITERS else _Coco(export, stack)
         for sample, images, views, path in _asked(export):
             names = [image_name(image) for image in sample.images]
             ledger.seen.update(view.task for view in views)

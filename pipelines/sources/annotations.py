@@ -36,6 +36,7 @@ from pipelines.parquet import write_tables
 from pipelines.sources.own import stored_image
 from pipelines.sources.shard import Discovery, InputShard
 from schemas.errors import InputError, RowError, ShardError
+from schemas.plain import plain
 from schemas.row import ANNOTATIONS, pair_key
 from schemas.sample import Example, ImageRef, Phrase, Sample, Segment, Text, Turn, text_of, view_key
 
@@ -278,8 +279,11 @@ def _of_many(dataset: Dataset, paths: Sequence[str], store: Store) -> Iterator[R
     for path in paths:
         before = "" if dataset.named or len(paths) == 1 else f"{_base(path)}:"
         with store.open(path) as file:
-            for record in dataset.records({dataset.parts[0]: file}):
-                yield record._replace(member=before + record.member)
+            try:
+                for record in dataset.records({dataset.parts[0]: file}):
+                    yield record._replace(member=before + record.member)
+            except ShardError as error:
+                raise ShardError(f"{plain(_base(path))}: {error}") from error
 
 
 @contextmanager
@@ -596,8 +600,11 @@ def _without(draft: Draft, dead: Container[str]) -> Draft:
 def _inside(
     example: Example, taught: tuple[int, ...], lost: list[Refusal]
 ) -> tuple[Example, tuple[int, ...] | None]:
-    """Returns a view of text lines without those outside its image, and what it teaches; None where no line is left."""
-    if example.task != "ocr":
+    """Returns a view of text lines without those outside its image, and what it teaches; None where no line is left.
+
+    A view whose lines are no annotations of their own stays as it is.
+    """
+    if example.task != "ocr" or not taught:
         return example, taught
     image = example.images[0]
     kept: list[int] = []

@@ -271,3 +271,43 @@ def test_real_cases(test_data: Path, case: str, form: str, refused: dict[int, st
         pytest.skip("the folder of real data holds no cases")
     found = outcomes(form, path.read_bytes())
     assert {n: one.refusal.reason for n, one in enumerate(found) if one.refusal} == refused
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["<box>[[100, 200, 300, 400]]</box>", "[[010,020,300,400]]", "<loc_10><loc_20>", '<point x="1.5" y="2">'],
+)
+def test_markup_that_no_format_reads_is_refused(text: str) -> None:
+    """It is never taught as words."""
+    turns = [{"from": "human", "value": "<image>\nWhere?"}, {"from": "gpt", "value": text}]
+    (one,) = made("conversations", {"image": "a.jpg", "conversations": turns})
+    assert one.refusal is not None
+    assert (one.refusal.reason, "no format reads it" in one.refusal.text) == ("foreign_markup", True)
+
+
+def test_an_answer_that_people_rejected_is_not_taught() -> None:
+    """ms-swift's label says so."""
+    turns = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Nobody."}]
+    bad, good = made("conversations", {"messages": turns, "label": False}, {"messages": turns, "label": True})
+    assert bad.refusal is not None
+    assert (bad.refusal.reason, good.refusal) == ("unread_field", None)
+
+
+def test_shares_that_call_themselves_pixels_are_refused() -> None:
+    """ms-swift's boxes are pixels unless bbox_type says otherwise."""
+    turns = [{"role": "user", "content": "<image>Where?"}, {"role": "assistant", "content": "<bbox>"}]
+    given = {"bbox": [[0.1, 0.2, 0.9, 0.9]]}
+    (one,) = made("conversations", {"messages": turns, "images": ["a.jpg"], "objects": given})
+    assert one.refusal is not None
+    assert one.refusal.reason == "box_normalised"
+
+
+def test_the_rest_of_a_dialogue_that_is_cut_is_an_annotation_that_is_lost() -> None:
+    """The ledger has the dialogue, which is used, and the part that went."""
+    said = ["Who?", "Ann.", "Where?", "", "Why?", "Rain."]
+    turns = [{"from": ("human", "gpt")[at % 2], "value": text} for at, text in enumerate(said)]
+    (one,) = made("conversations", {"conversations": turns})
+    assert [annotation.refusal and annotation.refusal.reason for annotation in one.annotations] == [
+        None,
+        "empty_answer",
+    ]
