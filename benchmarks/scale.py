@@ -1,10 +1,10 @@
 """What the driver and the store have to do for each input shard: CPU time, memory and requests, by phase.
 
-    python -m benchmarks.scale [--shards 300,1000,3000] [--memory 100,300]
+    python -m benchmarks.scale [--shards 300,1000,3000] [--memory 50,200]
 
 The driver is the real one: recipe, phases, receipts, `status`. Every input shard holds one row of text and becomes one
-output shard, and the inline engine runs the workers; what they use between the start and the end of a task is set aside,
-so what is left is the driver. Requests are the calls of a store's methods by the driver, each counted as what an object
+output shard, and the inline engine runs the workers; what they use from the start to the end of a task is set aside, so
+what is left is the driver. Requests are the calls of a store's methods by the driver, each counted as what an object
 store would be asked: a listing has one request for 1,000 names, and a file that the store vouches for is put and asked
 about. What the driver holds is traced in runs of their own, at two sizes, whose difference leaves out what is constant.
 """
@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 import tracemalloc
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -59,7 +59,7 @@ GROWTH: Final = 11.0
 class Meter:
     """CPU time, peaks of traced memory and requests of the driver, by phase; a worker's are set aside."""
 
-    cpu: Counter[str] = field(default_factory=Counter)
+    cpu: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     peaks: Counter[str] = field(default_factory=Counter)
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
     _phase: str = AROUND
@@ -265,7 +265,7 @@ def table(title: str, found: dict[int, Meter]) -> None:
 
 def of(size: int, meter: Meter) -> tuple[float, float]:
     """Returns ms of CPU and requests for each of so many shards."""
-    return meter.cpu.total() / size * 1000, meter.requests.total() / size
+    return sum(meter.cpu.values()) / size * 1000, meter.requests.total() / size
 
 
 def verdicts(found: dict[int, dict[str, Meter]], kilobytes: dict[str, float]) -> None:
@@ -277,7 +277,7 @@ def verdicts(found: dict[int, dict[str, Meter]], kilobytes: dict[str, float]) ->
             if unit in limits:
                 _verdict(f"{name}: {unit} a shard", value, limits[unit])
         if sizes[0] * 10 == sizes[-1]:
-            first, last = (found[size][name].cpu.total() for size in (sizes[0], sizes[-1]))
+            first, last = (sum(found[size][name].cpu.values()) for size in (sizes[0], sizes[-1]))
             _verdict(f"{name}: CPU for 10 x the shards", last / first, GROWTH)
 
 
