@@ -1,6 +1,6 @@
 """What the driver and the store have to do for each input shard: CPU time, memory and requests, by phase.
 
-    python -m benchmarks.scale [--shards 300,1000,3000] [--memory 50,200]
+    python -m benchmarks.scale [--shards 300,1000,3000] [--memory 200,500]
 
 The driver is the real one: recipe, phases, receipts, `status`. Every input shard holds one row of text and becomes one
 output shard, and the inline engine runs the workers; what they use from the start to the end of a task is set aside, so
@@ -291,7 +291,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--shards", default="300,1000,3000", help="numbers of input shards, ascending")
-    parser.add_argument("--memory", default="50,200", help="two numbers of input shards for traced memory")
+    parser.add_argument("--memory", default="200,500", help="two numbers of input shards for traced memory")
     given = parser.parse_args()
     print(f"{len(os.sched_getaffinity(0))} cores, load before {os.getloadavg()[0]:.1f}")
     at(10)  # loads what later runs share
