@@ -88,6 +88,7 @@ bench: install
 	@$(BIN)/python -m benchmarks.engines
 	@$(BIN)/python -m benchmarks.durable
 	@$(BIN)/python -m benchmarks.dedup
+	@$(BIN)/python -m benchmarks.scale
 	@$(BIN)/python -m benchmarks.clip
 	@$(BIN)/python -m benchmarks.fetch
 	@$(BIN)/python -m benchmarks.synth pages
