@@ -34,6 +34,9 @@ SEEDS: Final = 64
 DENSE: Final = 4
 """While one value in so many has a neighbour that far on in its bucket, all are compared with theirs."""
 
+MANY: Final = 1 << 18
+"""Of more numbers than this `Buckets` has half as many buckets, for the memory's sake."""
+
 _ODD: Final = np.uint64(0x9E3779B97F4A7C15)
 _BYTE_BITS: Final[U64] = (
     np.arange(256, dtype=np.uint64)[:, None] >> np.arange(8, dtype=np.uint64)
@@ -171,32 +174,40 @@ class Buckets:
     """
 
     def __init__(self, numbers: U64, masks: Sequence[int] = (ALL_BITS,)) -> None:
-        bits = max(1, (2 * len(numbers)).bit_length())
+        bits = max(1, ((1 if len(numbers) > MANY else 2) * len(numbers)).bit_length())
         self._masks = np.array(masks, np.uint64)[:, None]
         self._shift = np.uint64(64 - bits)
         self._tables = np.arange(len(masks))[:, None] << bits
-        tables = [_table(self._bucket(numbers & mask), bits) for mask in self._masks[:, 0]]
-        self.order, self._sizes = map(np.concatenate, zip(*tables, strict=True))
-        ends = np.cumsum(self._sizes, dtype=np.int64)
-        self._starts = (ends - self._sizes).astype(np.min_scalar_type(len(self.order)))
+        self.order = np.empty(len(masks) * len(numbers), np.int32)
+        # a bucket ends where the next one starts, that of the next mask too
+        self._starts = np.zeros((len(masks) << bits) + 1, np.min_scalar_type(len(self.order)))
+        for place, mask in enumerate(self._masks[:, 0]):
+            self._fill(place, self._bucket(numbers, mask), bits)
+
+    def _fill(self, place: int, buckets: npt.NDArray[np.int64], bits: int) -> None:
+        """Writes the table of one mask, given the bucket of each number."""
+        first, table = place * len(buckets), (place << bits) + 1
+        # numpy sorts numbers of 16 bits faster
+        order = np.argsort(buckets.astype(np.min_scalar_type((1 << bits) - 1)), kind="stable")
+        self.order[first : first + len(buckets)] = order
+        sizes = np.bincount(buckets, minlength=1 << bits)
+        sizes[0] += first
+        self._starts[table : table + len(sizes)] = np.cumsum(sizes, out=sizes)
 
     def find(self, numbers: U64) -> Hits:
         """The buckets of those numbers, by their places, whose buckets hold something, mask by mask."""
-        buckets = (self._bucket(numbers & self._masks) + self._tables).reshape(-1)
-        sizes = self._sizes[buckets]
+        buckets = (self._bucket(numbers, self._masks) + self._tables).reshape(-1)
+        starts = self._starts[buckets]
+        buckets += 1
+        sizes = self._starts[buckets] - starts
         hit = np.flatnonzero(sizes != 0)
-        starts = self._starts[buckets[hit]].astype(np.int64)
-        return Hits(hit % max(1, len(numbers)), starts, sizes[hit])
+        return Hits(hit % max(1, len(numbers)), starts[hit].astype(np.int64), sizes[hit].astype(np.int32))
 
-    def _bucket(self, numbers: U64) -> npt.NDArray[np.int64]:
-        return ((numbers * _ODD) >> self._shift).view(np.int64)
-
-
-def _table(buckets: npt.NDArray[np.int64], bits: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """The places of numbers by bucket, and how many each bucket holds."""
-    # numpy sorts numbers of 16 bits faster
-    order = np.argsort(buckets.astype(np.min_scalar_type((1 << bits) - 1)), kind="stable")
-    return order.astype(np.int32), np.bincount(buckets, minlength=1 << bits).astype(np.int32)
+    def _bucket(self, numbers: U64, masks: U64 | np.uint64) -> npt.NDArray[np.int64]:
+        found = numbers & masks
+        found *= _ODD
+        found >>= self._shift
+        return found.view(np.int64)
 
 
 def pairs_of(hits: Hits, order: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:

@@ -7,7 +7,7 @@ from typing import BinaryIO, Final
 
 from filters.header import sniff
 from pipelines.sources.columns import Columns, ReadLimits
-from pipelines.sources.ledger import Ledger, Unique
+from pipelines.sources.ledger import EXAMPLES, Ledger, Unique
 from pipelines.sources.records import IMAGE_SUFFIXES
 from pipelines.sources.tar import Cut, Damage, Member, link_targets, members, without_dot
 
@@ -81,6 +81,11 @@ class Roles:
             return False
         return True
 
+    def has(self, suffix: str) -> bool:
+        """Returns whether a member with the suffix has a role, so that its record is a row."""
+        last = suffix.rpartition(".")[2]
+        return suffix in self._images or last in IMAGE_SUFFIXES or suffix in self._texts
+
     def choose(self, sample: Sample, ledger: Ledger) -> None:
         """Sets the images that the record's row takes, and counts its members.
 
@@ -145,9 +150,9 @@ def by_last_dot(file: BinaryIO, found: Sequence[Member], columns: Columns, limit
 
 
 def _index(file: BinaryIO, found: Callable[[], Iterator[Member]], roles: Roles, limits: ReadLimits) -> Index:
-    index = _grouped(file, found(), roles, last_dot=limits.names == "last_dot")
+    index = _grouped(file, found, roles, last_dot=limits.names == "last_dot")
     if limits.names == "auto" and any(roles.merges(sample) for sample in index.samples):
-        return _grouped(file, found(), roles, last_dot=True)
+        return _grouped(file, found, roles, last_dot=True)
     return index
 
 
@@ -162,42 +167,109 @@ def split_name(name: str, last_dot: bool = False) -> tuple[str, str]:
     return folder + slash + stem, suffix.lower()
 
 
-def _grouped(file: BinaryIO, found: Iterator[Member], roles: Roles, last_dot: bool) -> Index:
+def _grouped(file: BinaryIO, found: Callable[[], Iterator[Member]], roles: Roles, last_dot: bool) -> Index:
     """Groups the members by key.
 
     A member whose suffix the newest record of its key already has starts another record, named `KEY#2`. Groups
     with neither image, caption nor record (labels, tensors) are no rows, and neither is the record that a cut
     archive ends in.
     """
-    newest: dict[str, Sample] = {}
-    samples: list[Sample] = []
-    unique, damage, ledger = Unique(), None, Ledger(last_dot=last_dot)
+    records, damage, ledger = _Records(_row_keys(found(), roles, last_dot)), None, Ledger(last_dot=last_dot)
     try:
-        for member in found:
+        for member in found():
             ledger.members += 1
             key, suffix = split_name(member.name, last_dot)
             if not key:
                 ledger.leave_out("hidden", member.name, _is_image(file, member))
                 continue
-            sample = newest.get(key)
-            if sample is None or suffix in sample.suffixes:
-                sample = newest[key] = Sample(unique.name(key))
-                samples.append(sample)
-            sample.suffixes.add(suffix)
-            if roles.take(sample, member, suffix):
+            sample = records.of(key, suffix)
+            if sample and roles.take(sample, member, suffix):
                 continue
             if _is_image(file, member):
                 ledger.leave_out("no_row", member.name, image=True)
-            else:
+            elif sample:
                 sample.others += 1
+            else:
+                records.dropped += 1
     except Damage as error:
         damage = str(error)
-        if isinstance(error, Cut):
-            key, suffix = split_name(error.name, last_dot)
-            if key in newest and suffix not in newest[key].suffixes:
-                samples.remove(newest[key])
-                _leave_out(newest[key], "cut", ledger)
-    return Index(_rows(samples, ledger), damage, ledger)
+        if isinstance(error, Cut) and (ended := records.pop(*split_name(error.name, last_dot))):
+            _leave_out(ended, "cut", ledger)
+    rows = _rows(records.samples.values(), ledger)
+    if records.dropped:  # the entry is there: those that were kept come before what was dropped
+        ledger.unused["no_row"].members += records.dropped
+    return Index(rows, damage, ledger)
+
+
+def _row_keys(found: Iterator[Member], roles: Roles, last_dot: bool) -> dict[str, int]:
+    """Returns the keys of records that may be rows, and of the one in which a cut archive ends, each with -1."""
+    keys: dict[str, int] = {}
+    try:
+        for member in found:
+            key, suffix = split_name(member.name, last_dot)
+            if key and roles.has(suffix):
+                keys[key] = -1
+    except Cut as error:
+        keys[split_name(error.name, last_dot)[0]] = -1
+    except Damage:  # the second reading comes to it again
+        pass
+    return keys
+
+
+class _Records:
+    """The records of a tar by number, in the order of their first members; memory is in proportion to its rows.
+
+    `newest` has the number of the newest record of each key that may be a row. Of the records that are none, the
+    first EXAMPLES are kept, since the ledger names them; `dropped` counts the members of the others.
+    """
+
+    def __init__(self, newest: dict[str, int]) -> None:
+        self.samples: dict[int, Sample] = {}
+        self.dropped = 0
+        self._newest = newest
+        self._useless: set[str] = set()
+        self._unique = Unique()
+        self._count = 0
+        self._kept = 0
+        self._full: int | None = None  # the number from which on records that are no rows are dropped
+
+    def of(self, key: str, suffix: str) -> Sample | None:
+        """Returns the record that a member belongs to, a new one where needed; None where it is dropped."""
+        number = self._newest.get(key)
+        sample = None if number is None else self.samples.get(number)
+        if sample is None or suffix in sample.suffixes:
+            if number is None or key in self._useless:
+                if self._full is not None:
+                    self._newest.pop(key, None)
+                    return None
+                self._useless.add(key)
+                self._kept += 1
+            elif number is not None and sample and not sample.is_row():
+                self._end(key, number, sample)
+            sample = self.samples[self._count] = Sample(self._unique.name(key))
+            self._newest[key] = self._count
+            self._count += 1
+            if self._full is None and self._kept >= EXAMPLES:
+                self._full = self._count
+        sample.suffixes.add(suffix)
+        return sample
+
+    def _end(self, key: str, number: int, sample: Sample) -> None:
+        """Drops a record of a key that may be a row, now that another follows it and it is none."""
+        if self._full is None or number < self._full:
+            self._kept += 1
+        else:
+            del self.samples[number]
+            if sample.member != key:  # else the next one would have that name
+                self._unique.forget(sample.member)
+            self.dropped += sample.others
+
+    def pop(self, key: str, suffix: str) -> Sample | None:
+        """Takes out the newest record of a key if a member with the suffix would belong to it."""
+        number = self._newest.get(key, -1)
+        if number < 0 or suffix in self.samples[number].suffixes:
+            return None
+        return self.samples.pop(number)
 
 
 def _rows(samples: Iterable[Sample], ledger: Ledger) -> list[Sample]:

@@ -32,6 +32,10 @@ class Unique:
                 self._seen.add(_digest(other))
                 return other
 
+    def forget(self, name: str) -> None:
+        """Frees the memory of a name that was given and is not used."""
+        self._seen.discard(_digest(name))
+
 
 def _digest(text: str) -> bytes:
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
@@ -45,7 +49,8 @@ REASONS: Final = {
 }
 """Why no row uses a member."""
 
-_EXAMPLES: Final = 3
+EXAMPLES: Final = 3
+"""So many members are named for each reason."""
 _LONGEST: Final = 200
 
 
@@ -80,7 +85,7 @@ class Ledger:
         entry.members += count
         entry.images += image
         self.images += image
-        if len(entry.examples) < _EXAMPLES:
+        if len(entry.examples) < EXAMPLES:
             entry.examples.append(shown(name)[:_LONGEST])
 
     def to_json(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Near pairs of hashes, against comparing all with all."""
 
+import tracemalloc
 from collections.abc import Iterable
 
 import numpy as np
@@ -126,14 +127,16 @@ def test_a_ball_of_near_values_gives_edges_in_proportion_to_its_values() -> None
     distance=st.integers(0, 16),
     cut=st.integers(0, 20),
     tile=st.integers(1, 64),
+    many=st.sampled_from([0, hamming.MANY]),
 )
 def test_the_nearest_is_that_of_a_comparison_of_all_with_all(
-    values: U64, others: U64, distance: int, cut: int, tile: int
+    values: U64, others: U64, distance: int, cut: int, tile: int, many: int
 ) -> None:
     """Each hash finds the nearest fixed one, of equals the first, or none, however the work is cut."""
     looked = np.concatenate([others, values[:cut]])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hamming, "TILE", tile)
+        patch.setattr(hamming, "MANY", many)
         places, apart = Nearest(values, distance).find(looked)
     for value, place, bits in zip(looked.tolist(), places.tolist(), apart.tolist(), strict=True):
         every = [((value ^ one).bit_count(), number) for number, one in enumerate(values.tolist())]
@@ -145,6 +148,16 @@ def test_nothing_is_near_where_nothing_is_fixed() -> None:
     """Without fixed hashes every hash finds none."""
     places, _ = Nearest(np.empty(0, np.uint64), 4).find(np.arange(5, dtype=np.uint64))
     assert places.tolist() == [-1] * 5
+
+
+def test_many_fixed_hashes_take_little_memory() -> None:
+    """The tables of many hashes are built mask by mask: at no time do they take above 16 bytes a hash and mask."""
+    values = np.random.default_rng(3).integers(0, ALL_BITS, 400_000, dtype=np.uint64)
+    tracemalloc.start()
+    Nearest(values, 4)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 16 * len(values) * len(block_masks(4, len(values)))
 
 
 def test_no_values_have_no_pairs() -> None:

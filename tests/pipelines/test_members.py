@@ -1,11 +1,18 @@
 """The ledger of members through a whole build: receipts, manifest, status, verify, and the stop."""
 
+import bz2
+import gzip
+import io
 import json
+import lzma
 import random
+import shutil
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from pipelines.audit import status
@@ -101,23 +108,84 @@ def test_text_that_a_build_wrote_is_input(tmp_path: Path) -> None:
     assert [row["decision"] for row in rows(tmp_path / "again", "decisions")] == ["kept"] * 7
 
 
-def test_verify_adds_up_the_members_of_many_tars(tmp_path: Path) -> None:
-    """Of forty tars with names of every kind the manifest counts each member that tarfile lists."""
+def made(path: Path, rng: random.Random, images: list[bytes]) -> int:
+    """Writes a tar with names, links and packing of every kind; returns how many members it has."""
+    keys = ("a", "d/c", ".h", *rng.choice([("f", "g"), ("b.1", "b.2", "e.x.y")]))
+    suffixes = ("jpg", "jpg", "PNG", "0.jpg", "1.jpg", "seg.png", "txt", "json", "cls", "jpg_large", "")
+    raw = io.BytesIO()
+    names: list[str] = []
+    with tarfile.open(
+        fileobj=raw, mode="w", format=rng.choice([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+    ) as tar:
+        for _ in range(rng.randrange(12)):
+            name = f"{rng.choice(keys)}.{rng.choice(suffixes)}".rstrip(".")
+            if names and rng.random() < 0.15:
+                link = tarfile.TarInfo(name)
+                link.type, link.linkname = tarfile.LNKTYPE, rng.choice([*names, "nowhere.jpg"])
+                tar.addfile(link)
+            else:
+                add(tar, name, rng.choice([b"{}", b"", b"a caption", rng.choice(images)]))
+            names.append(name)
+        if rng.random() < 0.3:  # a photograph with its mask
+            for name in ("m.jpg", "m.seg.png", "m.txt"):
+                add(tar, name, rng.choice(images))
+                names.append(name)
+    path.write_bytes(PACKED[path.name.rpartition(".")[2]](raw.getvalue()))
+    return len(names)
+
+
+def zstandard(data: bytes) -> bytes:
+    """Returns the data as one Zstandard frame."""
+    return bytes(pa.Codec("zstd").compress(data, asbytes=True))
+
+
+PACKED: dict[str, Callable[[bytes], bytes]] = {
+    "tar": bytes,
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "zst": zstandard,
+}
+
+
+def test_verify_adds_up_the_members_of_a_hundred_tars(tmp_path: Path) -> None:
+    """Of tars with names, links and packing of every kind the manifest counts each member that was written."""
     rng = random.Random(18)
-    keys = ("a", "b.1", "b.2", "d/c", ".h", "e.x.y")
-    suffixes = ("jpg", "PNG", "0.jpg", "1.jpg", "txt", "json", "cls", "jpg_large", "")
+    images = [picture(number, (32, 32)) for number in range(20)]
+    (tmp_path / "in").mkdir()
+    forms = [*["tar"] * 6, "tar.gz", "tar.bz2", "tar.xz", "tar.zst"]
+    listed = sum(
+        made(tmp_path / "in" / f"{number:05d}.{forms[number % 10]}", rng, images) for number in range(100)
+    )
+    build(recipe(tmp_path / "in", max_quarantine=1.0, max_unused=1.0), tmp_path / "out")
+    members = load((tmp_path / "out" / "manifest.json").read_bytes()).members["web"]
+    unused = sum(one.members for one in members.unused.values())
+    assert members.members == listed == members.used + members.metadata + unused
+    assert members.last_dot > 0
+    assert {"hidden", "no_row", "other_image"} <= members.unused.keys()
+    assert verify(str(tmp_path / "out")) == []
+
+
+def test_verify_adds_up_the_members_of_real_tars(tmp_path: Path, test_data: Path) -> None:
+    """Of published tars, several writers' and some packed, every member that tarfile lists is counted."""
     (tmp_path / "in").mkdir()
     listed = 0
-    for number in range(40):
-        with tarfile.open(tmp_path / "in" / f"{number:05d}.tar", "w") as tar:
-            for _ in range(rng.randrange(12)):
-                name = f"{rng.choice(keys)}.{rng.choice(suffixes)}".rstrip(".")
-                add(tar, name, rng.choice([b"{}", b"", b"a caption", picture(number, (32, 32))]))
-                listed += 1
-    loose = recipe(tmp_path / "in", max_quarantine=1.0, max_unused=1.0)
-    build(loose, tmp_path / "out")
+    for folder in (
+        "formats/webdataset",
+        "cases/dots",
+        "cases/multi",
+        "cases/hard",
+        "cases/norow",
+        "cases/packed",
+    ):
+        for path in sorted((test_data / folder).glob("*.tar*")):
+            if path.name.endswith(".zst"):
+                continue
+            shutil.copy(path, tmp_path / "in" / f"{folder.rpartition('/')[2]}-{path.name}")
+            with tarfile.open(path) as tar:
+                listed += sum(not one.isdir() for one in tar)
+    build(recipe(tmp_path / "in", max_quarantine=1.0, max_unused=1.0), tmp_path / "out")
     members = load((tmp_path / "out" / "manifest.json").read_bytes()).members["web"]
-    assert members.members == listed
-    assert members.last_dot > 0
-    assert {"hidden", "no_row"} <= members.unused.keys()
+    unused = sum(one.members for one in members.unused.values())
+    assert members.members == listed == members.used + members.metadata + unused
     assert verify(str(tmp_path / "out")) == []

@@ -3,6 +3,7 @@
 import io
 import random
 import tarfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from pipelines.sources import InputShard, Ledger, fetch, read
 from pipelines.sources.columns import Columns, ReadLimits
 from pipelines.sources.grouping import split_name
+from pipelines.sources.ledger import Unused
 from schemas.errors import ChangedError
 from schemas.row import RawRow, image_name
 from schemas.sample import Example, Image, ImageRef, Text, Turn, caption_example
@@ -260,6 +262,65 @@ def test_every_member_is_accounted_for(
     several = [row for row in rows if row.error and row.error.kind == "several_images"]
     unused = sum(one.images for one in ledger.unused.values())
     assert ledger.images >= taken + unused + 2 * len(several)
+
+
+def unused_names(members: list[tuple[str, bytes]]) -> tuple[int, list[str]]:
+    """How many members of no use there are, and the first three names, by keeping all records; slow and plain.
+
+    Images are named as they come, then the records that are no rows, in the order of their first members.
+    """
+    newest: dict[str, dict[str, list[str]]] = {}
+    records: list[tuple[str, dict[str, list[str]]]] = []
+    times: dict[str, int] = {}
+    images = []
+    for name, data in members:
+        key, suffix = split_name(name)
+        if key not in newest or suffix in newest[key]:
+            times[key] = times.get(key, 0) + 1
+            newest[key] = {}
+            records.append((key if times[key] == 1 else f"{key}#{times[key]}", newest[key]))
+        newest[key][suffix] = [] if data.startswith(PNG) and suffix != "jpg" else [name]
+        if not newest[key][suffix]:
+            images.append(name)
+    useless = [(name, found) for name, found in records if not found.keys() & {"jpg", "txt", "json"}]
+    rest = [(f"{name}.{min(found)}", sum(map(len, found.values()))) for name, found in useless]
+    names = [*images, *(name for name, left in rest if left)]
+    return len(images) + sum(left for _, left in rest), names[:3]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("abcdefgh"),
+            st.sampled_from(["cls", "idx", "cls", "idx", "bin", "jpg", "txt"]),
+            st.sampled_from([b"7", PNG + b"x"]),
+        ),
+        max_size=25,
+    )
+)
+def test_members_of_no_use_are_counted_and_the_first_named(
+    write_tar: TarWriter, shard_of: Sharder, parts: list[tuple[str, str, bytes]]
+) -> None:
+    """Whatever the order, the count and the names are those of a reading that keeps all records."""
+    members = [(f"{key}.{suffix}", data if suffix != "txt" else b"text") for key, suffix, data in parts]
+    _, ledger = told(shard_of(write_tar(members)))
+    unused = ledger.unused.get("no_row", Unused())
+    assert (unused.members, unused.examples) == unused_names(members)
+
+
+@pytest.mark.parametrize("name", ["junk/{}.bin", "{}", "a.bin", "b.bin", ".{}", "__MACOSX/{}.x.y"])
+def test_members_of_no_use_take_no_memory(write_tar: TarWriter, shard_of: Sharder, name: str) -> None:
+    """Six thousand members that no row uses cost less than a tenth of what a record of each would."""
+    useless = [(name.format(number), b"") for number in range(6000)]
+    shard = shard_of(write_tar([("a.jpg", b"1"), *useless, ("c.jpg", b"2")], form=tarfile.USTAR_FORMAT))
+    tracemalloc.start()
+    rows, ledger = told(shard)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(rows) == 2
+    assert sum(one.members for one in ledger.unused.values()) + ledger.metadata == 6000
+    assert peak < 6000 * 80
 
 
 def linked(path: Path, links: list[tuple[str, str, bytes]]) -> Path:
