@@ -146,9 +146,14 @@ class IsolatedWorker:
     def _died(self, task: Json, death: Death) -> str:
         what = task.get("shard") or task.get("partition") or "a task"
         why = death.message or DEATHS[death.kind]
+        remedy = (
+            "raise that limit"
+            if death.kind == "deadline"
+            else "give it more memory (resources.memory_gb) or the machine fewer --workers"
+        )
         return (
-            f"the worker of phase {self._step.name} died {TRIES} times on {what} ({why}) where "
-            "no single row is to blame: give it more memory (resources.memory_gb) or the machine fewer --workers"
+            f"the worker of phase {self._step.name} died {TRIES} times on {what} ({why}) where no single row is to "
+            f"blame: {remedy}"
         )
 
     def _request(self, message: Json) -> Json | Death:

@@ -17,7 +17,6 @@ from filters.rules import REMOVED
 from pipelines.layout import Layout
 from pipelines.parquet import read_table
 from pipelines.phases.dedup.signals import EVAL, KINDS
-from pipelines.phases.select.captions import CAPPED
 from pipelines.phases.select.semantic import ALIKE
 from schemas.errors import InputError, VerifyError
 from schemas.manifest import MAX_BYTES, Output, load
@@ -164,7 +163,7 @@ def _lost(name: str, decision: Mapping[str, Any] | None) -> str:
         REMOVED: "removed",
         EVAL: "eval",
         "clip": "clip",
-        **dict.fromkeys((*KINDS, ALIKE, CAPPED), "duplicate"),
+        **dict.fromkeys((*KINDS, ALIKE), "duplicate"),
     }
     return known.get(reason, "rule")
 

@@ -127,7 +127,7 @@ class Decide:
         cap = rules.get(MaxPerCaption)
         for row in beyond.tolist():
             assert cap is not None
-            texts[row] = f"{many(cap.max, 'row')} with its caption are kept"
+            texts[row] = f"{many(cap.max, 'row')} of its cluster of captions are kept"
         for row in np.flatnonzero(judged.removed != "").tolist():
             texts[row] = said(judged.removed[row])
         return pa.array(texts, pa.string())
