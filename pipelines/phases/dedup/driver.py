@@ -131,6 +131,7 @@ class _Run:
             columns = {name: pa.array([task[name] for task in self._tasks]) for name in ("source", "shard")}
             self._folder.write(self._names, pa.table(columns), scratch=True)
             values, last = self._equal_values()
+            self._guards = [receipt["guard"] for receipt in values if "guard" in receipt]
             stars = self._stars(values)
             return self._members(values, stars, last, self._captions())
         finally:
@@ -140,7 +141,6 @@ class _Run:
         """Receipts of equal values, and the round that made them: the second where clusters were torn in the first."""
         worker = "values:EqualValues"
         values = self._shuffle(worker, self._tasks, round="first")
-        self._guards = [receipt["guard"] for receipt in values if "guard" in receipt]
         if not any(receipt["torn"] for receipt in values):
             return values, "first"
         settled: list[str] = []
@@ -214,6 +214,8 @@ class _Run:
             if "hashes" in receipt:
                 star = stars.get(str(receipt["partition"]))
                 tasks.append({"hashes": receipt["hashes"], "further": receipt.get("further"), "stars": star})
+            if "asides" in receipt:
+                tasks.append({"asides": receipt["asides"]})
         more = {"names": self._names, "round": last, "guards": self._guards, "captions": captions}
         receipts = self._shuffle("members:Members", tasks, self._groups, **more)
         kinds = kinds_of(bool(self._guards), bool(captions))

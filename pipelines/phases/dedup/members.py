@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from pipelines.engines.step import At, Json, Piece
 from pipelines.layout import Layout
-from pipelines.phases.dedup.evaluation import Guard
-from pipelines.phases.dedup.signals import CAPTION, EVAL, KINDS, PHASH, PLACE, Shards
+from pipelines.phases.dedup.evaluation import PAIRED, Guard, nearest_pairs, unpaired
+from pipelines.phases.dedup.signals import CAPTION, EVAL, EVALUATION, KINDS, PHASH, PLACE
 from pipelines.phases.dedup.tables import (
     Columns,
     Folder,
@@ -27,7 +27,7 @@ from pipelines.phases.dedup.values import twins_of
 from schemas.row import CLUSTERS, GUARDED_CLUSTERS
 
 MEMBERSHIPS: Final = ("row", "kind", "cluster_hi", "cluster_lo", "distance", "twins")
-NOTHING: Final = len(KINDS)
+NOTHING: Final = 255
 """The kind of an entry that only says that there is such a shard."""
 
 
@@ -39,7 +39,6 @@ class Members:
 
     def __init__(self, setup: Json) -> None:
         self._folder = Folder(setup)
-        self._shards = Shards(self._folder, setup)
         self._layout = Layout(**setup["layout"])
         self._names = str(setup["names"])
         self._round = str(setup["round"])
@@ -49,17 +48,24 @@ class Members:
         )
         self._captions: dict[str, str] = setup["captions"]
         self._kinds = kinds_of(self._guard is not None, bool(self._captions))
+        self._sent = MEMBERSHIPS if self._guard is None else (*MEMBERSHIPS, *PAIRED)
 
     def split(self, task: Json, at: At) -> Iterator[Piece]:
         """What one file knows, by shard."""
+        for memberships in self._memberships(task):
+            columns = {name: memberships[name] for name in self._sent}
+            yield (columns["row"] >> PLACE) % self._partitions, pa.table(columns)
+
+    def _memberships(self, task: Json) -> Iterator[Columns]:
         if "same" in task:
-            memberships = self._folder.load(task["same"], *MEMBERSHIPS)
+            yield self._folder.load(task["same"], *self._sent)
         elif "hashes" in task:
-            memberships = self._near(task["hashes"], task["further"], task["stars"])
+            yield from self._near(task["hashes"], task["further"], task["stars"])
+        elif "asides" in task:
+            if self._guard is not None:
+                yield self._guard.pairs(self._folder.load(task["asides"]))
         else:
-            memberships = _roll_call(int(task["shards"]))
-        memberships = {name: memberships[name] for name in MEMBERSHIPS}
-        yield (memberships["row"] >> PLACE) % self._partitions, pa.table(memberships)
+            yield _roll_call(int(task["shards"]))
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
         """Files for the partition's shards; how many memberships of each kind they hold."""
@@ -78,9 +84,7 @@ class Members:
         schema = CLUSTERS
         if self._guard is not None:
             schema = GUARDED_CLUSTERS
-            measured = self._shards.measured(number, source, shard)
-            further = self._shards.further(number, source, shard, measured)
-            members = _with_pairs(members, self._guard.nearest_pairs(measured, further))
+            members = nearest_pairs(members)
         if self._captions:
             members = self._with_captions(number, members)
         at = members["row"] & ((1 << PLACE) - 1)
@@ -102,26 +106,30 @@ class Members:
             return members
         found = self._folder.between(path, number << PLACE, ((number + 1) << PLACE) - 1)
         count = len(found["row"])
-        found |= {"kind": np.full(count, self._kinds.index(CAPTION), np.uint8), "of": np.full(count, -1)}
+        found |= {"kind": np.full(count, self._kinds.index(CAPTION), np.uint8), **unpaired(count)}
         found["twins"] = np.zeros(count, np.uint8)
         return ordered(joined([members, {name: found[name] for name in members}]), "row", "kind")
 
     def _members(self, number: int, memberships: Columns) -> Columns:
-        """The shard's memberships in clusters, by row and kind."""
+        """The shard's memberships, by row and kind."""
         members = take(memberships, memberships["kind"] != NOTHING)
         parts = [members]
         if members["twins"].any():
             twins = self._folder.load(self._folder.path(twins_of(self._round), number))
-            for kind in range(len(KINDS)):
+            members = take(members, members["twins"] > 0)
+            for kind in np.unique(members["kind"]):
                 mine = take(members, members["kind"] == kind)
-                others = take(twins, twins["kind"] == kind)
+                others = take(twins, twins["kind"] == kind & ~np.uint8(EVALUATION))
                 at = places_in(mine["row"], others["of"])
                 parts.append({**take(mine, at[at >= 0]), "row": others["row"][at >= 0]})
         return ordered(joined(parts), "row", "kind")
 
-    def _near(self, hashes: str, further: str | None, stars: str | None) -> Columns:
-        """What is known of perceptual hashes: those of a star, and those of several rows."""
+    def _near(self, hashes: str, further: str | None, stars: str | None) -> Iterator[Columns]:
+        """What is known of perceptual hashes: those of a star, and those of several rows; and their pairs."""
         found = self._folder.load(hashes)
+        others = self._folder.load(further) if further is not None else None
+        if self._guard is not None:
+            yield self._guard.pairs(_all_entries(found, others))
         several = found["rows"] > 1
         found["distance"] = np.zeros(len(several), np.int32)
         if stars is not None:
@@ -135,11 +143,11 @@ class Members:
         members = {name: found[name] for name in ("row", "distance", "twins")}
         members |= {"cluster_hi": found["key_hi"], "cluster_lo": found["key_lo"]}
         parts = [take(members, several)]
-        if further is not None:
-            others = self._folder.load(further)
+        if others is not None:
             parts.append({**take(members, others["at"]), "row": others["row"], "twins": others["twins"]})
         near = joined(parts)
-        return {**near, "kind": np.full(len(near["row"]), PHASH, np.uint8)}
+        count = len(near["row"])
+        yield {**near, "kind": np.full(count, PHASH, np.uint8), **unpaired(count)}
 
 
 def kinds_of(guarded: bool, captions: bool) -> tuple[str, ...]:
@@ -147,13 +155,11 @@ def kinds_of(guarded: bool, captions: bool) -> tuple[str, ...]:
     return (*KINDS, *((EVAL,) if guarded else ()), *((CAPTION,) if captions else ()))
 
 
-def _with_pairs(members: Columns, pairs: Columns) -> Columns:
-    """A shard's memberships and its pairs with evaluation rows, by row and kind; `of` is -1 in a cluster."""
-    clusters = {name: members[name] for name in ("row", "kind", "cluster_hi", "cluster_lo", "distance")}
-    clusters["of"] = np.full(len(clusters["row"]), -1, np.int64)
-    pairs = {**pairs, "kind": np.full(len(pairs["row"]), len(KINDS), np.uint8)}
-    both = joined([clusters, {name: pairs[name] for name in clusters}])
-    return ordered(both, "row", "kind")
+def _all_entries(distinct: Columns, further: Columns | None) -> Columns:
+    """The entries of all shards whose distinct hashes are given: the first of each, and the further ones."""
+    parts = [distinct] if further is None else [distinct, {**further, "hi": distinct["hi"][further["at"]]}]
+    entries = joined([{name: part[name] for name in ("hi", "row", "kind", "twins")} for part in parts])
+    return {**entries, "image": np.zeros(len(entries["hi"]), np.uint32)}
 
 
 def _sources(names: pa.Table, rows: npt.NDArray[np.int64]) -> pa.ChunkedArray:
@@ -167,4 +173,4 @@ def _roll_call(shards: int) -> Columns:
     zeros = np.zeros(shards, np.uint64)
     memberships: Columns = {"row": np.arange(shards) << PLACE, "kind": np.full(shards, NOTHING, np.uint8)}
     memberships |= {"cluster_hi": zeros, "cluster_lo": zeros, "distance": zeros.astype(np.int32)}
-    return {**memberships, "twins": zeros.astype(np.uint8)}
+    return {**memberships, "twins": zeros.astype(np.uint8), **unpaired(shards)}

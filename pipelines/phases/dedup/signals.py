@@ -21,6 +21,15 @@ from schemas.row import FURTHER
 KINDS: Final = ("repeat", "exact", "pixels", "phash")
 """From fine to coarse; a kind's number in the shuffles is its place here."""
 REPEAT, EXACT, PIXELS, PHASH = range(4)
+KIND: Final = len(KINDS) - 1
+"""The bits of a kind's number; those above them say more of an entry of the shuffle of values."""
+EVALUATION, ASIDE, SETTLED, TURNED = (len(KINDS) << bit for bit in range(4))
+"""What the shuffle of values says of an entry beside its kind.
+
+EVALUATION: it is an evaluation row's; a membership with it is a pair with one. ASIDE: it stands in no cluster, and is
+held against evaluation images alone. SETTLED: it is not what was measured, and is not held against them. TURNED: it is
+the hash of a turned image.
+"""
 EVAL: Final = "eval"
 """The kind of a training row that shows an evaluation row's image: no cluster, but a pair."""
 CAPTION: Final = "caption"
@@ -62,6 +71,10 @@ class Rows:
         columns = {"hi": value.hi, "lo": value.lo, "key_hi": self.key_hi, "key_lo": self.key_lo}
         return {**columns, "row": self.numbers}, value.known
 
+    def shown(self, kind: int) -> Values:
+        """The kind's values as evaluation images are held against them: hashes without sketches, all of them."""
+        return self.hashes if kind == PHASH else self.values[kind]
+
 
 class Shards:
     """The shards of the corpus by their number in the sorted list, read with what was settled since."""
@@ -76,11 +89,11 @@ class Shards:
         self._settled: Sequence[str] = setup.get("settled", ())
 
     def rows(self, number: int, source: str, shard: str) -> Rows:
-        """A shard's measured rows, with what was settled; a text without an image has a key alone."""
+        """A shard's measured rows, with what was settled."""
         return self.settled(self.measured(number, source, shard))
 
     def measured(self, number: int, source: str, shard: str) -> Rows:
-        """A shard's measured rows, with their values as measured."""
+        """A shard's measured rows, with their values as measured; a text without an image has a key alone."""
         path = self._layout.path("signals", source, shard)
         split = self._evaluation.get(source) is False
         table = self._folder.read(path, [*_COLUMNS, "extra"] if split else list(_COLUMNS))
@@ -188,13 +201,14 @@ def held_out(extras: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     return np.array([split not in ("", "train") for split in own], np.bool_)
 
 
-def finer_checks(rows: Rows) -> dict[int, U64]:
+def finer_checks(rows: Rows) -> dict[int, npt.NDArray[np.uint32]]:
     """For each kind a number a row that is equal where the coarser kinds' values are equal."""
-    zeros = np.zeros(len(rows.numbers), np.uint64)
+    zeros = np.zeros(len(rows.numbers), np.uint32)
     phash, pixels = rows.values[PHASH], rows.values[PIXELS]
     of_phash = mix(np.where(phash.known, phash.hi ^ mix(phash.lo), 0) + phash.known)
     of_pixels = np.where(pixels.known, mix(pixels.hi ^ mix(pixels.lo)), 0)
-    return {REPEAT: zeros, EXACT: mix(of_phash ^ of_pixels), PIXELS: of_phash, PHASH: zeros}
+    checks = {EXACT: mix(of_phash ^ of_pixels), PIXELS: of_phash}
+    return {REPEAT: zeros, PHASH: zeros} | {kind: check.astype(np.uint32) for kind, check in checks.items()}
 
 
 def shard_tasks(shards: Iterable[Name]) -> list[Json]:

@@ -204,12 +204,12 @@ def runs(*columns: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     return np.maximum.accumulate(np.where(first, np.arange(len(first)), 0))
 
 
-def totals(run: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def totals(run: npt.NDArray[np.int64], rows: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
     """For each entry, the rows of all entries of its run."""
     first = np.flatnonzero(run == np.arange(len(run)))
     if not len(first):
         return np.zeros(0, np.int64)
-    return np.repeat(np.add.reduceat(rows, first), np.diff(first, append=len(run)))
+    return np.repeat(np.add.reduceat(rows, first, dtype=np.int64), np.diff(first, append=len(run)))
 
 
 def stretches(values: npt.NDArray[Any]) -> Iterator[tuple[int, int, int]]:

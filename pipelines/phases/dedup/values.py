@@ -14,9 +14,23 @@ import pyarrow as pa
 
 from filters.sketch import TURNS
 from pipelines.engines.step import At, Json, Piece
-from pipelines.phases.dedup.evaluation import GUARD, GUARDED, guard_entries
+from pipelines.phases.dedup.evaluation import asides, entries_of, lacking, pairs_of_equals, unpaired
 from pipelines.phases.dedup.near import saved_edges, ties
-from pipelines.phases.dedup.signals import EXACT, KINDS, PHASH, PIXELS, Rows, Shards, finer_checks
+from pipelines.phases.dedup.signals import (
+    ASIDE,
+    EVALUATION,
+    EXACT,
+    KIND,
+    KINDS,
+    PHASH,
+    PIXELS,
+    REPEAT,
+    SETTLED,
+    TURNED,
+    Rows,
+    Shards,
+    finer_checks,
+)
 from pipelines.phases.dedup.tables import (
     Columns,
     Folder,
@@ -38,8 +52,9 @@ class EqualValues:
     A shard sends each of its values once; its further rows of that value stay in its file of twins. Writes for each
     partition `same` (the memberships of clusters of equal values), `hashes` (the distinct perceptual hashes and
     sketches), `further` (the shards beyond the first that hold one of these), `turned` (the hashes of turned images,
-    with the hash `of` the image as it is) and, in the first round, `guard` (the distinct values of images in
-    evaluation rows).
+    with the hash `of` the image as it is). Where there are evaluation rows, `same` has the pairs of training rows with
+    those of equal bytes or pixels as well, `guard` the distinct hashes of evaluation images, and `asides` the hashes of
+    training images that stand in no cluster.
     """
 
     def __init__(self, setup: Json) -> None:
@@ -47,26 +62,21 @@ class EqualValues:
         self._shards = Shards(self._folder, setup)
         self._partitions = int(setup["partitions"])
         self._round = str(setup["round"])
+        self._guarded = bool(setup["evaluation"])
 
     def split(self, task: Json, at: At) -> Iterator[Piece]:
         """One entry for each value in the shard."""
-        rows = self._shards.rows(task["number"], task["source"], task["shard"])
-        checks = finer_checks(rows)
-        parts, twins = [], []
-        for kind in range(len(KINDS)):
-            columns, known = rows.of(kind)
-            entries = take({**columns, "check": checks[kind]}, known)
-            entries["kind"] = np.full(len(entries["row"]), kind, np.uint8)
-            mine, others = _merged(entries)
-            parts.append(mine)
-            twins.append(others)
-        if any(len(others["row"]) for others in twins):
-            self._folder.save(twins_of(self._round), task["number"], joined(twins))
-        if self._round == "first" and rows.evaluation.any():
-            further = self._shards.further(task["number"], task["source"], task["shard"], rows)
-            parts += [part for one in (rows, further) if one is not None for part in guard_entries(one)]
-        parts += _turned(rows)
-        entries = joined(parts)
+        name = task["number"], task["source"], task["shard"]
+        measured = self._shards.measured(*name)
+        rows = self._shards.settled(measured)
+        found = list(_entries(rows, measured))
+        if self._guarded:
+            found += asides(rows, measured, self._shards.further(*name, measured))
+        merged = [_merged(entries) for entries in found]
+        twins = joined([others for _, others in merged])
+        if len(twins["row"]):
+            self._folder.save(twins_of(self._round), task["number"], twins)
+        entries = joined([*(mine for mine, _ in merged), *_turned(rows)])
         yield sent(entries, entries["hi"], self._partitions)
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
@@ -74,19 +84,25 @@ class EqualValues:
         entries = columns_of(table)
         same, torn = [], 0
         for kind in range(PHASH):
-            found = _shared(entries, kind)
+            found = _shared(entries, _of(entries, kind))
             run = runs(found["hi"], found["lo"])
             if kind in (EXACT, PIXELS):
                 torn += int((found["check"] != found["check"][run]).sum())
             same.append(_clusters(found, run))
-        hashes = _by_value(take(entries, entries["kind"] == PHASH))
+            if self._guarded:
+                same[-1] |= unpaired(len(same[-1]["row"]))
+                if kind in (EXACT, PIXELS):
+                    same.append(pairs_of_equals(_measured(entries, kind, found)))
+        hashes = _by_value(take(entries, _of(entries, PHASH)))
         turned = _first(take(entries, entries["kind"] == TURNED))
         distinct = int(np.count_nonzero(firsts(hashes["hi"]))) + len(turned["row"])
         files = {"same": joined(same)}
         files["hashes"], files["further"] = _distinct(hashes)
         files["turned"] = {"value": turned["hi"], "of": turned["lo"]}
-        files["guard"] = _guarded(entries)
+        files["asides"] = _asides(entries)
         receipt: Json = {"partition": partition, "torn": torn, "distinct": distinct}
+        if ((entries["kind"] & EVALUATION != 0) & (entries["kind"] & KIND != REPEAT)).any():
+            receipt["guard"] = self._folder.save("guard", partition, _guard(entries))
         for name, columns in files.items():
             if len(next(iter(columns.values()))):
                 receipt[name] = self._folder.save(f"{self._round}-{name}", partition, columns)
@@ -97,13 +113,21 @@ class EqualValues:
         return receipt
 
 
+def _entries(rows: Rows, measured: Rows) -> Iterator[Columns]:
+    """The values of a shard's rows, kind by kind; `kind` says which are of evaluation rows and which were settled."""
+    checks = finer_checks(rows)
+    of_evaluation = (EVALUATION * rows.evaluation).astype(np.uint8)
+    for kind in range(len(KINDS)):
+        columns, known = rows.of(kind)
+        flags = of_evaluation | np.uint8(kind)
+        if rows is not measured and kind != REPEAT:
+            flags |= (SETTLED * lacking(rows.values[kind], measured.shown(kind), kind)).astype(np.uint8)
+        yield take({**columns, "check": checks[kind], "kind": flags}, known)
+
+
 def twins_of(round_: str) -> str:
     """The step whose files hold, of every shard that has such, the rows of values that an earlier row has."""
     return f"{round_}-twins"
-
-
-TURNED: Final = 2 * GUARD
-"""The kind of an entry that tells the hash of a turned image."""
 
 
 def _turned(rows: Rows) -> list[Columns]:
@@ -120,7 +144,9 @@ def _turned(rows: Rows) -> list[Columns]:
     zeros = np.zeros(len(pairs["hi"]), np.uint64)
     columns = {**pairs, "key_hi": zeros, "key_lo": zeros, "row": zeros.astype(np.int64)}
     kind = np.full(len(zeros), TURNED, np.uint8)
-    return [{**columns, "check": zeros, "rows": np.ones(len(zeros), np.int64), "kind": kind}]
+    return [
+        {**columns, "check": zeros.astype(np.uint32), "rows": np.ones(len(zeros), np.uint32), "kind": kind}
+    ]
 
 
 COARSER: Final = {EXACT: (PIXELS, PHASH), PIXELS: (PHASH,)}
@@ -174,25 +200,39 @@ def _changes(rows: Columns, kind: int) -> Columns:
 
 
 def _merged(entries: Columns) -> tuple[Columns, Columns]:
-    """One entry for each (value, check): its smallest (key, row), and how many rows it stands for; and the others.
+    """One entry for each (value, check, kind): its smallest (key, row), and its number of rows; and these others.
 
     Of the others `kind`, `row` and the row `of` the entry.
     """
     entries = _by_value(entries)
-    run = runs(entries["hi"], entries["lo"], entries["check"])
+    run = runs(entries["hi"], entries["lo"], entries["check"], entries["kind"])
     # rows of one value whose checks differ may alternate; that only leaves more entries than need be
     head = run == np.arange(len(run))
-    rows = np.diff(np.flatnonzero(head), append=len(run))
-    twins = {name: entries[name][~head] for name in ("kind", "row")}
+    rows = np.diff(np.flatnonzero(head), append=len(run)).astype(np.uint32)
+    twins = {"kind": entries["kind"][~head] & (KIND | ASIDE), "row": entries["row"][~head]}
     return {**take(entries, head), "rows": rows}, {**twins, "of": entries["row"][run[~head]]}
 
 
-def _shared(entries: Columns, kind: int) -> Columns:
-    """The entries of a kind whose value two rows or more may have, by value, key and row."""
-    which = np.flatnonzero(entries["kind"] == kind)
-    which = which[np.argsort(entries["hi"][which])]
-    maybe = repeated(entries["hi"][which]) | (entries["rows"][which] > 1)
-    return ordered(take(entries, which[maybe]), "hi", "lo", "key_hi", "key_lo", "row")
+def _of(entries: Columns, kind: int) -> npt.NDArray[np.bool_]:
+    """Which entries stand in clusters of a kind."""
+    mine: npt.NDArray[np.bool_] = entries["kind"] & ~np.uint8(EVALUATION | SETTLED) == kind
+    return mine
+
+
+def _measured(entries: Columns, kind: int, shared: Columns) -> Columns:
+    """The entries of a kind that pairs with evaluation rows are sought among; `shared` are those in clusters."""
+    flags = entries["kind"]
+    if not (flags & (ASIDE | SETTLED)).any():
+        return shared
+    return _shared(entries, flags & ~np.uint8(EVALUATION | ASIDE) == kind)
+
+
+def _shared(entries: Columns, which: npt.NDArray[np.bool_]) -> Columns:
+    """Of some entries those whose value two rows or more may have, by value, key and row."""
+    places = np.flatnonzero(which)
+    places = places[np.argsort(entries["hi"][places])]
+    maybe = repeated(entries["hi"][places]) | (entries["rows"][places] > 1)
+    return ordered(take(entries, places[maybe]), "hi", "lo", "key_hi", "key_lo", "row")
 
 
 def _first(entries: Columns) -> Columns:
@@ -219,23 +259,30 @@ def _distinct(hashes: Columns) -> tuple[Columns, Columns]:
     run = runs(hashes["hi"], hashes["lo"])
     head = run == np.arange(len(run))
     twins = (hashes["rows"] > 1).astype(np.uint8)
-    distinct = {name: hashes[name][head] for name in ("hi", "lo", "key_hi", "key_lo", "row")}
+    distinct = {name: hashes[name][head] for name in ("hi", "lo", "key_hi", "key_lo", "row", "kind")}
     distinct |= {"rows": totals(run, hashes["rows"])[head], "twins": twins[head]}
     at = (np.cumsum(head) - 1)[~head]
-    return distinct, {"at": at, "row": hashes["row"][~head], "twins": twins[~head]}
+    others = {name: hashes[name][~head] for name in ("row", "kind")}
+    return distinct, {**others, "at": at, "twins": twins[~head]}
 
 
-def _guarded(entries: Columns) -> Columns:
-    """The distinct values of images in evaluation rows, kind by kind."""
-    guard = joined([_first(take(entries, entries["kind"] == GUARD + kind)) for kind in GUARDED])
-    return {name: guard[name] for name in ("kind", "hi", "lo", "key_hi", "key_lo", "row")}
+def _guard(entries: Columns) -> Columns:
+    """The distinct hashes of images in evaluation rows, each with its smallest key."""
+    held = take(entries, entries["kind"] & ~np.uint8(ASIDE) == PHASH | EVALUATION)
+    first = _first({**held, "lo": np.zeros(len(held["hi"]), np.uint64)})
+    return {name: first[name] for name in ("hi", "key_hi", "key_lo", "row")}
+
+
+def _asides(entries: Columns) -> Columns:
+    """The hashes of training images that stand in no cluster."""
+    return entries_of(take(entries, entries["kind"] == PHASH | ASIDE))
 
 
 def _clusters(found: Columns, run: npt.NDArray[np.int64]) -> Columns:
     """The memberships of each value that two rows or more have."""
     shared = totals(run, found["rows"]) > 1
     first = run[shared]
-    memberships = {name: found[name][shared] for name in ("kind", "row")}
+    memberships = {"kind": found["kind"][shared] & KIND, "row": found["row"][shared]}
     memberships |= {"cluster_hi": found["key_hi"][first], "cluster_lo": found["key_lo"][first]}
     memberships["distance"] = np.zeros(len(first), np.int32)
     memberships["twins"] = (found["rows"][shared] > 1).astype(np.uint8)
