@@ -1,8 +1,9 @@
 """A run of a recipe: the phases in order, each done only where its results are not there yet."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import Final
 
@@ -14,7 +15,7 @@ from pipelines.phases.auto import settled
 from pipelines.phases.table import PHASES, Phase, phase, up_to
 from pipelines.progress import Reporter
 from pipelines.receipts import WHOLE as ALL
-from pipelines.receipts import Disk, Receipts, Task
+from pipelines.receipts import Disk, Found, Receipts, Task, listed
 from pipelines.recipe.load import applied_text, thresholds
 from pipelines.recipe.model import Recipe
 from pipelines.remarks import ignored_text
@@ -58,7 +59,7 @@ class Build:
     retry_failed: bool = False
     dry: bool = False
     shards: dict[Name, InputShard] = field(default_factory=dict)
-    results: dict[str, dict[Name, Json]] = field(default_factory=lambda: defaultdict(dict))
+    results: dict[str, Mapping[Name, Json]] = field(default_factory=lambda: defaultdict(dict))
     fingerprints: dict[str, dict[Name, str]] = field(default_factory=lambda: defaultdict(dict))
     _receipts: dict[str, Receipts] = field(default_factory=dict)
     _mended: Counter[str] = field(default_factory=Counter)
@@ -67,7 +68,7 @@ class Build:
         self._disk = Disk(self.layout)
         self._identities = Identities(self.layout)
         # a phase may put in `results` what it makes of its receipts; these are the receipts as they are
-        self._vouching: dict[str, dict[Name, Json]] = {}
+        self._vouching: dict[str, Found] = {}
         self._watching = Watching(self.engine, self.layout, self._vouching)
         self.engine = self._watching
 
@@ -149,23 +150,20 @@ class Build:
 
     def map(
         self, name: str, tasks: Sequence[Task], limits: Limits | None = None, settle: Settle | None = None
-    ) -> list[Json]:
+    ) -> Collection[Json]:
         """Runs those tasks of a phase that are not done; keeps and returns the receipts of all, in order."""
         receipts = self.receipts(name)
         self.check(name, tasks)
-        present = [task for task in tasks if receipts.done(task)]
         todo = [task for task in tasks if not receipts.done(task)]
-        self.reporter.begin(name, len(tasks), len(present))
+        self.reporter.begin(name, len(tasks), len(tasks) - len(todo))
         if todo and self.removed and phase(name).texts:
             # the texts of removed rows come back: select has to blank them again
             self.receipts("select").forget_all_but(())
         self._begin(name, todo)
-        found = {task.name: (task, old) for task, old in zip(present, receipts.read(present), strict=True)}
-        with Flush(self.layout) as flush:
+        with receipts.gathering(), Flush(self.layout) as flush:
 
             def done(index: int, receipt: Json) -> None:
                 task = settle(todo[index], receipt) if settle else todo[index]
-                found[task.name] = task, receipt
                 outputs = receipt.get("outputs", ())
                 flush.then(outputs, lambda: receipts.write(task, receipt))
                 self.reporter.task(receipt)
@@ -173,12 +171,17 @@ class Build:
             if todo:
                 step = self._step(name, limits)
                 self._watching.map_watched(step, [task.body for task in todo], done)
+        receipts.merge()
         self.reporter.end()
-        settled = [found[task.name] for task in tasks]
-        self.results[name] = {name_of(task.name): receipt for task, receipt in settled}
-        self._vouching[name] = self.results[name]
-        self.fingerprints[name] = {name_of(task.name): task.fingerprint for task, _ in settled}
-        return [receipt for _, receipt in settled]
+        found = self._keep(name, [task.name for task in tasks])
+        self.fingerprints[name] = {name_of(task.name): receipts.fingerprint(task.name) for task in tasks}
+        return found.values()
+
+    def _keep(self, name: str, names: Iterable[str]) -> Found:
+        """Has the receipts of these tasks be the results of a phase."""
+        found = self.receipts(name).of(names)
+        self.results[name] = self._vouching[name] = found
+        return found
 
     def whole(
         self, name: str, fingerprint: str, work: Callable[[], Json], tasks: int = 1, *, again: bool = False
@@ -207,16 +210,22 @@ class Build:
             # the other phases first: what cannot be made again is never without a receipt that vouches for it
             self._amend(name, outputs)
             receipts.write(task, receipt)
+            receipts.merge()
         self.reporter.end()
-        self.results[name], self.fingerprints[name] = {WHOLE: receipt}, {WHOLE: fingerprint}
-        self._vouching[name] = self.results[name]
+        self._keep(name, [ALL])
+        self.fingerprints[name] = {WHOLE: fingerprint}
         return receipt
 
     def receipts(self, name: str) -> Receipts:
-        """Returns the receipts of a phase, listed once."""
+        """Returns the receipts of a phase, read once."""
         if name not in self._receipts:
-            self._receipts[name] = Receipts(self.layout, name, self._disk)
+            self._receipts[name] = Receipts(self.layout, name, self._disk, self._listed.get(name, ()))
         return self._receipts[name]
+
+    @cached_property
+    def _listed(self) -> dict[str, list[str]]:
+        """The files of receipts by phase, as they lay there when the first phase began."""
+        return listed(self.layout)
 
     @property
     def settled(self) -> Recipe:
@@ -297,10 +306,17 @@ class Build:
     def _amend(self, name: str, outputs: Sequence[Json]) -> None:
         """Has the receipts of other phases vouch for what this one wrote in the stead of theirs."""
         owners = {folder: one for one in PHASES for folder in one.folders}
+        of_others: dict[str, list[Json]] = defaultdict(list)
         for output in outputs:
             owner = owners.get(_folder_of(output["name"]))
             if owner is not None and owner.name != name:
-                self.receipts(owner.name).amend(self._writer_of(owner, output["name"]), [output])
+                of_others[owner.name].append(output)
+        for one, found in of_others.items():
+            writers = self._writers(phase(one), [output["name"] for output in found])
+            amended: dict[str, list[Json]] = defaultdict(list)
+            for output in found:
+                amended[writers[output["name"]]].append(output)
+            self.receipts(one).amend(amended)
 
     def _go_on(self, name: str, tasks: Iterable[Task]) -> None:
         """Has receipts vouch for files of fetched sources out of which a run that was killed took rows.
@@ -314,10 +330,10 @@ class Build:
         sources = fetched & {source for (source, _), _ in self.layout.listed("removed")}
         for task in tasks:
             if name_of(task.name)[0] in sources:
-                outputs = self.receipts(name).last(task.name).get("outputs", ())
+                outputs = self.receipts(name).outputs(task.name)
                 fresh = [one for one in map(self._as_it_lies, map(Output.from_json, outputs)) if one]
                 if fresh:
-                    self.receipts(name).amend(task.name, fresh)
+                    self.receipts(name).amend({task.name: fresh})
 
     def vouch(self, written: Sequence[Json]) -> None:
         """Has the receipts of phases vouch for files that the driver wrote in the stead of theirs, by whole paths."""
@@ -333,16 +349,12 @@ class Build:
             digest = digest_of(file)
         return replace(output, size=info.size, digest=digest, stamp=info.stamp).to_json()
 
-    def _writer_of(self, owner: Phase, output: str) -> str:
-        """Returns the name of the task of a phase that wrote a file."""
+    def _writers(self, owner: Phase, outputs: Iterable[str]) -> dict[str, str]:
+        """Returns by each of these files the name of the task of a phase that wrote it."""
         if owner.by_shard:
-            return text_of(self.layout.name_at(output))
-        vouch = (
-            text_of(name)
-            for name, receipt in self._vouching[owner.name].items()
-            if any(one["name"] == output for one in receipt.get("outputs", ()))
-        )
-        return next(vouch, ALL)
+            return {output: text_of(self.layout.name_at(output)) for output in outputs}
+        known = self._vouching[owner.name].writers()
+        return {output: known.get(output, ALL) for output in outputs}
 
     def _forget_changed(self, text: str) -> bool:
         """Removes what rests on the input shard that a ChangedError names, so that it is measured again.
@@ -365,8 +377,8 @@ class Build:
         """Removes the file that a DamagedError names and its receipt; returns whether there is one."""
         path = damaged_path(DamagedError(text))
         for one, found in self._vouching.items():
-            for name, receipt in found.items():
-                for output in receipt.get("outputs", ()):
+            for name in found:
+                for output in found.outputs(name):
                     if shown(self.layout.at(output["name"])) == path:
                         self.receipts(one).forget(ALL if name == WHOLE else text_of(name))
                         self.layout.store.remove(self.layout.at(output["name"]))

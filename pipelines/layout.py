@@ -14,7 +14,6 @@ _SUFFIXES: Final = {
     "fetched": ".tar",
     "verdicts": ".json",
     "parts": ".jsonl",
-    "receipts": ".json",
 }
 """Of files in the folders of work/ that hold no Parquet."""
 
@@ -74,10 +73,7 @@ class Layout:
         return name_of(rest.removesuffix(_SUFFIXES.get(folder, ".parquet")))
 
     def listed(self, folder: str) -> Iterator[tuple[Name, FileInfo]]:
-        """Yields the files of a folder of work/ with the input shards that they are of, none where it is not there.
-
-        Of receipts/PHASE, where a file lies as FINGERPRINT/NAME.json, it yields (fingerprint, name) with each.
-        """
+        """Yields the files of a folder of work/ with the input shards that they are of, none where it is not there."""
         place, suffix = join(self.work, folder), _SUFFIXES.get(folder.partition("/")[0], ".parquet")
         for info in self.store.list_files(place) if self.store.is_folder(place) else ():
             yield name_of(info.name.removesuffix(suffix)), info

@@ -1,8 +1,8 @@
 """Receipts: which tasks are done, so that a run that was killed goes on where it was.
 
-A done task leaves work/receipts/<phase>/<fingerprint>/<name>.json, written after its output; the fingerprint is
-a digest of all that the output depends on. Before a task runs its old receipts are removed, so that one never
-vouches for another's output.
+A done task leaves its receipt in a segment of work/receipts/<phase> (pipelines/segments.py), written after its output,
+with its fingerprint, a digest of all that the output depends on. Before a task runs its old receipt is removed, so that
+one never vouches for another's output.
 
 A receipt says what it vouches for: `outputs` has of each file its name, size, rows and digest. It is believed only
 where it is whole itself and its outputs lie there as it says; else the task is done again. That takes one listing of
@@ -12,19 +12,19 @@ each folder of outputs; a file is read only where it changed since it was writte
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final, NamedTuple
 
 from pipelines.engines.step import Json
 from pipelines.files import FileInfo, join, shown
-from pipelines.layout import Layout
+from pipelines.layout import Layout, Name, name_of
 from pipelines.outputs import Output, difference
 from pipelines.phases.table import PHASES
-from schemas.errors import InputError
+from pipelines.segments import Segments
 from schemas.manifest import MAX_BYTES
 
 WHOLE: Final = "all"
@@ -43,9 +43,8 @@ class Task:
 
 
 class Damage(NamedTuple):
-    """What is wrong with what a task left: the file ("" for the receipt itself), and a sentence."""
+    """What is wrong with what tasks left: an output ("" for a file of receipts), and a sentence."""
 
-    task: str
     output: str
     text: str
 
@@ -79,160 +78,242 @@ def _folder_of(name: str) -> str:
 
 
 class Receipts:
-    """The receipts of one phase, from one listing; `disk` says what lies in the folders of its outputs."""
+    """The receipts of one phase, one a name; `disk` says what lies in the folders of its outputs.
 
-    def __init__(self, layout: Layout, phase: str, disk: Disk | None = None) -> None:
+    `files` are the names of the files in its folder, from `listed`; without them that folder is listed.
+    """
+
+    def __init__(
+        self, layout: Layout, phase: str, disk: Disk | None = None, files: Iterable[str] | None = None
+    ) -> None:
         self._layout = layout
         self._phase = phase
         self._disk = disk or Disk(layout)
-        self._folder = join(layout.work, "receipts", phase)
         own = {f"work/{folder}" for one in PHASES if one.name == phase for folder in one.folders}
         self._of_others = {f"work/{folder}" for one in PHASES for folder in one.folders} - own
-        self._present: dict[str, set[str]] = {}
-        self._believed: dict[str, tuple[str, Json]] = {}
-        for (fingerprint, name), _ in layout.listed(f"receipts/{phase}"):
-            self._present.setdefault(name, set()).add(fingerprint)
+        self._believed: set[str] = set()
+        folder = join(layout.work, "receipts", phase)
+        if files is None:
+            files = [info.name for _, info in layout.listed(f"receipts/{phase}")]
+        self._kept = Segments(layout, folder, files, self._older)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._kept
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kept)
 
     def check(self, tasks: Iterable[Task]) -> list[Damage]:
-        """Reads the receipts of tasks and holds them against what lies there; returns what is damaged.
+        """Holds the receipts of tasks against what lies there; returns what is damaged.
 
-        A receipt that is not believed is removed, and so is an output that is not as its receipt says.
+        A receipt that is not believed is removed, and so are an output that is not as its receipt says, and a file of
+        receipts that is not as it was written.
         """
-        asked = [task for task in tasks if self._is_listed(task) and task.name not in self._believed]
-        for name in {output["name"] for task in asked[:1] for output in self._outputs_of(task)}:
-            self._disk.find(name)  # lists the folder once, before threads ask for it
+        found = [Damage("", f"{name}, a file of receipts, is damaged") for name in self.damaged]
+        self._kept.remove_damaged()
+        return found + self._held(tasks)
+
+    @property
+    def damaged(self) -> list[str]:
+        """The names of files of receipts that are not what was written there."""
+        return [shown(path.removeprefix(self._layout.at(""))) for path in self._kept.damaged]
+
+    def _held(self, tasks: Iterable[Task]) -> list[Damage]:
+        """Believes the receipts of tasks whose outputs lie there as they say, forgets the others."""
+        asked = [task.name for task in tasks if self._is_listed(task) and task.name not in self._believed]
+        touched = [name for name in asked if not self._is_untouched(name)]
+        self._believed.update(asked)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            return [damage for found in pool.map(self._check, asked) for damage in found]
+            found = dict(zip(touched, pool.map(self._differences, touched), strict=True))
+        self._clear([name for name, damages in found.items() if damages])
+        self._set_outputs({name: self._as_stamped(name) for name, damages in found.items() if not damages})
+        return [damage for damages in found.values() for damage in damages]
 
-    def _outputs_of(self, task: Task) -> list[Json]:
-        receipt = self._parsed(task.name, task.fingerprint)
-        return list((receipt or {}).get("outputs", ()))
+    def _is_untouched(self, name: str) -> bool:
+        """Returns whether the outputs of a name have the sizes and stamps that its receipt says."""
+        for output in self.outputs(name):
+            info = self._disk.find(output["name"])
+            if info is None or info.size != output["size"] or info.stamp != output["stamp"]:
+                return False
+        return True
 
-    def _check(self, task: Task) -> list[Damage]:
-        receipt = self._parsed(task.name, task.fingerprint)
-        if receipt is None:
-            self.forget(task.name)
-            return [Damage(task.name, "", f"the receipt of {shown(task.name)} is damaged")]
-        outputs = [Output.from_json(one) for one in receipt.get("outputs", ())]
-        there = [self._disk.find(output.name) for output in outputs]
-        wrong = [difference(self._layout.store, *pair) for pair in zip(outputs, there, strict=True)]
+    def _differences(self, name: str) -> list[Damage]:
+        """Returns what is wrong with the outputs of a name, and removes those."""
         found = []
-        for output, info, what in zip(outputs, there, wrong, strict=True):
+        for output in map(Output.from_json, self.outputs(name)):
+            info = self._disk.find(output.name)
+            what = difference(self._layout.store, output, info)
             if what is not None:
-                found.append(Damage(task.name, output.name, f"{shown(output.name)} {what}"))
+                found.append(Damage(output.name, f"{shown(output.name)} {what}"))
                 # what another phase writes too is not this one's to remove
                 if info is not None and _folder_of(output.name) not in self._of_others:
                     self._layout.store.remove(info.path)
-        if found:
-            self.forget(task.name)
-            return found
-        stamps = [info.stamp for info in there if info is not None]
-        if stamps != [output.stamp for output in outputs]:
-            pairs = zip(outputs, stamps, strict=True)
-            receipt["outputs"] = [replace(output, stamp=stamp).to_json() for output, stamp in pairs]
-            self._save(task, receipt)
-        self._believed[task.name] = task.fingerprint, receipt
-        return []
+        return found
+
+    def _as_stamped(self, name: str) -> list[Json]:
+        """Returns the outputs of a name with the stamps that they have now."""
+        found = ((output, self._disk.find(output["name"])) for output in self.outputs(name))
+        return [{**output, "stamp": info.stamp} if info else output for output, info in found]
 
     def _is_listed(self, task: Task) -> bool:
-        return task.fingerprint in self._present.get(task.name, ())
+        return self.fingerprint(task.name) == task.fingerprint
 
     def done(self, task: Task) -> bool:
         """Returns whether the task's output is there and is what its fingerprint promises."""
-        if self._is_listed(task) and task.name not in self._believed:
-            self.check([task])
-        return self._believed.get(task.name, ("", {}))[0] == task.fingerprint
+        if not self._is_listed(task):
+            return False
+        if task.name not in self._believed:
+            self._held([task])
+        return task.name in self._believed
+
+    def fingerprint(self, name: str) -> str:
+        """Returns the fingerprint in the receipt of a name, "" where it has none."""
+        return (self._kept.get(name) or b"").partition(b"\t")[0].decode()
+
+    def outputs(self, name: str) -> list[Json]:
+        """Returns what the receipt of a name vouches for; nothing where there is none."""
+        value = self._kept.get(name)
+        found: list[Json] = json.loads(value.split(b"\t", 2)[1]) if value else []
+        return found
 
     def last(self, name: str) -> Json:
         """Returns the receipt that a name has of whatever fingerprint, not held against its outputs; {} without one."""
-        found = (self._parsed(name, mark) for mark in sorted(self._present.get(name, ())))
-        return next((receipt for receipt in found if receipt is not None), {})
+        value = self._kept.get(name)
+        if value is None:
+            return {}
+        _, outputs, rest = value.split(b"\t", 2)
+        receipt: Json = json.loads(rest)
+        return receipt | {"outputs": json.loads(outputs)} if outputs != b"[]" else receipt
 
     def clear(self, tasks: Iterable[Task], *, synced: bool = False) -> None:
         """Remove what stands for the tasks' older outputs, before they are overwritten."""
-        for task in tasks:
-            self._believed.pop(task.name, None)
-            for fingerprint in self._present.pop(task.name, ()):
-                self._layout.store.remove(self._path(task.name, fingerprint), synced=synced)
+        self._clear([task.name for task in tasks], synced=synced)
+
+    def _clear(self, names: Iterable[str], *, synced: bool = False) -> None:
+        gone = [name for name in names if name in self._kept]
+        self._believed.difference_update(gone)
+        self._kept.remove(gone, synced=synced)
 
     def forget(self, name: str) -> None:
-        """Removes the receipts of a name."""
-        self.clear([Task(name, "")])
+        """Removes the receipt of a name."""
+        self._clear([name])
 
-    def all(self) -> Iterator[tuple[Task, Json | None]]:
-        """Yields each task that has a receipt with that receipt; None where it is not what was written there."""
-        for name, fingerprints in sorted(self._present.items()):
-            for fingerprint in sorted(fingerprints):
-                yield Task(name, fingerprint), self._parsed(name, fingerprint)
+    def all(self) -> Iterator[tuple[Task, Json]]:
+        """Yields each task that has a receipt with that receipt."""
+        for name in sorted(self._kept):
+            yield Task(name, self.fingerprint(name)), self.last(name)
 
     def others(self, names: Container[str]) -> list[str]:
         """Returns the other names that have receipts."""
-        return [name for name in sorted(self._present) if name not in names]
+        return [name for name in sorted(self._kept) if name not in names]
 
     def forget_all_but(self, names: Container[str]) -> None:
         """Removes the receipts of all other names."""
-        for name in self.others(names):
-            self.forget(name)
+        self._clear(self.others(names))
 
     def write(self, task: Task, receipt: Json) -> None:
         """Say that the task is done."""
-        self._save(task, receipt)
-        self._present.setdefault(task.name, set()).add(task.fingerprint)
-        self._believed[task.name] = task.fingerprint, receipt
-        self._disk.forget(output["name"] for output in receipt.get("outputs", ()))
+        outputs = receipt.get("outputs", [])
+        rest = {name: value for name, value in receipt.items() if name != "outputs"}
+        self._kept.set({task.name: _value(task.fingerprint, outputs, rest)})
+        self._believed.add(task.name)
+        self._disk.forget(output["name"] for output in outputs)
 
-    def _save(self, task: Task, receipt: Json) -> None:
-        """Writes a receipt. A loss of power may take it away; then its task is done again."""
-        text = json.dumps(receipt, sort_keys=True, ensure_ascii=False)
-        body = self._sealed(task.name, task.fingerprint, text.encode("utf-8", "surrogatepass"))
-        path = self._path(task.name, task.fingerprint)
-        self._layout.store.write_bytes(path, body, self._layout.tmp, scratch=True)
+    def gathering(self) -> AbstractContextManager[None]:
+        """Within it receipts written at nearly the same time come into one file; a kill may lose the latest."""
+        return self._kept.gathering()
+
+    def merge(self) -> None:
+        """Merges the files of receipts where there are many small ones."""
+        self._kept.merge()
 
     def read(self, tasks: Sequence[Task]) -> list[Json]:
         """Returns the receipts of tasks that are done, in their order."""
-        return [self._believed[task.name][1] for task in tasks]
+        return [self.last(task.name) for task in tasks]
 
-    def amend(self, name: str, outputs: Sequence[Json]) -> None:
-        """Has the receipt of a name vouch for these files, which another task wrote in the stead of its own."""
-        new = {output["name"]: output for output in outputs}
-        for fingerprint in self._present.get(name, ()):
-            mark, receipt = self._believed.get(name, ("", {}))
-            found = receipt if mark == fingerprint else self._parsed(name, fingerprint)
-            if found is not None:
-                found["outputs"] = [new.get(one["name"], one) for one in found.get("outputs", ())]
-                self._save(Task(name, fingerprint), found)
-        self._disk.forget(new)
+    def of(self, names: Iterable[str]) -> "Found":
+        """Returns the receipts of these names."""
+        return Found(self, names)
 
-    def _path(self, name: str, fingerprint: str) -> str:
-        return join(self._folder, fingerprint, f"{name}.json")
+    def amend(self, outputs: Mapping[str, Sequence[Json]]) -> None:
+        """Has the receipts of names vouch for these files, which another task wrote in the stead of their own."""
+        amended = {}
+        for name, fresh in outputs.items():
+            new = {output["name"]: output for output in fresh}
+            self._disk.forget(new)
+            amended[name] = [new.get(one["name"], one) for one in self.outputs(name)]
+        self._set_outputs(amended)
 
-    def _seal(self, name: str, fingerprint: str, body: bytes) -> bytes:
-        place = f"{self._phase}/{fingerprint}/{name}".encode("utf-8", "surrogatepass")
-        return hashlib.blake2b(body, digest_size=16, key=hashlib.blake2b(place).digest()).hexdigest().encode()
+    def _set_outputs(self, outputs: Mapping[str, Sequence[Json]]) -> None:
+        values = {name: self._kept.get(name) for name in outputs}
+        parts = {name: value.split(b"\t", 2) for name, value in values.items() if value}
+        changed = {
+            name: b"\t".join((mark, _json(outputs[name]), rest)) for name, (mark, _, rest) in parts.items()
+        }
+        self._kept.set({name: value for name, value in changed.items() if value != values[name]})
 
-    def _sealed(self, name: str, fingerprint: str, body: bytes) -> bytes:
-        """Returns a receipt's JSON with a digest of itself and of its place as its first value."""
-        more = b", " if body != b"{}" else b""
-        return _OPEN + self._seal(name, fingerprint, body) + b'"' + more + body[1:]
-
-    def _parsed(self, name: str, fingerprint: str) -> Json | None:
-        """Returns a receipt; None where it is not there, or is not what was written there."""
-        try:
-            data = self._layout.store.read_bytes(self._path(name, fingerprint))
-        except InputError as error:
-            if isinstance(error.__cause__, FileNotFoundError):
-                return None
-            raise
-        with suppress(ValueError):
-            seal, rest = data[len(_OPEN) : len(_OPEN) + 32], data[len(_OPEN) + 33 :]
-            body = b"{" + rest.removeprefix(b", ")
-            if data.startswith(_OPEN) and seal == self._seal(name, fingerprint, body):
-                receipt: Json = json.loads(body)
-                return receipt
-        return None
+    def _older(self, file: str, data: bytes) -> tuple[str, bytes] | None:
+        """Returns name and value of a receipt in a file FINGERPRINT/NAME.json, as earlier versions wrote it."""
+        place = f"{self._phase}/{file.removesuffix('.json')}".encode("utf-8", "surrogatepass")
+        seal, rest = data[len(_OPEN) : len(_OPEN) + 32], data[len(_OPEN) + 33 :]
+        body = b"{" + rest.removeprefix(b", ")
+        digest = hashlib.blake2b(body, digest_size=16, key=hashlib.blake2b(place).digest()).hexdigest()
+        if not data.startswith(_OPEN) or seal != digest.encode():
+            return None
+        receipt: Json = json.loads(body)
+        mark, name = name_of(file.removesuffix(".json"))
+        return name, _value(mark, receipt.pop("outputs", []), receipt)
 
 
 _OPEN: Final = b'{"seal": "'
+
+
+def _value(fingerprint: str, outputs: Sequence[Json], rest: Json) -> bytes:
+    """Returns a receipt as it is kept: its parts stand apart, so that a part can be read alone. JSON holds no tab."""
+    return b"\t".join((fingerprint.encode(), _json(outputs), _json(rest)))
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+class Found(Mapping[Name, Json]):
+    """Receipts by the names of input shards, each parsed when it is asked for; those that are removed are gone."""
+
+    def __init__(self, receipts: Receipts, names: Iterable[str]) -> None:
+        self._receipts = receipts
+        self._names = {name_of(name): name for name in names}
+
+    def __getitem__(self, name: Name) -> Json:
+        if (text := self._names[name]) in self._receipts:
+            return self._receipts.last(text)
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[Name]:
+        return (name for name, text in self._names.items() if text in self._receipts)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def outputs(self, name: Name) -> list[Json]:
+        """Returns what the receipt of a name vouches for; nothing where there is none."""
+        return self._receipts.outputs(self._names[name]) if name in self._names else []
+
+    def writers(self) -> dict[str, str]:
+        """Returns by each file that the receipts vouch for the name of the task that wrote it."""
+        return {one["name"]: name for name in self._names.values() for one in self._receipts.outputs(name)}
+
+
+def listed(layout: Layout) -> dict[str, list[str]]:
+    """Returns the names of the files of receipts by phase, from one listing."""
+    found: dict[str, list[str]] = {}
+    for _, info in layout.listed("receipts"):
+        phase, _, file = info.name.partition("/")
+        found.setdefault(phase, []).append(file)
+    return found
 
 
 UNFINISHED: Final = (

@@ -11,6 +11,7 @@ from typing import Any, Final, overload
 from pipelines.engines.step import Done, Engine, Json, Step
 from pipelines.layout import Layout, Name
 from pipelines.phases.table import PHASES, phase
+from pipelines.receipts import Found
 
 _AT_ONCE: Final = 8
 _OWNERS: Final = {folder: one for one in reversed(PHASES) for folder in one.writes}
@@ -23,11 +24,11 @@ class Watching:
     `results` are the receipts of the phases that are done, by phase and name.
     """
 
-    def __init__(self, engine: Engine, layout: Layout, results: Mapping[str, Mapping[Name, Json]]) -> None:
+    def __init__(self, engine: Engine, layout: Layout, results: Mapping[str, Found]) -> None:
         self._engine = engine
         self._layout = layout
         self._results = results
-        self._indexed: dict[str, tuple[Mapping[Name, Json], dict[str, str]]] = {}
+        self._indexed: dict[str, tuple[Found, dict[str, str]]] = {}
         self.outputs: list[Json] = []
 
     def open(self, layout: Layout) -> None:
@@ -85,18 +86,16 @@ class Watching:
         owner = _OWNERS.get(folder)
         if owner is None:
             return None
-        receipts = self._results.get(owner.name, {})
+        if (found := self._results.get(owner.name)) is None:
+            return None
         if owner.by_shard:
-            outputs = receipts.get(name, {}).get("outputs", ())
+            outputs = found.outputs(name)
             return next((one["digest"] for one in outputs if self._layout.at(one["name"]) == path), None)
-        known, index = self._indexed.get(owner.name, ({}, {}))
-        if known is not receipts:
-            index = {
-                self._layout.at(one["name"]): one["digest"]
-                for receipt in receipts.values()
-                for one in receipt.get("outputs", ())
-            }
-            self._indexed[owner.name] = receipts, index
+        known, index = self._indexed.get(owner.name, (None, {}))
+        if known is not found:
+            outputs = [one for each in found for one in found.outputs(each)]
+            index = {self._layout.at(one["name"]): one["digest"] for one in outputs}
+            self._indexed[owner.name] = found, index
         return index.get(path)
 
 

@@ -150,7 +150,7 @@ class Chaos:
         """Sometimes forget that a phase is done, so that late and early phases are at work equally often."""
         receipts = corpus / "work" / "receipts" / phase
         if receipts.is_dir() and self.hand.random() < 0.8:
-            for receipt in sorted(receipts.rglob("*.json")):
+            for receipt in sorted(receipts.rglob("*.jsonl")):
                 if self.hand.random() < 0.7:
                     receipt.unlink()
 

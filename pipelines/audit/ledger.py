@@ -45,13 +45,13 @@ _TABLES: Final = ("signals", "annotations", "clusters", "scores", "decisions")
 
 
 def _promised(layout: Layout) -> Iterator[str]:
-    """Yields one sentence for each receipt that is none, and each file of work/ that is not as its receipt says."""
+    """Yields one sentence for each damaged file of receipts, and each file of work/ that is not as its receipt says."""
     disk = Disk(layout)
     for phase in PHASES:
-        for task, receipt in Receipts(layout, phase.name, disk).all():
-            if receipt is None:
-                yield f"work/receipts/{phase.name}/{task.fingerprint}/{task.name}.json: it is no receipt"
-                continue
+        receipts = Receipts(layout, phase.name, disk)
+        for name in receipts.damaged:
+            yield f"{name}: it holds no receipts"
+        for _, receipt in receipts.all():
             for output in map(Output.from_json, receipt.get("outputs", ())):
                 if output.name.startswith("work/"):  # the digests of all others stand in the manifest
                     what = difference(layout.store, output, disk.find(output.name), whole=True)

@@ -19,7 +19,7 @@ from pipelines.engines.step import Json
 from pipelines.files import local_path
 from pipelines.layout import Layout, Name, name_of, text_of
 from pipelines.phases.table import PHASES
-from pipelines.receipts import is_finished
+from pipelines.receipts import Receipts, is_finished, listed
 from pipelines.remarks import Loss, Losses, bad_shards, members_of, notes, quarantined
 from pipelines.verdicts import Verdicts
 from schemas.errors import DamagedError, InputError, VerifyError
@@ -70,23 +70,20 @@ def read(folder: str, storage_options: Mapping[str, Any] | None = None) -> Statu
             f"{folder} holds no corpus: it has neither a manifest that can be read nor a work folder; build one with "
             f"--out {folder}"
         )
-    finished = is_finished(layout)
-    receipts = {phase.name: _receipts(layout, phase.name) for phase in PHASES}
-    measured = receipts["measure"]
-    errors = Counter[str]()
-    for receipt in measured.values():
-        errors.update(receipt["errors"])
+    finished, files = is_finished(layout), listed(layout)
+    receipts = {one.name: Receipts(layout, one.name, files=files.get(one.name, ())) for one in PHASES}
+    measured = _Measured.of(receipts["measure"])
     last = _last(layout)
     return Status(
         running=work and _held(layout),
         finished=finished,
         phase=str(last[-1]["phase"]) if last else "",
         tasks={phase: len(found) for phase, found in receipts.items() if found},
-        rows=_rows(measured) if work or manifest is None else sum(one.rows for one in manifest.sources),
-        quarantined=dict(sorted(errors.items(), key=lambda pair: (-pair[1], pair[0]))),
-        messages=_messages(layout, [name for name, receipt in measured.items() if receipt["errors"]]),
-        damaged=[f"{text_of(name)}: {why}" for name, why in bad_shards(measured)],
-        members=list(notes(members_of(measured))),
+        rows=measured.rows if work or manifest is None else sum(one.rows for one in manifest.sources),
+        quarantined=dict(sorted(measured.errors.items(), key=lambda pair: (-pair[1], pair[0]))),
+        messages=_messages(layout, measured.quarantined),
+        damaged=[f"{text_of(name)}: {why}" for name, why in measured.bad],
+        members=list(notes(members_of(measured.members))),
         annotations=_annotations(manifest),
         verdicts=sum(len(one.members) for one in Verdicts.read(layout).shards.values()),
         last=last,
@@ -105,10 +102,6 @@ def _manifest(layout: Layout) -> Manifest | None:
 def _annotations(manifest: Manifest | None) -> list[str]:
     found = manifest.annotations if manifest is not None else {}
     return [f"source {source}: {text(one)}" for source, one in sorted(found.items())]
-
-
-def _rows(measured: Mapping[Name, Json]) -> int:
-    return sum(receipt["rows"] for receipt in measured.values())
 
 
 def _lost(layout: Layout, manifest: Manifest) -> list[str]:
@@ -182,14 +175,29 @@ def _messages(layout: Layout, shards: list[Name]) -> list[Loss]:
     return [loss for one in losses.values() for loss in one.commonest()]
 
 
-def _receipts(layout: Layout, phase: str) -> dict[Name, Json]:
-    """The receipts of a phase by name, sorted."""
-    found = {}
-    for (_, name), info in layout.listed(f"receipts/{phase}"):
-        # a run may take one away at this moment
-        with suppress(InputError, ValueError):
-            found[name_of(name)] = dict(json.loads(layout.store.read_bytes(info.path)))
-    return dict(sorted(found.items()))
+@dataclass
+class _Measured:
+    """What the receipts of phase measure say: rows, errors, input shards that are damaged or have errors, members."""
+
+    rows: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    quarantined: list[Name] = field(default_factory=list)
+    bad: list[tuple[Name, str]] = field(default_factory=list)
+    members: dict[Name, Json] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, receipts: Receipts) -> "_Measured":
+        """Reads each receipt once, in the order of sources and shards; of most of it nothing is kept."""
+        found = cls()
+        for name in sorted(map(name_of, receipts)):
+            receipt = receipts.last(text_of(name))
+            found.rows += receipt["rows"]
+            found.errors.update(receipt["errors"])
+            if receipt["errors"]:
+                found.quarantined.append(name)
+            found.bad += bad_shards({name: receipt})
+            found.members[name] = {key: receipt[key] for key in ("rows", "members") if key in receipt}
+        return found
 
 
 def _held(layout: Layout) -> bool:

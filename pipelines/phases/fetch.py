@@ -5,7 +5,7 @@ the list alone, so they are the same whatever failed.
 """
 
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -335,7 +335,7 @@ class _Fetched:
             build.receipts("lists").forget(name)
         return names
 
-    def _mapped(self) -> tuple[list[Json], int]:
+    def _mapped(self) -> tuple[Collection[Json], int]:
         """The receipts of all tasks, and how many URLs were asked for now.
 
         Raises InputError where no host answers and images are lost for that. Then nothing stays of

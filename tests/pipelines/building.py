@@ -1,7 +1,7 @@
 """Whole builds in a test: a recipe as a dict, an output folder, and what each phase did."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from pipelines.lock import locked
 from pipelines.recipe.model import Recipe
 from pipelines.verdicts import Verdicts
 
-Results = dict[str, dict[Name, Json]]
+Results = dict[str, Mapping[Name, Json]]
 
 
 @dataclass

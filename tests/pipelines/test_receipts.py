@@ -1,9 +1,12 @@
 """Receipts of tasks that are done."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
 
+from pipelines.engines.step import Json
 from pipelines.layout import Layout
 from pipelines.receipts import Receipts, Task
 
@@ -13,8 +16,20 @@ def layout(tmp_path: Path) -> Layout:
     return Layout(str(tmp_path / "corpus"))
 
 
-def files(layout: Layout) -> list[str]:
-    return sorted(p.relative_to(layout.out).as_posix() for p in Path(layout.out).rglob("*.json"))
+def files(layout: Layout) -> list[Path]:
+    """The files of receipts of phase measure."""
+    return sorted(Path(layout.out, "work/receipts/measure").rglob("*.json*"))
+
+
+def older(layout: Layout, name: str, fingerprint: str, receipt: Json) -> Path:
+    """Writes a receipt as versions before segments did, a file each."""
+    path = Path(layout.out, "work/receipts/measure", fingerprint, f"{name}.json")
+    body = json.dumps(receipt, sort_keys=True, ensure_ascii=False).encode()
+    key = hashlib.blake2b(f"measure/{fingerprint}/{name}".encode()).digest()
+    seal = hashlib.blake2b(body, digest_size=16, key=key).hexdigest().encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b'{"seal": "' + seal + b'"' + (b", " if receipt else b"") + body[1:])
+    return path
 
 
 def test_a_receipt_vouches_for_its_fingerprint_only(layout: Layout) -> None:
@@ -29,20 +44,29 @@ def test_a_receipt_vouches_for_its_fingerprint_only(layout: Layout) -> None:
         assert not found.done(Task("web/00001", "f1"))
         assert found.read([task])[0]["rows"] == 3
     assert not Receipts(layout, "compose").done(task)
-    assert files(layout) == ["work/receipts/measure/f1/web/00000.json"]
 
 
-def test_clear_takes_every_older_receipt(layout: Layout) -> None:
+def test_clear_takes_the_older_receipt(layout: Layout) -> None:
     """Before a task runs, whatever vouched for its older outputs goes; others stay."""
     receipts = Receipts(layout, "measure")
     for name, mark in (("a", "f1"), ("a", "f2"), ("b", "f1")):
         receipts.write(Task(name, mark), {})
     later = Receipts(layout, "measure")
     later.clear([Task("a", "f3")])
-    assert not later.done(Task("a", "f1"))
-    assert not later.done(Task("a", "f2"))
-    assert later.done(Task("b", "f1"))
-    assert files(layout) == ["work/receipts/measure/f1/b.json"]
+    for found in (later, Receipts(layout, "measure")):
+        assert not found.done(Task("a", "f1"))
+        assert not found.done(Task("a", "f2"))
+        assert found.done(Task("b", "f1"))
+
+
+def test_a_phase_whose_receipts_all_go_has_no_files(layout: Layout) -> None:
+    """Nothing is left that damage could bring back."""
+    receipts = Receipts(layout, "measure")
+    for mark in ("f1", "f2"):
+        receipts.write(Task("all", mark), {})
+    assert files(layout)
+    Receipts(layout, "measure").clear([Task("all", "")], synced=True)
+    assert files(layout) == []
 
 
 def test_names_that_have_no_task_any_more(layout: Layout) -> None:
@@ -51,9 +75,61 @@ def test_names_that_have_no_task_any_more(layout: Layout) -> None:
     for name in ("a", "b", "c"):
         receipts.write(Task(name, "f1"), {})
     receipts.forget_all_but({"a"})
-    assert receipts.done(Task("a", "f1"))
-    assert not receipts.done(Task("b", "f1"))
-    assert files(layout) == ["work/receipts/measure/f1/a.json"]
+    for found in (receipts, Receipts(layout, "measure")):
+        assert found.done(Task("a", "f1"))
+        assert not found.done(Task("b", "f1"))
+
+
+def test_a_damaged_file_of_receipts_is_named_and_removed(layout: Layout) -> None:
+    """What it vouched for is not done; the next check has nothing to say."""
+    Receipts(layout, "measure").write(Task("a", "f"), {"rows": 1})
+    Receipts(layout, "measure").write(Task("b", "f"), {"rows": 1})
+    first = files(layout)[0]
+    first.write_bytes(first.read_bytes().replace(b"1", b"2"))
+    receipts = Receipts(layout, "measure")
+    tasks = [Task("a", "f"), Task("b", "f")]
+    name = first.relative_to(layout.out).as_posix()
+    assert [one.text for one in receipts.check(tasks)] == [f"{name}, a file of receipts, is damaged"]
+    assert [receipts.done(task) for task in tasks] == [False, True]
+    assert Receipts(layout, "measure").check(tasks) == []
+    assert not first.exists()
+
+
+def test_receipts_of_another_phase_are_none(layout: Layout) -> None:
+    """A file of receipts in the folder of another phase counts as damaged."""
+    Receipts(layout, "measure").write(Task("a", "f"), {})
+    (path,) = files(layout)
+    other = path.parent.parent / "compose" / path.name
+    other.parent.mkdir()
+    path.rename(other)
+    assert Receipts(layout, "compose").damaged == [other.relative_to(layout.out).as_posix()]
+
+
+def test_receipts_of_earlier_versions(layout: Layout) -> None:
+    """A receipt in a file of its own counts, until one is written for its name; a damaged one is named."""
+    paths = [older(layout, f"web/{name}", "f", {"rows": 1}) for name in "abcdefgh"]
+    paths[1].write_bytes(paths[1].read_bytes().replace(b"1", b"2"))
+    receipts = Receipts(layout, "measure")
+    tasks = [Task(f"web/{name}", "f") for name in "abcdefgh"]
+    assert len(receipts.check(tasks)) == 1
+    assert [task.name for task in tasks if not receipts.done(task)] == ["web/b"]
+    receipts.clear([tasks[0]])
+    receipts.write(Task("web/c", "g"), {"rows": 3})
+    for found in (Receipts(layout, "measure"), receipts):
+        assert [found.last(task.name) for task in tasks] == [{}, {}, {"rows": 3}, *[{"rows": 1}] * 5]
+        found.merge()
+    assert [path.suffix for path in files(layout)] == [".jsonl"]
+
+
+def test_amended_outputs(layout: Layout) -> None:
+    """A receipt vouches for what another task wrote in the stead of one of its files, and for its own others."""
+    out = {"size": 1, "rows": None, "digest": "d", "stamp": "s"}
+    one, two = ({**out, "name": f"work/signals/web/{name}.parquet"} for name in "ab")
+    Receipts(layout, "measure").write(Task("web/a", "f"), {"rows": 1, "outputs": [one, two]})
+    Receipts(layout, "measure").amend({"web/a": [{**two, "size": 7}], "web/none": [one]})
+    found = Receipts(layout, "measure")
+    assert found.last("web/a") == {"rows": 1, "outputs": [one, {**two, "size": 7}]}
+    assert list(found) == ["web/a"]
 
 
 def test_reading_keeps_the_order(layout: Layout) -> None:

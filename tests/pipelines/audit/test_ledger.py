@@ -64,7 +64,7 @@ def flipped(corpus: Path, kind: str) -> None:
 
 
 def emptied(corpus: Path) -> None:
-    min((corpus / "work/receipts/measure").rglob("*.json")).write_bytes(b"")
+    min((corpus / "work/receipts/measure").rglob("*.jsonl")).write_bytes(b"")
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -114,7 +114,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "clusters of another shard": (lambda corpus: swapped(corpus, "clusters"), "holds rows of shard"),
     "a bit of clusters": (lambda corpus: flipped(corpus, "clusters"), "cannot be read"),
-    "a receipt emptied": (emptied, "it is no receipt"),
+    "a receipt emptied": (emptied, "it holds no receipts"),
 }
 
 
