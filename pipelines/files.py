@@ -380,7 +380,11 @@ class Store:
         with self.reading(pattern):
             if is_local(pattern):
                 paths = sorted(glob(local_path(pattern), recursive=True))
-                return tuple(one for one in map(self.entry, paths) if one is not None)
+                # a link that leads nowhere matches too
+                return tuple(
+                    self.entry(path) or Entry(False, FileInfo(path, os.path.basename(path), -1))
+                    for path in paths
+                )
             fs, inner = self._fs(pattern)
             fs.invalidate_cache()
             found = fs.glob(inner, detail=True)
