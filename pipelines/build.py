@@ -17,10 +17,10 @@ from pipelines.progress import Reporter
 from pipelines.receipts import WHOLE as ALL
 from pipelines.receipts import Disk, Found, Receipts, Task, listed
 from pipelines.recipe.load import applied_text, thresholds
-from pipelines.recipe.model import Recipe
+from pipelines.recipe.model import Recipe, Source
 from pipelines.remarks import ignored_text
 from pipelines.removal import Removed
-from pipelines.sources import InputShard, input_shards
+from pipelines.sources import Discovery, InputShard, input_shards
 from pipelines.sources.identities import Identities
 from pipelines.sources.table import KINDS
 from pipelines.verdicts import Verdicts
@@ -109,7 +109,7 @@ class Build:
             except ChangedError as error:
                 self._mend(error, self._forget_changed)
                 for source in self.recipe.sources:
-                    self.add(input_shards(source, self.recipe.read).shards)
+                    self._found(source)
             except DamagedError as error:
                 self._mend(error, self._forget_damaged)
 
@@ -128,10 +128,16 @@ class Build:
         """Find every source's input shards, and say which rules apply to it; InputError where there are none."""
         for source in self.recipe.sources:
             self.reporter.say(f"source {source.id}: {applied_text(thresholds(self.recipe, source))}")
-            found = input_shards(source, self.recipe.read)
+            found = self._found(source)
             if found.ignored:
                 self.reporter.say(f"source {source.id}: {ignored_text(found.ignored)}")
-            self.add(found.shards)
+
+    def _found(self, source: Source) -> Discovery:
+        """Takes in what the paths of a source hold now; returns it."""
+        found = input_shards(source, self.recipe.read)
+        self._identities.list(found.files)
+        self.add(found.shards)
+        return found
 
     def add(self, shards: Iterable[InputShard]) -> None:
         """Takes in input shards, in the order of their sources: of equal images that of the first source is kept."""

@@ -9,6 +9,7 @@ import hashlib
 import io
 import os
 import shutil
+import stat
 import sys
 import tempfile
 import time
@@ -19,7 +20,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from glob import glob
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final, NamedTuple, cast
 
 import fsspec
 
@@ -30,6 +31,9 @@ MIB: Final = 1024 * 1024
 # of the content alone where there is one: GCS changes its etag with the metadata too
 _CHECKSUMS: Final = ("md5Hash", "crc32c", "ETag", "etag", "blob_id", "md5", "sha256")
 _DRIVERS: Final = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub"}
+_NO_LISTINGS: Final[Mapping[str, Any]] = {"use_listings_cache": False}
+# others write to the same store: what it listed before is no answer, and it is kept for every object
+_UNCACHED: Final = dict.fromkeys(("s3", "gs", "gcs"), _NO_LISTINGS)
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # what the stores' clients raise besides OSError; looked up only once they are loaded
 _FOREIGN: Final = (
@@ -49,13 +53,22 @@ class FileInfo:
     """A file: its path (openable), its name below the folder that was listed, its size in bytes.
 
     `stamp` is a reason to read the file again where it differs from that of an earlier look: the time of its last
-    change, or the store's checksum. A local link that leads nowhere has the size -1.
+    change, or the store's checksum. `changed` is when anything of a local file changed, its name and times among it,
+    in nanoseconds. A local link that leads nowhere has the size -1.
     """
 
     path: str
     name: str
     size: int
     stamp: str = ""
+    changed: int = 0
+
+
+class Entry(NamedTuple):
+    """What lies at a path: a folder (on an object store: a prefix of some object), or a file."""
+
+    is_folder: bool
+    info: FileInfo
 
 
 Witness = Callable[[str, str, str], None]
@@ -82,16 +95,25 @@ class Digests:
         self._known = dict(known or {})
         self._asked: set[str] = set()
 
-    def of(self, path: str) -> str:
-        """Returns size and SHA-256 of all bytes of a file."""
-        look = _look(path)
-        known, digest = self._known.get(path, ("", ""))
-        if known != look:
+    def of(self, info: FileInfo) -> str:
+        """Returns size and SHA-256 of all bytes of a file, which is read only where it is not as at the last look."""
+        digest = self.known(info)
+        if digest is None:
+            path = _place_of(info)
             with open(path, "rb") as file:
                 digest = (
                     f"{os.fstat(file.fileno()).st_size}-{hashlib.file_digest(file, 'sha256').hexdigest()}"
                 )
-            self._known[path] = look, digest
+            self._known[path] = _look(info), digest
+            self._asked.add(path)
+        return digest
+
+    def known(self, info: FileInfo) -> str | None:
+        """Returns size and SHA-256 of a file that is as it was at the last look; None where it has to be read."""
+        path = _place_of(info)
+        look, digest = self._known.get(path, ("", ""))
+        if look != _look(info):
+            return None
         self._asked.add(path)
         return digest
 
@@ -108,9 +130,12 @@ class Digests:
         }
 
 
-def _look(path: str) -> str:
-    status = os.stat(path)
-    return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
+def _place_of(info: FileInfo) -> str:
+    return os.path.abspath(local_path(info.path))
+
+
+def _look(info: FileInfo) -> str:
+    return f"{info.size}-{info.stamp}-{info.changed}"
 
 
 _TICK: Final = 2_000_000_000
@@ -162,6 +187,7 @@ def walk(folder: str) -> list[FileInfo]:
     if not os.path.isdir(folder):
         raise OSError(errno.ENOTDIR if os.path.exists(folder) else errno.ENOENT, "no such folder")
     found: list[FileInfo] = []
+    above = len(os.path.join(folder, ""))
     entered: set[tuple[int, int]] = set()
     for root, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
         status = os.stat(root)
@@ -172,12 +198,15 @@ def walk(folder: str) -> list[FileInfo]:
         folders.sort()
         for name in names:
             path = os.path.join(root, name)
-            size, stamp = -1, ""
-            with suppress(FileNotFoundError):
-                status = os.stat(path)
-                size, stamp = status.st_size, str(status.st_mtime_ns)
-            found.append(FileInfo(path, os.path.relpath(path, folder), size, stamp))
+            try:
+                found.append(_local(path, path[above:], os.stat(path)))
+            except FileNotFoundError:
+                found.append(FileInfo(path, path[above:], -1))
     return found
+
+
+def _local(path: str, name: str, status: os.stat_result) -> FileInfo:
+    return FileInfo(path, name, status.st_size, str(status.st_mtime_ns), status.st_ctime_ns)
 
 
 def _raise(error: OSError) -> None:
@@ -291,23 +320,33 @@ class Store:
 
     def exists(self, path: str) -> bool:
         """Whether there is a file or a folder of that name."""
-        return self._type(path) is not None
+        return self.entry(path) is not None
 
     def is_folder(self, path: str) -> bool:
         """Whether `path` is a folder (on an object store: a prefix of some object)."""
-        return self._type(path) == "directory"
+        found = self.entry(path)
+        return found is not None and found.is_folder
 
     def info(self, path: str) -> FileInfo:
         """The one file at `path`, with its last part as its name."""
+        found = self.entry(path)
+        if found is not None:
+            return found.info
         with self.reading(path):
-            if is_local(path):
-                status = os.stat(local_path(path))
-                size, stamp = status.st_size, str(status.st_mtime_ns)
-            else:
+            raise FileNotFoundError(errno.ENOENT, "no such file")
+
+    def entry(self, path: str) -> Entry | None:
+        """Returns what lies at `path`, from one request; None where nothing does."""
+        name = path.rstrip("/").rsplit("/", 1)[-1]
+        with self.reading(path), suppress(FileNotFoundError, NotADirectoryError):
+            if not is_local(path):
                 fs, inner = self._fs(path)
-                found = fs.info(inner)
-                size, stamp = int(found["size"] or 0), _checksum(found)
-        return FileInfo(path, path.rstrip("/").rsplit("/", 1)[-1], size, stamp)
+                fs.invalidate_cache(inner)
+                return _entry(path, name, fs.info(inner))
+            if "\0" not in path:
+                status = os.stat(local_path(path))
+                return Entry(stat.S_ISDIR(status.st_mode), _local(path, name, status))
+        return None
 
     def list_files(self, folder: str) -> tuple[FileInfo, ...]:
         """All files below `folder`, at any depth, sorted by name.
@@ -336,33 +375,52 @@ class Store:
         # a store may name the folder itself, where a client has put an empty object in its place
         return {path.rstrip("/").rsplit("/", 1)[-1] for path in paths if path.rstrip("/") != root}
 
-    def glob(self, pattern: str) -> tuple[str, ...]:
-        """The paths of the files and folders that match `pattern` (`*`, `?`, `[…]`, `**`), sorted."""
+    def glob(self, pattern: str) -> tuple[Entry, ...]:
+        """Returns the files and folders that match `pattern` (`*`, `?`, `[…]`, `**`), sorted by path."""
         with self.reading(pattern):
             if is_local(pattern):
-                return tuple(sorted(glob(local_path(pattern), recursive=True)))
+                paths = sorted(glob(local_path(pattern), recursive=True))
+                # a link that leads nowhere matches too
+                return tuple(
+                    self.entry(path) or Entry(False, FileInfo(path, os.path.basename(path), -1))
+                    for path in paths
+                )
             fs, inner = self._fs(pattern)
             fs.invalidate_cache()
-            return tuple(sorted(prefix_of(pattern) + str(name).lstrip("/") for name in fs.glob(inner)))
+            found = fs.glob(inner, detail=True)
+        matches = {prefix_of(pattern) + name.lstrip("/"): info for name, info in found.items()}
+        return tuple(
+            _entry(path, path.rstrip("/").rsplit("/", 1)[-1], info) for path, info in sorted(matches.items())
+        )
 
     def identity(self, path: str) -> str:
-        """Returns what changes when the file's content does: its size and the store's checksum.
+        """Returns what changes when the content of the file at `path` does, as `identity_of` says it."""
+        return self.identity_of(self.info(path))
+
+    def identity_of(self, info: FileInfo) -> str:
+        """Returns what changes when a file's content does: its size and the store's checksum, from a listing.
 
         Where the store has none: SHA-256 of all of it. Never a time or a path.
         """
-        with self.reading(path):
-            if is_local(path):
-                return self.digests.of(os.path.abspath(local_path(path)))
-            fs, inner = self._fs(path)
-            fs.invalidate_cache()
-            info = fs.info(inner)
-            if checksum := _checksum(info):
-                return f"{info['size']}-{checksum}"
+        known = self.known_identity(info)
+        if known is not None:
+            return known
+        with self.reading(info.path):
+            if is_local(info.path):
+                return self.digests.of(info)
             digest = hashlib.sha256()
-            with self.open(path) as file:
+            size = 0
+            with self.open(info.path) as file:
                 for block in iter(lambda: file.read(4 * MIB), b""):
                     digest.update(block)
-            return f"{info['size']}-{digest.hexdigest()}"
+                    size += len(block)
+            return f"{size}-{digest.hexdigest()}"
+
+    def known_identity(self, info: FileInfo) -> str | None:
+        """Returns the identity of a file of which a listing says enough; None where the file has to be read."""
+        if is_local(info.path):
+            return self.digests.known(info)
+        return f"{info.size}-{info.stamp}" if info.stamp else None
 
     @contextmanager
     def write_atomic(self, final: str, tmp_dir: str | Path, *, scratch: bool = False) -> Iterator[Path]:
@@ -476,19 +534,6 @@ class Store:
                 raise _full(path, error) from error
             raise OutputError(f"cannot write {shown(path)}: {why(error)}; {remedy(error)}") from error
 
-    def _type(self, path: str) -> str | None:
-        """`file`, `directory`, or None for nothing; fsspec's own `exists` hides every failure."""
-        with self.reading(path):
-            if is_local(path):
-                place = local_path(path)
-                return "directory" if os.path.isdir(place) else "file" if os.path.exists(place) else None
-            fs, inner = self._fs(path)
-            fs.invalidate_cache()
-            try:
-                return str(fs.info(inner)["type"])
-            except FileNotFoundError:
-                return None
-
     def _place(self, temporary: Path, final: str, scratch: bool, later: bool) -> str:
         """Puts a whole file where it belongs; returns its stamp."""
         if not is_local(final):
@@ -526,7 +571,7 @@ class Store:
         protocol = protocol_of(path)
         _check_text(path, self.options or {})
         try:
-            fs = fsspec.filesystem(protocol, **(self.options or {}))
+            fs = fsspec.filesystem(protocol, **_UNCACHED.get(protocol, {}), **(self.options or {}))
             if protocol == "s3":
                 fs.connect()  # else wrong options show only later, as a TypeError anywhere
         except ImportError as error:
@@ -539,6 +584,12 @@ class Store:
         return fs, cast(str, fs._strip_protocol(path))
 
 
+def _entry(path: str, name: str, found: Mapping[str, Any]) -> Entry:
+    """Returns what a store's client says of a path."""
+    info = FileInfo(path, name, int(found["size"] or 0), _checksum(found))
+    return Entry(found["type"] == "directory", info)
+
+
 def _checksum(info: Mapping[str, Any]) -> str:
     """Returns the checksum that a store gives of an object, "" where it gives none."""
     return next((str(info[name]).strip('"') for name in _CHECKSUMS if info.get(name)), "")
@@ -546,7 +597,7 @@ def _checksum(info: Mapping[str, Any]) -> str:
 
 def _stored(fs: Any, inner: str, size: int) -> str:
     """Returns the checksum of an object that was just put; OSError where the store holds other than `size` bytes."""
-    fs.invalidate_cache()
+    fs.invalidate_cache(inner)
     info = fs.info(inner)
     if int(info["size"] or 0) != size:
         raise OSError(errno.EIO, f"the store holds {info['size']} of {size} bytes")

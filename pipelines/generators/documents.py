@@ -61,7 +61,7 @@ def _assets(store: Store, items: Sequence[Item]) -> Iterator[str | None]:
         folder = item.path.rpartition("/")[0] or "."
         if is_local(item.path) and folder not in known:
             files = [one for one in store.list_files(folder) if not one.name.endswith(HTML.suffixes)]
-            known[folder] = fingerprint([(one.name, store.identity(one.path)) for one in files])
+            known[folder] = fingerprint([(one.name, store.identity_of(one)) for one in files])
         yield known.get(folder)
 
 

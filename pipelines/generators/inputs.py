@@ -34,7 +34,7 @@ def listed(store: Store, path: str) -> tuple[FileInfo, ...]:
     if store.is_folder(path):
         return tuple(store.list_files(path))
     if any(mark in path for mark in "*?["):
-        return tuple(store.info(one) for one in store.glob(path) if not store.is_folder(one))
+        return tuple(one.info for one in store.glob(path) if not one.is_folder)
     return (store.info(path),)
 
 
@@ -244,6 +244,6 @@ def _of_column(column: Any, name: str) -> Iterator[str]:
 def identities(store: Store, paths: Sequence[str]) -> list[list[str]]:
     """Returns for each path what changes when a file below it does: the kind of each file and what it holds."""
     return [
-        [f"{info.name.rpartition('.')[2].lower()} {store.identity(info.path)}" for info in files(store, path)]
+        [f"{info.name.rpartition('.')[2].lower()} {store.identity_of(info)}" for info in files(store, path)]
         for path in paths
     ]

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ from pipelines.engines.step import At, Json
 from pipelines.groups import group_of
 from pipelines.layout import Layout, Name, text_of
 from pipelines.parquet import by_member, read_table, write_tables
+from pipelines.phases.cutting import bound, outline, runs_of, to_json
 from pipelines.phases.dialogues import Made, Place, with_dialogues
 from pipelines.phases.gather import Gathered, gathered
 from pipelines.phases.ground import read_grounded
@@ -67,14 +69,15 @@ _SIGNALS = [
 ]
 
 
-def compose_fingerprint(recipe: Recipe, source: Source, kept_digest: str, signals: list[str | None]) -> str:
-    """What the samples of one shard depend on."""
+def source_fingerprint(recipe: Recipe, source: Source) -> str:
+    """Returns the fingerprint of what the samples of all shards of a source depend on; made once a source."""
     made_with: list[Any] = [recipe.tasks, source.id, source.licence, source.group, recipe.seed]
     made_with.append(recipe.chat_of(source).model_dump(mode="json"))
     if source.ground is not None:
         made_with.append(source.ground.detector.model_dump(mode="json", include={"threshold", "nms"}))
     made_with += [name_of(recipe), recipe.preset]
-    return fingerprint("compose", 6, FORM, made_with, kept_digest, signals)
+    # where output shards may end stands in the receipt
+    return fingerprint("compose", 7, FORM, made_with, recipe.shards.samples)
 
 
 class Compose:
@@ -103,7 +106,10 @@ class Compose:
         samples.sort(key=lambda one: (one["group"], one["split"], one["key"]))
         table = pa.Table.from_pylist(samples, SAMPLES)
         write_tables(self._layout, self._layout.path("samples", source.id, task["shard"]), SAMPLES, [table])
-        return {"samples": len(samples), "sizes": self._sizer.sizes(one.example for one in wanted)}
+        found = runs_of((source.id, task["shard"]), map(_in_run, samples))
+        outlines = to_json(outline(run, bound(self._recipe.shards.samples)) for run in found)
+        sizes = self._sizer.sizes(one.example for one in wanted)
+        return {"samples": len(samples), "sizes": sizes, "runs": outlines}
 
     def _kept(self, source: str, shard: str) -> list[dict[str, Any]]:
         """The kept rows' signals, with their split."""
@@ -209,6 +215,9 @@ class Compose:
         }
 
 
+_in_run = itemgetter("group", "split", "key", "digest")
+
+
 def _facts(row: dict[str, Any]) -> dict[str, Any]:
     return {name: row[name] for name in columns.SIGNALS.names}
 
@@ -219,13 +228,13 @@ def _place(row: dict[str, Any]) -> Place:
 
 def run(build: "Build") -> None:
     """Composes the samples of every kept row."""
-    build.map("compose", [_task(build, name) for name in sorted(build.shards)])
+    marks = {source.id: source_fingerprint(build.recipe, source) for source in build.recipe.sources}
+    build.map("compose", [_task(build, name, marks[name[0]]) for name in sorted(build.shards)])
     check(build)
 
 
-def _task(build: "Build", name: Name) -> Task:
+def _task(build: "Build", name: Name, mark: str) -> Task:
     found = build.fingerprints
-    marks = [found["measure"][name], found["score"].get(name), found["ground"].get(name)]
+    signals = [found["measure"][name], found["score"].get(name), found["ground"].get(name)]
     kept = build.results["select"][name]["kept_digest"]
-    mark = compose_fingerprint(build.recipe, build.recipe.source(name[0]), kept, marks)
-    return Task(text_of(name), mark, {"source": name[0], "shard": name[1]})
+    return Task(text_of(name), fingerprint(mark, kept, signals), {"source": name[0], "shard": name[1]})

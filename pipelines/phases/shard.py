@@ -1,16 +1,13 @@
 """Phase shard: samples with their images' bytes, cut into shards by their keys and written one shard a task."""
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import groupby
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
-import numpy as np
 import pyarrow.compute as pc
 
 from filters.picture import Pictures, PictureSettings
@@ -21,6 +18,19 @@ from pipelines.files import Store
 from pipelines.layout import Layout
 from pipelines.parquet import read_table
 from pipelines.phases import changes
+from pipelines.phases.cutting import (
+    Again,
+    Outline,
+    Planned,
+    Stratum,
+    bound,
+    from_json,
+    outline,
+    plan,
+    repeats,
+    run_at,
+    runs,
+)
 from pipelines.phases.gather import agreed
 from pipelines.receipts import Task, fingerprint, versions
 from pipelines.recipe.model import Recipe, Source
@@ -28,7 +38,7 @@ from pipelines.sources import InputShard, fetch, options_of
 from pipelines.sources.annotations import Images
 from pipelines.sources.table import KINDS
 from pipelines.writers import parquet, webdataset
-from pipelines.writers.columns import SIGNALS, Item, key_hash
+from pipelines.writers.columns import SIGNALS, Item
 from pipelines.writers.sink import Written
 from schemas.errors import OutputError, RowError
 from schemas.sample import SEVERAL, Image, Sample, joined
@@ -37,177 +47,16 @@ from schemas.shard import FORM
 if TYPE_CHECKING:
     from pipelines.build import Build
 
-_AT_ONCE: Final = 8
 
-
-@dataclass(frozen=True, order=True)
-class Stratum:
-    """What is shared by the samples of one folder of shards."""
-
-    split: str
-    group: str
-    source: str
-
-    @property
-    def folder(self) -> str:
-        return f"shards/{self.split}/{self.group}/{self.source}"
-
-
-class Run(NamedTuple):
-    """The samples of one stratum in one input shard, in key order, by their keys and digests."""
-
-    stratum: Stratum
-    shard: str
-    keys: list[str]
-    digests: list[str]
-
-
-@dataclass(frozen=True)
-class Part:
-    """The samples `start` to `stop` of a run; `joins`: views for samples of the same keys in the parts before."""
-
-    shard: str
-    start: int
-    stop: int
-    joins: bool = False
-
-
-@dataclass(frozen=True)
-class Again:
-    """A sample whose key an earlier input shard has too: equal images under two names. It joins the first of them."""
-
-    part: Part
-    digest: str
-
-
-Repeats = Mapping[tuple[Stratum, str], Sequence[Again]]
-"""By stratum and key the samples that join the first of that key."""
-
-
-@dataclass(frozen=True)
-class Planned:
-    """One output shard: the hash of its first sample's key, its parts, and the digest of its samples."""
-
-    stratum: Stratum
-    first: int
-    parts: tuple[Part, ...]
-    digest: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.stratum.folder}/{self.first:016x}"
-
-
-def plan(runs: Iterable[Run], size: int, repeats: Repeats = MappingProxyType({})) -> list[Planned]:
-    """Returns the output shards in the order of their strata, and of the runs (by input shard) in each.
-
-    A shard ends after a sample whose key's hash is low, so what is cut does not depend on how many samples stand
-    before: a sample more or less changes its own shard, and seldom the next. `size` is the average; no shard but
-    a stratum's last has fewer than a quarter of it, none more than four times.
-    """
-    least, most = -(-size // 4), 4 * size
-    bound = 2**64 // (size - least + 1)
-    planned: dict[Stratum, list[Planned]] = defaultdict(list)
-    growing: dict[Stratum, _Growing] = defaultdict(_Growing)
-    for stratum, shard, keys, digests in runs:
-        start = 0
-        for at, (key, digest) in enumerate(zip(keys, digests, strict=True), 1):
-            one, number = growing[stratum], key_hash(key)
-            again = repeats.get((stratum, key), ())
-            if any(other.part.shard == shard for other in again):
-                one.take(shard, start, at - 1)
-                start = at
-                continue
-            one.add(number, digest, again)
-            if one.count == most or (one.count >= least and number < bound):
-                one.take(shard, start, at)
-                planned[stratum].append(one.ended(stratum))
-                start = at
-                del growing[stratum]
-        if start < len(keys):
-            growing[stratum].take(shard, start, len(keys))
-    for stratum, one in growing.items():
-        if one.count:
-            planned[stratum].append(one.ended(stratum))
-    return [one for stratum in sorted(planned) for one in planned[stratum]]
-
-
-@dataclass
-class _Growing:
-    """A shard that is being planned."""
-
-    first: int = 0
-    count: int = 0
-    parts: list[Part] = field(default_factory=list)
-    joining: list[Part] = field(default_factory=list)
-    digest: Any = field(default_factory=lambda: hashlib.blake2b(digest_size=16))
-
-    def add(self, number: int, digest: str, again: Sequence[Again]) -> None:
-        """Takes one more sample: the hash of its key, its digest, and what joins it."""
-        if self.count == 0:
-            self.first = number
-        self.count += 1
-        self.digest.update(digest.encode())
-        for one in again:
-            self.digest.update(one.digest.encode())
-            self.joining.append(one.part)
-
-    def take(self, shard: str, start: int, stop: int) -> None:
-        """Takes the samples `start` to `stop` of an input shard as a part, if there are any."""
-        if start < stop:
-            self.parts.append(Part(shard, start, stop))
-
-    def ended(self, stratum: Stratum) -> Planned:
-        """Returns the shard."""
-        return Planned(stratum, self.first, (*self.parts, *self.joining), self.digest.hexdigest())
-
-
-def repeats(read: Callable[[], Iterable[Run]]) -> Repeats:
-    """Returns the samples of keys that an earlier run of their stratum has; `read` gives all runs in their order.
-
-    The first pass holds 8 bytes a sample, the second one the keys that may be there twice.
-    """
-    hashes = [np.fromiter(map(key_hash, run.keys), np.uint64, len(run.keys)) for run in read()]
-    values, counts = np.unique(np.concatenate([np.zeros(0, np.uint64), *hashes]), return_counts=True)
-    twice = set(values[counts > 1].tolist())
-    seen: set[tuple[Stratum, str]] = set()
-    again: dict[tuple[Stratum, str], list[Again]] = {}
-    for stratum, shard, keys, digests in read() if twice else ():
-        for at, (key, digest) in enumerate(zip(keys, digests, strict=True)):
-            if key_hash(key) not in twice:
-                continue
-            if (stratum, key) in seen:
-                part = Part(shard, at, at + 1, joins=True)
-                again.setdefault((stratum, key), []).append(Again(part, digest))
-            seen.add((stratum, key))
-    return again
-
-
-def runs(layout: Layout, composed: Iterable[tuple[str, str]]) -> Iterator[Run]:
-    """Yields the runs of samples that phase compose left of (source, shard), in the order of sources and shards."""
-
-    def read(name: tuple[str, str]) -> list[Run]:
-        columns = ["group", "split", "key", "digest"]
-        table = read_table(layout, layout.path("samples", *name), columns)
-        found: dict[tuple[str, str], Run] = {}
-        for group, split, key, digest in zip(*(table[one].to_pylist() for one in columns), strict=True):
-            run = found.setdefault((group, split), Run(Stratum(split, group, name[0]), name[1], [], []))
-            run.keys.append(key)
-            run.digests.append(digest)
-        return list(found.values())
-
-    names = sorted(composed)
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for first in range(0, len(names), 8 * _AT_ONCE):
-            for found in pool.map(read, names[first : first + 8 * _AT_ONCE]):
-                yield from found
-
-
-def shard_fingerprint(recipe: Recipe, planned: Planned) -> str:
-    """Returns what the bytes of one output shard depend on: its own samples, and the shape of the output."""
-    form = [FORM, form_of(recipe, planned.stratum.group), planned.name, planned.digest]
+def written_with(recipe: Recipe) -> str:
+    """Returns the fingerprint of what the bytes of all output shards depend on; made once a run."""
     settings = recipe.model_dump(mode="json", include={"resize": True, "signals": {"picture"}})
-    return fingerprint("shard", 3, settings, form, versions(["pillow", "pyarrow"]))
+    return fingerprint(settings, FORM, versions(["pillow", "pyarrow"]))
+
+
+def shard_fingerprint(written_with: str, form: str, planned: Planned) -> str:
+    """Returns what the bytes of one output shard depend on: its own samples, and the shape of the output."""
+    return fingerprint("shard", 4, written_with, form, planned.name, planned.digest)
 
 
 def form_of(recipe: Recipe, group: str) -> str:
@@ -425,7 +274,7 @@ def _file(name: str, written: Written) -> Json:
 def run(build: "Build") -> None:
     """Writes the output shards that are not there yet."""
     planned = _plan(build)
-    tasks = [_task(build, one) for one in planned]
+    tasks = list(_tasks(build, planned))
     receipts = build.receipts("shard")
     names = {task.name for task in tasks}
     build.check("shard", tasks)
@@ -451,19 +300,34 @@ def _plan(build: "Build") -> list[Planned]:
 
     Where a source has one sample an image, the samples of one image in several input shards are joined.
     """
-    composed = list(build.results["compose"])
+    composed, layout = build.results["compose"], build.layout
     drafts = [name for name in composed if KINDS[build.recipe.source(name[0]).kind].drafts]
     again: dict[tuple[Stratum, str], Sequence[Again]] = {}
     for _, names in groupby(sorted(drafts), key=lambda name: name[0]):
         if len(own := list(names)) > 1:
-            again |= repeats(partial(runs, build.layout, own))
-    return plan(runs(build.layout, composed), build.recipe.shards.samples, again)
+            again |= repeats(partial(runs, layout, own))
+    samples = build.recipe.shards.samples
+    joined_in = {stratum.source for stratum, _ in again}
+
+    def outlines() -> Iterator[Outline]:
+        for source, names in groupby(sorted(composed), key=lambda name: name[0]):
+            if source in joined_in:
+                yield from (outline(run, bound(samples), again) for run in runs(layout, names))
+            else:
+                for name in names:
+                    yield from from_json(name, composed[name]["runs"])
+
+    return plan(outlines(), samples, partial(run_at, layout), again)
 
 
-def _task(build: "Build", planned: Planned) -> Task:
-    source = planned.stratum.source
-    parts = [
-        {**asdict(part), "input": build.shards[(source, part.shard)].to_json()} for part in planned.parts
-    ]
-    body = {**asdict(planned.stratum), "name": planned.name, "shard": planned.name, "parts": parts}
-    return Task(planned.name.replace("/", "-"), shard_fingerprint(build.recipe, planned), body)
+def _tasks(build: "Build", planned: Iterable[Planned]) -> Iterator[Task]:
+    recipe, made_with = build.recipe, written_with(build.recipe)
+    for one in planned:
+        stratum = one.stratum
+        parts = [
+            {**part._asdict(), "input": build.shards[(stratum.source, part.shard)].to_json()}
+            for part in one.parts
+        ]
+        body = {**asdict(stratum), "name": one.name, "shard": one.name, "parts": parts}
+        mark = shard_fingerprint(made_with, form_of(recipe, stratum.group), one)
+        yield Task(one.name.replace("/", "-"), mark, body)

@@ -104,7 +104,10 @@ def discover(source: "Source", store: Store) -> Discovery:
 
 def _infos(source: "Source", one: "AnnotationSet", store: Store) -> list[FileInfo]:
     """The files of one set, by name."""
-    if find(one.format)[0].folder is None:
+    dataset = find(one.format)[0]
+    if dataset.many and not one.files:
+        return _of_folder(source, one, store)
+    if dataset.folder is None:
         return [store.info(path) for path in paths_of(source, one, store)]
     (path,) = files_of(source, one).values()
     return list(store.list_files(path)) if store.is_folder(path) else [store.info(path)]
@@ -115,15 +118,9 @@ def paths_of(source: "Source", one: "AnnotationSet", store: Store) -> list[str]:
 
     Raises InputError where a folder stands for a file.
     """
+    if find(one.format)[0].many and not one.files:
+        return [info.path for info in _of_folder(source, one, store)]
     dataset = find(one.format)[0]
-    if dataset.many and not one.files:
-        found = [path for given in one.path for path in _matching(given, dataset.many, store)]
-        if not found:
-            raise InputError(
-                f"source {source.id}: there is no file {dataset.many} at {', '.join(one.path)}; format {one.format} is "
-                f"read from {dataset.published}"
-            )
-        return found
     paths = list(files_of(source, one).values())
     for path in paths:
         if store.is_folder(path):
@@ -135,11 +132,26 @@ def paths_of(source: "Source", one: "AnnotationSet", store: Store) -> list[str]:
     return paths
 
 
-def _matching(path: str, pattern: str, store: Store) -> list[str]:
+def _of_folder(source: "Source", one: "AnnotationSet", store: Store) -> list[FileInfo]:
+    """Returns the files of the one part of which a set has many. InputError where there are none."""
+    dataset = find(one.format)[0]
+    found = [info for path in one.path for info in _matching(path, dataset.many, store)]
+    if not found:
+        raise InputError(
+            f"source {source.id}: there is no file {dataset.many} at {', '.join(one.path)}; format {one.format} is "
+            f"read from {dataset.published}"
+        )
+    return found
+
+
+def _matching(path: str, pattern: str, store: Store) -> list[FileInfo]:
     """Returns the files of a folder whose names match the pattern; those that a glob matches; else the file itself."""
-    if store.is_folder(path):
-        return [info.path for info in store.list_files(path) if fnmatch(_base(info.name), pattern)]
-    return list(store.glob(path)) if any(sign in path for sign in "*?[") else [path]
+    entry = store.entry(path)
+    if entry is not None and entry.is_folder:
+        return [info for info in store.list_files(path) if fnmatch(_base(info.name), pattern)]
+    if any(sign in path for sign in "*?["):
+        return [one.info for one in store.glob(path)]
+    return [entry.info if entry else store.info(path)]
 
 
 def identity(shard: InputShard, source: "Source", store: Store) -> str:
@@ -159,11 +171,12 @@ def _identity(source: "Source", one: "AnnotationSet", store: Store) -> str:
     digest = hashlib.sha256(plugin.digest.encode() if plugin else b"")
     if dataset.folder is not None:
         for info in _infos(source, one, store):
-            digest.update(f"{info.name}\0{store.identity(info.path)}\n".encode("utf-8", "surrogateescape"))
+            digest.update(f"{info.name}\0{store.identity_of(info)}\n".encode("utf-8", "surrogateescape"))
     else:
-        names = [_base(path) for path in paths_of(source, one, store)] if dataset.many else dataset.parts
-        for part, path in zip(names, paths_of(source, one, store), strict=True):
-            digest.update(f"{part}\0{store.identity(path)}\n".encode())
+        infos = _infos(source, one, store)
+        names = [_base(info.path) for info in infos] if dataset.many else dataset.parts
+        for part, info in zip(names, infos, strict=True):
+            digest.update(f"{part}\0{store.identity_of(info)}\n".encode())
     return digest.hexdigest()
 
 

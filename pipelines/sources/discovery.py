@@ -4,10 +4,10 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from pipelines.files import FileInfo, Store, join, shown
+from pipelines.files import Entry, FileInfo, Store, join, shown
 from pipelines.sources.columns import Columns, ReadLimits
 from pipelines.sources.folder import named_images
 from pipelines.sources.records import IMAGE_SUFFIXES
@@ -101,35 +101,39 @@ def discover(
             f"source {source}: nothing to read as {kind} in {', '.join(paths)}: look for .tar (or "
             ".tar.gz, .tar.bz2, .tar.xz, .tar.zst), .parquet, images with .jsonl or .csv, or name the source's `kind`"
         )
-    return Discovery(_distinct(source, shards), _ignored(found, shards, unread))
+    distinct = _distinct(source, shards)
+    paths = {shard.path for shard in distinct}
+    files = {file.info.path: file.info for file in seen if file.info.path in paths}
+    return Discovery(distinct, _ignored(found, shards, unread), files)
 
 
 def _files(store: Store, source: str, path: str, formats: Mapping[str, str]) -> list[Found]:
-    if GLOB.search(path) and not store.exists(path):
+    entry = store.entry(path)
+    if entry is None and GLOB.search(path):
         root = path[: GLOB.search(path).start()].rpartition("/")[0]  # type: ignore[union-attr]
         matches = store.glob(path)
         if not matches:
             raise InputError(f"source {source}: nothing matches {path}; check the pattern")
         return [file for match in matches for file in _below(store, match, root, formats)]
-    if not store.exists(path):
+    if entry is None:
         raise InputError(f"source {source}: {path} does not exist; check the spelling of the path")
-    root = path if store.is_folder(path) else posixpath.dirname(path)
-    return _below(store, path, root, formats, given=True)
+    root = path if entry.is_folder else posixpath.dirname(path)
+    return _below(store, entry, root, formats, given=True)
 
 
 def _below(
-    store: Store, path: str, root: str, formats: Mapping[str, str], given: bool = False
+    store: Store, entry: Entry, root: str, formats: Mapping[str, str], given: bool = False
 ) -> list[Found]:
-    """The file `path`, or all files below the folder `path`, named relative to `root`."""
+    """The file that an entry is, or all files below the folder that it is, named relative to `root`."""
+    path = entry.info.path
     prefix = path.rstrip("/").removeprefix(root.rstrip("/")).lstrip("/")
-    if not store.is_folder(path):
-        info = FileInfo(path, prefix, store.info(path).size)
+    if not entry.is_folder:
         # a .json that is given by its path may hold JSON lines
         suffix = ".jsonl" if given and _suffix(prefix) == ".json" else _suffix(prefix)
-        return [Found(root, info, formats.get(suffix), given)]
+        return [Found(root, replace(entry.info, name=prefix), formats.get(suffix), given)]
     names = ((info, join(prefix, info.name) if prefix else info.name) for info in store.list_files(path))
     return [
-        Found(root, FileInfo(join(path, info.name), name, info.size), formats.get(_suffix(name)))
+        Found(root, replace(info, path=join(path, info.name), name=name), formats.get(_suffix(name)))
         for info, name in names
     ]
 

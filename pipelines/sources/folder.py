@@ -89,13 +89,18 @@ def _beside(beside: dict[str, FileInfo], reading: Reading) -> dict[str, object]:
     return found
 
 
+def held_in(shard: InputShard) -> str:
+    """Returns the folder that a shard's identity is of; with a / at its end where folders below it count too."""
+    return shard.path if shard.format == "files" else f"{shard.path.rpartition('/')[0] or '.'}/"
+
+
 def identity(shard: InputShard, source: "Source", store: Store) -> str:
     """What changes when the table does or a file below its folder, or a file in the folder of images."""
     alone = shard.format == "files"
     digest = hashlib.sha256()
-    for info in store.list_files(shard.path if alone else shard.path.rpartition("/")[0] or "."):
+    for info in store.list_files(held_in(shard)):
         if info.size >= 0 and not (alone and "/" in info.name):
-            digest.update(f"{info.name}\0{store.identity(info.path)}\n".encode("utf-8", "surrogateescape"))
+            digest.update(f"{info.name}\0{store.identity_of(info)}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

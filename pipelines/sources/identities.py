@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from pipelines.files import Digests, join
+from pipelines.files import Digests, FileInfo, Store, join
 from pipelines.layout import Layout, Name
 from pipelines.parquet import read_table, write_tables
 from pipelines.sources.rows import identity, options_of
@@ -32,48 +32,72 @@ class Identities:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._path = join(layout.work, "receipts", "inputs.parquet")
-        self._saved: dict[str, tuple[str, str]] = {}
+        self._listed: dict[str, FileInfo] = {}
+
+    def list(self, files: Mapping[str, FileInfo]) -> None:
+        """Takes what a listing says of input shards, by path: a store is not asked about these again."""
+        self._listed |= files
 
     @cached_property
     def digests(self) -> Digests:
         """Digests of local files, with those that earlier runs remembered."""
+        columns = [[_text(value) for value in self._saved[name].to_pylist()] for name in _SEEN.names]
+        return Digests({path: (look, digest) for path, look, digest in zip(*columns, strict=True)})
+
+    @cached_property
+    def _saved(self) -> pa.Table:
+        """What earlier runs remembered; nothing where it cannot be read."""
         try:
-            table = read_table(self._layout, self._path)
-            columns = [[_text(value) for value in table[name].to_pylist()] for name in _SEEN.names]
-        except (DamagedError, KeyError):
-            columns = [[], [], []]
-        self._saved = {path: (look, digest) for path, look, digest in zip(*columns, strict=True)}
-        return Digests(self._saved)
+            return read_table(self._layout, self._path).select(_SEEN.names).cast(_SEEN)
+        except (DamagedError, KeyError, ValueError):
+            return _SEEN.empty_table()
 
     def of(
         self, recipe: "Recipe", shards: Sequence[InputShard], rendered: Mapping[Name, Any]
     ) -> dict[Name, str]:
         """Returns the identity of each shard; `rendered` has the receipts of those that the build itself made."""
-        digests = self.digests
-
-        def one(shard: InputShard) -> str:
-            source = recipe.source(shard.source)
-            if KINDS[source.kind].made:
+        found: dict[Name, str] = {}
+        asked: dict[tuple[str, str], list[InputShard]] = {}
+        store = Store(None, "", self.digests)
+        for shard in shards:
+            kind, info = KINDS[recipe.source(shard.source).kind], self._listed.get(shard.path)
+            if kind.made:
                 # as it was made: removed rows are taken out of the file later
-                return str(rendered[(shard.source, shard.shard)]["sha256"])
-            return identity(shard, source, options_of(source, self._layout), digests)
+                known: str | None = str(rendered[(shard.source, shard.shard)]["sha256"])
+            else:
+                known = store.known_identity(info) if info and not KINDS[shard.kind].identity else None
+            if known is None:
+                asked.setdefault((shard.source, KINDS[shard.kind].held_in(shard)), []).append(shard)
+            else:
+                found[(shard.source, shard.shard)] = known
+        self._ask(recipe, list(asked.values()), found)
+        self._remember()
+        return found
+
+    def _ask(self, recipe: "Recipe", groups: Sequence[Sequence[InputShard]], found: dict[Name, str]) -> None:
+        """Adds the identities of shards, of each group of them one, which the store is asked for or files are read."""
+
+        def one(group: Sequence[InputShard]) -> str:
+            source = recipe.source(group[0].source)
+            options = options_of(source, self._layout)
+            return identity(group[0], source, options, self.digests, self._listed.get(group[0].path))
 
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            found = list(pool.map(one, shards))
-        self._remember(digests.remembered())
-        return {(shard.source, shard.shard): mark for shard, mark in zip(shards, found, strict=True)}
+            for group, mark in zip(groups, pool.map(one, groups), strict=True):
+                found |= {(shard.source, shard.shard): mark for shard in group}
 
-    def _remember(self, known: dict[str, tuple[str, str]]) -> None:
-        if known == self._saved:
-            return
+    def _remember(self) -> None:
+        known = self.digests.remembered()
         columns = [
             list(known),
             [look for look, _ in known.values()],
             [digest for _, digest in known.values()],
         ]
         arrays = [pa.array([_bytes(value) for value in column], pa.binary()) for column in columns]
-        write_tables(self._layout, self._path, _SEEN, [pa.Table.from_arrays(arrays, schema=_SEEN)])
-        self._saved = known
+        table = pa.Table.from_arrays(arrays, schema=_SEEN)
+        if table != self._saved:
+            write_tables(self._layout, self._path, _SEEN, [table])
+            self._saved = table
 
 
 def _bytes(value: str) -> bytes:

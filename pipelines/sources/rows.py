@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from pipelines.files import OF_PROCESS, Digests, Store
+from pipelines.files import OF_PROCESS, Digests, FileInfo, Store
 from pipelines.sources import parquet, text
 from pipelines.sources.columns import Columns, ReadLimits
 from pipelines.sources.ledger import Ledger
@@ -87,15 +87,21 @@ def options_of(source: "Source", layout: "Layout") -> Options:
 
 
 def identity(
-    shard: InputShard, source: "Source", storage_options: Options = None, digests: Digests = OF_PROCESS
+    shard: InputShard,
+    source: "Source",
+    storage_options: Options = None,
+    digests: Digests = OF_PROCESS,
+    info: FileInfo | None = None,
 ) -> str:
     """What changes when anything that `read` reads does: of one file, or of all files of a folder.
 
-    `digests` are those of local files that are known.
+    `digests` are those of local files that are known; `info` is what a listing says of the shard's one file.
     """
     store = Store(storage_options, shard.source, digests)
     of_kind = KINDS[shard.kind].identity
-    return of_kind(shard, source, store) if of_kind else store.identity(shard.path)
+    if of_kind:
+        return of_kind(shard, source, store)
+    return store.identity_of(info or store.info(shard.path))
 
 
 def _reader(shard: InputShard) -> Reader:

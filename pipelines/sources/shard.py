@@ -1,10 +1,10 @@
 """What is to be read: one input shard, how, and all that a source's paths turned out to hold."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
-from pipelines.files import Store, shown
+from pipelines.files import FileInfo, Store, shown
 from pipelines.sources.columns import Columns, ReadLimits
 from pipelines.sources.ledger import Ledger
 from schemas.errors import ChangedError, RowError
@@ -55,10 +55,14 @@ class InputShard:
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """A source's shards, sorted by id, and the names of files that are no input, for the log."""
+    """A source's shards, sorted by id, and the names of files that are no input, for the log.
+
+    `files` has by path what the listing said of those shards that are one file each.
+    """
 
     shards: tuple[InputShard, ...]
     ignored: tuple[str, ...] = ()
+    files: Mapping[str, FileInfo] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,12 +47,17 @@ class Reader(Protocol):
         """Returns the first rows with all that is stored of them, by column."""
 
 
+def _path(shard: InputShard) -> str:
+    return shard.path
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One kind of source.
 
     `formats` are those of its files; `beside`: images lie in the folders of these files, or have sidecars. A kind
-    that is no files found by suffix has `discover` (and `identity`, where a shard is more than its file).
+    that is no files found by suffix has `discover` (and `identity`, where a shard is more than its file; shards of a
+    source that `held_in` calls the same have one identity).
     """
 
     name: str
@@ -61,6 +66,7 @@ class Kind:
     beside: bool = False
     discover: Callable[["Source", Store], Discovery] | None = None
     identity: Callable[[InputShard, "Source", Store], str] | None = None
+    held_in: Callable[[InputShard], str] = _path
     pairs: bool = True
     """Rows are images with their captions: every rule applies, CLIP scores them, phase ground may look at them."""
     images: bool = True
@@ -99,7 +105,7 @@ KINDS: Final[dict[str, Kind]] = {
         Kind("auto"),  # one of those below, which discovery finds out
         Kind("webdataset", webdataset, TAR),
         Kind("parquet", parquet, _PARQUET),
-        Kind("folder", folder, _TABLES, beside=True, identity=folder.identity),
+        Kind("folder", folder, _TABLES, beside=True, identity=folder.identity, held_in=folder.held_in),
         Kind(
             "text",
             text,

@@ -162,7 +162,7 @@ def test_the_store_in_memory_is_a_store() -> None:
     assert [info.name for info in store.list_files("memory://files-test")] == ["b.txt", "sub/a.txt"]
     assert store.names_in("memory://files-test") == {"b.txt", "sub"}
     assert store.names_in("memory://files-test/none") == set()
-    assert store.glob("memory://files-test/*.txt") == ("memory://files-test/b.txt",)
+    assert [one.info.path for one in store.glob("memory://files-test/*.txt")] == ["memory://files-test/b.txt"]
     assert store.read_bytes("memory://files-test/sub/a.txt") == b"a"
     store.remove_folder("memory://files-test")
     assert not store.exists("memory://files-test/b.txt")
@@ -179,7 +179,7 @@ def test_s3_is_a_store(s3_options: dict[str, Any]) -> None:
         file.seek(7)
         assert file.read() == b"789"
     assert store.names_in("s3://bucket/files") == {"b.bin", "sub"}
-    assert store.glob("s3://bucket/files/*.bin") == ("s3://bucket/files/b.bin",)
+    assert [one.info.path for one in store.glob("s3://bucket/files/*.bin")] == ["s3://bucket/files/b.bin"]
     assert store.is_folder("s3://bucket/files")
     before = store.identity("s3://bucket/files/b.bin")
     store.write_bytes("s3://bucket/files/b.bin", b"c", "s3://bucket/tmp")
