@@ -93,6 +93,13 @@ def star_centres(groups: U64, near: Near) -> I64:
     return centres
 
 
+def followed(places: I64) -> I64:
+    """Returns for each place the last one that a chain of places leads to; a place that leads to itself ends it."""
+    while not np.array_equal(places, further := places[places]):
+        places = further
+    return places
+
+
 def _thin(held: list[Edges]) -> Edges:
     empty = np.empty(0, np.uint64)
     left, right = (np.concatenate([empty, *(chunk[side] for chunk in held)]) for side in (0, 1))

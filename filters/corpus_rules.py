@@ -83,12 +83,18 @@ class Semantic(Settings):
     """Drops rows whose embedding is like a better row's (SemDeDup); needs clip.embeddings."""
 
     similarity: float = Field(0.95, ge=0.5, le=1, description="the cosine from which two rows are one")
+    keep: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="the share of a cell's rows that stays at most: those most like a better row go",
+    )
     of: Literal["image", "text"] = Field("image", description="whose embedding")
     rows: int = Field(
         1000,
         ge=10,
         le=100_000,
-        description="rows of a cell of k-means, on average: only rows of one cell are compared",
+        description="rows of a cell of k-means, on average: a row is compared with those of two such cells",
     )
 
 

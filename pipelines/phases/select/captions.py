@@ -5,7 +5,7 @@ more than may stay, so that one text on any number of rows is a few entries; one
 stays.
 """
 
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -42,7 +42,7 @@ class Caps:
         self._judge = Judge(setup)
         self._folder = Folder(setup)
         self._partitions = int(setup["partitions"])
-        self._lost = Lost(self._folder, setup["homes"])
+        self._lost = Lost(self._folder, setup)
         self._cuts = setup["cuts"]
 
     def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
@@ -51,7 +51,8 @@ class Caps:
         rule = self._judge.recipe.rules_of(judged.source).get(MaxPerCaption)
         if rule is None:
             return
-        rows = sharing(judged, counted(judged, self._judge, self._cuts, self._lost), rule)
+        lost = self._lost.rows(judged.first)
+        rows = sharing(judged, counted(judged, self._judge, self._cuts, lost), rule)
         run = runs(rows["group"])
         first = take(rows, np.arange(len(run)) - run < rule.max + 1)
         yield from cut(first, (first["group"] % np.uint64(self._partitions)).astype(np.int64))
@@ -74,10 +75,10 @@ class Caps:
         return {"path": self._folder.save("capped", partition, ordered(once, "row"))}
 
 
-def counted(judged: Judged, judge: Judge, cuts: Json, lost: Lost) -> npt.NDArray[np.bool_]:
+def counted(judged: Judged, judge: Judge, cuts: Json, lost: Columns) -> npt.NDArray[np.bool_]:
     """Returns which rows of a shard count for the cap: those that every other rule keeps, but for evaluation."""
     stays = judged.candidate & ~fails(judged, judge.recipe, cuts)
-    stays[lost.rows(judged)["row"]] = False
+    stays[lost["row"]] = False
     found: npt.NDArray[np.bool_] = stays & (judged.removed == "") & ~judged.evaluation
     return found
 
@@ -94,25 +95,29 @@ def sharing(judged: Judged, which: npt.NDArray[np.bool_], rule: MaxPerCaption) -
     return ordered(rows, "group", "key_hi", "key_lo", "row")
 
 
-def over(
-    judged: Judged,
-    which: npt.NDArray[np.bool_],
-    folder: Folder,
-    homes: Container[int],
-    rule: MaxPerCaption,
-) -> npt.NDArray[np.int64]:
-    """Returns the places in a shard of the rows beyond the cap; `homes` are the files of what `Caps` found."""
-    number = home_of(judged.first >> PLACE)
-    if number not in homes or not judged.signals.num_rows:
-        return np.zeros(0, np.int64)
-    last = judged.first + judged.signals.num_rows - 1
-    capped = ordered(folder.between(folder.path(f"home-{CAPPED}", number), judged.first, last), "group")
-    rows = sharing(judged, which, rule)
-    at = np.searchsorted(capped["group"], rows["group"])
-    known = np.flatnonzero(at < np.searchsorted(capped["group"], rows["group"], "right"))
-    rows, stays = take(rows, known), take(capped, at[known])
-    later = rows["row"] > stays["last_row"]
-    for name in ("key_lo", "key_hi"):
-        equal = rows[name] == stays[f"last_{name}"]
-        later = (rows[name] > stays[f"last_{name}"]) | (equal & later)
-    return np.sort(rows["row"][later] - judged.first)
+class Capped:
+    """The rows beyond the cap, shard by shard."""
+
+    def __init__(self, setup: Json) -> None:
+        self._folder = Folder(setup)
+        self._homes = frozenset(setup["capped"])
+        self._cuts = setup["cuts"]
+
+    def rows(self, judged: Judged, judge: Judge, lost: Columns) -> npt.NDArray[np.int64]:
+        """The places in a shard of the rows beyond the cap; `lost` are its losers to duplicates."""
+        rule = judge.recipe.rules_of(judged.source).get(MaxPerCaption)
+        number = home_of(judged.first >> PLACE)
+        if rule is None or number not in self._homes or not judged.signals.num_rows:
+            return np.zeros(0, np.int64)
+        last = judged.first + judged.signals.num_rows - 1
+        found = self._folder.between(self._folder.path(f"home-{CAPPED}", number), judged.first, last)
+        capped = ordered(found, "group")
+        rows = sharing(judged, counted(judged, judge, self._cuts, lost), rule)
+        at = np.searchsorted(capped["group"], rows["group"])
+        known = np.flatnonzero(at < np.searchsorted(capped["group"], rows["group"], "right"))
+        rows, stays = take(rows, known), take(capped, at[known])
+        later = rows["row"] > stays["last_row"]
+        for name in ("key_lo", "key_hi"):
+            equal = rows[name] == stays[f"last_{name}"]
+            later = (rows[name] > stays[f"last_{name}"]) | (equal & later)
+        return np.sort(rows["row"][later] - judged.first)

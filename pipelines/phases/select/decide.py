@@ -1,7 +1,7 @@
 """One decision for every row of a shard: kept, dropped with its reason, or quarantined."""
 
 import hashlib
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from pipelines.parquet import write_tables
 from pipelines.phases.dedup.signals import KINDS
 from pipelines.phases.dedup.tables import Columns, Folder
 from pipelines.phases.select.candidates import Judge, Judged, replaced
-from pipelines.phases.select.captions import CAPPED, counted, over
+from pipelines.phases.select.captions import CAPPED, Capped
 from pipelines.phases.select.cuts import fails, reached, unscored
 from pipelines.phases.select.keepers import Lost
 from pipelines.phases.select.removed import blank, check, said
@@ -30,9 +30,8 @@ class Decide:
 
     def __init__(self, setup: Json) -> None:
         self._judge = Judge(setup)
-        self._folder = Folder(setup)
-        self._lost = Lost(self._folder, setup["homes"])
-        self._capped = frozenset(setup["capped"])
+        self._lost = Lost(Folder(setup), setup)
+        self._capped = Capped(setup)
         self._cuts = setup["cuts"]
         self._write = bool(setup["write"])
 
@@ -40,9 +39,9 @@ class Decide:
         """The shard's decisions, in the order of its signals."""
         judged = self._judge.shard(task)
         check(judged, task["shard"])
-        lost = self._lost.rows(judged)
+        lost = self._lost.rows(judged.first)
         unfit = fails(judged, self._judge.recipe, self._cuts)
-        beyond = self._beyond(judged)
+        beyond = self._capped.rows(judged, self._judge, lost)
         failed = self._with_others(judged, unfit, lost, beyond)
         failed = replaced(failed, [[REMOVED]], np.where(judged.removed == "", -1, 0))
         table = self._table(judged, failed, lost, beyond)
@@ -52,14 +51,6 @@ class Decide:
             blank(self._judge.layout, self._judge.recipe, judged, task["shard"])
         cuts = reached(self._cuts, judged.source.id)
         return funnel(table) | {"kept_digest": kept_digest(table), "cuts": cuts}
-
-    def _beyond(self, judged: Judged) -> npt.NDArray[np.int64]:
-        """The rows beyond the cap on rows of one caption."""
-        rule = self._judge.recipe.rules_of(judged.source).get(MaxPerCaption)
-        if rule is None:
-            return np.zeros(0, np.int64)
-        which = counted(judged, self._judge, self._cuts, self._lost)
-        return over(judged, which, self._folder, self._capped, rule)
 
     def _with_others(
         self, judged: Judged, unfit: npt.NDArray[np.bool_], lost: Columns, beyond: npt.NDArray[np.int64]
@@ -122,8 +113,9 @@ class Decide:
         for row in np.flatnonzero(judged.shown["source"] != "").tolist():
             if texts[row] is None:
                 texts[row] = _shown(judged, row)
-        for row, hi, lo in zip(*(lost[name].tolist() for name in ("row", "key_hi", "key_lo")), strict=True):
-            texts[row] = f"like {hi:016x}{lo:016x}, which is kept"
+        for row, hi, lo, capped in zip(*(lost[name].tolist() for name in _NAMED), strict=True):
+            fate = f"which {CAPPED} drops" if capped else "which is kept"
+            texts[row] = f"like {hi:016x}{lo:016x}, {fate}"
         cap = rules.get(MaxPerCaption)
         for row in beyond.tolist():
             assert cap is not None
@@ -146,6 +138,9 @@ class Decide:
         drawn = pc.if_else(pa.array(val, pa.bool_()), "val", "train")
         names = pc.if_else(pa.array(judged.evaluation), "eval", drawn)
         return pc.if_else(pa.array(kept), names, pa.scalar(None, pa.string()))
+
+
+_NAMED: Final = ("row", "key_hi", "key_lo", "capped")
 
 
 def _shown(judged: Judged, row: int) -> str:

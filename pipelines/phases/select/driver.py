@@ -4,13 +4,13 @@ removed  map: which rows a list removes, where the corpus has one
 keepers  shuffle by cluster, once for repeats and once for images: who loses to a better duplicate; then a shuffle
          by shard, which brings the losers home
 semantic shuffle by cell of k-means, where the rule is on: who loses to a better row with a like embedding
+winners  shuffle by key, after each round that follows another: who stays where a winner lost too
 captions shuffle by cluster of captions, where the rule is on: which rows are beyond the cap
 decide   map: one decision for every row of every shard
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from typing import TYPE_CHECKING
 
 from filters.corpus_rules import MaxPerCaption, Semantic
@@ -24,7 +24,7 @@ from pipelines.phases.select.captions import CAPPED
 from pipelines.phases.select.cuts import places
 from pipelines.phases.select.keepers import home_of
 from pipelines.phases.select.matches import match
-from pipelines.phases.select.semantic import ALIKE, beaten, plan
+from pipelines.phases.select.semantic import ALIKE, beaten, centres, plan
 from pipelines.phases.table import phase
 from pipelines.receipts import fingerprint
 from pipelines.recipe.model import Recipe
@@ -37,6 +37,7 @@ CUTS = "pipelines.phases.select.cuts:Cuts"
 CONTEST = "pipelines.phases.select.keepers:Contest"
 CAPS = "pipelines.phases.select.captions:Caps"
 HOME = "pipelines.phases.select.keepers:Home"
+SETTLE = "pipelines.phases.select.winners:Settle"
 
 _UNSEEN = {
     "path",
@@ -76,35 +77,77 @@ def select(
     """
     scratch = join(layout.exchange, "select")
     setup: Json = {"recipe": recipe.to_json(), "layout": asdict(layout), "scratch": scratch}
-    setup |= {"partitions": partitions, "write": write, "removed": removed}
-    tasks = shard_tasks(shards)
-
-    def step(worker: str, **more: object) -> Step:
-        return Step("select", worker, {**setup, **more}, limits, resources)
-
-    def home(name: str, receipts: list[Json]) -> list[int]:
-        """The numbers of the files in which the rows that a round found lie by shard."""
-        found = [receipt for receipt in receipts if receipt]
-        homes = engine.shuffle(step(HOME, round=name), found, home_of(len(tasks)) + 1) if found else []
-        return [receipt["home"] for receipt in homes]
-
-    homes: dict[str, list[int]] = {}
+    setup |= {"partitions": partitions, "write": write, "removed": removed, "capped": []}
+    rounds = _Rounds(engine, shard_tasks(shards), setup, limits, resources)
     try:
         found = {group: asdict(place) for group, place in places(recipe, scored).items()}
-        cuts = engine.shuffle(step(CUTS, places=found), tasks, len(found)) if found else []
+        cuts = rounds.shuffle(CUTS, len(found), places=found) if found else []
         setup["cuts"] = {receipt["group"]: receipt for receipt in cuts}
         for name in ("repeat", "picture") if repeats else ("picture",):
-            receipts = engine.shuffle(step(CONTEST, round=name, homes=homes), tasks, partitions)
-            homes = homes | {name: home(name, receipts)}
+            rounds.lost(name, rounds.shuffle(CONTEST, partitions, round=name))
         if recipe.rules.get(Semantic):
-            like = beaten(engine, partial(step, homes=homes), tasks, partitions, plan(recipe, scored))
-            homes = homes | {ALIKE: home(ALIKE, like)}
-        capped: list[int] = []
+            rounds.semantic(plan(recipe, scored))
         if recipe.rules.get(MaxPerCaption):
-            capped = home(CAPPED, engine.shuffle(step(CAPS, homes=homes), tasks, partitions))
-        return engine.map(step(phase("select").worker, homes=homes, capped=capped), tasks)
+            rounds.capped(rounds.shuffle(CAPS, partitions))
+        return engine.map(rounds.step(phase("select").worker), rounds.tasks)
     finally:
         layout.store.remove_folder(scratch)
+
+
+class _Rounds:
+    """The rounds in which rows lose, one after the other; each step knows what the rounds before it found."""
+
+    def __init__(
+        self, engine: Engine, tasks: list[Json], setup: Json, limits: Limits, resources: Resources
+    ) -> None:
+        self.tasks = tasks
+        self._engine = engine
+        self._setup = setup
+        self._limits, self._resources = limits, resources
+        self._homes: dict[str, list[int]] = {}
+        self._settled: dict[str, list[int]] = {}
+
+    def step(self, worker: str, **more: object) -> Step:
+        setup = {**self._setup, "homes": self._homes, "settled": self._settled, **more}
+        return Step("select", worker, setup, self._limits, self._resources)
+
+    def shuffle(self, worker: str, partitions: int, **more: object) -> list[Json]:
+        """The receipts of a shuffle of all shards."""
+        return self._engine.shuffle(self.step(worker, **more), self.tasks, partitions)
+
+    def lost(self, name: str, receipts: list[Json]) -> None:
+        """Takes in the losers of a round."""
+        known = any(self._homes.values())
+        self._homes = {**self._homes, name: self._home(name, receipts)}
+        if known:
+            self._settle(name)
+
+    def semantic(self, more: Json) -> None:
+        """Takes in the losers of both splits into cells; the first keeps no more than the rule's share."""
+        for number, path in enumerate(centres(self._engine, self.step, self.tasks, more)):
+            split = {"cells": more["cells"], "centres": path, "keeps": number == 0}
+            like = beaten(self._engine, self.step, self.tasks, self._setup["partitions"], split)
+            self.lost(f"{ALIKE}-{number}", like)
+
+    def capped(self, receipts: list[Json]) -> None:
+        """Takes in the rows beyond the cap on captions."""
+        self._setup["capped"] = self._home(CAPPED, receipts)
+        if self._setup["capped"]:
+            self._settle(CAPPED)
+
+    def _settle(self, name: str) -> None:
+        """Finds out who stays where those who beat others lost in this round."""
+        name = f"settled-{name}"
+        receipts = self.shuffle(SETTLE, self._setup["partitions"])
+        self._settled = {**self._settled, name: self._home(name, receipts)}
+
+    def _home(self, name: str, receipts: list[Json]) -> list[int]:
+        """The numbers of the files in which the rows that a round found lie by shard."""
+        found = [receipt for receipt in receipts if receipt]
+        if not found:
+            return []
+        homes = self._engine.shuffle(self.step(HOME, round=name), found, home_of(len(self.tasks)) + 1)
+        return [receipt["home"] for receipt in homes]
 
 
 def run(build: "Build") -> None:
@@ -118,7 +161,7 @@ def run(build: "Build") -> None:
     )
     scores = sorted([*name, mark] for name, mark in build.fingerprints["score"].items())
     listed = [build.removed.digest()] if build.removed else []
-    mark = fingerprint("select", 4, settings, *build.fingerprints["dedup"].values(), scores, *listed)
+    mark = fingerprint("select", 5, settings, *build.fingerprints["dedup"].values(), scores, *listed)
 
     def work() -> Json:
         unmatched, receipts = _decide(build, write=True)

@@ -1,7 +1,8 @@
 """Duplicates compete: of every cluster (and language) the best row stays.
 
-Two rounds: `repeat` among rows that share a key, `picture` among those left that share an image. The
-kinds of image nest (equal bytes, equal pixels, near hashes), so the rows of the coarsest cluster
+Two rounds: `repeat` among rows that share a key, `picture` among those left that share an image. Whoever beats a row
+may lose later: the row then bears the name of who stays in that one's place (within a round by `losers`, between rounds
+by winners.py). The kinds of image nest (equal bytes, equal pixels, near hashes), so the rows of the coarsest cluster
 meet in one partition and compete kind by kind, from fine to coarse. Rows held out for evaluation compete
 as repeats alone; rows of one annotation source, several of which are about one image, compete in `picture`
 with those of other sources alone.
@@ -19,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from filters.clusters import followed
 from filters.corpus_rules import Phash
 from filters.hamming import distances
 from filters.sketch import TURNS, turned_hashes
@@ -55,7 +57,7 @@ _SHARDS_A_HOME = 64
 
 
 class Contest:
-    """Finds the losers of one round; writes them, with whom they lost to, sorted by row."""
+    """Finds the losers of one round; writes them, with who stays in their place, sorted by row."""
 
     def __init__(self, setup: Json) -> None:
         self._judge = Judge(setup)
@@ -63,7 +65,7 @@ class Contest:
         self._kinds = ROUNDS[setup["round"]]
         self._round = setup["round"]
         self._partitions = int(setup["partitions"])
-        self._lost = Lost(self._folder, setup["homes"])
+        self._lost = Lost(self._folder, setup)
         self._cuts = setup["cuts"]
         phash = self._judge.recipe.rules.get(Phash)
         self._distance = phash.distance if phash else 0
@@ -74,7 +76,7 @@ class Contest:
         judged = self._judge.shard(task)
         takes_part = judged.candidate & ~fails(judged, self._judge.recipe, self._cuts)
         takes_part &= judged.removed == ""
-        takes_part[self._lost.rows(judged)["row"]] = False
+        takes_part[self._lost.rows(judged.first)["row"]] = False
         if self._round != "repeat":
             takes_part &= ~judged.evaluation
         for kind in self._kinds:
@@ -89,13 +91,12 @@ class Contest:
         yield (entries["group"] % np.uint64(self._partitions)).astype(np.int64), pa.table(entries)
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
-        """The partition's losers: `row`, `kind` (the first it lost at) and the winner's key."""
+        """The file of the partition's losers."""
         entries = ordered(columns_of(table), *_ORDER)
-        losers = self._losers(entries)
-        if not len(losers["row"]):
-            return {}
-        losers = take(losers, np.argsort(losers["row"]))
-        return {"path": self._folder.save(f"lost-{self._round}", partition, losers)}
+        found = self._losers(entries)
+        return (
+            {"path": self._folder.save(f"lost-{self._round}", partition, found)} if len(found["row"]) else {}
+        )
 
     def _on(self, judged: Judged, kind: str) -> bool:
         # a repeat cannot be admitted: two samples would have one key
@@ -130,7 +131,7 @@ class Contest:
     def _thinned(self, entries: Columns) -> tuple[Columns, Columns]:
         """A shard's candidates without those that are equal in the finest kind to a better one; and these.
 
-        Of these `row`, the better row `of` and its key. Rows of one annotation source are no rivals.
+        Of these `row` and its key, the better row `of` and its key. Rows of one annotation source are no rivals.
         """
         kind = self._kinds[0]
         variant = entries["variant"] * np.uint64(kind != "repeat")
@@ -140,16 +141,17 @@ class Contest:
         if kind != "repeat":
             worse &= ~entries["annotated"]
         thinned = {"row": entries["row"][worse], "of": entries["row"][run[worse]]}
-        thinned |= {name: entries[name][run[worse]] for name in ("key_hi", "key_lo")}
+        for name in ("key_hi", "key_lo"):
+            thinned |= {name: entries[name][run[worse]], f"own_{name}": entries[name][worse]}
         thinned["kind"] = np.full(len(thinned["row"]), KINDS.index(kind), np.uint8)
         return take(entries, ~worse), take(thinned, np.argsort(thinned["row"]))
 
     def _losers(self, entries: Columns) -> Columns:
-        alive = np.ones(len(entries["row"]), np.bool_)
-        found: list[Columns] = []
+        rows = len(entries["row"])
+        winner, lost_at = np.arange(rows), np.zeros(rows, np.uint8)
         for kind in self._kinds:
             hi, lo = entries[f"{kind}_hi"], entries[f"{kind}_lo"]
-            chosen = np.flatnonzero(alive & ((hi | lo) != 0))
+            chosen = np.flatnonzero((winner == np.arange(rows)) & ((hi | lo) != 0))
             # of repeats one row stays, whatever its language
             variant = np.zeros(len(chosen), np.uint64) if kind == "repeat" else entries["variant"][chosen]
             order = chosen[np.lexsort((chosen, variant, lo[chosen], hi[chosen]))]
@@ -160,17 +162,9 @@ class Contest:
                 beaten &= ~entries["annotated"][order] | (entries["rank"][order] != entries["rank"][best])
             if kind == "phash":
                 beaten &= self._of_one_star(entries, order, best)
-            losers, winners = order[beaten], best[beaten]
-            alive[losers] = False
-            found.append(
-                {
-                    "row": entries["row"][losers],
-                    "kind": np.full(len(losers), KINDS.index(kind), np.uint8),
-                    "key_hi": entries["key_hi"][winners],
-                    "key_lo": entries["key_lo"][winners],
-                }
-            )
-        return joined(found)
+            winner[order[beaten]] = best[beaten]
+            lost_at[order[beaten]] = KINDS.index(kind)
+        return losers(entries, winner, lost_at)
 
     def _of_one_star(
         self, entries: Columns, which: npt.NDArray[np.int64], of: npt.NDArray[np.int64]
@@ -184,74 +178,107 @@ class Contest:
         return found
 
 
+def losers(entries: Columns, winner: npt.NDArray[np.int64], kind: npt.NDArray[np.uint8]) -> Columns:
+    """Returns the entries that have another one for a winner, sorted by `row`: with `kind`, the key of who stays in
+    their place (`winner` names who beat them, which another may have beaten later) and their `own_` key."""
+    stays = followed(winner)
+    lost = np.flatnonzero(stays != np.arange(len(stays)))
+    lost = lost[np.argsort(entries["row"][lost])]
+    found: Columns = {"row": entries["row"][lost], "kind": kind[lost]}
+    for name in ("key_hi", "key_lo"):
+        found |= {name: entries[name][stays[lost]], f"own_{name}": entries[name][lost]}
+    return found
+
+
 class Home:
-    """Shuffles the losers of one round to their shards; writes a file for some shards in a row, sorted by row."""
+    """Shuffles what a round found of rows to their shards; writes a file for some shards in a row, sorted by row."""
 
     def __init__(self, setup: Json) -> None:
         self._folder = Folder(setup)
         self._round = str(setup["round"])
 
     def split(self, task: Json, at: At) -> Iterator[Piece]:
-        """A partition's losers, by where they lie."""
-        losers = self._folder.load(task["path"])
-        yield home_of(losers["row"] >> PLACE), pa.table(losers)
+        """A partition's rows, by where they lie."""
+        found = self._folder.load(task["path"])
+        yield home_of(found["row"] >> PLACE), pa.table(found)
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
         """The number of the file."""
-        losers = columns_of(table)
-        losers = take(losers, np.argsort(losers["row"]))
-        self._folder.save(f"home-{self._round}", partition, losers)
+        found = columns_of(table)
+        self._folder.save(f"home-{self._round}", partition, take(found, np.argsort(found["row"])))
         return {"home": partition}
 
 
 def home_of(number: Any) -> Any:
-    """Which file of losers has those of the shard (or of each shard) of that number."""
+    """Which file of a round has the rows of the shard (or of each shard) of that number."""
     return number // _SHARDS_A_HOME
 
 
 class Lost:
-    """The losers of the rounds so far, shard by shard; `homes` names by round the files of losers that there are."""
+    """The losers of the rounds so far, shard by shard.
 
-    def __init__(self, folder: Folder, homes: Mapping[str, Sequence[int]]) -> None:
+    `homes` names by round the files of losers that there are, `settled` those in which Settle names other winners.
+    """
+
+    def __init__(self, folder: Folder, setup: Json) -> None:
         self._folder = folder
-        self._homes = {name: frozenset(numbers) for name, numbers in homes.items()}
+        homes: Mapping[str, Sequence[int]] = {**setup["homes"], **setup["settled"]}
+        self._files = {name: frozenset(numbers) for name, numbers in homes.items()}
+        self._rounds, self._settled = tuple(setup["homes"]), tuple(setup["settled"])
 
-    def rows(self, judged: Judged) -> Columns:
-        """A shard's losers: `row` (its place in the shard), `kind`, and the winner's `key_hi`, `key_lo`."""
-        parts = [_LOSERS, *(part for name in self._homes for part in self._of(name, judged))]
-        rows = {name: np.concatenate([part[name] for part in parts]) for name in _LOSERS}
-        rows["row"] = rows["row"] - judged.first
-        return rows
+    def rows(self, first: int) -> Columns:
+        """The losers of the shard whose first row has that number, sorted by `row`, the place in the shard.
 
-    def _of(self, name: str, judged: Judged) -> Iterator[Columns]:
-        """The losers of a round: those that were sent, and those that a better row of their shard stood for."""
-        number = judged.first >> PLACE
-        losers = _LOSERS
-        if home_of(number) in self._homes[name]:
-            last = judged.first + max(judged.signals.num_rows - 1, 0)
-            losers = self._folder.between(
-                self._folder.path(f"home-{name}", home_of(number)), judged.first, last
-            )
-            yield losers
-        path = self._folder.path(f"thinned-{name}", number)
-        if not self._folder.store.exists(path):
-            return
-        thinned = self._folder.load(path)
-        at = places_in(losers["row"], thinned["of"])
-        # a row that stood for others and lost at a coarser kind only is itself the one they lost to
-        beaten = np.flatnonzero(at >= 0)
-        beaten = beaten[losers["kind"][at[beaten]] == thinned["kind"][beaten]]
-        for key in ("key_hi", "key_lo"):
-            thinned[key] = thinned[key].copy()
-            thinned[key][beaten] = losers[key][at[beaten]]
-        yield thinned
+        With `round`, `kind`, the row's `own_` key, and who stays in its place: `key_hi`, `key_lo`, and whether that
+        one is `capped`.
+        """
+        found = ordered(joined(list(self._parts(first))), "row")
+        for name in self._settled:
+            other = self._home(name, first)
+            at = places_in(found["row"], other["row"])
+            for column in _WINNER:
+                found[column][at] = other[column]
+        # a row that another one of the shard stood for has that one's winner, if it lost later
+        while (at := places_in(found["row"], found["of"])).max(initial=-1) >= 0:
+            behind = np.flatnonzero(at >= 0)
+            for column in (*_WINNER, "of"):
+                found[column][behind] = found[column][at[behind]]
+        return {**found, "row": found["row"] - first}
+
+    def _parts(self, first: int) -> Iterator[Columns]:
+        """The losers of each round: those that were sent, and those that a better row of their shard stood for."""
+        yield _LOSERS
+        for number, name in enumerate(self._rounds):
+            parts = [self._home(name, first)]
+            path = self._folder.path(f"thinned-{name}", first >> PLACE)
+            if self._folder.store.exists(path):
+                parts.append(self._folder.load(path))
+            given = {"round": number, "of": -1, "capped": 0}
+            for part in parts:
+                missing = given.keys() - part.keys()
+                yield part | {
+                    one: np.full(len(part["row"]), given[one], _LOSERS[one].dtype) for one in missing
+                }
+
+    def _home(self, name: str, first: int) -> Columns:
+        """What a round, or what settled it, says of a shard's rows."""
+        if home_of(first >> PLACE) not in self._files[name]:
+            return _LOSERS
+        path = self._folder.path(f"home-{name}", home_of(first >> PLACE))
+        return self._folder.between(path, first, first + (1 << PLACE) - 1)
 
 
+_WINNER: Final = ("key_hi", "key_lo", "capped")
 _LOSERS: Final[Columns] = {
     "row": np.zeros(0, np.int64),
     "kind": np.zeros(0, np.uint8),
     "key_hi": np.zeros(0, np.uint64),
     "key_lo": np.zeros(0, np.uint64),
+    "own_key_hi": np.zeros(0, np.uint64),
+    "own_key_lo": np.zeros(0, np.uint64),
+    "round": np.zeros(0, np.uint8),
+    "of": np.zeros(0, np.int64),
+    "capped": np.zeros(0, np.uint8),
 }
 """No loser."""
 

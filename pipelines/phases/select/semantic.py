@@ -1,7 +1,7 @@
 """Rows whose embeddings are alike: the vectors beside the scores, in cells of k-means, and stars within each cell.
 
-    Means   shuffle of a sample, drawn by key, to one worker: the centres of the cells
-    Alike   shuffle of the rows by cell: who loses to a better row of its star
+    Means   shuffle of a sample, drawn by key, to one worker: the centres of the cells, twice with other ones at first
+    Alike   shuffle of the rows by cell, and of those that are left by the other cells: who loses to a better row
 
 Only rows that every earlier rule keeps take part; rows held out for evaluation and removed ones do not.
 """
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.corpus_rules import Semantic
-from filters.semantic import I16, cells, means, stars, units
+from filters.semantic import I16, cells, fewer, means, stars, units
 from pipelines.engines.step import At, Engine, Json, Step
 from pipelines.layout import Name
 from pipelines.parquet import by_member, read_table
@@ -23,7 +23,8 @@ from pipelines.phases.dedup.signals import KINDS
 from pipelines.phases.dedup.tables import Columns, Folder, columns_of, firsts, key_words, mix, stretches, take
 from pipelines.phases.select.candidates import Judge, Judged
 from pipelines.phases.select.captions import counted
-from pipelines.phases.select.keepers import Lost, digests
+from pipelines.phases.select.cuts import staying
+from pipelines.phases.select.keepers import Lost, digests, losers
 from pipelines.phases.select.removed import VECTORS
 from pipelines.recipe.model import Recipe
 from pipelines.shares import is_drawn
@@ -69,7 +70,7 @@ class _Vectors:
     def __init__(self, setup: Json) -> None:
         self.judge = Judge(setup)
         self.folder = Folder(setup)
-        self._lost = Lost(self.folder, setup["homes"])
+        self._lost = Lost(self.folder, setup)
         self._cuts = setup["cuts"]
 
     def rows(self, task: Json) -> tuple[Judged, npt.NDArray[np.int64], I16] | None:
@@ -78,7 +79,8 @@ class _Vectors:
         rule = self.judge.recipe.rules_of(judged.source).get(Semantic)
         if rule is None:
             return None
-        chosen = np.flatnonzero(counted(judged, self.judge, self._cuts, self._lost))
+        lost = self._lost.rows(judged.first)
+        chosen = np.flatnonzero(counted(judged, self.judge, self._cuts, lost))
         return self._vectors(judged, chosen, task["shard"], VECTORS[rule.of == "text"])
 
     def _vectors(
@@ -135,7 +137,7 @@ def _unpacked(column: Any) -> I16:
 
 
 class Means:
-    """Shuffles a sample of the vectors to one worker; writes the centres of the cells."""
+    """Shuffles a sample of the vectors to one worker; writes the centres of the cells, of each split a file."""
 
     def __init__(self, setup: Json) -> None:
         self._vectors = _Vectors(setup)
@@ -160,13 +162,18 @@ class Means:
             )
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
-        """The file of the centres."""
+        """The files of the centres."""
         # keys are digests: their order is random, and the same for all
         vectors = _unpacked(table.sort_by([("key", "ascending"), ("row", "ascending")])["vector"])
-        path = self._vectors.folder.path("cells", 0)
+        # two rows on both sides of a border of the first cells are rarely on both sides of one of the others
+        splits = (vectors, vectors[::-1])[: 1 if self._count == 1 else 2]
+        return {"paths": [self._save(number, split) for number, split in enumerate(splits)]}
+
+    def _save(self, number: int, vectors: I16) -> str:
+        path = self._vectors.folder.path("cells", number)
         centres = pa.table({"vector": _packed(means(vectors, self._count))})
         self._vectors.folder.write(path, centres, scratch=True)
-        return {"path": path}
+        return path
 
 
 class Alike:
@@ -176,6 +183,7 @@ class Alike:
         self._vectors = _Vectors(setup)
         self._partitions = int(setup["partitions"])
         self._centres = _unpacked(self._vectors.folder.read(setup["centres"])["vector"])
+        self._keeps = bool(setup["keeps"])
 
     def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
         """The shard's rows by cell and, as with other duplicates, by variant."""
@@ -210,27 +218,33 @@ class Alike:
         vectors, rows = vectors[order], take(rows, order)
         best = np.arange(len(order))
         for start, end in _bounds(rows["group"]):
-            best[start:end] = start + stars(vectors[start:end], rule.similarity)
-        lost = np.flatnonzero(best != np.arange(len(best)))
-        if not len(lost):
-            return {}
-        losers = {"row": rows["row"][lost], "kind": np.full(len(lost), PLACE_OF_KIND, np.uint8)}
-        losers |= {name: rows[name][best[lost]] for name in ("key_hi", "key_lo")}
-        losers = take(losers, np.argsort(losers["row"]))
-        return {"path": self._vectors.folder.save("alike", partition, losers)}
+            best[start:end] = start + self._beaten(vectors[start:end], rule)
+        found = losers(rows, best, np.full(len(best), PLACE_OF_KIND, np.uint8))
+        return {"path": self._vectors.folder.save("alike", partition, found)} if len(found["row"]) else {}
+
+    def _beaten(self, vectors: I16, rule: Semantic) -> npt.NDArray[np.int64]:
+        """For each row of a cell, best first, the row that beats it, or itself."""
+        best = stars(vectors, rule.similarity)
+        if rule.keep is not None and self._keeps:
+            left = np.flatnonzero(best == np.arange(len(best)))
+            best[left] = left[fewer(vectors[left], staying(rule.keep, len(best)))]
+        return best
+
+
+def centres(engine: Engine, step: Callable[..., Step], tasks: list[Json], more: Json) -> list[str]:
+    """Returns the file of the centres of each split; `step` makes a step of the phase, `more` is the plan."""
+    found = engine.shuffle(step(f"{__name__}:Means", **more), tasks, 1)
+    return [str(path) for receipt in found for path in receipt["paths"]]
 
 
 def beaten(
     engine: Engine, step: Callable[..., Step], tasks: list[Json], partitions: int, more: Json
 ) -> list[Json]:
-    """Returns the receipts of files of losers; `step` makes a step of the phase, `more` is the plan."""
-    centres = engine.shuffle(step(f"{__name__}:Means", **more), tasks, 1)
-    if not centres:
-        return []
+    """Returns the receipts of files of losers; `more` names the `centres` of a split, how many `cells` it has at most,
+    and whether it `keeps` no more than the rule's share."""
     # rows travel with their vectors, so there are more partitions
     count = max(1, min(WIDER * partitions, int(more["cells"])))
-    alike = step(f"{__name__}:Alike", centres=centres[0]["path"], partitions=count)
-    return engine.shuffle(alike, tasks, count)
+    return engine.shuffle(step(f"{__name__}:Alike", **more, partitions=count), tasks, count)
 
 
 def _bounds(groups: npt.NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
