@@ -28,6 +28,8 @@ _FINE: Final = 64
 _FAR: Final = 4096
 _SLACK: Final = 2.0
 _INVISIBLE: Final = frozenset({3, 7})
+_UNKNOWN: Final = 0xFFFD
+"""What stands for a glyph of which the font does not say the character: pdfium then gives its number."""
 _QUARTER: Final = math.pi / 2
 
 Box = tuple[float, float, float, float]
@@ -36,12 +38,13 @@ Box = tuple[float, float, float, float]
 @dataclass(slots=True)
 class Char:
     """A character: its box on the rendered page, its height with ascender and descender, its turn in
-    quarters clockwise (2.5 and the like where askew)."""
+    quarters clockwise (2.5 and the like where askew). `in_ligature`: one glyph shows it and the one before."""
 
     text: str
     box: Box
     loose: Box
     turn: float
+    in_ligature: bool = False
 
 
 @dataclass(slots=True)
@@ -91,33 +94,39 @@ def characters(textpage: Any, placing: Placing, limit: int) -> tuple[list[Char],
     raw = textpage.raw
     box = [ctypes.c_double() for _ in range(4)]
     loose = pdfium.FS_RECTF()
-    found, hidden = [], 0
+    found: list[Char] = []
+    hidden, last = 0, None
     for at in range(min(textpage.count_chars(), limit)):
         code = pdfium.FPDFText_GetUnicode(raw, at)
+        if _is_control(code) and pdfium.FPDFText_HasUnicodeMapError(raw, at) == 1:
+            code = _UNKNOWN
         if code in (0x20, 0xA0, 0x0D, 0x0A, 0x09) or chr(code).isspace():
             found.append(Char("\n" if code in (0x0D, 0x0A) else " ", (0, 0, 0, 0), (0, 0, 0, 0), 0))
             continue
-        if _is_invisible(raw, at):
+        item = pdfium.FPDFText_GetTextObject(raw, at)
+        if item and pdfium.FPDFTextObj_GetTextRenderMode(item) in _INVISIBLE:
             hidden += 1
             continue
         pdfium.FPDFText_GetCharBox(raw, at, box[0], box[1], box[2], box[3])
         pdfium.FPDFText_GetLooseCharBox(raw, at, loose)
         left, right, bottom, top = (value.value for value in box)
+        glyph = ctypes.cast(item, ctypes.c_void_p).value, left, right, bottom, top
         turn = placing.turn - pdfium.FPDFText_GetCharAngle(raw, at) / _QUARTER
         found.append(
             Char(
-                chr(code) if not 0xD800 <= code < 0xE000 else "\ufffd",
+                chr(code if not 0xD800 <= code < 0xE000 else _UNKNOWN),
                 placing.box(left, bottom, right, top),
                 placing.box(loose.left, loose.bottom, loose.right, loose.top),
                 _rounded(turn % 4),
+                glyph == last,
             )
         )
+        last = glyph
     return found, hidden
 
 
-def _is_invisible(raw: Any, at: int) -> bool:
-    item = pdfium.FPDFText_GetTextObject(raw, at)
-    return bool(item) and pdfium.FPDFTextObj_GetTextRenderMode(item) in _INVISIBLE
+def _is_control(code: int) -> bool:
+    return code < 0x20 or 0x7F <= code < 0xA0
 
 
 def _rounded(turn: float) -> float:
@@ -154,14 +163,17 @@ def lines(chars: Iterable[Char], grey: NDArray[np.uint8]) -> tuple[list[TextLine
 def _once(chars: Iterable[Char]) -> tuple[list[Char], int]:
     """Without characters drawn again almost in place, as bold is faked; and how many those were."""
     seen: set[tuple[str, int, int]] = set()
-    kept, repeated = [], 0
+    kept: list[Char] = []
+    repeated, is_again = 0, False
     for char in chars:
         if char.text.isspace():
             kept.append(char)
             continue
         step = max(1.0, 0.15 * (char.box[3] - char.box[1]))
         x, y = int(char.box[0] / step), int(char.box[1] / step)
-        if any((char.text, x + dx, y + dy) in seen for dx in (0, -1, 1) for dy in (0, -1, 1)):
+        if not char.in_ligature:  # else as the character before it, which may be the same one: ff
+            is_again = any((char.text, x + dx, y + dy) in seen for dx in (0, -1, 1) for dy in (0, -1, 1))
+        if is_again:
             repeated += 1
             continue
         seen.add((char.text, x, y))

@@ -100,6 +100,9 @@ class Measure:
             at(SEVERAL)
             drafts = self._annotations.finished(source, drafts)
             write_annotations(self._layout, shard, counts.annotations)
+        elif KINDS[shard.kind].made:
+            at(SEVERAL)
+            drafts = self._annotations.heard(source, drafts)
         if KINDS[shard.kind].drafts or source.keeps_several:
             write_drafts(self._layout, shard, drafts)
         at(IDLE)
@@ -251,7 +254,10 @@ class Measure:
             sha256 = hashlib.sha256(digests.encode()).hexdigest()
         if sha256 is None:
             sha256 = "" if row.url else hashlib.sha256(row.image or b"").hexdigest()
-        return pair_key(shard.source, row.url, sha256, row.caption)
+        # of pages that look alike each is known by its words
+        words = row.extra.get("samples") if KINDS[shard.kind].made else None
+        caption = row.caption if words is None else str(words).encode()
+        return pair_key(shard.source, row.url, sha256, caption)
 
 
 def verdict_of(task: Json, number: int, member: str) -> RowError | None:

@@ -25,6 +25,7 @@ from filters.language import UNDETERMINED
 from filters.orientation import UPRIGHT
 from pipelines.datasets.dataset import Built, Dataset, Glimpse, Record, build, shortened
 from pipelines.datasets.drafts import Draft, Shown, finish
+from pipelines.datasets.languages import Heard, Spoken, settled
 from pipelines.datasets.pages import local_name
 from pipelines.datasets.reasons import Refusal, Refused
 from pipelines.datasets.records import jsonl_from
@@ -45,10 +46,6 @@ if TYPE_CHECKING:  # the table of kinds imports this module, and with it every r
     from pipelines.recipe.model import AnnotationSet, Source
 
 _BATCH: Final = 1024
-_SURE: Final = 0.5
-"""Below this score a language is a guess, as for the rule `language`."""
-_RARE: Final = 0.05
-"""Of the sure texts, so many are in a language that a guess may be true."""
 
 SEVERAL_SETS: Final = "sets"
 """What the parts of several sets of annotations are called, as those of one are by its format."""
@@ -513,18 +510,34 @@ class Annotations:
 
     def finished(self, source: "Source", rows: Sequence[Json]) -> list[Json]:
         """Returns rows of work/drafts, each view in the language that its source or its record states, else its own."""
-        known = self._languages([*dict.fromkeys(row["example"].text for row in rows)])
+        known = self._languages([*dict.fromkeys(_spoken(row) for row in rows)])
         made = []
         for member, own in groupby(rows, key=itemgetter("member")):
             views = list(own)
-            texts = sorted({row["example"].text for row in views}, key=lambda text: (-len(text), text))
+            texts = sorted({_spoken(row) for row in views}, key=lambda one: (-len(one[1]), one))
             sure = next((known[text] for text in texts if known[text] != UNDETERMINED), UNDETERMINED)
             for row in views:
                 example = row["example"]
-                language = source.language or _spoken(example, texts[0], known, sure)
+                language = source.language or _language_of(row, texts[0], known, sure)
                 line = Sample.of(example.key, [replace(example, language=language)]).to_json()
                 made.append({"member": member, "task": row["task"], "images": row["images"], "sample": line})
         return made
+
+    def heard(self, source: "Source", rows: Sequence[Json]) -> list[Json]:
+        """Returns rows of work/drafts in which views of rendered documents have the language of their words."""
+        read = [(row, Sample.from_json(row["sample"])) for row in rows]
+        spoken = {
+            view.key: (row["member"], view.text)
+            for row, sample in read
+            for view in sample.examples
+            if view.language == UNDETERMINED
+        }
+        known = self._languages([*dict.fromkeys(spoken.values())])
+        told = {key: source.language or known[one] for key, one in spoken.items()}
+        return [
+            row | {"sample": Sample.of(sample.key, [_in(view, told) for view in sample.examples]).to_json()}
+            for row, sample in read
+        ]
 
     def stated(self, table: pa.Table, source: "Source") -> pa.Table:
         """Returns signals in the language that the source states, where it states one."""
@@ -538,39 +551,20 @@ class Annotations:
             table = table.set_column(at, table.schema.field(at), column)
         return table
 
-    def _languages(self, texts: Sequence[str]) -> dict[str, str]:
-        """Returns the language signal of each text; where it is not sure, what most texts of its script are in."""
+    def _languages(self, spoken: Sequence[Spoken]) -> dict[Spoken, str]:
+        """Returns the language of each text, given with its image; of all texts of a shard at once."""
         if not {"language", "language_score", "scripts"} <= {*self._signals.schema.names}:
-            return dict.fromkeys(texts, UNDETERMINED)
-        found: list[tuple[str, str, float, str]] = []
+            return dict.fromkeys(spoken, UNDETERMINED)
+        texts = [*dict.fromkeys(text for _, text in spoken)]
+        found: dict[str, Heard] = {}
         for first in range(0, len(texts), _BATCH):
             batch = texts[first : first + _BATCH]
             table = self._signals.table([{"caption_raw": text} for text in batch])
             columns = (table[name].to_pylist() for name in ("language", "language_score", "scripts"))
             for text, language, score, scripts in zip(batch, *columns, strict=True):
-                script = scripts[0]["script"] if scripts else ""
-                found.append((text, language or UNDETERMINED, score or 0.0, script))
-        return _settled(found)
-
-
-def _settled(found: Sequence[tuple[str, str, float, str]]) -> dict[str, str]:
-    """Returns the languages of texts, given with their signal, its score and their script.
-
-    An unsure one that hardly any sure text is in is taken for the language of most sure texts in its script.
-    """
-    sure: dict[str, Counter[str]] = {}
-    for _, language, score, script in found:
-        if score >= _SURE and language != UNDETERMINED:
-            sure.setdefault(script, Counter())[language] += 1
-    languages = {}
-    for text, language, score, script in found:
-        others = sure.get(script, Counter())
-        is_known = language != UNDETERMINED and (score >= _SURE or others[language] >= _RARE * others.total())
-        if others and (not is_known or (score < _SURE and not others[language])):
-            most, count = min(others.items(), key=lambda one: (-one[1], one[0]))
-            language = most if 2 * count > others.total() else language
-        languages[text] = language
-    return languages
+                script, letters = (scripts[0]["script"], scripts[0]["letters"]) if scripts else ("", 0)
+                found[text] = Heard(language or UNDETERMINED, score or 0.0, script, letters)
+        return settled({one: found[one[1]] for one in spoken})
 
 
 @dataclass
@@ -581,12 +575,22 @@ class Found:
     taught: set[int] = field(default_factory=set)
 
 
-def _spoken(example: Example, longest: str, known: Mapping[str, str], sure: str) -> str:
+def _spoken(row: Json) -> Spoken:
+    """Returns the text of a view with the name of its first image, of its record where it has none."""
+    return (row["images"] or [row["member"]])[0], row["example"].text
+
+
+def _language_of(row: Json, longest: Spoken, known: Mapping[Spoken, str], sure: str) -> str:
     """Returns the language of a view: as its record states; of the text that it is a part of; its own; its record's."""
+    example = row["example"]
     if example.language != UNDETERMINED:
-        return example.language
-    whole = known[longest] if example.text in longest else UNDETERMINED
-    return next((one for one in (whole, known[example.text], sure) if one != UNDETERMINED), UNDETERMINED)
+        return str(example.language)
+    whole = known[longest] if example.text in longest[1] else UNDETERMINED
+    return next((one for one in (whole, known[_spoken(row)], sure) if one != UNDETERMINED), UNDETERMINED)
+
+
+def _in(view: Example, told: Mapping[str, str]) -> Example:
+    return replace(view, language=told[view.key]) if view.key in told else view
 
 
 def _without(draft: Draft, dead: Container[str]) -> Draft:
