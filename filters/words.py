@@ -37,9 +37,9 @@ def english() -> frozenset[str]:
 def english_share(text: str) -> float:
     """Returns the share of the letters that stand in English words; 0 where a word is one of another language's
     frequent ones, or is not English and has a letter with an accent. Single letters do not count."""
-    words = [word.lower() for word in _WORD.findall(_POSSESSIVE.sub("", text))]
+    words = _WORD.findall(_POSSESSIVE.sub("", text).lower())
     known = english()
-    if not all((word in known or word.isascii()) and word not in _FOREIGN for word in words):
+    if not _FOREIGN.isdisjoint(words) or not all(word.isascii() or word in known for word in words):
         return 0.0
     lengths = [(len(word), word in known) for word in words if len(word) > 1]
     letters = sum(length for length, _ in lengths)

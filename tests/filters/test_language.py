@@ -15,14 +15,15 @@ from filters.language import (
     _SIGNS,
     Language,
     LanguageSettings,
-    _is_upper,
+    _mostly_capitals,
     _signed,
     model_digest,
     model_of_the_wheel,
 )
+from filters.lid import Asked
 from filters.scripts import every_character
 from schemas.errors import InputError
-from tests.filters.captions import LANGUAGE, measured, one
+from tests.filters.captions import measured, one
 
 
 @pytest.mark.parametrize(
@@ -148,7 +149,9 @@ def test_sentences_are_told_as_well_as_the_model_alone_and_chinese_better(test_d
     lines = (test_data / "langid/sentences.tsv").read_text(encoding="utf-8").splitlines()[1:]
     rows = [row for row in (line.split("\t") for line in lines) if row[1] == "sentence"]
     ours = measured([text for _, _, text in rows])["language"].to_pylist()
-    bare = [LANGUAGE.bare(text)[0] for _, _, text in rows]
+    fasttext = Asked(model_of_the_wheel())
+    labels = fasttext.many(pa.array([text for _, _, text in rows])).numbers[:, 0]
+    bare = [fasttext.names[label] for label in labels]
     total, right, model = Counter[str](), Counter[str](), Counter[str]()
     for (truth, _, _), mine, theirs in zip(rows, ours, bare, strict=True):
         total[truth] += 1
@@ -168,4 +171,5 @@ def test_signs_are_found_as_re2_finds_them() -> None:
 def test_capitals_are_counted_one_by_one(text: str) -> None:
     """Capitals are the rule where nothing else has case, or where they are more than half of what is no space."""
     capitals = sum(one.isupper() for one in text)
-    assert _is_upper(text) == (text.isupper() or 2 * capitals > len(text) - text.count(" "))
+    (found,) = _mostly_capitals(pa.array([text]))
+    assert found == (text.isupper() or 2 * capitals > len(text) - text.count(" "))
