@@ -74,18 +74,23 @@ class Contest:
         judged = self._judge.shard(task)
         takes_part = judged.candidate & ~fails(judged, self._judge.recipe, self._cuts)
         takes_part &= judged.removed == ""
-        takes_part[self._lost.rows(judged)["row"]] = False
+        lost = self._lost.rows(judged)
+        takes_part[lost["row"]] = False
         if self._round != "repeat":
             takes_part &= ~judged.evaluation
         for kind in self._kinds:
             judged.clusters[kind] = np.where(self._on(judged, kind), judged.clusters[kind], "")
         clustered = np.any([judged.clusters[kind] != "" for kind in self._kinds], axis=0)
         chosen = np.flatnonzero(takes_part & clustered)
+        # the losers of the round before stand here too: who reads this file need not look for them
+        known = {**lost, "row": lost["row"] + judged.first, "of": np.full(len(lost["row"]), -1)}
+        if len(chosen):
+            entries, thinned = self._thinned(self._entries(judged, chosen))
+            known = joined([known, thinned])
+        if len(known["row"]):
+            self._folder.save(f"thinned-{self._round}", task["number"], known)
         if len(chosen) == 0:
             return
-        entries, thinned = self._thinned(self._entries(judged, chosen))
-        if len(thinned["row"]):
-            self._folder.save(f"thinned-{self._round}", task["number"], thinned)
         yield (entries["group"] % np.uint64(self._partitions)).astype(np.int64), pa.table(entries)
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
@@ -214,7 +219,8 @@ class Lost:
 
     def __init__(self, folder: Folder, homes: Mapping[str, Sequence[int]]) -> None:
         self._folder = folder
-        self._homes = {name: frozenset(numbers) for name, numbers in homes.items()}
+        before = {"repeat"} if "picture" in homes else set()  # what the second round found has the first one's too
+        self._homes = {name: frozenset(numbers) for name, numbers in homes.items() if name not in before}
 
     def rows(self, judged: Judged) -> Columns:
         """A shard's losers: `row` (its place in the shard), `kind`, and the winner's `key_hi`, `key_lo`."""
