@@ -30,12 +30,14 @@ HUGE: Final = 1 << 17
 """From this size on a bucket is cut into buckets again."""
 TILE: Final = 1 << 20
 """Comparisons held in memory at once."""
+LOOKED: Final = 20_000
+"""Buckets looked into at once: arrays of their size stay in a core's cache."""
 SEEDS: Final = 64
 DENSE: Final = 4
 """While one value in so many has a neighbour that far on in its bucket, all are compared with theirs."""
 
-MANY: Final = 1 << 18
-"""Of more numbers than this `Buckets` has half as many buckets, for the memory's sake."""
+ROOMY: Final = 1 << 19
+"""Up to so many buckets `Buckets` has eight for each number, so that few hold another than the one asked for."""
 
 _ODD: Final = np.uint64(0x9E3779B97F4A7C15)
 _BYTE_BITS: Final[U64] = (
@@ -174,7 +176,7 @@ class Buckets:
     """
 
     def __init__(self, numbers: U64, masks: Sequence[int] = (ALL_BITS,)) -> None:
-        bits = max(1, ((1 if len(numbers) > MANY else 2) * len(numbers)).bit_length())
+        bits = (max(len(numbers), min(8 * len(numbers), ROOMY), 2) - 1).bit_length()
         self._masks = np.array(masks, np.uint64)[:, None]
         self._shift = np.uint64(64 - bits)
         self._tables = np.arange(len(masks))[:, None] << bits
@@ -196,12 +198,16 @@ class Buckets:
 
     def find(self, numbers: U64) -> Hits:
         """The buckets of those numbers, by their places, whose buckets hold something, mask by mask."""
-        buckets = (self._bucket(numbers, self._masks) + self._tables).reshape(-1)
+        buckets = self._bucket(numbers, self._masks)
+        buckets += self._tables
+        buckets = buckets.reshape(-1)
         starts = self._starts[buckets]
         buckets += 1
         sizes = self._starts[buckets] - starts
         hit = np.flatnonzero(sizes != 0)
-        return Hits(hit % max(1, len(numbers)), starts[hit].astype(np.int64), sizes[hit].astype(np.int32))
+        # numpy divides many times faster than it takes remainders
+        number = hit - hit // max(1, len(numbers)) * len(numbers)
+        return Hits(number, starts[hit].astype(np.int64), sizes[hit].astype(np.int32))
 
     def _bucket(self, numbers: U64, masks: U64 | np.uint64) -> npt.NDArray[np.int64]:
         found = numbers & masks
@@ -230,7 +236,7 @@ class Nearest:
         self._distance = distance
         masks = block_masks(distance, len(values)).tolist()
         self._buckets = Buckets(values, masks)
-        self._step = max(1, TILE // len(masks))
+        self._step = max(1, LOOKED // len(masks))
 
     def find(self, hashes: U64) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """For each hash the place of the nearest fixed one, of equals the first, or -1; and their distance."""
@@ -248,6 +254,9 @@ class Nearest:
 
 def _parts(hits: Hits) -> Iterator[Hits]:
     """The hits in runs that make about TILE comparisons at most."""
+    if int(hits.sizes.sum(dtype=np.int64)) <= TILE:
+        yield hits
+        return
     runs = np.cumsum(hits.sizes, dtype=np.int64) // TILE
     ends = [*(np.flatnonzero(np.diff(runs)) + 1).tolist(), len(runs)]
     for start, end in zip([0, *ends[:-1]], ends, strict=True):

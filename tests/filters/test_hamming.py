@@ -127,7 +127,7 @@ def test_a_ball_of_near_values_gives_edges_in_proportion_to_its_values() -> None
     distance=st.integers(0, 16),
     cut=st.integers(0, 20),
     tile=st.integers(1, 64),
-    many=st.sampled_from([0, hamming.MANY]),
+    many=st.sampled_from([0, hamming.ROOMY]),
 )
 def test_the_nearest_is_that_of_a_comparison_of_all_with_all(
     values: U64, others: U64, distance: int, cut: int, tile: int, many: int
@@ -136,7 +136,7 @@ def test_the_nearest_is_that_of_a_comparison_of_all_with_all(
     looked = np.concatenate([others, values[:cut]])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hamming, "TILE", tile)
-        patch.setattr(hamming, "MANY", many)
+        patch.setattr(hamming, "ROOMY", many)
         places, apart = Nearest(values, distance).find(looked)
     for value, place, bits in zip(looked.tolist(), places.tolist(), apart.tolist(), strict=True):
         every = [((value ^ one).bit_count(), number) for number, one in enumerate(values.tolist())]

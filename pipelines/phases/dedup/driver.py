@@ -214,7 +214,7 @@ class _Run:
             if "hashes" in receipt:
                 star = stars.get(str(receipt["partition"]))
                 tasks.append({"hashes": receipt["hashes"], "further": receipt.get("further"), "stars": star})
-            if "asides" in receipt:
+            if self._guards and "asides" in receipt:
                 tasks.append({"asides": receipt["asides"]})
         more = {"names": self._names, "round": last, "guards": self._guards, "captions": captions}
         receipts = self._shuffle("members:Members", tasks, self._groups, **more)

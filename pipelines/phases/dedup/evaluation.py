@@ -40,7 +40,7 @@ def asides(rows: Rows, measured: Rows, further: Rows | None) -> Iterator[Columns
 
 def lacking(values: Values, others: Values, kind: int) -> npt.NDArray[np.bool_]:
     """Returns which of the values are not those of the `others` at the same place."""
-    if values is others:
+    if values.hi is others.hi and values.known is others.known:
         return np.zeros(len(values.hi), np.bool_)
     equal = others.known & (values.hi == others.hi)
     # what a sketch adds to the value of a hash has no say here

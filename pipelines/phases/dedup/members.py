@@ -15,11 +15,11 @@ from pipelines.phases.dedup.tables import (
     Columns,
     Folder,
     columns_of,
+    firsts,
     joined,
     keys_of,
     ordered,
     places_in,
-    stretches,
     take,
     values_in,
 )
@@ -52,71 +52,81 @@ class Members:
 
     def split(self, task: Json, at: At) -> Iterator[Piece]:
         """What one file knows, by shard."""
-        for memberships in self._memberships(task):
-            columns = {name: memberships[name] for name in self._sent}
-            yield (columns["row"] >> PLACE) % self._partitions, pa.table(columns)
+        memberships = self._memberships(task)
+        columns = {name: memberships[name] for name in self._sent}
+        yield (columns["row"] >> PLACE) % self._partitions, pa.table(columns)
 
-    def _memberships(self, task: Json) -> Iterator[Columns]:
+    def _memberships(self, task: Json) -> Columns:
         if "same" in task:
-            yield self._folder.load(task["same"], *self._sent)
-        elif "hashes" in task:
-            yield from self._near(task["hashes"], task["further"], task["stars"])
-        elif "asides" in task:
-            if self._guard is not None:
-                yield self._guard.pairs(self._folder.load(task["asides"]))
-        else:
-            yield _roll_call(int(task["shards"]))
+            return self._folder.load(task["same"], *self._sent)
+        if "hashes" in task:
+            return self._near(task["hashes"], task["further"], task["stars"])
+        if self._guard is not None and "asides" in task:
+            return self._guard.pairs(self._folder.load(task["asides"]))
+        return _roll_call(int(task["shards"]))
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
         """Files for the partition's shards; how many memberships of each kind they hold."""
         memberships = columns_of(table)
-        names = self._folder.read(self._names)
-        counts = np.zeros(len(self._kinds), np.int64)
         memberships = take(memberships, np.argsort(memberships["row"]))
-        shards = list(stretches(memberships["row"] >> PLACE))
-        for number, start, end in shards:
-            counts += self._write(number, names, take(memberships, np.arange(start, end)))
-        return {"shards": len(shards), "memberships": dict(zip(self._kinds, counts.tolist(), strict=True))}
-
-    def _write(self, number: int, names: pa.Table, memberships: Columns) -> npt.NDArray[np.int64]:
-        source, shard = (names[column][number].as_py() for column in ("source", "shard"))
-        members = self._members(number, memberships)
-        schema = CLUSTERS
+        shards = memberships["row"] >> PLACE
+        numbers = shards[firsts(shards)]
+        members = self._members(take(memberships, memberships["kind"] != NOTHING))
         if self._guard is not None:
-            schema = GUARDED_CLUSTERS
             members = nearest_pairs(members)
-        if self._captions:
-            members = self._with_captions(number, members)
-        at = members["row"] & ((1 << PLACE) - 1)
-        path = self._layout.path("signals", source, shard)
-        rows = self._folder.read(path, ["source", "shard", "member", "key"]).take(at)
-        table = rows.append_column("kind", pa.array(np.array(self._kinds)[members["kind"]], pa.string()))
-        table = table.append_column("cluster", keys_of(members["cluster_hi"], members["cluster_lo"]))
-        table = table.append_column("distance", pa.array(members["distance"], pa.int32()))
-        if self._guard is not None:
-            table = table.append_column("eval_source", _sources(names, members["of"]))
-        table = table.select(schema.names).cast(schema)
-        self._folder.write(self._layout.path("clusters", source, shard), table)
-        return np.bincount(members["kind"], minlength=len(self._kinds))
+        if str(partition) in self._captions:
+            members = self._with_captions(self._captions[str(partition)], members)
+        self._write(numbers, members)
+        counts = np.bincount(members["kind"], minlength=len(self._kinds)).tolist()
+        return {"shards": len(numbers), "memberships": dict(zip(self._kinds, counts, strict=True))}
 
-    def _with_captions(self, number: int, members: Columns) -> Columns:
-        """A shard's memberships and those in clusters of captions, by row and kind."""
-        path = self._captions.get(str(number % self._partitions))
-        if path is None:
-            return members
-        found = self._folder.between(path, number << PLACE, ((number + 1) << PLACE) - 1)
+    def _write(self, numbers: npt.NDArray[np.int64], members: Columns) -> None:
+        """Writes a file for each shard, given the memberships of all, by row."""
+        names = self._folder.read(self._names)
+        found = self._table(names, members)
+        ends = np.searchsorted(members["row"], numbers + 1 << PLACE)
+        for number, start, end in zip(numbers.tolist(), [0, *ends[:-1].tolist()], ends.tolist(), strict=True):
+            source, shard = (names[column][number].as_py() for column in ("source", "shard"))
+            at = members["row"][start:end] & ((1 << PLACE) - 1)
+            path = self._layout.path("signals", source, shard)
+            rows = self._folder.read(path, ["source", "shard", "member", "key"]).take(at)
+            for name, column in zip(found.column_names, found.slice(start, end - start).columns, strict=True):
+                rows = rows.append_column(name, column)
+            schema = CLUSTERS if self._guard is None else GUARDED_CLUSTERS
+            self._folder.write(
+                self._layout.path("clusters", source, shard), rows.select(schema.names).cast(schema)
+            )
+
+    def _table(self, names: pa.Table, members: Columns) -> pa.Table:
+        """What the files say of memberships beside their rows."""
+        columns = {
+            "kind": pa.array(self._kinds, pa.string()).take(pa.array(members["kind"])),
+            "cluster": keys_of(members["cluster_hi"], members["cluster_lo"]),
+            "distance": pa.array(members["distance"], pa.int32()),
+        }
+        if self._guard is not None:
+            sources = pa.array(members["of"] >> PLACE, mask=members["of"] < 0)
+            columns["eval_source"] = names["source"].combine_chunks().take(sources)
+        return pa.table(columns)
+
+    def _with_captions(self, path: str, members: Columns) -> Columns:
+        """The memberships of some shards and those in clusters of captions, by row and kind."""
+        found = self._folder.load(path)
         count = len(found["row"])
         found |= {"kind": np.full(count, self._kinds.index(CAPTION), np.uint8), **unpaired(count)}
         found["twins"] = np.zeros(count, np.uint8)
         return ordered(joined([members, {name: found[name] for name in members}]), "row", "kind")
 
-    def _members(self, number: int, memberships: Columns) -> Columns:
-        """The shard's memberships, by row and kind."""
-        members = take(memberships, memberships["kind"] != NOTHING)
+    def _members(self, members: Columns) -> Columns:
+        """The memberships of some shards, by row and kind, those of twins too; given the others, by row."""
         parts = [members]
-        if members["twins"].any():
-            twins = self._folder.load(self._folder.path(twins_of(self._round), number))
-            members = take(members, members["twins"] > 0)
+        members = take(members, members["twins"] > 0)
+        shards = members["row"] >> PLACE
+        paths = [
+            self._folder.path(twins_of(self._round), number) for number in shards[firsts(shards)].tolist()
+        ]
+        if paths:
+            twins = joined([self._folder.load(path) for path in paths])
             for kind in np.unique(members["kind"]):
                 mine = take(members, members["kind"] == kind)
                 others = take(twins, twins["kind"] == kind & ~np.uint8(EVALUATION))
@@ -124,12 +134,11 @@ class Members:
                 parts.append({**take(mine, at[at >= 0]), "row": others["row"][at >= 0]})
         return ordered(joined(parts), "row", "kind")
 
-    def _near(self, hashes: str, further: str | None, stars: str | None) -> Iterator[Columns]:
-        """What is known of perceptual hashes: those of a star, and those of several rows; and their pairs."""
+    def _near(self, hashes: str, further: str | None, stars: str | None) -> Columns:
+        """What is known of perceptual hashes: those of a star, of several rows, of an evaluation image."""
         found = self._folder.load(hashes)
         others = self._folder.load(further) if further is not None else None
-        if self._guard is not None:
-            yield self._guard.pairs(_all_entries(found, others))
+        pairs = self._guard.pairs(_all_entries(found, others)) if self._guard is not None else None
         several = found["rows"] > 1
         found["distance"] = np.zeros(len(several), np.int32)
         if stars is not None:
@@ -147,7 +156,8 @@ class Members:
             parts.append({**take(members, others["at"]), "row": others["row"], "twins": others["twins"]})
         near = joined(parts)
         count = len(near["row"])
-        yield {**near, "kind": np.full(count, PHASH, np.uint8), **unpaired(count)}
+        near |= {"kind": np.full(count, PHASH, np.uint8), **unpaired(count)}
+        return near if pairs is None else joined([near, pairs])
 
 
 def kinds_of(guarded: bool, captions: bool) -> tuple[str, ...]:
@@ -160,12 +170,6 @@ def _all_entries(distinct: Columns, further: Columns | None) -> Columns:
     parts = [distinct] if further is None else [distinct, {**further, "hi": distinct["hi"][further["at"]]}]
     entries = joined([{name: part[name] for name in ("hi", "row", "kind", "twins")} for part in parts])
     return {**entries, "image": np.zeros(len(entries["hi"]), np.uint32)}
-
-
-def _sources(names: pa.Table, rows: npt.NDArray[np.int64]) -> pa.ChunkedArray:
-    """The source of each row number, null where it is -1."""
-    known = pa.array(rows >> PLACE, mask=rows < 0)
-    return names["source"].take(known)
 
 
 def _roll_call(shards: int) -> Columns:

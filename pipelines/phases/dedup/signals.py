@@ -146,7 +146,7 @@ class Shards:
             REPEAT: Values(mix(key_hi ^ mix(key_lo)), key_lo, np.ones(len(places), np.bool_)),
             EXACT: sha256,
             PIXELS: replace(pixels, known=pixels.known & sha256.known),
-            PHASH: Values(bits, _folded(sketches), hashed & self._hashed),
+            PHASH: Values(bits, _folded(sketches), hashed if self._hashed else np.zeros_like(hashed)),
         }
         turned = turned_hashes(sketches) if self._turned else None
         extras = table["extra"].filter(measured) if "extra" in table.column_names else None

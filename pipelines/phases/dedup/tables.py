@@ -149,6 +149,7 @@ class Folder:
                 use_dictionary=use_dictionary,
                 row_group_size=ROW_GROUP,
                 version="2.6",
+                write_statistics=["row"] if scratch else True,
             )
 
     def load(self, path: str, *names: str) -> Columns:

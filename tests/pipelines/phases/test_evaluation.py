@@ -24,6 +24,7 @@ from pipelines.phases.select.driver import select
 from pipelines.recipe.model import Recipe
 from schemas.errors import InputError
 from schemas.manifest import load
+from schemas.row import FURTHER
 from tests.pipelines import raw
 from tests.pipelines.building import build, rows
 from tests.pipelines.phases.test_select import engine
@@ -45,18 +46,28 @@ class Row:
     language: str
     side: int
     error: str | None
+    beside: tuple[tuple[int, int, int], ...] = ()
+
+    @property
+    def images(self) -> list[tuple[int, int, int]]:
+        """The SHA-256, pixels and hash of its images: the first, and those beside it."""
+        return [] if self.sha256 is None else [(self.sha256, self.pixels, self.phash), *self.beside]
 
     @property
     def evaluation(self) -> bool:
         """Whether it is held out: `bench` and `quiz` are evaluation sources, `coco` brings its own splits."""
         return self.source in ("bench", "quiz") or (self.source == "coco" and self.split in ("val", "test"))
 
-    def shows(self, other: "Row", distance: int) -> bool:
-        """Whether both show one image."""
-        if self.sha256 is None or other.sha256 is None:
-            return False
-        near = (self.phash ^ other.phash).bit_count() <= distance
-        return self.sha256 == other.sha256 or self.pixels == other.pixels or near
+    def shown_by(self, others: Sequence["Row"], distance: int) -> tuple[int, int] | None:
+        """How near, and by which key, the images of other rows come to one of this row's; None where none does."""
+        found = []
+        for image in self.images:
+            pairs = [(row.key, one) for row in others for one in row.images]
+            equal = [[(0, key) for key, one in pairs if one[part] == image[part]] for part in (0, 1)]
+            near = [((one[2] ^ image[2]).bit_count(), key) for key, one in pairs]
+            ways = [*equal, [one for one in near if one[0] <= distance]]
+            found += [min(way) for way in ways if way][:1]
+        return min(found, default=None)
 
 
 @st.composite
@@ -76,9 +87,23 @@ def corpora(draw: st.DrawFn) -> list[Row]:
             language=draw(st.sampled_from(["en", "zh", "fr"])),
             side=draw(st.sampled_from([100, 300])),
             error=draw(st.sampled_from([None, None, None, "truncated"])),
+            beside=tuple(
+                (draw(st.integers(0, 9)), draw(st.integers(0, 9)), draw(st.sampled_from(seeds)) ^ draw(flips))
+                for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2])))
+            ),
         )
         for number in range(draw(st.integers(2, 24)))
     ]
+
+
+def further_of(rows: Sequence[Row]) -> pa.Table:
+    """The images beside the first of a shard's rows."""
+    records = [
+        {"row": place, "sha256": f"{sha256:064x}", "pixels": f"{pixels:032x}", "phash": phash}
+        for place, row in enumerate(rows)
+        for sha256, pixels, phash in row.images[1:]
+    ]
+    return pa.Table.from_pylist(records, FURTHER)
 
 
 def signals_of(row: Row) -> dict[str, Any]:
@@ -130,16 +155,22 @@ def recipe_of(order: Sequence[str], more: dict[str, Any]) -> Recipe:
     )
 
 
-def decided(recipe: Recipe, corpus: Sequence[Row], partitions: int) -> dict[str, dict[str, Any]]:
-    """member -> its decision, after dedup and select over signals of the rows."""
+Decided = dict[str, dict[str, Any]]
+
+
+def decided(recipe: Recipe, corpus: Sequence[Row], partitions: int) -> tuple[Decided, Decided]:
+    """member -> its decision, and its pair with an evaluation row; after dedup and select over signals of the rows."""
     with tempfile.TemporaryDirectory() as folder:
         layout = Layout(folder)
         shards = [(source.id, "0") for source in recipe.sources]
         for source, shard in shards:
-            records = [signals_of(row) for row in corpus if row.source == source]
-            path = Path(layout.path("signals", source, shard))
-            path.parent.mkdir(parents=True)
-            pq.write_table(pa.Table.from_pylist(records, SIGNALS), path)
+            rows = [row for row in corpus if row.source == source]
+            signals = pa.Table.from_pylist([signals_of(row) for row in rows], SIGNALS)
+            for kind, table in (("signals", signals), ("further", further_of(rows))):
+                if table.num_rows or kind == "signals":
+                    path = Path(layout.path(kind, source, shard))
+                    path.parent.mkdir(parents=True)
+                    pq.write_table(table, path)
         phash = recipe.rules.phash
         plan = DedupPlan(
             layout,
@@ -151,8 +182,15 @@ def decided(recipe: Recipe, corpus: Sequence[Row], partitions: int) -> dict[str,
         )
         dedup(engine(partitions), plan)
         select(engine(partitions), recipe, layout, shards, partitions, scored={})
-        tables = [pq.ParquetFile(layout.path("decisions", *shard)).read() for shard in shards]
-        return {row["member"]: row for table in tables for row in table.to_pylist()}
+        found = {
+            kind: [
+                row for name in shards for row in pq.ParquetFile(layout.path(kind, *name)).read().to_pylist()
+            ]
+            for kind in ("decisions", "clusters")
+        }
+        pairs = [row for row in found["clusters"] if row["kind"] == "eval"]
+        assert len({row["member"] for row in pairs}) == len(pairs)
+        return {row["member"]: row for row in found["decisions"]}, {row["member"]: row for row in pairs}
 
 
 @settings(max_examples=40)
@@ -170,8 +208,9 @@ def test_no_image_of_an_evaluation_row_is_kept_elsewhere(
 ) -> None:
     """Of all measured rows, training rows that show an evaluation image go, and no other; evaluation rows stay."""
     recipe = recipe_of(order, {"captions": captions, "rules": rules})
-    found = decided(recipe, corpus, partitions)
+    found, pairs = decided(recipe, corpus, partitions)
     held = [row for row in corpus if row.evaluation and row.error is None]
+    assert not pairs.keys() & {row.member for row in corpus if row.evaluation or row.error is not None}
     for row in corpus:
         decision = found[row.member]
         if row.error is not None:
@@ -184,10 +223,11 @@ def test_no_image_of_an_evaluation_row_is_kept_elsewhere(
             assert decision["reason"] != "repeat" or twins
             assert decision["split"] == ("eval" if decision["decision"] == "kept" else None)
         else:
-            sources = {one.source for one in held if row.shows(one, recipe.eval_distance)}
+            expected_pair = row.shown_by(held, recipe.eval_distance)
             guarded = {name for name in decision["failed"] if name.startswith("eval:")}
-            assert bool(sources) == bool(guarded)
-            assert guarded <= {f"eval:{one}" for one in sources}
+            pair = pairs.get(row.member)
+            assert (pair and (pair["distance"], int(pair["cluster"], 16))) == expected_pair
+            assert guarded == ({f"eval:{pair['eval_source']}"} if pair else set())
             assert not guarded or (decision["decision"], decision["reason"]) == ("dropped", *guarded)
             assert decision["split"] != "eval"
 

@@ -1,8 +1,9 @@
 """The choice of keepers, against a slow choice made row by row."""
 
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from filters.table import SIGNALS
+from pipelines.engines.step import Json, Step, load_worker
+from pipelines.files import Store
 from pipelines.layout import Layout
-from pipelines.phases.select.driver import select
+from pipelines.phases.select import keepers
+from pipelines.phases.select.driver import CONTEST, select
 from pipelines.recipe.model import Recipe
 from schemas.row import CLUSTERS, DECISIONS
 from tests.pipelines.phases.test_dedup import InProcess
@@ -36,6 +40,8 @@ class Row:
     chars: int
     error: str | None
     clusters: dict[str, str]
+    image: str = ""
+    """What it shows; without it what the key's first digits say."""
 
     @property
     def sound(self) -> bool:
@@ -139,9 +145,13 @@ def caption(row: Row) -> str:
     return f"{row.language} {'x' * row.chars}"[: row.chars].ljust(row.chars, "x")
 
 
-def write(layout: Layout, rows: Sequence[Row]) -> list[tuple[str, str]]:
+SHARDS = (("a", "0"), ("a", "1"), ("b", "0"))
+
+
+def write(
+    layout: Layout, rows: Sequence[Row], shards: Sequence[tuple[str, str]] = SHARDS
+) -> Sequence[tuple[str, str]]:
     """Signals and clusters of the rows, as measure and dedup leave them."""
-    shards = [("a", "0"), ("a", "1"), ("b", "0")]
     for source, shard in shards:
         mine = [row for row in rows if (row.source, row.shard) == (source, shard)]
         signals = [signals_of(row) for row in mine]
@@ -164,9 +174,9 @@ def write(layout: Layout, rows: Sequence[Row]) -> list[tuple[str, str]]:
 
 def signals_of(row: Row) -> dict[str, Any]:
     measured = {
-        "sha256": row.key[:31].ljust(64, "0"),
-        "pixels": row.key[:30].ljust(32, "0"),
-        "phash": int(row.key[:29][-15:], 16),
+        "sha256": (row.image or row.key)[:31].ljust(64, "0"),
+        "pixels": (row.image or row.key)[:30].ljust(32, "0"),
+        "phash": int((row.image or row.key)[:29][-15:], 16),
         "width": row.side,
         "height": row.side,
         "aspect_ratio": 1.0,
@@ -232,8 +242,6 @@ class Engine(InProcess):
     """Also maps."""
 
     def map(self, step: Any, tasks: Sequence[Any], done: Any = None) -> list[Any]:
-        from pipelines.engines.step import load_worker
-
         worker = load_worker(step)
         return [worker.run(task, lambda row: None) for task in tasks]
 
@@ -292,3 +300,89 @@ def test_duplicates_never_straddle(tmp_path: Path) -> None:
     sources = [{"id": "a", "path": "a", "role": "eval"}, {"id": "b", "path": "b"}]
     select(engine(), recipe(sources=sources, splits={"val": 0.3}), layout, shards, 2, scored={})
     assert {row["split"] for row in decided(layout, shards)} == {"eval"}
+
+
+class Sent(Engine):
+    """Counts the rows that the shards send to a contest of duplicates."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: dict[str, int] = {}
+
+    def shuffle(self, step: Step, tasks: Sequence[Json], partitions: int) -> list[Json]:
+        if step.worker == CONTEST:
+            worker = load_worker(step)
+            pieces = [table for task in tasks for _, table in worker.split(task, lambda row: None)]
+            self.rows[step.setup["round"]] = sum(table.num_rows for table in pieces)
+        return super().shuffle(step, tasks, partitions)
+
+
+def of_one_image(shards: int, rows: int, repeats: bool) -> list[Row]:
+    """Rows that all show one image, every second one of a shard in Chinese; the last of all shows it largest."""
+    first, count = "1" * 32, shards * rows
+    clusters = dict.fromkeys(("repeat",) if repeats else ("exact", "pixels", "phash"), first)
+    return [
+        Row(
+            source="a",
+            shard=f"{number % shards:03d}",
+            member=f"{number:06d}",
+            key=first if repeats else f"{int(first, 16) + number:032x}",
+            language=("en", "zh")[number // shards % 2],
+            side=300 if number == count - 1 else 200,
+            chars=20,
+            error=None,
+            clusters=clusters,
+            image=first,
+        )
+        for number in range(count)
+    ]
+
+
+@pytest.mark.parametrize(("round_", "reason", "kept"), [("repeat", "repeat", 1), ("picture", "exact", 2)])
+def test_equal_rows_by_the_thousand_come_to_one_worker_as_one_a_shard(
+    tmp_path: Path, round_: str, reason: str, kept: int
+) -> None:
+    """Of repeats a shard sends the best alone, of equal images the best in each language; all others lose."""
+    shards, each = 4, 1_500
+    layout, names = Layout(str(tmp_path)), [("a", f"{number:03d}") for number in range(shards)]
+    write(layout, of_one_image(shards, each, repeats=round_ == "repeat"), names)
+    counted = Sent()
+    select(counted, recipe(), layout, names, 3, scored={})
+    assert counted.rows[round_] == shards * kept
+    found = decided(layout, names)
+    assert Counter(row["reason"] for row in found) == {None: kept, reason: shards * each - kept}
+    assert found[-1]["member"] == f"{shards * each - 1:06d}"
+    assert found[-1]["decision"] == "kept"
+
+
+def opens(folder: Path, monkeypatch: pytest.MonkeyPatch, shards: int) -> float:
+    """How often select opens a file, a shard; of every shard rows lose in both rounds, to each other and to others."""
+    names = [("a", f"{number:03d}") for number in range(shards)]
+    layout = Layout(str(folder))
+    images = [
+        replace(row, key=f"{number:032x}", member=f"x{row.member}", image="2" * 32)
+        for number, row in enumerate(of_one_image(shards, 4, repeats=False), 1)
+    ]
+    write(layout, [*of_one_image(shards, 4, repeats=True), *images], names)
+    opened: list[str] = []
+
+    def counted(store: Store, path: str) -> Any:
+        opened.append(path)
+        return open_(store, path)
+
+    open_ = Store.open
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "open", counted)
+        select(engine(), recipe(), layout, names, shards // 10, scored={})
+    reasons = Counter(row["reason"] for row in decided(layout, names))
+    assert reasons == {None: 3, "repeat": 4 * shards - 1, "exact": 4 * shards - 2}
+    return len(opened) / shards
+
+
+def test_select_opens_as_many_files_a_shard_whatever_their_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Losers lie by shard when they are read: ten files a shard and two a partition, of twenty shards as of sixty."""
+    monkeypatch.setattr(keepers, "_SHARDS_A_HOME", 10)
+    few, many = (opens(tmp_path / str(shards), monkeypatch, shards) for shards in (20, 60))
+    assert many <= few <= 10 + 2 / 10
