@@ -16,7 +16,9 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+from pydantic_core import from_json
 
 from pipelines.files import join
 from pipelines.layout import Layout
@@ -248,7 +250,15 @@ class Segments:
         if seal != _seal(self._folder, file, body):
             return None
         parts = (line.partition(b"\t") for line in body.split(b"\n"))
-        return [(json.loads(name), value if tab else None) for name, tab, value in parts]
+        return [(parsed(name), value if tab else None) for name, tab, value in parts]
+
+
+def parsed(data: bytes) -> Any:
+    """Returns the value of a JSON text that lay in a segment."""
+    try:
+        return from_json(data)
+    except ValueError:  # it takes a fifth of the time of json, and no bytes of names that are not UTF-8
+        return json.loads(data)
 
 
 def _line(name: str, value: bytes | None) -> bytes:
