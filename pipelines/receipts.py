@@ -24,7 +24,7 @@ from pipelines.files import FileInfo, join, shown
 from pipelines.layout import Layout, Name, name_of, text_of
 from pipelines.outputs import Output, difference
 from pipelines.phases.table import PHASES
-from pipelines.segments import Segments, parsed
+from pipelines.segments import Segments, bytes_of, parsed
 from schemas.manifest import MAX_BYTES
 
 WHOLE: Final = "all"
@@ -338,18 +338,19 @@ UNFINISHED: Final = (
 )
 
 
-def is_finished(layout: Layout) -> bool:
+def is_finished(layout: Layout, card: Receipts | None = None) -> bool:
     """Returns whether the manifest is that of what lies in a corpus: of its last run, which came to its end.
 
-    A corpus without receipts, such as a copy without work/, is what its manifest says.
+    A corpus without receipts, such as a copy without work/, is what its manifest says. `card` are the receipts of phase
+    card, where they are read already.
     """
-    path = layout.at("manifest.json")
-    if not layout.store.exists(path):
+    manifest = bytes_of(layout.store, layout.at("manifest.json"), MAX_BYTES)
+    if manifest is None:
         return False
     if not layout.store.is_folder(join(layout.work, "receipts")):
         return True
-    digest = hashlib.sha256(layout.store.read_bytes(path, MAX_BYTES)).hexdigest()
-    return Receipts(layout, "card").last(WHOLE).get("manifest") == digest
+    receipts = Receipts(layout, "card") if card is None else card
+    return receipts.last(WHOLE).get("manifest") == hashlib.sha256(manifest).hexdigest()
 
 
 def fingerprint(*parts: Any) -> str:
