@@ -175,8 +175,8 @@ class Receipts:
 
     def outputs(self, name: str) -> list[Json]:
         """Returns what the receipt of a name vouches for; nothing where there is none."""
-        value = self._kept.get(name)
-        found: list[Json] = parsed(value.split(b"\t", 2)[1]) if value else []
+        outputs = value.split(b"\t", 2)[1] if (value := self._kept.get(name)) else b""
+        found: list[Json] = parsed(outputs) if outputs else []
         return found
 
     def last(self, name: str) -> Json:
@@ -186,7 +186,7 @@ class Receipts:
             return {}
         _, outputs, rest = value.split(b"\t", 2)
         receipt: Json = parsed(rest)
-        return receipt | {"outputs": parsed(outputs)} if outputs != b"[]" else receipt
+        return receipt | {"outputs": parsed(outputs)} if outputs else receipt
 
     def clear(self, tasks: Iterable[Task], *, synced: bool = False) -> None:
         """Remove what stands for the tasks' older outputs, before they are overwritten."""
@@ -216,11 +216,9 @@ class Receipts:
 
     def write(self, task: Task, receipt: Json) -> None:
         """Say that the task is done."""
-        outputs = receipt.get("outputs", [])
-        rest = {name: value for name, value in receipt.items() if name != "outputs"}
-        self._kept.set({task.name: _value(task.fingerprint, outputs, rest)})
+        self._kept.set({task.name: _value(task.fingerprint, receipt)})
         self._believed.add(task.name)
-        self._disk.forget(output["name"] for output in outputs)
+        self._disk.forget(output["name"] for output in receipt.get("outputs", ()))
 
     def gathering(self) -> AbstractContextManager[None]:
         """Within it receipts written at nearly the same time come into one file; a kill may lose the latest."""
@@ -253,7 +251,7 @@ class Receipts:
 
     def _set_outputs(self, outputs: Mapping[str, Sequence[Json]]) -> None:
         values = {name: self._kept.get(name) for name in outputs}
-        parts = {name: value.split(b"\t", 2) for name, value in values.items() if value}
+        parts = {name: value.split(b"\t", 2) for name, value in values.items() if value and outputs[name]}
         changed = {
             name: b"\t".join((mark, _json(outputs[name]), rest)) for name, (mark, _, rest) in parts.items()
         }
@@ -269,15 +267,17 @@ class Receipts:
             return None
         receipt: Json = json.loads(body)
         mark, name = name_of(file.removesuffix(".json"))
-        return name, _value(mark, receipt.pop("outputs", []), receipt)
+        return name, _value(mark, receipt)
 
 
 _OPEN: Final = b'{"seal": "'
 
 
-def _value(fingerprint: str, outputs: Sequence[Json], rest: Json) -> bytes:
+def _value(fingerprint: str, receipt: Json) -> bytes:
     """Returns a receipt as it is kept: its parts stand apart, so that a part can be read alone. JSON holds no tab."""
-    return b"\t".join((fingerprint.encode(), _json(outputs), _json(rest)))
+    outputs = _json(receipt["outputs"]) if "outputs" in receipt else b""
+    rest = {name: value for name, value in receipt.items() if name != "outputs"}
+    return b"\t".join((fingerprint.encode(), outputs, _json(rest)))
 
 
 def _json(value: Any) -> bytes:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,6 +11,8 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipelines.audit import status
 from pipelines.engines.step import Json
@@ -53,6 +56,22 @@ def test_a_receipt_vouches_for_its_fingerprint_only(layout: Layout) -> None:
         assert not found.done(Task("web/00001", "f1"))
         assert found.read([task])[0]["rows"] == 3
     assert not Receipts(layout, "compose").done(task)
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters())
+VALUES = st.recursive(LEAVES, lambda one: st.lists(one) | st.dictionaries(st.text(st.characters()), one))
+
+
+@settings(max_examples=30)
+@given(st.dictionaries(st.text(st.characters()), VALUES), st.none() | st.lists(st.just({"name": "a"})))
+def test_a_receipt_is_what_was_written(receipt: Json, outputs: list[Json] | None) -> None:
+    """Any JSON comes back, now and in a later run, with and without outputs; so do the fingerprint and the name."""
+    with tempfile.TemporaryDirectory() as folder:
+        whole = receipt if outputs is None else {**receipt, "outputs": outputs}
+        receipts = Receipts(Layout(folder), "measure")
+        receipts.write(Task("web/ü\udce9\n\t", "f"), whole)
+        for found in (receipts, Receipts(Layout(folder), "measure")):
+            assert list(found.all()) == [(Task("web/ü\udce9\n\t", "f"), whole)]
 
 
 def test_clear_takes_the_older_receipt(layout: Layout) -> None:
