@@ -60,7 +60,7 @@ class Build:
     dry: bool = False
     shards: dict[Name, InputShard] = field(default_factory=dict)
     results: dict[str, Mapping[Name, Json]] = field(default_factory=lambda: defaultdict(dict))
-    fingerprints: dict[str, dict[Name, str]] = field(default_factory=lambda: defaultdict(dict))
+    fingerprints: dict[str, Mapping[Name, str]] = field(default_factory=lambda: defaultdict(dict))
     _receipts: dict[str, Receipts] = field(default_factory=dict)
     _mended: Counter[str] = field(default_factory=Counter)
 
@@ -179,14 +179,13 @@ class Build:
                 self._watching.map_watched(step, [task.body for task in todo], done)
         receipts.merge()
         self.reporter.end()
-        found = self._keep(name, [task.name for task in tasks])
-        self.fingerprints[name] = {name_of(task.name): receipts.fingerprint(task.name) for task in tasks}
-        return found.values()
+        return self._keep(name, [task.name for task in tasks]).values()
 
-    def _keep(self, name: str, names: Iterable[str]) -> Found:
+    def _keep(self, name: str, names: Sequence[str]) -> Found:
         """Has the receipts of these tasks be the results of a phase."""
         found = self.receipts(name).of(names)
         self.results[name] = self._vouching[name] = found
+        self.fingerprints[name] = self.receipts(name).fingerprints(names)
         return found
 
     def whole(
@@ -206,9 +205,7 @@ class Build:
         else:
             last = receipts.last(ALL)
             self._begin(name, [task])
-            self._watching.outputs.clear()
-            receipt = work()
-            outputs = self._watching.outputs
+            receipt, outputs = self._watching.watched(work)
             if outputs:
                 receipt = receipt | {"outputs": self._with_kept(name, last, outputs)}
             with Flush(self.layout) as flush:
@@ -219,7 +216,6 @@ class Build:
             receipts.merge()
         self.reporter.end()
         self._keep(name, [ALL])
-        self.fingerprints[name] = {WHOLE: fingerprint}
         return receipt
 
     def receipts(self, name: str) -> Receipts:
@@ -386,7 +382,7 @@ class Build:
             for name in found:
                 for output in found.outputs(name):
                     if shown(self.layout.at(output["name"])) == path:
-                        self.receipts(one).forget(ALL if name == WHOLE else text_of(name))
+                        self.receipts(one).forget(text_of(name))
                         self.layout.store.remove(self.layout.at(output["name"]))
                         self._remeasured([output["name"]])
                         return True

@@ -20,7 +20,7 @@ _SUFFIXES: Final = {
 
 def text_of(name: Name) -> str:
     """Returns an input shard's name as receipts and sentences write it: source/shard."""
-    return "/".join(name)
+    return "/".join(name) if name[1] else name[0]
 
 
 def name_of(text: str) -> Name:

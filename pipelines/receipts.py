@@ -12,19 +12,19 @@ each folder of outputs; a file is read only where it changed since it was writte
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from pipelines.engines.step import Json
 from pipelines.files import FileInfo, join, shown
-from pipelines.layout import Layout, Name, name_of
+from pipelines.layout import Layout, Name, name_of, text_of
 from pipelines.outputs import Output, difference
 from pipelines.phases.table import PHASES
-from pipelines.segments import Segments
+from pipelines.segments import Segments, bytes_of, parsed
 from schemas.manifest import MAX_BYTES
 
 WHOLE: Final = "all"
@@ -175,8 +175,8 @@ class Receipts:
 
     def outputs(self, name: str) -> list[Json]:
         """Returns what the receipt of a name vouches for; nothing where there is none."""
-        value = self._kept.get(name)
-        found: list[Json] = json.loads(value.split(b"\t", 2)[1]) if value else []
+        outputs = value.split(b"\t", 2)[1] if (value := self._kept.get(name)) else b""
+        found: list[Json] = parsed(outputs) if outputs else []
         return found
 
     def last(self, name: str) -> Json:
@@ -185,8 +185,8 @@ class Receipts:
         if value is None:
             return {}
         _, outputs, rest = value.split(b"\t", 2)
-        receipt: Json = json.loads(rest)
-        return receipt | {"outputs": json.loads(outputs)} if outputs != b"[]" else receipt
+        receipt: Json = parsed(rest)
+        return receipt | {"outputs": parsed(outputs)} if outputs else receipt
 
     def clear(self, tasks: Iterable[Task], *, synced: bool = False) -> None:
         """Remove what stands for the tasks' older outputs, before they are overwritten."""
@@ -216,11 +216,9 @@ class Receipts:
 
     def write(self, task: Task, receipt: Json) -> None:
         """Say that the task is done."""
-        outputs = receipt.get("outputs", [])
-        rest = {name: value for name, value in receipt.items() if name != "outputs"}
-        self._kept.set({task.name: _value(task.fingerprint, outputs, rest)})
+        self._kept.set({task.name: _value(task.fingerprint, receipt)})
         self._believed.add(task.name)
-        self._disk.forget(output["name"] for output in outputs)
+        self._disk.forget(output["name"] for output in receipt.get("outputs", ()))
 
     def gathering(self) -> AbstractContextManager[None]:
         """Within it receipts written at nearly the same time come into one file; a kill may lose the latest."""
@@ -236,7 +234,11 @@ class Receipts:
 
     def of(self, names: Iterable[str]) -> "Found":
         """Returns the receipts of these names."""
-        return Found(self, names)
+        return Found(self, tuple(names))
+
+    def fingerprints(self, names: Iterable[str]) -> "View[str]":
+        """Returns the fingerprints of these names."""
+        return View(self, tuple(names), self.fingerprint)
 
     def amend(self, outputs: Mapping[str, Sequence[Json]]) -> None:
         """Has the receipts of names vouch for these files, which another task wrote in the stead of their own."""
@@ -249,7 +251,7 @@ class Receipts:
 
     def _set_outputs(self, outputs: Mapping[str, Sequence[Json]]) -> None:
         values = {name: self._kept.get(name) for name in outputs}
-        parts = {name: value.split(b"\t", 2) for name, value in values.items() if value}
+        parts = {name: value.split(b"\t", 2) for name, value in values.items() if value and outputs[name]}
         changed = {
             name: b"\t".join((mark, _json(outputs[name]), rest)) for name, (mark, _, rest) in parts.items()
         }
@@ -265,46 +267,60 @@ class Receipts:
             return None
         receipt: Json = json.loads(body)
         mark, name = name_of(file.removesuffix(".json"))
-        return name, _value(mark, receipt.pop("outputs", []), receipt)
+        return name, _value(mark, receipt)
 
 
 _OPEN: Final = b'{"seal": "'
 
 
-def _value(fingerprint: str, outputs: Sequence[Json], rest: Json) -> bytes:
+def _value(fingerprint: str, receipt: Json) -> bytes:
     """Returns a receipt as it is kept: its parts stand apart, so that a part can be read alone. JSON holds no tab."""
-    return b"\t".join((fingerprint.encode(), _json(outputs), _json(rest)))
+    outputs = _json(receipt["outputs"]) if "outputs" in receipt else b""
+    rest = {name: value for name, value in receipt.items() if name != "outputs"}
+    return b"\t".join((fingerprint.encode(), outputs, _json(rest)))
 
 
 def _json(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
-class Found(Mapping[Name, Json]):
-    """Receipts by the names of input shards, each parsed when it is asked for; those that are removed are gone."""
+T = TypeVar("T")
 
-    def __init__(self, receipts: Receipts, names: Iterable[str]) -> None:
-        self._receipts = receipts
-        self._names = {name_of(name): name for name in names}
 
-    def __getitem__(self, name: Name) -> Json:
-        if (text := self._names[name]) in self._receipts:
-            return self._receipts.last(text)
+class View(Mapping[Name, T]):
+    """What receipts say, by the names of input shards; read when it is asked for, so that nothing is held twice.
+
+    It has the names that were given, in their order, without those that have no receipt any more.
+    """
+
+    def __init__(self, receipts: Receipts, names: Sequence[str], read: Callable[[str], T]) -> None:
+        self._receipts, self._names, self._read = receipts, names, read
+
+    def __getitem__(self, name: Name) -> T:
+        if (text := text_of(name)) in self._receipts:
+            return self._read(text)
         raise KeyError(name)
 
     def __iter__(self) -> Iterator[Name]:
-        return (name for name, text in self._names.items() if text in self._receipts)
+        return (name_of(name) for name in self._names if name in self._receipts)
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return sum(1 for name in self._names if name in self._receipts)
+
+
+class Found(View[Json]):
+    """The receipts of a phase."""
+
+    def __init__(self, receipts: Receipts, names: Sequence[str]) -> None:
+        super().__init__(receipts, names, receipts.last)
 
     def outputs(self, name: Name) -> list[Json]:
         """Returns what the receipt of a name vouches for; nothing where there is none."""
-        return self._receipts.outputs(self._names[name]) if name in self._names else []
+        return self._receipts.outputs(text_of(name))
 
     def writers(self) -> dict[str, str]:
         """Returns by each file that the receipts vouch for the name of the task that wrote it."""
-        return {one["name"]: name for name in self._names.values() for one in self._receipts.outputs(name)}
+        return {one["name"]: name for name in self._names for one in self._receipts.outputs(name)}
 
 
 def listed(layout: Layout) -> dict[str, list[str]]:
@@ -322,18 +338,19 @@ UNFINISHED: Final = (
 )
 
 
-def is_finished(layout: Layout) -> bool:
+def is_finished(layout: Layout, card: Receipts | None = None) -> bool:
     """Returns whether the manifest is that of what lies in a corpus: of its last run, which came to its end.
 
-    A corpus without receipts, such as a copy without work/, is what its manifest says.
+    A corpus without receipts, such as a copy without work/, is what its manifest says. `card` are the receipts of phase
+    card, where they are read already.
     """
-    path = layout.at("manifest.json")
-    if not layout.store.exists(path):
+    manifest = bytes_of(layout.store, layout.at("manifest.json"), MAX_BYTES)
+    if manifest is None:
         return False
     if not layout.store.is_folder(join(layout.work, "receipts")):
         return True
-    digest = hashlib.sha256(layout.store.read_bytes(path, MAX_BYTES)).hexdigest()
-    return Receipts(layout, "card").last(WHOLE).get("manifest") == digest
+    receipts = Receipts(layout, "card") if card is None else card
+    return receipts.last(WHOLE).get("manifest") == hashlib.sha256(manifest).hexdigest()
 
 
 def fingerprint(*parts: Any) -> str:

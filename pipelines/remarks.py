@@ -334,7 +334,8 @@ def check_measured(build: "Build") -> None:
     """Raises InputError where a source as a whole does not hold: too few sound rows, no caption, damaged shards."""
     ledgers = members_of(build.results["measure"])
     for source in build.recipe.sources:
-        measured = [(build.shards[n], r) for n, r in build.results["measure"].items() if n[0] == source.id]
+        all_measured = build.results["measure"]
+        measured = [(build.shards[name], all_measured[name]) for name in all_measured if name[0] == source.id]
         receipts = [receipt for _, receipt in measured]
         shards = [shard for shard, _ in measured]
         rows = sum(receipt["rows"] for receipt in receipts)

@@ -7,7 +7,7 @@ import platform
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,7 +128,7 @@ def run(
         engine.open(place)
         work = Build(recipe, place, engine, logged, verdicts, removed, options.retry_failed)
         if dry:
-            decided = work.rehearse(until)
+            decided: Mapping[Name, dict[str, Any]] = work.rehearse(until)
         else:
             work.run(until, {"shard": lambda: _keep_what_is_there(work, logged)})
             decided = work.results["select"]
@@ -282,7 +282,7 @@ def _remarks(work: Build) -> Iterator[str]:
 
 
 def _warn_of_nothing_kept(
-    work: Build, decided: dict[Name, dict[str, Any]], reporter: Reporter, dry: bool
+    work: Build, decided: Mapping[Name, dict[str, Any]], reporter: Reporter, dry: bool
 ) -> None:
     """Warns of sources of which no row is kept. Raises InputError where they are all the sources there are."""
     if not decided:

@@ -16,9 +16,11 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from pipelines.files import join
+from pydantic_core import from_json
+
+from pipelines.files import Store, join
 from pipelines.layout import Layout
 from schemas.errors import InputError
 
@@ -31,8 +33,8 @@ MANY: Final = 256
 FEW: Final = 4
 """Small segments that may stay when a phase ends."""
 
-PAUSE: Final = 0.1
-"""Seconds for which changes are gathered: a kill loses no more than this."""
+PAUSE: Final = 0.5
+"""Seconds for which values are gathered: a kill loses no more than was set in that time."""
 
 _AT_ONCE: Final = 16
 _TRIES: Final = 5
@@ -214,13 +216,7 @@ class Segments:
                 return
 
     def _read(self, file: str) -> bytes | None:
-        """Returns a file's bytes, None where it is gone."""
-        try:
-            return self._store.read_bytes(join(self._folder, file))
-        except InputError as error:
-            if isinstance(error.__cause__, FileNotFoundError):
-                return None
-            raise
+        return bytes_of(self._store, join(self._folder, file))
 
     def _take(self, file: str, data: bytes | None) -> bool:
         """Takes in what a file says; returns whether it was there."""
@@ -248,7 +244,25 @@ class Segments:
         if seal != _seal(self._folder, file, body):
             return None
         parts = (line.partition(b"\t") for line in body.split(b"\n"))
-        return [(json.loads(name), value if tab else None) for name, tab, value in parts]
+        return [(parsed(name), value if tab else None) for name, tab, value in parts]
+
+
+def parsed(data: bytes) -> Any:
+    """Returns the value of a JSON text that lay in a segment."""
+    try:
+        return from_json(data)
+    except ValueError:  # it takes a fifth of the time of json, and no bytes of names that are not UTF-8
+        return json.loads(data)
+
+
+def bytes_of(store: Store, path: str, limit: int | None = None) -> bytes | None:
+    """Returns a file's bytes as `read_bytes` does, None where it is not there; it is asked for once."""
+    try:
+        return store.read_bytes(path, limit)
+    except InputError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise
 
 
 def _line(name: str, value: bytes | None) -> bytes:

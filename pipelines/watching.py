@@ -19,7 +19,7 @@ _OWNERS: Final = {folder: one for one in reversed(PHASES) for folder in one.writ
 
 
 class Watching:
-    """An engine whose tasks are told what they may believe of their inputs; notes in `outputs` what they wrote.
+    """An engine whose tasks are told what they may believe of their inputs; notes what they wrote.
 
     `results` are the receipts of the phases that are done, by phase and name.
     """
@@ -29,7 +29,7 @@ class Watching:
         self._layout = layout
         self._results = results
         self._indexed: dict[str, tuple[Found, dict[str, str]]] = {}
-        self.outputs: list[Json] = []
+        self._outputs: list[Json] = []
 
     def open(self, layout: Layout) -> None:
         """Gets the engine ready."""
@@ -38,6 +38,13 @@ class Watching:
     def close(self) -> None:
         """Ends what the engine started."""
         self._engine.close()
+
+    def watched(self, work: Callable[[], Json]) -> tuple[Json, list[Json]]:
+        """Returns what `work` returns, and what the tasks wrote that it had done."""
+        self._outputs = []
+        receipt = work()
+        outputs, self._outputs = self._outputs, []
+        return receipt, outputs
 
     def map(self, step: Step, tasks: Sequence[Json], done: Done | None = None) -> list[Json]:
         """Returns the receipts in the order of the tasks, without what they wrote."""
@@ -50,6 +57,7 @@ class Watching:
             outputs = self._named(receipt)
             rest = {name: value for name, value in receipt.items() if name != "outputs"}
             done(index, rest | {"outputs": outputs} if outputs else rest)
+            receipt.clear()  # the engine keeps it until the last task is done, and nobody asks for it
 
         self._engine.map(step, self._told(step, tasks), whole)
 
@@ -58,7 +66,7 @@ class Watching:
         return [self._noted(one) for one in self._engine.shuffle(step, self._told(step, tasks), partitions)]
 
     def _noted(self, receipt: Json) -> Json:
-        self.outputs += self._named(receipt)
+        self._outputs += self._named(receipt)
         return {name: value for name, value in receipt.items() if name != "outputs"}
 
     def _named(self, receipt: Json) -> list[Json]:

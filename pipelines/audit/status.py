@@ -70,8 +70,9 @@ def read(folder: str, storage_options: Mapping[str, Any] | None = None) -> Statu
             f"{folder} holds no corpus: it has neither a manifest that can be read nor a work folder; build one with "
             f"--out {folder}"
         )
-    finished, files = is_finished(layout), listed(layout)
+    files = listed(layout)
     receipts = {one.name: Receipts(layout, one.name, files=files.get(one.name, ())) for one in PHASES}
+    finished = is_finished(layout, receipts["card"])
     measured = _Measured.of(receipts["measure"])
     last = _last(layout)
     return Status(
@@ -112,8 +113,12 @@ def _lost(layout: Layout, manifest: Manifest) -> list[str]:
         place = layout.at(first)
         if store.is_folder(place):
             sizes |= {f"{first}/{info.name}": info.size for info in store.list_files(place)}
-        elif store.exists(place):  # a link may lead nowhere
-            sizes[first] = store.info(place).size
+        else:
+            try:
+                sizes[first] = store.info(place).size
+            except InputError as error:
+                if not isinstance(error.__cause__, FileNotFoundError):  # a link may lead nowhere
+                    raise
     return [name for name, one in sorted(manifest.outputs.items()) if sizes.get(name) != one.size]
 
 

@@ -2,13 +2,25 @@
 
 import hashlib
 import json
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from pipelines.audit import status
 from pipelines.engines.step import Json
+from pipelines.files import Store
 from pipelines.layout import Layout
 from pipelines.receipts import Receipts, Task
+from pipelines.segments import FEW
+from tests.pipelines.building import build
 
 
 @pytest.fixture
@@ -44,6 +56,22 @@ def test_a_receipt_vouches_for_its_fingerprint_only(layout: Layout) -> None:
         assert not found.done(Task("web/00001", "f1"))
         assert found.read([task])[0]["rows"] == 3
     assert not Receipts(layout, "compose").done(task)
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters())
+VALUES = st.recursive(LEAVES, lambda one: st.lists(one) | st.dictionaries(st.text(st.characters()), one))
+
+
+@settings(max_examples=30)
+@given(st.dictionaries(st.text(st.characters()), VALUES), st.none() | st.lists(st.just({"name": "a"})))
+def test_a_receipt_is_what_was_written(receipt: Json, outputs: list[Json] | None) -> None:
+    """Any JSON comes back, now and in a later run, with and without outputs; so do the fingerprint and the name."""
+    with tempfile.TemporaryDirectory() as folder:
+        whole = receipt if outputs is None else {**receipt, "outputs": outputs}
+        receipts = Receipts(Layout(folder), "measure")
+        receipts.write(Task("web/ü\udce9\n\t", "f"), whole)
+        for found in (receipts, Receipts(Layout(folder), "measure")):
+            assert list(found.all()) == [(Task("web/ü\udce9\n\t", "f"), whole)]
 
 
 def test_clear_takes_the_older_receipt(layout: Layout) -> None:
@@ -147,3 +175,69 @@ def test_a_name_with_a_dot(layout: Layout) -> None:
     receipts.write(Task("web/a.json", "f"), {"rows": 1})
     assert Receipts(layout, "measure").done(Task("web/a.json", "f"))
     assert not Receipts(layout, "measure").done(Task("web/a", "f"))
+
+
+def texts(folder: Path, shards: int) -> dict[str, Any]:
+    """A recipe of so many input shards of one text each, every one of which becomes an output shard."""
+    folder.mkdir()
+    for number in range(shards):
+        (folder / f"{number:03d}.jsonl").write_text(json.dumps({"text": f"a text of some words, {number}"}))
+    return {"sources": [{"id": "web", "path": str(folder), "kind": "text"}], "shards": {"samples": 1}}
+
+
+@contextmanager
+def asked() -> Iterator[list[str]]:
+    """The methods of a store that are called on receipts."""
+    found: list[str] = []
+
+    def noting(name: str) -> Callable[..., Any]:
+        real = getattr(Store, name)
+
+        def method(self: Store, path: str, *given: Any, **more: Any) -> Any:
+            if "/work/receipts" in path and not path.endswith(".parquet"):
+                found.append(name)
+            return real(self, path, *given, **more)
+
+        return method
+
+    with ExitStack() as stack:
+        for name in (
+            "open",
+            "exists",
+            "is_folder",
+            "info",
+            "list_files",
+            "names_in",
+            "write_bytes",
+            "remove",
+        ):
+            stack.enter_context(mock.patch.object(Store, name, noting(name)))
+        yield found
+
+
+def test_requests_for_receipts_do_not_grow_with_the_shards(tmp_path: Path) -> None:
+    """A run with nothing to do, and `status`, ask for the receipts of 60 shards as often as for those of 6."""
+    counts = []
+    for shards in (6, 60):
+        recipe, out = texts(tmp_path / f"in-{shards}", shards), tmp_path / f"out-{shards}"
+        with mock.patch("pipelines.segments.PAUSE", 60):
+            build(recipe, out)
+        with asked() as again:
+            _, heard = build(recipe, out)
+        with asked() as read:
+            assert status.read(str(out)).tasks["shard"] == shards
+        assert heard.ran["measure"] == heard.ran["compose"] == heard.ran["shard"] == 0
+        counts.append((Counter(again), Counter(read)))
+    assert counts[0] == counts[1]
+    assert counts[0][1] == {"is_folder": 2, "list_files": 1, "open": 6}
+
+
+def test_a_phase_leaves_few_files_of_receipts(tmp_path: Path) -> None:
+    """However many batches its receipts came in, and runs after the first add no more than one."""
+    recipe, out = texts(tmp_path / "in", 6), tmp_path / "out"
+    for taken in range(3):
+        with mock.patch("pipelines.segments.PAUSE", 0):
+            build(recipe, out)
+        for phase in ("measure", "compose", "shard"):
+            assert len(list((out / "work/receipts" / phase).iterdir())) <= FEW
+        (tmp_path / "in" / f"{taken:03d}.jsonl").write_text(json.dumps({"text": f"another text, {taken}"}))
