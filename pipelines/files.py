@@ -4,6 +4,7 @@ Failures become one sentence that names the source, the file and the remedy. Sto
 the text of a client's exception may repeat them (keys, tokens, signed addresses): neither is ever quoted.
 """
 
+import datetime
 import errno
 import hashlib
 import io
@@ -30,6 +31,7 @@ PROTOCOLS: Final = ("file", "s3", "gs", "gcs", "hf", "memory")
 MIB: Final = 1024 * 1024
 # of the content alone where there is one: GCS changes its etag with the metadata too
 _CHECKSUMS: Final = ("md5Hash", "crc32c", "ETag", "etag", "blob_id", "md5", "sha256")
+_TIMES: Final = ("LastModified", "mtime", "updated", "created")
 _DRIVERS: Final = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub"}
 _NO_LISTINGS: Final[Mapping[str, Any]] = {"use_listings_cache": False}
 # others write to the same store: what it listed before is no answer, and it is kept for every object
@@ -358,22 +360,47 @@ class Store:
         return tuple(sorted(found, key=lambda info: info.name))
 
     def names_in(self, folder: str) -> set[str]:
-        """Returns the names of the files and folders right below `folder`; what lies deeper is not listed.
+        """Returns the names of the files and folders right below `folder`, as `entries` finds them."""
+        return {entry.info.name for entry in self.entries(folder)}
+
+    def entries(self, folder: str) -> tuple[Entry, ...]:
+        """Returns the files and folders right below `folder`, sorted by name; what lies deeper is not listed.
 
         InputError if a local folder is not there; an object store knows no empty folders, so there: none.
         """
         with self.reading(folder):
             if is_local(folder):
-                return set(os.listdir(local_path(folder)))
+                names = sorted(os.listdir(local_path(folder)))
+                return tuple(self._child(join(folder, name), name) for name in names)
             fs, inner = self._fs(folder)
             fs.invalidate_cache()
             root = str(inner).rstrip("/")
             try:
-                paths = fs.ls(root, detail=False)
+                found = {one["name"].rstrip("/"): one for one in fs.ls(root, detail=True)}
             except FileNotFoundError:
-                return set()
+                return ()
         # a store may name the folder itself, where a client has put an empty object in its place
-        return {path.rstrip("/").rsplit("/", 1)[-1] for path in paths if path.rstrip("/") != root}
+        return tuple(
+            _entry(prefix_of(folder) + path.lstrip("/"), path.rsplit("/", 1)[-1], one)
+            for path, one in sorted(found.items())
+            if path != root
+        )
+
+    def newest(self, folder: str) -> float | None:
+        """Returns when the newest object below a folder of an object store was written, in seconds since 1970.
+
+        None where there is none, or the store does not say of all of them.
+        """
+        with self.reading(folder):
+            fs, inner = self._fs(folder)
+            fs.invalidate_cache()
+            times = [_written(info) for info in fs.find(str(inner).rstrip("/"), detail=True).values()]
+        known = [time for time in times if time is not None]
+        return max(known) if known and len(known) == len(times) else None
+
+    def _child(self, path: str, name: str) -> Entry:
+        """Returns what lies at a local path that a listing names; a link that leads nowhere has the size -1."""
+        return self.entry(path) or Entry(False, FileInfo(path, name, -1))
 
     def glob(self, pattern: str) -> tuple[Entry, ...]:
         """Returns the files and folders that match `pattern` (`*`, `?`, `[…]`, `**`), sorted by path."""
@@ -588,6 +615,15 @@ def _entry(path: str, name: str, found: Mapping[str, Any]) -> Entry:
     """Returns what a store's client says of a path."""
     info = FileInfo(path, name, int(found["size"] or 0), _checksum(found))
     return Entry(found["type"] == "directory", info)
+
+
+def _written(info: Mapping[str, Any]) -> float | None:
+    """Returns when a store says that an object was written, in seconds since 1970."""
+    found = next((info[name] for name in _TIMES if info.get(name)), None)
+    if isinstance(found, str):
+        with suppress(ValueError):
+            found = datetime.datetime.fromisoformat(found)
+    return found.timestamp() if isinstance(found, datetime.datetime) else None
 
 
 def _checksum(info: Mapping[str, Any]) -> str:

@@ -19,6 +19,9 @@ PATIENCE: Final = 2.0
 """Seconds for which a folder in use is asked again: `status` holds it for a moment, and so does a killed
 run's last breath."""
 
+ABANDONED: Final = 7 * 86_400.0
+"""Seconds after which nobody comes back to what a run on an object store passes between its steps."""
+
 TEMPORARY: Final = ("tmp", "exchange")
 MARK: Final = "receipts"
 """What every run makes in its work folder: a folder that has it is a corpus."""
@@ -31,11 +34,12 @@ def locked(layout: Layout) -> Iterator[None]:
     Raises OutputError where another run holds it, or where the folder holds something that is no
     corpus: a run removes what its manifest does not name. The lock is the kernel's, on the open work
     folder, so a killed run leaves none behind. On an object store there is no lock: two runs of one
-    recipe write the same bytes.
+    recipe write the same bytes. What killed runs left there goes when it is ABANDONED.
     """
     if not layout.is_local:
         if layout.store.is_folder(layout.out):
             _refuse_foreign(layout)
+            _remove_abandoned(layout)
         yield
         return
     out = Path(local_path(layout.out))
@@ -58,6 +62,18 @@ def locked(layout: Layout) -> Iterator[None]:
             _remove_temporary(work)
     finally:
         os.close(held)
+
+
+def _remove_abandoned(layout: Layout) -> None:
+    """Removes what runs that were killed left on an object store; one that is at work elsewhere is not known there.
+
+    So only what nobody has added to for a long time goes: a run that lives writes its next files much sooner.
+    """
+    for name in TEMPORARY:
+        for run in layout.store.entries(join(layout.work, name)):
+            newest = layout.store.newest(run.info.path) if run.is_folder else None
+            if newest is not None and time.time() - newest > ABANDONED:
+                layout.store.remove_folder(run.info.path)
 
 
 def _remove_temporary(work: Path) -> None:

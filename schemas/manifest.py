@@ -27,10 +27,11 @@ from schemas.mixture import read, shares
 from schemas.plugins import Plugin
 from schemas.strict import FieldError
 
+MANIFEST: Final = "manifest.json"
 SUM: Final = "manifest.sha256"
 """The file with the manifest's own SHA-256, as `sha256sum -c` reads it."""
 
-UNNAMED: Final = ("manifest.json", SUM, "run.json")
+UNNAMED: Final = (MANIFEST, SUM, "run.json")
 """Files beside `work/` that no manifest names: itself, its digest, and what is true of one run only."""
 
 CARD: Final = "README.md"

@@ -3,8 +3,11 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final
 
 from filters.rules import in_order
 from filters.table import Rules
@@ -14,13 +17,13 @@ from pipelines.card.drawn import held
 from pipelines.card.facts import facts, libraries
 from pipelines.card.readme import card
 from pipelines.engines.step import Json
-from pipelines.files import local_path
-from pipelines.layout import Layout, Name
+from pipelines.files import FileInfo, join, local_path
+from pipelines.layout import Layout, Name, text_of
 from pipelines.phases import changes
 from pipelines.phases.auto import settled
 from pipelines.phases.score import scorer_libraries
 from pipelines.phases.shard import MOST_LICENCES, most_common
-from pipelines.receipts import fingerprint, versions
+from pipelines.receipts import WHOLE, fingerprint, versions
 from pipelines.recipe.load import thresholds
 from pipelines.recipe.model import Recipe
 from pipelines.remarks import members_of
@@ -30,6 +33,7 @@ from pipelines.sources.table import KINDS
 from pipelines.verdicts import Verdicts
 from schemas.manifest import (
     CARD,
+    MANIFEST,
     RECIPE,
     SUM,
     BadShard,
@@ -57,18 +61,59 @@ Results = Mapping[str, Mapping[Name, Json]]
 
 
 def run(build: "Build") -> None:
-    """Writes the manifest and the dataset card; its receipt says of which manifest the corpus is."""
+    """Writes the manifest and the dataset card, where they are not those of this corpus yet; removes orphan files.
+
+    The receipt says of which manifest the corpus is, and how the files lie there that were written.
+    """
+    layout = build.layout
 
     def work() -> Json:
-        before = changes.manifest_outputs(build.layout)
-        whole = write_card(build.recipe, build.layout, build.results, build.removed)
-        orphans = _remove_orphans(build.layout, whole) - before.keys()
-        if orphans:
-            build.reporter.say(_removed(build.layout, sorted(orphans)))
+        before = changes.manifest_outputs(layout)
+        whole = write_card(build.recipe, layout, build.results, build.removed)
+        _remove_orphans(build, whole.outputs, before)
         build.reporter.task({})
-        return {"manifest": hashlib.sha256(whole.dump()).hexdigest()}
+        seen = {name: _seen(layout, name) for name in (RECIPE, CARD, MANIFEST, SUM)}
+        return {"manifest": hashlib.sha256(whole.dump()).hexdigest(), "files": seen}
 
-    build.whole("card", fingerprint("card", build.recipe.digest(build.removed.digest())), work, again=True)
+    mark = _fingerprint(build)
+    files = build.receipts("card").last(WHOLE).get("files", {})
+    stays = bool(files) and all(_seen(layout, name) == seen for name, seen in files.items())
+    build.whole("card", mark, work, again=not stays)
+    if stays and build.results["card"]:
+        _remove_orphans(build, _named(build), ())
+
+
+def _fingerprint(build: "Build") -> str:
+    """Returns the fingerprint of all that the manifest and the card depend on: their own code is of it."""
+    digest = hashlib.blake2b(digest_size=16)
+    for phase, marks in build.fingerprints.items():
+        for name, mark in marks.items() if phase != "card" else ():
+            digest.update(f"{phase}/{text_of(name)} {mark}\n".encode("utf-8", "surrogatepass"))
+    made_with = [_versions(build.recipe), facts(build.recipe, build.results["ground"]), _source()]
+    return fingerprint("card", 2, build.recipe.digest(build.removed.digest()), made_with, digest.hexdigest())
+
+
+@cache
+def _source() -> str:
+    """Returns the digest of the code and the template of this folder."""
+    files = sorted(
+        (one.name, one.read_bytes())
+        for one in resources.files("pipelines.card").iterdir()
+        if one.name.endswith((".py", ".jinja"))
+    )
+    return hashlib.sha256(b"".join(data for _, data in files)).hexdigest()
+
+
+def _seen(layout: Layout, name: str) -> list[Any] | None:
+    """Returns size and stamp of a file of the corpus, as a receipt holds them; None where it is not there."""
+    found = layout.store.entry(layout.at(name))
+    return None if found is None else [found.info.size, found.info.stamp]
+
+
+def _named(build: "Build") -> set[str]:
+    """Returns the names of the files that the manifest of this corpus lists."""
+    shards = {file["name"] for receipt in build.results["shard"].values() for file in receipt["files"]}
+    return shards | {RECIPE, CARD} | ({removal.NAME} if build.removed else set())
 
 
 def write_card(recipe: Recipe, layout: Layout, results: Results, removed: Removed) -> Manifest:
@@ -85,7 +130,7 @@ def write_card(recipe: Recipe, layout: Layout, results: Results, removed: Remove
     listed[CARD] = _written(layout, CARD, card(described).encode())
     whole = described.model_copy(update={"outputs": outputs | listed})
     data = whole.dump()
-    _written(layout, "manifest.json", data)
+    _written(layout, MANIFEST, data)
     _written(layout, SUM, sum_file(data))
     return whole
 
@@ -265,24 +310,36 @@ def _licences(written: Sequence[tuple[tuple[str, str, str], Json]]) -> dict[str,
     return {source: most_common(counts, MOST_LICENCES) for source, counts in sorted(found.items())}
 
 
-def _remove_orphans(layout: Layout, whole: Manifest) -> set[str]:
-    """Removes the files that the manifest does not name, and the folders that this empties; returns their names.
+def _remove_orphans(build: "Build", named: Collection[str], before: Collection[str]) -> None:
+    """Removes the files that the manifest does not name (`named`), and the folders that this empties.
 
-    Of a folder that is a link to one elsewhere the link goes, and what lies there stays, unless it holds files of the
-    corpus.
+    Says which ones an earlier manifest (`before`) did not name either. Of a folder that is a link to one elsewhere the
+    link goes, and what lies there stays, unless it holds files of the corpus.
     """
-    found = set()
-    for info in layout.store.list_files(layout.out):
-        if info.name not in whole.outputs and is_of_corpus(info.name):
+    layout, found = build.layout, set()
+    for info in _own_files(layout):
+        if info.name not in named:
             link = _link_to(layout, info.name)
-            if link is not None and not any(name.startswith(f"{link}/") for name in whole.outputs):
+            if link is not None and not any(name.startswith(f"{link}/") for name in named):
                 layout.store.remove(layout.at(link))
                 found.add(link)
             else:
                 layout.store.remove(info.path)
                 found.add(info.name)
     layout.store.remove_empty(layout.out, {name.rpartition("/")[0] for name in found})
-    return found
+    if orphans := found.difference(before):
+        build.reporter.say(_removed(layout, sorted(orphans)))
+
+
+def _own_files(layout: Layout) -> Iterator[FileInfo]:
+    """Yields the files that a manifest has to name; work/, which holds many times more of them, is not listed."""
+    for entry in layout.store.entries(layout.out):
+        info = entry.info
+        if not entry.is_folder and is_of_corpus(info.name):
+            yield info
+        elif entry.is_folder and is_of_corpus(f"{info.name}/"):
+            for one in layout.store.list_files(info.path):
+                yield replace(one, name=join(info.name, one.name))
 
 
 def _link_to(layout: Layout, name: str) -> str | None:

@@ -282,6 +282,9 @@ def run(build: "Build") -> None:
     gone = len(receipts.others(names))
     if build.removed:
         build.reporter.say(f"of {len(tasks):,} shards {fresh:,} are written anew; {gone:,} have gone")
+    if not fresh and not gone:
+        build.map("shard", tasks)
+        return
     stay = {one.name for one, task in zip(planned, tasks, strict=True) if receipts.done(task)}
     was = changes.before(build.layout, stay)
     receipts.forget_all_but(names)
