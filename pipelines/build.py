@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from pipelines.engines.step import Engine, Json, Limits, Resources, Step, named
-from pipelines.files import Digests, shown
+from pipelines.files import Digests, join, shown
 from pipelines.layout import Layout, Name, name_of, text_of
 from pipelines.outputs import Output, damaged_path, digest_of
 from pipelines.phases.auto import settled
@@ -22,6 +22,7 @@ from pipelines.removal import Removed
 from pipelines.sources import InputShard, input_shards
 from pipelines.sources.identities import Identities
 from pipelines.sources.table import KINDS
+from pipelines.steps import STEPS, receipts_of
 from pipelines.verdicts import Verdicts
 from pipelines.watching import Flush, Watching
 from schemas.errors import ChangedError, DamagedError
@@ -351,6 +352,7 @@ class Build:
         phase that saw the shard, nor rows that a phase uses again. Returns whether there is such a shard.
         """
         changed = [name for name, shard in self.shards.items() if text.startswith(f"{plain(shard)} ")]
+        self._forget_steps()
         for one in PHASES:
             if not one.by_shard:
                 self.receipts(one.name).forget_all_but(())
@@ -372,6 +374,8 @@ class Build:
                         self.layout.store.remove(self.layout.at(output["name"]))
                         self._remeasured([output["name"]])
                         return True
+        if path.startswith(shown(join(self.layout.work, STEPS))):
+            return self._forget_steps()
         # a loss of power may leave one of which no receipt tells yet
         for name, info in self.layout.listed("removed"):
             if shown(self.layout.path("removed", *name)) == path:
@@ -379,6 +383,12 @@ class Build:
                 self.layout.store.remove(info.path)
                 return True
         return False
+
+    def _forget_steps(self) -> bool:
+        """Has the phases that work in steps begin anew, if they are not done."""
+        for one in PHASES:
+            self.receipts(receipts_of(one.name)).forget_all_but(())
+        return True
 
     def _step(self, name: str, limits: Limits | None) -> Step:
         setup: Json = {"recipe": self.settled.to_json(), "layout": asdict(self.layout)}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipelines.engines import exchange
 from pipelines.engines.isolation import IsolatedWorker, Stopped
-from pipelines.engines.step import Done, Json, Rows, Step, grouped
+from pipelines.engines.step import Done, Json, Kept, Rows, Step, grouped
 from pipelines.files import local_path
 from pipelines.layout import Layout
 
@@ -39,27 +39,35 @@ class LocalEngine:
         """Receipts in the order of the tasks; `done` hears of each at once, in this thread."""
         return self._spread(step, len(tasks), lambda worker, i: worker.run(tasks[i]), done)
 
-    def shuffle(self, step: Step, tasks: Sequence[Json], partitions: int) -> list[Json]:
+    def shuffle(
+        self, step: Step, tasks: Sequence[Json], partitions: int, kept: Kept | None = None
+    ) -> list[Json]:
         """Receipts of the partitions that hold rows, in partition order."""
         if self._scratch is not None:
             self._scratch.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="shuffle-", dir=self._scratch))
         try:
-            pieces = self._pieces(step, grouped(tasks, GROUPS_A_WORKER * self._workers), partitions, folder)
+            written = self._split(step, grouped(tasks, GROUPS_A_WORKER * self._workers), partitions, folder)
+            if kept:
+                kept([one for receipt in written for one in receipt["scratch"]])
+            pieces = self._pieces(step, written, partitions, folder)
             return self._spread(step, len(pieces), lambda worker, i: worker.reduce(*pieces[i]))
         finally:
             shutil.rmtree(folder)
 
-    def _pieces(
-        self, step: Step, groups: list[Sequence[Json]], partitions: int, folder: Path
-    ) -> list[tuple[int, Pieces]]:
-        """The pieces of each partition that has rows."""
+    def _split(self, step: Step, groups: list[Sequence[Json]], partitions: int, folder: Path) -> list[Json]:
+        """The receipts of groups of tasks that are split."""
         bundle = exchange.bundle_size(partitions)
-        written = self._spread(
+        return self._spread(
             step, len(groups), lambda worker, i: worker.split(groups[i], str(folder / f"{i}.arrow"), bundle)
         )
+
+    def _pieces(
+        self, step: Step, written: list[Json], partitions: int, folder: Path
+    ) -> list[tuple[int, Pieces]]:
+        """The pieces of each partition that has rows."""
         pieces = exchange.by_partition(written)
-        if bundle > 1:
+        if exchange.bundle_size(partitions) > 1:
             bundles = list(pieces.values())
             apart = self._spread(
                 step,

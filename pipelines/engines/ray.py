@@ -10,7 +10,7 @@ from typing import Any
 from pipelines.engines.child import WorkerDied
 from pipelines.engines.ray_cluster import connect, disconnect, must_see, room
 from pipelines.engines.ray_pool import RETRIES, Pool
-from pipelines.engines.step import Done, Json, Rows, Step, grouped
+from pipelines.engines.step import Done, Json, Kept, Rows, Step, grouped
 from pipelines.files import is_local, join
 from pipelines.layout import Layout
 
@@ -54,12 +54,14 @@ class RayEngine:
             )
         return receipts
 
-    def shuffle(self, step: Step, tasks: Sequence[Json], partitions: int) -> list[Json]:
+    def shuffle(
+        self, step: Step, tasks: Sequence[Json], partitions: int, kept: Kept | None = None
+    ) -> list[Json]:
         """Returns the receipts of the partitions that hold rows, in partition order."""
         if not tasks:
             return []
         hosts = self._fit(step, max(len(tasks), partitions))
-        return Shuffle(self._pool, step, tasks, partitions, hosts).run()
+        return Shuffle(self._pool, step, grouped(tasks, GROUPS_A_HOST * hosts), partitions, kept).run()
 
     def close(self) -> None:
         """Leaves the cluster; one that was made here ends."""
@@ -78,18 +80,26 @@ GROUPS_A_HOST = 4
 
 
 class Shuffle:
-    """One shuffle of a step: split in groups of tasks, then reduce partition by partition.
+    """One shuffle of a step: split group by group of tasks, then reduce partition by partition.
 
     The driver owns the pieces, so they outlive the host that made them, but not its node. Where a node took pieces
     away, their tasks are split again and then the partitions that missed them are reduced.
     """
 
-    def __init__(self, pool: Pool, step: Step, tasks: Sequence[Json], partitions: int, hosts: int) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        step: Step,
+        groups: Sequence[Sequence[Json]],
+        partitions: int,
+        kept: Kept | None = None,
+    ) -> None:
         self._pool = pool
         self._phase = step.name
         self._step = pool.share(step.to_text())
-        self._groups = grouped(tasks, GROUPS_A_HOST * hosts)
+        self._groups = groups
         self._partitions = partitions
+        self._kept = kept
         self._pieces: dict[int, list[Any]] = {}
         """By group: references of its pieces, by partition."""
         self._filled: dict[int, set[int]] = {}
@@ -123,6 +133,8 @@ class Shuffle:
 
         def receive(group: int, outcome: Json) -> None:
             self._filled[group] = set(outcome["receipt"]["partitions"])
+            if self._kept:
+                self._kept(outcome["receipt"]["scratch"])
 
         self._pool.run(self._phase, sorted(groups), submit, receive)
 

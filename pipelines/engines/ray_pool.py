@@ -53,7 +53,7 @@ class Host:
             def work() -> Json:
                 written = self._serving(step).split(json.loads(tasks), str(Path(folder) / "pieces.arrow"))
                 pieces.update(exchange.by_partition([written]))
-                return {"partitions": sorted(pieces)}
+                return {"partitions": sorted(pieces), "scratch": written["scratch"]}
 
             yield _outcome(work)
             for partition in range(partitions):

@@ -1,8 +1,11 @@
 """What every engine must do, as checks that the tests of each engine call."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import xxhash
 
 from pipelines.engines.child import WorkerDied, WorkerError
 from pipelines.engines.step import Engine, Json, Limits, Step
@@ -49,6 +52,28 @@ def shuffles_into_many(engine: Engine) -> None:
 def shuffles_nothing(engine: Engine) -> None:
     """Where no task has a row there is nothing to reduce."""
     assert engine.shuffle(step("Sums"), [{"numbers": []}, {"numbers": []}], 4) == []
+
+
+def describes_what_is_left(engine: Engine, folder: str) -> None:
+    """Of a step that keeps its scratch files each is described once, by whichever task wrote it; else none is."""
+    plain = step("Leaves", modulus=4, layout={"out": folder})
+    keeping, kept = replace(plain, kept=True), list[Json]()
+    tasks: list[Json] = [{"number": n, "numbers": list(range(n, n + 9))} for n in range(3)]
+    mapped = engine.map(keeping, tasks)
+    reduced = engine.shuffle(keeping, tasks, 4, kept.extend)
+    found = [kept, *([one for receipt in some for one in receipt["scratch"]] for some in (mapped, reduced))]
+    for names, files in zip(("split-0 1 2", "run-0 1 2", "reduce-0 1 2 3"), found, strict=True):
+        verb, _, numbers = names.partition("-")
+        wanted = {f"{folder}/work/left/{verb}-{number}" for number in numbers.split()}
+        assert sorted(one["name"] for one in files) == sorted(wanted)
+        for one in files:
+            data = Path(one["name"]).read_bytes()
+            assert (one["size"], one["digest"]) == (len(data), xxhash.xxh3_128_hexdigest(data))
+    kept.clear()
+    assert not any(
+        "scratch" in one for one in engine.map(plain, tasks) + engine.shuffle(plain, tasks, 4, kept.extend)
+    )
+    assert not kept
 
 
 def blames_rows(engine: Engine) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipelines.engines.step import IDLE, SEVERAL, At, Json
+from pipelines.files import join
+from pipelines.layout import Layout
 from schemas.doing import doing
 from schemas.errors import InputError
 
@@ -175,6 +177,30 @@ class Sums:
         numbers = table["number"].to_pylist()
         assert all(number % self._modulus == partition for number in numbers)
         return {"partition": partition, "sum": sum(numbers), "rows": len(numbers)}
+
+
+class Leaves(Sums):
+    """Sums, and leaves a scratch file for each task that it splits and each partition that it reduces."""
+
+    def __init__(self, setup: Json) -> None:
+        super().__init__(setup)
+        self._layout = Layout(**setup["layout"])
+
+    def run(self, task: Json, at: At) -> Json:
+        self._leave(f"run-{task['number']}")
+        return super().run(task, at)
+
+    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
+        self._leave(f"split-{task['number']}")
+        yield from super().split(task, at)
+
+    def reduce(self, partition: int, table: pa.Table) -> Json:
+        self._leave(f"reduce-{partition}")
+        return super().reduce(partition, table)
+
+    def _leave(self, name: str) -> None:
+        path = join(self._layout.work, "left", name)
+        self._layout.store.write_bytes(path, name.encode(), self._layout.tmp, scratch=True)
 
 
 class LosesHost(Sums):
