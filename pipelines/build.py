@@ -392,7 +392,9 @@ class Build:
 
     def _step(self, name: str, limits: Limits | None) -> Step:
         setup: Json = {"recipe": self.settled.to_json(), "layout": asdict(self.layout)}
-        return Step(name, phase(name).worker, setup, limits or self.limits, self.resources(name))
+        one = phase(name)
+        # what comes over the network is asked for once
+        return Step(name, one.worker, setup, limits or self.limits, self.resources(name), not one.lasting)
 
 
 class _Again(Exception):

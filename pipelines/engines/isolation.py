@@ -109,6 +109,13 @@ class IsolatedWorker:
         if (child := self._child) is not None:
             child.kill()
 
+    def withdraw(self) -> None:
+        """Takes back the rows of the task at hand, which count for nothing, and gets ready for another one."""
+        self._report(0)
+        if self._stopped:
+            self.close()
+            self._stopped = False
+
     def close(self) -> None:
         """End the child."""
         if self._child is not None:
@@ -135,7 +142,7 @@ class IsolatedWorker:
         return Counter(sorted(found)).most_common(1)[0][0]
 
     def _retried(self, request: Json, task: Json) -> Json:
-        death = Death(IDLE, "crash")
+        death, self._reported = Death(IDLE, "crash"), 0
         for _ in range(TRIES):
             outcome = self._request(request)
             if not isinstance(outcome, Death):

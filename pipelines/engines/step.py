@@ -69,6 +69,8 @@ class Step:
     setup: Json = field(default_factory=dict)
     limits: Limits = Limits()
     resources: Resources = Resources()
+    twice: bool = True
+    """Whether a task that is late may run a second time, beside the first: not one that asks others' servers."""
     kept: bool = False
     """Whether receipts describe the files too that later steps read (`scratch`)."""
 

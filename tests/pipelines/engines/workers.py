@@ -267,3 +267,36 @@ class Either:
             raise InputError("source web: cannot read: mend it")
         sleep()
         return {}
+
+
+class Straggles(Sums):
+    """Sums, and writes the task's numbers; the first to come to the task that the setup names sleeps, or dies later."""
+
+    def __init__(self, setup: Json) -> None:
+        super().__init__(setup)
+        self._notes, self._slow, self._seconds = setup["notes"], setup["slow"], setup.get("seconds", 3600)
+        self._deeds = setup.get("deeds", {})
+
+    def run(self, task: Json, at: At) -> Json:
+        at(0)
+        self._begin("run", task["numbers"][0])
+        for row in range(len(task["numbers"])):
+            at(row)
+        at(IDLE)
+        return {"sum": sum(task["numbers"]), "rows": len(task["numbers"])}
+
+    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
+        self._begin("split", task["numbers"][0])
+        yield from super().split(task, at)
+
+    def reduce(self, partition: int, table: pa.Table) -> Json:
+        self._begin("reduce", partition)
+        return super().reduce(partition, table)
+
+    def _begin(self, verb: str, number: int) -> None:
+        tries = note(self._notes, f"{verb}-{number}")
+        if number == self._slow:
+            if tries and (deed := self._deeds.get(str(tries))):
+                DEEDS[deed]()
+            if not tries:
+                time.sleep(self._seconds)
