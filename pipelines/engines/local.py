@@ -131,7 +131,8 @@ class LocalEngine:
 class Race:
     """Who does what: hands out pieces of work, and those that are late once more when there are no others left.
 
-    `finished` gets the outcome of each, once. A failure counts where nobody else is at the same piece.
+    `finished` gets the outcome of each, once. A failure counts where nobody else is at the same piece, and so does what
+    the second one at it blames a row for.
     """
 
     def __init__(self, count: int, twice: bool) -> None:
@@ -171,7 +172,9 @@ class Race:
         with self._changed:
             at = self._at.get(index, {})
             since = at.pop(worker, None)
-            if since is None or (at and isinstance(outcome, BaseException)):
+            if since is None:
+                return False
+            if at and (isinstance(outcome, BaseException) or (worker.blamed and since > min(at.values()))):
                 return False
             del self._at[index]
             self._open.discard(index)

@@ -36,7 +36,7 @@ class RayEngine:
         """Returns the receipts in the order of the tasks; calls `done` with each as it comes."""
         receipts: list[Json] = [{} for _ in tasks]
 
-        def receive(index: int, outcome: Json) -> None:
+        def receive(index: int, outcome: Json, _: Any) -> None:
             receipt = receipts[index] = outcome["receipt"]
             if self._rows:
                 self._rows(int(receipt.get("rows", 0)))
@@ -51,6 +51,7 @@ class RayEngine:
                 range(len(tasks)),
                 lambda host, index: host.map.remote(text, json.dumps(tasks[index])),
                 receive,
+                step.twice,
             )
         return receipts
 
@@ -95,13 +96,15 @@ class Shuffle:
         kept: Kept | None = None,
     ) -> None:
         self._pool = pool
-        self._phase = step.name
+        self._phase, self._twice = step.name, step.twice
         self._step = pool.share(step.to_text())
         self._groups = groups
         self._partitions = partitions
         self._kept = kept
         self._pieces: dict[int, list[Any]] = {}
         """By group: references of its pieces, by partition."""
+        self._sent: dict[Any, list[Any]] = {}
+        """By the reference of its outcome: those of the pieces of a split that is not over."""
         self._filled: dict[int, set[int]] = {}
         """By group: the partitions that it has rows of."""
         self._receipts: dict[int, Json] = {}
@@ -126,17 +129,18 @@ class Shuffle:
 
         def submit(host: Any, group: int) -> Any:
             split = host.split.options(num_returns=1 + self._partitions)
-            outcome, *self._pieces[group] = split.remote(
-                self._step, json.dumps(self._groups[group]), self._partitions
-            )
+            outcome, *pieces = split.remote(self._step, json.dumps(self._groups[group]), self._partitions)
+            self._sent[outcome] = pieces
             return outcome
 
-        def receive(group: int, outcome: Json) -> None:
+        def receive(group: int, outcome: Json, ref: Any) -> None:
+            self._pieces[group] = self._sent[ref]
             self._filled[group] = set(outcome["receipt"]["partitions"])
             if self._kept:
                 self._kept(outcome["receipt"]["scratch"])
 
-        self._pool.run(self._phase, sorted(groups), submit, receive)
+        self._pool.run(self._phase, sorted(groups), submit, receive, self._twice)
+        self._sent.clear()
 
     def _reduce(self, partitions: Iterable[int]) -> dict[int, list[int]]:
         """Reduces partitions; returns the groups whose pieces are lost, for each partition that missed some."""
@@ -146,14 +150,14 @@ class Shuffle:
             pieces = [self._pieces[group][partition] for group in self._sources(partition)]
             return host.reduce.remote(self._step, partition, pieces)
 
-        def receive(partition: int, outcome: Json) -> None:
+        def receive(partition: int, outcome: Json, _: Any) -> None:
             if "lost" in outcome:
                 sources = self._sources(partition)
                 lost[partition] = [sources[place] for place in outcome["lost"]]
             else:
                 self._receipts[partition] = outcome["receipt"]
 
-        self._pool.run(self._phase, sorted(partitions), submit, receive)
+        self._pool.run(self._phase, sorted(partitions), submit, receive, self._twice)
         return lost
 
     def _sources(self, partition: int) -> list[int]:

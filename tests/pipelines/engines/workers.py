@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -45,7 +46,13 @@ def grumble() -> None:
     print("a warning of ours", file=sys.stderr)
 
 
-DEEDS = {"abort": abort, "spin": spin, "sleep": sleep, "eat": eat, "grumble": grumble}
+def orphan() -> None:
+    """Ends the parent, a host of Ray, and so itself."""
+    os.kill(os.getppid(), signal.SIGKILL)
+    sleep()
+
+
+DEEDS = {"orphan": orphan, "abort": abort, "spin": spin, "sleep": sleep, "eat": eat, "grumble": grumble}
 
 
 def note(folder: str, name: str) -> int:
@@ -300,3 +307,40 @@ class Straggles(Sums):
                 DEEDS[deed]()
             if not tries:
                 time.sleep(self._seconds)
+
+
+def node() -> str:
+    """The node of a Ray cluster that a child is on: the process that speaks for it."""
+    return os.environ["RAY_RAYLET_PID"]
+
+
+class SlowNode(Sums):
+    """Sums in so many seconds a task; on the node that comes first, in so many more."""
+
+    def __init__(self, setup: Json) -> None:
+        super().__init__(setup)
+        first = Path(setup["notes"]) / "slow"
+        with suppress(FileExistsError), first.open("x") as file:
+            file.write(node())
+        self._seconds = setup["seconds"] + (setup["more"] if first.read_text() == node() else 0)
+
+    def run(self, task: Json, at: At) -> Json:
+        time.sleep(self._seconds)
+        return super().run(task, at)
+
+
+class Nodes(Sums):
+    """Sums, and notes on which node each task is split; a partition takes a second."""
+
+    def __init__(self, setup: Json) -> None:
+        super().__init__(setup)
+        self._notes = setup["notes"]
+
+    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
+        note(self._notes, f"split-{task['numbers'][0]}-{node()}")
+        yield from super().split(task, at)
+
+    def reduce(self, partition: int, table: pa.Table) -> Json:
+        note(self._notes, f"reduce-{partition}-{node()}")
+        time.sleep(1)
+        return super().reduce(partition, table)
