@@ -85,6 +85,9 @@ def test_a_node_lost_in_the_middle_of_a_shuffle(ray_engine: RayEngine, ray_clust
     wanted = ray_engine.shuffle(step("Sums", modulus=24), tasks, 24)
     lost = ray_cluster.add_node(**NODE | {"num_cpus": 1})
     ray_cluster.wait_for_nodes()
+    # until a host is up there
+    while len({one["host"] for one in ray_engine.map(step("Pid"), [{"seconds": 0.5}] * 8)}) < 4:
+        pass
     ended = threading.Event()
 
     def lose() -> None:

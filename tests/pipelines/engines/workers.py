@@ -330,7 +330,7 @@ class SlowNode(Sums):
 
 
 class Nodes(Sums):
-    """Sums, and notes on which node each task is split; a partition takes a second."""
+    """Sums, and notes on which node each task is split and each partition reduced; either takes a second."""
 
     def __init__(self, setup: Json) -> None:
         super().__init__(setup)
@@ -338,6 +338,7 @@ class Nodes(Sums):
 
     def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
         note(self._notes, f"split-{task['numbers'][0]}-{node()}")
+        time.sleep(1)
         yield from super().split(task, at)
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
