@@ -7,10 +7,29 @@ from typing import Any
 import pytest
 import xxhash
 
+from pipelines.engines import EngineName
 from pipelines.engines.child import WorkerDied, WorkerError
 from pipelines.engines.step import Engine, Json, Limits, Step
+from pipelines.runs import Options
 from schemas.errors import InputError
 from tests.pipelines.engines.workers import NAME
+
+OTHERS = [
+    pytest.param(
+        Options(name, workers=None if name == EngineName.ray else 2),
+        id=name,
+        marks=[pytest.mark.xdist_group("ray")] if name == EngineName.ray else [],
+    )
+    for name in EngineName
+    if name != EngineName.inline
+]
+"""How a build runs on every engine but the inline one; the fixture `other_engine` gives each to a test."""
+
+QUIET = [
+    pytest.mark.filterwarnings(f"ignore::{name}")
+    for name in ("DeprecationWarning", "ResourceWarning", "FutureWarning")
+]
+"""Marks of tests in whose process Ray and Beam warn of themselves."""
 
 LIMITS = Limits(row_cpu_seconds=1.0, row_wall_seconds=120.0, memory_bytes=1_500_000_000)
 
