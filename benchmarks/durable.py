@@ -50,7 +50,7 @@ def unchecked() -> Iterator[None]:
 
 
 @contextmanager
-def _nobody() -> Iterator[list[dict[str, Any]]]:
+def _nobody(kept: list[dict[str, Any]] | None = None) -> Iterator[list[dict[str, Any]]]:
     yield []
 
 

@@ -28,7 +28,7 @@ from unittest import mock
 from benchmarks.removal import write
 from pipelines.audit import status
 from pipelines.engines.inline import InlineEngine
-from pipelines.engines.step import Done, Json, Step, named
+from pipelines.engines.step import Done, Json, Kept, Step, named
 from pipelines.files import Store
 from pipelines.phases.table import PHASES
 from pipelines.progress import Reporter
@@ -136,10 +136,12 @@ class Apart(InlineEngine):
         self._meter.turn()
         return found
 
-    def shuffle(self, step: Step, tasks: Sequence[Json], partitions: int) -> list[Json]:
+    def shuffle(
+        self, step: Step, tasks: Sequence[Json], partitions: int, kept: Kept | None = None
+    ) -> list[Json]:
         """Returns the receipts of the partitions."""
         self._meter.turn(working=True)
-        found = super().shuffle(step, Tasks(self._meter, tasks), partitions)
+        found = super().shuffle(step, Tasks(self._meter, tasks), partitions, kept)
         self._meter.turn()
         return found
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from pipelines.engines.step import Engine, Json, Limits, Resources, Step, named
-from pipelines.files import Digests, shown
+from pipelines.files import Digests, join, shown
 from pipelines.layout import Layout, Name, name_of, text_of
 from pipelines.outputs import Output, damaged_path, digest_of
 from pipelines.phases.auto import settled
@@ -23,6 +23,7 @@ from pipelines.removal import Removed
 from pipelines.sources import Discovery, InputShard, input_shards
 from pipelines.sources.identities import Identities
 from pipelines.sources.table import KINDS
+from pipelines.steps import STEPS, receipts_of
 from pipelines.verdicts import Verdicts
 from pipelines.watching import Flush, Watching
 from schemas.errors import ChangedError, DamagedError
@@ -365,6 +366,7 @@ class Build:
         phase that saw the shard, nor rows that a phase uses again. Returns whether there is such a shard.
         """
         changed = [name for name, shard in self.shards.items() if text.startswith(f"{plain(shard)} ")]
+        self._forget_steps()
         for one in PHASES:
             if not one.by_shard:
                 self.receipts(one.name).forget_all_but(())
@@ -386,6 +388,8 @@ class Build:
                         self.layout.store.remove(self.layout.at(output["name"]))
                         self._remeasured([output["name"]])
                         return True
+        if path.startswith(shown(join(self.layout.work, STEPS))):
+            return self._forget_steps()
         # a loss of power may leave one of which no receipt tells yet
         for name, info in self.layout.listed("removed"):
             if shown(self.layout.path("removed", *name)) == path:
@@ -394,9 +398,17 @@ class Build:
                 return True
         return False
 
+    def _forget_steps(self) -> bool:
+        """Has the phases that work in steps begin anew, if they are not done."""
+        for one in PHASES:
+            self.receipts(receipts_of(one.name)).forget_all_but(())
+        return True
+
     def _step(self, name: str, limits: Limits | None) -> Step:
         setup: Json = {"recipe": self.settled.to_json(), "layout": asdict(self.layout)}
-        return Step(name, phase(name).worker, setup, limits or self.limits, self.resources(name))
+        one = phase(name)
+        # what comes over the network is asked for once
+        return Step(name, one.worker, setup, limits or self.limits, self.resources(name), not one.lasting)
 
 
 class _Again(Exception):

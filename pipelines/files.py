@@ -73,15 +73,15 @@ class Entry(NamedTuple):
     info: FileInfo
 
 
-Witness = Callable[[str, str, str], None]
-"""Called with each file that was written: its path, a local path to read it from, and its stamp."""
+Witness = Callable[[str, str, str, bool], None]
+"""Called with each file that was written: its path, a local path to read it from, its stamp, whether it is scratch."""
 
 _WITNESS: ContextVar[Witness | None] = ContextVar("witness", default=None)
 
 
 @contextmanager
 def witnessing(witness: Witness) -> Iterator[None]:
-    """Tells `witness` of every file that is put into place in this thread, scratch files excepted."""
+    """Tells `witness` of every file that is put into place in this thread."""
     token = _WITNESS.set(witness)
     try:
         yield
@@ -475,10 +475,10 @@ class Store:
                     raise _full(final, error) from error
                 raise
             with self._writing(final):
-                witness = None if scratch else _WITNESS.get()
+                witness = _WITNESS.get()
                 stamp = self._place(temporary, final, scratch, later=witness is not None)
             if witness is not None:
-                witness(final, local_path(final) if local else str(temporary), stamp)
+                witness(final, local_path(final) if local else str(temporary), stamp, scratch)
         finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -566,7 +566,7 @@ class Store:
         if not is_local(final):
             fs, inner = self._fs(final)
             fs.put_file(str(temporary), inner)
-            return "" if scratch else _stored(fs, inner, temporary.stat().st_size)
+            return "" if scratch and not later else _stored(fs, inner, temporary.stat().st_size)
         target = Path(local_path(final))
         target.parent.mkdir(parents=True, exist_ok=True)
         if not scratch and (not later or target.exists()):

@@ -63,12 +63,17 @@ def described(name: str, path: str, stamp: str) -> Output:
 
 
 @contextmanager
-def witnessed() -> Iterator[list[dict[str, Any]]]:
-    """Collects the descriptions of the files that are written meanwhile, under their whole paths."""
+def witnessed(kept: list[dict[str, Any]] | None = None) -> Iterator[list[dict[str, Any]]]:
+    """Collects the descriptions of the files that are written meanwhile, under their whole paths.
+
+    Those of scratch files go to `kept`, or nowhere.
+    """
     found: list[dict[str, Any]] = []
 
-    def witness(final: str, path: str, stamp: str) -> None:
-        found.append(described(final, path, stamp).to_json())
+    def witness(final: str, path: str, stamp: str, scratch: bool) -> None:
+        chosen = kept if scratch else found
+        if chosen is not None:
+            chosen.append(described(final, path, stamp).to_json())
 
     with witnessing(witness):
         yield found

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, overload
 
-from pipelines.engines.step import Done, Engine, Json, Step
+from pipelines.engines.step import Done, Engine, Json, Kept, Step
 from pipelines.layout import Layout, Name
 from pipelines.phases.table import PHASES, phase
 from pipelines.receipts import Found
@@ -61,9 +61,12 @@ class Watching:
 
         self._engine.map(step, self._told(step, tasks), whole)
 
-    def shuffle(self, step: Step, tasks: Sequence[Json], partitions: int) -> list[Json]:
+    def shuffle(
+        self, step: Step, tasks: Sequence[Json], partitions: int, kept: Kept | None = None
+    ) -> list[Json]:
         """Returns the receipts of the partitions that hold rows, without what they wrote."""
-        return [self._noted(one) for one in self._engine.shuffle(step, self._told(step, tasks), partitions)]
+        told = self._told(step, tasks)
+        return [self._noted(one) for one in self._engine.shuffle(step, told, partitions, kept)]
 
     def _noted(self, receipt: Json) -> Json:
         self._outputs += self._named(receipt)

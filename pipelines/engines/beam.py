@@ -21,7 +21,7 @@ from typing import Any
 from pipelines.engines import exchange
 from pipelines.engines.child import describe, rebuild
 from pipelines.engines.isolation import IsolatedWorker
-from pipelines.engines.step import Done, Json, Rows, Step
+from pipelines.engines.step import Done, Json, Kept, Rows, Step
 from pipelines.files import join
 from pipelines.layout import Layout
 from schemas.errors import InputError, missing
@@ -89,18 +89,23 @@ class BeamEngine:
         found = self._run(tasks, mapped, done)
         return [found[index] for index in range(len(tasks))]
 
-    def shuffle(self, step: Step, tasks: Sequence[Json], partitions: int) -> list[Json]:
+    def shuffle(
+        self, step: Step, tasks: Sequence[Json], partitions: int, kept: Kept | None = None
+    ) -> list[Json]:
         """Receipts of the partitions that hold rows, in partition order."""
 
         def shuffled(spread: Any, address: str) -> Any:
             return (
                 spread
-                | f"{step.name}: split" >> beam.ParDo(SplitFn(step.to_text()))
+                | f"{step.name}: split" >> beam.ParDo(SplitFn(step.to_text(), address))
                 | "by partition" >> beam.GroupByKey()
                 | f"{step.name}: reduce" >> beam.ParDo(ReduceFn(step.to_text(), address))
             )
 
-        return [receipt for _, receipt in sorted(self._run(tasks, shuffled).items())]
+        found = self._run(tasks, shuffled)
+        if kept:
+            kept([one for index, receipt in sorted(found.items()) if index < 0 for one in receipt["scratch"]])
+        return [receipt for index, receipt in sorted(found.items()) if index >= 0]
 
     def close(self) -> None:
         """Ends the children that were kept in this process."""
@@ -253,12 +258,14 @@ class MapFn(_Fn):
 
 
 class SplitFn(_Fn):
-    """A task in, its rows out as Arrow streams by partition."""
+    """A task in, its rows out as Arrow streams by partition; what it left on disk is posted below zero."""
 
     def process(self, element: tuple[int, str]) -> Iterator[tuple[int, bytes]]:
         with tempfile.TemporaryDirectory(prefix="vlcorpus-") as folder:
             with WARM.worker(self._step) as worker:
                 written = worker.split([json.loads(element[1])], str(Path(folder) / "pieces.arrow"))
+            if written["scratch"]:
+                Mail.post(self._address, -1 - element[0], {"scratch": written["scratch"]})
             for partition, pieces in exchange.by_partition([written]).items():
                 yield partition, exchange.to_bytes(exchange.read(pieces))
 

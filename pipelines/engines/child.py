@@ -144,7 +144,9 @@ class Child:
                 limits = Limits(**step["limits"])
                 restrict(limits)
                 self._release()
-                self._worker = load_worker(Step(step["name"], step["worker"], step["setup"]))
+                self._worker = load_worker(
+                    Step(step["name"], step["worker"], step["setup"], kept=step["kept"])
+                )
                 self._at.begin(limits)
                 return {}
             case "run":
@@ -153,7 +155,9 @@ class Child:
                 pieces = (
                     piece for task in message["tasks"] for piece in self._loaded().split(task, self._at)
                 )
-                return exchange.write(pieces, message["path"], message["bundle"])
+                return exchange.write(pieces, message["path"], message["bundle"]) | {
+                    "scratch": self._loaded().left()
+                }
             case "unbundle":
                 return exchange.write(exchange.unbundled(message["pieces"]), message["path"])
             case "reduce":

@@ -12,7 +12,7 @@ import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from pipelines.engines.exchange import sliced
-from pipelines.engines.step import IDLE, Done, Json, Piece, Rows, Step, Watched, load_worker
+from pipelines.engines.step import IDLE, Done, Json, Kept, Piece, Rows, Step, Watched, load_worker
 from pipelines.layout import Layout
 from schemas.errors import VlcorpusError
 
@@ -43,7 +43,9 @@ class InlineEngine:
                     done(index, receipts[-1])
         return receipts
 
-    def shuffle(self, step: Step, tasks: Sequence[Json], partitions: int) -> list[Json]:
+    def shuffle(
+        self, step: Step, tasks: Sequence[Json], partitions: int, kept: Kept | None = None
+    ) -> list[Json]:
         """Returns the receipts of the partitions that hold rows, in partition order."""
         pieces: dict[int, list[pa.Table]] = {}
         receipts = []
@@ -51,6 +53,8 @@ class InlineEngine:
             for task in tasks:
                 with _Task(step, task) as row:
                     _gather(worker.split(_plain(task), row), pieces)
+            if kept:
+                kept(worker.left())
             for partition in sorted(pieces):
                 with _Task(step, {"partition": partition}):
                     table = pa.concat_tables(pieces.pop(partition))

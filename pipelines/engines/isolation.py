@@ -54,6 +54,8 @@ class IsolatedWorker:
     def __init__(self, step: Step, rows: Rows | None = None) -> None:
         self._step = step
         self._rows = rows
+        self.blamed = False
+        """Whether a row was given up in the task that was run last."""
         self._stopped = False
         self._child: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket
@@ -65,7 +67,7 @@ class IsolatedWorker:
     def run(self, task: Json) -> Json:
         """The receipt of one map task; `verdicts` in it holds the verdict by number of every row blamed."""
         verdicts: dict[str, Verdict] = dict(task.get("verdicts", {}))
-        self._reported = 0
+        self._reported, self.blamed = 0, False
         deaths: Counter[int] = Counter()
         careful = False
         while True:
@@ -78,7 +80,7 @@ class IsolatedWorker:
             blamed = str(outcome.row) in verdicts
             verdict = self._alone(task, outcome) if outcome.row >= 0 and not blamed else None
             if verdict:
-                verdicts[str(outcome.row)] = verdict
+                verdicts[str(outcome.row)], self.blamed = verdict, True
             elif deaths[outcome.row] >= TRIES:
                 raise WorkerDied(self._died(task, outcome))
             careful = careful or outcome.row < 0
@@ -109,6 +111,13 @@ class IsolatedWorker:
         if (child := self._child) is not None:
             child.kill()
 
+    def withdraw(self) -> None:
+        """Takes back the rows of the task at hand, which count for nothing, and gets ready for another one."""
+        self._report(0)
+        if self._stopped:
+            self.close()
+            self._stopped = False
+
     def close(self) -> None:
         """End the child."""
         if self._child is not None:
@@ -136,6 +145,7 @@ class IsolatedWorker:
 
     def _retried(self, request: Json, task: Json) -> Json:
         death = Death(IDLE, "crash")
+        self._reported, self.blamed = 0, False
         for _ in range(TRIES):
             outcome = self._request(request)
             if not isinstance(outcome, Death):

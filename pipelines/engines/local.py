@@ -1,16 +1,20 @@
 """The embedded engine: worker processes of this machine, each fed by a thread of the driver."""
 
+import itertools
 import os
 import queue
 import shutil
 import tempfile
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipelines.engines import exchange
 from pipelines.engines.isolation import IsolatedWorker, Stopped
-from pipelines.engines.step import Done, Json, Rows, Step, grouped
+from pipelines.engines.pace import Pace
+from pipelines.engines.step import Done, Json, Kept, Rows, Step, grouped
 from pipelines.files import local_path
 from pipelines.layout import Layout
 
@@ -19,7 +23,8 @@ Pieces = list[tuple[str, list[int]]]
 GROUPS_A_WORKER = 16
 """Into how many calls a worker's share of the tasks is split: pieces grow with the data, not with the tasks."""
 
-Work = Callable[[IsolatedWorker, int], Json]
+Work = Callable[[IsolatedWorker, int, int], Json]
+"""Does a piece of work, given its place among all; the last number is another one each time."""
 
 
 class LocalEngine:
@@ -37,34 +42,44 @@ class LocalEngine:
 
     def map(self, step: Step, tasks: Sequence[Json], done: Done | None = None) -> list[Json]:
         """Receipts in the order of the tasks; `done` hears of each at once, in this thread."""
-        return self._spread(step, len(tasks), lambda worker, i: worker.run(tasks[i]), done)
+        return self._spread(step, len(tasks), lambda worker, i, _: worker.run(tasks[i]), done)
 
-    def shuffle(self, step: Step, tasks: Sequence[Json], partitions: int) -> list[Json]:
+    def shuffle(
+        self, step: Step, tasks: Sequence[Json], partitions: int, kept: Kept | None = None
+    ) -> list[Json]:
         """Receipts of the partitions that hold rows, in partition order."""
         if self._scratch is not None:
             self._scratch.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="shuffle-", dir=self._scratch))
         try:
-            pieces = self._pieces(step, grouped(tasks, GROUPS_A_WORKER * self._workers), partitions, folder)
-            return self._spread(step, len(pieces), lambda worker, i: worker.reduce(*pieces[i]))
+            written = self._split(step, grouped(tasks, GROUPS_A_WORKER * self._workers), partitions, folder)
+            if kept:
+                kept([one for receipt in written for one in receipt["scratch"]])
+            pieces = self._pieces(step, written, partitions, folder)
+            return self._spread(step, len(pieces), lambda worker, i, _: worker.reduce(*pieces[i]))
         finally:
             shutil.rmtree(folder)
 
+    def _split(self, step: Step, groups: list[Sequence[Json]], partitions: int, folder: Path) -> list[Json]:
+        """The receipts of groups of tasks that are split."""
+        bundle = exchange.bundle_size(partitions)
+        return self._spread(
+            step,
+            len(groups),
+            lambda worker, i, n: worker.split(groups[i], str(folder / f"{i}-{n}.arrow"), bundle),
+        )
+
     def _pieces(
-        self, step: Step, groups: list[Sequence[Json]], partitions: int, folder: Path
+        self, step: Step, written: list[Json], partitions: int, folder: Path
     ) -> list[tuple[int, Pieces]]:
         """The pieces of each partition that has rows."""
-        bundle = exchange.bundle_size(partitions)
-        written = self._spread(
-            step, len(groups), lambda worker, i: worker.split(groups[i], str(folder / f"{i}.arrow"), bundle)
-        )
         pieces = exchange.by_partition(written)
-        if bundle > 1:
+        if exchange.bundle_size(partitions) > 1:
             bundles = list(pieces.values())
             apart = self._spread(
                 step,
                 len(bundles),
-                lambda worker, i: worker.unbundle(bundles[i], str(folder / f"bundle-{i}.arrow")),
+                lambda worker, i, n: worker.unbundle(bundles[i], str(folder / f"bundle-{i}-{n}.arrow")),
             )
             for one in written:
                 Path(one["path"]).unlink(missing_ok=True)
@@ -78,24 +93,22 @@ class LocalEngine:
 
     def _spread(self, step: Step, count: int, work: Work, done: Done | None = None) -> list[Json]:
         """Do `count` pieces of work over the workers; the first failure ends all and is raised."""
-        todo: queue.SimpleQueue[int] = queue.SimpleQueue()
-        for index in range(count):
-            todo.put(index)
-        finished: queue.SimpleQueue[tuple[int, Json | BaseException]] = queue.SimpleQueue()
+        race = Race(count, step.twice)
         workers = self._take(step, min(self._workers, count))
-        threads = [threading.Thread(target=_serve, args=(w, step, work, todo, finished)) for w in workers]
+        threads = [threading.Thread(target=_serve, args=(w, step, work, race)) for w in workers]
         receipts: list[Json] = [{} for _ in range(count)]
         try:
             for thread in threads:
                 thread.start()
             for _ in range(count):
-                index, outcome = finished.get()
+                index, outcome = race.finished.get()
                 if isinstance(outcome, BaseException):
                     raise outcome
                 receipts[index] = outcome
                 if done:
                     done(index, outcome)
         except BaseException:
+            race.end()
             for worker in workers:
                 worker.stop()
             _join(threads)
@@ -103,6 +116,7 @@ class LocalEngine:
             for worker in workers:
                 worker.close()
             raise
+        # a worker that lost is not done before its child has ended, so nothing is written later
         _join(threads)
         self._pool += workers
         return receipts
@@ -114,6 +128,78 @@ class LocalEngine:
         return taken
 
 
+class Race:
+    """Who does what: hands out pieces of work, and those that are late once more when there are no others left.
+
+    `finished` gets the outcome of each, once. A failure counts where nobody else is at the same piece, and so does what
+    the second one at it blames a row for.
+    """
+
+    def __init__(self, count: int, twice: bool) -> None:
+        self.finished: queue.SimpleQueue[tuple[int, Json | BaseException]] = queue.SimpleQueue()
+        self._changed = threading.Condition()
+        self._todo = deque(range(count))
+        self._open = set(range(count))
+        # those that may be handed out once more
+        self._once = set(range(count)) if twice else set[int]()
+        self._serial = itertools.count()
+        self._pace = Pace()
+        self._at: dict[int, dict[IsolatedWorker, float]] = {}
+        """By piece of work: who is at it, and since when."""
+
+    def take(self, worker: IsolatedWorker) -> tuple[int, int] | None:
+        """Returns a piece of work as soon as there is one, with a number of its own; None where all is done."""
+        with self._changed:
+            while self._open:
+                if self._todo:
+                    return self._given(self._todo.popleft(), worker)
+                since = {one: min(at.values()) for one, at in self._at.items() if one in self._once}
+                now = time.monotonic()
+                wait = self._pace.until_late([now - one for one in since.values()])
+                if wait == 0:
+                    late = min(since, key=lambda one: since[one])
+                    self._once.remove(late)
+                    return self._given(late, worker)
+                self._changed.wait(wait)
+            return None
+
+    def _given(self, index: int, worker: IsolatedWorker) -> tuple[int, int]:
+        self._at.setdefault(index, {})[worker] = time.monotonic()
+        return index, next(self._serial)
+
+    def tell(self, worker: IsolatedWorker, index: int, outcome: Json | BaseException) -> bool:
+        """Takes in an outcome; returns whether it counts. Whoever else is at the same piece is stopped then."""
+        with self._changed:
+            at = self._at.get(index, {})
+            since = at.pop(worker, None)
+            if since is None:
+                return False
+            if at and (isinstance(outcome, BaseException) or (worker.blamed and since > min(at.values()))):
+                return False
+            del self._at[index]
+            self._open.discard(index)
+            self._pace.note(time.monotonic() - since)
+            for other in at:
+                other.stop()
+            self._changed.notify_all()
+        self.finished.put((index, outcome))
+        return True
+
+    def give_up(self, worker: IsolatedWorker, index: int) -> None:
+        """Takes back what a worker was at when it was stopped; where nobody else is at it, it is handed out again."""
+        with self._changed:
+            at = self._at.get(index, {})
+            if at.pop(worker, None) is not None and not at:
+                self._todo.append(index)
+                self._changed.notify_all()
+
+    def end(self) -> None:
+        """Hands out no more."""
+        with self._changed:
+            self._open.clear()
+            self._changed.notify_all()
+
+
 def _join(threads: Sequence[threading.Thread]) -> None:
     """Waits for those threads that were started: an interrupt may come before all are."""
     for thread in threads:
@@ -121,27 +207,22 @@ def _join(threads: Sequence[threading.Thread]) -> None:
             thread.join()
 
 
-def _serve(
-    worker: IsolatedWorker,
-    step: Step,
-    work: Work,
-    todo: "queue.SimpleQueue[int]",
-    finished: "queue.SimpleQueue[tuple[int, Json | BaseException]]",
-) -> None:
-    """One thread's loop: take work, do it in its child, report; the first failure ends it."""
-    index = -1
-    try:
-        worker.use(step)
-        while True:
-            index = todo.get_nowait()
-            finished.put((index, work(worker, index)))
-    except queue.Empty:
-        return
-    except Stopped:
-        worker.close()
-    except BaseException as failure:  # noqa: BLE001 - raised again in the driver's thread
-        worker.close()
-        finished.put((index, failure))
+def _serve(worker: IsolatedWorker, step: Step, work: Work, race: Race) -> None:
+    """One thread's loop: take work, do it in its child, report; a failure that counts ends it."""
+    worker.use(step)
+    while (taken := race.take(worker)) is not None:
+        index, serial = taken
+        try:
+            if not race.tell(worker, index, work(worker, index, serial)):
+                worker.withdraw()
+        except Stopped:
+            worker.withdraw()
+            race.give_up(worker, index)
+        except BaseException as failure:  # noqa: BLE001 - raised again in the driver's thread
+            worker.close()
+            if race.tell(worker, index, failure):
+                return
+            worker.withdraw()
 
 
 def default_workers() -> int:

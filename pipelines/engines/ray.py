@@ -10,7 +10,7 @@ from typing import Any
 from pipelines.engines.child import WorkerDied
 from pipelines.engines.ray_cluster import connect, disconnect, must_see, room
 from pipelines.engines.ray_pool import RETRIES, Pool
-from pipelines.engines.step import Done, Json, Rows, Step, grouped
+from pipelines.engines.step import Done, Json, Kept, Rows, Step, grouped
 from pipelines.files import is_local, join
 from pipelines.layout import Layout
 
@@ -36,7 +36,7 @@ class RayEngine:
         """Returns the receipts in the order of the tasks; calls `done` with each as it comes."""
         receipts: list[Json] = [{} for _ in tasks]
 
-        def receive(index: int, outcome: Json) -> None:
+        def receive(index: int, outcome: Json, _: Any) -> None:
             receipt = receipts[index] = outcome["receipt"]
             if self._rows:
                 self._rows(int(receipt.get("rows", 0)))
@@ -51,15 +51,18 @@ class RayEngine:
                 range(len(tasks)),
                 lambda host, index: host.map.remote(text, json.dumps(tasks[index])),
                 receive,
+                step.twice,
             )
         return receipts
 
-    def shuffle(self, step: Step, tasks: Sequence[Json], partitions: int) -> list[Json]:
+    def shuffle(
+        self, step: Step, tasks: Sequence[Json], partitions: int, kept: Kept | None = None
+    ) -> list[Json]:
         """Returns the receipts of the partitions that hold rows, in partition order."""
         if not tasks:
             return []
         hosts = self._fit(step, max(len(tasks), partitions))
-        return Shuffle(self._pool, step, tasks, partitions, hosts).run()
+        return Shuffle(self._pool, step, grouped(tasks, GROUPS_A_HOST * hosts), partitions, kept).run()
 
     def close(self) -> None:
         """Leaves the cluster; one that was made here ends."""
@@ -78,20 +81,30 @@ GROUPS_A_HOST = 4
 
 
 class Shuffle:
-    """One shuffle of a step: split in groups of tasks, then reduce partition by partition.
+    """One shuffle of a step: split group by group of tasks, then reduce partition by partition.
 
     The driver owns the pieces, so they outlive the host that made them, but not its node. Where a node took pieces
     away, their tasks are split again and then the partitions that missed them are reduced.
     """
 
-    def __init__(self, pool: Pool, step: Step, tasks: Sequence[Json], partitions: int, hosts: int) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        step: Step,
+        groups: Sequence[Sequence[Json]],
+        partitions: int,
+        kept: Kept | None = None,
+    ) -> None:
         self._pool = pool
-        self._phase = step.name
+        self._phase, self._twice = step.name, step.twice
         self._step = pool.share(step.to_text())
-        self._groups = grouped(tasks, GROUPS_A_HOST * hosts)
+        self._groups = groups
         self._partitions = partitions
+        self._kept = kept
         self._pieces: dict[int, list[Any]] = {}
         """By group: references of its pieces, by partition."""
+        self._sent: dict[Any, list[Any]] = {}
+        """By the reference of its outcome: those of the pieces of a split that is not over."""
         self._filled: dict[int, set[int]] = {}
         """By group: the partitions that it has rows of."""
         self._receipts: dict[int, Json] = {}
@@ -116,15 +129,18 @@ class Shuffle:
 
         def submit(host: Any, group: int) -> Any:
             split = host.split.options(num_returns=1 + self._partitions)
-            outcome, *self._pieces[group] = split.remote(
-                self._step, json.dumps(self._groups[group]), self._partitions
-            )
+            outcome, *pieces = split.remote(self._step, json.dumps(self._groups[group]), self._partitions)
+            self._sent[outcome] = pieces
             return outcome
 
-        def receive(group: int, outcome: Json) -> None:
+        def receive(group: int, outcome: Json, ref: Any) -> None:
+            self._pieces[group] = self._sent[ref]
             self._filled[group] = set(outcome["receipt"]["partitions"])
+            if self._kept:
+                self._kept(outcome["receipt"]["scratch"])
 
-        self._pool.run(self._phase, sorted(groups), submit, receive)
+        self._pool.run(self._phase, sorted(groups), submit, receive, self._twice)
+        self._sent.clear()
 
     def _reduce(self, partitions: Iterable[int]) -> dict[int, list[int]]:
         """Reduces partitions; returns the groups whose pieces are lost, for each partition that missed some."""
@@ -134,14 +150,14 @@ class Shuffle:
             pieces = [self._pieces[group][partition] for group in self._sources(partition)]
             return host.reduce.remote(self._step, partition, pieces)
 
-        def receive(partition: int, outcome: Json) -> None:
+        def receive(partition: int, outcome: Json, _: Any) -> None:
             if "lost" in outcome:
                 sources = self._sources(partition)
                 lost[partition] = [sources[place] for place in outcome["lost"]]
             else:
                 self._receipts[partition] = outcome["receipt"]
 
-        self._pool.run(self._phase, sorted(partitions), submit, receive)
+        self._pool.run(self._phase, sorted(partitions), submit, receive, self._twice)
         return lost
 
     def _sources(self, partition: int) -> list[int]:

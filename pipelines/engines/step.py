@@ -69,6 +69,10 @@ class Step:
     setup: Json = field(default_factory=dict)
     limits: Limits = Limits()
     resources: Resources = Resources()
+    twice: bool = True
+    """Whether a task that is late may run a second time, beside the first: not one that asks others' servers."""
+    kept: bool = False
+    """Whether receipts describe the files too that later steps read (`scratch`)."""
 
     def to_text(self) -> str:
         """Returns the step as JSON."""
@@ -88,6 +92,9 @@ Piece: TypeAlias = "tuple[int | npt.NDArray[Any], pa.Table]"
 Done = Callable[[int, Json], None]
 """Called in the driver with a task's index and its receipt, as soon as there is one."""
 
+Kept = Callable[[list[Json]], None]
+"""Called in the driver with the descriptions of scratch files that splits wrote: twice where a split is done twice."""
+
 
 class Engine(Protocol):
     """Runs a step's tasks; never sees a row."""
@@ -98,8 +105,10 @@ class Engine(Protocol):
     def map(self, step: Step, tasks: Sequence[Json], done: Done | None = None) -> list[Json]:
         """Receipts in the order of the tasks."""
 
-    def shuffle(self, step: Step, tasks: Sequence[Json], partitions: int) -> list[Json]:
-        """Receipts of the partitions that hold rows, in partition order."""
+    def shuffle(
+        self, step: Step, tasks: Sequence[Json], partitions: int, kept: Kept | None = None
+    ) -> list[Json]:
+        """Receipts of the partitions that hold rows, in partition order; `kept` hears what splits left on disk."""
 
     def close(self) -> None:
         """End every process that the engine started."""
@@ -110,11 +119,15 @@ class Watched:
 
     `believed` has the digests of these files by path. A table is held against its digest where it is read; anything
     else, here. Raises DamagedError where a file holds other bytes.
+
+    Where it `keeps`, receipts describe scratch files too (`scratch`).
     """
 
-    def __init__(self, worker: Any, layout: Layout | None) -> None:
+    def __init__(self, worker: Any, layout: Layout | None, keeps: bool = False) -> None:
         self._worker = worker
         self._layout = layout
+        self._keeps = keeps
+        self._kept: list[Json] = []
 
     def run(self, task: Json, at: At) -> Json:
         """Returns the receipt of one map task."""
@@ -122,20 +135,29 @@ class Watched:
         if self._layout is not None:
             others = {path: one for path, one in believed.items() if not path.endswith(".parquet")}
             check_whole(self._layout.store, others)
-        with believing(believed), witnessed() as written:
-            receipt: Json = self._worker.run(task, at)
-        return receipt | {"outputs": written} if written else receipt
+        with believing(believed):
+            return self._witnessed(lambda: self._worker.run(task, at))
 
     def split(self, task: Json, at: At) -> Iterator[Piece]:
         """Yields the pieces of one shuffle task."""
-        with believing(task.get("believed", {})):
+        with believing(task.get("believed", {})), witnessed(self._kept if self._keeps else None):
             yield from self._worker.split(task, at)
+
+    def left(self) -> list[Json]:
+        """Returns the descriptions of the scratch files that splits wrote since it was asked last."""
+        kept, self._kept = self._kept, []
+        return kept
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
         """Returns the receipt of one partition."""
-        with witnessed() as written:
-            receipt: Json = self._worker.reduce(partition, table)
-        return receipt | {"outputs": written} if written else receipt
+        return self._witnessed(lambda: self._worker.reduce(partition, table))
+
+    def _witnessed(self, work: Callable[[], Json]) -> Json:
+        """Returns the receipt of some work, with what it wrote."""
+        kept: list[Json] = []
+        with witnessed(kept if self._keeps else None) as written:
+            receipt = work()
+        return receipt | {name: files for name, files in (("outputs", written), ("scratch", kept)) if files}
 
     def close(self) -> None:
         """Ends what the worker holds beyond memory, a browser for one: a worker that has such a thing has a `close`."""
@@ -152,7 +174,7 @@ def named(place: str) -> Any:
 def load_worker(step: Step) -> Watched:
     """Returns the step's worker, made with its settings."""
     layout = step.setup.get("layout")
-    return Watched(named(step.worker)(step.setup), Layout(**layout) if layout else None)
+    return Watched(named(step.worker)(step.setup), Layout(**layout) if layout else None, step.kept)
 
 
 def grouped(tasks: Sequence[Json], count: int) -> list[Sequence[Json]]:

@@ -35,6 +35,7 @@ from pipelines.phases.dedup.near import find_components
 from pipelines.phases.dedup.signals import EXACT, PIXELS, shard_tasks
 from pipelines.phases.dedup.tables import Folder
 from pipelines.receipts import fingerprint
+from pipelines.steps import Steps, in_steps
 
 if TYPE_CHECKING:
     from pipelines.build import Build
@@ -60,7 +61,7 @@ class DedupPlan:
     `similarity` says from where on two are one. Up to `alone` distinct hashes are compared by one
     worker; more are spread. `evaluation` names the sources with evaluation rows: True where all rows are, False where
     the dataset's own splits say which; `eval_distance` says how near a training image may not come to theirs, whatever
-    `distance` is.
+    `distance` is. `steps` is the folder of what passes between steps where it outlives the run (pipelines/steps.py).
     """
 
     layout: Layout
@@ -73,6 +74,7 @@ class DedupPlan:
     eval_distance: int = 4
     partitions: int = 1
     alone: int = 1_000_000
+    steps: str | None = None
     limits: Limits = field(default_factory=Limits)
     resources: Resources = field(default_factory=Resources)
 
@@ -85,8 +87,8 @@ class DedupPlan:
 
     @property
     def scratch(self) -> str:
-        """The folder of what passes between steps; it is removed at the end."""
-        return join(self.layout.exchange, "dedup")
+        """The folder of what passes between steps."""
+        return self.steps or join(self.layout.exchange, "dedup")
 
     def setup(self, **more: Any) -> Json:
         """The settings that every worker gets; `partitions` are those of values, `more` is a step's own."""
@@ -135,7 +137,8 @@ class _Run:
             stars = self._stars(values)
             return self._members(values, stars, last, self._captions())
         finally:
-            self._folder.store.remove_folder(self._plan.scratch)
+            if self._plan.steps is None:
+                self._folder.store.remove_folder(self._plan.scratch)
 
     def _equal_values(self) -> tuple[list[Json], str]:
         """Receipts of equal values, and the round that made them: the second where clusters were torn in the first."""
@@ -246,7 +249,7 @@ def run(build: "Build") -> None:
     guard = [recipe.evaluation, recipe.eval_distance] if recipe.evaluation else []
     marks = sorted([*name, mark] for name, mark in build.fingerprints["measure"].items())
 
-    def work() -> Json:
+    def work(steps: Steps) -> Json:
         plan = DedupPlan(
             layout=build.layout,
             shards=tuple(build.shards),
@@ -257,11 +260,12 @@ def run(build: "Build") -> None:
             evaluation=recipe.evaluation,
             eval_distance=recipe.eval_distance,
             partitions=partitions_for(build.rows),
+            steps=steps.folder,
             limits=build.limits,
             resources=build.resources("dedup"),
         )
-        receipt = dedup(build.engine, plan)
+        receipt = dedup(steps, plan)
         build.reporter.task({})
         return receipt
 
-    build.whole("dedup", fingerprint("dedup", 4, distance, turned, caption, guard, marks), work)
+    in_steps(build, "dedup", fingerprint("dedup", 4, distance, turned, caption, guard, marks), work)

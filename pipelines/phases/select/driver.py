@@ -28,6 +28,7 @@ from pipelines.phases.select.semantic import ALIKE, beaten, centres, plan
 from pipelines.phases.table import phase
 from pipelines.receipts import fingerprint
 from pipelines.recipe.model import Recipe
+from pipelines.steps import Steps, in_steps
 from schemas.plain import many
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def select(
     repeats: bool = True,
     removed: str | None = None,
     write: bool = True,
+    steps: str | None = None,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     resources: Resources = Resources(),  # noqa: B008 - frozen
 ) -> list[Json]:
@@ -73,9 +75,9 @@ def select(
 
     `scored` are the receipts of phase score. `repeats` False says that dedup found no two rows of one
     key. `removed` is the file of the rows that the list names (removed.py). `write` False decides without writing.
-    What passes between the rounds lies below work/exchange.
+    `steps` is the folder of what passes between the rounds where it outlives the run (pipelines/steps.py).
     """
-    scratch = join(layout.exchange, "select")
+    scratch = steps or join(layout.exchange, "select")
     setup: Json = {"recipe": recipe.to_json(), "layout": asdict(layout), "scratch": scratch}
     setup |= {"partitions": partitions, "write": write, "removed": removed, "capped": []}
     rounds = _Rounds(engine, shard_tasks(shards), setup, limits, resources)
@@ -91,7 +93,8 @@ def select(
             rounds.capped(rounds.shuffle(CAPS, partitions))
         return engine.map(rounds.step(phase("select").worker), rounds.tasks)
     finally:
-        layout.store.remove_folder(scratch)
+        if steps is None:
+            layout.store.remove_folder(scratch)
 
 
 class _Rounds:
@@ -163,15 +166,15 @@ def run(build: "Build") -> None:
     listed = [build.removed.digest()] if build.removed else []
     mark = fingerprint("select", 5, settings, *build.fingerprints["dedup"].values(), scores, *listed)
 
-    def work() -> Json:
-        unmatched, receipts = _decide(build, write=True)
+    def work(steps: Steps) -> Json:
+        unmatched, receipts = _decide(build, steps)
         if build.removed:
             named("pipelines.phases.fetch:hide")(build)
         for receipt in receipts:
             build.reporter.task(receipt)
         return {"unmatched": unmatched, "shards": dict(zip(map(text_of, shards), receipts, strict=True))}
 
-    receipt = build.whole("select", mark, work, len(shards))
+    receipt = in_steps(build, "select", mark, work, len(shards))
     build.results["select"] = {name_of(name): one for name, one in receipt["shards"].items()}
     if build.removed:
         build.reporter.say(_removed_text(build, receipt["unmatched"]))
@@ -189,17 +192,21 @@ def _removed_text(build: "Build", unmatched: int) -> str:
 def rehearse(build: "Build") -> dict[Name, Json]:
     """Returns what `run` would decide, shard by shard; writes nothing but the list, for the workers."""
     build.removed.keep(build.layout)
-    return dict(zip(sorted(build.shards), _decide(build, write=False)[1], strict=True))
+    return dict(zip(sorted(build.shards), _decide(build, None)[1], strict=True))
 
 
-def _decide(build: "Build", write: bool) -> tuple[int, list[Json]]:
-    """How many values of the list name no row, and the part of the funnel of each shard."""
+def _decide(build: "Build", steps: Steps | None) -> tuple[int, list[Json]]:
+    """How many values of the list name no row, and the part of the funnel of each shard; None for `steps`: a rehearsal.
+
+    Nothing of a rehearsal is written, nor are its steps kept.
+    """
     (clusters,) = build.results["dedup"].values()
-    scratch = join(build.layout.exchange, "removed")
+    engine = steps or build.engine
+    scratch = join(steps.folder if steps else build.layout.exchange, "removed")
     try:
-        path, unmatched = match(build, scratch) if build.removed else (None, 0)
+        path, unmatched = match(engine, build, scratch) if build.removed else (None, 0)
         return unmatched, select(
-            build.engine,
+            engine,
             build.settled,
             build.layout,
             sorted(build.shards),
@@ -207,9 +214,11 @@ def _decide(build: "Build", write: bool) -> tuple[int, list[Json]]:
             scored=build.results["score"],
             repeats=clusters["memberships"]["repeat"] > 0,
             removed=path,
-            write=write,
+            write=steps is not None,
+            steps=steps.folder if steps else None,
             limits=build.limits,
             resources=build.resources("select"),
         )
     finally:
-        build.layout.store.remove_folder(scratch)
+        if steps is None:
+            build.layout.store.remove_folder(scratch)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from pipelines.engines.step import At, Json, Step
+from pipelines.engines.step import At, Engine, Json, Step
 from pipelines.files import join
 from pipelines.parquet import read_table
 from pipelines.phases.dedup.signals import shard_tasks
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from pipelines.build import Build
 
 
-def match(build: "Build", scratch: str) -> tuple[str, int]:
+def match(engine: Engine, build: "Build", scratch: str) -> tuple[str, int]:
     """Returns the path of the rows that the list names (MATCHES), and how many of its values name no row."""
     setup: Json = {"recipe": build.settled.to_json(), "layout": asdict(build.layout), "scratch": scratch}
     step = Step("select", f"{__name__}:Match", setup, build.limits, build.resources("select"))
-    receipts = build.engine.map(step, shard_tasks(build.shards))
+    receipts = engine.map(step, shard_tasks(build.shards))
     folder = Folder(setup)
     tables = [
         MATCHES.empty_table(),

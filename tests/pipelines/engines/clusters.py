@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.pipelines.engines.contract import QUIET
+
 NODE = {"num_cpus": 1, "object_store_memory": 100 * 1024 * 1024, "include_dashboard": False}
 
 QUICK = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}
@@ -14,10 +16,7 @@ QUICK = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}
 RAY = [
     # one cluster for all tests that need one, so one process runs them
     pytest.mark.xdist_group("ray"),
-    # Ray on itself
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    *QUIET,
 ]
 """Marks of every test that uses Ray."""
 

@@ -2,11 +2,15 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pipelines.engines import EngineName
+from pipelines.runs import Options
 from tests.pipelines.engines.clusters import started
+from tests.pipelines.engines.contract import OTHERS
 
 if TYPE_CHECKING:
     from pipelines.engines.ray import RayEngine
@@ -29,3 +33,12 @@ def ray_engine(ray_cluster: Any) -> Iterator["RayEngine"]:
     engine = RayEngine(None, ray_cluster.address)
     yield engine
     engine.close()
+
+
+@pytest.fixture(params=OTHERS)
+def other_engine(request: pytest.FixtureRequest) -> Options:
+    """Each engine but the inline one, which its results are held against; Ray's is the cluster of three nodes."""
+    options: Options = request.param
+    if options.engine == EngineName.ray:
+        return replace(options, address=request.getfixturevalue("ray_cluster").address)
+    return options

@@ -1,13 +1,35 @@
 """What every engine must do, as checks that the tests of each engine call."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import xxhash
 
+from pipelines.engines import EngineName
 from pipelines.engines.child import WorkerDied, WorkerError
 from pipelines.engines.step import Engine, Json, Limits, Step
+from pipelines.runs import Options
 from schemas.errors import InputError
 from tests.pipelines.engines.workers import NAME
+
+OTHERS = [
+    pytest.param(
+        Options(name, workers=None if name == EngineName.ray else 2),
+        id=name,
+        marks=[pytest.mark.xdist_group("ray")] if name == EngineName.ray else [],
+    )
+    for name in EngineName
+    if name != EngineName.inline
+]
+"""How a build runs on every engine but the inline one; the fixture `other_engine` gives each to a test."""
+
+QUIET = [
+    pytest.mark.filterwarnings(f"ignore::{name}")
+    for name in ("DeprecationWarning", "ResourceWarning", "FutureWarning")
+]
+"""Marks of tests in whose process Ray and Beam warn of themselves."""
 
 LIMITS = Limits(row_cpu_seconds=1.0, row_wall_seconds=120.0, memory_bytes=1_500_000_000)
 
@@ -49,6 +71,28 @@ def shuffles_into_many(engine: Engine) -> None:
 def shuffles_nothing(engine: Engine) -> None:
     """Where no task has a row there is nothing to reduce."""
     assert engine.shuffle(step("Sums"), [{"numbers": []}, {"numbers": []}], 4) == []
+
+
+def describes_what_is_left(engine: Engine, folder: str) -> None:
+    """Of a step that keeps its scratch files each is described once, by whichever task wrote it; else none is."""
+    plain = step("Leaves", modulus=4, layout={"out": folder})
+    keeping, kept = replace(plain, kept=True), list[Json]()
+    tasks: list[Json] = [{"number": n, "numbers": list(range(n, n + 9))} for n in range(3)]
+    mapped = engine.map(keeping, tasks)
+    reduced = engine.shuffle(keeping, tasks, 4, kept.extend)
+    found = [kept, *([one for receipt in some for one in receipt["scratch"]] for some in (mapped, reduced))]
+    for names, files in zip(("split-0 1 2", "run-0 1 2", "reduce-0 1 2 3"), found, strict=True):
+        verb, _, numbers = names.partition("-")
+        wanted = {f"{folder}/work/left/{verb}-{number}" for number in numbers.split()}
+        assert sorted(one["name"] for one in files) == sorted(wanted)
+        for one in files:
+            data = Path(one["name"]).read_bytes()
+            assert (one["size"], one["digest"]) == (len(data), xxhash.xxh3_128_hexdigest(data))
+    kept.clear()
+    assert not any(
+        "scratch" in one for one in engine.map(plain, tasks) + engine.shuffle(plain, tasks, 4, kept.extend)
+    )
+    assert not kept
 
 
 def blames_rows(engine: Engine) -> None:

@@ -49,6 +49,7 @@ def test_map_and_shuffle(engine: BeamEngine, tmp_path: Path) -> None:
     contract.shuffles(engine)
     contract.shuffles_nothing(engine)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    contract.describes_what_is_left(engine, str(tmp_path))
 
 
 def test_map_and_shuffle_in_processes(processes: BeamEngine, tmp_path: Path) -> None:

@@ -7,13 +7,10 @@ import pytest
 from pipelines.layout import Layout
 from pipelines.runs import Options, engine_for
 from tests.pipelines.building import Heard
+from tests.pipelines.engines.contract import QUIET
 from tests.pipelines.phases.test_captions import SHARDS, near_captions, recipe, run, scattered
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
+pytestmark = QUIET
 
 
 def decided(folder: Path, options: Options) -> dict[str, bytes]:
@@ -28,19 +25,6 @@ def decided(folder: Path, options: Options) -> dict[str, bytes]:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    "options",
-    [
-        Options("local", workers=2),
-        pytest.param(Options("ray"), marks=pytest.mark.xdist_group("ray")),
-        Options("beam", workers=2),
-    ],
-    ids=["local", "ray", "beam"],
-)
-def test_every_engine_writes_the_same_bytes(
-    tmp_path: Path, options: Options, request: pytest.FixtureRequest
-) -> None:
+def test_every_engine_writes_the_same_bytes(tmp_path: Path, other_engine: Options) -> None:
     """Clusters and decisions are equal to the byte."""
-    if options.engine == "ray":
-        options = Options("ray", address=request.getfixturevalue("ray_cluster").address)
-    assert decided(tmp_path / "there", options) == decided(tmp_path / "here", Options("inline"))
+    assert decided(tmp_path / "there", other_engine) == decided(tmp_path / "here", Options("inline"))

@@ -16,6 +16,7 @@ from pipelines.phases.select.driver import select
 from pipelines.recipe.model import Recipe
 from pipelines.runs import Options, engine_for
 from tests.pipelines.building import Heard
+from tests.pipelines.engines.contract import QUIET
 
 TRAINING, EVALUATION, SHARED = 20_000, 2_000, 1_000
 RECIPE = Recipe.model_validate(
@@ -23,11 +24,7 @@ RECIPE = Recipe.model_validate(
 )
 SHARDS = [("bench", f"{number}") for number in range(2)] + [("web", f"{number}") for number in range(8)]
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
+pytestmark = QUIET
 
 
 @pytest.fixture(scope="module")
@@ -109,28 +106,13 @@ def test_every_pair_is_found(inline: Path, hashes: dict[str, npt.NDArray[np.uint
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    "options",
-    [
-        Options("local", workers=2),
-        pytest.param(Options("ray"), marks=pytest.mark.xdist_group("ray")),
-        Options("beam", workers=2),
-    ],
-    ids=["local", "ray", "beam"],
-)
 def test_every_engine_writes_the_same_bytes(
-    inline: Path,
-    hashes: dict[str, npt.NDArray[np.uint64]],
-    tmp_path: Path,
-    options: Options,
-    request: pytest.FixtureRequest,
+    inline: Path, hashes: dict[str, npt.NDArray[np.uint64]], tmp_path: Path, other_engine: Options
 ) -> None:
     """20,000 training rows and 2,000 evaluation rows: clusters and decisions are equal to the byte."""
-    if options.engine == "ray":
-        options = Options("ray", address=request.getfixturevalue("ray_cluster").address)
     wanted = {
         str(path.relative_to(inline)): path.read_bytes()
         for kind in ("clusters", "decisions")
         for path in (inline / "work" / kind).rglob("*.parquet")
     }
-    assert decided(tmp_path, hashes, options) == wanted
+    assert decided(tmp_path, hashes, other_engine) == wanted

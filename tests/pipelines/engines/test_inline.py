@@ -34,6 +34,7 @@ def test_map_and_shuffle(tmp_path: Path) -> None:
     contract.shuffles_into_many(engine)
     contract.shuffles_nothing(engine)
     assert list(tmp_path.rglob("*")) == []
+    contract.describes_what_is_left(engine, str(tmp_path))
 
 
 def test_one_process_one_worker() -> None:

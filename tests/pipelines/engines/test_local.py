@@ -32,8 +32,9 @@ def test_map_and_shuffle(workers: int, tmp_path: Path) -> None:
     contract.shuffles(engine)
     contract.shuffles_into_many(engine)
     contract.shuffles_nothing(engine)
-    engine.close()
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    contract.describes_what_is_left(engine, str(tmp_path))
+    engine.close()
 
 
 def test_poison(engine: LocalEngine) -> None:

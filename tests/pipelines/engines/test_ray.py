@@ -25,6 +25,7 @@ def test_map_and_shuffle(ray_engine: RayEngine, tmp_path: Path) -> None:
     contract.maps_in_order(ray_engine)
     contract.shuffles(ray_engine)
     contract.shuffles_nothing(ray_engine)
+    contract.describes_what_is_left(ray_engine, str(tmp_path))
 
 
 def test_no_tasks(ray_engine: RayEngine) -> None:

@@ -88,7 +88,7 @@ def test_few_calls_wait_in_ray(ray_engine: RayEngine) -> None:
         most = max(most, sent - heard)
         return host.map.remote(text, '{"numbers": [1]}')
 
-    def receive(index: int, outcome: Json) -> None:
+    def receive(index: int, outcome: Json, ref: Any) -> None:
         nonlocal heard
         heard += 1
 
@@ -106,7 +106,7 @@ def test_a_cluster_of_others(ray_engine: RayEngine, monkeypatch: pytest.MonkeyPa
     late = Pool()
     late.fit(Resources(), 1)
     with pytest.raises(InputError, match=r"started no worker within 1 s: other jobs may hold its CPUs"):
-        late.run("dedup", [0], lambda host, index: host.ready.remote(), lambda index, outcome: None)
+        late.run("dedup", [0], lambda host, index: host.ready.remote(), lambda *_: None)
     late.close()
 
 
@@ -129,7 +129,7 @@ def test_a_node_without_the_project(ray_engine: RayEngine, monkeypatch: pytest.M
     with pytest.raises(
         InputError, match=r"cannot start .*No module named 'filters'\): every node needs the same"
     ):
-        pool.run("measure", [0], lambda host, index: None, lambda index, outcome: None)
+        pool.run("measure", [0], lambda host, index: None, lambda *_: None)
 
 
 def test_a_full_disk(ray_engine: RayEngine, monkeypatch: pytest.MonkeyPatch) -> None:

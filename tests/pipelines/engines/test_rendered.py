@@ -15,14 +15,11 @@ import vlcorpus
 from tests import needs
 from tests.chaos import kill
 from tests.pipelines.crawls import build, decisions, environment, litter, manifest, ran
+from tests.pipelines.engines.contract import QUIET
 from tests.synth.made_pdf import SHIFTED, Sheet, pdf, text
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
+pytestmark = QUIET
+
 WAYS: dict[str, tuple[str, ...]] = {
     "two_workers": ("--workers", "2"),
     "ray": ("--engine", "ray", "--workers", "2"),

@@ -15,6 +15,7 @@ from pipelines.files import Store
 from pipelines.runs import EngineName, Options
 from tests.pipelines.corpora import picture
 from tests.pipelines.crawls import build, decisions, demo, funnel, litter, manifest, real
+from tests.pipelines.engines.contract import QUIET
 from tests.pipelines.raw import OFF, tied
 
 PROCESSES = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
@@ -33,11 +34,7 @@ WAYS = [
 ]
 
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
+pytestmark = QUIET
 
 
 @pytest.fixture(scope="module")

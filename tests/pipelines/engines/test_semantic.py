@@ -8,13 +8,10 @@ from pipelines.layout import Layout
 from pipelines.runs import Options, engine_for
 from tests.filters.test_semantic import families
 from tests.pipelines.building import Heard
+from tests.pipelines.engines.contract import QUIET
 from tests.pipelines.phases.test_semantic import SHARDS, recipe, run, write
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
+pytestmark = QUIET
 
 
 def decided(folder: Path, options: Options) -> list[bytes]:
@@ -28,19 +25,6 @@ def decided(folder: Path, options: Options) -> list[bytes]:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    "options",
-    [
-        Options("local", workers=2),
-        pytest.param(Options("ray"), marks=pytest.mark.xdist_group("ray")),
-        Options("beam", workers=2),
-    ],
-    ids=["local", "ray", "beam"],
-)
-def test_every_engine_decides_the_same(
-    tmp_path: Path, options: Options, request: pytest.FixtureRequest
-) -> None:
+def test_every_engine_decides_the_same(tmp_path: Path, other_engine: Options) -> None:
     """Decisions are equal to the byte."""
-    if options.engine == "ray":
-        options = Options("ray", address=request.getfixturevalue("ray_cluster").address)
-    assert decided(tmp_path / "there", options) == decided(tmp_path / "here", Options("inline"))
+    assert decided(tmp_path / "there", other_engine) == decided(tmp_path / "here", Options("inline"))

@@ -7,11 +7,14 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
 
 from pipelines.engines.step import IDLE, SEVERAL, At, Json
+from pipelines.files import join
+from pipelines.layout import Layout
 from schemas.doing import doing
 from schemas.errors import InputError
 
@@ -43,7 +46,13 @@ def grumble() -> None:
     print("a warning of ours", file=sys.stderr)
 
 
-DEEDS = {"abort": abort, "spin": spin, "sleep": sleep, "eat": eat, "grumble": grumble}
+def orphan() -> None:
+    """Ends the parent, a host of Ray, and so itself."""
+    os.kill(os.getppid(), signal.SIGKILL)
+    sleep()
+
+
+DEEDS = {"orphan": orphan, "abort": abort, "spin": spin, "sleep": sleep, "eat": eat, "grumble": grumble}
 
 
 def note(folder: str, name: str) -> int:
@@ -177,6 +186,30 @@ class Sums:
         return {"partition": partition, "sum": sum(numbers), "rows": len(numbers)}
 
 
+class Leaves(Sums):
+    """Sums, and leaves a scratch file for each task that it splits and each partition that it reduces."""
+
+    def __init__(self, setup: Json) -> None:
+        super().__init__(setup)
+        self._layout = Layout(**setup["layout"])
+
+    def run(self, task: Json, at: At) -> Json:
+        self._leave(f"run-{task['number']}")
+        return super().run(task, at)
+
+    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
+        self._leave(f"split-{task['number']}")
+        yield from super().split(task, at)
+
+    def reduce(self, partition: int, table: pa.Table) -> Json:
+        self._leave(f"reduce-{partition}")
+        return super().reduce(partition, table)
+
+    def _leave(self, name: str) -> None:
+        path = join(self._layout.work, "left", name)
+        self._layout.store.write_bytes(path, name.encode(), self._layout.tmp, scratch=True)
+
+
 class LosesHost(Sums):
     """Sums; its parent, a host of Ray, is killed in the middle of the verb that the setup names."""
 
@@ -241,3 +274,74 @@ class Either:
             raise InputError("source web: cannot read: mend it")
         sleep()
         return {}
+
+
+class Straggles(Sums):
+    """Sums, and writes the task's numbers; the first to come to the task that the setup names sleeps, or dies later."""
+
+    def __init__(self, setup: Json) -> None:
+        super().__init__(setup)
+        self._notes, self._slow, self._seconds = setup["notes"], setup["slow"], setup.get("seconds", 3600)
+        self._deeds = setup.get("deeds", {})
+
+    def run(self, task: Json, at: At) -> Json:
+        at(0)
+        self._begin("run", task["numbers"][0])
+        for row in range(len(task["numbers"])):
+            at(row)
+        at(IDLE)
+        return {"sum": sum(task["numbers"]), "rows": len(task["numbers"])}
+
+    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
+        self._begin("split", task["numbers"][0])
+        yield from super().split(task, at)
+
+    def reduce(self, partition: int, table: pa.Table) -> Json:
+        self._begin("reduce", partition)
+        return super().reduce(partition, table)
+
+    def _begin(self, verb: str, number: int) -> None:
+        tries = note(self._notes, f"{verb}-{number}")
+        if number == self._slow:
+            if tries and (deed := self._deeds.get(str(tries))):
+                DEEDS[deed]()
+            if not tries:
+                time.sleep(self._seconds)
+
+
+def node() -> str:
+    """The node of a Ray cluster that a child is on: the process that speaks for it."""
+    return os.environ["RAY_RAYLET_PID"]
+
+
+class SlowNode(Sums):
+    """Sums in so many seconds a task; on the node that comes first, in so many more."""
+
+    def __init__(self, setup: Json) -> None:
+        super().__init__(setup)
+        first = Path(setup["notes"]) / "slow"
+        with suppress(FileExistsError), first.open("x") as file:
+            file.write(node())
+        self._seconds = setup["seconds"] + (setup["more"] if first.read_text() == node() else 0)
+
+    def run(self, task: Json, at: At) -> Json:
+        time.sleep(self._seconds)
+        return super().run(task, at)
+
+
+class Nodes(Sums):
+    """Sums, and notes on which node each task is split and each partition reduced; either takes a second."""
+
+    def __init__(self, setup: Json) -> None:
+        super().__init__(setup)
+        self._notes = setup["notes"]
+
+    def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
+        note(self._notes, f"split-{task['numbers'][0]}-{node()}")
+        time.sleep(1)
+        yield from super().split(task, at)
+
+    def reduce(self, partition: int, table: pa.Table) -> Json:
+        note(self._notes, f"reduce-{partition}-{node()}")
+        time.sleep(1)
+        return super().reduce(partition, table)
