@@ -396,6 +396,15 @@ class Build:
                 self.receipts("measure").forget(text_of(name))
                 self.layout.store.remove(info.path)
                 return True
+        return self._remove_of_later(path)
+
+    def _remove_of_later(self, path: str) -> bool:
+        """Removes a file that a phase writes that did not read its receipts yet: it then finds it missing."""
+        for folder in [folder for one in PHASES for folder in one.writes]:
+            for _, info in self.layout.listed(folder):
+                if shown(info.path) == path:
+                    self.layout.store.remove(info.path)
+                    return True
         return False
 
     def _forget_steps(self) -> bool:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from unittest import mock
 
 from pipelines.audit.verify import verify
@@ -98,9 +98,11 @@ class Disk:
         return {path.name: self._keep(path) for path in folder.iterdir()}
 
     def _keep(self, path: Path) -> int:
+        if not path.is_file():
+            return _FOLDER  # has no content to keep, and a file may get its number when it is removed
         number = path.stat().st_ino
         place = self.vault / str(number)
-        if path.is_file() and not place.exists():
+        if not place.exists():
             os.link(path, place)
         return number
 
@@ -127,6 +129,9 @@ class Disk:
             self.hand.choice([data, b"", data[: self.hand.randrange(len(data) + 1)], bytes(len(data))])
         )
         os.utime(to, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+_FOLDER: Final = 0
 
 
 @dataclass
