@@ -219,7 +219,9 @@ class Lost:
 
     def __init__(self, folder: Folder, homes: Mapping[str, Sequence[int]]) -> None:
         self._folder = folder
-        before = {"repeat"} if "picture" in homes else set()  # what the second round found has the first one's too
+        before = (
+            {"repeat"} if "picture" in homes else set()
+        )  # what the second round found has the first one's too
         self._homes = {name: frozenset(numbers) for name, numbers in homes.items() if name not in before}
 
     def rows(self, judged: Judged) -> Columns:
