@@ -6,12 +6,14 @@ pieces grow with the data, not with tasks and partitions; where partitions are t
 of files holds several partitions in a batch, and a second takes them apart.
 """
 
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from math import isqrt
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from pipelines.engines.step import Json, Piece
@@ -20,6 +22,8 @@ from schemas.errors import OutputError
 
 HELD: Final = 216 * 2**20
 """Bytes of pieces that wait in memory for others of their partitions."""
+BLOCK: Final = 1 << 18
+"""So many rows are sorted at once: of narrow tables that takes several times the memory of the rows."""
 FAN: Final = 100
 """Into so many partitions tasks are split at once: of what waits each gets 2 MiB."""
 _PARTITION: Final = "_partition"
@@ -32,7 +36,7 @@ def write(pieces: Iterable[Piece], path: str, bundle: int = 1, held: int = HELD)
     There is no file where no piece has a row. Raises OutputError where the disk is full.
     """
     file = _File(path, bundle)
-    waiting: list[Piece] = []
+    waiting: deque[Piece] = deque()
     size = 0
     try:
         for piece in pieces:
@@ -41,7 +45,7 @@ def write(pieces: Iterable[Piece], path: str, bundle: int = 1, held: int = HELD)
                 size += piece[1].nbytes
             if size >= held:
                 file.write(waiting)
-                waiting, size = [], 0
+                size = 0
         file.write(waiting)
     finally:
         file.close()
@@ -58,9 +62,9 @@ class _File:
         self._count = 0
         self.batches: dict[str, list[int]] = {}
 
-    def write(self, waiting: Sequence[Piece]) -> None:
-        """Writes what waits, a batch for each partition or bundle."""
-        for number, table in sliced(waiting, self._bundle):
+    def write(self, waiting: deque[Piece]) -> None:
+        """Writes what waits, a batch for each partition or bundle, and lets it go."""
+        for number, table in sliced((waiting.popleft() for _ in range(len(waiting))), self._bundle):
             for batch in table.to_batches():
                 with _writing(self._path):
                     self._file = self._file or pa.ipc.new_file(self._path, batch.schema)
@@ -75,26 +79,47 @@ class _File:
                 self._file.close()
 
 
-def sliced(pieces: Sequence[Piece], bundle: int = 1) -> Iterator[tuple[int, pa.Table]]:
-    """The rows of each partition, in one chunk: all are sorted once, then cut.
+def sliced(pieces: Iterable[Piece], bundle: int = 1) -> Iterator[tuple[int, pa.Table]]:
+    """The rows of each partition, in one chunk: sorted in blocks, then cut.
 
-    With a `bundle`, the rows of so many partitions in a row, with the partition of each as a column more.
+    With a `bundle`, the rows of so many partitions in a row, with the partition of each as a column more. Pieces are
+    let go block by block: beside them there is one copy of their rows, and what sorting one block takes.
     """
-    pieces = [piece for piece in pieces if piece[1].num_rows]
-    if not pieces:
-        return
+    found: defaultdict[int, list[pa.Table]] = defaultdict(list)
+    for partitions, table in _blocks(pieces):
+        if bundle > 1:
+            table = table.append_column(_PARTITION, pa.array(partitions.astype(np.int32)))
+        numbers = partitions.astype(np.int64) // bundle
+        starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+        for start, end in zip(starts.tolist(), np.append(starts, len(numbers))[1:].tolist(), strict=True):
+            found[int(numbers[start])].append(table.slice(start, end - start))
+    for number in sorted(found):
+        yield number, pa.concat_tables(found.pop(number)).combine_chunks()
+
+
+def _blocks(pieces: Iterable[Piece]) -> Iterator[tuple[npt.NDArray[Any], pa.Table]]:
+    """The rows in blocks of some BLOCK rows, each sorted by partition."""
+    waiting: list[Piece] = []
+    rows = 0
+    for piece in pieces:
+        if piece[1].num_rows:
+            waiting.append(piece)
+            rows += piece[1].num_rows
+        if rows >= BLOCK:
+            yield _sorted(waiting)
+            waiting, rows = [], 0
+    if waiting:
+        yield _sorted(waiting)
+
+
+def _sorted(pieces: Sequence[Piece]) -> tuple[npt.NDArray[Any], pa.Table]:
+    """The rows of all pieces by partition, with the partition of each."""
     partitions = np.concatenate([np.broadcast_to(where, table.num_rows) for where, table in pieces])
     if int(partitions.max()) < 1 << 16:
         partitions = partitions.astype(np.uint16)  # which numpy sorts by counting
     order = np.argsort(partitions, kind="stable")
-    partitions = partitions[order].astype(np.int64)
     table = pa.concat_tables([table for _, table in pieces]).take(pa.array(order)).combine_chunks()
-    if bundle > 1:
-        table = table.append_column(_PARTITION, pa.array(partitions.astype(np.int32)))
-    numbers = partitions // bundle
-    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
-    for start, end in zip(starts.tolist(), np.append(starts, len(numbers))[1:].tolist(), strict=True):
-        yield int(numbers[start]), table.slice(start, end - start)
+    return partitions[order], table
 
 
 def bundle_size(partitions: int) -> int:

@@ -102,7 +102,7 @@ class _Task:
 
 
 def _gather(found: Iterable[Piece], pieces: dict[int, list[pa.Table]]) -> None:
-    for partition, table in sliced(list(found)):
+    for partition, table in sliced(found):
         pieces.setdefault(partition, []).append(table)
 
 

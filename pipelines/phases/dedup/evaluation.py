@@ -42,9 +42,11 @@ def lacking(values: Values, others: Values, kind: int) -> npt.NDArray[np.bool_]:
     """Returns which of the values are not those of the `others` at the same place."""
     if values.hi is others.hi and values.known is others.known:
         return np.zeros(len(values.hi), np.bool_)
-    equal = others.known & (values.hi == others.hi)
+    equal: npt.NDArray[np.bool_] = others.known & (values.hi == others.hi)
     # what a sketch adds to the value of a hash has no say here
-    return values.known & ~(equal if kind == PHASH else equal & (values.lo == others.lo))
+    if kind != PHASH:
+        equal &= values.lo == others.lo
+    return values.known & ~equal
 
 
 def _aside(rows: Rows, kind: int, which: npt.NDArray[np.bool_], images: npt.NDArray[Any]) -> Columns:

@@ -259,7 +259,7 @@ def spread(columns: Columns, by: npt.NDArray[Any], partitions: int) -> Iterator[
 
 def sent(columns: Columns, by: npt.NDArray[Any], partitions: int) -> Piece:
     """A table on its way, each row to the partition of its value in `by`."""
-    return (mix(by.astype(np.uint64)) % np.uint64(partitions)).astype(np.int64), pa.table(dict(columns))
+    return (mix(by.astype(np.uint64)) % np.uint64(partitions)).astype(np.int32), pa.table(dict(columns))
 
 
 def cut(columns: Columns, partition: npt.NDArray[Any]) -> Iterator[tuple[int, pa.Table]]:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,31 @@ def test_small_pieces_of_a_partition_are_one_batch(tmp_path: Path) -> None:
     }
     found = exchange.read([(written["path"], written["batches"]["1"])])
     assert found["number"].to_pylist() == numbers[1::4]
+
+
+@settings(deadline=None)
+@given(pieces, st.integers(1, 9))
+def test_blocks_make_no_difference(task: list[tuple[int, list[int]]], block: int) -> None:
+    """However many rows are sorted at once, a partition's rows are one table, in their order."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exchange, "BLOCK", block)
+        found = [
+            (p, t["number"].to_pylist()) for p, t in exchange.sliced((p, table(rows)) for p, rows in task)
+        ]
+    assert found == [(p, t["number"].to_pylist()) for p, t in exchange.sliced((p, table(r)) for p, r in task)]
+    assert len(dict(found)) == len(found)
+
+
+def test_narrow_rows_are_sorted_in_little_memory(tmp_path: Path) -> None:
+    """To sort rows of one number takes less memory than the rows themselves."""
+    rows, each = 4_000_000, 500_000
+    numbers = table(list(range(10))).take(pa.array(np.arange(each) % 10))
+    where = (np.arange(each) % 7).astype(np.int32)
+    tracemalloc.start()
+    exchange.write([(where, numbers)] * (rows // each), str(tmp_path / "a.arrow"))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 * rows
 
 
 @settings(deadline=None)
