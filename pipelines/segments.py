@@ -182,24 +182,24 @@ class Segments:
 
     def _rewrite(self, old: Sequence[_Segment], names: Sequence[str]) -> None:
         """Puts segments with what these names have now in the stead of old ones, which go afterwards."""
-        gone = {one.file for one in old}
         for first in range(0, len(names), FULL):
             self._append(names[first : first + FULL], synced=True)
-        for one in old:  # the oldest first, as below
-            self._remove(one.file)
-        self._segments = [one for one in self._segments if one.file not in gone]
+        self._remove(old)
 
     def _erase(self, synced: bool) -> None:
-        """Removes all segments, the oldest first: so what is left on the way says nothing that did not hold."""
+        """Removes all segments."""
         with self._order:
             with self._state:
                 self._changed.clear()
-            for one in self._segments:
-                self._remove(one.file, synced=synced)
-            self._segments = []
+            self._remove(self._segments, synced=synced)
 
-    def _remove(self, file: str, *, synced: bool = False) -> None:
-        self._store.remove(join(self._folder, file), synced=synced)
+    def _remove(self, old: Sequence[_Segment], *, synced: bool = False) -> None:
+        """Removes segments, the oldest first: so what is left on the way says nothing that a later one took back."""
+        gone = dict.fromkeys(one.file for one in old)
+        for file in gone:
+            self._store.remove(join(self._folder, file), synced=synced)
+        self._store.remove_empty(self._folder, {file.rpartition("/")[0] for file in gone if "/" in file})
+        self._segments = [one for one in self._segments if one.file not in gone]
 
     def _load(self, files: Iterable[str]) -> None:
         for again in range(_TRIES):
@@ -211,8 +211,8 @@ class Segments:
             self._number = _place(ours[-1])[0] if ours else 0
             with ThreadPoolExecutor(_AT_ONCE) as pool:
                 read = zip(ours, pool.map(self._read, ours), strict=True)
-                there_still = [self._take(file, data) for file, data in read]
-            if all(there_still):
+                lie_there = [self._take(file, data) for file, data in read]
+            if all(lie_there):
                 return
 
     def _read(self, file: str) -> bytes | None:

@@ -147,6 +147,7 @@ def test_receipts_of_earlier_versions(layout: Layout) -> None:
         assert [found.last(task.name) for task in tasks] == [{}, {}, {"rows": 3}, *[{"rows": 1}] * 5]
         found.merge()
     assert [path.suffix for path in files(layout)] == [".jsonl"]
+    assert [path.name for path in paths[0].parents[1].parent.iterdir()] == [files(layout)[0].name]
 
 
 def test_amended_outputs(layout: Layout) -> None:
