@@ -181,9 +181,11 @@ class Build:
                 self._watching.map_watched(step, [task.body for task in todo], done)
         self.reporter.end()
         settled = [found[task.name] for task in tasks]
-        self.results[name] = {name_of(task.name): receipt for task, receipt in settled}
+        known = {text_of(one): one for one in self.shards}
+        names = [known.get(task.name) or name_of(task.name) for task in tasks]
+        self.results[name] = dict(zip(names, (receipt for _, receipt in settled), strict=True))
         self._vouching[name] = self.results[name]
-        self.fingerprints[name] = {name_of(task.name): task.fingerprint for task, _ in settled}
+        self.fingerprints[name] = dict(zip(names, (task.fingerprint for task, _ in settled), strict=True))
         return [receipt for _, receipt in settled]
 
     def whole(
