@@ -181,11 +181,9 @@ class Build:
                 self._watching.map_watched(step, [task.body for task in todo], done)
         self.reporter.end()
         settled = [found[task.name] for task in tasks]
-        known = {text_of(one): one for one in self.shards}
-        names = [known.get(task.name) or name_of(task.name) for task in tasks]
-        self.results[name] = dict(zip(names, (receipt for _, receipt in settled), strict=True))
+        self.results[name] = {name_of(task.name): receipt for task, receipt in settled}
         self._vouching[name] = self.results[name]
-        self.fingerprints[name] = dict(zip(names, (task.fingerprint for task, _ in settled), strict=True))
+        self.fingerprints[name] = {name_of(task.name): task.fingerprint for task, _ in settled}
         return [receipt for _, receipt in settled]
 
     def whole(
