@@ -41,8 +41,8 @@ AROUND: Final = "around"
 PAGE: Final = 1000
 """Names that an object store gives in answer to one request."""
 
-HEADS: Final = ("exists", "is_folder", "info", "identity")
-LISTS: Final = ("list_files", "names_in", "glob")
+HEADS: Final = ("entry",)
+LISTS: Final = ("list_files", "entries", "glob")
 
 LIMITS: Final = {
     "first": {"ms": 1.5, "kB": 4.0},

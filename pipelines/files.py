@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from glob import glob
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Final, NamedTuple, cast
 
@@ -189,30 +190,32 @@ def walk(folder: str) -> list[FileInfo]:
     if not os.path.isdir(folder):
         raise OSError(errno.ENOTDIR if os.path.exists(folder) else errno.ENOENT, "no such folder")
     found: list[FileInfo] = []
-    above = len(os.path.join(folder, ""))
     entered: set[tuple[int, int]] = set()
-    for root, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
-        status = os.stat(root)
+    waiting = [(folder, "")]
+    while waiting:
+        place, prefix = waiting.pop()
+        status = os.stat(place)
         if (status.st_dev, status.st_ino) in entered:
-            folders.clear()
             continue
         entered.add((status.st_dev, status.st_ino))
-        folders.sort()
-        for name in names:
-            path = os.path.join(root, name)
+        with os.scandir(place) as entries:
+            ordered = sorted(entries, key=attrgetter("name"))
+        folders = []
+        for entry in ordered:
+            name = prefix + entry.name
             try:
-                found.append(_local(path, path[above:], os.stat(path)))
+                if entry.is_dir():
+                    folders.append((entry.path, f"{name}/"))
+                else:
+                    found.append(_local(entry.path, name, entry.stat()))
             except FileNotFoundError:
-                found.append(FileInfo(path, path[above:], -1))
+                found.append(FileInfo(entry.path, name, -1))
+        waiting += reversed(folders)
     return found
 
 
 def _local(path: str, name: str, status: os.stat_result) -> FileInfo:
     return FileInfo(path, name, status.st_size, str(status.st_mtime_ns), status.st_ctime_ns)
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 def shown(path: str) -> str:
@@ -394,7 +397,7 @@ class Store:
         with self.reading(folder):
             fs, inner = self._fs(folder)
             fs.invalidate_cache()
-            times = [_written(info) for info in fs.find(str(inner).rstrip("/"), detail=True).values()]
+            times = [_time_of(info) for info in fs.find(str(inner).rstrip("/"), detail=True).values()]
         known = [time for time in times if time is not None]
         return max(known) if known and len(known) == len(times) else None
 
@@ -461,13 +464,17 @@ class Store:
         witness hears of is his to `sync`, so that a task need not wait for the disk. But no file that lies there is
         replaced by one that a loss of power could take.
         """
-        local = is_local(final)
-        folder = Path(local_path(str(tmp_dir))) if local else Path(tempfile.gettempdir())
-        temporary = folder / f"{uuid.uuid4().hex}.tmp"
+        with self._written(final, tmp_dir, scratch) as temporary:
+            yield Path(temporary)
+
+    @contextmanager
+    def _written(self, final: str, tmp_dir: str | Path, scratch: bool) -> Iterator[str]:
+        """As `write_atomic`. Text alone: pathlib would keep the parts of every path that it ever saw."""
+        folder = local_path(str(tmp_dir)) if is_local(final) else tempfile.gettempdir()
+        temporary = f"{folder}/{uuid.uuid4().hex}.tmp"
         try:
             with self._writing(final):
-                folder.mkdir(parents=True, exist_ok=True)
-                temporary.touch()
+                _touch(temporary)
             try:
                 yield temporary
             except OSError as error:
@@ -478,20 +485,20 @@ class Store:
                 witness = _WITNESS.get()
                 stamp = self._place(temporary, final, scratch, later=witness is not None)
             if witness is not None:
-                witness(final, local_path(final) if local else str(temporary), stamp, scratch)
+                witness(final, local_path(final) if local else temporary, stamp, scratch)
         finally:
             with suppress(OSError):
-                temporary.unlink(missing_ok=True)
+                os.unlink(temporary)
 
     def write_bytes(self, final: str, data: bytes, tmp_dir: str | Path, *, scratch: bool = False) -> None:
         """`data` as the file `final`, atomically."""
-        with self.write_atomic(final, tmp_dir, scratch=scratch) as path:
-            path.write_bytes(data)
+        with self._written(final, tmp_dir, scratch) as path, open(path, "wb") as file:
+            file.write(data)
 
     def sync(self, path: str) -> None:
         """Waits until a local file's bytes, or a folder's names, are on the disk."""
         with self._writing(path):
-            _sync(Path(local_path(path)))
+            _sync(local_path(path))
 
     def arrow(self, paths: Sequence[str]) -> tuple[Any, list[str]]:
         """Returns Arrow's file system for files of one kind of store, and their paths as it writes them."""
@@ -510,7 +517,7 @@ class Store:
                 place = Path(local_path(path))
                 place.unlink(missing_ok=True)
                 if synced and place.parent.is_dir():
-                    _sync(place.parent)
+                    _sync(str(place.parent))
             else:
                 fs, inner = self._fs(path)
                 with suppress(FileNotFoundError):
@@ -561,20 +568,23 @@ class Store:
                 raise _full(path, error) from error
             raise OutputError(f"cannot write {shown(path)}: {why(error)}; {remedy(error)}") from error
 
-    def _place(self, temporary: Path, final: str, scratch: bool, later: bool) -> str:
+    def _place(self, temporary: str, final: str, scratch: bool, later: bool) -> str:
         """Puts a whole file where it belongs; returns its stamp."""
         if not is_local(final):
             fs, inner = self._fs(final)
-            fs.put_file(str(temporary), inner)
-            return "" if scratch and not later else _stored(fs, inner, temporary.stat().st_size)
-        target = Path(local_path(final))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not scratch and (not later or target.exists()):
+            fs.put_file(temporary, inner)
+            return "" if scratch and not later else _stored(fs, inner, os.stat(temporary).st_size)
+        target = local_path(final)
+        if not scratch and (not later or os.path.exists(target)):
             _sync(temporary)
-        stamp = str(temporary.stat().st_mtime_ns)
-        os.replace(temporary, target)
+        stamp = str(os.stat(temporary).st_mtime_ns)
+        try:
+            os.replace(temporary, target)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
+            os.replace(temporary, target)
         if not scratch and not later:
-            _sync(target.parent)
+            _sync(os.path.dirname(target) or ".")
         return stamp
 
     def _find(self, folder: str) -> list[FileInfo]:
@@ -617,7 +627,7 @@ def _entry(path: str, name: str, found: Mapping[str, Any]) -> Entry:
     return Entry(found["type"] == "directory", info)
 
 
-def _written(info: Mapping[str, Any]) -> float | None:
+def _time_of(info: Mapping[str, Any]) -> float | None:
     """Returns when a store says that an object was written, in seconds since 1970."""
     found = next((info[name] for name in _TIMES if info.get(name)), None)
     if isinstance(found, str):
@@ -640,14 +650,24 @@ def _stored(fs: Any, inner: str, size: int) -> str:
     return _checksum(info)
 
 
-def _sync(path: Path) -> None:
+def _touch(path: str) -> None:
+    """Makes an empty file, and its folder where that is not there."""
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_WRONLY, 0o666)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        descriptor = os.open(path, os.O_CREAT | os.O_WRONLY, 0o666)
+    os.close(descriptor)
+
+
+def _sync(path: str) -> None:
     """Waits until a file's bytes, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
         # some file systems cannot sync a folder
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not os.path.isdir(path):
             raise
     finally:
         os.close(descriptor)

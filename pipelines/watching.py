@@ -151,8 +151,9 @@ class Flush:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._waiting: deque[tuple[list[Future[None]], Callable[[], None]]] = deque()
+        self._waiting: deque[tuple[Future[None], Callable[[], None]]] = deque()
         self._folders: set[str] = set()
+        self._local = layout.is_local
 
     def __enter__(self) -> "Flush":
         self._pool = ThreadPoolExecutor(_AT_ONCE, "flush")
@@ -160,26 +161,31 @@ class Flush:
 
     def then(self, outputs: Iterable[Json], write: Callable[[], None]) -> None:
         """Calls `write` in this thread, now or later, when these files are on the disk."""
-        names = [output["name"] for output in outputs] if self._layout.is_local else []
-        self._waiting.append(([self._synced(name) for name in names], write))
-        for name in names:
-            parts = name.split("/")[:-1]
-            self._folders |= {"/".join(parts[:depth]) for depth in range(len(parts) + 1)}
-        while self._waiting and all(one.done() for one in self._waiting[0][0]):
+        names = [output["name"] for output in outputs] if self._local else []
+        if not names and not self._waiting:
+            return write()
+        self._waiting.append((self._pool.submit(self._sync, names), write))
+        self._folders.update(name.rpartition("/")[0] for name in names)
+        while self._waiting and self._waiting[0][0].done():
             self._next()
 
-    def _synced(self, name: str) -> "Future[None]":
-        return self._pool.submit(self._layout.store.sync, self._layout.at(name))
+    def _sync(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._layout.store.sync(self._layout.at(name))
 
     def _next(self) -> None:
-        futures, write = self._waiting.popleft()
-        for one in futures:
-            one.result()
+        synced, write = self._waiting.popleft()
+        synced.result()
         write()
 
     def __exit__(self, *_: Any) -> None:
         with self._pool:
             while self._waiting:
                 self._next()
-            for one in [self._synced(folder) for folder in sorted(self._folders)]:
+            above = {
+                "/".join(parts[:depth])
+                for parts in (folder.split("/") for folder in self._folders)
+                for depth in range(len(parts) + 1)
+            }
+            for one in [self._pool.submit(self._sync, [folder]) for folder in sorted(above)]:
                 one.result()

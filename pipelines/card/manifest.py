@@ -31,9 +31,11 @@ from pipelines.removal import Removed
 from pipelines.sizes import image_tokens, name_of, totals
 from pipelines.sources.table import KINDS
 from pipelines.verdicts import Verdicts
+from schemas.errors import OutputError
 from schemas.manifest import (
     CARD,
     MANIFEST,
+    MAX_BYTES,
     RECIPE,
     SUM,
     BadShard,
@@ -70,10 +72,10 @@ def run(build: "Build") -> None:
     def work() -> Json:
         before = changes.manifest_outputs(layout)
         whole = write_card(build.recipe, layout, build.results, build.removed)
-        _remove_orphans(build, whole.outputs, before)
+        _remove_orphans(build, _named(build), before)
         build.reporter.task({})
         seen = {name: _seen(layout, name) for name in (RECIPE, CARD, MANIFEST, SUM)}
-        return {"manifest": hashlib.sha256(whole.dump()).hexdigest(), "files": seen}
+        return {"manifest": whole, "files": seen}
 
     mark = _fingerprint(build)
     files = build.receipts("card").last(WHOLE).get("files", {})
@@ -116,8 +118,11 @@ def _named(build: "Build") -> set[str]:
     return shards | {RECIPE, CARD} | ({removal.NAME} if build.removed else set())
 
 
-def write_card(recipe: Recipe, layout: Layout, results: Results, removed: Removed) -> Manifest:
-    """Writes the recipe, the card, the manifest, which it returns, and the manifest's digest."""
+def write_card(recipe: Recipe, layout: Layout, results: Results, removed: Removed) -> str:
+    """Writes the recipe, the card, the manifest and its digest, which it returns.
+
+    Raises OutputError before it writes the manifest where nobody could read it.
+    """
     files = [file for receipt in results["shard"].values() for file in receipt["files"]]
     outputs = {f["name"]: Output(size=f["size"], sha256=f["sha256"], rows=f["rows"]) for f in files}
     listed = _listed(layout, removed)
@@ -130,9 +135,14 @@ def write_card(recipe: Recipe, layout: Layout, results: Results, removed: Remove
     listed[CARD] = _written(layout, CARD, card(described).encode())
     whole = described.model_copy(update={"outputs": outputs | listed})
     data = whole.dump()
+    if len(data) > MAX_BYTES:
+        raise OutputError(
+            f"{layout.at(MANIFEST)} would have {len(data):,} bytes for {len(files):,} files, and one of more than "
+            f"{MAX_BYTES:,} is not read: raise shards.samples ({recipe.shards.samples:,} now), or make several corpora"
+        )
     _written(layout, MANIFEST, data)
     _written(layout, SUM, sum_file(data))
-    return whole
+    return hashlib.sha256(data).hexdigest()
 
 
 def _written(layout: Layout, name: str, data: bytes) -> Output:

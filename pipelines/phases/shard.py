@@ -285,6 +285,11 @@ def run(build: "Build") -> None:
     if not fresh and not gone:
         build.map("shard", tasks)
         return
+    # what is done already needs no body
+    tasks = [
+        task if receipts.done(task) else replace(task, body=_body(build, one))
+        for one, task in zip(planned, tasks, strict=True)
+    ]
     stay = {one.name for one, task in zip(planned, tasks, strict=True) if receipts.done(task)}
     was = changes.before(build.layout, stay)
     receipts.forget_all_but(names)
@@ -326,11 +331,15 @@ def _plan(build: "Build") -> list[Planned]:
 def _tasks(build: "Build", planned: Iterable[Planned]) -> Iterator[Task]:
     recipe, made_with = build.recipe, written_with(build.recipe)
     for one in planned:
-        stratum = one.stratum
-        parts = [
-            {**part._asdict(), "input": build.shards[(stratum.source, part.shard)].to_json()}
-            for part in one.parts
-        ]
-        body = {**asdict(stratum), "name": one.name, "shard": one.name, "parts": parts}
-        mark = shard_fingerprint(made_with, form_of(recipe, stratum.group), one)
-        yield Task(one.name.replace("/", "-"), mark, body)
+        mark = shard_fingerprint(made_with, form_of(recipe, one.stratum.group), one)
+        yield Task(one.name.replace("/", "-"), mark)
+
+
+def _body(build: "Build", planned: Planned) -> Json:
+    """Returns what the task of an output shard is told."""
+    stratum = planned.stratum
+    parts = [
+        {**part._asdict(), "input": build.shards[(stratum.source, part.shard)].to_json()}
+        for part in planned.parts
+    ]
+    return {**asdict(stratum), "name": planned.name, "shard": planned.name, "parts": parts}

@@ -102,8 +102,8 @@ def discover(
             ".tar.gz, .tar.bz2, .tar.xz, .tar.zst), .parquet, images with .jsonl or .csv, or name the source's `kind`"
         )
     distinct = _distinct(source, shards)
-    paths = {shard.path for shard in distinct}
-    files = {file.info.path: file.info for file in seen if file.info.path in paths}
+    read = {shard.path for shard in distinct}
+    files = {file.info.path: file.info for file in seen if file.info.path in read}
     return Discovery(distinct, _ignored(found, shards, unread), files)
 
 

@@ -1,7 +1,7 @@
 """What is to be read: one input shard, how, and all that a source's paths turned out to hold."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pipelines.files import FileInfo, Store, shown
@@ -32,7 +32,7 @@ class InputShard:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as a task carries them, that `from_json` turns back."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in self.__slots__}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "InputShard":

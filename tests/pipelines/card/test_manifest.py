@@ -7,6 +7,7 @@ import pytest
 
 from pipelines.audit.verify import verify
 from pipelines.files import Store
+from schemas.errors import OutputError
 from tests.pipelines.building import Heard, build
 
 
@@ -71,3 +72,16 @@ def test_an_orphan_file_goes_though_nothing_is_to_do(tmp_path: Path) -> None:
     assert not list(out.rglob("stray*")) + list(out.glob("more"))
     assert (out / ".git" / "config").exists()
     assert "3 files that the manifest does not name, removed" in " ".join(heard.said)
+
+
+def test_a_manifest_that_nobody_could_read_is_not_written(tmp_path: Path) -> None:
+    """Above the limit of what `verify` reads the build stops with a sentence that says how to get below it."""
+    with (
+        mock.patch("pipelines.card.manifest.MAX_BYTES", 1000),
+        pytest.raises(
+            OutputError,
+            match=r"manifest\.json would have .* bytes for 8 files.*raise shards\.samples \(1 now",
+        ),
+    ):
+        texts(tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out" / "manifest.json").exists()
