@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import fsspec
 import pytest
 
 from pipelines import steps as steps_
@@ -54,7 +55,7 @@ def listed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def build(recipe: dict[str, Any], out: Path, listed: Path) -> tuple[list[str], list[str]]:
+def build(recipe: dict[str, Any], out: Path | str, listed: Path) -> tuple[list[str], list[str]]:
     """Builds inline up to select; returns the steps of dedup and select that ran, and what was said."""
     heard, steps = Heard(), list[str]()
 
@@ -91,7 +92,7 @@ def results(out: Path) -> dict[str, bytes]:
     return {name: data for name, data in files(out).items() if name != "steps.json"}
 
 
-def stopped(recipe: dict[str, Any], out: Path, listed: Path, last: str) -> None:
+def stopped(recipe: dict[str, Any], out: Path | str, listed: Path, last: str) -> None:
     """Builds until a step is about to begin, and stops there."""
     verbs = {verb: getattr(InlineEngine, verb) for verb in ("map", "shuffle")}
 
@@ -215,3 +216,17 @@ def test_an_input_that_changed_begins_anew(recipe: dict[str, Any], listed: Path,
         assert work._forget_changed(f"{shard} has changed")
     steps, _ = build(recipe, out, listed)
     assert steps[0] == "dedup EqualValues"
+
+
+def test_a_corpus_in_a_store(recipe: dict[str, Any], listed: Path, sound: Path) -> None:
+    """On an object store steps are used again as well, and their files are gone in the end."""
+    out, fs = "memory://steps", fsspec.filesystem("memory")
+    stopped(recipe, out, listed, "select Caps")
+    assert fs.find("/steps/work/steps/select")
+    assert not fs.find("/steps/work/steps/dedup")
+    steps, _ = build(recipe, out, listed)
+    assert steps[0] == "select Caps"
+    found = {name.removeprefix("/steps/"): fs.cat(name) for name in fs.find("/steps/work/decisions")}
+    assert found == {name: data for name, data in results(sound).items() if name.startswith("work/decisions")}
+    assert not fs.find("/steps/work/steps")
+    fs.rm("/steps", recursive=True)
