@@ -64,7 +64,9 @@ class CaptionSettings(Settings):
     fragments: dict[str, str | Literal[False]] = Field(
         {**FRAGMENTS}, description="name: expression; cleaning removes it from inside a longer caption"
     )
-    special_tags: tuple[str, ...] = Field(SPECIAL_TAGS, description="placeholders that mark a masked caption")
+    special_tags: tuple[Annotated[str, Field(min_length=1, max_length=100)], ...] = Field(
+        SPECIAL_TAGS, max_length=1000, description="placeholders that mark a masked caption"
+    )
     repeated_words: int = Field(
         3,
         ge=0,
@@ -134,7 +136,7 @@ class Captions:
         tags = "|".join(regex.escape(tag) for tag in sorted(settings.special_tags, key=len, reverse=True))
         self._tag = regex.compile(tags, regex.IGNORECASE) if tags else None
         self._tag_starts = (
-            "[" + regex.escape("".join(sorted({tag[0] for tag in settings.special_tags if tag}))) + "]"
+            "[" + regex.escape("".join(sorted({tag[0] for tag in settings.special_tags}))) + "]"
         )
 
     def measure(self, rows: pa.RecordBatch) -> dict[str, Column]:

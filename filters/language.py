@@ -492,7 +492,7 @@ def _may_be_japanese(columns: Columns, languages: Sequence[str]) -> Bools:
 
 FILTER: Final = Filter(
     name="language",
-    version=3,
+    version=4,
     settings=LanguageSettings,
     columns={"language": pa.string(), "language_score": pa.float32()},
     batch=lambda settings: Language(settings).measure,

@@ -25,6 +25,7 @@ _FOREIGN: Final = {
 """Words that other languages cannot do without, many of them English abbreviations or loans as well."""
 
 _WORD: Final = regex.compile(r"[\p{L}\p{M}]+")
+_UNIT: Final = regex.compile(r"[a-z]{0,2}[µ\p{Greek}]{1,2}[a-z]{0,2}")
 _POSSESSIVE: Final = regex.compile(r"['’]s\b")
 
 
@@ -36,8 +37,10 @@ def english() -> frozenset[str]:
 
 def english_share(text: str) -> float:
     """Returns the share of the letters that stand in English words; 0 where a word is one of another language's
-    frequent ones, or is not English and has a letter with an accent. Single letters do not count."""
-    words = _WORD.findall(_POSSESSIVE.sub("", text).lower())
+    frequent ones, or is not English and has a letter with an accent. Single letters and Greek signs (μm, kΩ, π) do not
+    count."""
+    words = [word.lower() for word in _WORD.findall(_POSSESSIVE.sub("", text))]
+    words = [word for word in words if not _UNIT.fullmatch(word)]
     known = english()
     if not _FOREIGN.isdisjoint(words) or not all(word.isascii() or word in known for word in words):
         return 0.0

@@ -485,7 +485,7 @@ class Store:
                 witness = _WITNESS.get()
                 stamp = self._place(temporary, final, scratch, later=witness is not None)
             if witness is not None:
-                witness(final, local_path(final) if local else temporary, stamp, scratch)
+                witness(final, local_path(final) if is_local(final) else temporary, stamp, scratch)
         finally:
             with suppress(OSError):
                 os.unlink(temporary)

@@ -161,8 +161,9 @@ def clusters(
         )
     look.write(out, look.page(folder, found, look.images(folder, found, recipe, options)))
     say(f"wrote {out}: {len(found.largest)} of {found.count:,} clusters, {len(found.doubtful)} in doubt")
-    for caption, rows, kept in look.boilerplate(folder, n, options):
-        say(f"{many(rows, 'row')}, of which {kept:,} kept: {caption[:200]}")
+    for one in look.boilerplate(folder, n, options):
+        held_out = f" and {one.held_out:,} held out for evaluation" if one.held_out else ""
+        say(f"{many(one.rows, 'row')}, of which {one.kept:,} kept{held_out}: {one.caption[:200]}")
 
 
 @app.command()

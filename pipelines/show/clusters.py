@@ -26,6 +26,8 @@ from pipelines.sources.table import KINDS as SOURCE_KINDS
 from schemas.errors import InputError
 
 KIND: Final = "phash"
+HELD_OUT: Final = "eval"
+"""The split of rows held out for evaluation."""
 MEMBERS: Final = 8
 """So many members of a cluster are shown, the centre and those farthest from it."""
 CANDIDATES: Final = 20_000
@@ -44,7 +46,8 @@ class Member:
     distance: int
     apart: float
     quality: float
-    decision: str
+    fate: str
+    kept: bool
     caption: str
     sketch: bytes
     offset: int | None
@@ -52,10 +55,7 @@ class Member:
     @property
     def facts(self) -> str:
         """What is measured about it."""
-        return (
-            f"{'/'.join(self.place)} · {self.decision} · {self.distance} bits, sketch {self.apart:.2f} of the limit, "
-            f"quality {self.quality:.2f}"
-        )
+        return f"{self.distance} bits · sketch {self.apart:.2f} · quality {self.quality:.2f}"
 
 
 @dataclass(frozen=True)
@@ -113,25 +113,41 @@ def find(folder: str, n: int, options: Mapping[str, Any] | None = None) -> Found
     )
 
 
-def boilerplate(folder: str, n: int, options: Mapping[str, Any] | None = None) -> list[tuple[str, int, int]]:
-    """Returns the `n` commonest captions, each with its rows and how many of them are kept; none of removed rows.
+@dataclass(frozen=True)
+class Common:
+    """A caption, its rows, and how many of them are kept for training and held out for evaluation."""
+
+    caption: str
+    rows: int
+    kept: int
+    held_out: int
+
+
+def boilerplate(folder: str, n: int, options: Mapping[str, Any] | None = None) -> list[Common]:
+    """Returns the `n` commonest captions; none of removed rows.
 
     There are some where the rule max_per_caption is on: otherwise captions have no clusters.
     """
     found = tables(folder, options)
     members = found["clusters"].to_table(filter=pc.field("kind") == CAPTION)
-    decided = found["decisions"].to_table(columns=[*_ROW, "decision", "reason"])
+    decided = found["decisions"].to_table(columns=[*_ROW, "reason", "split"])
     members = members.join(decided, keys=_ROW, join_type="inner")
     members = members.filter(pc.fill_null(pc.not_equal(members["reason"], "removed"), True))
-    members = members.append_column("kept", pc.cast(pc.equal(members["decision"], "kept"), pa.int64()))
+    held_out = pc.fill_null(pc.equal(members["split"], HELD_OUT), False)
+    kept = pc.and_not(pc.is_valid(members["split"]), held_out)
+    members = members.append_column("kept", pc.cast(kept, pa.int64()))
+    members = members.append_column("held_out", pc.cast(held_out, pa.int64()))
     members = members.sort_by([("cluster", "ascending"), ("key", "ascending")])
     sizes = members.group_by("cluster", use_threads=False).aggregate(
-        [([], "count_all"), ("kept", "sum"), *((name, "first") for name in _ROW)]
+        [([], "count_all"), ("kept", "sum"), ("held_out", "sum"), *((name, "first") for name in _ROW)]
     )
     sizes = sizes.sort_by([("count_all", "descending"), ("cluster", "ascending")]).slice(0, n)
     records = [{name: one[f"{name}_first"] for name in _ROW} | one for one in sizes.to_pylist()]
     known = _rows(Layout(folder, options=dict(options or {})), records)
-    return [(known[_place(one)]["caption"] or "", one["count_all"], one["kept_sum"]) for one in records]
+    return [
+        Common(known[_place(one)]["caption"] or "", one["count_all"], one["kept_sum"], one["held_out_sum"])
+        for one in records
+    ]
 
 
 _ROW: Final = ["source", "shard", "member"]
@@ -184,7 +200,7 @@ def _rows(layout: Layout, records: Sequence[Mapping[str, Any]]) -> dict[Place, d
 
 _COLUMNS: Final = {
     "signals": ("sketch", "phash_quality", "caption", "offset"),
-    "decisions": ("decision", "reason"),
+    "decisions": ("decision", "reason", "split"),
 }
 
 
@@ -199,13 +215,21 @@ def _members(rows: Sequence[Mapping[str, Any]]) -> tuple[Member, ...]:
             row["distance"],
             float(share),
             row["phash_quality"],
-            row["decision"] if row["decision"] == "kept" else f"{row['decision']}: {row['reason']}",
+            _fate(row),
+            row["decision"] == "kept",
             row["caption"] or "",
             row["sketch"],
             row["offset"],
         )
         for row, share in zip(rows, away, strict=True)
     )
+
+
+def _fate(row: Mapping[str, Any]) -> str:
+    """What became of a row; one that is held out for evaluation is kept, and no training row."""
+    if row["decision"] != "kept":
+        return f"{row['decision']}: {row['reason']}"
+    return "held out for evaluation" if row["split"] == HELD_OUT else "kept"
 
 
 def page(folder: str, found: Found, images: Mapping[Place, bytes]) -> str:
@@ -236,7 +260,7 @@ def images(
     """Returns the members' images: from the recipe's inputs, and of rows kept that these lack from the shards."""
     members = {one.place: one for cluster in (*found.largest, *found.doubtful) for one in cluster.members}
     known = dict(_of_inputs(recipe, members)) if recipe else {}
-    others = {place: one for place, one in members.items() if place not in known and one.decision == "kept"}
+    others = {place: one for place, one in members.items() if place not in known and one.kept}
     return known | (dict(_of_shards(folder, others, options)) if others else {})
 
 

@@ -267,6 +267,13 @@ def test_an_expression_that_is_too_large_is_refused_with_the_recipe(
         CaptionSettings.model_validate({block: expressions})
 
 
+@pytest.mark.parametrize("tags", [[""], ["<" * 101], [f"<{number}>" for number in range(1001)]])
+def test_placeholders_have_limits(tags: list[str]) -> None:
+    """An empty one would be in every caption, and each is sought wherever one may begin."""
+    with pytest.raises(ValueError, match="special_tags"):
+        CaptionSettings.model_validate({"special_tags": tags})
+
+
 def test_captions_of_a_megabyte_are_measured_in_moments() -> None:
     """Of one character, of combining marks alone, of markup, entities and damage; each is a row with its signals."""
     begun = time.process_time()

@@ -31,6 +31,14 @@ def test_a_word_with_an_accent_that_is_not_english_speaks_against_english() -> N
     assert english_share("winter night café") == 1.0
 
 
+@pytest.mark.parametrize("sign", ["5 μm", "10 kΩ", "20 \u00b5g", "α", "π=3.14", "λ/2"])
+def test_greek_signs_are_no_words(sign: str) -> None:
+    """A unit or a Greek letter changes nothing, before and behind the caption; a Greek word does."""
+    assert english_share(f"potato leek soup {sign}") == english_share(f"{sign} potato leek soup") == 1.0
+    assert _language(f"Potato Leek Soup {sign}", f"{sign} potato leek soup") == ["en", "en"]
+    assert english_share("potato soup σούπα") == english_share("potato soup суп") == 0.0
+
+
 def test_the_list_is_sorted_plain_words() -> None:
     """Lower case, more than a letter, no apostrophe."""
     assert len(english()) > 70_000

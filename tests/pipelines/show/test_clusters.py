@@ -8,7 +8,7 @@ import pytest
 from PIL import ImageDraw, ImageEnhance
 
 from pipelines.recipe.model import Recipe
-from pipelines.show.clusters import boilerplate, find, images, page
+from pipelines.show.clusters import Common, boilerplate, find, images, page
 from schemas.errors import InputError
 from tests.filters.pictures import encoded, noise
 from tests.pipelines.building import build
@@ -83,8 +83,8 @@ def test_kept_images_come_from_the_shards_and_all_from_the_inputs(corpus: tuple[
     found = find(str(out), 5)
     members = {one.place: one for cluster in found.largest for one in cluster.members}
     kept = images(str(out), found, None)
-    assert {members[place].decision for place in kept} == {"kept"}
-    assert len(kept) == sum(one.decision == "kept" for one in members.values())
+    assert {members[place].fate for place in kept} == {"kept"}
+    assert len(kept) == sum(one.kept for one in members.values())
     every = images(str(out), found, given)
     assert every.keys() == members.keys()
     assert all(every[place] == data for place, data in kept.items())
@@ -140,10 +140,27 @@ def test_the_commonest_captions(tmp_path: Path) -> None:
     given = recipe(captioned(tmp_path / "raw"))
     given["rules"] = {"pattern": False, "phash": False, "max_per_caption": {"max": 1}}
     build(given, tmp_path / "out")
-    assert boilerplate(str(tmp_path / "out"), 5) == [("a print of soft colours", 4, 1)]
+    assert boilerplate(str(tmp_path / "out"), 5) == [Common("a print of soft colours", 4, 1, 0)]
     given["rules"] = {"pattern": False, "phash": False}
     build(given, tmp_path / "plain")
     assert boilerplate(str(tmp_path / "plain"), 5) == []
+
+
+def test_rows_held_out_for_evaluation_are_named(tmp_path: Path) -> None:
+    """They are no rows that training keeps, on the page and among the commonest captions."""
+    given = recipe(captioned(tmp_path / "raw"))
+    given["sources"] = [
+        {"id": "web", "kind": "webdataset", "path": str(captioned(tmp_path / "web"))},
+        {"id": "held", "kind": "webdataset", "path": str(tmp_path / "raw"), "role": "eval"},
+    ]
+    given["rules"] = {"pattern": False, "max_per_caption": True}
+    build(given, tmp_path / "out")
+    found = find(str(tmp_path / "out"), 9)
+    fates = sorted(one.fate for cluster in found.largest for one in cluster.members)
+    assert fates == ["dropped: eval:held"] * 5 + ["held out for evaluation"] * 5
+    assert page("out", found, {}).count("1 kept or held out, 1 dropped") == 2 * 5
+    done = run_inline("clusters", tmp_path / "out", "--out", tmp_path / "page.html")
+    assert "8 rows, of which 0 kept and 4 held out for evaluation: a print of soft colours" in done.stdout
 
 
 def captioned(folder: Path) -> Path:
