@@ -423,9 +423,10 @@ def misread(recipe: Recipe, measured: Mapping[Name, Json]) -> list[str]:
                 "which they lie as the records name them, or set match: basename"
             )
         reach = max((receipt["reach"] for receipt in receipts), default=0.0)
-        for form, count in sum(
-            (Counter(receipt["formats"]) for receipt in receipts), Counter()
-        ).most_common():
+        formats = Counter[str]()
+        for receipt in receipts:
+            formats.update(receipt["formats"])
+        for form, count in formats.most_common():
             if count >= _LIKELY * rows and (form not in IN_PIXELS.values() or reach <= GRID):
                 found.append(f"source {source.id}: {count:,} of its {rows:,} rows look like format: {form}")
     return found

@@ -320,6 +320,7 @@ def _keep_what_is_there(work: Build, reporter: Reporter) -> None:
         return
     reporter.finish(found, work.layout.out, False, [])
     _raise_for_bad_shards(work)
+    sentences += misread(work.recipe, work.results["measure"])
     raise InputError(
         f"the corpus is empty: {'; '.join(sentences)}; the shards that were there stay: to be without them, remove "
         f"{plain(work.layout.out)}"
