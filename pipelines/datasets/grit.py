@@ -137,7 +137,7 @@ def _grit(pick: Choice, weight: float = 1.0) -> Dataset:
         recognised=lambda seen: weight * having("caption", "noun_chunks", "ref_exps")(seen),
         listed=lambda value: [name for name, _ in _entries(value)],
         kind="phrase",
-        many=("*.parquet", "*.jsonl", "*.json"),
+        many=("*.parquet", "*.jsonl"),
     )
 
 

@@ -158,7 +158,7 @@ def _documents(
         recognised=having(*fields),
         listed=listed,
         kind="image",
-        many=("*.parquet", "*.jsonl", "*.json"),
+        many=("*.parquet", "*.jsonl"),
     )
 
 

@@ -299,16 +299,16 @@ def _sound(
     try:
         yield from records
     except ShardError as error:
-        what = str(error)
+        what, path = str(error), next(iter(paths.values()))
         if isinstance(error, FileError):
-            path = paths.get(error.part)
-            other = suggestion(form, glimpse(store, path)) if path else ""
-            what = error.what
-            damage.append(f"{path or error.part} {what}{other or f'; {error.remedy}'}")
+            what, path = error.what, paths.get(error.part, path)
+            damage.append(f"{path} {what}{suggestion(form, glimpse(store, path)) or f'; {error.remedy}'}")
         else:
-            damage.append(what)
+            damage.append(f"{path}: {what}")
         if name is not None:
-            yield Record(name, {}, Refusal("damaged_file", f"the file {what}"))
+            yield Record(
+                name if len(paths) == 1 else _base(path), {}, Refusal("damaged_file", f"the file {what}")
+            )
 
 
 def meant(source: "Source", one: "AnnotationSet", store: Store) -> str:
