@@ -629,20 +629,6 @@ class Found:
     taught: set[int] = field(default_factory=set)
 
 
-def _format_of(source: "Source", member: str) -> str:
-    """Returns the format of the set that a record is of."""
-    if len(source.sets) == 1:
-        return source.sets[0].format
-    return member.partition(":")[0].partition(".")[0]
-
-
-def _reach(drafts: Iterable[Draft]) -> float:
-    """Returns the largest coordinate of the boxes of views; 0 where they have none."""
-    segments = (one for draft in drafts for turn in draft.turns for one in turn.segments)
-    boxes = (box for one in segments if isinstance(one, Phrase) for box in one.boxes)
-    return max((float(max(box)) for box in boxes), default=0.0)
-
-
 def _spoken(example: Example, longest: str, known: Mapping[str, str], sure: str) -> str:
     """Returns the language of a view: as its record states; of the text that it is a part of; its own; its record's."""
     if example.language != UNDETERMINED:
@@ -718,6 +704,20 @@ def _accounted(built: Built, record: Json, found: Found) -> list[Json]:
             own |= {"reason": refusal.reason, "detail": shortened(refusal.text)}
         rows.append(names | own)
     return rows
+
+
+def _format_of(source: "Source", member: str) -> str:
+    """Returns the format of the set that a record is of."""
+    if len(source.sets) == 1:
+        return source.sets[0].format
+    return member.partition(":")[0].partition(".")[0]
+
+
+def _reach(drafts: Iterable[Draft]) -> float:
+    """Returns the largest coordinate of the boxes of views; 0 where they have none."""
+    segments = (one for draft in drafts for turn in draft.turns for one in turn.segments)
+    boxes = (box for one in segments if isinstance(one, Phrase) for box in one.boxes)
+    return max((float(max(box)) for box in boxes), default=0.0)
 
 
 @dataclass(frozen=True)
