@@ -315,9 +315,10 @@ def _fits_marked(seen: Glimpse, marks: re.Pattern[str]) -> float:
 
 
 def _fits_shares(seen: Glimpse) -> float:
-    """Returns how well a file fits LLaVA's JSON, whose marks are numbers in brackets."""
-    is_marked = "objects" not in seen.fields and BOX.search(seen.text)
-    return _fits_talk(seen) and (3.5 if is_marked else 2.0)
+    """Returns how well a file fits LLaVA's JSON: numbers in brackets are a mark where many records have them."""
+    count = 0 if "objects" in seen.fields else len(BOX.findall(seen.text))
+    records = sum(seen.text.count(f'"{name}"') for name in SHAPES)
+    return _fits_talk(seen) and (3.5 if count and 2 * count >= records else 2.0)
 
 
 def _fits_qwen(seen: Glimpse) -> float:

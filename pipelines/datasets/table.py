@@ -107,10 +107,24 @@ def format_of(store: Store, path: str) -> str | None:
 
 def suggestion(form: str, seen: Glimpse) -> str:
     """Returns the end of a sentence that names the format of what is seen; empty where that may well be `form`."""
+    others = better(form, seen)
+    return looks_like(" or ".join(others)) if others else ""
+
+
+def remedy(form: str, seen: Glimpse) -> str:
+    """Returns the end of a sentence on a file that `form` cannot read; empty where no other format may read it."""
+    others = better(form, seen)
+    if others and find(others[0])[0].tasks == find(form)[0].tasks:  # the same records in another form
+        return f"; say format: {' or '.join(others)}"
+    return suggestion(form, seen)
+
+
+def better(form: str, seen: Glimpse) -> list[str]:
+    """Returns the names of the formats that fit what is seen best, if better than `form` does."""
     if find(form)[0].recognised is None:
-        return ""
+        return []
     others = fitting(seen, _fit(form, seen) + _BETTER)
-    return looks_like(" or ".join(others[0][1])) if others else ""
+    return others[0][1] if others else []
 
 
 def looks_like(form: str) -> str:

@@ -29,7 +29,7 @@ from pipelines.datasets.drafts import Draft, Shown, finish
 from pipelines.datasets.pages import local_name
 from pipelines.datasets.reasons import Refusal, Refused
 from pipelines.datasets.records import FileError, jsonl_from
-from pipelines.datasets.table import find, glance, glimpse, looks_like, suggestion
+from pipelines.datasets.table import find, glance, glimpse, looks_like, remedy, suggestion
 from pipelines.engines.step import At, Json
 from pipelines.files import FileInfo, Store, join
 from pipelines.layout import Layout
@@ -302,7 +302,7 @@ def _sound(
         what, path = str(error), next(iter(paths.values()))
         if isinstance(error, FileError):
             what, path = error.what, paths.get(error.part, path)
-            damage.append(f"{path} {what}{suggestion(form, glimpse(store, path)) or f'; {error.remedy}'}")
+            damage.append(f"{path} {what}{remedy(form, glimpse(store, path)) or f'; {error.remedy}'}")
         else:
             damage.append(f"{path}: {what}")
         if name is not None:

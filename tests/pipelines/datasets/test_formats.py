@@ -197,3 +197,13 @@ def test_a_list_inside_an_object_is_named(tmp_path: Path, made: Made) -> None:
     assert found.damage == [
         f"{path} has no list at the top, but at data; take it out (jq .data FILE > NEW.json)"
     ]
+
+
+def test_a_list_of_dialogues_is_not_read_as_lines(tmp_path: Path, made: Made) -> None:
+    """The format of the same records in another form is the one remedy, whatever one dialogue of many holds."""
+    values = json.loads(made["conversations"]["records"].read_text())
+    values[3]["conversations"][1]["value"] = "[0.100, 0.200, 0.300, 0.400]"
+    for text in (json.dumps(values), "\n".join(json.dumps(one, indent=1) for one in values)):
+        (tmp_path / "a.json").write_text(text)
+        (sentence,) = read("conversations_lines", tmp_path / "a.json").damage
+        assert sentence.endswith(", not a record a line; say format: conversations")
