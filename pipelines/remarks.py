@@ -15,9 +15,10 @@ from filters.corpus_rules import Clip
 from filters.extra import ColumnRules
 from filters.scripts import Script, scripts_of
 from filters.table import PAPER as HOW
+from pipelines.datasets.conversations import IN_PIXELS
 from pipelines.engines.step import Json
 from pipelines.files import join
-from pipelines.layout import Layout, Name
+from pipelines.layout import Layout, Name, text_of
 from pipelines.parquet import read_table
 from pipelines.recipe.model import Recipe, Source
 from pipelines.sources import InputShard, column_names
@@ -26,6 +27,7 @@ from pipelines.sources.ledger import REASONS, Ledger
 from pipelines.sources.table import KINDS
 from schemas.errors import InputError
 from schemas.manifest import Funnel, Members, UnusedMembers
+from schemas.markup.tags import GRID
 from schemas.plain import mended
 
 if TYPE_CHECKING:
@@ -256,6 +258,9 @@ _ALWAYS: Final = 10
 
 _EXAMPLES: Final = 3
 
+_LIKELY: Final = 0.1
+"""Of a source's rows, so many must look like another format before that is said of the source."""
+
 
 def members_of(measured: Mapping[Name, Json]) -> dict[str, Members]:
     """Returns the ledger of each source that has tars, in the order of measure's receipts.
@@ -354,12 +359,6 @@ def check_measured(build: "Build") -> None:
                 f"{commonest_errors(build.layout, source.id, [shard.shard for shard in shards])}; see `error` "
                 f"in {join(build.layout.work, 'signals', source.id)}, then mend the source or raise --max-quarantine"
             )
-        if rows and sum(receipt["missing_images"] for receipt in receipts) == rows:
-            raise InputError(
-                f"source {source.id}: none of the images that its {rows:,} records name is in "
-                f"{source.images or source.path[0]} (missing_image): give the folder of its images (images: …), below "
-                "which they lie as the records name them, or set match: basename"
-            )
         if rows == bad or not source.needs_captions:
             continue
         if not any(receipt["captions"] for receipt in receipts):
@@ -412,6 +411,37 @@ def no_score(source: Source, shards: Sequence[str]) -> str:
     )
 
 
+def misread(recipe: Recipe, measured: Mapping[Name, Json]) -> list[str]:
+    """Returns a sentence for each annotation source whose format, or folder of images, is likely to be another."""
+    found = []
+    for source in recipe.sources:
+        receipts = [receipt for (owner, _), receipt in measured.items() if owner == source.id]
+        rows = sum(receipt["rows"] for receipt in receipts)
+        if rows and sum(receipt["missing_images"] for receipt in receipts) == rows:
+            found.append(
+                f"source {source.id}: none of the images that its {rows:,} records name is in "
+                f"{source.images or source.path[0]} (missing_image): give the folder of its images (images: …), below "
+                "which they lie as the records name them, or set match: basename"
+            )
+        reach = max((receipt["reach"] for receipt in receipts), default=0.0)
+        formats = Counter[str]()
+        for receipt in receipts:
+            formats.update(receipt["formats"])
+        for form, count in formats.most_common():
+            if count >= _LIKELY * rows and (form not in IN_PIXELS.values() or reach <= GRID):
+                found.append(f"source {source.id}: {count:,} of its {rows:,} rows look like format: {form}")
+    return found
+
+
+def tolerated(measured: Mapping[Name, Json], limit: int) -> list[str]:
+    """Returns a sentence on damaged input that the recipe allows; nothing where there is none."""
+    bad = bad_shards(measured)
+    if not bad:
+        return []
+    named = "; ".join(f"{text_of(name)}: {why}" for name, why in bad[:20])
+    return [f"{len(bad):,} input shards are damaged, which max_bad_shards {limit:,} allows: {named}"]
+
+
 def bad_shards(measured: Mapping[Name, Json]) -> list[tuple[Name, str]]:
-    """Returns the damaged input shards, with what is wrong with each."""
-    return [(name, receipt["bad"]) for name, receipt in measured.items() if receipt["bad"]]
+    """Returns what is wrong with each damaged input file, with the name of its shard."""
+    return [(name, why) for name, receipt in measured.items() for why in receipt["bad"]]

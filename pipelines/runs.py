@@ -31,8 +31,10 @@ from pipelines.remarks import (
     bad_shards,
     beyond_hub,
     members_of,
+    misread,
     notes,
     nothing_kept,
+    tolerated,
     unused_rules,
     without_samples,
 )
@@ -143,6 +145,8 @@ def run(
 
             reporter.finish(funnels(recipe, decided), layout.out, complete, list(_remarks(work)))
         _raise_for_bad_shards(work)
+        for sentence in tolerated(work.results["measure"], recipe.max_bad_shards):
+            logged.say(f"warning: {sentence}")
         _warn_of_nothing_kept(work, decided, logged, dry)
     return layout
 
@@ -291,12 +295,13 @@ def _warn_of_nothing_kept(
 
     found = funnels(work.recipe, decided)
     sentences = nothing_kept(work.layout, found, work.shards)
+    others = misread(work.recipe, work.results["measure"])
     if sentences and len(sentences) == len(found) and not dry:
-        raise InputError(f"the corpus is empty: {'; '.join(sentences)}")
+        raise InputError(f"the corpus is empty: {'; '.join([*sentences, *others])}")
     sentences += without_samples(work.recipe, found, work.results["compose"])
     if sentences and len(sentences) == len(found) and not dry:
-        raise InputError(f"the corpus has no sample: {'; '.join(sentences)}")
-    for sentence in sentences:
+        raise InputError(f"the corpus has no sample: {'; '.join([*sentences, *others])}")
+    for sentence in [*sentences, *others]:
         reporter.say(f"warning: {sentence}")
 
 
@@ -315,6 +320,7 @@ def _keep_what_is_there(work: Build, reporter: Reporter) -> None:
         return
     reporter.finish(found, work.layout.out, False, [])
     _raise_for_bad_shards(work)
+    sentences += misread(work.recipe, work.results["measure"])
     raise InputError(
         f"the corpus is empty: {'; '.join(sentences)}; the shards that were there stay: to be without them, remove "
         f"{plain(work.layout.out)}"
@@ -325,7 +331,7 @@ def _raise_for_bad_shards(work: Build) -> None:
     bad = bad_shards(work.results["measure"])
     if len(bad) > work.recipe.max_bad_shards:
         raise InputError(
-            f"{len(bad)} input shards are damaged (rows before the damage are in the corpus); mend or remove "
+            f"{len(bad)} input shards are damaged (what could be read of them is in the corpus); mend or remove "
             f"them, or allow them with --max-bad-shards {len(bad)}:",
             *(f"  {text_of(name)}: {reason}" for name, reason in bad[:20]),
         )

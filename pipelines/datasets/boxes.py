@@ -94,7 +94,12 @@ def clipped(box: Box, width: int, height: int) -> Box:
 
 
 def size_of(width: Any, height: Any) -> tuple[int, int]:
-    """Returns an image's size as a record gives it; Refused `image_size` where it is none."""
+    """Returns an image's size as a record gives it; Refused `bad_record` where one is missing, else `image_size`."""
+    for name, one in (("width", width), ("height", height)):
+        if one is None:
+            raise Refused(
+                "bad_record", f"the field {name!r} is missing: the image's size in pixels is needed"
+            )
     whole = all(
         isinstance(one, int) and not isinstance(one, bool) and 0 < one < 10**7 for one in (width, height)
     )

@@ -1,6 +1,7 @@
 """COCO: captions_*.json and instances_*.json."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 from pipelines.datasets.boxes import boxes_of, from_size, size_of
@@ -27,9 +28,9 @@ from schemas.sample import Phrase
 def _caption_records(files: Files) -> Iterator[Record]:
     """Returns one record a caption, named by its annotation's id, joined with its image."""
     data = document(files)
-    images = by_id(listed(data, "captions.json", "images"))
+    images = by_id(listed(data, "records", "images"))
     licences = licences_of(data)
-    for record in each(listed(data, "captions.json", "annotations"), "id"):
+    for record in each(listed(data, "records", "annotations"), "id"):
         image = joined(images, record.value.get("image_id"))
         licence = licence_of(image, licences) if image else None
         yield record._replace(value={"annotation": record.value, "image": image, "licence": licence})
@@ -37,7 +38,7 @@ def _caption_records(files: Files) -> Iterator[Record]:
 
 def _instance_records(files: Files) -> Iterator[Record]:
     """Returns one record an image, named by its id, with its annotations; one for each annotation of no image."""
-    data, where = document(files), "instances.json"
+    data, where = document(files), "records"
     names = {key: one.get("name") for key, one in by_id(listed(data, where, "categories")).items()}
     images, licences = listed(data, where, "images"), licences_of(data)
     objects: dict[Any, list[Any]] = {key: [] for key in by_id(images)}
@@ -141,14 +142,15 @@ def licences_of(data: Any) -> dict[Any, str | None]:
     return {key: text_or_none(one.get("name")) for key, one in known.items()}
 
 
-def _is_coco(seen: Glimpse) -> bool:
-    ends = seen.start + seen.end
-    return not seen.start.startswith(b"[") and (b'"images"' in ends or b'"annotations"' in ends)
-
-
-def _has_boxes(seen: Glimpse) -> bool:
-    ends = seen.start + seen.end
-    return b'"bbox"' in ends or b'"supercategory"' in ends
+def _fits_coco(seen: Glimpse, boxes: bool) -> float:
+    """Returns how well a file fits COCO's JSON, with boxes or with captions; less where its parts stand alone."""
+    has_boxes = bool(seen.fields & {"bbox", "supercategory"})
+    if has_boxes != boxes or not (boxes or "caption" in seen.fields):
+        return 0.0
+    parts = seen.fields & ({"categories", "category_id", "supercategory"} if boxes else {"image_id"})
+    if seen.form in ("object", "") and len(parts | seen.fields & {"images", "annotations"}) > 1:
+        return 3.0
+    return 0.9 if seen.fields >= {"image_id", "bbox" if boxes else "caption"} else 0.0
 
 
 CAPTIONS: Final = Dataset(
@@ -158,7 +160,7 @@ CAPTIONS: Final = Dataset(
     _caption,
     _caption_records,
     named=True,
-    recognised=lambda seen: _is_coco(seen) and not _has_boxes(seen) and b'"caption"' in seen.start + seen.end,
+    recognised=partial(_fits_coco, boxes=False),
 )
 INSTANCES: Final = Dataset(
     "instances_*.json",
@@ -169,5 +171,5 @@ INSTANCES: Final = Dataset(
     named=True,
     listed=_object_ids,
     kind="object",
-    recognised=lambda seen: _is_coco(seen) and _has_boxes(seen),
+    recognised=partial(_fits_coco, boxes=True),
 )

@@ -6,6 +6,7 @@ A format reads its own markup. A record with the markup of another is refused, a
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from pipelines.datasets.dataset import Dataset, Files, Glimpse, Made, Record
@@ -22,7 +23,7 @@ from pipelines.datasets.drafts import (
 from pipelines.datasets.objects import MARKS, Objects
 from pipelines.datasets.reasons import Refusal, Refused
 from pipelines.datasets.records import entries_or_lines, lines
-from pipelines.datasets.talk import IMAGE, Said, check_fields, talk_of
+from pipelines.datasets.talk import IMAGE, SHAPES, Said, check_fields, talk_of
 from schemas.dialects.dialogue import THOUSANDTHS, TextReader
 from schemas.dialects.llava import BOX, read_llava
 from schemas.dialects.qwen import from_qwen
@@ -58,15 +59,25 @@ FOREIGN: Final = (
 """Markup that a format which does not read it must not teach as words; the last only beside images."""
 
 
+_LABEL: Final = re.compile(rf"{BBOX_2D.pattern}\s*\Z")
+_NEAR: Final = 40
+"""Characters before a box in which its label stands."""
+
+
+def _labelled(text: str, place: int) -> bool:
+    """Returns whether what begins at `place` is the value of a bbox_2d."""
+    return _LABEL.search(text, max(place - _NEAR, 0), place) is not None
+
+
 def foreign_in(text: str, name: str, beside_images: bool = True) -> tuple[Foreign, re.Match[str]] | None:
     """Returns whose markup a text holds that the format `name` does not read, and where; None where it holds none."""
     for one in FOREIGN:
-        if (
-            name not in one.formats
-            and (beside_images or one.marks is not BOX)
-            and (found := one.marks.search(text))
-        ):
-            return one, found
+        if name in one.formats or (one.marks is BOX and not beside_images):
+            continue
+        # the numbers of a bbox_2d are that format's, whatever they are
+        found = (place for place in one.marks.finditer(text) if not _labelled(text, place.start()))
+        if place := next(found, None):
+            return one, place
     return None
 
 
@@ -78,6 +89,8 @@ _REASONS: Final = {
     "range": "box_outside",
     "order": "box_order",
     "flat": "box_degenerate",
+    "normalised": "box_normalised",
+    "pixels": "box_pixels",
     "image": "image_count",
 }
 """By the kind of a problem in markup, the reason; others are bad_markup."""
@@ -246,15 +259,18 @@ def _plain(text: str, taught: bool, shown: int) -> tuple[tuple[Segment, ...], in
 
 def _qwen(value: Mapping[str, Any]) -> Made:
     """Returns the dialogue of a record of Qwen-VL's finetune JSON, whose texts name the images."""
-    check_fields(value, ("image", "images", "objects", "system"))
+    for name in ("image", "images", "objects"):
+        if value.get(name) not in (None, "", [], {}):
+            raise Refused("bad_record", f"images and boxes stand in the texts, but the record has {name!r}")
+    check_fields(value, ("system",))
     talk = talk_of(value)
     said, lost, _ = _without_lead(talk.said)
     foreign = _checked("qwen", _plain, True, False)
     spoken = [{"from": one.role, "value": one.text} for one in said]
-    for number, one in enumerate(said):
-        if IMAGE in one.text:
-            raise Refused("foreign_markup", f"turn {number} holds {IMAGE}: say format: conversations")
+    for one in said:
         foreign(one.text, False, 0)
+    if number := next((number for number, one in enumerate(said, 1) if IMAGE in one.text), 0):
+        raise Refused("foreign_markup", f"turn {number - 1} holds {IMAGE}: say format: conversations")
     try:
         dialogue = from_qwen({"conversations": spoken}, lambda name: THOUSANDTHS)
     except MarkupError as error:
@@ -271,56 +287,86 @@ def _after(segments: tuple[Segment, ...], shown: int) -> tuple[tuple[Segment, ..
     return segments, shown + sum(isinstance(one, ImageRef) for one in segments)
 
 
+IN_PIXELS: Final = {"qwen2_5_vl": "qwen3_vl"}
+"""By the format of boxes in pixels, that of the same boxes from 0 to 1000: no record says which it is."""
+
 CONVERSATION: Final = _Dialect("conversations", _plain, objects=True)
 
-_TELLING: Final = (b'"conversations"', b'"messages"', b'"response"', b'"instruction"')
+_READER: Final = entries_or_lines(*SHAPES)
+_TAGS: Final = re.compile(r"<img>[^<]{1,500}</img>|<box>\(\d|<quad>\(\d")
+_TOKENS: Final = re.compile(r"<\|(?:object_ref|box)_start\|>")
 
 
-def _is_talk(seen: Glimpse) -> bool:
-    listed = seen.start.startswith(b"[") and any(one in seen.start for one in _TELLING)
-    return listed or bool(seen.fields & {"conversations", "messages", "response", "instruction"})
+def _fits_talk(seen: Glimpse) -> float:
+    """Returns how well a file fits a dialect of dialogues whose texts tell nothing: 2 where it has dialogues."""
+    return 2.0 * any(seen.fields >= {name, *more} for name, more in SHAPES.items())
+
+
+def _fits_conversations(seen: Glimpse, lines: bool) -> float:
+    """Returns how well a file fits dialogues without boxes, of which one format is for lines alone."""
+    if lines and seen.form not in ("lines", ""):
+        return 0.0
+    return _fits_talk(seen) and 2.0 + 0.5 * (lines == (seen.form == "lines"))
+
+
+def _fits_marked(seen: Glimpse, marks: re.Pattern[str]) -> float:
+    """Returns how well a file fits a dialect whose texts hold marks of their own."""
+    return _fits_talk(seen) and (4.0 if marks.search(seen.text) else 2.0)
+
+
+def _fits_shares(seen: Glimpse) -> float:
+    """Returns how well a file fits LLaVA's JSON: numbers in brackets are a mark where many records have them."""
+    count = 0 if "objects" in seen.fields else len(BOX.findall(seen.text))
+    records = sum(seen.text.count(f'"{name}"') for name in SHAPES)
+    return _fits_talk(seen) and (3.5 if count and 2 * count >= records else 2.0)
+
+
+def _fits_qwen(seen: Glimpse) -> float:
+    """Returns how well a file fits Qwen-VL's JSON, which names no image outside its texts."""
+    elsewhere = seen.fields & {"image", "images", "objects"} or IMAGE in seen.text
+    return 0.0 if elsewhere else _fits_marked(seen, _TAGS)
 
 
 def _dataset(
     published: str,
     make: Callable[[Mapping[str, Any]], Made],
-    marks: re.Pattern[bytes] | None,
-    records: Callable[[Files], Iterator[Record]] = entries_or_lines,
+    recognised: Callable[[Glimpse], float],
+    records: Callable[[Files], Iterator[Record]] = _READER,
 ) -> Dataset:
-    """Returns a dataset of dialogues, recognised by `marks` in its texts; without, it is for the recipe to say."""
-    recognised = None if marks is None else lambda seen: _is_talk(seen) and bool(marks.search(seen.start))
+    """Returns a dataset of dialogues."""
     return Dataset(
         *(published, "a conversation", ("chat",), make, records),
         recognised=recognised,
+        many=("*.json", "*.jsonl"),
     )
 
 
-QWEN: Final = _dataset(
-    "Qwen-VL's finetune JSON", _qwen, re.compile(rb"<img>[^<\n]{1,500}</img>|<box>\(\d|<quad>\(\d")
-)
+QWEN: Final = _dataset("Qwen-VL's finetune JSON", _qwen, _fits_qwen)
 QWEN2_VL: Final = _dataset(
     "Qwen2-VL's JSON, boxes as <\\|box_start\\|> from 0 to 1000",
     _Dialect("qwen2_vl", read_tagged).make,
-    re.compile(rb"<\|(?:object_ref|box)_start\|>"),
+    partial(_fits_marked, marks=_TOKENS),
 )
 QWEN2_5_VL: Final = _dataset(
     "Qwen2.5-VL's JSON, boxes as bbox_2d in pixels",
     _Dialect("qwen2_5_vl", json_reader(relative=False), relative=False).make,
-    None,
+    partial(_fits_marked, marks=BBOX_2D),
 )
 QWEN3_VL: Final = _dataset(
     "Qwen3-VL's JSON, boxes as bbox_2d from 0 to 1000",
     _Dialect("qwen3_vl", json_reader(relative=True)).make,
-    None,
+    partial(_fits_marked, marks=BBOX_2D),
 )
 LLAVA: Final = _dataset(
     "LLaVA JSON, boxes as shares of the image's own sides",
     _Dialect("llava", read_llava).make,
-    None,
+    _fits_shares,
 )
 CONVERSATIONS: Final = _dataset(
-    "LLaVA, ShareGPT, alpaca, OpenAI or ms-swift JSON", CONVERSATION.make, re.compile(rb"\A\[")
+    "LLaVA, ShareGPT, alpaca, OpenAI or ms-swift JSON",
+    CONVERSATION.make,
+    partial(_fits_conversations, lines=False),
 )
 LINES: Final = _dataset(
-    "the same, one record a line", CONVERSATION.make, re.compile(rb"\A(?!\[)"), records=lines
+    "the same, one record a line", CONVERSATION.make, partial(_fits_conversations, lines=True), lines
 )

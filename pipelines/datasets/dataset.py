@@ -19,6 +19,13 @@ MAX_TEXT: Final = 500
 BAD: Final = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
 """What a field of the wrong kind in a record raises."""
 
+OF_ANOTHER: Final = (
+    *("bad_record", "unread_field", "no_image", "bad_json", "trailing_garbage", "too_large", "box_numbers"),
+    *("no_regions", "empty_question", "empty_answer", "empty_caption", "unanswered", "no_question"),
+    *("unknown_annotation", "unknown_image"),
+)
+"""Reasons for which a record that is read by the wrong format is refused."""
+
 Files = Mapping[str, BinaryIO]
 """A dataset's files by their part, open for reading."""
 
@@ -58,11 +65,19 @@ class Built(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Glimpse:
-    """The ends of a file: first and last 64 KiB; `fields` are those of its first record where a line holds one."""
+    """A look at a file or a record: the text of its ends, and the names of all fields seen in it.
 
-    start: bytes
-    end: bytes
+    `form` is list, object, lines, pickle or parquet; empty of a record.
+    """
+
+    form: str
     fields: frozenset[str]
+    text: str = ""
+
+
+def having(*fields: str) -> Callable[[Glimpse], float]:
+    """Returns how well a look at a file fits a format whose records have these fields: their number, or 0."""
+    return lambda seen: float(len(fields)) if seen.fields >= {*fields} else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +86,14 @@ class Dataset:
 
     Records come from `records`, which reads the files that `parts` name, or from `folder`, which reads the folder
     at a path of a store. `published` says which files these are, `unit` what a record of them is; `recognised`
-    whether a file is one of the dataset's, as far as its ends tell. `named`: its records are called by ids of their
+    how much in a file says that it is one of the dataset's, such as the number of fields that only its records have; 0
+    where nothing does. `named`: its records are called by ids of their
     own, which become those of their views; but not where they are called `record-N` or `picture-N`.
 
     A record holds one annotation, which is called as its `unit`, and has another, a `part`, for each of its parts that
     went; or it holds as many as `listed` gives ids for, each of which
-    is called `kind`. Drafts and refusals name these by their place. `many` is the pattern of the file names where a
-    folder holds one file of the dataset beside another.
+    is called `kind`. Drafts and refusals name these by their place. `many` are patterns of file names where a
+    folder may hold one file of the dataset beside another.
     """
 
     published: str
@@ -87,11 +103,11 @@ class Dataset:
     records: Callable[[Files], Iterator[Record]] | None = None
     folder: Callable[[Store, str], Iterator[Record]] | None = None
     parts: tuple[str, ...] = ("records",)
-    recognised: Callable[[Glimpse], bool] | None = None
+    recognised: Callable[[Glimpse], float] | None = None
     named: bool = False
     listed: Callable[[Mapping[str, Any]], Sequence[str]] | None = None
     kind: str = ""
-    many: str = ""
+    many: tuple[str, ...] = ()
 
     def id_of(self, member: str) -> str | None:
         """Returns the id that the record of that name has of its own; None where it has none."""
@@ -127,26 +143,32 @@ def _outcome(record: Record, dataset: Dataset, better: Callable[[Mapping[str, An
     """Returns the outcome of a record, but for its annotations."""
     member, value, refusal = record
     if refusal is not None:
-        return Built(member, (), _shortened(refusal))
+        return Built(member, (), _shortened(_hinted(refusal, better, value)))
     try:
         drafts, lost = dataset.make(value)
     except Refused as error:
-        return Built(member, (), _shortened(_hinted(error.refusal, better(value))))
+        return Built(member, (), _shortened(_hinted(error.refusal, better, value)))
     except BAD as error:
-        return Built(member, (), _shortened(_hinted(bad_record(error), better(value))))
+        return Built(member, (), _shortened(_hinted(bad_record(error), better, value)))
     except Exception as error:
         error.add_note(f"while the record {member!r} was built")
         raise
     if strange := {draft.task for draft in drafts} - TASKS.keys():
         raise InputError(f"record {member!r} became samples of the unknown task {', '.join(strange)}")
     gone = tuple(map(_shortened, lost))
-    why = None if drafts else next(iter(gone), Refusal("no_regions", "nothing to build from"))
-    return Built(member, tuple(drafts), why, gone)
+    if drafts:
+        return Built(member, tuple(drafts), None, gone)
+    why = next(iter(gone), Refusal("no_regions", "nothing to build from"))
+    return Built(member, (), _shortened(_hinted(why, better, value)), gone)
 
 
-def _hinted(refusal: Refusal, hint: str) -> Refusal:
-    """Returns a refusal whose sentence ends with the hint where the record is none of its dataset's."""
-    return refusal._replace(text=refusal.text + hint) if refusal.reason == "bad_record" else refusal
+def _hinted(
+    refusal: Refusal, better: Callable[[Mapping[str, Any]], str], value: Mapping[str, Any]
+) -> Refusal:
+    """Returns a refusal whose sentence ends with the format that fits the record better, if one does."""
+    if refusal.reason not in OF_ANOTHER or not (hint := better(value)):
+        return refusal
+    return refusal._replace(text=refusal.text[: MAX_TEXT - len(hint)] + hint)
 
 
 def _accounted(built: Built, record: Record, dataset: Dataset) -> tuple[Annotation, ...]:

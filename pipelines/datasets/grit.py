@@ -10,12 +10,13 @@ from typing import Any, Final
 
 from filters.spans import Span, choose, choose_greedy
 from pipelines.datasets.boxes import from_shares, size_of
-from pipelines.datasets.dataset import BAD, Dataset, Glimpse, Made, bad_record
+from pipelines.datasets.dataset import BAD, Dataset, Made, bad_record, having
 from pipelines.datasets.drafts import (
     About,
     NamedImage,
     Place,
     check_unicode,
+    extra_of,
     grounded_drafts,
     named,
     on_grid,
@@ -56,7 +57,11 @@ def _make(pick: Choice, value: Mapping[str, Any]) -> Made:
         Place(*order[index], Phrase(caption[slice(*order[index])], tuple(labels[order[index]]), (), True))
         for index in kept
     ]
-    about = About(text_or_none(value.get("id")) or text_or_none(value.get("key")), own_licence(value))
+    about = About(
+        text_or_none(value.get("id")) or text_or_none(value.get("key")),
+        own_licence(value),
+        extra_of(key=value.get("key")),
+    )
     views = grounded_drafts(image, caption, places, relative=True)
     return told(teaching(views, [at for index in kept for at in taught[order[index]]]), about), lost
 
@@ -121,7 +126,7 @@ def _name(value: Mapping[str, Any]) -> str:
     return named(str(name) if isinstance(name, int) else name)
 
 
-def _grit(pick: Choice, recognised: Callable[[Glimpse], bool] | None) -> Dataset:
+def _grit(pick: Choice, weight: float = 1.0) -> Dataset:
     make = partial(_make, pick)
     return Dataset(
         "GRIT's Parquet or JSON lines",
@@ -129,12 +134,12 @@ def _grit(pick: Choice, recognised: Callable[[Glimpse], bool] | None) -> Dataset
         GROUNDED,
         make,
         rows,
-        recognised=recognised,
+        recognised=lambda seen: weight * having("caption", "noun_chunks", "ref_exps")(seen),
         listed=lambda value: [name for name, _ in _entries(value)],
         kind="phrase",
-        many="*.parquet",
+        many=("*.parquet", "*.jsonl"),
     )
 
 
-GRIT: Final = _grit(choose, lambda seen: seen.fields >= {"noun_chunks", "ref_exps"})
-GREEDY: Final = _grit(choose_greedy, None)
+GRIT: Final = _grit(choose)
+GREEDY: Final = _grit(choose_greedy, 0.9)

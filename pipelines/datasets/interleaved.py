@@ -1,10 +1,22 @@
 """Documents of words and images in reading order, as samples of task interleaved: OBELICS and MMC4."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from pipelines.datasets.dataset import Dataset, Glimpse, Made
-from pipelines.datasets.drafts import Draft, NamedImage, check_unicode, label, named, text_or_none
+from pipelines.datasets.dataset import Dataset, Made, having
+from pipelines.datasets.drafts import (
+    About,
+    Draft,
+    NamedImage,
+    check_unicode,
+    extra_of,
+    label,
+    named,
+    own_licence,
+    text_or_none,
+    told,
+)
 from pipelines.datasets.reasons import Refusal, Refused
 from pipelines.datasets.rows import rows
 from schemas.sample import ImageRef, Segment, Text, Turn
@@ -134,10 +146,8 @@ def _documents(
         lost: list[Refusal] = []
         drafts = interleaved(blocks(value, lost), label(value.get("language")), lost)
         names = listed(value)
-        return [draft._replace(taught=_places(draft, names)) for draft in drafts], lost
-
-    def recognised(seen: Glimpse) -> bool:
-        return seen.fields >= set(fields)
+        about = About(text_or_none(value.get("id")), own_licence(value), extra_of(url=_address(value)))
+        return told([draft._replace(taught=_places(draft, names)) for draft in drafts], about), lost
 
     return Dataset(
         f"Parquet or JSON lines: {', '.join(fields)}",
@@ -145,10 +155,22 @@ def _documents(
         ("interleaved", "text"),
         make,
         rows,
-        recognised=recognised,
+        recognised=having(*fields),
         listed=listed,
         kind="image",
-        many="*.parquet",
+        many=("*.parquet", "*.jsonl"),
+    )
+
+
+def _address(value: Mapping[str, Any]) -> str | None:
+    """Returns the address of a document's page: MMC4's `url`, or that of OBELICS' `general_metadata`."""
+    about = value.get("general_metadata")
+    try:
+        given = json.loads(about) if isinstance(about, str) and len(about) <= MAX_CHARACTERS else about
+    except (ValueError, RecursionError):  # what is no JSON gives no address
+        given = None
+    return text_or_none(value.get("url")) or text_or_none(
+        given.get("url") if isinstance(given, dict) else None
     )
 
 

@@ -7,17 +7,19 @@ images/1.jpg<tab>[{"transcription": …, "points": [[x, y], …]}]      a line a
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from pipelines.datasets.dataset import BAD, Dataset, Made, Record, bad_record
+from pipelines.datasets.dataset import BAD, Dataset, Glimpse, Made, Record, bad_record
 from pipelines.datasets.drafts import SHOWN, Draft, NamedImage, named, text_or_none, words
 from pipelines.datasets.reasons import Refusal, Refused
-from pipelines.datasets.records import MAX_RECORD, load
+from pipelines.datasets.records import MAX_RECORD, load, mapped
 from pipelines.files import Store
 from schemas.sample import Phrase, Quad, Turn
 
 MAX_FILE: Final = 1 << 30
+_EIGHT: Final = re.compile(r"\ufeff?(?:-?\d{1,6},){8}")
 _ILLEGIBLE: Final = ("###", "*", "")
 
 
@@ -36,7 +38,7 @@ def _records(store: Store, path: str) -> Iterator[Record]:
             continue
         data = store.read_bytes(info.path)
         if info.name.endswith(".json"):
-            yield from _coco_text(load(data, info.name))
+            yield from _coco_text(load(data, info.name), info.name)
         else:
             yield from _texts(stem, data)
 
@@ -65,13 +67,13 @@ def _texts(stem: str, data: bytes) -> Iterator[Record]:
             yield Record(name, {}, Refusal("bad_json", f"the labels are no JSON ({type(error).__name__})"))
 
 
-def _coco_text(data: Any) -> Iterator[Record]:
-    images, texts = (data.get(name) if isinstance(data, Mapping) else None for name in ("imgs", "anns"))
+def _coco_text(data: Any, name: str) -> Iterator[Record]:
+    images, texts = (mapped(mapped(data, name).get(part), name) for part in ("imgs", "anns"))
     own: dict[str, list[Any]] = {}
-    for id_, one in (texts if isinstance(texts, Mapping) else {}).items():
+    for id_, one in texts.items():
         if isinstance(one, Mapping):
             own.setdefault(str(one.get("image_id")), []).append({"id": id_, **one})
-    for id_, image in (images if isinstance(images, Mapping) else {}).items():
+    for id_, image in images.items():
         yield Record(
             str(id_),
             {
@@ -154,12 +156,19 @@ def _line_ids(value: Mapping[str, Any]) -> list[str]:
     return [text_or_none(one) or f"line-{at}" for at, one in enumerate(ids)]
 
 
+def _fits(seen: Glimpse) -> float:
+    """Returns how well a file fits COCO-Text, PaddleOCR's label file or ICDAR's text files."""
+    is_known = seen.fields >= {"imgs", "anns"} or seen.fields >= {"transcription", "points"}
+    return 2.0 if is_known or _EIGHT.match(seen.text) else 0.0
+
+
 OCR_LABELS: Final = Dataset(
     "gt_*.txt (ICDAR 2015), Label.txt (PaddleOCR), cocotext.*.json (COCO-Text), or a folder of the first two",
     "an image",
     ("ocr",),
     _make,
     folder=_records,
+    recognised=_fits,
     listed=_line_ids,
     kind="line",
 )

@@ -7,7 +7,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pipelines.datasets.dataset import Dataset, Glimpse, Made
+from pipelines.datasets.dataset import Dataset, Glimpse, Made, having
 from pipelines.datasets.drafts import (
     REGION_TASKS,
     SHOWN,
@@ -103,22 +103,21 @@ def _check_boxes(phrase: Phrase) -> None:
             raise Refused("box_order", f"a box of {phrase.phrase[:80]!r} ends before it begins")
 
 
-def _fields(*wanted: bytes) -> Any:
-    def recognised(seen: Glimpse) -> bool:
-        names = {one.decode() for one in wanted}
-        listed = seen.start.startswith(b"[") and all(b'"' + one + b'"' in seen.start for one in wanted)
-        return listed or names <= seen.fields
-
-    return recognised
+def _fits_kosmos2(seen: Glimpse) -> float:
+    """Returns how well a file fits Kosmos-2's texts, of which captions without marks are some too."""
+    is_marked = "<grounding>" in seen.text or "<patch_index_" in seen.text
+    return having("image", "text")(seen) and (3.0 if is_marked else 0.5)
 
 
 PALIGEMMA: Final = Dataset(
     *("PaliGemma's JSON lines: image, prefix, suffix", "a line", ("caption", "vqa", "ocr", *REGION_TASKS)),
-    *(_paligemma, entries_or_lines),
-    recognised=_fields(b"prefix", b"suffix"),
+    *(_paligemma, entries_or_lines("prefix")),
+    recognised=having("image", "prefix", "suffix"),
+    many=("*.jsonl", "*.json"),
 )
 KOSMOS2: Final = Dataset(
     *("JSON lines with Kosmos-2's grounded text: image, text", "a line", ("caption", "grounding")),
-    *(_kosmos2, entries_or_lines),
-    recognised=lambda seen: b"<grounding>" in seen.start and b'"text"' in seen.start,
+    *(_kosmos2, entries_or_lines("text")),
+    recognised=_fits_kosmos2,
+    many=("*.jsonl", "*.json"),
 )

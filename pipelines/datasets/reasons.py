@@ -10,6 +10,7 @@ REASONS: Final = {
     "trailing_garbage": "the record is JSON followed by something else",
     "bad_record": "a field of the record is missing or of the wrong kind",
     "too_large": "the record is larger than the limit",
+    "damaged_file": "the file is damaged, and is read up to there; this row stands for the rest of it",
     "repeated_id": "another record before it has the same id",
     "unknown_image": "the annotation is of an image that the dataset does not list",
     "unknown_annotation": "the record points to an annotation that the dataset does not hold",
@@ -20,6 +21,7 @@ REASONS: Final = {
     # images
     "no_image": "the record names no image",
     "missing_image": "the image is not among the files",
+    "max_missing": "the image is there, but too many others of its document are not",
     "image_size": "the image's size is not the one that the annotation was made for",
     "image_count": "the images listed are not as many as the text shows",
     "remote_image": "the page shows an image from elsewhere",

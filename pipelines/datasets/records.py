@@ -1,10 +1,11 @@
-"""Annotation files as records: JSON lines, and JSON files read whole."""
+"""Annotation files as records: JSON lines, JSON lists, and JSON files read whole, in UTF-8, UTF-16 or UTF-32."""
 
+import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from itertools import chain, islice
-from typing import Any, Final, TypeVar
+from typing import Any, BinaryIO, Final, TypeVar, cast
 
 from pipelines.datasets.dataset import Files, Record
 from pipelines.datasets.reasons import Refusal
@@ -15,27 +16,52 @@ T = TypeVar("T")
 MAX_RECORD: Final = 16 * 1024 * 1024
 """Bytes of one line."""
 
-_HEAD: Final = 4096
-"""Bytes at the start of a file that tell a list from lines."""
-
+_BOM: Final = b"\xef\xbb\xbf"
+_DECODER: Final = json.JSONDecoder()
+_BLANK: Final = re.compile(r"[ \t\r\n]*")
 _OPENS: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:\[\s*(?:\{|\Z)|\{\s*\Z)")
 """The first line of a JSON document that is a list of objects, or an object over many lines."""
+_OTHERS: Final = {
+    b"PAR1": ("Parquet", "name a file of JSON"),
+    b"\x1f\x8b": ("packed (gzip)", "unpack it (gunzip FILE)"),
+    b"PK\x03\x04": ("packed (ZIP)", "unpack it (unzip FILE)"),
+    b"\x28\xb5\x2f\xfd": ("packed (Zstandard)", "unpack it (zstd -d FILE)"),
+    b"\x89PNG": ("an image", "name the file of annotations"),
+    b"\xff\xd8\xff": ("an image", "name the file of annotations"),
+}
+"""By the first bytes of files that are no JSON, what they are and the remedy."""
+
+
+class FileError(ShardError):
+    """A file of a dataset cannot be read, or no further: `part` is which, `what` what is wrong with it."""
+
+    def __init__(self, part: str, what: str, remedy: str) -> None:
+        super().__init__(f"{part} {what}; {remedy}")
+        self.part = part
+        self.what = what
+        self.remedy = remedy
 
 
 def lines(files: Files) -> Iterator[Record]:
     """Returns one record a line of a dataset of JSON lines."""
-    return jsonl(files["records"])
+    return jsonl(in_utf8(files["records"]))
 
 
-def entries_or_lines(files: Files) -> Iterator[Record]:
-    """Returns one record an entry of a JSON list, or one a line of JSON lines, whichever the file is."""
-    file = files["records"]
-    start = file.read(_HEAD).lstrip(b"\xef\xbb\xbf \t\r\n")
-    file.seek(0)
-    if start.startswith(b"[") or _OPENS.match(start.partition(b"\n")[0]):
-        yield from each(listed(document(files), "the file"))
-    else:
-        yield from jsonl(file)
+def entries_or_lines(*fields: str) -> Callable[[Files], Iterator[Record]]:
+    """Returns a reader of one record an entry of a JSON list, one a line, or one a value where they follow each other.
+
+    A record has one of `fields`. FileError where the file is one object that has none, but lists of objects.
+    """
+
+    def read(files: Files) -> Iterator[Record]:
+        file = files["records"]
+        records = jsonl(in_utf8(file)) if _is_lines(file) else each(_values(file.read(), "records"))
+        for number, record in enumerate(records):
+            if number == 0 and not record.value.keys() & set(fields):
+                _check_unwrapped(record.value)
+            yield record
+
+    return read
 
 
 def document(files: Files, part: str = "records") -> Any:
@@ -43,24 +69,39 @@ def document(files: Files, part: str = "records") -> Any:
     return load(files[part].read(), part)
 
 
-def entries(where: str, *path: str, ids: tuple[str, ...] = ()) -> Callable[[Files], Iterator[Record]]:
+def entries(*path: str, ids: tuple[str, ...] = ()) -> Callable[[Files], Iterator[Record]]:
     """Returns a reader of one record an entry of the list at `path` of a JSON document, named as by `each`."""
-    return lambda files: each(listed(document(files), where, *path), *ids)
+    return lambda files: each(listed(document(files), "records", *path), *ids)
+
+
+def is_utf8(file: BinaryIO) -> bool:
+    """Returns whether the file's first bytes are those of JSON in UTF-8, and goes back to its start."""
+    return _encoding(file) in ("utf-8", "utf-8-sig")
+
+
+def in_utf8(file: BinaryIO) -> Iterable[bytes]:
+    """Returns the lines of a file in UTF-8: as stored, or from the UTF-16 or UTF-32 that its first bytes show."""
+    encoding = _encoding(file)
+    return file if encoding.startswith("utf-8") else _decoded(file, encoding)
 
 
 def jsonl(lines: Iterable[bytes]) -> Iterator[Record]:
     """Returns one record a line, named by the number of its line from 0; empty lines are none.
 
-    ShardError where the lines are one JSON document.
+    FileError where the lines are one JSON document, JSON over many lines, or no text.
     """
     numbered = ((number, line) for number, line in enumerate(lines) if line and not line.isspace())
     head = list(islice(numbered, 2))
+    if head:
+        _check_no_other(head[0][1], "records")
     if head and _OPENS.match(head[0][1]):
         refusal = _line("", head[0][1]).refusal
         if len(head) == 1 or (refusal and refusal.reason == "bad_json"):
-            raise ShardError(
-                "records is one JSON document, not a record a line; for conversations say format: conversations, "
-                "for another format make lines of it (jq -c '.[]' FILE > FILE.jsonl)"
+            is_list = head[0][1].lstrip(_BOM).lstrip().startswith(b"[")
+            raise FileError(
+                "records",
+                f"is {'one JSON list' if is_list else 'JSON over many lines'}, not a record a line",
+                f"make lines of it (jq -c '{'.[]' if is_list else '.'}' FILE > FILE.jsonl)",
             )
     for number, line in chain(head, numbered):
         yield _line(str(number), line)
@@ -71,32 +112,33 @@ def jsonl_from(lines: Iterable[bytes], first: int) -> Iterator[Record]:
     return (_line(str(number), line) for number, line in enumerate(lines, first) if not line.isspace())
 
 
-def load(data: bytes, where: str) -> Any:
-    """Returns the JSON value that is the whole of `data`; ShardError, naming `where`, if it is not."""
+def load(data: bytes, part: str) -> Any:
+    """Returns the JSON value that is the whole of `data`; FileError, of the file `part`, if it is not."""
+    _check_no_other(data, part)
     try:
         return json.loads(data)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
-            raise ShardError(f"{where} {_goes_on(error)}") from error
-        raise ShardError(f"{where} is not JSON: {error}; fetch it again") from error
+            raise FileError(part, *_goes_on(error)) from error
+        raise _no_json(part, error) from error
     except (ValueError, RecursionError) as error:
-        raise ShardError(f"{where} is not JSON that can be read ({type(error).__name__})") from error
+        raise _no_json(part, error) from error
 
 
-def listed(value: object, where: str, *path: str) -> list[Any]:
-    """Returns the list at `path` inside a JSON value; ShardError if there is none."""
+def listed(value: object, part: str, *path: str) -> list[Any]:
+    """Returns the list at `path` inside the JSON value of the file `part`; FileError if there is none."""
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None
     if not isinstance(value, list):
         place = ".".join(path) or "the top"
-        raise ShardError(f"{where} has no list at {place}; is it the file that the source expects?")
+        raise FileError(part, f"has no list at {place}", _EXPECTED)
     return value
 
 
-def mapped(value: object, where: str) -> dict[str, Any]:
-    """Returns a JSON value as an object; ShardError if it is none."""
+def mapped(value: object, part: str) -> dict[str, Any]:
+    """Returns the JSON value of the file `part` as an object; FileError if it is none."""
     if not isinstance(value, dict):
-        raise ShardError(f"{where} is no JSON object; is it the file that the source expects?")
+        raise FileError(part, "is no JSON object", _EXPECTED)
     return value
 
 
@@ -124,15 +166,131 @@ def each(values: Iterable[Any], *ids: str) -> Iterator[Record]:
         yield Record(f"record-{number}" if found is None else str(found), value)
 
 
-def _goes_on(error: json.JSONDecodeError) -> str:
+_EXPECTED: Final = "name the file that the format is read from"
+
+
+def _is_lines(file: BinaryIO) -> bool:
+    """Returns whether records are lines, not entries of a list or values over many lines; goes back to the start."""
+    first = next((line for line in in_utf8(file) if line and not line.isspace()), b"")
+    file.seek(0)
+    if first.lstrip(_BOM).lstrip().startswith(b"[") or _OPENS.match(first) or len(first) > MAX_RECORD:
+        return False
+    if _line("", first).refusal is None:
+        return True
+    start = file.read(MAX_RECORD)
+    file.seek(0)
+    try:
+        end = _DECODER.raw_decode(_stripped(start, json.detect_encoding(start)))[1]
+    except (ValueError, RecursionError):  # the first line is a bad one among others
+        return True
+    return end <= len(_stripped(first, "utf-8"))
+
+
+def _stripped(data: bytes, encoding: str) -> str:
+    return data.decode(encoding, "ignore").lstrip("\ufeff \t\r\n")
+
+
+def _values(data: bytes, part: str) -> Iterator[Any]:
+    """Yields JSON values that follow each other, of a list its entries; FileError where they break off."""
+    _check_no_other(data, part)
+    try:
+        text = data.decode(json.detect_encoding(data), "surrogatepass")
+        at, done = _blank(text, 0), False
+        while at < len(text) or not done:
+            if text[at : at + 1] == "[":
+                at = yield from _entries(text, at + 1)
+            elif done and text[at] != "{":
+                raise FileError(part, f"goes on after its JSON ends, at character {at}", "cut it there")
+            else:
+                value, at = _DECODER.raw_decode(text, at)
+                yield value
+            at, done = _blank(text, at), True
+    except (ValueError, RecursionError) as error:
+        raise _no_json(part, error) from error
+
+
+def _entries(text: str, at: int) -> Generator[Any, None, int]:
+    """Yields the entries of the list whose inside begins at `at`; returns where it ends."""
+    at = _blank(text, at)
+    while text[at : at + 1] != "]":
+        value, at = _DECODER.raw_decode(text, at)
+        yield value
+        at = _blank(text, at)
+        if text[at : at + 1] == ",":
+            at = _blank(text, at + 1)
+            if text[at : at + 1] != "]":
+                continue
+        elif text[at : at + 1] == "]":
+            break
+        raise json.JSONDecodeError("Expecting an entry or the end of the list", text, at)
+    return at + 1
+
+
+def _blank(text: str, at: int) -> int:
+    """Returns where the white space that begins at `at` ends."""
+    found = _BLANK.match(text, at)
+    return found.end() if found else at
+
+
+def _check_unwrapped(value: Mapping[str, Any]) -> None:
+    """Raises FileError where an object that is no record holds lists of objects, which may be the records."""
+    names = [
+        str(name) for name, one in value.items() if isinstance(one, list) and one and isinstance(one[0], dict)
+    ]
+    if names:
+        raise FileError(
+            "records",
+            f"has no list at the top, but at {' and '.join(names[:5])}",
+            f"take it out (jq .{names[0]} FILE > NEW.json)",
+        )
+
+
+def _check_no_other(data: bytes, part: str) -> None:
+    """Raises FileError where the first bytes are those of a file that is no JSON."""
+    for first, (what, remedy) in _OTHERS.items():
+        if data.startswith(first):
+            raise FileError(part, f"is {what}, not JSON", remedy)
+
+
+def _no_json(part: str, error: Exception) -> FileError:
+    """Returns the error of a file that is no JSON."""
+    if isinstance(error, UnicodeDecodeError):
+        what = f"is no text in {error.encoding}: {error.reason} at byte {error.start}"
+        return FileError(part, what, "write it again in UTF-8 (iconv -f ENCODING -t UTF-8 FILE > NEW.json)")
+    if isinstance(error, json.JSONDecodeError):
+        empty = not error.doc.strip("\ufeff \t\r\n")
+        return FileError(part, "is empty" if empty else f"is not JSON: {error}", "fetch it again")
+    return FileError(part, f"is not JSON that can be read ({type(error).__name__})", "fetch it again")
+
+
+def _goes_on(error: json.JSONDecodeError) -> tuple[str, str]:
     """Returns what is wrong with text that goes on after a JSON value, and the remedy."""
     another_line = error.doc[: error.pos].rstrip(" \t").endswith("\n")
     if another_line and error.doc.startswith("{", error.pos):
         return (
-            "is JSON lines, a record a line, not one JSON document; for conversations say format: "
-            "conversations_lines, for another format make a list of them (jq -s . FILE > FILE.json)"
+            "is JSON lines or values one after another, not one JSON document",
+            "make a list of them (jq -s . FILE > NEW.json)",
         )
-    return f"goes on after its JSON ends, at character {error.pos}; cut it there"
+    return f"goes on after its JSON ends, at character {error.pos}", "cut it there"
+
+
+def _encoding(file: BinaryIO) -> str:
+    """Returns the encoding that the first bytes of JSON show, and goes back to the file's start."""
+    start = file.read(4)
+    file.seek(0)
+    return json.detect_encoding(start)
+
+
+def _decoded(file: BinaryIO, encoding: str) -> Iterator[bytes]:
+    """Yields the lines of a file of another encoding in UTF-8; FileError where bytes are no text in it."""
+    text = io.TextIOWrapper(cast(Any, file), encoding, newline="\n")
+    try:
+        for line in text:
+            yield line.encode("utf-8", "surrogatepass")
+    except UnicodeDecodeError as error:
+        raise _no_json("records", error) from error
+    finally:
+        text.detach()
 
 
 def _line(member: str, line: bytes) -> Record:
@@ -143,6 +301,9 @@ def _line(member: str, line: bytes) -> Record:
     except json.JSONDecodeError as error:
         reason = "trailing_garbage" if error.msg == "Extra data" else "bad_json"
         return Record(member, {}, Refusal(reason, f"{error.msg} at character {error.pos}"))
+    except UnicodeDecodeError as error:
+        text = f"the line is no text in UTF-8: {error.reason} at byte {error.start}"
+        return Record(member, {}, Refusal("bad_json", text))
     except (ValueError, RecursionError) as error:
         return Record(member, {}, Refusal("bad_json", f"unreadable ({type(error).__name__})"))
     if not isinstance(value, dict):

@@ -34,8 +34,7 @@ from pipelines.datasets.drafts import (
     words,
 )
 from pipelines.datasets.reasons import Refusal, Refused
-from pipelines.datasets.records import by_id, each, joined, listed, load
-from schemas.errors import ShardError
+from pipelines.datasets.records import FileError, by_id, each, joined, listed, load
 from schemas.sample import Phrase
 
 MAX_BYTES: Final = 1 << 30
@@ -73,9 +72,9 @@ def _records(files: Files) -> Iterator[Record]:
 
     ShardError where a file is not what it should be; a pickle with anything but plain containers is not.
     """
-    data = load(files["instances"].read(), "refs: instances.json")
-    images = by_id(listed(data, "refs", "images"))
-    annotations = by_id(listed(data, "refs", "annotations"))
+    data = load(files["instances"].read(), "instances")
+    images = by_id(listed(data, "instances", "images"))
+    annotations = by_id(listed(data, "instances", "annotations"))
     licences = licences_of(data)
     for record in each(listed(load_pickle(files["refs"].read(), "refs"), "refs"), "ref_id"):
         ref = record.value
@@ -132,7 +131,7 @@ def load_pickle(data: bytes, where: str) -> Any:
     Python 2's byte strings are read as Latin-1, as their publishers' code does.
     """
     if len(data) > MAX_BYTES:
-        raise ShardError(f"{where} is a pickle of {len(data)} bytes; the limit is {MAX_BYTES}")
+        raise FileError(where, f"is a pickle of {len(data)} bytes", f"the limit is {MAX_BYTES}: leave it out")
     _check(data, where)
     try:
         return _Plain(io.BytesIO(data), encoding="latin-1").load()
@@ -145,9 +144,11 @@ def load_pickle(data: bytes, where: str) -> Any:
         TypeError,
         AttributeError,
     ) as error:
-        raise ShardError(f"{where} is a damaged pickle ({type(error).__name__}); fetch it again") from error
+        raise FileError(where, f"is a damaged pickle ({type(error).__name__})", "fetch it again") from error
     except (OverflowError, MemoryError, RecursionError) as error:
-        raise ShardError(f"{where} is a pickle that cannot be read ({type(error).__name__})") from error
+        raise FileError(
+            where, f"is a pickle that cannot be read ({type(error).__name__})", "leave it out"
+        ) from error
 
 
 class _Plain(pickle.Unpickler):
@@ -172,24 +173,24 @@ def _check(data: bytes, where: str) -> None:
             return
         length = _LENGTHS.get(code)
         if length is None:
-            raise ShardError(_forbidden(code, place, where))
+            raise _forbidden(code, place, where)
         start, place = place + 1, _end(data, place + 1, length)
         if not start <= place <= len(data):
-            raise ShardError(
-                f"{where} is a damaged pickle: it ends within the instruction at byte {start - 1}"
-            )
+            what = f"is a damaged pickle: it ends within the instruction at byte {start - 1}"
+            raise FileError(where, what, "fetch it again")
         if code in _MEMO and _memo_place(code, data[start:place]) > len(data):
-            raise ShardError(f"{where} is a damaged pickle: its memo is larger than itself")
-    raise ShardError(f"{where} is a pickle of more than {MAX_OPCODES} instructions")
+            raise FileError(where, "is a damaged pickle: its memo is larger than itself", "fetch it again")
+    raise FileError(where, f"is a pickle of more than {MAX_OPCODES} instructions", "leave it out")
 
 
-def _forbidden(code: bytes, place: int, where: str) -> str:
+def _forbidden(code: bytes, place: int, where: str) -> FileError:
     name = _NAMES.get(code)
     if name is None:
-        return f"{where} is a damaged pickle at byte {place}; fetch it again"
-    return (
-        f"{where} is a pickle with the instruction {name} at byte {place}, which could run code; "
-        "only lists, dicts, tuples, texts and numbers are read"
+        return FileError(where, f"is a damaged pickle at byte {place}", "fetch it again")
+    return FileError(
+        where,
+        f"is a pickle with the instruction {name} at byte {place}, which could run code",
+        "only lists, dicts, tuples, texts and numbers are read",
     )
 
 
@@ -220,6 +221,7 @@ REFCOCO: Final = Dataset(
     _make,
     _records,
     parts=("refs", "instances"),
+    recognised=lambda seen: 3.0 * (seen.form == "pickle" and "ref_id" in seen.text),
     named=True,
     listed=_sentence_ids,
     kind="expression",

@@ -8,8 +8,7 @@ import pyarrow as pa
 
 from pipelines.datasets.dataset import Files, Record
 from pipelines.datasets.reasons import Refusal
-from pipelines.datasets.records import MAX_RECORD, jsonl
-from schemas.errors import ShardError
+from pipelines.datasets.records import MAX_RECORD, FileError, in_utf8, jsonl
 from schemas.parquet import opened
 
 _MAGIC: Final = b"PAR1"
@@ -19,7 +18,16 @@ _BATCH: Final = 256
 def rows(files: Files) -> Iterator[Record]:
     """Returns one record a line of JSON lines, or a row of Parquet, named by its number from 0."""
     file = files["records"]
-    return _table(file) if is_parquet(file) else jsonl(file)
+    return _table(file) if is_parquet(file) else jsonl(in_utf8(file))
+
+
+def columns_of(file: BinaryIO) -> list[str]:
+    """Returns the names of the columns of a file of Parquet; none where it cannot be read."""
+    try:
+        names: list[str] = opened(file).schema_arrow.names
+    except (pa.ArrowException, OSError):  # what is wrong with it is said where its rows are read
+        return []
+    return names
 
 
 def is_parquet(file: BinaryIO) -> bool:
@@ -38,7 +46,7 @@ def _table(file: BinaryIO) -> Iterator[Record]:
             yield _record(str(number), value)
     except (pa.ArrowException, OSError) as error:
         what = " ".join(str(error).split())[:200]
-        raise ShardError(f"records cannot be read as Parquet: {what}; fetch it again") from error
+        raise FileError("records", f"cannot be read as Parquet: {what}", "fetch it again") from error
 
 
 def _values(batch: pa.RecordBatch) -> list[dict[str, Any]]:

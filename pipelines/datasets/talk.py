@@ -29,7 +29,7 @@ ROLES: Final = {
 IMAGE: Final = "<image>"
 """Where an image stands in a text."""
 
-_SHAPES: Final = {
+SHAPES: Final = {
     "conversations": (),
     "messages": (),
     "query": ("response",),
@@ -71,7 +71,7 @@ def talk_of(value: Mapping[str, Any]) -> Talk:
     check_fields(value, _UNREAD)
     if value.get("label") is False:
         raise Refused("unread_field", "label: false says that the answer is a rejected one")
-    shapes = [name for name, more in _SHAPES.items() if name in value and all(one in value for one in more)]
+    shapes = [name for name, more in SHAPES.items() if name in value and all(one in value for one in more)]
     if len(shapes) != 1:
         shown = ", ".join(sorted(map(str, value)))[:200] or "none"
         raise Refused(

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from filters.spans import Span, choose
 from pipelines.datasets.boxes import boxes_of, from_corners, size_of
-from pipelines.datasets.dataset import BAD, Dataset, Made, bad_record
+from pipelines.datasets.dataset import BAD, Dataset, Made, bad_record, having
 from pipelines.datasets.drafts import (
     About,
     Draft,
@@ -173,7 +173,8 @@ GROUNDING: Final = Dataset(
     GROUNDED,
     _make,
     lines,
-    recognised=lambda seen: seen.fields >= {"caption", "phrases"},
+    recognised=having("caption", "phrases"),
     listed=_phrase_ids,
     kind="phrase",
+    many=("*.jsonl",),
 )

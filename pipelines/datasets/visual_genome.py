@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from pipelines.datasets.boxes import from_size, size_of
-from pipelines.datasets.dataset import Dataset, Files, Made, Record
+from pipelines.datasets.dataset import Dataset, Files, Made, Record, having
 from pipelines.datasets.drafts import (
     REGION_TASKS,
     About,
@@ -90,6 +90,7 @@ REGIONS: Final = Dataset(
     REGION_TASKS,
     _region,
     _records("regions", "regions", "region_id", "region"),
+    recognised=having("regions", "phrase", "x", "y"),
     named=True,
     parts=("regions", "images"),
 )
@@ -97,5 +98,6 @@ QUESTIONS: Final = vqa(
     "question_answers.json, image_data.json",
     _question,
     _records("questions", "qas", "qa_id", "qa"),
+    having("qas", "question", "answer"),
     ("questions", "images"),
 )

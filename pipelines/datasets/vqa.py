@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import zip_longest
 from typing import Any, Final
 
-from pipelines.datasets.dataset import Dataset, Files, Made, Record
+from pipelines.datasets.dataset import Dataset, Files, Glimpse, Made, Record, having
 from pipelines.datasets.drafts import About, NamedImage, label, named, text_or_none, told, vqa_draft
 from pipelines.datasets.reasons import Refusal, Refused
 from pipelines.datasets.records import by_id, document, each, entries, joined, listed, mapped
@@ -90,7 +90,7 @@ def _gqa(value: Mapping[str, Any]) -> Made:
 
 
 def _gqa_records(files: Files) -> Iterator[Record]:
-    for member, value in mapped(document(files), "questions.json").items():
+    for member, value in mapped(document(files), "records").items():
         yield _question(member, value)
 
 
@@ -112,8 +112,8 @@ def _ai2d(value: Mapping[str, Any]) -> Made:
 
 def _ai2d_records(files: Files) -> Iterator[Record]:
     """Returns one record a question of the file's one diagram, named by its questionId."""
-    diagram = mapped(document(files), "AI2D's file")
-    for number, (question, own) in enumerate(mapped(diagram.get("questions"), "AI2D's file").items()):
+    diagram = mapped(document(files), "records")
+    for number, (question, own) in enumerate(mapped(diagram.get("questions"), "records").items()):
         record = _question(f"{diagram.get('imageName')}-{number}", own)
         value = {**record.value, "question": question, "image": diagram.get("imageName")}
         yield record._replace(member=str(record.value.get("questionId", record.member)), value=value)
@@ -135,7 +135,7 @@ def _ocrvqa(value: Mapping[str, Any]) -> Made:
 
 def _ocrvqa_records(files: Files) -> Iterator[Record]:
     """Returns one record a question, named ID-N by its book cover and its place in the cover's parallel lists."""
-    for member, cover in mapped(document(files), "dataset.json").items():
+    for member, cover in mapped(document(files), "records").items():
         questions = cover.get("questions") if isinstance(cover, Mapping) else None
         answers = cover.get("answers") if isinstance(cover, Mapping) else None
         if not isinstance(questions, list) or not isinstance(answers, list):
@@ -159,10 +159,10 @@ def _vqav2(value: Mapping[str, Any]) -> Made:
 def _vqav2_records(files: Files) -> Iterator[Record]:
     """Returns one record a question, named by its question_id, with its answers; then answers of no question."""
     questions, annotations = document(files, "questions"), document(files, "annotations")
-    answers = by_id(listed(annotations, "annotations.json", "annotations"), "question_id")
+    answers = by_id(listed(annotations, "annotations", "annotations"), "question_id")
     subset = questions.get("data_subtype") if isinstance(questions, Mapping) else None
     asked = set()
-    for record in each(listed(questions, "questions.json", "questions"), "question_id"):
+    for record in each(listed(questions, "questions", "questions"), "question_id"):
         own = record.value.get("question_id")
         if isinstance(own, int | str):
             asked.add(own)
@@ -178,24 +178,56 @@ def vqa(
     published: str,
     make: Callable[[Mapping[str, Any]], Made],
     records: Callable[[Files], Iterator[Record]],
+    recognised: Callable[[Glimpse], float],
     parts: tuple[str, ...] = ("records",),
 ) -> Dataset:
     """Returns a dataset whose records are questions with one answer each."""
-    return Dataset(published, "a question", ("vqa",), make, records, parts=parts, named=True)
+    return Dataset(
+        *(published, "a question", ("vqa",), make, records), parts=parts, recognised=recognised, named=True
+    )
 
 
-AI2D: Final = replace(vqa("questions/NAME.json, one a diagram", _ai2d, _ai2d_records), many="*.json")
-CHARTQA: Final = vqa("train_human.json, train_augmented.json, …", _chartqa, entries("ChartQA's file"))
-DOCVQA: Final = vqa("train_v1.0.json, …", _docvqa, entries("DocVQA's file", "data", ids=("questionId",)))
-DVQA: Final = vqa("train_qa.json, … (bar charts)", _dvqa, entries("DVQA's file", ids=("question_id",)))
-GQA: Final = vqa("*_questions.json", _gqa, _gqa_records)
-OCRVQA: Final = vqa("dataset.json (book covers)", _ocrvqa, _ocrvqa_records)
+def _fits_vqav2(seen: Glimpse) -> float:
+    """Returns how well a file fits VQAv2's questions, or its answers."""
+    shared = having("question_id", "image_id")(seen) if seen.form != "list" else 0.0
+    parts = ({"questions", "question"}, {"annotations", "answers"})
+    return shared + 2 if shared and any(seen.fields >= part for part in parts) else 0.0
+
+
+AI2D: Final = replace(
+    vqa(
+        *("questions/NAME.json, one a diagram", _ai2d, _ai2d_records),
+        having("imageName", "questions", "answerTexts", "correctAnswer"),
+    ),
+    many=("*.json",),
+)
+CHARTQA: Final = vqa(
+    "train_human.json, train_augmented.json, …", _chartqa, entries(), having("imgname", "query", "label")
+)
+DOCVQA: Final = vqa(
+    "train_v1.0.json, …",
+    _docvqa,
+    entries("data", ids=("questionId",)),
+    having("data", "questionId", "image", "question", "answers"),
+)
+DVQA: Final = vqa(
+    "train_qa.json, … (bar charts)",
+    _dvqa,
+    entries(ids=("question_id",)),
+    having("question_id", "image", "question", "answer"),
+)
+GQA: Final = vqa("*_questions.json", _gqa, _gqa_records, having("imageId", "question", "answer"))
+OCRVQA: Final = vqa("dataset.json (book covers)", _ocrvqa, _ocrvqa_records, having("questions", "answers"))
 TEXTVQA: Final = vqa(
-    "TextVQA_0.5.1_*.json", _textvqa, entries("TextVQA's file", "data", ids=("question_id",))
+    "TextVQA_0.5.1_*.json",
+    _textvqa,
+    entries("data", ids=("question_id",)),
+    having("data", "question_id", "image_id", "question", "answers"),
 )
 VQAV2: Final = vqa(
     "v2_OpenEnded_mscoco_*_questions.json, v2_mscoco_*_annotations.json",
     _vqav2,
     _vqav2_records,
+    _fits_vqav2,
     ("questions", "annotations"),
 )

@@ -44,7 +44,7 @@ def several_images(rows: Rows) -> tuple[str, ...]:
 
 def format_of_lines(fields: Collection[str]) -> str | None:
     """Returns the annotation format whose records have these fields; None where they are no format's."""
-    return recognise(Glimpse(b"", b"", frozenset(fields)))
+    return recognise(Glimpse("lines", frozenset(fields)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 from filters.extra import parsed
 from filters.picture import hashes
 from filters.signals import Measurer
+from pipelines.datasets.table import formats_named
 from pipelines.engines.step import IDLE, SEVERAL, At, Json, Limits, named
 from pipelines.layout import Layout, Name, name_of, text_of
 from pipelines.parquet import read_table, write_tables
@@ -60,7 +62,7 @@ def source_fingerprint(recipe: Recipe, source: Source) -> str:
         ]
         for one, block in recipe.signals.running()
     ]
-    return fingerprint("measure", 8, settings, own, made_with)
+    return fingerprint("measure", 9, settings, own, made_with)
 
 
 def limits_of(recipe: Recipe, limits: Limits) -> Limits:
@@ -170,11 +172,12 @@ class Measure:
                     counts.verdicts[str(number)] = record["member"]
                 drafts += made
                 counts.annotations += record.pop("annotations", ())
+                counts.reach = max(counts.reach, record.pop("reach", 0.0))
                 counts.further += [(counts.read, one) for one in record.pop("further", ())]
                 counts.read += 1
                 yield record
         except ShardError as damage:
-            counts.bad = str(damage)
+            counts.bad = list(damage.args)
 
     def _rows(
         self, source: Source, shard: InputShard, task: Json, at: At, counts: "Counts"
@@ -315,12 +318,14 @@ class Counts:
         self.captions = 0
         self.errors: dict[str, int] = {}
         self.missing = 0
+        self.formats: Counter[str] = Counter()
+        self.reach = 0.0
         self.languages: dict[str, dict[str, int]] = {}
         self.extras: dict[str, int] = {}
         self.read = 0
         self.further: list[tuple[int, Facts]] = []
         self.annotations: list[Json] = []
-        self.bad: str | None = None
+        self.bad: list[str] = []
         self.verdicts: dict[str, str] = {}
         self.ledgers: list[Ledger] = []
 
@@ -330,6 +335,7 @@ class Counts:
         self.bytes += pc.sum(table["byte_size"]).as_py() or 0
         self.captions += table.num_rows - table["caption_raw"].null_count
         self.missing += table["refusal"].to_pylist().count("missing_image")
+        self.formats.update(formats_named(table["refusal_text"].drop_null().to_pylist()))
         self.languages = added((self.languages, score_counts(table)))
         for text in table["extra"].drop_null().to_pylist():
             for name in (name for name, value in parsed(text).items() if value is not None):
@@ -346,6 +352,8 @@ class Counts:
             "errors": dict(sorted(self.errors.items())),
             "languages": self.languages,
             "missing_images": self.missing,
+            "formats": dict(sorted(self.formats.items())),
+            "reach": self.reach,
             "extras": dict(sorted(self.extras.items())),
             "bad": self.bad,
             "blamed": self.verdicts,

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, BinaryIO
 
 from pipelines.datasets.dataset import unique
-from pipelines.datasets.records import jsonl, lines
+from pipelines.datasets.records import FileError, is_utf8, jsonl, lines
 from pipelines.datasets.table import find
 from pipelines.engines.step import IDLE, At, Json
 from pipelines.files import OF_PROCESS, Digests, Store
@@ -19,8 +19,7 @@ from pipelines.layout import Layout
 from pipelines.receipts import Task, fingerprint
 from pipelines.recipe.model import Recipe, Source
 from pipelines.sources import InputShard, identity
-from pipelines.sources.annotations import is_part, opened, packed, part_of, records_of
-from schemas.errors import ShardError
+from pipelines.sources.annotations import is_part, meant, packed, part_of, paths_of, records_of
 
 if TYPE_CHECKING:
     from pipelines.build import Build
@@ -38,7 +37,7 @@ def split_tasks(
     for name, own in parts.items():
         source = recipe.source(name)
         held = identity(own[0], source, source.storage_options, digests)
-        mark = fingerprint("split", 2, [one.format for one in source.sets], len(own), held)
+        mark = fingerprint("split", 3, [one.format for one in source.sets], len(own), held)
         body: Json = {"shard": name_for(name), "parts": [shard.to_json() for shard in own]}
         tasks.append(Task(body["shard"], mark, body))
     return tasks
@@ -65,27 +64,21 @@ class Split:
         self._layout = Layout(**setup["layout"])
 
     def run(self, task: Json, at: At) -> Json:
-        """Writes a file for each part; where the source's files are damaged each says so."""
+        """Writes a file for each part; where the source's files are damaged that of the first part says so."""
         at(IDLE)
         parts = [InputShard.from_json(part) for part in task["parts"]]
         source = self._recipe.source(parts[0].source)
         store = Store(source.storage_options or None, source.id)
-        try:
-            if len(source.sets) == 1 and find(source.sets[0].format)[0].records is lines:
-                with opened(source, source.sets[0], store) as files:
-                    (file,) = files.values()
-                    self._write_starts(parts, file)
-            else:
-                self._write_records(parts, source, store)
-        except ShardError as damage:
-            for part in parts:
-                self._write(part, {"damage": str(damage)})
+        suggested = [meant(source, one, store) for one in source.sets]
+        if _is_cut_by_bytes(source, store):
+            with store.open(parts[0].path) as file:
+                self._write_starts(parts, file, suggested)
+        else:
+            self._write_records(parts, source, store, suggested)
         return {"rows": 0}
 
-    def _write_starts(self, parts: list[InputShard], file: BinaryIO) -> None:
+    def _write_starts(self, parts: list[InputShard], file: BinaryIO, suggested: list[str]) -> None:
         """Notes for each part the first line that starts at or after its share of the bytes."""
-        next(jsonl(file), None)  # ShardError if the lines are one document
-        file.seek(0)
         starts = [(0, 0)]
         place = number = 0
         size = sum(part.size for part in parts)
@@ -95,9 +88,11 @@ class Split:
                 starts.append((place, number))
         starts += [(place, number)] * (len(parts) + 1 - len(starts))
         for part, ((start, line_number), (stop, _)) in zip(parts, pairwise(starts), strict=True):
-            self._write(part, {"start": start, "stop": stop, "line": line_number})
+            self._write(part, {"meant": suggested, "start": start, "stop": stop, "line": line_number})
 
-    def _write_records(self, parts: list[InputShard], source: Source, store: Store) -> None:
+    def _write_records(
+        self, parts: list[InputShard], source: Source, store: Store, suggested: list[str]
+    ) -> None:
         target, tmp = self._layout.store, self._layout.tmp
         with ExitStack() as stack:
             paths = [
@@ -108,15 +103,32 @@ class Split:
             ]
             files = [stack.enter_context(open(path, "wb")) for path in paths]
             for file in files:
-                file.write(b"{}\n")
+                file.write(json.dumps({"meant": suggested}).encode() + b"\n")
+            damage: list[str] = []
             for number, one in enumerate(source.sets):
                 dataset = find(one.format)[0]
-                with records_of(source, one, store) as records:
-                    for record in unique(records):
-                        files[part_of(record, dataset, len(files))].write(packed(number, record))
+                for record in unique(records_of(source, one, store, damage)):
+                    files[part_of(record, dataset, len(files))].write(packed(number, record))
+            if damage:
+                files[0].write(json.dumps({"damage": damage}).encode() + b"\n")
 
     def _write(self, part: InputShard, first: Json) -> None:
         data = json.dumps(first).encode() + b"\n"
         self._layout.store.write_bytes(
             self._layout.path("parts", part.source, part.shard), data, self._layout.tmp
         )
+
+
+def _is_cut_by_bytes(source: Source, store: Store) -> bool:
+    """Returns whether the source is a single file of JSON lines in UTF-8."""
+    one = source.sets[0]
+    if len(source.sets) > 1 or find(one.format)[0].records is not lines:
+        return False
+    paths = paths_of(source, one, store)
+    if len(paths) > 1:
+        return False
+    with store.open(paths[0]) as file:
+        try:
+            return is_utf8(file) and bool(next(jsonl(file), True))
+        except FileError:  # it is one document, say
+            return False

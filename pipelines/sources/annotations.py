@@ -10,10 +10,10 @@ import json
 import posixpath
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
-from functools import partial
+from functools import cache, partial
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -23,13 +23,14 @@ import pyarrow.compute as pc
 
 from filters.language import UNDETERMINED
 from filters.orientation import UPRIGHT
-from pipelines.datasets.dataset import Built, Dataset, Glimpse, Record, build, shortened
+from pipelines.datasets.conversations import IN_PIXELS
+from pipelines.datasets.dataset import Built, Dataset, Record, build, shortened
 from pipelines.datasets.drafts import Draft, Shown, finish
 from pipelines.datasets.languages import Heard, Spoken, settled
 from pipelines.datasets.pages import local_name
 from pipelines.datasets.reasons import Refusal, Refused
-from pipelines.datasets.records import jsonl_from
-from pipelines.datasets.table import find, glimpse, suggestion
+from pipelines.datasets.records import FileError, jsonl_from
+from pipelines.datasets.table import find, glance, glimpse, looks_like, remedy, suggestion
 from pipelines.engines.step import At, Json
 from pipelines.files import FileInfo, Store, join
 from pipelines.layout import Layout
@@ -37,7 +38,7 @@ from pipelines.parquet import write_tables
 from pipelines.sources.own import stored_image
 from pipelines.sources.shard import Discovery, InputShard
 from schemas.errors import InputError, RowError, ShardError
-from schemas.plain import plain
+from schemas.markup.tags import GRID
 from schemas.row import ANNOTATIONS, pair_key
 from schemas.sample import Example, ImageRef, Phrase, Sample, Segment, Text, Turn, text_of, view_key
 
@@ -130,22 +131,23 @@ def paths_of(source: "Source", one: "AnnotationSet", store: Store) -> list[str]:
 
 
 def _of_folder(source: "Source", one: "AnnotationSet", store: Store) -> list[FileInfo]:
-    """Returns the files of the one part of which a set has many. InputError where there are none."""
+    """Returns the files of the one part of which a set has many, each once. InputError where there are none."""
     dataset = find(one.format)[0]
-    found = [info for path in one.path for info in _matching(path, dataset.many, store)]
+    found = {info.path: info for path in one.path for info in _matching(path, dataset.many, store)}
     if not found:
         raise InputError(
-            f"source {source.id}: there is no file {dataset.many} at {', '.join(one.path)}; format {one.format} is "
-            f"read from {dataset.published}"
+            f"source {source.id}: there is no file {' or '.join(dataset.many)} at {', '.join(one.path)}; format "
+            f"{one.format} is read from {dataset.published}"
         )
-    return found
+    return list(found.values())
 
 
-def _matching(path: str, pattern: str, store: Store) -> list[FileInfo]:
-    """Returns the files of a folder whose names match the pattern; those that a glob matches; else the file itself."""
+def _matching(path: str, patterns: Sequence[str], store: Store) -> list[FileInfo]:
+    """Returns the files of a folder whose names match a pattern; those that a glob matches; else the file itself."""
     entry = store.entry(path)
     if entry is not None and entry.is_folder:
-        return [info for info in store.list_files(path) if fnmatch(_base(info.name), pattern)]
+        found = store.list_files(path)
+        return [info for info in found if any(fnmatch(_base(info.name), pattern) for pattern in patterns)]
     if any(sign in path for sign in "*?["):
         return [one.info for one in store.glob(path)]
     return [entry.info if entry else store.info(path)]
@@ -171,7 +173,7 @@ def _identity(source: "Source", one: "AnnotationSet", store: Store) -> str:
             digest.update(f"{info.name}\0{store.identity_of(info)}\n".encode("utf-8", "surrogateescape"))
     else:
         infos = _infos(source, one, store)
-        names = [_base(info.path) for info in infos] if dataset.many else dataset.parts
+        names = file_names([info.path for info in infos]) if dataset.many else dataset.parts
         for part, info in zip(names, infos, strict=True):
             digest.update(f"{part}\0{store.identity_of(info)}\n".encode())
     return digest.hexdigest()
@@ -206,13 +208,15 @@ def is_part(shard: InputShard) -> bool:
 def outcomes(source: "Source", store: Store, shard: InputShard, layout: Layout) -> Iterator[Built]:
     """What becomes of each record of a shard, set by set, in the order of the files.
 
-    Raises InputError where a dataset makes samples of a task that it does not declare.
+    Raises InputError where a dataset makes samples of a task that it does not declare; at the end ShardError where
+    files are damaged.
     """
     sets = source.sets
     labels = labels_of(sets)
-    for number, records in _records(source, store, shard, layout):
+    damage: list[str] = []
+    for number, records, meant in _records(source, store, shard, layout, damage):
         one, dataset = sets[number], find(sets[number].format)[0]
-        for built in build(records, dataset, partial(_better, one.format)):
+        for built in build(records, dataset, partial(_better, one.format, meant)):
             if strange := {draft.task for draft in built.drafts} - {*dataset.tasks}:
                 raise InputError(
                     f"source {source.id}: the record {built.member!r} of format {one.format} became samples of task "
@@ -222,6 +226,8 @@ def outcomes(source: "Source", store: Store, shard: InputShard, layout: Layout) 
             own = dataset.id_of(built.member)
             drafts = tuple(_told(draft, own, one.licence) for draft in built.drafts)
             yield built._replace(member=labels[number] + built.member, drafts=drafts)
+    if damage:
+        raise ShardError(*damage)
 
 
 def labels_of(sets: Sequence["AnnotationSet"]) -> list[str]:
@@ -242,65 +248,97 @@ def _told(draft: Draft, id_: str | None, licence: str | None) -> Draft:
     return draft._replace(about=about._replace(id=about.id or id_, licence=about.licence or licence))
 
 
+_Records = Iterator[tuple[int, Iterable[Record], Callable[[], str]]]
+"""Of each set its number, its records, and the end of a sentence that names the format its files seem to have."""
+
+
 def _records(
-    source: "Source", store: Store, shard: InputShard, layout: Layout
-) -> Iterator[tuple[int, Iterable[Record]]]:
-    """Yields the number of each set and its records in this shard."""
+    source: "Source", store: Store, shard: InputShard, layout: Layout, damage: list[str]
+) -> _Records:
+    """Yields the sets and their records in this shard; adds to `damage` what is wrong with files."""
     if is_part(shard):
-        yield from _part(store, shard, layout)
+        yield from _part(store, shard, layout, damage)
         return
     for number, one in enumerate(source.sets):
-        with records_of(source, one, store) as records:
-            yield number, records
+        yield number, records_of(source, one, store, damage), cache(partial(meant, source, one, store))
 
 
-@contextmanager
-def records_of(source: "Source", one: "AnnotationSet", store: Store) -> Iterator[Iterable[Record]]:
-    """The records of a set, whose files are open as long."""
+def records_of(source: "Source", one: "AnnotationSet", store: Store, damage: list[str]) -> Iterator[Record]:
+    """Yields the records of a set, file after file; those that are numbered in many files with their file's name.
+
+    A damaged file ends where its damage begins: a sentence on it is added to `damage`, and where the source has more
+    files it has a record of its own, under its name.
+    """
     dataset = find(one.format)[0]
     if dataset.folder is not None:
-        yield dataset.folder(store, next(iter(files_of(source, one).values())))
-    elif dataset.records is not None and dataset.many:
-        yield _of_many(dataset, paths_of(source, one, store), store)
-    elif dataset.records is not None:
-        with opened(source, one, store) as files:
-            yield _suggesting(dataset.records(files), source, one, store)
+        (path,) = files_of(source, one).values()
+        named = {_base(path): path}
+        yield from _sound(dataset.folder(store, path), one.format, named, store, damage, None)
+        return
+    paths = paths_of(source, one, store)
+    groups = [(path,) for path in paths] if dataset.many else [tuple(paths)]
+    is_one = len(groups) == 1 and len(source.sets) == 1
+    for group, name in zip(groups, file_names([group[0] for group in groups]), strict=True):
+        before = "" if dataset.named or len(groups) == 1 else f"{name}:"
+        records = (found._replace(member=before + found.member) for found in _opened(dataset, group, store))
+        parts = dict(zip(dataset.parts, group, strict=True))
+        yield from _sound(records, one.format, parts, store, damage, None if is_one else name)
 
 
-def _suggesting(
-    records: Iterator[Record], source: "Source", one: "AnnotationSet", store: Store
+def _opened(dataset: Dataset, paths: Sequence[str], store: Store) -> Iterator[Record]:
+    """Yields the records of the files of a dataset, of each part one, which are open as long."""
+    assert dataset.records is not None
+    with ExitStack() as stack:
+        files = [stack.enter_context(store.open(path)) for path in paths]
+        yield from dataset.records(dict(zip(dataset.parts, files, strict=True)))
+
+
+def _sound(
+    records: Iterator[Record],
+    form: str,
+    paths: Mapping[str, str],
+    store: Store,
+    damage: list[str],
+    name: str | None,
 ) -> Iterator[Record]:
-    """Yields the records; a ShardError names the format that fits the first file better, if one does."""
+    """Yields records up to where a file is damaged; then adds a sentence on it, with one remedy, to `damage`.
+
+    A `name` is what the damaged file itself is called as a record.
+    """
     try:
         yield from records
     except ShardError as error:
-        seen = glimpse(store, next(iter(files_of(source, one).values())))
-        raise ShardError(f"{error}{suggestion(one.format, seen)}") from error
+        what, path = str(error), next(iter(paths.values()))
+        if isinstance(error, FileError):
+            what, path = error.what, paths.get(error.part, path)
+            damage.append(f"{path} {what}{remedy(form, glimpse(store, path)) or f'; {error.remedy}'}")
+        else:
+            damage.append(f"{path}: {what}")
+        if name is not None:
+            yield Record(
+                name if len(paths) == 1 else _base(path), {}, Refusal("damaged_file", f"the file {what}")
+            )
 
 
-def _better(form: str, value: Mapping[str, Any]) -> str:
-    """Returns the end of a sentence that names the format that fits a record better, if one does by its fields."""
-    return suggestion(form, Glimpse(b"", b"", frozenset(map(str, value))))
+def meant(source: "Source", one: "AnnotationSet", store: Store) -> str:
+    """Returns the end of a sentence that names the format that fits the first file of a set better, if one does."""
+    is_folder = find(one.format)[0].folder is not None
+    paths = list(files_of(source, one).values()) if is_folder else paths_of(source, one, store)
+    return suggestion(one.format, glimpse(store, paths[0]))
 
 
-def _of_many(dataset: Dataset, paths: Sequence[str], store: Store) -> Iterator[Record]:
-    """Yields the records of files of one dataset, one after another; those that are numbered with their file's name."""
-    assert dataset.records is not None
-    for path in paths:
-        before = "" if dataset.named or len(paths) == 1 else f"{_base(path)}:"
-        with store.open(path) as file:
-            try:
-                for record in dataset.records({dataset.parts[0]: file}):
-                    yield record._replace(member=before + record.member)
-            except ShardError as error:
-                raise ShardError(f"{plain(_base(path))}: {error}") from error
+def _better(form: str, meant: Callable[[], str], value: Mapping[str, Any]) -> str:
+    """Returns the end of a sentence that names the format that fits a record's file, or the record, better."""
+    return meant() or suggestion(form, glance(value))
 
 
-@contextmanager
-def opened(source: "Source", one: "AnnotationSet", store: Store) -> Iterator[dict[str, BinaryIO]]:
-    """The files of a set, open for reading, by their part."""
-    with ExitStack() as stack:
-        yield {part: stack.enter_context(store.open(path)) for part, path in files_of(source, one).items()}
+def file_names(paths: Sequence[str]) -> list[str]:
+    """Returns names that tell files apart: their base names, or what follows the folder that all lie in."""
+    bases = [_base(path) for path in paths]
+    if len({*bases}) == len(bases):
+        return bases
+    common = posixpath.commonprefix(paths).rfind("/") + 1
+    return [path[common:] for path in paths]
 
 
 def part_of(record: Record, dataset: Dataset, parts: int) -> int:
@@ -315,17 +353,25 @@ def part_of(record: Record, dataset: Dataset, parts: int) -> int:
     return int.from_bytes(digest) * parts >> 64
 
 
-def _part(store: Store, shard: InputShard, layout: Layout) -> Iterator[tuple[int, Iterable[Record]]]:
-    """The records of a part, by what phase split wrote of it. ShardError where it found the files damaged."""
+def _part(store: Store, shard: InputShard, layout: Layout, damage: list[str]) -> _Records:
+    """The records of a part, by what phase split wrote of it, and what that found damaged."""
     with layout.store.open(layout.path("parts", shard.source, shard.shard)) as file:
         first = json.loads(file.readline())
-        if "damage" in first:
-            raise ShardError(first["damage"])
+        meant = [partial(str, one) for one in first["meant"]]
         if "line" in first:
             with store.open(shard.path) as lines:
-                yield 0, jsonl_from(_between(lines, first["start"], first["stop"]), first["line"])
-        for number, found in groupby(map(unpacked, file), key=itemgetter(0)):
-            yield number, (record for _, record in found)
+                yield 0, jsonl_from(_between(lines, first["start"], first["stop"]), first["line"]), meant[0]
+        for number, found in groupby(_unpacked(file, damage), key=itemgetter(0)):
+            yield number, (record for _, record in found), meant[number]
+
+
+def _unpacked(file: Iterable[bytes], damage: list[str]) -> Iterator[tuple[int, Record]]:
+    """Yields the records that phase split wrote; adds the damage that it found, on a line of its own, to `damage`."""
+    for line in file:
+        if line.startswith(b"{"):
+            damage += json.loads(line)["damage"]
+        else:
+            yield unpacked(line)
 
 
 def hide(layout: Layout, source: str, shard: str, members: Container[str]) -> None:
@@ -340,8 +386,10 @@ def hide(layout: Layout, source: str, shard: str, members: Container[str]) -> No
     ):
         copy.write(file.readline())
         for line in file:
-            number, record = unpacked(line)
-            copy.write(packed(number, Record(record.member, {})) if record.member in members else line)
+            if not line.startswith(b"{"):  # what is damaged
+                number, record = unpacked(line)
+                line = packed(number, Record(record.member, {})) if record.member in members else line
+            copy.write(line)
 
 
 def _between(file: BinaryIO, start: int, stop: int) -> Iterator[bytes]:
@@ -428,6 +476,9 @@ class Annotations:
         record["key"] = pair_key(shard.source, built.member, "", content.encode("utf-8", "surrogatepass"))
         drafts: list[Json] = []
         found = Found(list(built.lost))
+        thousandths = IN_PIXELS.get(_format_of(source, built.member))
+        if thousandths:
+            record["reach"] = _reach(built.drafts)
         if verdict:
             record["error"], record["error_message"] = verdict.kind, verdict.message
         elif built.refusal is not None:
@@ -436,7 +487,10 @@ class Annotations:
             try:
                 drafts = self._drafts(source, built, look, record, found)
             except Refused as refused:
-                record["refusal"], record["refusal_text"] = refused.refusal.reason, refused.refusal.text
+                reason, text, _ = refused.refusal
+                would_fit = thousandths and reason == "box_outside" and record["reach"] <= GRID
+                record["refusal"] = reason
+                record["refusal_text"] = text + (looks_like(thousandths) if thousandths and would_fit else "")
             except RowError as error:
                 record["error"], record["error_message"] = error.kind, error.message
         said: Json = {"split": split, "lost": [lost.reason for lost in found.lost]}
@@ -494,6 +548,12 @@ class Annotations:
         shown = len({image.name for draft in of_documents for image in draft.images})
         if len(dead) == shown or len(dead) > source.max_missing * shown:
             first = next(iter(dead.values()))
+            alone = Refusal("max_missing", f"{len(dead)} of the document's {shown} images are dead")
+            found.lost += [
+                dead.get(one.id, alone)._replace(at=at)
+                for at, one in enumerate(built.annotations)
+                if one.refusal is None
+            ]
             raise Refused(
                 "missing_image", f"{len(dead)} of the document's {shown} images are dead; first: {first.text}"
             )
@@ -662,6 +722,20 @@ def _accounted(built: Built, record: Json, found: Found) -> list[Json]:
     return rows
 
 
+def _format_of(source: "Source", member: str) -> str:
+    """Returns the format of the set that a record is of."""
+    if len(source.sets) == 1:
+        return source.sets[0].format
+    return member.partition(":")[0].partition(".")[0]
+
+
+def _reach(drafts: Iterable[Draft]) -> float:
+    """Returns the largest coordinate of the boxes of views; 0 where they have none."""
+    segments = (one for draft in drafts for turn in draft.turns for one in turn.segments)
+    boxes = (box for one in segments if isinstance(one, Phrase) for box in one.boxes)
+    return max((float(max(box)) for box in boxes), default=0.0)
+
+
 @dataclass(frozen=True)
 class _Look:
     """Measures images by name, each once."""
@@ -682,6 +756,8 @@ class _Look:
     def _measured(self, name: str) -> Facts:
         try:
             data = self.images.read(name, self.signals.pictures.settings.max_bytes)
+        except Ambiguous as error:
+            raise Refused("missing_image", str(error)) from error
         except InputError as error:
             raise Refused("missing_image", f"{name} is not among the images of the source") from error
         try:
@@ -696,7 +772,7 @@ class Images:
 
     source: "Source"
     store: Store
-    _by_base: dict[str, list[str]] | None = None
+    _by_base: dict[str, list[tuple[str, str]]] | None = None
 
     def read(self, name: str, limit: int | None = None) -> bytes:
         """Returns the bytes of an image; InputError where it is missing."""
@@ -712,19 +788,40 @@ class Images:
             return places[0]
         found = next(filter(self.store.exists, places), None)
         if found is None and self.source.match == "basename":
-            own = self._bases().get(_base(name), [])
-            found = own[0] if len(own) == 1 else None
+            found = _nearest(name, self._bases().get(_base(name), []))
         if found is None:
             raise InputError(f"{name} is not below {self._folder}")
         return found
 
-    def _bases(self) -> dict[str, list[str]]:
-        """Returns the paths of all files below the folder by the last part of their names."""
+    def _bases(self) -> dict[str, list[tuple[str, str]]]:
+        """Returns names and paths of all files below the folder by the last part of their names."""
         if self._by_base is None:
             self._by_base = {}
             for info in self.store.list_files(self._folder):
-                self._by_base.setdefault(_base(info.name), []).append(info.path)
+                self._by_base.setdefault(_base(info.name), []).append((info.name, info.path))
         return self._by_base
+
+
+class Ambiguous(InputError):
+    """An image's name stands for several files."""
+
+
+def _nearest(name: str, files: Sequence[tuple[str, str]]) -> str | None:
+    """Returns the path of the one file, of those named alike, that shares most folders with the name; None of none.
+
+    Ambiguous where several share as many.
+    """
+    shared = {path: len(posixpath.commonprefix([_folders(name), _folders(own)])) for own, path in files}
+    nearest = [path for path in shared if shared[path] == max(shared.values())]
+    if len(nearest) > 1:
+        named = ", ".join(sorted(own for own, path in files if path in nearest)[:3])
+        raise Ambiguous(f"{len(nearest)} files below images may be {name}: {named}")
+    return nearest[0] if nearest else None
+
+
+def _folders(name: str) -> list[str]:
+    """Returns the folders of a file's name, the innermost first."""
+    return name.replace("\\", "/").split("/")[-2::-1]
 
 
 _SUFFIXES: Final = (".jpg", ".png", ".webp", ".jpeg")

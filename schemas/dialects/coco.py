@@ -42,35 +42,37 @@ def annotated(samples: Iterable[Example], name: str) -> Annotated:
     return Annotated(name, *size, tuple(captions), phrases)
 
 
-def to_coco(pictures: Iterable[Annotated]) -> dict[str, list[dict[str, Any]]]:
+def to_coco(described: Iterable[Annotated]) -> dict[str, list[dict[str, Any]]]:
     """Returns the JSON of annotated images; ids count from 1, categories in order of first appearance."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     categories: dict[str, int] = {}
-    for number, picture in enumerate(pictures, 1):
-        images.append(image_row(picture, number))
-        annotations += caption_rows(picture, number, len(annotations) + 1)
-        annotations += box_rows(picture, number, len(annotations) + 1, categories)
+    for number, one in enumerate(described, 1):
+        images.append(image_row(one, number))
+        annotations += caption_rows(one, number, len(annotations) + 1)
+        annotations += box_rows(one, number, len(annotations) + 1, categories)
     return {"images": images, "annotations": annotations, "categories": category_rows(categories)}
 
 
-def image_row(picture: Annotated, number: int) -> dict[str, Any]:
+def image_row(described: Annotated, number: int) -> dict[str, Any]:
     """Returns the entry of the image whose id is `number`."""
-    return {"id": number, "file_name": picture.name, "width": picture.width, "height": picture.height}
+    return {"id": number, "file_name": described.name, "width": described.width, "height": described.height}
 
 
-def caption_rows(picture: Annotated, image: int, first: int) -> list[dict[str, Any]]:
+def caption_rows(described: Annotated, image: int, first: int) -> list[dict[str, Any]]:
     """Returns an annotation for each caption; their ids count from `first`."""
     return [
         {"id": number, "image_id": image, "caption": caption}
-        for number, caption in enumerate(picture.captions, first)
+        for number, caption in enumerate(described.captions, first)
     ]
 
 
-def box_rows(picture: Annotated, image: int, first: int, categories: dict[str, int]) -> list[dict[str, Any]]:
+def box_rows(
+    described: Annotated, image: int, first: int, categories: dict[str, int]
+) -> list[dict[str, Any]]:
     """Returns an annotation for each box, with ids from `first`; a phrase that is new gets a number in `categories`."""
     rows: list[dict[str, Any]] = []
-    for phrase in picture.phrases:
+    for phrase in described.phrases:
         category = categories.setdefault(phrase.phrase, len(categories) + 1)
         for box in phrase.boxes:
             marked = {"id": first + len(rows), "image_id": image, "category_id": category}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any, Final
 
-from schemas.dialects.dialogue import CannotSay, Spelling, read_box, shown, spoken
+from schemas.dialects.dialogue import CannotSay, Spelling, broken, read_box, shown, spoken
 from schemas.markup.render import merged
 from schemas.markup.tags import GRID, Size
 from schemas.sample import Box, Example, ImageRef, Phrase, Segment, Text, Turn
@@ -21,7 +21,9 @@ SPEAKERS: Final = {"system": "system", "user": "human", "assistant": "gpt"}
 _NUMBER: Final = r" ?-?[0-9]{1,7}\.[0-9]{1,7}"
 BOX: Final = re.compile(rf"\[{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER} ?\]")
 """A box in text, whatever its numbers: all four have a decimal point, so that a list of counts is none."""
-_MARK: Final = re.compile(rf"(<image>\n?)|({BOX.pattern})")
+_OVERSHOOT: Final = 2
+"""Beyond it a number is no share of a side that leaves its image a little."""
+_MARK: Final = re.compile(rf"(<image>\n?|\n<image>\Z)|({BOX.pattern})")
 IMAGE_MARKS: Final = Spelling("<", "(?:image|video)>")
 _BRACKET: Final = Spelling("[", BOX.pattern[2:])
 
@@ -80,6 +82,8 @@ def read_llava(text: str, taught: bool, count: int) -> tuple[tuple[Segment, ...]
             count += 1
         else:
             values = [float(one) for one in match[2][1:-1].split(",")]
+            if max(values) > _OVERSHOOT:
+                raise broken("pixels", match.span(), f"{values} are no shares of the sides")
             x1, y1, x2, y2 = read_box(values, 1, match.span())
             box = (x1 * GRID, y1 * GRID, x2 * GRID, y2 * GRID)
             last = read[-1] if read else None

@@ -26,7 +26,7 @@ TOKENS: Final = re.compile(r"<\|(?:(?:object_ref|box|quad|vision)_(?:start|end)|
 BBOX_2D: Final = re.compile(r"\"bbox_2d\\*\"\s*:")
 """What gives boxes in JSON away."""
 
-_IMAGE: Final = rf"(?P<image>(?:<image>|{re.escape(VISION)})\n?)"
+_IMAGE: Final = rf"(?P<image>(?:<image>|{re.escape(VISION)})\n?|\n<image>\Z)"
 _TAGGED: Final = re.compile(
     rf"{_IMAGE}|(?:<\|object_ref_start\|>(?P<words>(?:[^<]|<(?!\|))*)<\|object_ref_end\|>)?"
     r"(?P<boxes>(?:<\|box_start\|>[^<]*<\|box_end\|>)+)"
@@ -147,12 +147,18 @@ def _labelled(one: Any, place: tuple[int, int], relative: bool) -> tuple[str, Bo
         raise broken("coordinates", place, f"the label {repr(words)[:80]} is no text")
     if relative:
         return words, _grid_box(one["bbox_2d"], place)
-    return words, read_box(one["bbox_2d"], 10**7, place)
+    box = read_box(one["bbox_2d"], 10**7, place)
+    if max(box) <= 1:
+        raise broken("normalised", place, f"{list(box)} are shares of the sides, where pixels are read")
+    return words, box
 
 
 def _grid_box(values: Any, place: tuple[int, int]) -> Box:
     """Returns a box from 0 to 1000 in thousandths: whole numbers are cells, and stand for their middles."""
-    x1, y1, x2, y2 = (_middle(one) for one in read_box(values, GRID, place))
+    box = read_box(values, GRID, place)
+    if max(box) <= 1 and any(one != int(one) for one in box):
+        raise broken("normalised", place, f"{list(box)} are shares of the sides, where 0 to {GRID} is read")
+    x1, y1, x2, y2 = map(_middle, box)
     return x1, y1, x2, y2
 
 

@@ -311,3 +311,17 @@ def test_the_rest_of_a_dialogue_that_is_cut_is_an_annotation_that_is_lost() -> N
         None,
         "empty_answer",
     ]
+
+
+@pytest.mark.parametrize("form", ["conversations", "llava", "qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+def test_an_image_at_the_end_leaves_no_line_feed(form: str) -> None:
+    """A question whose image stands on a last line of its own is the same in every format."""
+    (draft,) = one(made(form, spoken(f"{RED}\n<image>", "There.", image="a.jpg"))).drafts
+    assert draft.turns[0].segments == (Text(RED), ImageRef(0))
+
+
+@pytest.mark.parametrize("form", ["qwen2_5_vl", "qwen3_vl"])
+def test_the_numbers_of_a_bbox_2d_are_no_markup_of_another(form: str) -> None:
+    """Shares in a bbox_2d are refused as shares; the format of shares in brackets would not read them either."""
+    record = spoken("<image>\nWhere?", '{"bbox_2d": [0.1, 0.2, 0.3, 0.4]}', image="a.jpg")
+    assert reason(made(form, record)) == "box_normalised"

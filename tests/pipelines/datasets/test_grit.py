@@ -61,7 +61,8 @@ def test_greedy_is_an_option() -> None:
         (grit(noun_chunks=[], ref_exps=None), "no_regions"),
         (grit(noun_chunks=[[0, 5, 1.2, 0.1, 1.5, 0.5, 0.9]]), "box_outside"),
         (grit(caption=""), "empty_caption"),
-        (grit(width=None), "image_size"),
+        (grit(width=None), "bad_record"),
+        (grit(width=0), "image_size"),
         (grit(id=None), "no_image"),
     ],
 )

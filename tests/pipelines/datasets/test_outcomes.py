@@ -51,8 +51,10 @@ def test_lines_are_records_whatever_they_hold() -> None:
     ],
 )
 def test_a_document_is_not_read_as_lines(document: str) -> None:
-    """A JSON list or object over lines stops with one sentence that names the format, not a reason a line."""
-    with pytest.raises(ShardError, match=r"one JSON document, .* format: conversations, "):
+    """A JSON list or object over lines stops with one sentence, not a reason a line."""
+    with pytest.raises(
+        ShardError, match=r"(one JSON list|JSON over many lines), not a record a line; make lines"
+    ):
         list(jsonl(io.BytesIO(document.encode())))
 
 
@@ -65,11 +67,13 @@ def test_a_list_among_lines_is_one_bad_record() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b'{"a": 1}\n\n{"b": 1}\n', "train.json is JSON lines.*format: conversations_lines"),
+        (b'{"a": 1}\n\n{"b": 1}\n', "train.json is JSON lines .*; make a list of them"),
         (b'{"a": 1}\n}', "train.json goes on after its JSON ends, at character 9; cut it there"),
         (b'{"a": 1} trailing', "train.json goes on after its JSON ends, at character 9"),
         (b'{"a": ', "train.json is not JSON"),
-        (b"\xff", "train.json is not JSON"),
+        (b"\xff", "train.json is no text in utf-8: invalid start byte at byte 0; write it again in UTF-8"),
+        (b" ", "train.json is empty; fetch it again"),
+        (b"PAR1", "train.json is Parquet, not JSON"),
         (b"[" * 100_000, "train.json is not JSON"),
     ],
 )

@@ -170,7 +170,7 @@ def tag(value: Any) -> Made:
 
 def test_a_dataset_is_one_line_of_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A value in the table is all that a recipe, a build, the ledger and the card need."""
-    tags = Dataset("tags.json", "a tag", ("caption",), tag, entries("the tags", "tags", ids=("photo",)))
+    tags = Dataset("tags.json", "a tag", ("caption",), tag, entries("tags", ids=("photo",)))
     monkeypatch.setitem(table.DATASETS, "tags", tags)
     images = folder(tmp_path / "images", 2)
     path = images / "tags.json"

@@ -143,16 +143,19 @@ def test_a_part_of_documents_has_the_records_of_its_images(
     assert sum(shard.size for shard in shards) == size
 
 
-@pytest.mark.parametrize(("form", "text"), [("conversations", "[{}, {}] }"), ("grounding", "[{},\n{}]\n")])
-def test_a_damaged_file_damages_every_part(tmp_path: Path, form: str, text: str) -> None:
-    """Each part says what is wrong with the whole."""
+@pytest.mark.parametrize(
+    ("form", "text"), [("conversations", "[" + "{}, " * 9 + "{}] }"), ("grounding", "[{},\n{}]\n")]
+)
+def test_a_damaged_file_damages_one_part(tmp_path: Path, form: str, text: str) -> None:
+    """The first part says what is wrong with the file, once; what could be read of it is in its parts."""
     (tmp_path / "a").write_text(text)
     source = source_of(form, path=str(tmp_path / "a"))
     layout, shards = split(tmp_path, source, 4)
     assert len(shards) > 1
-    for shard in shards:
-        with pytest.raises(ShardError, match="JSON"):
-            outcomes(source, layout, shard)
+    with pytest.raises(ShardError, match="JSON"):
+        outcomes(source, layout, shards[0])
+    others = [one for shard in shards[1:] for one in outcomes(source, layout, shard)]
+    assert bool(others) == (form == "conversations")
 
 
 def test_the_parts_are_found_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -277,16 +277,19 @@ def test_a_picture_that_kills_is_blamed_alone(tmp_path: Path) -> None:
     assert bad["error_message"] == one["message"]
 
 
-def test_a_folder_that_holds_none_of_the_pictures_stops(tmp_path: Path) -> None:
-    """Where every record's picture is missing the run says which folder was looked in."""
+def test_a_folder_that_holds_none_of_the_images_is_named(tmp_path: Path) -> None:
+    """Where every record's image is missing the ledger has each, and the run says which folder was looked in."""
     (tmp_path / "pictures").mkdir()
     record = {"image": "a.jpg", "width": 8, "height": 8, "caption": "a cat", "phrases": []}
     record["phrases"] = [{"text": "a cat", "start": 0, "end": 5, "boxes": [[0, 0, 4, 4]]}]
     (tmp_path / "records.jsonl").write_text(json.dumps(record) + "\n")
     source = {"id": "a", "kind": "annotations", "format": "grounding"}
     source |= {"path": str(tmp_path / "records.jsonl"), "images": str(tmp_path / "pictures")}
-    with pytest.raises(InputError, match="none of the images that its 1 records name is in"):
-        build({"sources": [source]}, tmp_path / "out")
+    (tmp_path / "r.yaml").write_text(json.dumps({"sources": [source]}))
+    done = run_inline("build", tmp_path / "r.yaml", "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert "none of the images that its 1 records name is in" in done.stderr
+    assert reasons(tmp_path / "out") == {"0": "missing_image"}
 
 
 @pytest.mark.parametrize(
