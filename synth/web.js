@@ -12,11 +12,20 @@
       + "*::before, *::after, *::marker, *::placeholder, input, textarea, select, option "
       + "{ color: transparent !important }";
     document.documentElement.append(style);
+    const span = document.createRange();
+    // a font without measures for columns lays Han characters on one another
+    const heaped = (element) => [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE
+      && [...node.nodeValue.slice(0, 1000).matchAll(/\p{Script=Han}/gu)].some((match) => {
+        span.setStart(node, match.index);
+        span.setEnd(node, match.index + match[0].length);
+        return span.getBoundingClientRect().height === 0;
+      }));
     for (const element of document.querySelectorAll("body *")) {
-      const { transform, rotate } = getComputedStyle(element);
+      const { transform, rotate, writingMode } = getComputedStyle(element);
       const matrix = new DOMMatrix(transform === "none" ? "" : transform);
       const turned = Math.abs(matrix.b) + Math.abs(matrix.c) > 0.01 || matrix.a < 0 || matrix.d < 0;
-      if (turned || rotate !== "none") element.style.setProperty("opacity", "0", "important");
+      const columns = !writingMode.startsWith("horizontal");
+      if (turned || rotate !== "none" || (columns && heaped(element))) element.style.setProperty("opacity", "0", "important");
     }
   }
   window.scrollTo(0, top);
