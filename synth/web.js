@@ -1,14 +1,32 @@
-// Gives the words that a reader sees in the viewport: [text, [x, y, width, height], block, space], and how
+// Gives the words that a reader sees in the viewport: [text, [x, y, width, height], block, space, down], and how
 // many are left out because they are hidden, see-through, clipped by an ancestor or covered by something else;
 // first it scrolls to `top`, and it tells where it got to and where the document ends.
 ([top, limit]) => {
   if (top === 0) {
-    // what would show text that no text node holds, or text that only a browser without scripts is given
+    // what would show text that no text node of the document holds: generated, list markers, frames; or text that
+    // only a browser without scripts is given; and what is turned, of which no upright box holds the words
     const style = document.createElement("style");
     style.textContent = "noscript { display: none !important } "
       + "*, *::before, *::after { animation: none !important; transition: none !important } "
-      + "*::before, *::after, *::placeholder, input, textarea, select, option { color: transparent !important }";
+      + "iframe, frame { visibility: hidden !important } "
+      + "*::before, *::after, *::marker, *::placeholder, input, textarea, select, option "
+      + "{ color: transparent !important }";
     document.documentElement.append(style);
+    const span = document.createRange();
+    // a font without measures for columns lays Han characters on one another
+    const heaped = (element) => [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE
+      && [...node.nodeValue.slice(0, 1000).matchAll(/\p{Script=Han}/gu)].some((match) => {
+        span.setStart(node, match.index);
+        span.setEnd(node, match.index + match[0].length);
+        return span.getBoundingClientRect().height === 0;
+      }));
+    for (const element of document.querySelectorAll("body *")) {
+      const { transform, rotate, writingMode } = getComputedStyle(element);
+      const matrix = new DOMMatrix(transform === "none" ? "" : transform);
+      const turned = Math.abs(matrix.b) + Math.abs(matrix.c) > 0.01 || matrix.a < 0 || matrix.d < 0;
+      const columns = !writingMode.startsWith("horizontal");
+      if (turned || rotate !== "none" || (columns && heaped(element))) element.style.setProperty("opacity", "0", "important");
+    }
   }
   window.scrollTo(0, top);
   const place = {
@@ -22,6 +40,9 @@
   const look = (element) => {
     if (looks.has(element)) return looks.get(element);
     const up = element.parentElement ? look(element.parentElement) : { solid: true, clips: [], block: element };
+    const details = element.parentElement;
+    const folded = up.folded
+      || (details !== null && details.tagName === "DETAILS" && !details.open && element.tagName !== "SUMMARY");
     const style = getComputedStyle(element);
     const alpha = /rgba\(.*[, ]([\d.]+)\)$/.exec(style.color);
     const solid = up.solid && Number(style.opacity) >= 0.2;
@@ -33,8 +54,9 @@
     if (style.position === "absolute" && style.clip !== "auto") clips = [...clips, new DOMRect(0, 0, 0, 0)];
     const flows = /^(inline|contents|ruby|ruby-text)$/.test(style.display);
     const result = {
-      solid, clips, block: flows ? up.block : element, transform: style.textTransform,
-      shown: solid && style.visibility === "visible" && !(alpha && Number(alpha[1]) < 0.2)
+      solid, clips, folded, block: flows ? up.block : element, transform: style.textTransform,
+      down: style.writingMode.startsWith("horizontal") ? 0 : 1,
+      shown: solid && !folded && style.visibility === "visible" && !(alpha && Number(alpha[1]) < 0.2)
         && parseFloat(style.fontSize) >= 6,
     };
     looks.set(element, result);
@@ -72,7 +94,8 @@
     range.selectNodeContents(node);
     const whole = range.getBoundingClientRect();
     if (whole.bottom < 0 || whole.top > height || whole.width === 0) { pending = true; continue; }
-    const { shown, clips, block, transform } = look(element);
+    const { shown, clips, block, transform, down } = look(element);
+    const unfolded = element.tagName !== "DETAILS" || element.open;
     let end = 0, checked = null;
     for (const match of text.matchAll(pattern)) {
       if (words.length >= limit) return { words, left, ...place };
@@ -85,17 +108,19 @@
       if (rects.length === 0 || rects[0].bottom < 0 || rects[0].top > height) continue;
       const rect = rects.length === 1 ? rects[0] : range.getBoundingClientRect();
       // a word that the browser broke over two lines has no box of its own
-      const broken = rects.some((one) => Math.abs(one.top - rects[0].top) > one.height / 2);
+      const side = down ? "left" : "top", size = down ? "width" : "height";
+      const broken = rects.some((one) => Math.abs(one[side] - rects[0][side]) > one[size] / 2);
       // what is on top is asked anew every few characters of a row
       if (checked === null || checked.row !== rect.top || Math.abs(rect.left - checked.at) > 3 * rect.height
           || match[0].length > 1) {
         checked = { row: rect.top, at: rect.left, open: open(rect, element) };
       }
-      if (broken || !shown || !checked.open || rect.left < 0 || rect.right > width || !inside(rect, clips)) {
+      if (broken || !shown || !unfolded || !checked.open || rect.left < 0 || rect.right > width || !inside(rect, clips)) {
         left += 1;
         continue;
       }
-      words.push([shaped(match[0], transform), [rect.left, rect.top, rect.width, rect.height], number(block), space]);
+      const box = [rect.left, rect.top, rect.width, rect.height];
+      words.push([shaped(match[0], transform), box, number(block), space, down]);
     }
     if (/\s$/.test(text)) pending = true;
   }

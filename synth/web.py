@@ -32,11 +32,16 @@ from synth.regions import TextLine, TextWord
 
 _GAP: Final = 1.2
 _CROSSED: Final = 0.1
+_UPRIGHT: Final = "\u2e80"
+"""From this character on, those that stand upright in columns: Han, kana, Hangul."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """A word in the viewport: its text, its box, its block, and whether white space stands before it."""
+    """A word in the viewport: its text, its box, its block, and whether white space stands before it.
+
+    `down`: it is part of a column, whose text runs downwards.
+    """
 
     text: str
     left: float
@@ -45,13 +50,24 @@ class Spot:
     bottom: float
     block: int
     space: bool
+    down: bool = False
+
+    @property
+    def along(self) -> tuple[float, float]:
+        """Returns where the word begins and ends along its line."""
+        return (self.top, self.bottom) if self.down else (self.left, self.right)
+
+    @property
+    def across(self) -> tuple[float, float]:
+        """Returns the sides of its line, the lesser first."""
+        return (self.left, self.right) if self.down else (self.top, self.bottom)
 
 
 def spots(words: Sequence[Any]) -> list[Spot]:
     """The words as web.js gives them."""
     return [
-        Spot(str(text), x, y, x + width, y + height, int(block), bool(space))
-        for text, (x, y, width, height), block, space in words
+        Spot(str(text), x, y, x + width, y + height, int(block), bool(space), bool(down))
+        for text, (x, y, width, height), block, space, down in words
     ]
 
 
@@ -120,7 +136,7 @@ def _crossed(words: Sequence[Spot], above: int, size: tuple[int, int]) -> list[b
 
 
 def _rows(words: Sequence[Spot]) -> list[list[Spot]]:
-    """Words of one block on one height, with no gap as between columns; blocks in the order of the document."""
+    """Words of one block on one line, with no gap as between columns; blocks in the order of the document."""
     rows: list[list[Spot]] = []
     for word in words:
         if rows and _continues(rows[-1][-1], word):
@@ -131,16 +147,18 @@ def _rows(words: Sequence[Spot]) -> list[list[Spot]]:
 
 
 def _continues(last: Spot, word: Spot) -> bool:
-    size = max(min(last.bottom - last.top, word.bottom - word.top), 1.0)
-    shared = min(last.bottom, word.bottom) - max(last.top, word.top)
-    gap = max(word.left - last.right, last.left - word.right)
-    return last.block == word.block and shared > 0.5 * size and gap < _GAP * size
+    (start, end), (low, high) = last.across, word.across
+    size = max(min(end - start, high - low), 1.0)
+    shared = min(end, high) - max(start, low)
+    gap = max(word.along[0] - last.along[1], last.along[0] - word.along[1])
+    is_one = last.block == word.block and last.down == word.down
+    return is_one and shared > 0.5 * size and gap < _GAP * size
 
 
 def _line(row: Sequence[Spot], above: int) -> TextLine:
     parts: list[list[Spot]] = []
     for word in row:
-        if parts and not word.space and abs(word.left - parts[-1][-1].right) < 2:
+        if parts and not word.space and abs(word.along[0] - parts[-1][-1].along[1]) < 2:
             parts[-1].append(word)
         else:
             parts.append([word])
@@ -157,6 +175,8 @@ def _quad(
     left, right = round(max(min(one.left for one in row), 0), 2), round(max(one.right for one in row), 2)
     top = round(max(min(one.top for one in row) - above, 0), 2)
     bottom = round(max(one.bottom for one in row) - above, 2)
+    if row[0].down and row[0].text[0] < _UPRIGHT:  # letters of alphabets lie on their side in a column
+        return (right, top), (right, bottom), (left, bottom), (left, top)
     return (left, top), (right, top), (right, bottom), (left, bottom)
 
 

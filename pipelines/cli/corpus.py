@@ -122,6 +122,13 @@ def export(
     split: Annotated[str | None, typer.Option(help="only views of this split")] = None,
     task: Annotated[str | None, typer.Option(help="only views of this task")] = None,
     source: Annotated[str | None, typer.Option(help="only views of this source")] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="link to images that lie in this folder byte for byte, instead of writing them",
+        ),
+    ] = None,
     storage_options: StorageOptions = None,
 ) -> None:
     """Write a corpus as another program reads it."""
@@ -129,7 +136,7 @@ def export(
     from pipelines.export.table import export as write
     from pipelines.recipe import load as recipes
 
-    options, asked = recipes.storage_options(storage_options), Asked(split, task, source)
+    options, asked = recipes.storage_options(storage_options), Asked(split, task, source, images)
     for sentence in write(folder, to, out, options, asked):
         say(f"{out}: {sentence}")
 

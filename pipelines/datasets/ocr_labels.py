@@ -8,7 +8,7 @@ images/1.jpg<tab>[{"transcription": …, "points": [[x, y], …]}]      a line a
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from pipelines.datasets.dataset import BAD, Dataset, Glimpse, Made, Record, bad_record
@@ -56,8 +56,11 @@ def _texts(stem: str, data: bytes) -> Iterator[Record]:
         yield Record(stem, {"image": stem.rpartition("/")[2].removeprefix("gt_"), "lines": lines})
         return
     for line in lines:
-        name, _, labels = line.partition("\t")
+        line = line.rstrip("\r")
+        name, tab, labels = line.partition("\t")
         try:
+            if not tab:
+                raise Refused("bad_json", f"{line[:80]!r} has no tab between the image and its labels")
             if len(labels) > MAX_RECORD:
                 raise Refused("too_large", f"a line of {len(labels)} characters")
             yield Record(name, {"image": name, "lines": json.loads(labels)})
@@ -92,6 +95,8 @@ def _make(value: Mapping[str, Any]) -> Made:
     lost: list[Refusal] = []
     phrases: list[Phrase] = []
     taught: list[int] = []
+    if not isinstance(value["lines"], list):
+        raise Refused("bad_record", "the labels are no list")
     for at, line in enumerate(value["lines"]):
         try:
             text, quad = _line(line)
@@ -114,35 +119,48 @@ def _make(value: Mapping[str, Any]) -> Made:
 def _line(line: Any) -> tuple[str, Quad]:
     """Returns the words of a text line and its corners."""
     if isinstance(line, str):
-        parts = line.rstrip("\r").split(",", 8)
-        if len(parts) != 9:
+        line = line.rstrip("\r")
+        parts = line.split(",", 8)
+        try:
+            sides = [float(part) for part in parts[:8]]
+        except ValueError:
+            sides = []
+        if len(parts) != 9 or len(sides) != 8:
             raise Refused("box_numbers", f"{line[:80]!r} is not eight numbers and a text")
-        return parts[8], _corners(parts[0:8:2], parts[1:8:2])
+        return parts[8], _corners([*zip(sides[::2], sides[1::2], strict=True)])
     if "points" in line:
-        points = line["points"]
         text = (
             "" if line.get("difficult") is True and not line.get("transcription") else line["transcription"]
         )
-        return text, _corners([x for x, _ in points], [y for _, y in points])
+        return text, _corners(line["points"])
     if line.get("legibility") == "illegible" or "utf8_string" not in line:
         raise Refused("unreadable")
-    x, y, width, height = line["bbox"]
-    return line["utf8_string"], _corners([x, x + width, x + width, x], [y, y, y + height, y + height])
+    box = line["bbox"]
+    if not (_are_numbers(box) and len(box) == 4):
+        raise Refused("box_numbers", f"{repr(box)[:80]} is no box")
+    x, y, width, height = box
+    return line["utf8_string"], _corners([(x, y), (x + width, y), (x + width, y + height), (x, y + height)])
 
 
-def _corners(across: Sequence[Any], down: Sequence[Any]) -> Quad:
+def _are_numbers(values: Any) -> bool:
+    return isinstance(values, list | tuple) and all(
+        isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one) and abs(one) < 1e7
+        for one in values
+    )
+
+
+def _corners(points: Any) -> Quad:
     """Returns four corners as they are given; of more corners, the rectangle around them."""
-    try:
-        xs, ys = [float(one) for one in across], [float(one) for one in down]
-    except (TypeError, ValueError) as error:
-        raise Refused("box_numbers", f"{list(across)[:8]} and {list(down)[:8]} are no corners") from error
-    if len(xs) < 4 or not all(math.isfinite(one) and abs(one) < 1e7 for one in (*xs, *ys)):
-        raise Refused("box_numbers", f"{xs[:8]} and {ys[:8]} are no corners")
+    are_points = isinstance(points, list) and all(_are_numbers(one) and len(one) == 2 for one in points)
+    if not are_points or len(points) < 4:
+        raise Refused("box_numbers", f"{repr(points)[:80]} are no four corners")
+    xs, ys = [float(x) for x, _ in points], [float(y) for _, y in points]
+    if max(xs) - min(xs) < 1 or max(ys) - min(ys) < 1:
+        shown = ", ".join(f"({x:g}, {y:g})" for x, y in points[:8])
+        raise Refused("box_degenerate", f"the corners {shown} have no extent")
     if len(xs) > 4:
         xs, ys = [min(xs), max(xs), max(xs), min(xs)], [min(ys), min(ys), max(ys), max(ys)]
     first, second, third, fourth = zip(xs, ys, strict=True)
-    if max(xs) - min(xs) < 1 or max(ys) - min(ys) < 1:
-        raise Refused("box_degenerate", f"{xs} and {ys} have no extent")
     return first, second, third, fourth
 
 

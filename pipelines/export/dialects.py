@@ -272,7 +272,7 @@ def write(target: str, export: Export) -> list[str]:
             if files.add(sample, views, names, ledger):
                 check_images(path, sample, images)
                 for name, data in zip(names, images, strict=True):
-                    export.write_once(name, data)
+                    export.image(name, data)
         if not ledger.seen:
             raise InputError(
                 f"{export.folder} has no view of that split, task and source: vlcorpus status says what it has"
@@ -283,6 +283,8 @@ def write(target: str, export: Export) -> list[str]:
     said = [
         f"{ledger.seen.total() - lost:,} of {ledger.seen.total():,} views in {', '.join(sorted(files.counts))}"
     ]
+    if export.images:
+        said.append(export.images.said)
     if lost:
         said.append(
             f"{lost:,} views are left out: ledger.json counts the reasons, refused.jsonl names each view"

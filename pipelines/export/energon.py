@@ -36,6 +36,8 @@ def write(export: Export) -> list[str]:
     """
     if (export.split, export.task, export.source) != (None, None, None):
         raise InputError("energon takes whole tars: leave out --split, --task and --source")
+    if export.images:
+        raise InputError("energon takes whole tars, with the images in them: leave out --images")
     names = list(export.shards())
     tars = [name for name in names if name.endswith(".tar")]
     if not tars:

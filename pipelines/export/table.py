@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from pipelines.export import dialects, energon
-from pipelines.export.corpus import Export
+from pipelines.export.corpus import Export, Links
 from pipelines.files import Store, absolute
 from pipelines.opening import open_manifest
 from schemas.errors import InputError
@@ -18,11 +18,12 @@ TARGETS: Final[Mapping[str, Callable[[Export], list[str]]]] = {
 
 
 class Asked(NamedTuple):
-    """The views that are asked for, by split, task and source; None: all."""
+    """The views that are asked for, by split, task and source; None: all. `images` is a folder to link images to."""
 
     split: str | None = None
     task: str | None = None
     source: str | None = None
+    images: str | None = None
 
 
 EVERY: Final = Asked()
@@ -46,7 +47,8 @@ def export(
         )
     if store.exists(out) and (not store.is_folder(out) or store.list_files(out)):
         raise InputError(f"{out} is not empty: give a new folder, or remove what is there")
-    work = Export(folder, manifest, out, store, *asked)
+    links = None if asked.images is None else Links.of(absolute(asked.images), out)
+    work = Export(folder, manifest, out, store, *asked[:3], links)
     try:
         return TARGETS[to](work)
     finally:

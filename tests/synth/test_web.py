@@ -11,10 +11,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
 from urllib.request import urlopen
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from schemas.errors import InputError, RowError
 from synth import chromium
@@ -77,6 +80,45 @@ def test_what_is_not_shown_is_not_told(browser: WebRenderer) -> None:
     body = [f"<p>before {at}</p>{hidden}<p>after {at}</p>" for at, hidden in enumerate(HIDDEN)]
     pages = _pages(browser, "".join(body))
     assert [line.text for page in pages for line in page.lines] == shown
+
+
+UNTOLD = """<style>body {margin: 20px; font: 24px sans-serif}</style><p>One line of words.</p>
+<details><summary>Summary</summary>folded text <p>folded paragraph</p></details>
+<details open><summary>Open</summary>unfolded</details>
+<iframe srcdoc="<p style='font-size: 40px'>framed</p>" width=300 height=90></iframe>
+<ol start=7777><li>item</li></ol>
+<p style="transform: rotate(20deg); width: 200px; margin: 80px">turned words</p>
+<p style="rotate: 180deg">upside down</p><p style="transform: translate(5px, 3px)">moved</p>"""
+
+
+def test_what_no_upright_line_can_tell_is_neither_shown_nor_told(browser: WebRenderer) -> None:
+    """Folded details, frames of their own source, list markers and turned text: no ink is without words."""
+    pages = _pages(browser, UNTOLD)
+    told = [line.text for page in pages for line in page.lines]
+    assert told == ["One line of words.", "Summary", "Open", "unfolded", "item", "moved"]
+    for page in pages:
+        grey = np.array(Image.open(BytesIO(page.image)).convert("L"))
+        for line in page.lines:
+            (left, top), _, (right, bottom), _ = line.quad
+            assert grey[int(top) : int(bottom) + 1, int(left) : int(right) + 1].min() < 128
+            grey[max(int(top) - 6, 0) : int(bottom) + 7, max(int(left) - 6, 0) : int(right) + 7] = 255
+        assert grey.min() > 128
+
+
+def test_a_column_is_one_line(browser: WebRenderer) -> None:
+    """Text that runs downwards is told column by column, from the right; letters lie on their side."""
+    needs.fonts("zh")
+    style = "writing-mode: vertical-rl; height: 200px; font-size: 24px"
+    (page,) = _pages(
+        browser, f"<meta charset=utf-8><div style='{style}'>きのここにあり<br>すのて<br>Harbour</div>"
+    )
+    first, second, third = page.lines
+    assert [line.text for line in page.lines] == ["きのここにあり", "すのて", "Harbour"]
+    assert first.quad[0][0] > second.quad[0][0] > third.quad[3][0]
+    (x1, y1), (x2, y2), *_ = first.quad
+    assert (x2 - x1 < 40, y1 == y2, first.quad[2][1] - y1 > 100) == (True, True, True)
+    (x1, y1), (x2, y2), *_ = third.quad
+    assert (x1 == x2, y2 - y1 > 40) == (True, True)
 
 
 def test_words_across_each_other_are_not_told(browser: WebRenderer) -> None:

@@ -28,6 +28,7 @@ from pipelines.phases.select.semantic import ALIKE, beaten, centres, plan
 from pipelines.phases.table import phase
 from pipelines.receipts import fingerprint
 from pipelines.recipe.model import Recipe
+from pipelines.sources.table import KINDS
 from pipelines.steps import Steps, in_steps
 from schemas.plain import many
 
@@ -183,9 +184,16 @@ def run(build: "Build") -> None:
 def _removed_text(build: "Build", unmatched: int) -> str:
     """How many rows the list removes, and how many of its values name no row."""
     rows = sum(receipt["reasons"].get(REMOVED, 0) for receipt in build.results["select"].values())
+    annotated = any(KINDS[source.kind].annotated for source in build.recipe.sources)
+    hint = ""
+    if unmatched and annotated and "id" in build.removed.by_column():
+        hint = (
+            " (an id is a row's: of annotations that of a caption, question, region or image; the column member of "
+            "work/annotations names the row of an object or phrase)"
+        )
     return (
         f"the list of removed rows has {many(len(build.removed), 'value')}: rows removed: {rows:,}, values that match "
-        f"no row: {unmatched:,}"
+        f"no row: {unmatched:,}{hint}"
     )
 
 

@@ -8,7 +8,6 @@ import pytest
 import yaml
 
 from schemas.sample import Example
-from tests import needs
 from tests.pipelines.building import build, rows
 from tests.pipelines.phases.test_ground import samples
 
@@ -182,20 +181,3 @@ def test_a_page_whose_text_cannot_be_the_image_s_is_dropped(run: Run) -> None:
     (chinese,) = [language for words, language in by_words.items() if "这是一页中文文件" in words]
     assert chinese == "zh"
     assert any("The first office floor was ff efficient." in words for words in by_words)
-
-
-def test_a_web_page_is_in_the_language_of_its_words(tmp_path: Path) -> None:
-    """A Chinese page is `zh`, an English one `en`."""
-    needs.chromium()
-    (tmp_path / "in").mkdir()
-    for name, words in {
-        "zh": "港口的灯在早上六点熄灭，船离开。",
-        "en": "The boat leaves the harbour at six.",
-    }.items():
-        (tmp_path / f"in/{name}.html").write_text(f"<meta charset=utf-8><p>{words}</p>", encoding="utf-8")
-    source = {"id": "web", "kind": "rendered", "format": "html", "path": str(tmp_path / "in")}
-    build({"sources": [source]}, tmp_path / "out")
-    assert {one.text[:3]: one.language for one in samples(tmp_path / "out", "ocr")} == {
-        "港口的": "zh",
-        "The": "en",
-    }

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -263,6 +264,52 @@ def test_the_command_writes_what_is_asked_for(corpus: Path, tmp_path: Path) -> N
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         *("images", "train.json", "ledger.json", "refused.jsonl")
     }
+
+
+def test_images_are_linked_where_a_folder_has_them(corpus: Path, tmp_path: Path) -> None:
+    """--images links to the files that hold an image byte for byte, and writes it where none does."""
+    own = tmp_path / "own"
+    shutil.copytree(corpus.parent / "images", own)
+    gone = [own / f"{number}.jpg" for number in range(3)]
+    gone[0].unlink()
+    gone[1].write_bytes(gone[1].read_bytes()[:-1])
+    gone[2].write_bytes(bytes(len(gone[2].read_bytes())))
+    said = export(str(corpus), "llava", str(tmp_path / "out"), asked=Asked(images=str(own)))
+    assert f"{IMAGES - 3} images are links into {own}" in said[1]
+    assert "3 are not there byte for byte" in said[1]
+    export(str(corpus), "llava", str(tmp_path / "copy"))
+    found = sorted(path.relative_to(tmp_path / "copy") for path in (tmp_path / "copy").rglob("*.*"))
+    for name in found:
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "copy" / name).read_bytes()
+    links = [path for path in (tmp_path / "out/images").rglob("*.jpg") if path.is_symlink()]
+    assert len(links) == IMAGES - 3
+    # an export has the images of another one
+    assert (
+        f"{IMAGES} images are links"
+        in export(
+            str(corpus),
+            "kosmos2",
+            str(tmp_path / "again"),
+            asked=Asked(images=str(tmp_path / "copy"), split="train"),
+        )[1]
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "images", "sentence"),
+    [
+        ("llava", "nowhere", "there is no folder .*nowhere: give --images the folder"),
+        ("llava", "s3://bucket/images", "this machine only"),
+        ("energon", ".", "leave out --images"),
+    ],
+)
+def test_images_that_cannot_be_linked_are_one_sentence(
+    corpus: Path, tmp_path: Path, target: str, images: str, sentence: str
+) -> None:
+    """A folder that is not there or on another machine, and whole tars, are refused before anything is written."""
+    with pytest.raises(InputError, match=sentence):
+        export(str(corpus), target, str(tmp_path / "out"), asked=Asked(images=images))
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_cannot_be_exported_is_one_sentence(corpus: Path, tmp_path: Path) -> None:

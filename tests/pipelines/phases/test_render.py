@@ -216,6 +216,7 @@ def test_what_lies_beside_a_page_counts(tmp_path: Path) -> None:
     assert heard.ran["render"] == 1
     told = {one.text.count("and more") for one in samples(tmp_path / "out")}
     assert told == {0, 1}
+    assert {one.language for one in samples(tmp_path / "out")} == {"en"}
     _, heard = build({"sources": [source]}, tmp_path / "out")
     assert heard.ran["render"] == 0
 

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageOps
 
+import vlcorpus
 from pipelines.audit.verify import verify
 from schemas.errors import InputError
 from schemas.sample import Example
@@ -91,6 +92,23 @@ def test_a_rule_s_reason_is_that_of_the_row_s_annotations(tmp_path: Path) -> Non
     (one,) = json.loads((tmp_path / "out/manifest.json").read_text())["annotations"].values()
     assert one == {"annotations": 6, "kept": 6, "lost": {}}
     assert heard.ran["measure"] == 0
+
+
+def test_a_list_with_an_object_s_id_says_what_ids_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The id of an object is that of no row; the sentence says where its row stands, whose id removes it."""
+    path = coco(tmp_path / "a.json", [box(100 + n, [10, 10, 50, 50], n) for n in range(3)], 3)
+    told = recipe(path, folder(tmp_path / "images", 3), "coco_instances")
+    for name, value in (("object", "101"), ("row", "1")):
+        listed = tmp_path / f"{name}.txt"
+        listed.write_text(f"id\n{value}\n")
+        vlcorpus.build(told, tmp_path / name, "inline", removed=str(listed))
+        said = "".join(capsys.readouterr())
+        assert ("rows removed: 1" in said) == (name == "row")
+        assert ("the column member of work/annotations names the row" in said) == (name == "object")
+    (member,) = [row["member"] for row in rows(tmp_path / "object", "annotations") if row["id"] == "101"]
+    assert member == "1"
 
 
 def captions(tmp_path: Path, texts: list[str], **source: Any) -> list[Example]:
