@@ -71,16 +71,20 @@ class Hosts:
 
     settings: FetchSettings
     _slots: Slots = field(init=False)
+    _at_once: int = field(init=False)
     _hosts: dict[str, _Host] = field(default_factory=dict)
     _silent: dict[str, _Silent] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._slots = Slots(self.settings.concurrency)
+        self._at_once = max(1, self.settings.per_host // self.settings.shared_by)
 
     @asynccontextmanager
     async def slot(self, asked: Target, delay: float | None = None) -> AsyncIterator[None]:
         """Waits until a host may get one more request; `delay` is what its robots.txt asks for between two."""
-        host = self._hosts.setdefault(asked.host, _Host(Slots(self.settings.per_host)))
+        host = self._hosts.get(asked.host)
+        if host is None:
+            host = self._hosts[asked.host] = _Host(Slots(self._at_once))
         host.users += 1
         try:
             async with host.slots:
@@ -115,6 +119,8 @@ class Hosts:
 
     async def _turn(self, host: _Host, delay: float | None) -> None:
         pause = max(delay or 0.0, 1 / self.settings.pace if self.settings.pace else 0.0)
+        # each of the workers that share a host comes round so much less often
+        pause *= self.settings.shared_by
         if not pause:
             return
         now = asyncio.get_running_loop().time()
