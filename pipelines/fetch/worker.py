@@ -241,8 +241,7 @@ class _Range:
                 await self._room.wait()
                 low, high = piece.start - first, piece.stop - first
                 group.create_task(self._piece(piece, self.table.slice(low, high - low), reasons[low:high]))
-        store = self.raw.layout.store
-        written = [[piece.name, store.info(self.raw.tar(piece.name)).size] for piece in shards]
+        tars, stamps = self.raw.looks(piece.name for piece in shards)
         statuses = dict(sorted(self._counts.items()))
         rows = sum(statuses.values())
         return {
@@ -250,7 +249,8 @@ class _Range:
             "bytes": self._bytes,
             "kept": statuses.get(OK, 0),
             "statuses": statuses,
-            "shards": written,
+            "shards": tars,
+            "stamps": stamps,
             FRESH: asdict(self._fresh),
         }
 

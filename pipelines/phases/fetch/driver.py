@@ -6,7 +6,7 @@ list alone, so they are the same whatever failed.
 
 import ssl
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipelines.engines.step import Json
@@ -17,7 +17,7 @@ from pipelines.fetch.repeated import raw_of
 from pipelines.fetch.report import Report
 from pipelines.fetch.statuses import BAD_ROW, NO_URL, again
 from pipelines.fetch.worker import FRESH, Fresh
-from pipelines.files import join
+from pipelines.files import FileInfo, join, shown
 from pipelines.layout import Layout, text_of
 from pipelines.parquet import read_table
 from pipelines.phases.fetch import lists
@@ -171,13 +171,27 @@ class _Fetched:
         )
 
     def _forget_lost(self, tasks: list[Task]) -> None:
-        """Removes the receipts of tasks whose raw shards are not there: one that took a shard as it was wrote none."""
+        """Removes the receipts of tasks whose raw shards are not as they left them, and those shards that are damaged.
+
+        A task that took a shard as it was vouches for none of it, nor does any for a folder beside the corpus. There a
+        person may take rows out, which is no damage: the images are held against the statuses, and not these.
+        """
         store, receipts = self._build.layout.store, self._build.receipts("fetch")
+        raw = Raw(self._build.layout, self._tasks.folder)
         listed = store.list_files(self._tasks.folder) if store.is_folder(self._tasks.folder) else ()
-        there = {info.name: info.size for info in listed}
+        there = {info.path: info for info in listed}
         done = [task for task in tasks if receipts.done(task)]
         for task, receipt in zip(done, receipts.read(done), strict=True):
-            if any(there.get(f"{name}.tar") != size for name, size in receipt["shards"]):
+            changed = [
+                name
+                for (name, size), stamps in zip(receipt["shards"], receipt["stamps"], strict=True)
+                if not _is_as_left(there.get(raw.tar(name)), there.get(raw.status(name)), size, stamps)
+            ]
+            for name in changed:
+                if (what := raw.damage(name)) is not None:
+                    self._build.reporter.say(f"fetch: {shown(raw.tar(name))} {what}: it is made again")
+                    raw.remove(name)
+            if changed:
                 receipts.forget(task.name)
 
     def _had_images(self, names: Iterable[str]) -> bool:
@@ -197,6 +211,12 @@ class _Fetched:
         for task, receipt in zip(done, receipts.read(done), strict=True):
             if any(again(status) for status in receipt["statuses"]):
                 receipts.forget(task.name)
+
+
+def _is_as_left(tar: FileInfo | None, status: FileInfo | None, size: int, stamps: Sequence[str]) -> bool:
+    if tar is None or status is None:
+        return False
+    return tar.size == size and [tar.stamp, status.stamp] == [*stamps]
 
 
 def _counted(receipts: Iterable[Mapping[str, Json]]) -> Counter[str]:
