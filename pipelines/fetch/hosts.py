@@ -54,6 +54,7 @@ class _Host:
     slots: Slots
     next: float = 0.0
     users: int = 0
+    open: int = 0
 
 
 @dataclass
@@ -70,6 +71,8 @@ class Hosts:
     """The slots of one worker. Whoever waits for a busy host keeps nobody of another host waiting."""
 
     settings: FetchSettings
+    open: int = 0
+    """Hosts that a download is open to."""
     _slots: Slots = field(init=False)
     _at_once: int = field(init=False)
     _hosts: dict[str, _Host] = field(default_factory=dict)
@@ -90,7 +93,13 @@ class Hosts:
             async with host.slots:
                 await self._turn(host, delay)
                 async with self._slots:
-                    yield
+                    host.open += 1
+                    self.open += host.open == 1
+                    try:
+                        yield
+                    finally:
+                        host.open -= 1
+                        self.open -= not host.open
         finally:
             host.users -= 1
             if not host.users and not host.next:

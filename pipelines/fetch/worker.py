@@ -24,13 +24,14 @@ from pipelines.fetch.download import Download, Downloaded, Tries
 from pipelines.fetch.identity import Known
 from pipelines.fetch.lists import ColumnMap, range_of, store_of
 from pipelines.fetch.opt_out import OptOut
+from pipelines.fetch.pulse import Pulse, beat
 from pipelines.fetch.raw import Piece, Raw, Result, Spool, layout_of, pieces
 from pipelines.fetch.repeated import Shared, raw_of
 from pipelines.fetch.rules import ListRules
 from pipelines.fetch.shard import Shard, of_row
 from pipelines.fetch.statuses import OK, OPTED_OUT, STATUSES, Failure
 from pipelines.files import join
-from pipelines.layout import Layout
+from pipelines.layout import Layout, name_of
 from pipelines.recipe.model import Recipe, Source
 from pipelines.sources.shard import InputShard
 from schemas.errors import VlcorpusError
@@ -137,12 +138,15 @@ class _SourceFetch:
         urls = frozenset(map(as_asked, table["url"].drop_null().to_pylist()))
         shared = Shared(raw_of(raw), task["shared"], urls)
         fetched = _Range(self, raw, table, shared, at, task["again"], task["plain"])
+        beating = asyncio.create_task(beat(self.layout, name_of(task["shard"]), fetched.pulse))
         try:
             shards = list(pieces(shard.shard, start, stop, self.settings.shard_rows))
             receipt = await fetched.run(shards, start)
         except BaseExceptionGroup as group:
             raise _first_of(group) from group
         finally:
+            beating.cancel()
+            await beating
             fetched.close()
         self._log(task, fetched.log)
         return receipt
@@ -253,6 +257,10 @@ class _Range:
             "stamps": stamps,
             FRESH: asdict(self._fresh),
         }
+
+    def pulse(self) -> Pulse:
+        """Returns how the task stands."""
+        return Pulse(self._done, self._counts[OK], self._bytes, self.of.download.hosts_open)
 
     def close(self) -> None:
         """Lets the images go that several rows share."""

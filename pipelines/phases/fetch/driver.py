@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pipelines.engines.step import Json
 from pipelines.fetch.journal import folder_of
 from pipelines.fetch.opt_out import OptOut
+from pipelines.fetch.pulse import watched
 from pipelines.fetch.raw import Raw
 from pipelines.fetch.repeated import raw_of
 from pipelines.fetch.report import Report
@@ -153,7 +154,10 @@ class _Fetched:
             ran.append(task)
             return task
 
-        receipts = build.map("fetch", self.tasks, settle=settle)
+        pending = [task.body for task in self.tasks if not build.receipts("fetch").done(task)]
+        rows = sum(body["stop"] - body["start"] for body in pending)
+        with watched(build.layout, self._source.id, rows, build.reporter.live):
+            receipts = build.map("fetch", self.tasks, settle=settle)
         if not fresh.unreached or fresh.answered:
             return receipts, fresh.asked
         if any(receipt["kept"] for receipt in receipts) and not self._had_images(fresh.shards):
