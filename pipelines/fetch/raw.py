@@ -301,7 +301,8 @@ class Images:
             return True
         self._file.seek(facts["offset"])
         digest = hashlib.sha256(self._file.read(facts["size"])).hexdigest()
-        return digest == (facts["stored_sha256"] or facts["sha256"])
+        expected: str = facts["stored_sha256"] or facts["sha256"]
+        return digest == expected
 
     def close(self) -> None:
         """Closes the tar."""

@@ -115,7 +115,7 @@ class _Fetched:
             return
         build, source = self._build, self._source
         raw = Raw(build.layout, self._tasks.folder)
-        (name, _), *_ = (shard for receipt in receipts for shard in receipt["shards"])
+        name = next(shard for receipt in receipts for shard, _ in receipt["shards"])
         why = read_table(build.layout, raw.status(name), ["detail"])["detail"][0].as_py()
         raise InputError(
             f"source {source.id}: none of the {many(counts.total(), 'row')} of its lists has a URL"
