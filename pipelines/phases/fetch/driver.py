@@ -109,7 +109,7 @@ class _Fetched:
         for sentence in report.sentences(counts):
             build.reporter.say(sentence)
 
-    def _check_records(self, counts: Counter[str], receipts: Iterable[Mapping[str, Json]]) -> None:
+    def _check_records(self, counts: Counter[str], receipts: Iterable[Json]) -> None:
         """Raises InputError where no row of the lists has a URL: they are not what the recipe takes them for."""
         if not counts or counts.keys() - {BAD_ROW, NO_URL}:
             return
