@@ -249,14 +249,15 @@ def _words(texts: pa.StringArray) -> tuple[pa.StringArray, Numbers]:
 
 def _products(columns: Floats, row: Floats) -> Floats:
     """The products of vectors with one, added one after the other, as fastText does and NumPy's sums do not."""
-    first, *others = columns * row[:, None]
-    for one in others:
-        first += one
-    return np.asarray(first)
+    total: Floats = columns[0] * row[0]
+    for column, factor in zip(columns[1:], row[1:], strict=True):
+        total += column * factor
+    return total
 
 
 def _log(share: Any) -> Floats:
-    return np.log(share.astype(np.float32).astype(np.float64) + 1e-5).astype(np.float32)
+    found: Floats = np.log(share.astype(np.float32).astype(np.float64) + 1e-5).astype(np.float32)
+    return found
 
 
 def _exp(logs: Floats) -> Floats:

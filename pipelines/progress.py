@@ -74,6 +74,9 @@ class Reporter:
     def task(self, receipt: dict[str, Any]) -> None:
         """A task of the phase is done."""
 
+    def live(self, text: str) -> None:
+        """How tasks stand that are not done, in a few words: in the place of what receipts say."""
+
     def end(self) -> None:
         """The phase is done, or was broken off."""
 
@@ -100,6 +103,7 @@ class Meter(Reporter):
     def begin(self, phase: str, tasks: int, done: int) -> None:
         self._phase, self._tasks, self._done = phase, tasks, done
         self._rows = self._bytes = self._kept = self._judged = 0
+        self._live = ""
         self._since = time.monotonic()
 
     def rows(self, count: int) -> None:
@@ -115,6 +119,10 @@ class Meter(Reporter):
         self._judged += int(receipt.get("rows", 0)) if "kept" in receipt else 0
         self.show()
 
+    def live(self, text: str) -> None:
+        self._live = text
+        self.show()
+
     def show(self) -> None:
         """Shows what is counted so far."""
 
@@ -124,6 +132,8 @@ class Meter(Reporter):
         parts = []
         if self._rows:
             parts.append(f"{many(self._rows, 'row')}  {self._rows / seconds:,.0f} rows/s")
+        if self._live:
+            return "  ".join([*parts, self._live])
         if self._bytes:
             parts.append(f"{self._bytes / seconds / 1e6:,.1f} MB/s")
         if self._judged:
@@ -152,6 +162,7 @@ class Live(Meter):
         self._bar = self._progress.add_task("", total=tasks, completed=done, phase=phase, figures="")
 
     def end(self) -> None:
+        self._live = ""
         self.show()
 
     def close(self) -> None:
@@ -186,6 +197,7 @@ class Lines(Meter):
         self._line("begin", f"{phase}: {many(tasks, 'task')}, {done} done before")
 
     def end(self) -> None:
+        self._live = ""
         self._line("end", self._text())
 
     def close(self) -> None:

@@ -58,9 +58,12 @@ class Disk:
 
     def find(self, name: str) -> FileInfo | None:
         """Returns the file of that name below the corpus's folder, as its folder was listed."""
-        folder = _folder_of(name)
+        folder, store = _folder_of(name), self._layout.store
+        if folder == name:  # right in the corpus's folder, which holds too much to be listed
+            path = self._layout.at(name)
+            return store.info(path) if store.exists(path) else None
         if folder not in self._folders:
-            place, store = join(self._layout.out, folder), self._layout.store
+            place = join(self._layout.out, folder)
             there = store.list_files(place) if store.is_folder(place) else ()
             self._folders[folder] = {f"{folder}/{info.name}": info for info in there}
         return self._folders[folder].get(name)

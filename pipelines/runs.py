@@ -224,6 +224,9 @@ class Logged(Reporter):
     def task(self, receipt: dict[str, Any]) -> None:
         self._reporter.task(receipt)
 
+    def live(self, text: str) -> None:
+        self._reporter.live(text)
+
     def end(self) -> None:
         self._event(
             "end", tasks=self._tasks, ran=self._tasks - self._before, seconds=time.monotonic() - self._since

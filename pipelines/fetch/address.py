@@ -18,7 +18,7 @@ from pipelines.fetch.statuses import Failure
 
 MOST_CHARACTERS: Final = 8192
 _PORTS: Final = {"http": 80, "https": 443}
-_URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?://([^/?#]*)([^#]*)(?:#.*)?|.*)", re.DOTALL)
+_URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?://([^/?#]*)([^#]*)|.*)", re.DOTALL)
 _AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(?::(\d{1,5})?)?")
 _HOST: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 _NUMBER: Final = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)")
@@ -57,9 +57,14 @@ class Target:
         return target(urljoin(self.url, location.strip()))
 
 
+def as_asked(url: str) -> str:
+    """Returns a URL without its fragment, which no host sees, and the spaces around it: what is one, is asked once."""
+    return url.partition("#")[0].strip() or url.strip()
+
+
 def target(url: str | None) -> Target:
     """Returns the parts of a URL. Raises Failure for one that is not to be asked."""
-    text = (url or "").strip()
+    text = as_asked(url or "")
     if not text:
         raise Failure("no_url")
     if len(text) > MOST_CHARACTERS:

@@ -85,6 +85,11 @@ class Download:
         finally:
             tries.seconds = self._loop.time() - began
 
+    @property
+    def hosts_open(self) -> int:
+        """Hosts that a download is open to."""
+        return self._hosts.open
+
     async def close(self) -> None:
         """Ends all that is under way."""
         await self._courtesy.close()

@@ -54,6 +54,7 @@ class _Host:
     slots: Slots
     next: float = 0.0
     users: int = 0
+    open: int = 0
 
 
 @dataclass
@@ -70,23 +71,35 @@ class Hosts:
     """The slots of one worker. Whoever waits for a busy host keeps nobody of another host waiting."""
 
     settings: FetchSettings
+    open: int = 0
+    """Hosts that a download is open to."""
     _slots: Slots = field(init=False)
+    _at_once: int = field(init=False)
     _hosts: dict[str, _Host] = field(default_factory=dict)
     _silent: dict[str, _Silent] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._slots = Slots(self.settings.concurrency)
+        self._at_once = max(1, self.settings.per_host // self.settings.shared_by)
 
     @asynccontextmanager
     async def slot(self, asked: Target, delay: float | None = None) -> AsyncIterator[None]:
         """Waits until a host may get one more request; `delay` is what its robots.txt asks for between two."""
-        host = self._hosts.setdefault(asked.host, _Host(Slots(self.settings.per_host)))
+        host = self._hosts.get(asked.host)
+        if host is None:
+            host = self._hosts[asked.host] = _Host(Slots(self._at_once))
         host.users += 1
         try:
             async with host.slots:
                 await self._turn(host, delay)
                 async with self._slots:
-                    yield
+                    host.open += 1
+                    self.open += host.open == 1
+                    try:
+                        yield
+                    finally:
+                        host.open -= 1
+                        self.open -= not host.open
         finally:
             host.users -= 1
             if not host.users and not host.next:
@@ -115,6 +128,8 @@ class Hosts:
 
     async def _turn(self, host: _Host, delay: float | None) -> None:
         pause = max(delay or 0.0, 1 / self.settings.pace if self.settings.pace else 0.0)
+        # each of the workers that share a host comes round so much less often
+        pause *= self.settings.shared_by
         if not pause:
             return
         now = asyncio.get_running_loop().time()

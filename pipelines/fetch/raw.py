@@ -6,7 +6,9 @@
 Both follow from the rows of the list and from what the hosts answered, and from nothing else.
 """
 
+import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from pipelines.parquet import read_table, write_tables
 from pipelines.sources.urls import status_path
 from pipelines.writers.sink import Sink
 from pipelines.writers.webdataset import Archive
-from schemas.errors import ChangedError
+from schemas.errors import ChangedError, DamagedError
 
 SUFFIXES: Final = {
     "JPEG": "jpg",
@@ -64,6 +66,8 @@ STATUS: Final = pa.schema(
 """status/NAME.parquet."""
 
 _IN_MEMORY: Final = 32 * MIB
+_BLOCK: Final = 512
+_END: Final = bytes(2 * _BLOCK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,10 @@ class Raw:
 
     def known(self, name: str) -> pa.Table | None:
         """Returns the statuses that an earlier run left, None where there are none or they are of other settings."""
-        table = self.left(name)
+        try:
+            table = self.left(name)
+        except DamagedError:  # as if there were none: the shard is made again
+            return None
         if table is None:
             return None
         return table if (table.schema.metadata or {}).get(b"validity") == self.valid.encode() else None
@@ -121,6 +128,31 @@ class Raw:
         if not store.exists(path) or not store.exists(self.tar(name)):
             return None
         return read_table(self.layout, path)
+
+    def looks(self, names: Iterable[str]) -> tuple[list[tuple[str, int]], list[tuple[str, str]]]:
+        """Returns the sizes of shards by name, and the stamps of their two files, which change where these do."""
+        store = self.layout.store
+        both = [(name, store.info(self.tar(name)), store.info(self.status(name))) for name in names]
+        return [(name, tar.size) for name, tar, _ in both], [
+            (tar.stamp, status.stamp) for _, tar, status in both
+        ]
+
+    def damage(self, name: str) -> str | None:
+        """Returns what is wrong with a shard; None where its images are those of its statuses, whoever wrote them."""
+        try:
+            table = self.left(name)
+            if table is None:
+                return "is not whole"
+            images = Images(self, name)
+            try:
+                if not images.are_ended:
+                    return "is cut off"
+                wrong = (facts["key"] for facts in rows_of(table) if not images.has(facts))
+                return next((f"has not the image {key} that was fetched" for key in wrong), None)
+            finally:
+                images.close()
+        except DamagedError:
+            return "has statuses that cannot be read"
 
     def gone(self, source: str, name: str) -> frozenset[str]:
         """Returns the keys of the rows of a shard that were removed from the corpus that `layout` is of."""
@@ -255,6 +287,22 @@ class Images:
         if len(data) != facts["size"]:
             raise ChangedError(f"the raw shard {self._path} is damaged: remove it and fetch again")
         return data
+
+    @property
+    def are_ended(self) -> bool:
+        """Whether the tar has its end: whole blocks, the last two of them zeros."""
+        size = self._file.seek(0, os.SEEK_END)
+        self._file.seek(max(size - len(_END), 0))
+        return size % _BLOCK == 0 and self._file.read() == _END
+
+    def has(self, facts: Mapping[str, Any]) -> bool:
+        """Returns whether the image of a row of STATUS is there; of a row that was taken out, nothing has to be."""
+        if facts["status"] != OK or facts["url"] is None:
+            return True
+        self._file.seek(facts["offset"])
+        digest = hashlib.sha256(self._file.read(facts["size"])).hexdigest()
+        expected: str = facts["stored_sha256"] or facts["sha256"]
+        return digest == expected
 
     def close(self) -> None:
         """Closes the tar."""

@@ -20,6 +20,7 @@ import pyarrow as pa
 import xxhash
 
 from pipelines.engines.step import Json
+from pipelines.fetch.address import as_asked
 from pipelines.fetch.download import Downloaded
 from pipelines.fetch.journal import folder_of
 from pipelines.fetch.lists import LIST
@@ -80,9 +81,9 @@ def list_of(raw: Raw, part: Part) -> str:
 
 
 def hashes_of(urls: Iterable[str | None]) -> Hashes:
-    """Returns a number of 64 bits for each URL, 0 for none; different URLs may share one."""
-    found = (xxhash.xxh3_64_intdigest(url.encode("utf-8", "surrogatepass")) if url else 0 for url in urls)
-    return np.fromiter(found, np.uint64)
+    """Returns a number of 64 bits for each URL as it is asked, 0 for none; different URLs may share one."""
+    asked = (as_asked(url).encode("utf-8", "surrogatepass") if url else b"" for url in urls)
+    return np.fromiter((xxhash.xxh3_64_intdigest(url) if url else 0 for url in asked), np.uint64)
 
 
 def candidates(tables: Iterable[tuple[int, pa.Table]]) -> Hashes:
@@ -114,7 +115,8 @@ def planned(raw: Raw, asked: Iterable[tuple[int, pa.Array]], size: int) -> Plan:
 
     def batches() -> Iterator[pa.RecordBatch]:
         number = 0
-        for task, urls in asked:
+        for task, given in asked:
+            urls = pa.array(map(as_asked, given.to_pylist()), pa.string())
             numbers = pa.array(np.arange(number, number + len(urls)))
             number += len(urls)
             yield pa.RecordBatch.from_arrays([urls, _tasks(task, len(urls)), numbers], schema=_ASKED)
@@ -179,7 +181,10 @@ def _path(raw: Raw) -> str:
 
 
 class Shared:
-    """The answers to those URLs of a task that other tasks share; `raw` is as `raw_of` gives it."""
+    """The answers to those URLs of a task that other tasks share; `raw` is as `raw_of` gives it.
+
+    URLs, those of the task too (`urls`), are given as they are asked.
+    """
 
     def __init__(self, raw: Raw, names: Iterable[str], urls: Container[str]) -> None:
         self._raw = raw

@@ -13,6 +13,7 @@ from pipelines.files import join
 from pipelines.layout import Layout
 from pipelines.parquet import read_table, write_tables
 from pipelines.recipe.model import Source
+from schemas.plain import many
 
 _READ: Final = pa.schema([STATUS.field(name) for name in ("url", "caption", "status", "sha256")])
 _HOST: Final = r"""CASE WHEN status <> 'bad_url' AND NOT contains(url, '\') THEN nullif(rtrim(lower(regexp_extract(
@@ -72,7 +73,7 @@ class Report:
             yield f"{who}: {passing:,} of them may come later: fetch with --retry-failed asks for these again"
         if counts[UNSAFE]:
             yield (
-                f"{who}: {counts[UNSAFE]:,} URLs are of hosts that are not public: where these are yours, admit their "
+                f"{who}: the hosts of {many(counts[UNSAFE], 'URL')} are not public: where these are yours, admit their "
                 "networks with --allow-address CIDR, in a recipe with fetch.allow_addresses"
             )
         if self._tombstones:

@@ -1,7 +1,9 @@
 """The block `fetch` of a source of URLs."""
 
 import ipaddress
+import re
 from typing import Annotated, Final
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
 
@@ -10,6 +12,7 @@ from schemas.errors import nearest
 from schemas.settings import Settings
 
 Names = tuple[str, ...]
+_PLACE: Final = re.compile(r"(\d+(?:\.\d+){3}|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?|([0-9A-Fa-f:]+)")
 
 
 def _network(text: str) -> str:
@@ -31,9 +34,35 @@ def _line(text: str) -> str:
     return text
 
 
+def _resolver(text: str) -> str:
+    match = _PLACE.fullmatch(text)
+    try:
+        ipaddress.ip_address((match[1] or match[3]).strip("[]") if match else "")
+    except ValueError:
+        match = None
+    if match is None or not 0 < int(match[2] or 53) < 65_536:
+        raise ValueError(
+            f"{text!r} is no address of a DNS server; write 10.0.0.2, 10.0.0.2:5353 or [fd00::2]:5353"
+        )
+    return text
+
+
+def _proxy(text: str) -> str:
+    try:
+        found = urlsplit(text)
+        sound = found.scheme in ("http", "https") and bool(found.hostname and found.port)
+    except ValueError:
+        sound = False
+    if not sound or not text.isprintable() or " " in text:
+        raise ValueError("it is no proxy: write http://HOST:PORT")
+    return text
+
+
 CIDR = Annotated[str, AfterValidator(_network)]
 ListName = Annotated[str, AfterValidator(_list), WithJsonSchema({"type": "string", "enum": [*LISTS]})]
 Line = Annotated[str, AfterValidator(_line)]
+Resolver = Annotated[str, AfterValidator(_resolver)]
+Proxy = Annotated[str, AfterValidator(_proxy)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 DAY: Final = 86_400
 """Seconds; no deadline is longer."""
@@ -74,6 +103,12 @@ class FetchSettings(Settings):
     concurrency: int = Field(128, gt=0, le=4096, description="open downloads a worker")
     per_host: int = Field(16, gt=0, le=4096, description="open downloads a host and worker")
     pace: float | None = Field(None, gt=0, le=10_000, description="requests a second, host and worker")
+    shared_by: int = Field(
+        1,
+        gt=0,
+        le=100_000,
+        description="workers that share per_host, pace and Crawl-delay: each takes its part",
+    )
     deadline: float = Field(30, gt=0, le=DAY, description="seconds a URL, with redirects and retries")
     connect_deadline: float = Field(10, gt=0, le=DAY, description="seconds until there is a connection")
     read_deadline: float = Field(10, gt=0, le=DAY, description="seconds that a body may stand nearly still")
@@ -91,8 +126,12 @@ class FetchSettings(Settings):
     check_addresses: bool = Field(True, description="false: any address is asked")
     allow_addresses: tuple[CIDR, ...] = Field((), description="networks that are allowed though not public")
     ports: tuple[Port, ...] = Field((80, 443), min_length=1)
-    proxy: str | None = Field(None, repr=False, description="http://HOST:PORT; the environment's is not used")
-    resolvers: Names = Field((), description="DNS servers, ADDRESS or ADDRESS:PORT; default: the system's")
+    proxy: Proxy | None = Field(
+        None, repr=False, description="http://HOST:PORT; the environment's is not used"
+    )
+    resolvers: tuple[Resolver, ...] = Field(
+        (), description="DNS servers, ADDRESS or ADDRESS:PORT; default: the system's"
+    )
     ca: str | None = Field(
         None, description="file of authorities (PEM); default: SSL_CERT_FILE, else the system's"
     )
@@ -129,8 +168,8 @@ class FetchSettings(Settings):
 
 NOT_DATA: Final = frozenset(
     (
-        *("concurrency", "per_host", "pace", "stop_after", "proxy", "resolvers", "ca", "opt_out", "earlier"),
-        *("raw", "task_shards", "tombstone_hosts", "backoff"),
+        *("concurrency", "per_host", "pace", "shared_by", "stop_after", "proxy", "resolvers", "ca"),
+        *("opt_out", "earlier", "raw", "task_shards", "tombstone_hosts", "backoff"),
     )
 )
 """Settings that change no shard where every host answers, or that say where files lie."""

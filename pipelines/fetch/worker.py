@@ -18,19 +18,20 @@ import pyarrow as pa
 
 from filters.picture import PictureSettings
 from pipelines.engines.step import IDLE, At, Json
-from pipelines.fetch.address import Guard
+from pipelines.fetch.address import Guard, as_asked
 from pipelines.fetch.arrival import Arrival, Arrived
 from pipelines.fetch.download import Download, Downloaded, Tries
 from pipelines.fetch.identity import Known
 from pipelines.fetch.lists import ColumnMap, range_of, store_of
 from pipelines.fetch.opt_out import OptOut
+from pipelines.fetch.pulse import Pulse, beat
 from pipelines.fetch.raw import Piece, Raw, Result, Spool, layout_of, pieces
 from pipelines.fetch.repeated import Shared, raw_of
 from pipelines.fetch.rules import ListRules
 from pipelines.fetch.shard import Shard, of_row
 from pipelines.fetch.statuses import OK, OPTED_OUT, STATUSES, Failure
 from pipelines.files import join
-from pipelines.layout import Layout
+from pipelines.layout import Layout, name_of
 from pipelines.recipe.model import Recipe, Source
 from pipelines.sources.shard import InputShard
 from schemas.errors import VlcorpusError
@@ -134,14 +135,18 @@ class _SourceFetch:
         start, stop = task["start"], task["stop"]
         table = range_of(shard, store, None if task["ours"] else self.mapped, start, stop)
         raw = Raw(layout_of(self.settings, self.layout), task["folder"], task["valid"])
-        shared = Shared(raw_of(raw), task["shared"], frozenset(table["url"].to_pylist()))
+        urls = frozenset(map(as_asked, table["url"].drop_null().to_pylist()))
+        shared = Shared(raw_of(raw), task["shared"], urls)
         fetched = _Range(self, raw, table, shared, at, task["again"], task["plain"])
+        beating = asyncio.create_task(beat(self.layout, name_of(task["shard"]), fetched.pulse))
         try:
             shards = list(pieces(shard.shard, start, stop, self.settings.shard_rows))
             receipt = await fetched.run(shards, start)
         except BaseExceptionGroup as group:
             raise _first_of(group) from group
         finally:
+            beating.cancel()
+            await beating
             fetched.close()
         self._log(task, fetched.log)
         return receipt
@@ -221,7 +226,7 @@ class _Range:
     _fresh: "Fresh" = field(default_factory=lambda: Fresh())
 
     def __post_init__(self) -> None:
-        urls = Counter(self.table["url"].drop_null().to_pylist())
+        urls = Counter(map(as_asked, self.table["url"].drop_null().to_pylist()))
         self._repeated = frozenset(url for url, times in urls.items() if times > 1)
         self._decodes = not self.plain and self.of.decodes(self.table)
         self._room = asyncio.Event()
@@ -240,8 +245,7 @@ class _Range:
                 await self._room.wait()
                 low, high = piece.start - first, piece.stop - first
                 group.create_task(self._piece(piece, self.table.slice(low, high - low), reasons[low:high]))
-        store = self.raw.layout.store
-        written = [[piece.name, store.info(self.raw.tar(piece.name)).size] for piece in shards]
+        tars, stamps = self.raw.looks(piece.name for piece in shards)
         statuses = dict(sorted(self._counts.items()))
         rows = sum(statuses.values())
         return {
@@ -249,9 +253,14 @@ class _Range:
             "bytes": self._bytes,
             "kept": statuses.get(OK, 0),
             "statuses": statuses,
-            "shards": written,
+            "shards": tars,
+            "stamps": stamps,
             FRESH: asdict(self._fresh),
         }
+
+    def pulse(self) -> Pulse:
+        """Returns how the task stands."""
+        return Pulse(self._done, self._counts[OK], self._bytes, self.of.download.hosts_open)
 
     def close(self) -> None:
         """Lets the images go that several rows share."""
@@ -317,9 +326,9 @@ class _Range:
             return kept
         return shard.noted(at, *await self._fetched(shard, facts, row))
 
-    async def _downloaded(self, url: str | None, tries: Tries) -> Downloaded:
+    async def _downloaded(self, url: str, tries: Tries) -> Downloaded:
         """Downloads a URL; one that several rows of the task share once, for all of them. Raises Failure."""
-        if url is None or url not in self._repeated:
+        if url not in self._repeated:
             self._fresh.asked += 1
             return await self.of.download.get(url, tries)
         if url not in self._answers:
@@ -342,15 +351,15 @@ class _Range:
 
     async def _fetched(self, shard: Shard, facts: Json, row: Json) -> tuple[Json, bytes | None]:
         """Downloads one URL; returns its columns of STATUS, and its image."""
-        tries, image = Tries(), None
+        tries, image, url = Tries(), None, as_asked(row["url"] or "")
         try:
             if self.of.opt_out.refuses_listed(row["url"]):
                 raise Failure(OPTED_OUT)
-            answer = self.shared.answer(row["url"])
+            answer = self.shared.answer(url)
             if answer is None:
-                found = await self._downloaded(row["url"], tries)
+                found = await self._downloaded(url, tries)
             elif answer["status"] == OK:
-                found = self.shared.image(row["url"])
+                found = self.shared.image(url)
             else:
                 return of_row(facts, answer), None
             facts |= {"code": 200, "final_url": found.final_url, "bytes": len(found.body)}

@@ -47,8 +47,8 @@ PHASES: Final = (
     Phase(
         "lists",
         "Read the lists of URLs that are no Parquet.",
-        run=f"{_HERE}.fetch:run_lists",
-        worker=f"{_HERE}.fetch:Lists",
+        run=f"{_HERE}.fetch.lists:run",
+        worker=f"{_HERE}.fetch.lists:Lists",
         lasting=("lists",),
         texts=True,
         by_shard=False,
@@ -56,12 +56,12 @@ PHASES: Final = (
     Phase(
         "fetch",
         "Download the images of lists of URLs.",
-        run=f"{_HERE}.fetch:run",
-        worker=f"{_HERE}.fetch:Fetch",
+        run=f"{_HERE}.fetch.driver:run",
+        worker="pipelines.fetch.worker:Fetch",
         lasting=("fetched",),
         texts=True,
         by_shard=False,
-        ready=f"{_HERE}.fetch:check",
+        ready=f"{_HERE}.fetch.driver:check",
         command="pipelines.cli.fetch",
     ),
     Phase(

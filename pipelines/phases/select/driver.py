@@ -170,7 +170,7 @@ def run(build: "Build") -> None:
     def work(steps: Steps) -> Json:
         unmatched, receipts = _decide(build, steps)
         if build.removed:
-            named("pipelines.phases.fetch:hide")(build)
+            named("pipelines.phases.fetch.hidden:hide")(build)
         for receipt in receipts:
             build.reporter.task(receipt)
         return {"unmatched": unmatched, "shards": dict(zip(map(text_of, shards), receipts, strict=True))}

@@ -149,21 +149,23 @@ def test_a_later_opt_out_list(server: Server, tmp_path: Path) -> None:
     assert shards(tmp_path / "raw") == shards(tmp_path / "whole")
 
 
-def test_slots_of_a_host(server: Server, tmp_path: Path) -> None:
-    """A host never has more open downloads than its slots."""
+@pytest.mark.parametrize(("per_host", "workers", "most"), [(3, 1, 3), (7, 2, 3), (2, 9, 1)])
+def test_slots_of_a_host(server: Server, tmp_path: Path, per_host: int, workers: int, most: int) -> None:
+    """A host never has more open downloads than its slots, or than a worker's part of them, which is at least one."""
     server.delay = 0.02
     off = dict.fromkeys(("robots", "tdmrep", "content_usage"), False)
     listed = write_list(tmp_path / "l.parquet", [server.url(f"/img/{number}") for number in range(40)])
-    fetch(tmp_path / "raw", listed, per_host=3, **off)
-    assert server.most_open <= 3
+    fetch(tmp_path / "raw", listed, per_host=per_host, shared_by=workers, **off)
+    assert server.most_open == most
 
 
-def test_pace(server: Server, tmp_path: Path) -> None:
-    """Requests to a host come no faster than its pace."""
+@pytest.mark.parametrize(("pace", "workers"), [(20, 1), (60, 3)])
+def test_pace(server: Server, tmp_path: Path, pace: float, workers: int) -> None:
+    """Requests to a host come no faster than its pace, or than a worker's part of it."""
     begun = time.monotonic()
     off = dict.fromkeys(("robots", "tdmrep", "content_usage"), False)
     listed = write_list(tmp_path / "l.parquet", [server.url(f"/img/{number}") for number in range(11)])
-    fetch(tmp_path / "raw", listed, pace=20, **off)
+    fetch(tmp_path / "raw", listed, pace=pace, shared_by=workers, **off)
     assert time.monotonic() - begun >= 10 / 20
 
 

@@ -19,7 +19,7 @@ from pipelines.fetch.lists import LIST, ColumnMap, columns_of
 from pipelines.fetch.rules import ListRules
 from pipelines.recipe.load import for_lists
 from pipelines.recipe.model import Recipe, Source
-from schemas.errors import VlcorpusError
+from schemas.errors import InputError, VlcorpusError
 from tests.pipelines.fetch.fetching import Row, fetch, write_list
 from tests.pipelines.fetch.hostile import Server
 
@@ -293,3 +293,23 @@ def test_captions_are_judged_as_in_the_build(captions: list[bytes | None]) -> No
     assert ListRules(recipe, recipe.sources[0]).reasons(table) == [
         names[0] if names else None for names in failed
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "listed", "why"),
+    [
+        ("l.tsv", b"https://a.test/1\ta\tb\nx\n", "cc12m", "3 fields, not 2"),
+        ("l.jsonl", b'{"url": 1}\n{"url": [2]}\n', None, "type int"),
+        ("l.jsonl", b'{"url": null}\n{"url": ""}\n', None, "has a URL;"),
+        ("l.txt", b"\n\n", None, "has a URL;"),
+    ],
+)
+def test_lists_of_which_no_row_has_a_url(
+    tmp_path: Path, name: str, data: bytes, listed: str | None, why: str
+) -> None:
+    """They are not what they are taken for: a sentence that says so with the first row's reason, each time."""
+    (tmp_path / name).write_bytes(data)
+    given = {"list": listed} if listed else {}
+    for _ in range(2):
+        with pytest.raises(InputError, match=f"none of the 2 rows.*{why}"):
+            fetch(tmp_path / "raw", str(tmp_path / name), **given)

@@ -34,18 +34,29 @@ def _asked(server: Server) -> Counter[str]:
     return Counter({path: times for path, times in server.asked.items() if path.startswith("/img/")})
 
 
-@pytest.mark.parametrize("workers", [0, 4])
-def test_a_url_is_downloaded_once(server: Server, tmp_path: Path, workers: int) -> None:
+def test_a_url_is_downloaded_once(server: Server, tmp_path: Path) -> None:
     """N distinct URLs cost N requests over all tasks and lists; every row has its image and its own caption."""
-    rows = _rows(server, 120, 30)
-    listed = [write_list(tmp_path / f"{part}.parquet", rows[part * 60 :][:60]) for part in range(2)]
-    found = fetch(tmp_path / "raw", listed, workers=workers, **SHAPE)
+    rows = _rows(server, 80, 20)
+    listed = [write_list(tmp_path / f"{part}.parquet", rows[part * 40 :][:40]) for part in range(2)]
+    found = fetch(tmp_path / "raw", listed, **SHAPE)
     assert [row["url"] for row in found] == rows
     assert {row["status"] for row in found} == {"ok"}
     assert _asked(server) == Counter(str(row).removeprefix(server.url("")) for row in set(rows))
     assert not (tmp_path / "raw/.unfinished").exists()
     fetch(tmp_path / "at-once", listed, shard_rows=10, task_shards=12)
     assert shards(tmp_path / "raw") == shards(tmp_path / "at-once")
+
+
+def test_urls_that_differ_in_their_fragment_are_one_request(server: Server, tmp_path: Path) -> None:
+    """No host sees what stands behind #: one request, whether the rows are of one task or of several."""
+    urls = [server.url(f"/img/{at % 2}{end}") for end in ("", "#a", " ", "#b?c#d") for at in range(2)]
+    for task_shards in (1, 8):
+        server.asked.clear()
+        folder = tmp_path / str(task_shards)
+        found = fetch(folder, write_list(tmp_path / "l.parquet", urls), shard_rows=1, task_shards=task_shards)
+        assert [(row["url"], row["status"]) for row in found] == [(url, "ok") for url in urls]
+        assert _asked(server) == {"/img/0": 1, "/img/1": 1}
+    assert shards(tmp_path / "1") == shards(tmp_path / "8")
 
 
 def test_failures_and_sizes_are_shared(server: Server, tmp_path: Path) -> None:
@@ -108,17 +119,13 @@ def test_a_retry_asks_once_for_a_url_that_tasks_share(server: Server, tmp_path: 
     assert shards(tmp_path / "raw") == shards(tmp_path / "whole")
 
 
-@pytest.mark.parametrize(("engine", "workers"), [("inline", 1), ("local", 4)])
-def test_kills_ask_again_for_what_was_under_way(
-    server: Server, tmp_path: Path, engine: str, workers: int
-) -> None:
+def test_kills_ask_again_for_what_was_under_way(server: Server, tmp_path: Path) -> None:
     """A run that is killed goes on with its plan: a kill costs no more URLs again than were under way."""
-    rows = _rows(server, 200, 60)
+    rows = _rows(server, 120, 40)
     listed = write_list(tmp_path / "list.parquet", rows)
-    number = () if engine == "inline" else ("--workers", str(workers))
-    again = killed(server, tmp_path, listed, 2, "--engine", engine, *number)
+    again = killed(server, tmp_path, listed, 1, "--workers", "2")
     assert len(_asked(server)) == len(set(rows))
-    assert again <= 2 * workers * OPEN
+    assert again <= 2 * OPEN
     fetch(tmp_path / "undisturbed", listed, shard_rows=SHARD, task_shards=3)
     assert shards(tmp_path / "raw") == shards(tmp_path / "undisturbed")
 

@@ -195,7 +195,7 @@ def test_hosts_that_are_not_public(
     run(recipe, "fetch", Options("inline"), Lines(sys.stderr))
     said = capsys.readouterr().err
     assert "1 of 2 URLs gave an image (50.0 %)" in said
-    assert "1 URLs are of hosts that are not public: where these are yours" in said
+    assert "the hosts of 1 URL are not public: where these are yours" in said
     assert "--allow-address CIDR" in said
 
 

@@ -1,0 +1,98 @@
+"""Raw shards that are damaged or lost are fetched again, in a corpus's work/ or in a folder of their own."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.fetch.raw import STATUS
+from pipelines.progress import Reporter
+from pipelines.recipe.load import for_lists
+from pipelines.recipe.model import Recipe
+from pipelines.runs import Options, run
+from tests.pipelines.fetch.fetching import QUICK, shards, write_list
+from tests.pipelines.fetch.hostile import Server
+
+SHAPE: dict[str, Any] = {**QUICK, "shard_rows": 4}
+
+
+class _Told(Reporter):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, sentence: str) -> None:
+        self.said.append(sentence)
+
+
+def _alone(folder: Path, listed: str) -> tuple[Recipe, Path]:
+    return for_lists([listed], str(folder / "raw"), SHAPE), folder / "raw"
+
+
+def _beside(folder: Path, listed: str) -> tuple[Recipe, Path]:
+    fetched = {**SHAPE, "raw": str(folder / "raw")}
+    source = {"id": "web", "kind": "urls", "path": listed, "captions": "none", "fetch": fetched}
+    return Recipe.model_validate({"sources": [source], "out": str(folder / "corpus")}), folder / "raw"
+
+
+def _flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 255
+    path.write_bytes(data)
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+TAR, STATUSES = "l-00001.tar", "status/l-00001.parquet"
+DEEDS: tuple[tuple[str, Callable[[Path], None]], ...] = (
+    *((TAR, deed) for deed in (_flip, _cut, Path.unlink)),
+    *((STATUSES, deed) for deed in (_cut, Path.unlink)),
+)
+
+
+@pytest.mark.parametrize("made", [_alone, _beside], ids=["a fetch alone", "beside a corpus"])
+def test_a_shard_that_is_damaged_or_lost_is_fetched_again(
+    server: Server, tmp_path: Path, made: Callable[[Path, str], tuple[Recipe, Path]]
+) -> None:
+    """It alone, whichever of its two files it is, with a sentence that names it."""
+    urls = [server.url(f"/img/{number}") for number in range(12)]
+    recipe, folder = made(tmp_path, write_list(tmp_path / "l.parquet", urls))
+    run(recipe, "fetch", Options("inline"), Reporter())
+    whole = shards(folder)
+    for name, deed in DEEDS:
+        server.asked.clear()
+        deed(folder / name)
+        told = _Told()
+        run(recipe, "fetch", Options("inline"), told)
+        assert shards(folder) == whole
+        asked = {path for path in server.asked if path.startswith("/img/")}
+        assert asked == {f"/img/{number}" for number in range(4, 8)}
+        assert [one for one in told.said if "l-00001" in one and "it is made again" in one]
+    server.asked.clear()
+    run(recipe, "fetch", Options("inline"), Reporter())
+    assert not server.asked
+
+
+def test_what_a_person_took_out_of_their_folder_is_no_damage(server: Server, tmp_path: Path) -> None:
+    """A row without its URL and its image stays so, and nothing is asked for again."""
+    urls = [server.url(f"/img/{number}") for number in range(8)]
+    recipe, folder = _beside(tmp_path, write_list(tmp_path / "l.parquet", urls))
+    run(recipe, "fetch", Options("inline"), Reporter())
+    status, tar = folder / STATUSES, folder / TAR
+    table = pq.ParquetFile(status).read()
+    rows = table.to_pylist()
+    data = bytearray(tar.read_bytes())
+    first = rows[0]
+    data[first["offset"] : first["offset"] + first["size"]] = bytes(first["size"])
+    rows[0] |= {"url": None, "caption": None, "final_url": None}
+    tar.write_bytes(data)
+    pq.write_table(pa.Table.from_pylist(rows, STATUS).cast(table.schema), status)
+    taken_out = shards(folder)
+    server.asked.clear()
+    run(recipe, "fetch", Options("inline"), Reporter())
+    assert shards(folder) == taken_out
+    assert not server.asked
