@@ -70,16 +70,13 @@ def read(folder: str, storage_options: Mapping[str, Any] | None = None) -> Statu
             f"{folder} holds no corpus: it has neither a manifest that can be read nor a work folder; build one with "
             f"--out {folder}"
         )
-    files = listed(layout)
-    receipts = {one.name: Receipts(layout, one.name, files=files.get(one.name, ())) for one in PHASES}
-    finished = is_finished(layout, receipts["card"])
-    measured = _Measured.of(receipts["measure"])
+    tasks, measured, finished = _receipts(layout)
     last = _last(layout)
     return Status(
         running=work and _held(layout),
         finished=finished,
         phase=str(last[-1]["phase"]) if last else "",
-        tasks={phase: len(found) for phase, found in receipts.items() if found},
+        tasks=tasks,
         rows=measured.rows if work or manifest is None else sum(one.rows for one in manifest.sources),
         quarantined=dict(sorted(measured.errors.items(), key=lambda pair: (-pair[1], pair[0]))),
         messages=_messages(layout, measured.quarantined),
@@ -203,6 +200,19 @@ class _Measured:
             found.bad += bad_shards({name: receipt})
             found.members[name] = {key: receipt[key] for key in ("rows", "members") if key in receipt}
         return found
+
+
+def _receipts(layout: Layout) -> tuple[dict[str, int], _Measured, bool]:
+    """Returns the tasks done by phase, what was measured, whether the corpus is finished; reads a phase at a time."""
+    files, tasks, measured = listed(layout), dict[str, int](), _Measured()
+    for one in PHASES:
+        receipts = Receipts(layout, one.name, files=files.get(one.name, ()))
+        if receipts:
+            tasks[one.name] = len(receipts)
+        if one.name == "measure":
+            measured = _Measured.of(receipts)
+    # those of the last phase, the card, are at hand
+    return tasks, measured, is_finished(layout, receipts)
 
 
 def _held(layout: Layout) -> bool:
