@@ -464,19 +464,13 @@ class Store:
         witness hears of is his to `sync`, so that a task need not wait for the disk. But no file that lies there is
         replaced by one that a loss of power could take.
         """
-        with self._written(final, tmp_dir, scratch) as temporary:
-            yield Path(temporary)
-
-    @contextmanager
-    def _written(self, final: str, tmp_dir: str | Path, scratch: bool) -> Iterator[str]:
-        """As `write_atomic`. Text alone: pathlib would keep the parts of every path that it ever saw."""
         folder = local_path(str(tmp_dir)) if is_local(final) else tempfile.gettempdir()
         temporary = f"{folder}/{uuid.uuid4().hex}.tmp"
         try:
             with self._writing(final):
                 _touch(temporary)
             try:
-                yield temporary
+                yield Path(temporary)
             except OSError as error:
                 if error.errno in _FULL:
                     raise _full(final, error) from error
@@ -492,8 +486,8 @@ class Store:
 
     def write_bytes(self, final: str, data: bytes, tmp_dir: str | Path, *, scratch: bool = False) -> None:
         """`data` as the file `final`, atomically."""
-        with self._written(final, tmp_dir, scratch) as path, open(path, "wb") as file:
-            file.write(data)
+        with self.write_atomic(final, tmp_dir, scratch=scratch) as path:
+            path.write_bytes(data)
 
     def sync(self, path: str) -> None:
         """Waits until a local file's bytes, or a folder's names, are on the disk."""
