@@ -8,7 +8,7 @@ images/1.jpg<tab>[{"transcription": …, "points": [[x, y], …]}]      a line a
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from pipelines.datasets.dataset import BAD, Dataset, Glimpse, Made, Record, bad_record
@@ -149,7 +149,7 @@ def _are_numbers(values: Any) -> bool:
     )
 
 
-def _corners(points: Any) -> Quad:
+def _corners(points: Sequence[Any]) -> Quad:
     """Returns four corners as they are given; of more corners, the rectangle around them."""
     are_points = isinstance(points, list) and all(_are_numbers(one) and len(one) == 2 for one in points)
     if not are_points or len(points) < 4:
