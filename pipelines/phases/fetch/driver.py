@@ -81,6 +81,7 @@ class _Fetched:
     def __init__(self, build: "Build", source: Source) -> None:
         self._build, self._source = build, source
         self._tasks = Tasks(build, source)
+        self._raw = Raw(build.layout, self._tasks.folder)
 
     @property
     def tasks(self) -> list[Task]:
@@ -97,7 +98,7 @@ class _Fetched:
         asked += shared
         shards = {name: size for receipt in receipts for name, size in receipt["shards"]}
         _take_in(build, source, shards)
-        raw = Raw(build.layout, self._tasks.folder)
+        raw = self._raw
         raw.keep_only(shards)
         build.layout.store.remove_folder(folder_of(raw))
         if source.fetch.raw not in (None, build.layout.out):
@@ -114,9 +115,8 @@ class _Fetched:
         if not counts or counts.keys() - {BAD_ROW, NO_URL}:
             return
         build, source = self._build, self._source
-        raw = Raw(build.layout, self._tasks.folder)
         name = next(shard for receipt in receipts for shard, _ in receipt["shards"])
-        why = read_table(build.layout, raw.status(name), ["detail"])["detail"][0].as_py()
+        why = read_table(build.layout, self._raw.status(name), ["detail"])["detail"][0].as_py()
         raise InputError(
             f"source {source.id}: none of the {many(counts.total(), 'row')} of its lists has a URL"
             f"{f' (the first: {plain(why)})' if why else ''}; say whose lists they are (--list, fetch.list), or name "
@@ -162,7 +162,7 @@ class _Fetched:
             return receipts, fresh.asked
         if any(receipt["kept"] for receipt in receipts) and not self._had_images(fresh.shards):
             return receipts, fresh.asked
-        raw = Raw(build.layout, self._tasks.folder)
+        raw = self._raw
         build.layout.store.remove_folder(raw_of(raw).folder)
         for task in ran:
             build.receipts("fetch").forget(task.name)
@@ -181,15 +181,14 @@ class _Fetched:
         person may take rows out, which is no damage: the images are held against the statuses, and not these.
         """
         store, receipts = self._build.layout.store, self._build.receipts("fetch")
-        raw = Raw(self._build.layout, self._tasks.folder)
+        raw = self._raw
         listed = store.list_files(self._tasks.folder) if store.is_folder(self._tasks.folder) else ()
         there = {info.path: info for info in listed}
         done = [task for task in tasks if receipts.done(task)]
         for task, receipt in zip(done, receipts.read(done), strict=True):
+            looks = zip(receipt["shards"], receipt["stamps"], strict=True)
             changed = [
-                name
-                for (name, size), stamps in zip(receipt["shards"], receipt["stamps"], strict=True)
-                if not _is_as_left(there.get(raw.tar(name)), there.get(raw.status(name)), size, stamps)
+                name for (name, size), stamps in looks if not self._is_as_left(there, name, size, stamps)
             ]
             for name in changed:
                 if (what := raw.damage(name)) is not None:
@@ -197,6 +196,13 @@ class _Fetched:
                     raw.remove(name)
             if changed:
                 receipts.forget(task.name)
+
+    def _is_as_left(self, there: Mapping[str, FileInfo], name: str, size: int, stamps: Sequence[str]) -> bool:
+        """Whether a shard has the size that a task left; in a folder that the recipe names, their stamps as well."""
+        tar, status = there.get(self._raw.tar(name)), there.get(self._raw.status(name))
+        if tar is None or status is None or tar.size != size:
+            return False
+        return self._source.fetch.raw is None or [tar.stamp, status.stamp] == [*stamps]
 
     def _had_images(self, names: Iterable[str]) -> bool:
         """Whether some of these raw shards were measured before, with images."""
@@ -215,12 +221,6 @@ class _Fetched:
         for task, receipt in zip(done, receipts.read(done), strict=True):
             if any(again(status) for status in receipt["statuses"]):
                 receipts.forget(task.name)
-
-
-def _is_as_left(tar: FileInfo | None, status: FileInfo | None, size: int, stamps: Sequence[str]) -> bool:
-    if tar is None or status is None:
-        return False
-    return tar.size == size and [tar.stamp, status.stamp] == [*stamps]
 
 
 def _counted(receipts: Iterable[Mapping[str, Json]]) -> Counter[str]:
