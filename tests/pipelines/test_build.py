@@ -405,7 +405,7 @@ def test_two_runs_at_once(recipe: Callable[..., Path], tmp_path: Path) -> None:
 def test_two_runs_at_once_on_an_object_store(
     recipe: Callable[..., Path], tmp_path: Path, s3_options: dict[str, Any]
 ) -> None:
-    """Without a lock a run ends well, or stops in a sentence where the other one took a step away; the bytes are the same."""
+    """Without a lock a run ends well, or in a sentence where the other one took a step away; the bytes are equal."""
     out = "s3://bucket/two-runs"
     written = str(recipe(storage_options=s3_options))
     command = [sys.executable, "-m", "pipelines", "build", written, "--engine", "inline", "--out", out]
