@@ -186,7 +186,8 @@ class _Fetched:
         there = {info.path: info for info in listed}
         done = [task for task in tasks if receipts.done(task)]
         for task, receipt in zip(done, receipts.read(done), strict=True):
-            looks = zip(receipt["shards"], receipt["stamps"], strict=True)
+            shards = receipt["shards"]
+            looks = zip(shards, receipt.get("stamps", [()] * len(shards)), strict=True)
             changed = [
                 name for (name, size), stamps in looks if not self._is_as_left(there, name, size, stamps)
             ]
