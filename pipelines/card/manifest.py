@@ -336,7 +336,10 @@ def _remove_orphans(build: "Build", named: Collection[str], before: Collection[s
             else:
                 layout.store.remove(info.path)
                 found.add(info.name)
-    layout.store.remove_empty(layout.out, {name.rpartition("/")[0] for name in found})
+    folders = {name.rpartition("/")[0] for name in found}
+    for folder in sorted(folders) if layout.is_local else ():
+        layout.store.sync(layout.at(folder))  # a loss of power must not bring them back beside the card's receipt
+    layout.store.remove_empty(layout.out, folders)
     if orphans := found.difference(before):
         build.reporter.say(_removed(layout, sorted(orphans)))
 
