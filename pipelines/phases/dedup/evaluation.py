@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from filters.hamming import Nearest
-from pipelines.phases.dedup.signals import ASIDE, EVALUATION, EXACT, KIND, PHASH, PIXELS, SETTLED, Rows
+from pipelines.phases.dedup.signals import ASIDE, EVALUATION, EXACT, KIND, PHASH, PIXELS, Rows
 from pipelines.phases.dedup.tables import Columns, Folder, Values, firsts, joined, ordered, runs, take
 
 GUARDED: Final = (EXACT, PIXELS, PHASH)
@@ -30,8 +30,11 @@ def asides(rows: Rows, measured: Rows, further: Rows | None) -> Iterator[Columns
     that no clusters are asked for; and all of `further`, the images beside the first.
     """
     for kind in GUARDED:
-        missing = lacking(measured.shown(kind), rows.values[kind], kind)
-        if missing.any():
+        shown, values = measured.shown(kind), rows.values[kind]
+        # as good as always nothing has settled, and nothing is to be compared
+        if (shown.hi is not values.hi or shown.known is not values.known) and (
+            missing := lacking(shown, values, kind)
+        ).any():
             yield _aside(measured, kind, missing, np.zeros(len(missing), np.uint32))
         if further is not None:
             images = np.arange(1, len(further.numbers) + 1, dtype=np.uint32)
@@ -40,8 +43,6 @@ def asides(rows: Rows, measured: Rows, further: Rows | None) -> Iterator[Columns
 
 def lacking(values: Values, others: Values, kind: int) -> npt.NDArray[np.bool_]:
     """Returns which of the values are not those of the `others` at the same place."""
-    if values.hi is others.hi and values.known is others.known:
-        return np.zeros(len(values.hi), np.bool_)
     equal: npt.NDArray[np.bool_] = others.known & (values.hi == others.hi)
     # what a sketch adds to the value of a hash has no say here
     if kind != PHASH:
@@ -109,12 +110,11 @@ class Guard:
     def pairs(self, entries: Columns) -> Columns:
         """The pairs of training rows with the evaluation row of the nearest hash, of those with the smallest key.
 
-        `entries` are hashes (`hi`) with `row`, `kind`, `twins` and `image`, those of evaluation rows too.
+        `entries` are those of training rows: measured hashes (`hi`) with `row`, `kind`, `twins` and `image`.
         """
-        training = np.flatnonzero(entries["kind"] & (EVALUATION | SETTLED) == 0)
-        places, apart = self._near.find(entries["hi"][training])
+        places, apart = self._near.find(entries["hi"])
         hit = np.flatnonzero(places >= 0)
-        found = take(entries, training[hit])
+        found = take(entries, hit)
         return _pairs(found, take(self._held, places[hit]), apart[hit].astype(np.int32))
 
 

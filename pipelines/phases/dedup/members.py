@@ -10,7 +10,7 @@ import pyarrow as pa
 from pipelines.engines.step import At, Json, Piece
 from pipelines.layout import Layout
 from pipelines.phases.dedup.evaluation import PAIRED, Guard, nearest_pairs, unpaired
-from pipelines.phases.dedup.signals import CAPTION, EVAL, EVALUATION, KINDS, PHASH, PLACE
+from pipelines.phases.dedup.signals import CAPTION, EVAL, EVALUATION, KINDS, PHASH, PLACE, SETTLED
 from pipelines.phases.dedup.tables import (
     Columns,
     Folder,
@@ -138,7 +138,7 @@ class Members:
         """What is known of perceptual hashes: those of a star, of several rows, of an evaluation image."""
         found = self._folder.load(hashes)
         others = self._folder.load(further) if further is not None else None
-        pairs = self._guard.pairs(_all_entries(found, others)) if self._guard is not None else None
+        pairs = self._guard.pairs(_training(found, others)) if self._guard is not None else None
         several = found["rows"] > 1
         found["distance"] = np.zeros(len(several), np.int32)
         if stars is not None:
@@ -165,10 +165,11 @@ def kinds_of(guarded: bool, captions: bool) -> tuple[str, ...]:
     return (*KINDS, *((EVAL,) if guarded else ()), *((CAPTION,) if captions else ()))
 
 
-def _all_entries(distinct: Columns, further: Columns | None) -> Columns:
-    """The entries of all shards whose distinct hashes are given: the first of each, and the further ones."""
+def _training(distinct: Columns, further: Columns | None) -> Columns:
+    """The entries of training rows with measured hashes: the first of each hash and sketch, and the further ones."""
     parts = [distinct] if further is None else [distinct, {**further, "hi": distinct["hi"][further["at"]]}]
-    entries = joined([{name: part[name] for name in ("hi", "row", "kind", "twins")} for part in parts])
+    parts = [{name: part[name] for name in ("hi", "row", "kind", "twins")} for part in parts]
+    entries = joined([take(part, part["kind"] & (EVALUATION | SETTLED) == 0) for part in parts])
     return {**entries, "image": np.zeros(len(entries["hi"]), np.uint32)}
 
 
