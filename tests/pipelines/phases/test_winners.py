@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pyarrow as pa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.layout import Layout
+from pipelines.phases.select import keepers
 from pipelines.phases.select.driver import select
 from pipelines.recipe.model import Recipe
 from schemas.row import SCORES
@@ -103,6 +105,7 @@ def named(row: dict[str, Any]) -> tuple[str, str]:
     keep=st.sampled_from([None, 0.5]),
     off=st.sets(st.sampled_from(["exact", "pixels", "phash"])),
     seed=st.integers(0, 9),
+    home=st.sampled_from([1, 2, 64]),
 )
 def test_who_is_named_as_kept_is_kept(
     rows: list[Row],
@@ -112,13 +115,16 @@ def test_who_is_named_as_kept_is_kept(
     keep: float | None,
     off: set[str],
     seed: int,
+    home: int,
 ) -> None:
-    """And every row that a duplicate beats names such a row, or one that the cap on captions drops."""
+    """And every row that a duplicate beats names such a row, or one that the cap on captions drops, however many shards
+    share a file of losers."""
     turns = data.draw(st.lists(st.sampled_from(DIRECTIONS), min_size=len(rows), max_size=len(rows)))
     on: dict[str, Any] = {name: RULES[name] for name in rules}
     if "semantic" in on:
         on["semantic"] = {**on["semantic"], "keep": keep}
-    found = run(rows, turns, recipe(captions, on | dict.fromkeys(off, False)), seed)
+    with patch.object(keepers, "_SHARDS_A_HOME", home):
+        found = run(rows, turns, recipe(captions, on | dict.fromkeys(off, False)), seed)
     fates: dict[str, set[str]] = {}
     for row in found:
         fates.setdefault(row["key"], set()).add(row["reason"] or row["decision"])
