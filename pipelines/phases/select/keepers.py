@@ -58,6 +58,9 @@ _ORDER = ("rank", "first", "second", "key_hi", "key_lo", "row")
 
 _SHARDS_A_HOME = 64
 
+THINNED: Final = "thinned"
+"""The files of equal images, shard by shard."""
+
 STAYS: Final = 255
 """The kind of a row that loses to none, and stands for others of its shard."""
 
@@ -148,11 +151,7 @@ class Contest:
         worse = (run != np.arange(len(run))) & ((entries[f"{kind}_hi"] | entries[f"{kind}_lo"]) != 0)
         worse &= ~entries["annotated"]
         entries["stands"][run[worse]] = True
-        thinned = {"row": entries["row"][worse], "of": entries["row"][run[worse]]}
-        for name in ("key_hi", "key_lo"):
-            thinned |= {name: entries[name][run[worse]], f"own_{name}": entries[name][worse]}
-        thinned["kind"] = np.full(len(thinned["row"]), KINDS.index(kind), np.uint8)
-        return take(entries, ~worse), take(thinned, np.argsort(thinned["row"]))
+        return take(entries, ~worse), _behind(entries, run, worse, KINDS.index(kind))
 
     def _losers(self, entries: Columns) -> Columns:
         rows = len(entries["row"])
@@ -292,7 +291,7 @@ class Lost:
         return {**found, "row": found["row"] - judged.first}
 
     def _own_repeats(self, judged: Judged) -> Columns:
-        """The rows that repeat a better one of their shard, `of` which they then share the fate."""
+        """The rows that repeat a better one of their shard: these need not travel, and no file holds them."""
         clustered = judged.clusters["repeat"] != ""
         if not clustered.any():
             return _complete(_NONE, 0)
@@ -305,15 +304,8 @@ class Lost:
         rows: Columns = {"row": judged.places[chosen], "key_hi": key_hi, "key_lo": key_lo, "hi": hi, "lo": lo}
         rows = ordered(rows | take(self._judge.ranks(judged), chosen), "hi", "lo", *_ORDER)
         run = runs(rows["hi"], rows["lo"])
-        worse = np.flatnonzero(run != np.arange(len(run)))
-        found = {"row": rows["row"][worse], "of": rows["row"][run[worse]]}
-        for name in ("key_hi", "key_lo"):
-            found |= {name: rows[name][run[worse]], f"own_{name}": rows[name][worse]}
-        return _complete({**found, "kind": np.full(len(worse), REPEAT, np.uint8)}, 0)
+        return _complete(_behind(rows, run, run != np.arange(len(run)), REPEAT), 0)
 
-
-THINNED: Final = "thinned"
-"""The files of equal images, shard by shard."""
 
 _WINNER: Final = ("key_hi", "key_lo", "capped")
 _GIVEN: Final = {"of": -1, "capped": 0}
@@ -330,6 +322,14 @@ _TYPES: Final[Mapping[str, Any]] = {
 }
 _NONE: Final[Columns] = {name: np.zeros(0, kind) for name, kind in _TYPES.items()}
 """No loser."""
+
+
+def _behind(rows: Columns, run: npt.NDArray[np.int64], worse: npt.NDArray[np.bool_], kind: int) -> Columns:
+    """The rows that are worse than the first of their run, `of` which they share the fate from now on."""
+    found = {"row": rows["row"][worse], "of": rows["row"][run[worse]]}
+    for name in ("key_hi", "key_lo"):
+        found |= {name: rows[name][run[worse]], f"own_{name}": rows[name][worse]}
+    return {**found, "kind": np.full(len(found["row"]), kind, np.uint8)}
 
 
 def _complete(rows: Columns, number: int) -> Columns:

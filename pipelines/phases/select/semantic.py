@@ -243,8 +243,8 @@ def centres(engine: Engine, step: Callable[..., Step], tasks: list[Json], more: 
 def beaten(
     engine: Engine, step: Callable[..., Step], tasks: list[Json], partitions: int, more: Json
 ) -> list[Json]:
-    """Returns the receipts of files of losers; `more` names the `round`, the `centres` of its split, how many `cells` it
-    has at most, and whether it `keeps` no more than the rule's share."""
+    """Returns the receipts of files of losers; `more` names the `round`, the `centres` of its split, how many `cells`
+    it has at most, and whether it `keeps` no more than the rule's share."""
     # rows travel with their vectors, so there are more partitions
     count = max(1, min(WIDER * partitions, int(more["cells"])))
     return engine.shuffle(step(f"{__name__}:Alike", **more, partitions=count), tasks, count)
