@@ -42,7 +42,7 @@ class Caps:
         self._judge = Judge(setup)
         self._folder = Folder(setup)
         self._partitions = int(setup["partitions"])
-        self._lost = Lost(self._folder, setup)
+        self._lost = Lost(self._judge, setup)
         self._cuts = setup["cuts"]
 
     def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
@@ -51,7 +51,7 @@ class Caps:
         rule = self._judge.recipe.rules_of(judged.source).get(MaxPerCaption)
         if rule is None:
             return
-        lost = self._lost.rows(judged.first)
+        lost = self._lost.rows(judged)
         rows = sharing(judged, counted(judged, self._judge, self._cuts, lost), rule)
         run = runs(rows["group"])
         first = take(rows, np.arange(len(run)) - run < rule.max + 1)

@@ -13,7 +13,7 @@ from filters.rules import REMOVED, detail
 from pipelines.engines.step import At, Json
 from pipelines.parquet import write_tables
 from pipelines.phases.dedup.signals import KINDS
-from pipelines.phases.dedup.tables import Columns, Folder
+from pipelines.phases.dedup.tables import Columns
 from pipelines.phases.select.candidates import Judge, Judged, replaced
 from pipelines.phases.select.captions import CAPPED, Capped
 from pipelines.phases.select.cuts import fails, reached, unscored
@@ -30,7 +30,7 @@ class Decide:
 
     def __init__(self, setup: Json) -> None:
         self._judge = Judge(setup)
-        self._lost = Lost(Folder(setup), setup)
+        self._lost = Lost(self._judge, setup)
         self._capped = Capped(setup)
         self._cuts = setup["cuts"]
         self._write = bool(setup["write"])
@@ -39,9 +39,11 @@ class Decide:
         """The shard's decisions, in the order of its signals."""
         judged = self._judge.shard(task)
         check(judged, task["shard"])
-        lost = self._lost.rows(judged.first)
+        lost = self._lost.rows(judged)
         unfit = fails(judged, self._judge.recipe, self._cuts)
         beyond = self._capped.rows(judged, self._judge, lost)
+        # what becomes of a row becomes of those that it stood for
+        lost["capped"] |= np.isin(lost["of"] - judged.first, beyond)
         failed = self._with_others(judged, unfit, lost, beyond)
         failed = replaced(failed, [[REMOVED]], np.where(judged.removed == "", -1, 0))
         table = self._table(judged, failed, lost, beyond)

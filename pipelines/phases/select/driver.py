@@ -109,10 +109,9 @@ class _Rounds:
         self._setup = setup
         self._limits, self._resources = limits, resources
         self._homes: dict[str, list[int]] = {}
-        self._settled: dict[str, list[int]] = {}
 
     def step(self, worker: str, **more: object) -> Step:
-        setup = {**self._setup, "homes": self._homes, "settled": self._settled, **more}
+        setup = {**self._setup, "homes": self._homes, **more}
         return Step("select", worker, setup, self._limits, self._resources)
 
     def shuffle(self, worker: str, partitions: int, **more: object) -> list[Json]:
@@ -122,35 +121,38 @@ class _Rounds:
     def lost(self, name: str, receipts: list[Json]) -> None:
         """Takes in the losers of a round."""
         known = any(self._homes.values())
-        self._homes = {**self._homes, name: self._home(name, receipts)}
-        if known:
-            self._settle(name)
+        self._homes = {**self._homes, name: self._home(name, receipts, "losers")}
+        if known and self._homes[name]:
+            homes = sorted({number for numbers in self._homes.values() for number in numbers})
+            self._settle(name, [{"home": number} for number in homes])
 
     def semantic(self, more: Json) -> None:
         """Takes in the losers of both splits into cells; the first keeps no more than the rule's share."""
         for number, path in enumerate(centres(self._engine, self.step, self.tasks, more)):
-            split = {"cells": more["cells"], "centres": path, "keeps": number == 0}
+            name = f"{ALIKE}-{number}"
+            split = {"cells": more["cells"], "centres": path, "keeps": number == 0, "round": name}
             like = beaten(self._engine, self.step, self.tasks, self._setup["partitions"], split)
-            self.lost(f"{ALIKE}-{number}", like)
+            self.lost(name, like)
 
     def capped(self, receipts: list[Json]) -> None:
         """Takes in the rows beyond the cap on captions."""
-        self._setup["capped"] = self._home(CAPPED, receipts)
-        if self._setup["capped"]:
-            self._settle(CAPPED)
+        self._setup["capped"] = self._home(CAPPED, receipts, "caps")
+        if self._setup["capped"] and any(self._homes.values()):
+            self._settle(CAPPED, self.tasks)
 
-    def _settle(self, name: str) -> None:
+    def _settle(self, name: str, tasks: list[Json]) -> None:
         """Finds out who stays where those who beat others lost in this round."""
         name = f"settled-{name}"
-        receipts = self.shuffle(SETTLE, self._setup["partitions"])
-        self._settled = {**self._settled, name: self._home(name, receipts)}
+        receipts = self._engine.shuffle(self.step(SETTLE, round=name), tasks, self._setup["partitions"])
+        self._homes = {**self._homes, name: self._home(name, receipts, "winners")}
 
-    def _home(self, name: str, receipts: list[Json]) -> list[int]:
+    def _home(self, name: str, receipts: list[Json], brings: str) -> list[int]:
         """The numbers of the files in which the rows that a round found lie by shard."""
         found = [receipt for receipt in receipts if receipt]
         if not found:
             return []
-        homes = self._engine.shuffle(self.step(HOME, round=name), found, home_of(len(self.tasks)) + 1)
+        step = self.step(HOME, round=name, brings=brings)
+        homes = self._engine.shuffle(step, found, home_of(len(self.tasks)) + 1)
         return [receipt["home"] for receipt in homes]
 
 

@@ -2,17 +2,20 @@
 
 Two rounds: `repeat` among rows that share a key, `picture` among those left that share an image. Whoever beats a row
 may lose later: the row then bears the name of who stays in that one's place (within a round by `losers`, between rounds
-by winners.py). The kinds of image nest (equal bytes, equal pixels, near hashes), so the rows of the coarsest cluster
-meet in one partition and compete kind by kind, from fine to coarse. Rows held out for evaluation compete
-as repeats alone; rows of one annotation source, several of which are about one image, compete in `picture`
-with those of other sources alone.
+by winners.py). After each round the losers of all rounds so far lie in one file for some shards (Home), so that a step
+opens one file a shard for them, whatever the number of rounds.
+
+The kinds of image nest (equal bytes, equal pixels, near hashes), so the rows of the coarsest cluster meet in one
+partition and compete kind by kind, from fine to coarse. Rows held out for evaluation compete as repeats alone; rows of
+one annotation source, several of which are about one image, compete in `picture` with those of other sources alone.
 
 Of a shard's rows that are equal in the finest kind the best alone is sent, so that one image on every row of
-the corpus costs a candidate a shard; the others lose to whom it loses to at that kind, or to itself.
+the corpus costs a candidate a shard; the others lose to whom it loses to at that kind, or to itself. Equal images wait
+for this in a file of their shard; which rows repeat another one of their shard every step finds out anew (Lost).
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -25,7 +28,7 @@ from filters.corpus_rules import Phash
 from filters.hamming import distances
 from filters.sketch import TURNS, turned_hashes
 from pipelines.engines.step import At, Json, Piece
-from pipelines.phases.dedup.signals import KINDS, PLACE, sketch_words
+from pipelines.phases.dedup.signals import KINDS, PLACE, REPEAT, sketch_words
 from pipelines.phases.dedup.tables import (
     Columns,
     Folder,
@@ -55,6 +58,12 @@ _ORDER = ("rank", "first", "second", "key_hi", "key_lo", "row")
 
 _SHARDS_A_HOME = 64
 
+THINNED: Final = "thinned"
+"""The files of equal images, shard by shard."""
+
+STAYS: Final = 255
+"""The kind of a row that loses to none, and stands for others of its shard."""
+
 
 class Contest:
     """Finds the losers of one round; writes them, with who stays in their place, sorted by row."""
@@ -65,7 +74,7 @@ class Contest:
         self._kinds = ROUNDS[setup["round"]]
         self._round = setup["round"]
         self._partitions = int(setup["partitions"])
-        self._lost = Lost(self._folder, setup)
+        self._lost = Lost(self._judge, setup)
         self._cuts = setup["cuts"]
         phash = self._judge.recipe.rules.get(Phash)
         self._distance = phash.distance if phash else 0
@@ -76,7 +85,7 @@ class Contest:
         judged = self._judge.shard(task)
         takes_part = judged.candidate & ~fails(judged, self._judge.recipe, self._cuts)
         takes_part &= judged.removed == ""
-        takes_part[self._lost.rows(judged.first)["row"]] = False
+        takes_part[self._lost.rows(judged)["row"]] = False
         if self._round != "repeat":
             takes_part &= ~judged.evaluation
         for kind in self._kinds:
@@ -85,13 +94,15 @@ class Contest:
         chosen = np.flatnonzero(takes_part & clustered)
         if len(chosen) == 0:
             return
-        entries, thinned = self._thinned(self._entries(judged, chosen))
-        if len(thinned["row"]):
-            self._folder.save(f"thinned-{self._round}", task["number"], thinned)
+        entries = self._entries(judged, chosen)
+        if self._round != "repeat":
+            entries, thinned = self._thinned(entries)
+            if len(thinned["row"]):
+                self._folder.save(THINNED, task["number"], thinned)
         yield (entries["group"] % np.uint64(self._partitions)).astype(np.int64), pa.table(entries)
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
-        """The file of the partition's losers."""
+        """The file of the partition's losers, and of those that stay and stand for others of their shard."""
         entries = ordered(columns_of(table), *_ORDER)
         found = self._losers(entries)
         return (
@@ -108,6 +119,7 @@ class Contest:
         entries: Columns = {"row": judged.places[chosen], "key_hi": key_hi, "key_lo": key_lo}
         entries |= take(self._judge.ranks(judged), chosen)
         entries["annotated"] = np.full(len(chosen), SOURCE_KINDS[judged.source.kind].annotated)
+        entries["stands"] = np.zeros(len(chosen), np.bool_)
         entries["variant"] = digests(self._judge.variants(judged).take(pa.array(chosen)))
         group = np.zeros(len(chosen), np.uint64)
         for kind in self._kinds:
@@ -134,21 +146,16 @@ class Contest:
         Of these `row` and its key, the better row `of` and its key. Rows of one annotation source are no rivals.
         """
         kind = self._kinds[0]
-        variant = entries["variant"] * np.uint64(kind != "repeat")
-        entries = ordered({**entries, "_variant": variant}, f"{kind}_hi", f"{kind}_lo", "_variant", *_ORDER)
-        run = runs(entries[f"{kind}_hi"], entries[f"{kind}_lo"], entries.pop("_variant"))
+        entries = ordered(entries, f"{kind}_hi", f"{kind}_lo", "variant", *_ORDER)
+        run = runs(entries[f"{kind}_hi"], entries[f"{kind}_lo"], entries["variant"])
         worse = (run != np.arange(len(run))) & ((entries[f"{kind}_hi"] | entries[f"{kind}_lo"]) != 0)
-        if kind != "repeat":
-            worse &= ~entries["annotated"]
-        thinned = {"row": entries["row"][worse], "of": entries["row"][run[worse]]}
-        for name in ("key_hi", "key_lo"):
-            thinned |= {name: entries[name][run[worse]], f"own_{name}": entries[name][worse]}
-        thinned["kind"] = np.full(len(thinned["row"]), KINDS.index(kind), np.uint8)
-        return take(entries, ~worse), take(thinned, np.argsort(thinned["row"]))
+        worse &= ~entries["annotated"]
+        entries["stands"][run[worse]] = True
+        return take(entries, ~worse), _behind(entries, run, worse, KINDS.index(kind))
 
     def _losers(self, entries: Columns) -> Columns:
         rows = len(entries["row"])
-        winner, lost_at = np.arange(rows), np.zeros(rows, np.uint8)
+        winner, lost_at = np.arange(rows), np.full(rows, STAYS, np.uint8)
         for kind in self._kinds:
             hi, lo = entries[f"{kind}_hi"], entries[f"{kind}_lo"]
             chosen = np.flatnonzero((winner == np.arange(rows)) & ((hi | lo) != 0))
@@ -180,22 +187,30 @@ class Contest:
 
 def losers(entries: Columns, winner: npt.NDArray[np.int64], kind: npt.NDArray[np.uint8]) -> Columns:
     """Returns the entries that have another one for a winner, sorted by `row`: with `kind`, the key of who stays in
-    their place (`winner` names who beat them, which another may have beaten later) and their `own_` key."""
+    their place (`winner` names who beat them, which another may have beaten later) and their `own_` key; and those
+    that `stands` says stand for others of their shard."""
     stays = followed(winner)
-    lost = np.flatnonzero(stays != np.arange(len(stays)))
-    lost = lost[np.argsort(entries["row"][lost])]
-    found: Columns = {"row": entries["row"][lost], "kind": kind[lost]}
+    stands = entries.get("stands", np.zeros(len(stays), np.bool_))
+    named = np.flatnonzero((stays != np.arange(len(stays))) | stands)
+    named = named[np.argsort(entries["row"][named])]
+    found: Columns = {"row": entries["row"][named], "kind": kind[named], "stands": stands[named]}
     for name in ("key_hi", "key_lo"):
-        found |= {name: entries[name][stays[lost]], f"own_{name}": entries[name][lost]}
+        found |= {name: entries[name][stays[named]], f"own_{name}": entries[name][named]}
     return found
 
 
 class Home:
-    """Shuffles what a round found of rows to their shards; writes a file for some shards in a row, sorted by row."""
+    """Shuffles what a round found of rows to their shards; writes a file for some shards in a row, sorted by row.
+
+    `brings` says what comes: "losers" are added to those of earlier rounds, "winners" replace those that these name,
+    and "caps" lie alone.
+    """
 
     def __init__(self, setup: Json) -> None:
         self._folder = Folder(setup)
-        self._round = str(setup["round"])
+        self._round, self._brings = str(setup["round"]), str(setup["brings"])
+        self._known = Known(setup)
+        self._number = len(setup["homes"])
 
     def split(self, task: Json, at: At) -> Iterator[Piece]:
         """A partition's rows, by where they lie."""
@@ -205,8 +220,28 @@ class Home:
     def reduce(self, partition: int, table: pa.Table) -> Json:
         """The number of the file."""
         found = columns_of(table)
-        self._folder.save(f"home-{self._round}", partition, take(found, np.argsort(found["row"])))
+        if self._brings == "losers":
+            found = self._with_losers(self._known.home(partition), found)
+        elif self._brings == "winners":
+            found = self._with_winners(self._known.home(partition), found)
+        self._folder.save(f"home-{self._round}", partition, ordered(found, "row"))
         return {"home": partition}
+
+    def _with_losers(self, known: Columns, found: Columns) -> Columns:
+        """The losers known so far with those of a round: those that were sent, and those that they stood for."""
+        shards = np.unique(found["row"][found["stands"]] >> PLACE).tolist()
+        parts = [take(found, found["kind"] != STAYS)]
+        parts += [self._folder.load(self._folder.path(THINNED, shard)) for shard in shards]
+        lost = ordered(joined([known, *(_complete(part, self._number) for part in parts)]), "row")
+        return lost | _winners(lost, lost)
+
+    def _with_winners(self, known: Columns, found: Columns) -> Columns:
+        """The losers known so far, with the winners that were found for some of them."""
+        at = places_in(known["row"], found["row"])
+        for name in _WINNER:
+            known[name] = known[name].copy()
+            known[name][at] = found[name]
+        return known | _winners(known, known)
 
 
 def home_of(number: Any) -> Any:
@@ -214,73 +249,108 @@ def home_of(number: Any) -> Any:
     return number // _SHARDS_A_HOME
 
 
-class Lost:
-    """The losers of the rounds so far, shard by shard.
+class Known:
+    """The losers that the rounds so far brought home; `homes` names, in their order, the files that each wrote."""
 
-    `homes` names by round the files of losers that there are, `settled` those in which Settle names other winners.
-    """
+    def __init__(self, setup: Json) -> None:
+        self._folder = Folder(setup)
+        self._newest = {number: name for name, numbers in setup["homes"].items() for number in numbers}
 
-    def __init__(self, folder: Folder, setup: Json) -> None:
-        self._folder = folder
-        homes: Mapping[str, Sequence[int]] = {**setup["homes"], **setup["settled"]}
-        self._files = {name: frozenset(numbers) for name, numbers in homes.items()}
-        self._rounds, self._settled = tuple(setup["homes"]), tuple(setup["settled"])
+    def home(self, number: int) -> Columns:
+        """The losers of the shards that share the file of that number; sorted by `row`, numbers in the corpus.
 
-    def rows(self, first: int) -> Columns:
-        """The losers of the shard whose first row has that number, sorted by `row`, the place in the shard.
-
-        With `round`, `kind`, the row's `own_` key, and who stays in its place: `key_hi`, `key_lo`, and whether that
-        one is `capped`.
+        With the number of the `round`, `kind`, the row's `own_` key, and who stays in its place: `key_hi`, `key_lo`,
+        and whether that one is `capped`; `of` is the row of its shard that stood for it, or -1.
         """
-        found = ordered(joined(list(self._parts(first))), "row")
-        for name in self._settled:
-            other = self._home(name, first)
-            at = places_in(found["row"], other["row"])
-            for column in _WINNER:
-                found[column][at] = other[column]
-        # a row that another one of the shard stood for has that one's winner, if it lost later
-        while (at := places_in(found["row"], found["of"])).max(initial=-1) >= 0:
-            behind = np.flatnonzero(at >= 0)
-            for column in (*_WINNER, "of"):
-                found[column][behind] = found[column][at[behind]]
-        return {**found, "row": found["row"] - first}
+        return self._folder.load(self._path(number)) if number in self._newest else _complete(_NONE, 0)
 
-    def _parts(self, first: int) -> Iterator[Columns]:
-        """The losers of each round: those that were sent, and those that a better row of their shard stood for."""
-        yield _LOSERS
-        for number, name in enumerate(self._rounds):
-            parts = [self._home(name, first)]
-            path = self._folder.path(f"thinned-{name}", first >> PLACE)
-            if self._folder.store.exists(path):
-                parts.append(self._folder.load(path))
-            given = {"round": number, "of": -1, "capped": 0}
-            for part in parts:
-                missing = given.keys() - part.keys()
-                yield part | {
-                    one: np.full(len(part["row"]), given[one], _LOSERS[one].dtype) for one in missing
-                }
+    def shard(self, first: int) -> Columns:
+        """The losers of the shard whose first row has that number."""
+        number = home_of(first >> PLACE)
+        if number not in self._newest:
+            return _complete(_NONE, 0)
+        return self._folder.between(self._path(number), first, first + (1 << PLACE) - 1)
 
-    def _home(self, name: str, first: int) -> Columns:
-        """What a round, or what settled it, says of a shard's rows."""
-        if home_of(first >> PLACE) not in self._files[name]:
-            return _LOSERS
-        path = self._folder.path(f"home-{name}", home_of(first >> PLACE))
-        return self._folder.between(path, first, first + (1 << PLACE) - 1)
+    def _path(self, number: int) -> str:
+        return self._folder.path(f"home-{self._newest[number]}", number)
+
+
+class Lost:
+    """The losers so far, shard by shard: those that came home, and those that repeat a better row of their shard."""
+
+    def __init__(self, judge: Judge, setup: Json) -> None:
+        self._judge = judge
+        self._known = Known(setup)
+        self._cuts = setup["cuts"]
+
+    def rows(self, judged: Judged) -> Columns:
+        """A shard's losers, sorted by `row`, the place in the shard; columns as in Known."""
+        known, own = self._known.shard(judged.first), self._own_repeats(judged)
+        own |= _winners(own, known)
+        found = ordered(joined([known, own]), "row")
+        return {**found, "row": found["row"] - judged.first}
+
+    def _own_repeats(self, judged: Judged) -> Columns:
+        """The rows that repeat a better one of their shard: these need not travel, and no file holds them."""
+        clustered = judged.clusters["repeat"] != ""
+        if not clustered.any():
+            return _complete(_NONE, 0)
+        takes_part = (
+            judged.candidate & ~fails(judged, self._judge.recipe, self._cuts) & (judged.removed == "")
+        )
+        chosen = np.flatnonzero(clustered & takes_part)
+        hi, lo = words(judged.clusters["repeat"][chosen])
+        key_hi, key_lo = key_words(judged.taken("key", chosen))
+        rows: Columns = {"row": judged.places[chosen], "key_hi": key_hi, "key_lo": key_lo, "hi": hi, "lo": lo}
+        rows = ordered(rows | take(self._judge.ranks(judged), chosen), "hi", "lo", *_ORDER)
+        run = runs(rows["hi"], rows["lo"])
+        return _complete(_behind(rows, run, run != np.arange(len(run)), REPEAT), 0)
 
 
 _WINNER: Final = ("key_hi", "key_lo", "capped")
-_LOSERS: Final[Columns] = {
-    "row": np.zeros(0, np.int64),
-    "kind": np.zeros(0, np.uint8),
-    "key_hi": np.zeros(0, np.uint64),
-    "key_lo": np.zeros(0, np.uint64),
-    "own_key_hi": np.zeros(0, np.uint64),
-    "own_key_lo": np.zeros(0, np.uint64),
-    "round": np.zeros(0, np.uint8),
-    "of": np.zeros(0, np.int64),
-    "capped": np.zeros(0, np.uint8),
+_GIVEN: Final = {"of": -1, "capped": 0}
+_TYPES: Final[Mapping[str, Any]] = {
+    "row": np.int64,
+    "kind": np.uint8,
+    "key_hi": np.uint64,
+    "key_lo": np.uint64,
+    "own_key_hi": np.uint64,
+    "own_key_lo": np.uint64,
+    "round": np.uint8,
+    "of": np.int64,
+    "capped": np.uint8,
 }
+_NONE: Final[Columns] = {name: np.zeros(0, kind) for name, kind in _TYPES.items()}
 """No loser."""
+
+
+def _behind(rows: Columns, run: npt.NDArray[np.int64], worse: npt.NDArray[np.bool_], kind: int) -> Columns:
+    """The rows that are worse than the first of their run, `of` which they share the fate from now on."""
+    found = {"row": rows["row"][worse], "of": rows["row"][run[worse]]}
+    for name in ("key_hi", "key_lo"):
+        found |= {name: rows[name][run[worse]], f"own_{name}": rows[name][worse]}
+    return {**found, "kind": np.full(len(found["row"]), kind, np.uint8)}
+
+
+def _complete(rows: Columns, number: int) -> Columns:
+    """The losers of a round with all columns: those that are missing say that none stood for a row."""
+    given = {**_GIVEN, "round": number}
+    return {
+        name: rows[name] if name in rows else np.full(len(rows["row"]), given[name], kind)
+        for name, kind in _TYPES.items()
+    }
+
+
+def _winners(rows: Columns, known: Columns) -> Columns:
+    """Who stays in the place of rows: where another one stood for a row and is known to have lost, who does in its."""
+    at = places_in(known["row"], rows["of"])
+    behind = np.flatnonzero(at >= 0)
+    found = {name: rows[name].copy() for name in (*_WINNER, "of")}
+    for name in _WINNER:
+        found[name][behind] = known[name][at[behind]]
+    further = known["of"][at[behind]]
+    found["of"][behind] = np.where(further >= 0, further, rows["of"][behind])
+    return found
 
 
 def words(names: npt.NDArray[np.object_]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:

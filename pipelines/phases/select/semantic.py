@@ -70,7 +70,7 @@ class _Vectors:
     def __init__(self, setup: Json) -> None:
         self.judge = Judge(setup)
         self.folder = Folder(setup)
-        self._lost = Lost(self.folder, setup)
+        self._lost = Lost(self.judge, setup)
         self._cuts = setup["cuts"]
 
     def rows(self, task: Json) -> tuple[Judged, npt.NDArray[np.int64], I16] | None:
@@ -79,7 +79,7 @@ class _Vectors:
         rule = self.judge.recipe.rules_of(judged.source).get(Semantic)
         if rule is None:
             return None
-        lost = self._lost.rows(judged.first)
+        lost = self._lost.rows(judged)
         chosen = np.flatnonzero(counted(judged, self.judge, self._cuts, lost))
         return self._vectors(judged, chosen, task["shard"], VECTORS[rule.of == "text"])
 
@@ -184,6 +184,7 @@ class Alike:
         self._partitions = int(setup["partitions"])
         self._centres = _unpacked(self._vectors.folder.read(setup["centres"])["vector"])
         self._keeps = bool(setup["keeps"])
+        self._round = str(setup["round"])
 
     def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
         """The shard's rows by cell and, as with other duplicates, by variant."""
@@ -220,7 +221,9 @@ class Alike:
         for start, end in _bounds(rows["group"]):
             best[start:end] = start + self._beaten(vectors[start:end], rule)
         found = losers(rows, best, np.full(len(best), PLACE_OF_KIND, np.uint8))
-        return {"path": self._vectors.folder.save("alike", partition, found)} if len(found["row"]) else {}
+        if not len(found["row"]):
+            return {}
+        return {"path": self._vectors.folder.save(f"lost-{self._round}", partition, found)}
 
     def _beaten(self, vectors: I16, rule: Semantic) -> npt.NDArray[np.int64]:
         """For each row of a cell, best first, the row that beats it, or itself."""
@@ -240,8 +243,8 @@ def centres(engine: Engine, step: Callable[..., Step], tasks: list[Json], more: 
 def beaten(
     engine: Engine, step: Callable[..., Step], tasks: list[Json], partitions: int, more: Json
 ) -> list[Json]:
-    """Returns the receipts of files of losers; `more` names the `centres` of a split, how many `cells` it has at most,
-    and whether it `keeps` no more than the rule's share."""
+    """Returns the receipts of files of losers; `more` names the `round`, the `centres` of its split, how many `cells`
+    it has at most, and whether it `keeps` no more than the rule's share."""
     # rows travel with their vectors, so there are more partitions
     count = max(1, min(WIDER * partitions, int(more["cells"])))
     return engine.shuffle(step(f"{__name__}:Alike", **more, partitions=count), tasks, count)

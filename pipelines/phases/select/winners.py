@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.engines.step import At, Json, Piece
-from pipelines.phases.dedup.signals import PLACE
 from pipelines.phases.dedup.tables import (
     Columns,
     Folder,
@@ -24,7 +23,7 @@ from pipelines.phases.dedup.tables import (
 )
 from pipelines.phases.select.candidates import Judge
 from pipelines.phases.select.captions import Capped
-from pipelines.phases.select.keepers import Lost
+from pipelines.phases.select.keepers import Known, Lost
 
 
 class Settle:
@@ -33,30 +32,30 @@ class Settle:
 
     def __init__(self, setup: Json) -> None:
         self._folder = Folder(setup)
-        self._lost = Lost(self._folder, setup)
+        self._known = Known(setup)
         self._partitions = int(setup["partitions"])
-        self._judge = Judge(setup) if setup["capped"] else None
-        self._capped = Capped(setup)
+        self._beyond = _Beyond(setup) if setup["capped"] else None
         self._newest = len(setup["homes"]) - 1
+        self._round = str(setup["round"])
 
     def split(self, task: Json, at: At) -> Iterator[Piece]:
-        """The shard's rows by key: of losers `row` and the key they lost to, of newest ones the key that stays."""
-        first = task["number"] << PLACE
-        lost = self._lost.rows(first)
-        claims, gone = self._known(lost) if self._judge is None else (lost, self._beyond(task, lost))
+        """The rows of a `home` or, with `capped`, of a shard by key: of losers `row` and the key they lost to, of
+        newest ones the key that stays.
+
+        A row that another one of its shard stood for follows that one, so it asks for nothing.
+        """
+        if self._beyond is None:
+            lost = self._known.home(task["home"])
+            newest = lost["round"] == self._newest
+            claims, gone = take(lost, ~newest), take(lost, newest)
+        else:
+            claims, gone = self._beyond.rows(task)
+        claims = take(claims, claims["of"] < 0)
         none = np.zeros(len(claims["row"]), np.uint64)
-        entries = joined(
-            [
-                {
-                    "row": claims["row"] + first,
-                    "key_hi": claims["key_hi"],
-                    "key_lo": claims["key_lo"],
-                    "to_hi": none,
-                    "to_lo": none,
-                },
-                {"row": np.full(len(gone["key_hi"]), -1), **gone},
-            ]
-        )
+        asked = {name: claims[name] for name in ("row", "key_hi", "key_lo")}
+        answers = {"key_hi": gone["own_key_hi"], "key_lo": gone["own_key_lo"]}
+        answers |= {"row": np.full(len(gone["key_hi"]), -1), "to_hi": gone["key_hi"], "to_lo": gone["key_lo"]}
+        entries = joined([asked | {"to_hi": none, "to_lo": none}, answers])
         group = mix(entries["key_hi"] ^ mix(entries["key_lo"]))
         yield (group % np.uint64(self._partitions)).astype(np.int64), pa.table(entries)
 
@@ -69,22 +68,22 @@ class Settle:
             return {}
         stays = take(entries, run[lost])
         found = {"row": entries["row"][lost], "key_hi": stays["to_hi"], "key_lo": stays["to_lo"]}
-        found["capped"] = np.full(len(lost), self._judge is not None, np.uint8)
-        return {"path": self._folder.save("settled", partition, ordered(found, "row"))}
+        found["capped"] = np.full(len(lost), self._beyond is not None, np.uint8)
+        return {"path": self._folder.save(self._round, partition, ordered(found, "row"))}
 
-    def _known(self, lost: Columns) -> tuple[Columns, Columns]:
-        """The losers of earlier rounds, and those of the newest with their own key and that of who stays.
 
-        A row that another one of its shard stood for follows that one, so it asks for nothing.
-        """
-        newest = lost["round"] == self._newest
-        gone = take(lost, newest)
-        names = {"key_hi": "own_key_hi", "key_lo": "own_key_lo", "to_hi": "key_hi", "to_lo": "key_lo"}
-        return take(lost, ~newest & (lost["of"] < 0)), {name: gone[column] for name, column in names.items()}
+class _Beyond:
+    """The losers of a shard and its rows beyond the cap on captions."""
 
-    def _beyond(self, task: Json, lost: Columns) -> Columns:
-        """The keys of the rows beyond the cap."""
-        assert self._judge is not None
+    def __init__(self, setup: Json) -> None:
+        self._judge = Judge(setup)
+        self._lost = Lost(self._judge, setup)
+        self._capped = Capped(setup)
+
+    def rows(self, task: Json) -> tuple[Columns, Columns]:
+        """The losers, and the keys of the rows beyond the cap, which nothing stays in the place of."""
         judged = self._judge.shard(task)
+        lost = self._lost.rows(judged)
         hi, lo = key_words(judged.taken("key", self._capped.rows(judged, self._judge, lost)))
-        return {"key_hi": hi, "key_lo": lo, "to_hi": hi, "to_lo": lo}
+        gone = {"key_hi": hi, "key_lo": lo, "own_key_hi": hi, "own_key_lo": lo}
+        return {**lost, "row": lost["row"] + judged.first}, gone

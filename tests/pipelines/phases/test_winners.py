@@ -5,12 +5,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pyarrow as pa
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.layout import Layout
+from pipelines.phases.dedup.tables import Columns, Folder
+from pipelines.phases.select import keepers
 from pipelines.phases.select.driver import select
 from pipelines.recipe.model import Recipe
 from schemas.row import SCORES
@@ -103,6 +107,7 @@ def named(row: dict[str, Any]) -> tuple[str, str]:
     keep=st.sampled_from([None, 0.5]),
     off=st.sets(st.sampled_from(["exact", "pixels", "phash"])),
     seed=st.integers(0, 9),
+    home=st.sampled_from([1, 2, 64]),
 )
 def test_who_is_named_as_kept_is_kept(
     rows: list[Row],
@@ -112,13 +117,16 @@ def test_who_is_named_as_kept_is_kept(
     keep: float | None,
     off: set[str],
     seed: int,
+    home: int,
 ) -> None:
-    """And every row that a duplicate beats names such a row, or one that the cap on captions drops."""
+    """And every row that a duplicate beats names such a row, or one that the cap on captions drops, however many shards
+    share a file of losers."""
     turns = data.draw(st.lists(st.sampled_from(DIRECTIONS), min_size=len(rows), max_size=len(rows)))
     on: dict[str, Any] = {name: RULES[name] for name in rules}
     if "semantic" in on:
         on["semantic"] = {**on["semantic"], "keep": keep}
-    found = run(rows, turns, recipe(captions, on | dict.fromkeys(off, False)), seed)
+    with patch.object(keepers, "_SHARDS_A_HOME", home):
+        found = run(rows, turns, recipe(captions, on | dict.fromkeys(off, False)), seed)
     fates: dict[str, set[str]] = {}
     for row in found:
         fates.setdefault(row["key"], set()).add(row["reason"] or row["decision"])
@@ -132,11 +140,11 @@ def test_who_is_named_as_kept_is_kept(
 DIRECTIONS = [[1.0, 0.0, 0.0], [0.9, 0.3, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]]
 
 
-def test_a_chain_through_all_rounds_names_its_end() -> None:
+def chain(cap: Any) -> tuple[list[Row], list[Any], Recipe]:
     """A row repeats one whose image loses to another, whose embedding loses to a third, which the cap may drop."""
     near = {"phash": "1" * 32}
     row = Row("a", "0", "repeat", "1" * 32, "en", 200, 10, None, {"repeat": "1" * 32, **near})
-    chain = [
+    rows = [
         row,
         replace(row, member="picture", shard="1", side=210),
         replace(row, member="semantic", shard="0", key="1" * 31 + "2", side=220, clusters=near),
@@ -144,10 +152,15 @@ def test_a_chain_through_all_rounds_names_its_end() -> None:
         replace(row, member="other", source="b", key="0" * 32, clusters={}),
     ]
     sources = [{"id": "b", "path": "b"}, {"id": "a", "path": "a"}]
+    one = recipe("longest", {"semantic": {"similarity": 0.9, "rows": 10}, "max_per_caption": cap})
+    one = Recipe.model_validate({**one.model_dump(exclude_unset=True), "sources": sources})
+    return rows, [[1.0, 0.0]] * 4 + [[0.0, 1.0]], one
+
+
+def test_a_chain_through_all_rounds_names_its_end() -> None:
+    """The first row and all behind it name the last one, and what becomes of it."""
     for cap, fate in ((False, "is kept"), ({"max": 1}, "max_per_caption drops")):
-        one = recipe("longest", {"semantic": {"similarity": 0.9}, "max_per_caption": cap})
-        one = Recipe.model_validate({**one.model_dump(exclude_unset=True), "sources": sources})
-        found = {line["member"]: line for line in run(chain, [[1.0, 0.0]] * 4 + [[0.0, 1.0]], one)}
+        found = {line["member"]: line for line in run(*chain(cap))}
         assert {member: line["reason"] for member, line in found.items()} == {
             "repeat": "repeat",
             "picture": "phash",
@@ -157,3 +170,17 @@ def test_a_chain_through_all_rounds_names_its_end() -> None:
         }
         for member in ("repeat", "picture", "semantic"):
             assert found[member]["detail"] == f"like {'3' * 32}, which {fate}"
+
+
+def test_no_step_writes_over_what_another_one_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a driver that dies loses one step: receipts of earlier ones vouch for what they wrote."""
+    written: list[str] = []
+
+    def saved(folder: Folder, step: str, partition: int, columns: Columns) -> str:
+        written.append(folder.path(step, partition))
+        return save(folder, step, partition, columns)
+
+    save = Folder.save
+    monkeypatch.setattr(Folder, "save", saved)
+    run(*chain({"max": 1}))
+    assert len(written) == len({*written}) > 10
