@@ -136,7 +136,7 @@ class Build:
     def _found(self, source: Source) -> Discovery:
         """Takes in what the paths of a source hold now; returns it."""
         found = input_shards(source, self.recipe.read)
-        self._identities.list(found.files)
+        self._identities.list(source.id, found.files)
         self.add(found.shards)
         return found
 
@@ -197,8 +197,7 @@ class Build:
         `work` reports each of its `tasks` that is done. `again`: it is done whatever an earlier run left.
         """
         receipts, task = self.receipts(name), Task(ALL, fingerprint)
-        if not again:
-            self.check(name, [task])
+        self.check(name, [] if again else [task])
         known = not again and receipts.done(task)
         self.reporter.begin(name, tasks, tasks if known else 0)
         if known:
@@ -276,6 +275,11 @@ class Build:
             self.reporter.say(f"{name}: {len(found) - _SHOWN:,} more files are damaged: they are made again")
         if self._remeasured([one.output for one in found]):
             raise _Again
+
+    def check_others(self) -> None:
+        """Removes damaged files of receipts of the phases that this recipe does not have; says so."""
+        for name in sorted(self._listed.keys() - self.results.keys()):
+            self.check(name, ())
 
     def _remeasured(self, lost: Iterable[str]) -> bool:
         """Forgets the measurement of input shards that lost files, of removed rows among them, which cannot be remade.

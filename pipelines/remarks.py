@@ -444,4 +444,4 @@ def tolerated(measured: Mapping[Name, Json], limit: int) -> list[str]:
 
 def bad_shards(measured: Mapping[Name, Json]) -> list[tuple[Name, str]]:
     """Returns what is wrong with each damaged input file, with the name of its shard."""
-    return [(name, why) for name, receipt in measured.items() for why in receipt["bad"]]
+    return [(name, why) for name, receipt in measured.items() for why in receipt.get("damaged", ())]

@@ -77,6 +77,7 @@ def run(build: "Build") -> None:
         seen = {name: _seen(layout, name) for name in (RECIPE, CARD, MANIFEST, SUM)}
         return {"manifest": whole, "files": seen}
 
+    build.check_others()
     mark = _fingerprint(build)
     files = build.receipts("card").last(WHOLE).get("files", {})
     stays = bool(files) and all(_seen(layout, name) == seen for name, seen in files.items())
@@ -235,7 +236,7 @@ def _manifest(
         bad_shards=tuple(
             BadShard(source=source, shard=shard, rows=receipt["rows"], error="damaged")
             for (source, shard), receipt in sorted(measured.items())
-            if receipt["bad"]
+            if receipt["damaged"]
         ),
         outputs=outputs,
         shards=_order(outputs),
@@ -338,7 +339,9 @@ def _remove_orphans(build: "Build", named: Collection[str], before: Collection[s
                 found.add(info.name)
     folders = {name.rpartition("/")[0] for name in found}
     for folder in sorted(folders) if layout.is_local else ():
-        layout.store.sync(layout.at(folder))  # a loss of power must not bring them back beside the card's receipt
+        layout.store.sync(
+            layout.at(folder)
+        )  # a loss of power must not bring them back beside the card's receipt
     layout.store.remove_empty(layout.out, folders)
     if orphans := found.difference(before):
         build.reporter.say(_removed(layout, sorted(orphans)))

@@ -355,7 +355,7 @@ class Counts:
             "formats": dict(sorted(self.formats.items())),
             "reach": self.reach,
             "extras": dict(sorted(self.extras.items())),
-            "bad": self.bad,
+            "damaged": self.bad,
             "blamed": self.verdicts,
             "members": self.ledgers[0].to_json() if self.ledgers else None,
         }

@@ -32,11 +32,11 @@ class Identities:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._path = join(layout.work, "receipts", "inputs.parquet")
-        self._listed: dict[str, FileInfo] = {}
+        self._listed: dict[tuple[str, str], FileInfo] = {}
 
-    def list(self, files: Mapping[str, FileInfo]) -> None:
-        """Takes what a listing says of input shards, by path: a store is not asked about these again."""
-        self._listed |= files
+    def list(self, source: str, files: Mapping[str, FileInfo]) -> None:
+        """Takes what a listing says of a source's input shards, by path: a store is not asked about these again."""
+        self._listed |= {(source, path): info for path, info in files.items()}
 
     @cached_property
     def digests(self) -> Digests:
@@ -60,7 +60,8 @@ class Identities:
         asked: dict[tuple[str, str], list[InputShard]] = {}
         store = Store(None, "", self.digests)
         for shard in shards:
-            kind, info = KINDS[recipe.source(shard.source).kind], self._listed.get(shard.path)
+            kind = KINDS[recipe.source(shard.source).kind]
+            info = self._listed.get((shard.source, shard.path))
             if kind.made:
                 # as it was made: removed rows are taken out of the file later
                 known: str | None = str(rendered[(shard.source, shard.shard)]["sha256"])
@@ -79,8 +80,8 @@ class Identities:
 
         def one(group: Sequence[InputShard]) -> str:
             source = recipe.source(group[0].source)
-            options = options_of(source, self._layout)
-            return identity(group[0], source, options, self.digests, self._listed.get(group[0].path))
+            info = self._listed.get((source.id, group[0].path))
+            return identity(group[0], source, options_of(source, self._layout), self.digests, info)
 
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             for group, mark in zip(groups, pool.map(one, groups), strict=True):

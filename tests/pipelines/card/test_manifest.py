@@ -58,6 +58,20 @@ def test_what_was_damaged_is_written_again(tmp_path: Path, name: str) -> None:
     assert (out / name).read_bytes() == sound
 
 
+@pytest.mark.parametrize("phase", ["card", "score"])
+def test_damaged_receipts_do_not_outlive_the_next_build(tmp_path: Path, phase: str) -> None:
+    """Of the card, which may be written without a look at them, and of a phase that the recipe does not have."""
+    out = tmp_path / "out"
+    texts(tmp_path, out)
+    folder = out / "work" / "receipts" / phase
+    folder.mkdir(exist_ok=True)
+    receipts = next(folder.glob("*.jsonl"), folder / "00000001-0.jsonl")
+    receipts.write_bytes(b"no receipts")
+    assert verify(str(out), work=True) != []
+    texts(tmp_path, out)
+    assert verify(str(out), work=True) == []
+
+
 def test_an_orphan_file_goes_though_nothing_is_to_do(tmp_path: Path) -> None:
     """A file that the manifest does not name is removed by the next build, wherever it lies, and named."""
     out = tmp_path / "out"

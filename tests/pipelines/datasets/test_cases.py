@@ -166,7 +166,7 @@ def test_a_list_is_no_json_lines(run: Run, test_data: Path, tmp_path: Path) -> N
     source = {"id": "m", "kind": "annotations", "format": "conversations_lines"}
     files = {"path": str(folder / "llava.json"), "images": str(folder / "img")}
     results, _ = build({"sources": [source | files]}, tmp_path / "lines")
-    assert "say format: conversations" in str([receipt["bad"] for receipt in results["measure"].values()])
+    assert "say format: conversations" in str([receipt["damaged"] for receipt in results["measure"].values()])
     assert "kept" in decided(run("json_as_jsonl", format="conversations")).values()
 
 

@@ -8,11 +8,12 @@ from unittest import mock
 
 import pytest
 
-from pipelines.files import Digests, Store
+from pipelines.files import Digests, FileInfo, Store
 from pipelines.layout import Layout, Name
 from pipelines.recipe.model import Recipe
 from pipelines.sources import Discovery, identity, input_shards
 from pipelines.sources.identities import Identities
+from pipelines.sources.shard import InputShard
 from tests.pipelines.requests import counted
 
 
@@ -26,7 +27,7 @@ def found(made: Recipe, layout: Layout) -> tuple[Discovery, dict[Name, str]]:
     """What is discovered, and the identities, as a build asks for them."""
     discovery = input_shards(made.sources[0], made.read)
     identities = Identities(layout)
-    identities.list(discovery.files)
+    identities.list("a", discovery.files)
     return discovery, identities.of(made, discovery.shards, {})
 
 
@@ -56,6 +57,18 @@ def test_a_store_is_asked_nothing_of_a_shard_that_it_listed(
         assert marks == asked_alone(made, discovery)
         asked.append(requests.total())
     assert asked[1] - asked[0] == (4 if by == "files" else 0)
+
+
+def test_one_path_in_two_stores(tmp_path: Path) -> None:
+    """Sources whose storage options lead to other stores have files of their own under one path."""
+    path = "s3://bucket/in/0.jsonl"
+    sources = [{"id": one, "path": "s3://bucket/in", "kind": "text"} for one in ("a", "b")]
+    made = Recipe.model_validate({"out": "unused", "sources": sources})
+    identities = Identities(Layout(str(tmp_path / "out")))
+    for source, stamp in (("a", "1"), ("b", "2")):
+        identities.list(source, {path: FileInfo(path, "0.jsonl", 9, stamp)})
+    shards = [InputShard(source, "0", path, "text", "text", 9) for source in ("a", "b")]
+    assert identities.of(made, shards, {}) == {("a", "0"): "9-1", ("b", "0"): "9-2"}
 
 
 def test_images_in_folders_are_listed_not_asked_for(tmp_path: Path, s3_options: dict[str, Any]) -> None:
