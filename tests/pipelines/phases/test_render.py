@@ -80,7 +80,7 @@ def test_scenes_are_the_same_bytes_on_any_number_of_workers(tmp_path: Path) -> N
     first, second = ((tmp_path / name / "manifest.json").read_bytes() for name in ("one", "two"))
     assert first == second
     _, heard = build(scenes(8), tmp_path / "one")
-    assert heard.ran == {**dict.fromkeys(heard.ran, 0), "card": 1}
+    assert heard.ran == dict.fromkeys(heard.ran, 0)
 
 
 def test_more_scenes_leave_the_first_ones_alone(tmp_path: Path) -> None:
