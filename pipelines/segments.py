@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic_core import from_json
 
-from pipelines.files import Store, join
+from pipelines.files import Store, join, shown
 from pipelines.layout import Layout
 from schemas.errors import InputError
 
@@ -214,6 +214,10 @@ class Segments:
                 lie_there = [self._take(file, data) for file, data in read]
             if all(lie_there):
                 return
+        raise InputError(
+            f"{shown(self._folder)} changes while it is read: another run is at work in this corpus; try again when it has "
+            "ended"
+        )
 
     def _read(self, file: str) -> bytes | None:
         return bytes_of(self._store, join(self._folder, file))

@@ -50,7 +50,7 @@ def _promised(layout: Layout) -> Iterator[str]:
     for phase in PHASES:
         receipts = Receipts(layout, phase.name, disk)
         for name in receipts.damaged:
-            yield f"{name}: it holds no receipts"
+            yield f"{name}: it is damaged: it holds no receipts"
         for _, receipt in receipts.all():
             for output in map(Output.from_json, receipt.get("outputs", ())):
                 if output.name.startswith("work/"):  # the digests of all others stand in the manifest

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from filters.rules import in_order
 from filters.table import Rules
@@ -28,6 +28,7 @@ from pipelines.recipe.load import thresholds
 from pipelines.recipe.model import Recipe
 from pipelines.remarks import members_of
 from pipelines.removal import Removed
+from pipelines.segments import bytes_of
 from pipelines.sizes import image_tokens, name_of, totals
 from pipelines.sources.table import KINDS
 from pipelines.verdicts import Verdicts
@@ -65,7 +66,7 @@ Results = Mapping[str, Mapping[Name, Json]]
 def run(build: "Build") -> None:
     """Writes the manifest and the dataset card, where they are not those of this corpus yet; removes orphan files.
 
-    The receipt says of which manifest the corpus is, and how the files lie there that were written.
+    The receipt says of which manifest the corpus is, and what the files hold that were written.
     """
     layout = build.layout
 
@@ -107,10 +108,10 @@ def _source() -> str:
     return hashlib.sha256(b"".join(data for _, data in files)).hexdigest()
 
 
-def _seen(layout: Layout, name: str) -> list[Any] | None:
-    """Returns size and stamp of a file of the corpus, as a receipt holds them; None where it is not there."""
-    found = layout.store.entry(layout.at(name))
-    return None if found is None else [found.info.size, found.info.stamp]
+def _seen(layout: Layout, name: str) -> str | None:
+    """Returns the SHA-256 of a file of the corpus; None where it is not there. A damaged one may have its old time."""
+    data = bytes_of(layout.store, layout.at(name), MAX_BYTES)
+    return None if data is None else hashlib.sha256(data).hexdigest()
 
 
 def _named(build: "Build") -> set[str]:

@@ -17,6 +17,7 @@ def verify(folder: Corpus, work: WithWork = False, storage_options: StorageOptio
     """Recompute every digest and every sum; exit 1 and say what differs."""
     from pipelines.audit import verify as audit
     from pipelines.opening import found_manifest
+    from pipelines.receipts import UNFINISHED
     from pipelines.recipe import load as recipes
 
     options = recipes.storage_options(storage_options)
@@ -30,7 +31,8 @@ def verify(folder: Corpus, work: WithWork = False, storage_options: StorageOptio
     if not work:
         say("not checked: receipts, signals, clusters and scores in work/ (verify --work does)")
     if problems:
-        say(audit.mending(folder))
+        if any(UNFINISHED not in problem for problem in problems):
+            say(audit.mending(folder))
         raise typer.Exit(1)
     say(f"{folder}: every file is what its manifest says, and the funnel adds up")
 

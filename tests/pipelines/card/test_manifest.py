@@ -1,5 +1,6 @@
 """When the manifest and the card are written, and what else lies beside them."""
 
+import os
 from pathlib import Path
 from unittest import mock
 
@@ -41,7 +42,8 @@ def test_nothing_is_written_where_nothing_changed(tmp_path: Path) -> None:
     assert stamps(out) == before
     assert not any(heard.ran.values())
     paths = [call.args[1].removeprefix(f"{out}/") for call in opened.call_args_list]
-    assert [path for path in paths if not path.startswith("work/receipts/")] == []
+    written = {"manifest.json", "manifest.sha256", "README.md", "recipe.json"}
+    assert {path for path in paths if not path.startswith("work/receipts/")} <= written
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "manifest.sha256", "README.md", "recipe.json"])
@@ -53,7 +55,9 @@ def test_what_was_damaged_is_written_again(tmp_path: Path, name: str) -> None:
     (out / name).unlink()
     texts(tmp_path, out)
     assert (out / name).read_bytes() == sound
+    before = (out / name).stat()
     (out / name).write_bytes(sound[:-1] + b"!")
+    os.utime(out / name, ns=(before.st_atime_ns, before.st_mtime_ns))
     texts(tmp_path, out)
     assert (out / name).read_bytes() == sound
 
