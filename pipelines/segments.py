@@ -215,8 +215,8 @@ class Segments:
             if all(lie_there):
                 return
         raise InputError(
-            f"{shown(self._folder)} changes while it is read: another run is at work in this corpus; try again when it has "
-            "ended"
+            f"{shown(self._folder)} changes while it is read: another run is at work in this corpus; try again when it "
+            "has ended"
         )
 
     def _read(self, file: str) -> bytes | None:
