@@ -43,7 +43,7 @@ def fetch(
     contact: Annotated[str | None, typer.Option(metavar="TEXT", help="whom hosts may write to")] = None,
     concurrency: Annotated[int | None, typer.Option(min=1, max=4096, help="open downloads a worker")] = None,
     deadline: Annotated[
-        float | None, typer.Option(min=0, max=86_400, help="seconds a URL, with redirects and retries")
+        float | None, typer.Option(min=0.001, max=86_400, help="seconds a URL, with redirects and retries")
     ] = None,
     engine: Engines = EngineName.local,
     workers: Workers = None,
@@ -65,7 +65,7 @@ def fetch(
         "deadline": deadline,
     }
     options = recipes.storage_options(storage_options)
-    given: dict[str, Any] = {key: value for key, value in settings.items() if value}
+    given: dict[str, Any] = {key: value for key, value in settings.items() if value not in (None, [])}
     if len(metadata) == 1 and metadata[0].endswith((".yaml", ".yml")):
         if options:
             raise InputError("with a recipe, storage_options stand there: leave --storage-options")

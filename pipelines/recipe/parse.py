@@ -128,7 +128,7 @@ def from_record(
     except ValidationError as error:
         problems = error.errors(include_url=False)
         # a list whose items are wrong is not short of items as well
-        wrong_inside = {problem["loc"][:1] for problem in problems if len(problem["loc"]) > 1}
+        wrong_inside = {problem["loc"][:end] for problem in problems for end in range(1, len(problem["loc"]))}
         problems = [p for p in problems if p["type"] != "too_short" or p["loc"] not in wrong_inside]
         sentences = [_sentence(problem, root, name, given) for problem in problems]
         raise RecipeError(*dict.fromkeys(sentences[:5])) from None

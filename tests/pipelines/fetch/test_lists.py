@@ -181,7 +181,7 @@ def test_values_of_any_kind(server: Server, tmp_path: Path) -> None:
     [
         ({"list": "laion-2b-en"}, "has no column 'URL' for the url; it has: address, words"),
         ({}, "has no column 'url' or 'URL' or 'image_url' for the url"),
-        ({"list": "laion"}, "there is no such list; did you mean laion-zh"),
+        ({"list": "laion"}, "'laion' is no list that is known; did you mean laion-zh"),
     ],
 )
 def test_columns_that_do_not_fit(settings: dict[str, Any], said: str, tmp_path: Path) -> None:

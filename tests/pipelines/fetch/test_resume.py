@@ -175,7 +175,7 @@ def test_the_command(server: Server, tmp_path: Path) -> None:
     assert (done.returncode, "2 of 2 URLs gave an image (100.0 %)" in done.stderr) == (0, True)
     assert sorted(path.name for path in (tmp_path / "raw").glob("*.tar")) == ["list-00000.tar"]
     for words, said in (
-        (("--list", "nosuch"), "error: --list: there is no such list; "),
+        (("--list", "nosuch"), "error: --list: 'nosuch' is no list that is known; "),
         (("--allow-address", "foo"), "error: --allow-address: 'foo' is no network; "),
         (("--contact", "é"), "error: --contact: write one line of plain ASCII"),
     ):
