@@ -14,6 +14,7 @@ from pipelines.cli.options import (
 )
 from pipelines.engines import EngineName
 from schemas.errors import InputError
+from schemas.plain import plain
 
 app = typer.Typer()
 
@@ -76,6 +77,10 @@ def fetch(
             )
         recipe = recipes.load(metadata[0], {"out": out} if out else None)
     else:
+        if recipe_among := next((one for one in metadata if one.endswith((".yaml", ".yml"))), None):
+            raise InputError(
+                f"{plain(recipe_among)}: a recipe names its own lists: give it alone, or lists alone"
+            )
         if out is None:
             raise InputError("say where the raw shards go: give --out DIR")
         _check(given)

@@ -94,6 +94,11 @@ def test_a_shard_that_is_damaged_or_lost_is_fetched_again(
         asked = {path for path in server.asked if path.startswith("/img/")}
         assert asked == {f"/img/{number}" for number in range(4, 8)}
         assert [one for one in told.said if "l-00001" in one and "it is made again" in one]
+        if deed is Path.unlink:
+            what = "l-00001.tar is missing" if name == TAR else "status/"
+            assert [one for one in told.said if what in one], (
+                "the file that is lost is named, not the other one"
+            )
     server.asked.clear()
     run(recipe, "fetch", Options("inline"), Reporter())
     assert not server.asked

@@ -191,6 +191,17 @@ def test_columns_that_do_not_fit(settings: dict[str, Any], said: str, tmp_path: 
         fetch(tmp_path / "raw", path, **settings)
 
 
+@pytest.mark.parametrize("name", ["l.csv", "l.jsonl", "l.parquet"])
+def test_a_column_of_urls_that_is_not_found(name: str, tmp_path: Path) -> None:
+    """The sentence says where it is named, in whatever form the list is: a fetch need not have a recipe."""
+    row = {"address": "http://a.test/", "words": "x"}
+    (tmp_path / "l.csv").write_text("address,words\nhttp://a.test/,x\n")
+    (tmp_path / "l.jsonl").write_text(json.dumps(row) + "\n")
+    write_list(tmp_path / "l.parquet", [row])
+    with pytest.raises(InputError, match=r"in a recipe \(columns, .*or say whose list it is \(--list\)"):
+        fetch(tmp_path / "raw", str(tmp_path / name))
+
+
 def test_a_damaged_list(tmp_path: Path) -> None:
     """A list that is no Parquet though its name says so is named."""
     (tmp_path / "list.parquet").write_bytes(b"PAR1 and nothing else")

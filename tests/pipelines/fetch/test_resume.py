@@ -182,6 +182,12 @@ def test_the_command(server: Server, tmp_path: Path) -> None:
         refused = _run(listed, "--out", str(tmp_path / "other"), *words)
         assert refused.returncode == 1
         assert refused.stderr.startswith(said)
+    for words, said in (
+        ((listed, "--out", str(tmp_path / "other"), "--deadline", "0"), "--deadline"),
+        (("recipe.yaml", listed), "recipe.yaml: a recipe names its own lists: give it alone"),
+    ):
+        refused = _run(*words)
+        assert (refused.returncode != 0, said in refused.stderr) == (True, True)
     refused = _run(listed)
     assert (refused.returncode, refused.stderr) == (1, "error: say where the raw shards go: give --out DIR\n")
 

@@ -96,6 +96,24 @@ def test_a_wrong_recipe(text: str, sentence: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("rules: {language: {min_score: {en: auto}}}\n", "rules.language.min_score.en: "),
+        ("rules: {language: {min_score: {en: 2}}}\n", "rules.language.min_score.en: "),
+        ("rules: {personal_data: {kinds: [emails]}}\n", "rules.personal_data.kinds.0: "),
+        ("    fetch: {ports: [99999]}\n", "sources.0.fetch.ports.0: "),
+        ("    fetch: {allow_addresses: [x]}\n", "sources.0.fetch.allow_addresses.0: "),
+    ],
+)
+def test_one_wrong_value_is_one_sentence(text: str, key: str) -> None:
+    """What is wrong inside a list or a map is not told of the list or the map as well."""
+    with pytest.raises(RecipeError) as error:
+        parse(SMALL + text, "r.yaml")
+    assert len(error.value.args) == 1
+    assert key in str(error.value)
+
+
+@pytest.mark.parametrize(
     ("text", "sentence"),
     [
         (
