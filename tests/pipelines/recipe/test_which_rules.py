@@ -63,7 +63,7 @@ def test_rows_of_one_annotation_source_never_compete(
     corpus: list[Row], order: list[str], captions: str, named: bool, partitions: int
 ) -> None:
     """Annotations lose to other sources alone, and only where they name the rule; of the first source none is lost."""
-    found = decided(recipe_of(order, captions, named), corpus, partitions)
+    found, _ = decided(recipe_of(order, captions, named), corpus, partitions)
     by_key = {f"{row.key:032x}": row for row in corpus}
     for row in corpus:
         decision = found[row.member]
