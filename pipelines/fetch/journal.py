@@ -37,7 +37,7 @@ class Journal(Spool):
     def __init__(self, raw: Raw, name: str) -> None:
         super().__init__()
         self.found: dict[int, tuple[Facts, Place | None]] = {}
-        self._settings = {"valid": raw.valid, "refusing": raw.refusing}
+        self._settings: Facts = {"valid": raw.valid, "refusing": raw.refusing}
         self._path = Path(local_path(folder_of(raw)), f"{name}.journal") if is_local(raw.folder) else None
         self._open_file: int | None = None
         self._size = 0
