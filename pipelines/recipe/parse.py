@@ -184,7 +184,7 @@ _PLAIN: dict[str, str] = {
 def _sentence(problem: Any, root: yaml.Node | None, name: str, given: frozenset[str]) -> str:
     """One validation error as file:line: key: what is allowed."""
     where = _public(_without_branches(problem["loc"]))
-    key = ".".join(map(str, where)) or "the recipe"
+    key = ".".join(map(str, where))
     at = _place(where, root, name, given)
     match problem["type"]:
         case "extra_forbidden":
@@ -198,7 +198,7 @@ def _sentence(problem: Any, root: yaml.Node | None, name: str, given: frozenset[
             told = _PLAIN.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
             if shown and shown.removeprefix(" (it is ").removesuffix(")") in told.partition("not ")[2]:
                 shown = ""  # the sentence itself quotes it
-            return f"{at}: {key}: {told}{shown}"
+            return f"{at}: {key}: {told}{shown}" if key else f"{at}: {told}"
 
 
 SECRET = "storage_options"

@@ -95,6 +95,13 @@ def test_a_wrong_recipe(text: str, sentence: str) -> None:
     assert sentence in refused(text)
 
 
+def test_what_is_wrong_with_the_whole_has_no_key() -> None:
+    """Blocks that do not go together are told by the file alone."""
+    said = refused(SMALL + "rules: {semantic: {}}\n")
+    assert "the recipe" not in said
+    assert said.partition(": ")[2].startswith("the semantic rule of source 'web' has nothing to go by")
+
+
 @pytest.mark.parametrize(
     ("text", "key"),
     [
