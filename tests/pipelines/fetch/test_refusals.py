@@ -50,7 +50,7 @@ def test_statuses_of_refusals() -> None:
     assert {status for statuses in REFUSALS.values() for status in statuses} <= STATUSES.keys()
 
 
-BASE: dict[str, Any] = {"robots": True, "max_bytes": 100_000, "retries": 0, "shard_rows": 4}
+BASE: dict[str, Any] = {"robots": True, "max_bytes": 100_000, "retries": 0, "shard_rows": 4, "task_shards": 1}
 WIDER: tuple[tuple[str, dict[str, Any], tuple[str, ...]], ...] = (
     ("allow_addresses", {"allow_addresses": ["127.0.0.0/8"]}, ("/to/loopback",)),
     ("check_addresses", {"check_addresses": False}, ("/to/loopback",)),
@@ -90,8 +90,9 @@ def _asked(server: Server) -> dict[str, int]:
 def test_settings_that_refuse_less(
     server: Server, tmp_path: Path, change: dict[str, Any], wider: tuple[str, ...]
 ) -> None:
-    """They ask for the URLs that were refused by them, and leave the shards of a fetch by them from the start."""
-    listed = write_list(tmp_path / "list.parquet", _site(server))
+    """They ask once for what they refused, also where tasks share it, and leave the shards of a first fetch by them."""
+    urls = _site(server)
+    listed = write_list(tmp_path / "list.parquet", [*urls, *urls[5:]])
     fetch(tmp_path / "raw", listed, **BASE)
     server.asked.clear()
     found = fetch(tmp_path / "raw", listed, **BASE | change)
