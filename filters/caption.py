@@ -71,7 +71,7 @@ class CaptionSettings(Settings):
         3,
         ge=0,
         le=1_000_000,
-        description="a caption whose words all stand this often has the pattern repeated_words; 0: off",
+        description="a caption whose words stand this often on average has the pattern repeated_words; 0: off",
     )
     max_spaces: int = Field(
         2,
@@ -211,7 +211,7 @@ class Captions:
         return found
 
     def _is_repeated(self, text: str) -> bool:
-        """True where words stand `repeated_words` times each or more, or 1 to 3 characters twice that."""
+        """True where words stand `repeated_words` times each on average, or 1 to 3 characters twice that."""
         # the more of a text is read, the more of its words come again: 200 words tell
         words = text.lower().split(maxsplit=200)[:200]
         if len(words) == 1:

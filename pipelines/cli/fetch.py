@@ -14,6 +14,7 @@ from pipelines.cli.options import (
 )
 from pipelines.engines import EngineName
 from schemas.errors import InputError
+from schemas.plain import plain
 
 app = typer.Typer()
 
@@ -43,7 +44,7 @@ def fetch(
     contact: Annotated[str | None, typer.Option(metavar="TEXT", help="whom hosts may write to")] = None,
     concurrency: Annotated[int | None, typer.Option(min=1, max=4096, help="open downloads a worker")] = None,
     deadline: Annotated[
-        float | None, typer.Option(min=0, max=86_400, help="seconds a URL, with redirects and retries")
+        float | None, typer.Option(min=0.001, max=86_400, help="seconds a URL, with redirects and retries")
     ] = None,
     engine: Engines = EngineName.local,
     workers: Workers = None,
@@ -65,7 +66,7 @@ def fetch(
         "deadline": deadline,
     }
     options = recipes.storage_options(storage_options)
-    given: dict[str, Any] = {key: value for key, value in settings.items() if value}
+    given: dict[str, Any] = {key: value for key, value in settings.items() if value not in (None, [])}
     if len(metadata) == 1 and metadata[0].endswith((".yaml", ".yml")):
         if options:
             raise InputError("with a recipe, storage_options stand there: leave --storage-options")
@@ -76,6 +77,10 @@ def fetch(
             )
         recipe = recipes.load(metadata[0], {"out": out} if out else None)
     else:
+        if recipe_among := next((one for one in metadata if one.endswith((".yaml", ".yml"))), None):
+            raise InputError(
+                f"{plain(recipe_among)}: a recipe names its own lists: give it alone, or lists alone"
+            )
         if out is None:
             raise InputError("say where the raw shards go: give --out DIR")
         _check(given)

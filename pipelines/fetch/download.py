@@ -14,7 +14,7 @@ from pipelines.fetch.courtesy import Courtesy
 from pipelines.fetch.hosts import Hosts
 from pipelines.fetch.names import Names
 from pipelines.fetch.settings import FetchSettings
-from pipelines.fetch.statuses import OPTED_OUT, STATUSES, Failure
+from pipelines.fetch.statuses import OPTED_OUT, STATUSES, UNSAFE, Failure, not_public
 from schemas.errors import InputError
 
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
@@ -187,6 +187,7 @@ class _Network:
     def __init__(self, settings: FetchSettings) -> None:
         self._most, self._proxy = settings.stop_after, settings.proxy
         self._unreached: set[str] = set()
+        self._unsafe = 0
         self.answered = False
 
     def failed(self, asked: Target, failure: Failure) -> None:
@@ -195,14 +196,16 @@ class _Network:
             raise InputError(
                 "the proxy of the recipe (fetch.proxy) makes no connection: check that it runs and lets this machine in"
             )
+        self._unsafe += failure.status == UNSAFE
         if not STATUSES[failure.status].outage:
             self.answered = self.answered or failure.code is not None
             return
         self._unreached.add(asked.host)
         if not self.answered and len(self._unreached) >= self._most:
+            first = f"{not_public(self._unsafe)}; else " if self._unsafe else ""
             raise InputError(
-                f"none of the first {self._most} hosts can be reached: check the network and the DNS of this machine "
-                "(fetch.resolvers, fetch.proxy), then run the same command again"
+                f"none of the first {self._most} hosts can be reached: {first}check the network and the DNS of this "
+                "machine (fetch.resolvers, fetch.proxy), then run the same command again"
             )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipelines.fetch.raw import Raw, Spool
+from pipelines.fetch.refusals import refused
 from pipelines.files import is_local, join, local_path
 
 FOLDER: Final = ".unfinished"
@@ -36,7 +37,7 @@ class Journal(Spool):
     def __init__(self, raw: Raw, name: str) -> None:
         super().__init__()
         self.found: dict[int, tuple[Facts, Place | None]] = {}
-        self._valid = raw.valid
+        self._settings: Facts = {"valid": raw.valid, "refusing": raw.refusing}
         self._path = Path(local_path(folder_of(raw)), f"{name}.journal") if is_local(raw.folder) else None
         self._open_file: int | None = None
         self._size = 0
@@ -78,7 +79,7 @@ class Journal(Spool):
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._open_file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
         self._size = 0
-        self._append(json.dumps({"valid": self._valid}).encode(), b"")
+        self._append(json.dumps(self._settings).encode(), b"")
 
     def _append(self, text: bytes, data: bytes) -> Place:
         """Writes one entry; the place of an image is counted from below zero, apart from those that `add` keeps."""
@@ -92,22 +93,36 @@ class Journal(Spool):
         return -start, len(data)
 
     def _read(self) -> None:
-        """Reads what an earlier run noted; what is of other settings is begun anew."""
+        """Reads what an earlier run noted; what is of other settings is begun anew.
+
+        Settings stand before the answers that were noted by them; those that refuse less keep the others' answers.
+        """
         assert self._path is not None
         self._open_file = os.open(self._path, os.O_RDWR)
         whole = os.fstat(self._open_file).st_size
-        first = True
+        settings: Facts = {}
+        again: frozenset[str] | None = None
         while (entry := self._entry(whole)) is not None:
             facts, place = entry
-            if first and facts != {"valid": self._valid}:
+            if "row" not in facts:
+                settings, again = facts, self._again(facts)
+            if again is None:
                 break
-            if not first:
+            if "row" in facts and facts["status"] not in again:
                 self.found[facts.pop("row")] = facts, place if facts.get("sha256") else None
             self._size = -place[0] + place[1]
-            first = False
-        if first:
+        if again is None:
+            self.found.clear()
             os.close(self._open_file)
             self._begin()
+        elif settings != self._settings:
+            self._append(json.dumps(self._settings).encode(), b"")
+
+    def _again(self, settings: Facts) -> frozenset[str] | None:
+        """The statuses noted by these settings that are asked for again; None where all are."""
+        if settings.get("valid") != self._settings["valid"]:
+            return None
+        return refused(settings.get("refusing", {}), self._settings["refusing"])
 
     def _entry(self, whole: int) -> tuple[Facts, Place] | None:
         """The entry that begins where the last one ended; None where it was cut off."""

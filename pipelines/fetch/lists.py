@@ -22,7 +22,7 @@ from pipelines.layout import Layout
 from pipelines.recipe.model import Source
 from pipelines.sources.columns import Columns, ReadLimits
 from pipelines.sources.lines import lines
-from pipelines.sources.records import Fields, fields_of, missing_column
+from pipelines.sources.records import IN_RECIPE, OF_LISTS, Fields, fields_of, missing_column
 from pipelines.sources.shard import InputShard, Reading
 from pipelines.sources.text import records
 from schemas.errors import InputError, RowError, ShardError
@@ -195,10 +195,8 @@ def _extra_text(fields: Fields) -> str | None:
 
 
 def _missing(where: object, part: str, wanted: Iterable[str], there: Sequence[str]) -> str:
-    return missing_column(where, part, wanted, there).replace(  # type: ignore[arg-type]
-        "in the recipe's `columns`",
-        "in a recipe (columns, fetch.list, fetch.width, …; docs/fetch.md), or say whose list it is (--list)",
-    )
+    text = missing_column(where, part, wanted, there)  # type: ignore[arg-type]
+    return text.replace(IN_RECIPE, OF_LISTS)
 
 
 def _plain(record: Mapping[str, object], captions: Sequence[str]) -> Mapping[str, object]:

@@ -11,11 +11,12 @@ import json
 import os
 import tempfile
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any, Final
 
 import pyarrow as pa
 
+from pipelines.fetch.refusals import Refusing, refused
 from pipelines.fetch.settings import FetchSettings
 from pipelines.fetch.statuses import OK
 from pipelines.files import MIB, join
@@ -97,12 +98,25 @@ def layout_of(settings: FetchSettings, layout: Layout) -> Layout:
 
 
 @dataclass(frozen=True)
+class Left:
+    """The statuses that an earlier run left, and which of them are of URLs that the settings refuse no more."""
+
+    table: pa.Table
+    refused: frozenset[str]
+
+
+@dataclass(frozen=True)
 class Raw:
-    """A folder of raw shards. `valid` is the fingerprint of all but the list that its rows depend on."""
+    """A folder of raw shards.
+
+    `valid` is the fingerprint of all but the list that its rows depend on, without the settings by which URLs are
+    refused, which are `refusing`.
+    """
 
     layout: Layout
     folder: str
     valid: str = ""
+    refusing: Refusing = field(default_factory=dict)
 
     def tar(self, name: str) -> str:
         """Returns the path of a shard."""
@@ -112,7 +126,7 @@ class Raw:
         """Returns the path of a shard's statuses."""
         return status_path(self.tar(name))
 
-    def known(self, name: str) -> pa.Table | None:
+    def known(self, name: str) -> Left | None:
         """Returns the statuses that an earlier run left, None where there are none or they are of other settings."""
         try:
             table = self.left(name)
@@ -120,7 +134,11 @@ class Raw:
             return None
         if table is None:
             return None
-        return table if (table.schema.metadata or {}).get(b"validity") == self.valid.encode() else None
+        metadata = table.schema.metadata or {}
+        if metadata.get(b"validity") != self.valid.encode():
+            return None
+        again = refused(json.loads(metadata.get(b"refusing", b"{}")), self.refusing)
+        return None if again is None else Left(table, again)
 
     def left(self, name: str) -> pa.Table | None:
         """Returns the statuses that any earlier run left."""
@@ -139,10 +157,12 @@ class Raw:
 
     def damage(self, name: str) -> str | None:
         """Returns what is wrong with a shard; None where its images are those of its statuses, whoever wrote them."""
+        if not self.layout.store.exists(self.tar(name)):
+            return "is missing"
         try:
             table = self.left(name)
             if table is None:
-                return "is not whole"
+                return "lost its statuses in status/"
             images = Images(self, name)
             try:
                 if not images.are_ended:
@@ -188,7 +208,8 @@ class Raw:
                 if result.facts["status"] == OK:
                     _add(archive, result, spool)
             archive.end()
-        schema = STATUS.with_metadata({"validity": self.valid})
+        refusing = json.dumps(self.refusing, sort_keys=True)
+        schema = STATUS.with_metadata({"validity": self.valid, "refusing": refusing})
         table = pa.Table.from_pylist([result.facts for result in results], STATUS).cast(schema)
         write_tables(self.layout, path, schema, [table])
 

@@ -8,12 +8,11 @@ import duckdb
 import pyarrow as pa
 
 from pipelines.fetch.raw import STATUS, Raw
-from pipelines.fetch.statuses import BAD_ROW, DROPPED, NO_URL, OK, UNSAFE, again
+from pipelines.fetch.statuses import BAD_ROW, DROPPED, NO_URL, OK, UNSAFE, again, not_public
 from pipelines.files import join
 from pipelines.layout import Layout
 from pipelines.parquet import read_table, write_tables
 from pipelines.recipe.model import Source
-from schemas.plain import many
 
 _READ: Final = pa.schema([STATUS.field(name) for name in ("url", "caption", "status", "sha256")])
 _HOST: Final = r"""CASE WHEN status <> 'bad_url' AND NOT contains(url, '\') THEN nullif(rtrim(lower(regexp_extract(
@@ -72,10 +71,7 @@ class Report:
         if passing := sum(count for status, count in failed if again(status)):
             yield f"{who}: {passing:,} of them may come later: fetch with --retry-failed asks for these again"
         if counts[UNSAFE]:
-            yield (
-                f"{who}: the hosts of {many(counts[UNSAFE], 'URL')} are not public: where these are yours, admit their "
-                "networks with --allow-address CIDR, in a recipe with fetch.allow_addresses"
-            )
+            yield f"{who}: {not_public(counts[UNSAFE])}"
         if self._tombstones:
             path = join(self._layout.work, "fetch", self._source.id, "tombstones.parquet")
             yield f"{who}: {self._tombstones:,} images come from many hosts under many captions: look at {path}"

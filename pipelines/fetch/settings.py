@@ -24,7 +24,9 @@ def _network(text: str) -> str:
 
 def _list(name: str) -> str:
     if name not in LISTS:
-        raise ValueError(f"there is no such list; {nearest(name, LISTS)}allowed are {', '.join(LISTS)}")
+        raise ValueError(
+            f"{name!r} is no list that is known; {nearest(name, LISTS)}allowed are {', '.join(LISTS)}"
+        )
     return name
 
 

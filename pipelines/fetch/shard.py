@@ -44,9 +44,12 @@ class Shard:
         self.piece, self.spool = piece, Journal(raw, piece.name)
         self.found: dict[int, Result] = {}
         self._rows: list[Json] = table.to_pylist()
+        self._refused = frozenset[str]()
         self._reasons = reasons
         known = raw.known(piece.name)
-        self.known = list(rows_of(known)) if known is not None and known.num_rows == len(reasons) else None
+        self.known = None
+        if known is not None and known.table.num_rows == len(reasons):
+            self.known, self._refused = list(rows_of(known.table)), known.refused
         self._images = Images(raw, piece.name) if self.known is not None else None
         self._earlier = Earlier.of(source, piece)
         self._opt_out = opt_out
@@ -85,7 +88,7 @@ class Shard:
             asked = then["status"] not in (DROPPED, BAD_ROW)
             if asked != (now["status"] is None) or (not asked and then["detail"] != now["detail"]):
                 return False
-            if retried and again(then["status"]):
+            if then["status"] in self._refused or (retried and again(then["status"])):
                 return False
             if (self._opt_out.covers(then) is not None) != (then["status"] == OPTED_OUT):
                 return False
@@ -105,7 +108,7 @@ class Shard:
         if at in self.spool.found:
             answer, place = self.spool.found[at]
             facts = fresh | answer
-        elif self.known is not None:
+        elif self.known is not None and self.known[at]["status"] not in self._refused:
             facts = dict(self.known[at])
         else:
             return None

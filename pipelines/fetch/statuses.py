@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
+from schemas.plain import many
+
 
 @dataclass(frozen=True)
 class Status:
@@ -93,6 +95,14 @@ STATUSES: Final = {
 def again(name: str) -> bool:
     """Returns whether a URL of that status is worth another try."""
     return STATUSES[name].again
+
+
+def not_public(urls: int) -> str:
+    """Returns what to do about so many URLs that have the status UNSAFE."""
+    return (
+        f"the hosts of {many(urls, 'URL')} are not public: where these are yours, admit their networks with "
+        "--allow-address CIDR, in a recipe with fetch.allow_addresses"
+    )
 
 
 class Failure(Exception):

@@ -26,10 +26,11 @@ from pipelines.fetch.lists import ColumnMap, range_of, store_of
 from pipelines.fetch.opt_out import OptOut
 from pipelines.fetch.pulse import Pulse, beat
 from pipelines.fetch.raw import Piece, Raw, Result, Spool, layout_of, pieces
+from pipelines.fetch.refusals import refusing
 from pipelines.fetch.repeated import Shared, raw_of
 from pipelines.fetch.rules import ListRules
 from pipelines.fetch.shard import Shard, of_row
-from pipelines.fetch.statuses import OK, OPTED_OUT, STATUSES, Failure
+from pipelines.fetch.statuses import OK, OPTED_OUT, STATUSES, UNSAFE, Failure
 from pipelines.files import join
 from pipelines.layout import Layout, name_of
 from pipelines.recipe.model import Recipe, Source
@@ -134,7 +135,8 @@ class _SourceFetch:
         store = store_of(self.source, self.layout, task["ours"])
         start, stop = task["start"], task["stop"]
         table = range_of(shard, store, None if task["ours"] else self.mapped, start, stop)
-        raw = Raw(layout_of(self.settings, self.layout), task["folder"], task["valid"])
+        where = layout_of(self.settings, self.layout)
+        raw = Raw(where, task["folder"], task["valid"], refusing(self.settings))
         urls = frozenset(map(as_asked, table["url"].drop_null().to_pylist()))
         shared = Shared(raw_of(raw), task["shared"], urls)
         fetched = _Range(self, raw, table, shared, at, task["again"], task["plain"])
@@ -154,8 +156,9 @@ class _SourceFetch:
     def _log(self, task: Json, lines: list[Json]) -> None:
         """Attempts and seconds, which differ from run to run, go to the log and nowhere else."""
         text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines)
-        path = join(self.layout.work, "log", "fetch", self.layout.run, f"{task['name']}.jsonl")
+        folder = join(self.layout.work, "log", "fetch", self.layout.run, self.source.id)
         if lines:
+            path = join(folder, f"{task['name']}.jsonl")
             self.layout.store.write_bytes(path, text.encode(), self.layout.tmp)
 
     async def close(self) -> None:
@@ -181,13 +184,14 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 class Fresh:
     """What a task did now: the URLs that it asked for, and the raw shards that it wrote from nothing.
 
-    Of these shards the names, and how many of their URLs found no host, or had an answer.
+    Of these shards the names, and how many of their URLs found no host, had an answer, or are UNSAFE.
     """
 
     asked: int = 0
     shards: list[str] = field(default_factory=list)
     unreached: int = 0
     answered: int = 0
+    unsafe: int = 0
 
     def take(self, name: str, results: Iterable[Result]) -> None:
         """Takes one more shard."""
@@ -195,6 +199,7 @@ class Fresh:
         for result in results:
             self.unreached += STATUSES[result.facts["status"]].outage
             self.answered += result.facts["code"] is not None
+            self.unsafe += result.facts["status"] == UNSAFE
 
     def add(self, other: "Fresh") -> None:
         """Takes the shards of another task."""
@@ -202,6 +207,7 @@ class Fresh:
         self.shards += other.shards
         self.unreached += other.unreached
         self.answered += other.answered
+        self.unsafe += other.unsafe
 
 
 @dataclass

@@ -127,9 +127,10 @@ def from_record(
         recipe = Recipe.model_validate({**record, **(extra or {})})
     except ValidationError as error:
         problems = error.errors(include_url=False)
-        # a list whose items are wrong is not short of items as well
-        wrong_inside = {problem["loc"][:1] for problem in problems if len(problem["loc"]) > 1}
-        problems = [p for p in problems if p["type"] != "too_short" or p["loc"] not in wrong_inside]
+        # a list whose items are wrong is not short of items as well, and a map is meant where a value of it is wrong
+        places = [_without_branches(problem["loc"]) for problem in problems]
+        outside = {place[:end] for place in places for end in range(len(place))}
+        problems = [problem for problem, place in zip(problems, places, strict=True) if place not in outside]
         sentences = [_sentence(problem, root, name, given) for problem in problems]
         raise RecipeError(*dict.fromkeys(sentences[:5])) from None
     for where, what in check(recipe):
@@ -182,8 +183,8 @@ _PLAIN: dict[str, str] = {
 
 def _sentence(problem: Any, root: yaml.Node | None, name: str, given: frozenset[str]) -> str:
     """One validation error as file:line: key: what is allowed."""
-    where = _public(tuple(part for part in problem["loc"] if not _is_branch(part)))
-    key = ".".join(map(str, where)) or "the recipe"
+    where = _public(_without_branches(problem["loc"]))
+    key = ".".join(map(str, where))
     at = _place(where, root, name, given)
     match problem["type"]:
         case "extra_forbidden":
@@ -197,7 +198,7 @@ def _sentence(problem: Any, root: yaml.Node | None, name: str, given: frozenset[
             told = _PLAIN.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
             if shown and shown.removeprefix(" (it is ").removesuffix(")") in told.partition("not ")[2]:
                 shown = ""  # the sentence itself quotes it
-            return f"{at}: {key}: {told}{shown}"
+            return f"{at}: {key}: {told}{shown}" if key else f"{at}: {told}"
 
 
 SECRET = "storage_options"
@@ -219,11 +220,20 @@ def _value(value: Any) -> str:
     return f" (it is {text if len(text) <= _SHOWN else text[:_SHOWN] + '…'})"
 
 
+def _without_branches(where: Path) -> Path:
+    return tuple(part for part in where if not _is_branch(part))
+
+
 def _is_branch(part: str | int) -> bool:
     """pydantic names the branch of a union in the path; no key of ours looks like that, and none has a slash."""
     if not isinstance(part, str) or "/" in part:
         return False
-    return part[:1].isupper() or "[" in part or part in ("bool", "str", "tuple")
+    return (
+        part[:1].isupper()
+        or "[" in part
+        or part.startswith("constrained-")
+        or part in ("bool", "str", "tuple")
+    )
 
 
 def _line(root: yaml.Node | None, where: Path) -> int | None:

@@ -137,6 +137,13 @@ def twice(names: Sequence[str], wanted: Container[str]) -> str | None:
     return next((name for name, times in Counter(names).items() if times > 1 and name in wanted), None)
 
 
+IN_RECIPE: Final = "in the recipe's `columns`"
+OF_LISTS: Final = (
+    "in a recipe (columns, fetch.list, fetch.width, …; docs/fetch.md), or say whose list it is (--list)"
+)
+"""Where columns of sources, and those of lists of URLs, are named."""
+
+
 def missing_column(where: object, part: Part, wanted: Iterable[str], there: Iterable[str]) -> str:
     """The sentence for a column that is not there."""
     there = list(there)
@@ -149,7 +156,7 @@ def missing_column(where: object, part: Part, wanted: Iterable[str], there: Iter
         hint += f"; of the names {no_text().message}"
     return (
         f"{where} has no column {' or '.join(map(repr, wanted))} for the {part}; it has: {listed or 'none'}; "
-        f"name the right one in the recipe's `columns`{hint}"
+        f"name the right one {OF_LISTS if part == 'url' else IN_RECIPE}{hint}"
     )
 
 

@@ -16,7 +16,7 @@ from pipelines.fetch.pulse import watched
 from pipelines.fetch.raw import Raw
 from pipelines.fetch.repeated import raw_of
 from pipelines.fetch.report import Report
-from pipelines.fetch.statuses import BAD_ROW, NO_URL, again
+from pipelines.fetch.statuses import BAD_ROW, NO_URL, again, not_public
 from pipelines.fetch.worker import FRESH, Fresh
 from pipelines.files import FileInfo, join, shown
 from pipelines.layout import Layout, text_of
@@ -112,9 +112,14 @@ class _Fetched:
 
     def _check_records(self, counts: Counter[str], receipts: Iterable[Json]) -> None:
         """Raises InputError where no row of the lists has a URL: they are not what the recipe takes them for."""
-        if not counts or counts.keys() - {BAD_ROW, NO_URL}:
-            return
         build, source = self._build, self._source
+        if not counts:
+            raise InputError(
+                f"source {source.id}: its lists have no row (the first: {shown(source.path[0])}): give lists with URLs "
+                "or leave the source out"
+            )
+        if counts.keys() - {BAD_ROW, NO_URL}:
+            return
         name = next(shard for receipt in receipts for shard, _ in receipt["shards"])
         why = read_table(build.layout, self._raw.status(name), ["detail"])["detail"][0].as_py()
         raise InputError(
@@ -168,10 +173,11 @@ class _Fetched:
             build.receipts("fetch").forget(task.name)
         for name in fresh.shards:
             raw.remove(name)
+        first = f"{not_public(fresh.unsafe)}; else " if fresh.unsafe else ""
         raise InputError(
-            f"source {self._source.id}: no host of its URLs answers: check the network and the DNS of this machine "
-            "(fetch.resolvers, fetch.proxy), then run the same command again; a list whose hosts are gone for good is "
-            "to be left out"
+            f"source {self._source.id}: no host of its URLs answers: {first}check the network and the DNS of this "
+            "machine (fetch.resolvers, fetch.proxy), then run the same command again; a list whose hosts are gone for "
+            "good is to be left out"
         )
 
     def _forget_lost(self, tasks: list[Task]) -> None:

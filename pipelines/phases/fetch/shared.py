@@ -8,6 +8,7 @@ import pyarrow as pa
 from filters.arrow import pc
 from pipelines.engines.step import Json
 from pipelines.fetch.raw import Raw, layout_of, pieces
+from pipelines.fetch.refusals import refusing
 from pipelines.fetch.repeated import (
     Hashes,
     Part,
@@ -111,12 +112,14 @@ class SharedUrls:
 
     def _answered(self, body: Json) -> frozenset[int]:
         """The rows of a task, counted from its start, that earlier runs left an answer of."""
-        raw = Raw(self._build.layout, self._tasks.folder, body["valid"])
+        raw = Raw(self._build.layout, self._tasks.folder, body["valid"], refusing(self._source.fetch))
         found = set()
         size = self._source.fetch.shard_rows
         for piece in pieces(InputShard.from_json(body["input"]).shard, body["start"], body["stop"], size):
             if piece.name in self._there and (known := raw.known(piece.name)) is not None:
-                for number, status in enumerate(known["status"].to_pylist(), piece.start - body["start"]):
-                    if status not in (DROPPED, OPTED_OUT) and not (body["again"] and again(status)):
+                statuses = known.table["status"].to_pylist()
+                for number, status in enumerate(statuses, piece.start - body["start"]):
+                    asked = status in (DROPPED, OPTED_OUT) or status in known.refused
+                    if not asked and not (body["again"] and again(status)):
                         found.add(number)
         return frozenset(found)

@@ -9,6 +9,7 @@ from pipelines.engines.step import Json
 from pipelines.fetch import lists
 from pipelines.fetch.lists import ColumnMap
 from pipelines.fetch.opt_out import OptOut
+from pipelines.fetch.refusals import REFUSALS, refusing
 from pipelines.fetch.settings import NOT_DATA
 from pipelines.files import Store, absolute, join
 from pipelines.layout import Layout, text_of
@@ -63,6 +64,7 @@ class Tasks:
                 body |= {"ours": ours, "valid": fingerprint(self.valid, mark)}
                 depends = [
                     body["valid"],
+                    refusing(settings),
                     start,
                     body["stop"],
                     settings.raw,
@@ -98,8 +100,8 @@ class Tasks:
 
 
 def validity(recipe: Recipe, source: Source) -> str:
-    """Returns what a row of a list gives, apart from the list, the hosts, and the rules over its columns."""
-    settings = source.fetch.model_dump(mode="json", exclude={*NOT_DATA})
+    """Returns what a row of a list gives, apart from the list, the hosts, the rules over its columns, and refusals."""
+    settings = source.fetch.model_dump(mode="json", exclude={*NOT_DATA, *REFUSALS})
     columns = source.columns.model_dump(mode="json")
     pictures = recipe.signals.model_dump(mode="json", include={"picture"})
     made_with = versions(["pillow"]) if source.fetch.resize else {}

@@ -121,7 +121,9 @@ class Decide:
         cap = rules.get(MaxPerCaption)
         for row in beyond.tolist():
             assert cap is not None
-            texts[row] = f"{many(cap.max, 'row')} of its cluster of captions are kept"
+            texts[row] = (
+                f"{many(cap.max, 'row')} of its cluster of captions {'is' if cap.max == 1 else 'are'} kept"
+            )
         for row in np.flatnonzero(judged.removed != "").tolist():
             texts[row] = said(judged.removed[row])
         return pa.array(texts, pa.string())

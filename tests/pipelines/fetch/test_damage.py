@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import vlcorpus
 from pipelines.fetch.raw import STATUS
 from pipelines.progress import Reporter
 from pipelines.recipe.load import for_lists
@@ -48,6 +49,27 @@ def _cut(path: Path) -> None:
 
 
 TAR, STATUSES = "l-00001.tar", "status/l-00001.parquet"
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["own URLs", "the same URLs"])
+def test_lists_of_one_name_in_several_sources(server: Server, tmp_path: Path, shared: bool) -> None:
+    """Each source keeps what it wrote: work/ is sound, and the next run finds nothing to make again."""
+    sources: list[dict[str, Any]] = []
+    for at, name in enumerate(("one", "two", "three")):
+        urls = [server.url(f"/img/{number + (0 if shared else 20 * at)}") for number in (*range(9), 0, 5, 8)]
+        listed = write_list(tmp_path / name / "part.parquet", urls[at:])
+        fetched = {**SHAPE, "task_shards": 1}
+        sources.append({"id": name, "kind": "urls", "path": listed, "captions": "none", "fetch": fetched})
+    recipe = Recipe.model_validate(
+        {"sources": sources, "out": str(tmp_path / "corpus"), "rules": {"phash": False}}
+    )
+    for _ in range(2):
+        told = _Told()
+        run(recipe, "card", Options("inline"), told)
+        assert vlcorpus.Corpus.open(tmp_path / "corpus").verify(work=True) == []
+        assert not [sentence for sentence in told.said if "made again" in sentence]
+
+
 DEEDS: tuple[tuple[str, Callable[[Path], None]], ...] = (
     *((TAR, deed) for deed in (_flip, _cut, Path.unlink)),
     *((STATUSES, deed) for deed in (_cut, Path.unlink)),
@@ -72,6 +94,11 @@ def test_a_shard_that_is_damaged_or_lost_is_fetched_again(
         asked = {path for path in server.asked if path.startswith("/img/")}
         assert asked == {f"/img/{number}" for number in range(4, 8)}
         assert [one for one in told.said if "l-00001" in one and "it is made again" in one]
+        if deed is Path.unlink:
+            what = "l-00001.tar is missing" if name == TAR else "status/"
+            assert [one for one in told.said if what in one], (
+                "the file that is lost is named, not the other one"
+            )
     server.asked.clear()
     run(recipe, "fetch", Options("inline"), Reporter())
     assert not server.asked

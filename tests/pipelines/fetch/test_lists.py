@@ -181,7 +181,7 @@ def test_values_of_any_kind(server: Server, tmp_path: Path) -> None:
     [
         ({"list": "laion-2b-en"}, "has no column 'URL' for the url; it has: address, words"),
         ({}, "has no column 'url' or 'URL' or 'image_url' for the url"),
-        ({"list": "laion"}, "there is no such list; did you mean laion-zh"),
+        ({"list": "laion"}, "'laion' is no list that is known; did you mean laion-zh"),
     ],
 )
 def test_columns_that_do_not_fit(settings: dict[str, Any], said: str, tmp_path: Path) -> None:
@@ -189,6 +189,17 @@ def test_columns_that_do_not_fit(settings: dict[str, Any], said: str, tmp_path: 
     path = write_list(tmp_path / "list.parquet", [{"address": "http://a.test/", "words": "x"}])
     with pytest.raises(VlcorpusError, match=said):
         fetch(tmp_path / "raw", path, **settings)
+
+
+@pytest.mark.parametrize("name", ["l.csv", "l.jsonl", "l.parquet"])
+def test_a_column_of_urls_that_is_not_found(name: str, tmp_path: Path) -> None:
+    """The sentence says where it is named, in whatever form the list is: a fetch need not have a recipe."""
+    row = {"address": "http://a.test/", "words": "x"}
+    (tmp_path / "l.csv").write_text("address,words\nhttp://a.test/,x\n")
+    (tmp_path / "l.jsonl").write_text(json.dumps(row) + "\n")
+    write_list(tmp_path / "l.parquet", [row])
+    with pytest.raises(InputError, match=r"in a recipe \(columns, .*or say whose list it is \(--list\)"):
+        fetch(tmp_path / "raw", str(tmp_path / name))
 
 
 def test_a_damaged_list(tmp_path: Path) -> None:

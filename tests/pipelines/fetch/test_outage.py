@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 import vlcorpus
@@ -73,6 +74,41 @@ def test_a_first_fetch_of_few_hosts_in_an_outage(server: Server, tmp_path: Path)
     assert statuses(tmp_path / "raw") == []
     server.names = names
     assert {row["status"] for row in fetch(tmp_path / "raw", listed, **settings)} == {"ok"}
+
+
+@pytest.mark.parametrize("stop_after", [2, 20])
+def test_hosts_that_are_not_public_among_those_that_are_gone(
+    server: Server, tmp_path: Path, stop_after: int
+) -> None:
+    """Where nobody may be asked, the sentence names the setting that admits these hosts before the network."""
+    server.names = {"inside.test": ["10.0.0.1"]}
+    hosts = (*["inside.test"] * 4, *(f"missing{number}.test" for number in range(2)))
+    listed = write_list(tmp_path / "list.parquet", [server.url("/img/1", host) for host in hosts])
+    with pytest.raises(InputError, match=r"are not public: .*--allow-address CIDR.*; else check the network"):
+        fetch(
+            tmp_path / "raw",
+            listed,
+            stop_after=stop_after,
+            concurrency=1,
+            **PATIENT | {"resolvers": [server.resolver]},
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("l.txt", ""), ("l.csv", "url,caption\n"), ("l.jsonl", ""), ("l.tsv", "url\tcaption\n")],
+)
+def test_lists_without_a_row(server: Server, tmp_path: Path, name: str, text: str) -> None:
+    """They are an error that names the source, and what an earlier list left stays."""
+    before = fetch(tmp_path / "raw", write_list(tmp_path / "l.parquet", [server.url("/img/1")]))
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=rf"source input: its lists have no row .*{name}"):
+        fetch(tmp_path / "raw", str(tmp_path / name))
+    assert statuses(tmp_path / "raw") == before
+    empty = write_list(tmp_path / "empty.parquet", [{"url": server.url("/img/1"), "caption": "a"}])
+    pq.write_table(pq.read_table(empty).slice(0, 0), empty)
+    with pytest.raises(InputError, match=r"source input: its lists have no row"):
+        fetch(tmp_path / "raw", [empty, str(tmp_path / name)])
 
 
 def test_one_host_that_is_gone_stops_nothing(server: Server, tmp_path: Path) -> None:

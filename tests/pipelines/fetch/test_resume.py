@@ -175,13 +175,19 @@ def test_the_command(server: Server, tmp_path: Path) -> None:
     assert (done.returncode, "2 of 2 URLs gave an image (100.0 %)" in done.stderr) == (0, True)
     assert sorted(path.name for path in (tmp_path / "raw").glob("*.tar")) == ["list-00000.tar"]
     for words, said in (
-        (("--list", "nosuch"), "error: --list: there is no such list; "),
+        (("--list", "nosuch"), "error: --list: 'nosuch' is no list that is known; "),
         (("--allow-address", "foo"), "error: --allow-address: 'foo' is no network; "),
         (("--contact", "é"), "error: --contact: write one line of plain ASCII"),
     ):
         refused = _run(listed, "--out", str(tmp_path / "other"), *words)
         assert refused.returncode == 1
         assert refused.stderr.startswith(said)
+    for words, said in (
+        ((listed, "--out", str(tmp_path / "other"), "--deadline", "0"), "--deadline"),
+        (("recipe.yaml", listed), "recipe.yaml: a recipe names its own lists: give it alone"),
+    ):
+        refused = _run(*words)
+        assert (refused.returncode != 0, said in refused.stderr) == (True, True)
     refused = _run(listed)
     assert (refused.returncode, refused.stderr) == (1, "error: say where the raw shards go: give --out DIR\n")
 

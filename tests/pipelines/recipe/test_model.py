@@ -95,6 +95,31 @@ def test_a_wrong_recipe(text: str, sentence: str) -> None:
     assert sentence in refused(text)
 
 
+def test_what_is_wrong_with_the_whole_has_no_key() -> None:
+    """Blocks that do not go together are told by the file alone."""
+    said = refused(SMALL + "rules: {semantic: {}}\n")
+    assert "the recipe" not in said
+    assert said.partition(": ")[2].startswith("the semantic rule of source 'web' has nothing to go by")
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("rules: {language: {min_score: {en: auto}}}\n", "rules.language.min_score.en: "),
+        ("rules: {language: {min_score: {en: 2}}}\n", "rules.language.min_score.en: "),
+        ("rules: {personal_data: {kinds: [emails]}}\n", "rules.personal_data.kinds.0: "),
+        ("    fetch: {ports: [99999]}\n", "sources.0.fetch.ports.0: "),
+        ("    fetch: {allow_addresses: [x]}\n", "sources.0.fetch.allow_addresses.0: "),
+    ],
+)
+def test_one_wrong_value_is_one_sentence(text: str, key: str) -> None:
+    """What is wrong inside a list or a map is not told of the list or the map as well."""
+    with pytest.raises(RecipeError) as error:
+        parse(SMALL + text, "r.yaml")
+    assert len(error.value.args) == 1
+    assert key in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
