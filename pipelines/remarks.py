@@ -413,7 +413,7 @@ def no_score(source: Source, shards: Sequence[str]) -> str:
 
 def misread(recipe: Recipe, measured: Mapping[Name, Json]) -> list[str]:
     """Returns a sentence for each annotation source whose format, or folder of images, is likely to be another."""
-    found = []
+    found: list[str] = []
     for source in recipe.sources:
         receipts = [receipt for (owner, _), receipt in measured.items() if owner == source.id]
         rows = sum(receipt["rows"] for receipt in receipts)
