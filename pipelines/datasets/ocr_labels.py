@@ -67,7 +67,8 @@ def _texts(stem: str, data: bytes) -> Iterator[Record]:
         )
         return
     lines = [line for line in text.split("\n") if line.strip()]
-    if not any("\t[" in line for line in lines[:1]):
+    is_labels = any("\t[" in line for line in lines) and not any(map(_EIGHT.match, lines[:1]))
+    if not is_labels:
         folder, slash, base = stem.rpartition("/")
         yield Record(stem, {"image": folder + slash + base.removeprefix("gt_"), "lines": lines})
         return

@@ -112,17 +112,21 @@ def discover(source: "Source", store: Store) -> Discovery:
 
 def _unread(source: "Source", store: Store) -> tuple[str, ...]:
     """Returns the names of files that lie in a set's folders and are neither read nor images, nor below `images`."""
-    names: set[str] = set()
-    for one in source.sets:
-        dataset = find(one.format)[0]
-        for path in one.path if dataset.many and not one.files else ():
-            if not store.is_folder(path):
-                continue
-            read = {info.path for info in _matching(path, dataset, store)}
-            for info in store.list_files(path):
-                is_image = posixpath.splitext(info.name)[1][1:].lower() in IMAGE_SUFFIXES
-                if not (info.path in read or is_image or _is_below(source.images, info.path)):
-                    names.add(info.name)
+    read = {info.path for one in source.sets for info in _infos(source, one, store)}
+    folders = {
+        path: None
+        for one in source.sets
+        for path in one.path
+        if find(one.format)[0].many and not one.files and store.is_folder(path)
+    }
+    names = {
+        info.name
+        for folder in folders
+        for info in store.list_files(folder)
+        if posixpath.splitext(info.name)[1][1:].lower() not in IMAGE_SUFFIXES
+        and info.path not in read
+        and not _is_below(source.images, info.path)
+    }
     return tuple(sorted(names))
 
 
@@ -138,7 +142,10 @@ def _infos(source: "Source", one: "AnnotationSet", store: Store) -> list[FileInf
     if dataset.folder is None:
         return [store.info(path) for path in paths_of(source, one, store)]
     (path,) = files_of(source, one).values()
-    return list(store.list_files(path)) if store.is_folder(path) else [store.info(path)]
+    if not store.is_folder(path):
+        return [store.info(path)]
+    found = store.list_files(path)
+    return matching(found, dataset.many, dataset.spare) if dataset.many else list(found)
 
 
 def paths_of(source: "Source", one: "AnnotationSet", store: Store) -> list[str]:

@@ -156,3 +156,30 @@ def test_a_folder_of_coco_text_is_read_whatever_happens_to_one_file(tmp_path: Pa
     told = recipe(tmp_path / "notes", folder(tmp_path / "images", 1), "ocr_labels")
     build(told, tmp_path / "out", until="select")
     assert reasons(tmp_path / "out") == {"a.json": "damaged_file", "0": "kept"}
+
+
+def test_files_that_another_set_reads_are_not_named_as_unread(tmp_path: Path) -> None:
+    """Two sets over one folder: each file is read by one of them, and the rest is named once."""
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    lines(notes / "a.jsonl", [line(0)])
+    (notes / "gt_1.txt").write_text("10,10,90,12,90,40,10,38,Exit")
+    (notes / "README").write_text("")
+    sets = [{"format": form, "path": str(notes)} for form in ("grounding", "ocr_labels")]
+    source = {
+        "id": "s",
+        "kind": "annotations",
+        "images": str(folder(tmp_path / "images", 2)),
+        "annotations": sets,
+    }
+    _, heard = build({"sources": [source], "max_quarantine": 1}, tmp_path / "out")
+    assert reasons(tmp_path / "out") == {"grounding:0": "kept", "ocr_labels:gt_1": "kept"}
+    assert "source s: 1 other files are ignored: 1 without suffix (README)" in heard.said
+
+
+def test_a_bad_first_line_of_a_label_file_costs_no_other(tmp_path: Path) -> None:
+    """PaddleOCR's lines are known by any of them, not by the first alone."""
+    labels = json.dumps([{"transcription": "Exit", "points": [[10, 10], [90, 12], [90, 40], [10, 38]]}])
+    (tmp_path / "Label.txt").write_text(f"no tab\n0.jpg\t{labels}\n")
+    build(recipe(tmp_path / "Label.txt", folder(tmp_path / "images", 1), "ocr_labels"), tmp_path / "out")
+    assert reasons(tmp_path / "out") == {"no tab": "bad_json", "0.jpg": "kept"}
