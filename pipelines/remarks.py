@@ -413,16 +413,11 @@ def no_score(source: Source, shards: Sequence[str]) -> str:
 
 def misread(recipe: Recipe, measured: Mapping[Name, Json]) -> list[str]:
     """Returns a sentence for each annotation source whose format, or folder of images, is likely to be another."""
-    found = []
+    found: list[str] = []
     for source in recipe.sources:
         receipts = [receipt for (owner, _), receipt in measured.items() if owner == source.id]
         rows = sum(receipt["rows"] for receipt in receipts)
-        if rows and sum(receipt["missing_images"] for receipt in receipts) == rows:
-            found.append(
-                f"source {source.id}: none of the images that its {rows:,} records name is in "
-                f"{source.images or source.path[0]} (missing_image): give the folder of its images (images: …), below "
-                "which they lie as the records name them, or set match: basename"
-            )
+        found += _images_lost(source, receipts, rows)
         reach = max((receipt["reach"] for receipt in receipts), default=0.0)
         formats = Counter[str]()
         for receipt in receipts:
@@ -431,6 +426,28 @@ def misread(recipe: Recipe, measured: Mapping[Name, Json]) -> list[str]:
             if count >= _LIKELY * rows and (form not in IN_PIXELS.values() or reach <= GRID):
                 found.append(f"source {source.id}: {count:,} of its {rows:,} rows look like format: {form}")
     return found
+
+
+def _images_lost(source: Source, receipts: Sequence[Json], rows: int) -> Iterator[str]:
+    """Yields a sentence where none of the images that rows name is there, and where documents lack too many."""
+    missing, beyond, there = (
+        sum(receipt[name] for receipt in receipts)
+        for name in ("missing_images", "beyond_max_missing", "found_images")
+    )
+    has_errors = any(receipt["errors"] for receipt in receipts)  # an image that cannot be measured is there
+    if missing >= max(1, _LIKELY * rows) and not (beyond or there or has_errors):
+        records = f"its {rows:,} records" if missing == rows else f"{missing:,} of its {rows:,} records"
+        folder = source.images or (source.path[0] if source.path else ".")
+        remedy = ", or set match: basename" if source.match == "path" else ""
+        yield (
+            f"source {source.id}: none of the images that {records} name is in {folder} (missing_image): give the "
+            f"folder of its images (images: …), below which they lie as the records name them{remedy}"
+        )
+    if beyond >= max(1, _LIKELY * rows):
+        yield (
+            f"source {source.id}: of {beyond:,} of its {rows:,} documents more images are missing than max_missing "
+            f"{source.max_missing:g} allows; raise max_missing, up to 1"
+        )
 
 
 def tolerated(measured: Mapping[Name, Json], limit: int) -> list[str]:

@@ -8,7 +8,7 @@ import ctypes
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from typing import Any, Final
 
@@ -30,6 +30,11 @@ _SLACK: Final = 2.0
 _INVISIBLE: Final = frozenset({3, 7})
 _UNKNOWN: Final = 0xFFFD
 """What stands for a glyph of which the font does not say the character: pdfium then gives its number."""
+_WRITTEN: Final = frozenset({0x02, *range(0x09, 0x0E)})
+"""Control characters of sound text: the hyphen that pdfium sees at a line's end, and white space."""
+_MANY_SHAPES: Final = 8
+_SHAPES_A_CHARACTER: Final = 5
+"""Shapes of glyphs a character of a page; sound pages have up to 4 (Arabic letters change their shapes)."""
 _QUARTER: Final = math.pi / 2
 
 Box = tuple[float, float, float, float]
@@ -98,7 +103,7 @@ def characters(textpage: Any, placing: Placing, limit: int) -> tuple[list[Char],
     hidden, last = 0, None
     for at in range(min(textpage.count_chars(), limit)):
         code = pdfium.FPDFText_GetUnicode(raw, at)
-        if _is_control(code) and pdfium.FPDFText_HasUnicodeMapError(raw, at) == 1:
+        if _is_control(code) and (code not in _WRITTEN or pdfium.FPDFText_HasUnicodeMapError(raw, at) == 1):
             code = _UNKNOWN
         if code in (0x20, 0xA0, 0x0D, 0x0A, 0x09) or chr(code).isspace():
             found.append(Char("\n" if code in (0x0D, 0x0A) else " ", (0, 0, 0, 0), (0, 0, 0, 0), 0))
@@ -123,6 +128,25 @@ def characters(textpage: Any, placing: Placing, limit: int) -> tuple[list[Char],
         )
         last = glyph
     return found, hidden
+
+
+def believed(chars: list[Char]) -> list[Char]:
+    """Returns a page's characters; all unknown where so few stand for so many shapes that the font's map is damaged."""
+    drawn = [char for char in chars if not char.text.isspace()]
+    shapes = {_shape(char) for char in drawn}
+    few = len({char.text for char in drawn})
+    if len(shapes) < _MANY_SHAPES or len(shapes) <= _SHAPES_A_CHARACTER * few:
+        return chars
+    return [char if char.text.isspace() else replace(char, text=chr(_UNKNOWN)) for char in chars]
+
+
+def _shape(char: Char) -> tuple[int, int, int]:
+    """Returns a glyph's width, height and place in twentieths of the height of its font."""
+    left, top, right, bottom = char.box
+    height = max(char.loose[3] - char.loose[1], 1e-6)
+    sides = right - left, bottom - top, top - char.loose[1]
+    width, tall, place = (round(20 * side / height) for side in sides)
+    return width, tall, place
 
 
 def _is_control(code: int) -> bool:
@@ -371,7 +395,7 @@ def _rendered(page: Any, number: int, limits: PdfLimits) -> DocumentPage | PageF
         chars, hidden = characters(textpage, placing, limits.max_characters)
     finally:
         textpage.close()
-    told, left_out = lines(chars, grey)
+    told, left_out = lines(believed(chars), grey)
     if hidden:
         left_out["hidden_characters"] = hidden
     out = BytesIO()

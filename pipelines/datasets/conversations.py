@@ -111,7 +111,7 @@ class _Dialect:
         given = value.get("objects") if self.objects else None
         objects = Objects(given) if given not in (None, {}, []) else None
         if not self.objects:
-            check_fields(value, ("objects",))
+            _check_no_objects(value)
         said, lost, skipped = _without_lead(talk.said)
         reader = _checked(
             self.name, objects.read if objects else self.read, bool(talk.names), objects is not None
@@ -122,6 +122,12 @@ class _Dialect:
         names, turns = _matched(talk.names, turns, shown, skipped, bool(cut))
         relative = objects.relative if objects else self.relative
         return [_draft(value, names, turns, relative)], [*lost, *cut]
+
+
+def _check_no_objects(value: Mapping[str, Any]) -> None:
+    """Raises Refused where a record has ms-swift's boxes, which one format alone reads."""
+    if value.get("objects") not in (None, "", [], {}):
+        raise Refused("unread_field", f"the field 'objects' is ms-swift's: say format: {CONVERSATION.name}")
 
 
 def _draft(value: Mapping[str, Any], names: Sequence[str], turns: Sequence[Turn], relative: bool) -> Draft:
@@ -259,9 +265,10 @@ def _plain(text: str, taught: bool, shown: int) -> tuple[tuple[Segment, ...], in
 
 def _qwen(value: Mapping[str, Any]) -> Made:
     """Returns the dialogue of a record of Qwen-VL's finetune JSON, whose texts name the images."""
-    for name in ("image", "images", "objects"):
+    _check_no_objects(value)
+    for name in ("image", "images"):
         if value.get(name) not in (None, "", [], {}):
-            raise Refused("bad_record", f"images and boxes stand in the texts, but the record has {name!r}")
+            raise Refused("bad_record", f"images stand in the texts, but the record has {name!r}")
     check_fields(value, ("system",))
     talk = talk_of(value)
     said, lost, _ = _without_lead(talk.said)

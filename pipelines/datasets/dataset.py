@@ -3,13 +3,15 @@
 Every record has exactly one outcome, so nothing is lost without a trace.
 """
 
+import posixpath
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from pipelines.datasets.drafts import Draft
 from pipelines.datasets.reasons import Refusal, Refused
-from pipelines.files import Store
+from pipelines.files import FileInfo, Store
 from schemas.errors import InputError
 from schemas.sample import TASKS
 
@@ -93,7 +95,7 @@ class Dataset:
     A record holds one annotation, which is called as its `unit`, and has another, a `part`, for each of its parts that
     went; or it holds as many as `listed` gives ids for, each of which
     is called `kind`. Drafts and refusals name these by their place. `many` are patterns of file names where a
-    folder may hold one file of the dataset beside another.
+    folder may hold one file of the dataset beside another; `spare` those of files read where it holds none of `many`.
     """
 
     published: str
@@ -108,6 +110,7 @@ class Dataset:
     listed: Callable[[Mapping[str, Any]], Sequence[str]] | None = None
     kind: str = ""
     many: tuple[str, ...] = ()
+    spare: tuple[str, ...] = ()
 
     def id_of(self, member: str) -> str | None:
         """Returns the id that the record of that name has of its own; None where it has none."""
@@ -124,6 +127,25 @@ class Dataset:
             raise ValueError("a dataset has either records, read from files, or folder, read from a folder")
         if strange := set(self.tasks) - TASKS.keys():
             raise ValueError(f"there is no task {', '.join(strange)}; tasks are {', '.join(TASKS)}")
+
+
+def matching(infos: Iterable[FileInfo], *choices: Sequence[str]) -> list[FileInfo]:
+    """Returns the files of a folder that match the first choice of patterns that any matches; none hidden or empty."""
+    seen = [info for info in infos if info.size and not is_hidden(info.name)]
+    for patterns in choices:
+        found = [
+            info
+            for info in seen
+            if any(fnmatchcase(posixpath.basename(info.name).lower(), one) for one in patterns)
+        ]
+        if found:
+            return found
+    return []
+
+
+def is_hidden(name: str) -> bool:
+    """Returns whether a part of a file's name below its folder begins with a dot."""
+    return any(part.startswith(".") for part in name.split("/"))
 
 
 def build(

@@ -23,14 +23,19 @@ MAX_XML: Final = 4 * 1024 * 1024
 
 def _folder(store: Store, folder: str) -> Iterator[Record]:
     for info in store.list_files(join(folder, "Sentences")):
+        if not info.name.endswith(".txt") or info.name.startswith("."):
+            continue
         image_id = info.name.removesuffix(".txt")
         text = store.read_bytes(info.path).decode("utf-8", "replace")
-        yield from records(image_id, text, store.read_bytes(join(folder, "Annotations", f"{image_id}.xml")))
+        path = join(folder, "Annotations", f"{image_id}.xml")
+        yield from records(image_id, text, store.read_bytes(path) if store.exists(path) else None)
 
 
-def records(image_id: str, sentences: str, annotation: bytes) -> Iterator[Record]:
-    """Returns one record a sentence of an image, named ID#N, joined with the image's boxes."""
+def records(image_id: str, sentences: str, annotation: bytes | None) -> Iterator[Record]:
+    """Returns one record a sentence of an image, named ID#N, joined with the image's boxes; refused without them."""
     try:
+        if annotation is None:
+            raise Refused("unknown_annotation", f"there is no file Annotations/{image_id}.xml")
         known: Mapping[str, Any] = _annotation(annotation)
         refusal = None
     except Refused as error:

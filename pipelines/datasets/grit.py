@@ -138,6 +138,7 @@ def _grit(pick: Choice, weight: float = 1.0) -> Dataset:
         listed=lambda value: [name for name, _ in _entries(value)],
         kind="phrase",
         many=("*.parquet", "*.jsonl"),
+        spare=("*.json",),
     )
 
 

@@ -159,6 +159,7 @@ def _documents(
         listed=listed,
         kind="image",
         many=("*.parquet", "*.jsonl"),
+        spare=("*.json",),
     )
 
 

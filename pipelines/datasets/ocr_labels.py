@@ -11,14 +11,19 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from pipelines.datasets.dataset import BAD, Dataset, Glimpse, Made, Record, bad_record
+from pipelines.datasets.dataset import BAD, Dataset, Glimpse, Made, Record, bad_record, matching
 from pipelines.datasets.drafts import SHOWN, Draft, NamedImage, named, text_or_none, words
 from pipelines.datasets.reasons import Refusal, Refused
-from pipelines.datasets.records import MAX_RECORD, load, mapped
+from pipelines.datasets.records import MAX_RECORD, FileError, load, mapped
 from pipelines.files import Store
+from schemas.errors import ShardError
 from schemas.sample import Phrase, Quad, Turn
 
 MAX_FILE: Final = 1 << 30
+TEXTS: Final = ("*.txt",)
+JSON: Final = ("*.json",)
+"""Files that a folder is read from: its texts, else its JSON."""
+
 _EIGHT: Final = re.compile(r"\ufeff?(?:-?\d{1,6},){8}")
 _ILLEGIBLE: Final = ("###", "*", "")
 
@@ -26,21 +31,31 @@ _ILLEGIBLE: Final = ("###", "*", "")
 def _records(store: Store, path: str) -> Iterator[Record]:
     """Returns one record an image: of each text file of a folder, or of the one file at `path`."""
     is_folder = store.is_folder(path)
-    infos = (
-        [one for one in store.list_files(path) if one.name.endswith(".txt")]
-        if is_folder
-        else [store.info(path)]
-    )
+    infos = matching(store.list_files(path), TEXTS, JSON) if is_folder else [store.info(path)]
+    damage: list[str] = []
     for info in infos:
-        stem = info.name.removesuffix(".txt")
+        stem = info.name[:-4] if info.name.lower().endswith(".txt") else info.name
         if info.size > MAX_FILE:
             yield Record(stem, {}, Refusal("too_large", f"a file of {info.size} bytes"))
             continue
         data = store.read_bytes(info.path)
-        if info.name.endswith(".json"):
-            yield from _coco_text(load(data, info.name), info.name)
+        if info.name.lower().endswith(".json"):
+            yield from _documented(data, info.name, damage if is_folder else None)
         else:
             yield from _texts(stem, data)
+    if damage:
+        raise ShardError(*damage)
+
+
+def _documented(data: bytes, name: str, damage: list[str] | None) -> Iterator[Record]:
+    """Yields the records of COCO-Text; of a damaged file among others one that names it, and adds to `damage`."""
+    try:
+        yield from _coco_text(load(data, name), name)
+    except FileError as error:
+        if damage is None:
+            raise
+        damage.append(str(error))
+        yield Record(name, {}, Refusal("damaged_file", f"the file {error.what}"))
 
 
 def _texts(stem: str, data: bytes) -> Iterator[Record]:
@@ -52,8 +67,10 @@ def _texts(stem: str, data: bytes) -> Iterator[Record]:
         )
         return
     lines = [line for line in text.split("\n") if line.strip()]
-    if not any("\t[" in line for line in lines[:1]):
-        yield Record(stem, {"image": stem.rpartition("/")[2].removeprefix("gt_"), "lines": lines})
+    is_labels = any("\t[" in line for line in lines) and not any(map(_EIGHT.match, lines[:1]))
+    if not is_labels:
+        folder, slash, base = stem.rpartition("/")
+        yield Record(stem, {"image": folder + slash + base.removeprefix("gt_"), "lines": lines})
         return
     for line in lines:
         line = line.rstrip("\r")
@@ -181,7 +198,7 @@ def _fits(seen: Glimpse) -> float:
 
 
 OCR_LABELS: Final = Dataset(
-    "gt_*.txt (ICDAR 2015), Label.txt (PaddleOCR), cocotext.*.json (COCO-Text), or a folder of the first two",
+    "gt_*.txt (ICDAR 2015), Label.txt (PaddleOCR), cocotext.*.json (COCO-Text), or a folder of them",
     "an image",
     ("ocr",),
     _make,
@@ -189,4 +206,6 @@ OCR_LABELS: Final = Dataset(
     recognised=_fits,
     listed=_line_ids,
     kind="line",
+    many=TEXTS,
+    spare=JSON,
 )

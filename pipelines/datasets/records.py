@@ -16,6 +16,9 @@ T = TypeVar("T")
 MAX_RECORD: Final = 16 * 1024 * 1024
 """Bytes of one line."""
 
+_HEAD: Final = 64 * 1024
+"""Bytes of a file that show whether it begins with a list."""
+
 _BOM: Final = b"\xef\xbb\xbf"
 _DECODER: Final = json.JSONDecoder()
 _BLANK: Final = re.compile(r"[ \t\r\n]*")
@@ -55,11 +58,16 @@ def entries_or_lines(*fields: str) -> Callable[[Files], Iterator[Record]]:
 
     def read(files: Files) -> Iterator[Record]:
         file = files["records"]
+        is_list = _is_list(file)
         records = jsonl(in_utf8(file)) if _is_lines(file) else each(_values(file.read(), "records"))
-        for number, record in enumerate(records):
-            if number == 0 and not record.value.keys() & set(fields):
-                _check_unwrapped(record.value)
-            yield record
+        first = next(records, None)
+        if first is None:
+            return
+        if is_list or first.value.keys() & set(fields):
+            yield first
+        else:
+            yield from _alone_or_first(first, records)
+        yield from records
 
     return read
 
@@ -167,6 +175,27 @@ def each(values: Iterable[Any], *ids: str) -> Iterator[Record]:
 
 
 _EXPECTED: Final = "name the file that the format is read from"
+
+
+def _alone_or_first(first: Record, others: Iterator[Record]) -> Iterator[Record]:
+    """Yields a record without the fields of one, and the next; FileError where it is the whole file and holds lists."""
+    try:
+        second = next(others, None)
+    except FileError:
+        yield first
+        raise
+    if second is None:
+        _check_unwrapped(first.value)
+    yield first
+    if second is not None:
+        yield second
+
+
+def _is_list(file: BinaryIO) -> bool:
+    """Returns whether a file of JSON begins with a list; goes back to the start."""
+    start = file.read(_HEAD)
+    file.seek(0)
+    return _stripped(start, json.detect_encoding(start)).startswith("[")
 
 
 def _is_lines(file: BinaryIO) -> bool:

@@ -66,7 +66,7 @@ _READ: Final = 64 * 1024
 _FIELD: Final = re.compile(r"\"([A-Za-z_][A-Za-z_0-9]{0,60})\"\s*:")
 """The name of a field in JSON; in a text that holds JSON the quotes stand behind backslashes."""
 
-_SUGGESTED: Final = re.compile(r"\(it looks like format: ([\w ]+)\)")
+_SUGGESTED: Final = re.compile(r"(?:\(it looks like|: say) format: (\w+(?: or \w+)*)(?:\)|\Z)")
 
 _PICKLES: Final = (b"\x80", b"(lp")
 

@@ -8,6 +8,7 @@
 with `image` or `images`, `system`, and ms-swift's `objects`. A content may be a list of typed parts.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -38,6 +39,9 @@ SHAPES: Final = {
 """By the field that tells a shape from others, the fields that it also has."""
 
 _MEDIA: Final = ("video", "videos", "audio", "audios")
+_PLACE: Final = re.compile(r"^\s*<(video|audio)>|<(video|audio)>\s*\Z", re.MULTILINE)
+"""Where a video or a sound stands in a user's turn, unless the tag is closed there, as in HTML."""
+
 _UNREAD: Final = (
     *("tools", "functions", "function_call", "tool_calls", "chosen", "rejected", "rejected_response"),
     *("rejected_images", "rejected_messages", "bbox", "bboxes", "boxes", "regions", "points", "masks"),
@@ -84,8 +88,19 @@ def talk_of(value: Mapping[str, Any]) -> Talk:
     for number, one in enumerate(said):
         if one.role not in ROLES.values():
             raise Refused("out_of_turn", f"turn {number} is of {one.role}")
+        _check_media(number, one)
         check_unicode(one.text)
     return Talk(said, names)
+
+
+def _check_media(number: int, said: Said) -> None:
+    """Raises Refused where a user's turn shows a video or plays a sound, whose field the record may lack."""
+    if said.role != "user":
+        return
+    for place in _PLACE.finditer(said.text):
+        name = place[1] or place[2]
+        if f"</{name}>" not in said.text:
+            raise Refused("other_media", f"turn {number} shows <{name}>")
 
 
 def check_fields(value: Mapping[str, Any], unread: tuple[str, ...], where: str = "") -> None:

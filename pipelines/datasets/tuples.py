@@ -176,5 +176,5 @@ GROUNDING: Final = Dataset(
     recognised=having("caption", "phrases"),
     listed=_phrase_ids,
     kind="phrase",
-    many=("*.jsonl",),
+    many=("*.jsonl", "*.json"),
 )

@@ -26,7 +26,14 @@ from pipelines.recipe.model import Recipe, Source
 from pipelines.remarks import check_measured
 from pipelines.shares import is_below
 from pipelines.sources import InputShard, Ledger, interleaved, options_of, read, rendered, urls
-from pipelines.sources.annotations import Annotations, Facts, is_part, write_annotations, write_drafts
+from pipelines.sources.annotations import (
+    BEYOND_MAX_MISSING,
+    Annotations,
+    Facts,
+    is_part,
+    write_annotations,
+    write_drafts,
+)
 from pipelines.sources.shard import numbered
 from pipelines.sources.table import KINDS
 from pipelines.verdicts import Verdicts
@@ -318,6 +325,8 @@ class Counts:
         self.captions = 0
         self.errors: dict[str, int] = {}
         self.missing = 0
+        self.found = 0
+        self.beyond = 0
         self.formats: Counter[str] = Counter()
         self.reach = 0.0
         self.languages: dict[str, dict[str, int]] = {}
@@ -334,7 +343,11 @@ class Counts:
         self.rows += table.num_rows
         self.bytes += pc.sum(table["byte_size"]).as_py() or 0
         self.captions += table.num_rows - table["caption_raw"].null_count
-        self.missing += table["refusal"].to_pylist().count("missing_image")
+        is_missing = pc.equal(table["refusal"], "missing_image")
+        self.missing += pc.sum(is_missing).as_py() or 0
+        is_beyond = pc.and_(is_missing, pc.ends_with(table["refusal_text"], BEYOND_MAX_MISSING))
+        self.beyond += pc.sum(is_beyond).as_py() or 0
+        self.found += table.num_rows - table["sha256"].null_count
         self.formats.update(formats_named(table["refusal_text"].drop_null().to_pylist()))
         self.languages = added((self.languages, score_counts(table)))
         for text in table["extra"].drop_null().to_pylist():
@@ -352,6 +365,8 @@ class Counts:
             "errors": dict(sorted(self.errors.items())),
             "languages": self.languages,
             "missing_images": self.missing,
+            "beyond_max_missing": self.beyond,
+            "found_images": self.found,
             "formats": dict(sorted(self.formats.items())),
             "reach": self.reach,
             "extras": dict(sorted(self.extras.items())),

@@ -8,15 +8,16 @@ names fall in one range, so that an image is measured once. Phase split finds bo
 import hashlib
 import json
 import posixpath
+import re
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatch
 from functools import cache, partial
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,10 +25,9 @@ import pyarrow.compute as pc
 from filters.language import UNDETERMINED
 from filters.orientation import UPRIGHT
 from pipelines.datasets.conversations import IN_PIXELS
-from pipelines.datasets.dataset import Built, Dataset, Record, build, shortened
+from pipelines.datasets.dataset import Built, Dataset, Record, build, matching, shortened
 from pipelines.datasets.drafts import Draft, Shown, finish
 from pipelines.datasets.languages import Heard, Spoken, settled
-from pipelines.datasets.pages import local_name
 from pipelines.datasets.reasons import Refusal, Refused
 from pipelines.datasets.records import FileError, jsonl_from
 from pipelines.datasets.table import find, glance, glimpse, looks_like, remedy, suggestion
@@ -36,6 +36,7 @@ from pipelines.files import FileInfo, Store, join
 from pipelines.layout import Layout
 from pipelines.parquet import write_tables
 from pipelines.sources.own import stored_image
+from pipelines.sources.records import IMAGE_SUFFIXES
 from pipelines.sources.shard import Discovery, InputShard
 from schemas.errors import InputError, RowError, ShardError
 from schemas.markup.tags import GRID
@@ -50,6 +51,9 @@ _BATCH: Final = 1024
 
 SEVERAL_SETS: Final = "sets"
 """What the parts of several sets of annotations are called, as those of one are by its format."""
+
+BEYOND_MAX_MISSING: Final = "that is more than max_missing allows"
+"""The end of the sentence on a document of which images are there, but not enough."""
 
 BYTES_A_PART = 32 * 1024 * 1024
 """Of the files of a source; larger ones are read in several parts."""
@@ -79,10 +83,15 @@ def discover(source: "Source", store: Store) -> Discovery:
     sets = source.sets
     sizes = [sum(info.size for info in _infos(source, one, store)) for one in sets]
     first = find(sets[0].format)[0]
-    path = (paths_of(source, sets[0], store) if first.many else [*files_of(source, sets[0]).values()])[0]
+    path = (
+        paths_of(source, sets[0], store)
+        if first.many and not first.folder
+        else [*files_of(source, sets[0]).values()]
+    )[0]
+    unread = _unread(source, store)
     if len(sets) == 1 and find(sets[0].format)[0].folder is not None:
         form = sets[0].format
-        return Discovery((InputShard(source.id, form, path, source.kind, form, sizes[0]),))
+        return Discovery((InputShard(source.id, form, path, source.kind, form, sizes[0]),), unread)
     form = sets[0].format if len(sets) == 1 else SEVERAL_SETS
     size, parts = sum(sizes), max(1, -(-sum(sizes) // BYTES_A_PART))
     return Discovery(
@@ -96,19 +105,47 @@ def discover(source: "Source", store: Store) -> Discovery:
                 size * (part + 1) // parts - size * part // parts,
             )
             for part in range(parts)
-        )
+        ),
+        unread,
     )
+
+
+def _unread(source: "Source", store: Store) -> tuple[str, ...]:
+    """Returns the names of files that lie in a set's folders and are neither read nor images, nor below `images`."""
+    read = {info.path for one in source.sets for info in _infos(source, one, store)}
+    folders = {
+        path: None
+        for one in source.sets
+        for path in one.path
+        if find(one.format)[0].many and not one.files and store.is_folder(path)
+    }
+    names = {
+        info.name
+        for folder in folders
+        for info in store.list_files(folder)
+        if posixpath.splitext(info.name)[1][1:].lower() not in IMAGE_SUFFIXES
+        and info.path not in read
+        and not _is_below(source.images, info.path)
+    }
+    return tuple(sorted(names))
+
+
+def _is_below(folder: str | None, path: str) -> bool:
+    return folder is not None and posixpath.normpath(path).startswith(f"{posixpath.normpath(folder)}/")
 
 
 def _infos(source: "Source", one: "AnnotationSet", store: Store) -> list[FileInfo]:
     """The files of one set, by name."""
     dataset = find(one.format)[0]
-    if dataset.many and not one.files:
+    if dataset.many and dataset.folder is None and not one.files:
         return _of_folder(source, one, store)
     if dataset.folder is None:
         return [store.info(path) for path in paths_of(source, one, store)]
     (path,) = files_of(source, one).values()
-    return list(store.list_files(path)) if store.is_folder(path) else [store.info(path)]
+    if not store.is_folder(path):
+        return [store.info(path)]
+    found = store.list_files(path)
+    return matching(found, dataset.many, dataset.spare) if dataset.many else list(found)
 
 
 def paths_of(source: "Source", one: "AnnotationSet", store: Store) -> list[str]:
@@ -133,21 +170,21 @@ def paths_of(source: "Source", one: "AnnotationSet", store: Store) -> list[str]:
 def _of_folder(source: "Source", one: "AnnotationSet", store: Store) -> list[FileInfo]:
     """Returns the files of the one part of which a set has many, each once. InputError where there are none."""
     dataset = find(one.format)[0]
-    found = {info.path: info for path in one.path for info in _matching(path, dataset.many, store)}
+    found = {info.path: info for path in one.path for info in _matching(path, dataset, store)}
     if not found:
+        patterns = " or ".join((*dataset.many, *dataset.spare))
         raise InputError(
-            f"source {source.id}: there is no file {' or '.join(dataset.many)} at {', '.join(one.path)}; format "
+            f"source {source.id}: there is no file {patterns} with anything in it at {', '.join(one.path)}; format "
             f"{one.format} is read from {dataset.published}"
         )
     return list(found.values())
 
 
-def _matching(path: str, patterns: Sequence[str], store: Store) -> list[FileInfo]:
-    """Returns the files of a folder whose names match a pattern; those that a glob matches; else the file itself."""
+def _matching(path: str, dataset: Dataset, store: Store) -> list[FileInfo]:
+    """Returns the files of a folder that the dataset reads; those that a glob matches; else the file itself."""
     entry = store.entry(path)
     if entry is not None and entry.is_folder:
-        found = store.list_files(path)
-        return [info for info in found if any(fnmatch(_base(info.name), pattern) for pattern in patterns)]
+        return matching(store.list_files(path), dataset.many, dataset.spare)
     if any(sign in path for sign in "*?["):
         return [one.info for one in store.glob(path)]
     return [entry.info if entry else store.info(path)]
@@ -554,9 +591,8 @@ class Annotations:
                 for at, one in enumerate(built.annotations)
                 if one.refusal is None
             ]
-            raise Refused(
-                "missing_image", f"{len(dead)} of the document's {shown} images are dead; first: {first.text}"
-            )
+            where = f"first: {first.text}" if len(dead) == shown else BEYOND_MAX_MISSING
+            raise Refused("missing_image", f"{len(dead)} of the document's {shown} images are dead; {where}")
         for at, one in enumerate(built.annotations):
             if one.id in dead:
                 found.lost.append(dead[one.id]._replace(at=at))
@@ -786,12 +822,22 @@ class Images:
         places = [join(self._folder, one) for one in _places(name)]
         if len(places) == 1 and self.source.match == "path":
             return places[0]
-        found = next(filter(self.store.exists, places), None)
+        found = next(filter(self._is_file, places), None)
         if found is None and self.source.match == "basename":
-            found = _nearest(name, self._bases().get(_base(name), []))
+            found = self._elsewhere(name)
         if found is None:
             raise InputError(f"{name} is not below {self._folder}")
         return found
+
+    def _is_file(self, path: str) -> bool:
+        entry = self.store.entry(path)
+        return entry is not None and not entry.is_folder
+
+    def _elsewhere(self, name: str) -> str | None:
+        """Returns the path of the nearest file, anywhere below the folder, with the last part of an image's name."""
+        bases = self._bases()
+        named = (_nearest(one, bases.get(_base(one), [])) for one in _with_suffixes(_spellings(name)))
+        return next((path for path in named if path is not None), None)
 
     def _bases(self) -> dict[str, list[tuple[str, str]]]:
         """Returns names and paths of all files below the folder by the last part of their names."""
@@ -825,6 +871,8 @@ def _folders(name: str) -> list[str]:
 
 
 _SUFFIXES: Final = (".jpg", ".png", ".webp", ".jpeg")
+_NO_PATH: Final = re.compile(r"\A[A-Za-z]:|[\x00-\x1f\x7f]")
+"""What no name of an image holds: a drive's letter at its start, control characters."""
 _SHARD_DIGITS: Final = 5
 """Of the folders that img2dataset writes: 00001/000010042.jpg."""
 
@@ -834,23 +882,40 @@ def _places(name: str) -> list[str]:
 
     An address stands for its path, or the last part of it; a key of img2dataset's for a file of that name.
     """
-    try:
-        if "://" in name:
-            path = local_name(name.partition("://")[2])
-            return [*dict.fromkeys((path, path.partition("/")[2] or path, _base(path)))]
-        path = local_name(name)
-    except Refused:
-        return []
-    if posixpath.splitext(path)[1]:
-        return [path]
-    found = [path, *(path + suffix for suffix in _SUFFIXES)]
-    if path.isdecimal() and len(path) > _SHARD_DIGITS:
-        found += [f"{path[:_SHARD_DIGITS]}/{path}{suffix}" for suffix in _SUFFIXES]
+    inside = []
+    for spelling in _spellings(name):
+        path = posixpath.normpath(spelling)
+        if path not in (".", "..") and not path.startswith(("/", "../")) and not _NO_PATH.search(path):
+            inside += [path, path.partition("/")[2] or path, _base(path)] if "://" in name else [path]
+    found = _with_suffixes(inside)
+    if len(found) > 1 and inside[0].isdecimal() and len(inside[0]) > _SHARD_DIGITS:
+        found += [f"{inside[0][:_SHARD_DIGITS]}/{inside[0]}{suffix}" for suffix in _SUFFIXES]
     return found
 
 
+def _spellings(name: str) -> list[str]:
+    """Returns how an image's name may be written on disk: as it is; of an address also decoded, without its query."""
+    written = name.strip().replace("\\", "/")
+    if "://" not in written:
+        return [written] if written else []
+    literal = written.partition("://")[2]
+    decoded = unquote(literal.partition("#")[0].partition("?")[0], errors="replace")
+    return [*dict.fromkeys(one for one in (literal, decoded) if one)]
+
+
+def _with_suffixes(names: Iterable[str]) -> list[str]:
+    """Returns names, each once; one without a suffix also with those of images."""
+    found: dict[str, None] = {}
+    for name in names:
+        suffixes = () if posixpath.splitext(name)[1] else _SUFFIXES
+        found |= dict.fromkeys((name, *(name + suffix for suffix in suffixes)))
+    return [*found]
+
+
 def _base(name: str) -> str:
-    return name.replace("\\", "/").partition("?")[0].rpartition("/")[2]
+    """Returns the last part of a file's name; of a web address without its query."""
+    path = name.partition("?")[0] if name.startswith(("http://", "https://")) else name
+    return path.replace("\\", "/").rpartition("/")[2]
 
 
 def _plain(draft: Draft) -> Any:

@@ -26,6 +26,15 @@ endcmap CMapName currentdict /CMap defineresource pop end end"""
 """A ToUnicode map by which each letter is said to be the next one: what is shown is not what is told."""
 
 
+def lost(*codes: int) -> str:
+    """Returns a ToUnicode map by which letters are said to be these characters in turn, whatever they show."""
+    letters = [*range(0x41, 0x5B), *range(0x61, 0x7B)]
+    told = "\n".join(f"<{letter:02x}> <{codes[at % len(codes)]:04x}>" for at, letter in enumerate(letters))
+    return SHIFTED.replace(
+        "2 beginbfrange <41> <59> <0042> <61> <79> <0062> endbfrange", f"52 beginbfchar {told} endbfchar"
+    )
+
+
 def pdf(sheets: Sequence[Sheet], to_unicode: str = "") -> bytes:
     """A whole PDF of these pages; `to_unicode` is the font's map from what is drawn to what is told."""
     kids = " ".join(f"{4 + 2 * at} 0 R" for at in range(len(sheets)))

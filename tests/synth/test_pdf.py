@@ -13,7 +13,7 @@ from PIL import Image
 from schemas.errors import RowError
 from synth.documents import DocumentPage, PageFailure, judge
 from synth.pdf import PdfLimits, pdf_pages
-from tests.synth.made_pdf import Sheet, pdf, text
+from tests.synth.made_pdf import SHIFTED, Sheet, lost, pdf, text
 
 READ_APART = """
 import resource, sys
@@ -152,6 +152,31 @@ def test_pages_come_out_the_same_each_time() -> None:
     """Equal bytes and limits give equal pages."""
     data = pdf([Sheet(text("again", 20, 100)), Sheet(text("and again", 20, 100))])
     assert list(pdf_pages(data)) == list(pdf_pages(data))
+
+
+WORDS = "The quick brown fox jumps over the lazy dog"
+
+
+@pytest.mark.parametrize(
+    "codes", [(0x2D,), (0x2022,), (0x41,), (0x2D, 0x2022), (0x01,), (0x1F,), (0x85,), (*range(3, 9),)]
+)
+def test_a_page_whose_letters_are_all_said_to_be_one_is_unreadable(codes: tuple[int, ...]) -> None:
+    """A damaged ToUnicode map tells one or two characters, or control characters, where many letters are shown."""
+    (page,) = pdf_pages(pdf([Sheet(text(WORDS, 10, 100, size=12))], lost(*codes)))
+    assert isinstance(page, DocumentPage)
+    assert [*judge(page)] == ["unreadable_text"]
+
+
+@pytest.mark.parametrize(
+    ("words", "to_unicode"),
+    [(WORDS, ""), (WORDS, SHIFTED), ("-" * 40, ""), ("aaaa bbbb " * 4, ""), ("1.50 ..... 10 " * 3, "")],
+)
+def test_a_page_of_few_characters_is_not_unreadable_for_that(words: str, to_unicode: str) -> None:
+    """Rules of dashes and tables of digits in three sizes have as few shapes as characters."""
+    content = "".join(text(words, 10, 40 * at, size=size) for at, size in enumerate((6, 9, 12), 1))
+    (page,) = pdf_pages(pdf([Sheet(content)], to_unicode))
+    assert isinstance(page, DocumentPage)
+    assert "unreadable_text" not in judge(page)
 
 
 def test_real_documents_are_kept(test_data: Path) -> None:

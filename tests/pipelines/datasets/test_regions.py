@@ -190,8 +190,9 @@ XML = """<annotation><filename>36979.jpg</filename><size><width>500</width><heig
 </object><object><name>3</name><scene>1</scene><nobndbox>0</nobndbox></object></annotation>"""
 
 
-def flickr(sentence: str = SENTENCE, xml: str = XML) -> Any:
-    return build(flickr30k.records("36979", sentence, xml.encode()), flickr30k.FLICKR30K)
+def flickr(sentence: str = SENTENCE, xml: str | None = XML) -> Any:
+    data = None if xml is None else xml.encode()
+    return build(flickr30k.records("36979", sentence, data), flickr30k.FLICKR30K)
 
 
 def test_flickr30k_phrases_get_the_boxes_of_their_number() -> None:
@@ -217,8 +218,9 @@ def test_flickr30k_phrases_get_the_boxes_of_their_number() -> None:
         (SENTENCE, XML.replace("<width>500", "<width>x"), "image_size"),
         (SENTENCE, XML.replace("<xmin>10", "<xmin>"), "box_numbers"),
         (SENTENCE, XML.replace("<filename>36979.jpg", "<filename>"), "no_image"),
+        (SENTENCE, None, "unknown_annotation"),
     ],
 )
-def test_a_bad_sentence_or_annotation_is_refused(sentence: str, xml: str, expected: str) -> None:
-    """Broken brackets and broken XML have their reasons; a document type is never read."""
+def test_a_bad_sentence_or_annotation_is_refused(sentence: str, xml: str | None, expected: str) -> None:
+    """Broken brackets, broken XML and a missing file have their reasons; a document type is never read."""
     assert loss(flickr(sentence, xml)) == expected

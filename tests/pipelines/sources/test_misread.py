@@ -180,3 +180,75 @@ def test_a_pair_of_grit_keeps_the_key_of_its_image(tmp_path: Path) -> None:
     build({"sources": [source]}, tmp_path / "out")
     (sample,) = samples(tmp_path / "out", "grounding")
     assert (sample.id, json.loads(sample.extra or "{}")) == ("12", {"key": "000010002"})
+
+
+def mmc4(*names: str) -> dict[str, Any]:
+    """A document of one sentence with these images."""
+    shown = [{"image_name": name, "matched_text_index": 0} for name in names]
+    return {"text_list": ["A dog sits on the grass."], "image_info": shown}
+
+
+def test_documents_that_lack_too_many_images_name_max_missing(inputs: Path) -> None:
+    """Where some images of each document are there, the last lines say max_missing, not another folder."""
+    lines(inputs / "m.jsonl", [mmc4("0.jpg", "1.jpg", "no.jpg"), mmc4("2.jpg", "3.jpg", "no.jpg")])
+    source = {"id": "m", "format": "mmc4", "path": str(inputs / "m.jsonl"), "max_missing": 0.2}
+    code, text = run(inputs, [source])
+    assert code == 1
+    assert "of 2 of its 2 documents more images are missing than max_missing 0.2 allows" in text
+    assert "none of the images" not in text
+
+
+def test_missing_images_are_named_beside_rows_of_other_reasons(inputs: Path) -> None:
+    """A damaged file or a bad record is no image that is there; one image that is there ends the hint."""
+    (inputs / "talk/0.json").write_text(json.dumps([talk("x.jpg"), {"image": "y.jpg"}]))
+    (inputs / "talk/2.json").write_text(json.dumps([talk("z.jpg")]))
+    source = {"id": "t", "format": "conversations", "path": str(inputs / "talk")}
+    _, text = run(inputs, [source], max_bad_shards=1)
+    assert "none of the images that 2 of its 4 records name is in" in text
+    (inputs / "talk/2.json").write_text(json.dumps([talk("0.jpg")]))
+    _, text = run(inputs, [source], max_bad_shards=1)
+    assert "none of the images" not in text
+
+
+QWEN_VL = "<ref>it</ref><box>(1,2),(300,400)</box>"
+QWEN2_VL = "<|object_ref_start|>it<|object_ref_end|><|box_start|>(1,2),(300,400)<|box_end|>"
+OBJECTS = {"objects": {"ref": ["it"], "bbox": [[1, 2, 30, 40]]}}
+
+
+@pytest.mark.parametrize(
+    ("form", "record", "right"),
+    [
+        ("conversations", talk("0.jpg", answered=QWEN_VL), "qwen"),
+        ("llava", talk("0.jpg", answered=QWEN2_VL), "qwen2_vl"),
+        ("conversations", talk("0.jpg", answered="It is at [0.1, 0.2, 0.3, 0.4]."), "llava"),
+        ("conversations", boxed(1, 2, 30, 40), "qwen3_vl or qwen2_5_vl"),
+        ("llava", talk("0.jpg") | OBJECTS, "conversations"),
+        ("qwen", talk("0.jpg") | OBJECTS, "conversations"),
+        ("qwen3_vl", talk("0.jpg") | OBJECTS, "conversations"),
+    ],
+)
+def test_markup_of_another_format_names_it_at_the_end(
+    inputs: Path, form: str, record: dict[str, Any], right: str
+) -> None:
+    """Rows that are all refused for their markup, or for ms-swift's objects, name the format in the last lines."""
+    (inputs / "b.json").write_text(json.dumps([record]))
+    _, text = run(inputs, [{"id": "b", "format": form, "path": str(inputs / "b.json")}])
+    assert f"source b: 1 of its 1 rows look like format: {right}" in text
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ("<video>\nWhat?", "other_media"),
+        ("What is heard?\n<audio>", "other_media"),
+        ("What happens here? <video>", "other_media"),
+        ("<image>\n<video>What?", "other_media"),
+        ("<image>\nWhat does the tag <video> do in HTML?", "kept"),
+        ("<image>\nMend this:\n<video>\n<source src='a'>\n</video>", "kept"),
+    ],
+)
+def test_a_video_without_a_field_is_no_text(inputs: Path, asked: str, reason: str) -> None:
+    """The mark of a video or a sound where an image's would stand refuses the record; a word of a question does not."""
+    (inputs / "v.json").write_text(json.dumps([talk("0.jpg", asked), talk("1.jpg")]))
+    run(inputs, [{"id": "v", "format": "conversations", "path": str(inputs / "v.json")}])
+    assert reasons(inputs / "out") == {"record-0": reason, "record-1": "kept"}
