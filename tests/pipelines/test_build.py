@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,8 +20,6 @@ import yaml
 from PIL import Image
 
 from pipelines.audit.verify import verify
-from pipelines.files import Store
-from schemas.manifest import MAX_BYTES
 from tests.pipelines import building, raw
 from tests.pipelines.crawls import (
     build_inline,
@@ -400,33 +397,6 @@ def test_two_runs_at_once(recipe: Callable[..., Path], tmp_path: Path) -> None:
     assert run_inline("verify", corpus).returncode == 0
     build_inline(recipe(), "--out", tmp_path / "alone")
     assert manifest(corpus) == manifest(tmp_path / "alone")
-
-
-def test_two_runs_at_once_on_an_object_store(
-    recipe: Callable[..., Path], tmp_path: Path, s3_options: dict[str, Any]
-) -> None:
-    """Without a lock a run ends well, or in a sentence where the other one took a step away; the bytes are equal."""
-    out = "s3://bucket/two-runs"
-    written = str(recipe(storage_options=s3_options))
-    command = [sys.executable, "-m", "pipelines", "build", written, "--engine", "inline", "--out", out]
-    runs = []
-    for _ in range(2):
-        runs.append(
-            subprocess.Popen(
-                command, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-            )
-        )
-        time.sleep(0.5)  # the second begins amid the first
-    ends = [(run.communicate(timeout=300)[1], run.returncode) for run in runs]
-    assert 0 in [code for _, code in ends], ends
-    for errors, _ in ends:
-        assert "Traceback" not in errors, errors
-    if any(code for _, code in ends):
-        assert run_inline("build", written, "--out", out).returncode == 0
-    assert verify(out, s3_options) == []
-    build_inline(recipe(), "--out", tmp_path / "alone")
-    left = Store(s3_options).read_bytes(f"{out}/manifest.json", MAX_BYTES)
-    assert left == manifest(tmp_path / "alone")
 
 
 def test_from_another_folder(crawl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
