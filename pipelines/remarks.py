@@ -28,13 +28,14 @@ from pipelines.sources.table import KINDS
 from schemas.errors import InputError
 from schemas.manifest import Funnel, Members, UnusedMembers
 from schemas.markup.tags import GRID
-from schemas.plain import mended
+from schemas.plain import many, mended
 
 if TYPE_CHECKING:
     from pipelines.build import Build
 
 _PARTICULARS: Final = re.compile(r"'[^']*'|\"[^\"]*\"|\d[\d.,]*")
 _SHOWN: Final = 3
+_NAMED: Final = 20
 _SUFFIXES: Final = 8
 _MOST: Final = 10_000
 
@@ -455,8 +456,15 @@ def tolerated(measured: Mapping[Name, Json], limit: int) -> list[str]:
     bad = bad_shards(measured)
     if not bad:
         return []
-    named = "; ".join(f"{text_of(name)}: {why}" for name, why in bad[:20])
-    return [f"{len(bad):,} input shards are damaged, which max_bad_shards {limit:,} allows: {named}"]
+    return [
+        f"{many(len(bad), 'damaged input file')}, which max_bad_shards {limit:,} allows: {'; '.join(damaged_text(bad))}"
+    ]
+
+
+def damaged_text(bad: Sequence[tuple[Name, str]]) -> list[str]:
+    """Returns what is wrong with each damaged file, with the name of its shard; of many with the first ones alone."""
+    named = [f"{text_of(name)}: {why}" for name, why in bad[:_NAMED]]
+    return named + [f"and {len(bad) - _NAMED:,} more"] * (len(bad) > _NAMED)
 
 
 def bad_shards(measured: Mapping[Name, Json]) -> list[tuple[Name, str]]:

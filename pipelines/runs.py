@@ -20,7 +20,7 @@ from pipelines.engines.inline import InlineEngine
 from pipelines.engines.local import LocalEngine, default_workers
 from pipelines.engines.step import Engine
 from pipelines.files import absolute, join, local_path
-from pipelines.layout import Layout, Name, text_of
+from pipelines.layout import Layout, Name
 from pipelines.lock import MARK, locked
 from pipelines.phases.table import PHASES, up_to
 from pipelines.progress import Reporter
@@ -30,6 +30,7 @@ from pipelines.recipe.model import Recipe
 from pipelines.remarks import (
     bad_shards,
     beyond_hub,
+    damaged_text,
     members_of,
     misread,
     notes,
@@ -41,7 +42,7 @@ from pipelines.remarks import (
 from pipelines.removal import Removed, gathered, kept
 from pipelines.verdicts import Verdicts
 from schemas.errors import InputError, OutputError
-from schemas.plain import plain
+from schemas.plain import many, plain
 
 
 @contextmanager
@@ -334,7 +335,7 @@ def _raise_for_bad_shards(work: Build) -> None:
     bad = bad_shards(work.results["measure"])
     if len(bad) > work.recipe.max_bad_shards:
         raise InputError(
-            f"{len(bad)} input shards are damaged (what could be read of them is in the corpus); mend or remove "
-            f"them, or allow them with --max-bad-shards {len(bad)}:",
-            *(f"  {text_of(name)}: {reason}" for name, reason in bad[:20]),
+            f"{many(len(bad), 'damaged input file')} (what could be read is in the corpus); mend or remove what is "
+            f"damaged, or allow it with --max-bad-shards {len(bad)}:",
+            *(f"  {one}" for one in damaged_text(bad)),
         )

@@ -191,7 +191,7 @@ def test_damaged_shards(recipe: Callable[..., Path], crawl: Path, tmp_path: Path
     corpus = tmp_path / "corpus"
     done = run_inline("build", recipe(own), "--out", corpus)
     assert done.returncode == 1
-    assert "2 input shards are damaged" in done.stderr
+    assert "2 damaged input files" in done.stderr
     assert "web/00001" in done.stderr
     assert "web/00003" in done.stderr
     assert "Traceback" not in done.stderr

@@ -29,7 +29,7 @@ def test_a_build_of_hostile_names_shows_them_mended(built: tuple[Path, Any]) -> 
     """Progress, funnel, sentence, log and card hold nothing of a name that a terminal would obey."""
     out, done = built
     assert done.returncode == 1
-    assert "1 input shards are damaged" in done.stderr
+    assert "1 damaged input file " in done.stderr
     assert "\\u001b[2J" in done.stderr
     logs = [
         json.loads(line) for path in (out / "work/log").iterdir() for line in path.read_text().splitlines()

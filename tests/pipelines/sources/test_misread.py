@@ -48,7 +48,7 @@ def test_a_damaged_file_ends_a_run_unless_it_is_allowed(inputs: Path) -> None:
     """The other files are read; the run names the file, and ends well where max_bad_shards allows it."""
     source = {"id": "t", "format": "conversations", "path": str(inputs / "talk")}
     code, text = run(inputs, [source])
-    assert (code, "1 input shards are damaged (what could be read" in text) == (1, True)
+    assert (code, "1 damaged input file (what could be read" in text) == (1, True)
     assert reasons(inputs / "out") == {
         "0.json:record-0": "kept",
         "1.json": "damaged_file",
@@ -56,7 +56,7 @@ def test_a_damaged_file_ends_a_run_unless_it_is_allowed(inputs: Path) -> None:
     }
     code, text = run(inputs, [source], max_bad_shards=3)
     assert code == 0
-    said = f"1 input shards are damaged, which max_bad_shards 3 allows: t/conversations-0000-of-0001: {inputs}/talk"
+    said = f"1 damaged input file, which max_bad_shards 3 allows: t/conversations-0000-of-0001: {inputs}/talk"
     assert f"warning: {said}/1.json is not JSON" in text.replace("\n", "")
     assert verify(str(inputs / "out")) == []
 
