@@ -125,14 +125,14 @@ class Apart(InlineEngine):
     def map(self, step: Step, tasks: Sequence[Json], done: Done | None = None) -> list[Json]:
         """Returns the receipts of the tasks; `done` is the driver's."""
 
-        def told(index: int, receipt: Json) -> None:
+        def reported(index: int, receipt: Json) -> None:
             self._meter.turn()
             if done:
                 done(index, receipt)
             self._meter.turn(working=True)
 
         self._meter.turn(working=True)
-        found = super().map(step, Tasks(self._meter, tasks), told)
+        found = super().map(step, Tasks(self._meter, tasks), reported)
         self._meter.turn()
         return found
 

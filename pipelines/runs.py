@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipelines.build import Build
-from pipelines.card.drawn import told
+from pipelines.card.drawn import draw_sentences
 from pipelines.engines import EngineName
 from pipelines.engines.inline import InlineEngine
 from pipelines.engines.local import LocalEngine, default_workers
@@ -286,7 +286,7 @@ def _remarks(work: Build) -> Iterator[str]:
     yield from unused_rules(work.recipe, work.shards.values())
     files = [file for receipt in work.results["shard"].values() for file in receipt["files"]]
     yield from beyond_hub(files, work.recipe.shards.samples)
-    yield from told(work.recipe, work.results["compose"])
+    yield from draw_sentences(work.recipe, work.results["compose"])
 
 
 def _warn_of_nothing_kept(

@@ -83,7 +83,7 @@ def check(build: "Build") -> None:
         ) from error
 
 
-def told(recipe: Recipe, composed: Mapping[Name, Json]) -> Iterator[str]:
+def draw_sentences(recipe: Recipe, composed: Mapping[Name, Json]) -> Iterator[str]:
     """Yields a line for the mixture and one for each of its strata: views and tokens of an epoch."""
     sizes = totals(composed)
     found = drawn(held(recipe.mixture, sizes), sizes)

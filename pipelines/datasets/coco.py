@@ -17,7 +17,7 @@ from pipelines.datasets.drafts import (
     region_drafts,
     teaching,
     text_or_none,
-    told,
+    with_about,
     words,
 )
 from pipelines.datasets.reasons import Refusal, Refused
@@ -70,7 +70,7 @@ def _caption(value: Mapping[str, Any]) -> Made:
     if image is None:
         raise Refused("unknown_image", f"no image has the id {annotation.get('image_id')!r}")
     about = About(licence=value.get("licence"), extra=extra_of(image_id=image.get("id")))
-    return told([caption_draft(coco_image(image), annotation["caption"])], about), []
+    return with_about([caption_draft(coco_image(image), annotation["caption"])], about), []
 
 
 def _instances(value: Mapping[str, Any]) -> Made:
@@ -85,7 +85,7 @@ def _instances(value: Mapping[str, Any]) -> Made:
             ids = [id_ for at, id_ in enumerate(_object_ids(value)) if at in taught]
             views = region_drafts(image, Phrase(name, tuple(boxes), (), True))
             about = About(licence=value.get("licence"), extra={"annotation_ids": ids})
-            drafts += told(teaching(views, taught), about)
+            drafts += with_about(teaching(views, taught), about)
     if not drafts and not lost:
         raise Refused("no_regions", "the image has no annotation")
     return drafts, lost

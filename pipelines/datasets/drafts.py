@@ -188,7 +188,7 @@ def teaching(drafts: Iterable[Draft], places: Iterable[int]) -> list[Draft]:
     return [draft._replace(taught=taught) for draft in drafts]
 
 
-def told(drafts: Iterable[Draft], about: About) -> list[Draft]:
+def with_about(drafts: Iterable[Draft], about: About) -> list[Draft]:
     """Returns the drafts with what their record says of where it comes from."""
     return [draft._replace(about=about) for draft in drafts]
 

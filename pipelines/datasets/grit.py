@@ -23,7 +23,7 @@ from pipelines.datasets.drafts import (
     own_licence,
     teaching,
     text_or_none,
-    told,
+    with_about,
 )
 from pipelines.datasets.reasons import Refusal, Refused
 from pipelines.datasets.rows import rows
@@ -63,7 +63,7 @@ def _make(pick: Choice, value: Mapping[str, Any]) -> Made:
         extra_of(key=value.get("key")),
     )
     views = grounded_drafts(image, caption, places, relative=True)
-    return told(teaching(views, [at for index in kept for at in taught[order[index]]]), about), lost
+    return with_about(teaching(views, [at for index in kept for at in taught[order[index]]]), about), lost
 
 
 def _entries(value: Mapping[str, Any]) -> list[tuple[str, Any]]:

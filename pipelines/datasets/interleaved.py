@@ -15,7 +15,7 @@ from pipelines.datasets.drafts import (
     named,
     own_licence,
     text_or_none,
-    told,
+    with_about,
 )
 from pipelines.datasets.reasons import Refusal, Refused
 from pipelines.datasets.rows import rows
@@ -147,7 +147,7 @@ def _documents(
         drafts = interleaved(blocks(value, lost), label(value.get("language")), lost)
         names = listed(value)
         about = About(text_or_none(value.get("id")), own_licence(value), extra_of(url=_address(value)))
-        return told([draft._replace(taught=_places(draft, names)) for draft in drafts], about), lost
+        return with_about([draft._replace(taught=_places(draft, names)) for draft in drafts], about), lost
 
     return Dataset(
         f"Parquet or JSON lines: {', '.join(fields)}",

@@ -20,7 +20,7 @@ from pipelines.datasets.drafts import (
     own_licence,
     region_drafts,
     text_or_none,
-    told,
+    with_about,
     words,
 )
 from pipelines.datasets.reasons import Refused
@@ -86,7 +86,7 @@ def _document(
 
 
 def _told(value: Mapping[str, Any], drafts: list[Draft]) -> list[Draft]:
-    return told(drafts, About(text_or_none(value.get("id")), own_licence(value)))
+    return with_about(drafts, About(text_or_none(value.get("id")), own_licence(value)))
 
 
 def _text(value: Mapping[str, Any], name: str) -> str:

@@ -30,7 +30,7 @@ from pipelines.datasets.drafts import (
     region_drafts,
     teaching,
     text_or_none,
-    told,
+    with_about,
     words,
 )
 from pipelines.datasets.reasons import Refusal, Refused
@@ -108,7 +108,7 @@ def _make(value: Mapping[str, Any]) -> Made:
             **{name: ref.get(name) for name in ("ann_id", "image_id")}, sent_id=sentence.get("sent_id")
         )
         views = region_drafts(shown, Phrase(text, (box,), (), True), split=label(ref.get("split")))
-        drafts += told(teaching(views, [at]), About(licence=value.get("licence"), extra=extra))
+        drafts += with_about(teaching(views, [at]), About(licence=value.get("licence"), extra=extra))
     if not drafts and not lost:
         raise Refused("empty_phrase", "the object has no expression")
     return drafts, lost

@@ -29,7 +29,7 @@ from pipelines.datasets.drafts import (
     region_drafts,
     teaching,
     text_or_none,
-    told,
+    with_about,
     words,
 )
 from pipelines.datasets.reasons import Refusal, Refused
@@ -78,7 +78,7 @@ def _make(value: Mapping[str, Any]) -> Made:
     if places:
         whole = grounding_draft(image, caption, _apart(places, lost), language)
         drafts = [*teaching([whole], taught), *drafts]
-    return told(drafts, About(text_or_none(value.get("id")), own_licence(value))), lost
+    return with_about(drafts, About(text_or_none(value.get("id")), own_licence(value))), lost
 
 
 def _boxes(entry: Any) -> Sequence[Any]:

@@ -17,8 +17,8 @@ from pipelines.datasets.drafts import (
     on_grid,
     region_drafts,
     text_or_none,
-    told,
     vqa_draft,
+    with_about,
     words,
 )
 from pipelines.datasets.reasons import Refusal, Refused
@@ -61,7 +61,7 @@ def _region(value: Mapping[str, Any]) -> Made:
     text = words(region["phrase"], "empty_phrase")
     box = from_size([region["x"], region["y"], region["width"], region["height"]], *size)
     about = About(extra=extra_of(image_id=value["image_id"]))
-    return told(region_drafts(shown, Phrase(text, (on_grid(box, *size),), (), True)), about), []
+    return with_about(region_drafts(shown, Phrase(text, (on_grid(box, *size),), (), True)), about), []
 
 
 def _question(value: Mapping[str, Any]) -> Made:
@@ -70,7 +70,7 @@ def _question(value: Mapping[str, Any]) -> Made:
     width, height = (image["width"], image["height"]) if known else (0, 0)
     shown = NamedImage(_name(image, value["image_id"]), width, height, text_or_none(image.get("url")))
     about = About(extra=extra_of(image_id=value["image_id"]))
-    return told([vqa_draft(shown, qa.get("question"), qa.get("answer"))], about), []
+    return with_about([vqa_draft(shown, qa.get("question"), qa.get("answer"))], about), []
 
 
 def _name(image: Mapping[str, Any], image_id: object) -> str:

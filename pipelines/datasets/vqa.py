@@ -7,7 +7,7 @@ from itertools import zip_longest
 from typing import Any, Final
 
 from pipelines.datasets.dataset import Dataset, Files, Glimpse, Made, Record, having
-from pipelines.datasets.drafts import About, NamedImage, label, named, text_or_none, told, vqa_draft
+from pipelines.datasets.drafts import About, NamedImage, label, named, text_or_none, vqa_draft, with_about
 from pipelines.datasets.reasons import Refusal, Refused
 from pipelines.datasets.records import by_id, document, each, entries, joined, listed, mapped
 
@@ -59,7 +59,7 @@ def _sample(
     """Returns the question with its answer; `answers` are those of all annotators, which the view keeps."""
     draft = vqa_draft(NamedImage(image), question, answer, split)
     given = [text for one in answers if (text := text_or_none(one))]
-    return told([draft], About(extra={"answers": given})) if given else [draft], []
+    return with_about([draft], About(extra={"answers": given})) if given else [draft], []
 
 
 def _chartqa(value: Mapping[str, Any]) -> Made:

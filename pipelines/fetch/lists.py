@@ -195,7 +195,7 @@ def _extra_text(fields: Fields) -> str | None:
 
 
 def _missing(where: object, part: str, wanted: Iterable[str], there: Sequence[str]) -> str:
-    text = missing_column(where, part, wanted, there)  # type: ignore[arg-type]
+    text = missing_column(where, part, wanted, there)
     return text.replace(IN_RECIPE, OF_LISTS)
 
 

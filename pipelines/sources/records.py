@@ -144,8 +144,8 @@ OF_LISTS: Final = (
 """Where columns of sources, and those of lists of URLs, are named."""
 
 
-def missing_column(where: object, part: Part, wanted: Iterable[str], there: Iterable[str]) -> str:
-    """The sentence for a column that is not there."""
+def missing_column(where: object, part: str, wanted: Iterable[str], there: Iterable[str]) -> str:
+    """Returns the sentence for a column that is not there; `part` says what it is for (`url`, `width`)."""
     there = list(there)
     names = sorted(map(mended, there))
     listed = ", ".join(names[:30]) + (f" and {len(names) - 30} more" if len(names) > 30 else "")

@@ -13,7 +13,7 @@ from model.loader import Feed, Loader
 from model.settings import TrainConfig, mixture_of, stage_settings
 from model.store import Store
 from pipelines import removal, runs
-from pipelines.card.drawn import Drawn, drawn, told
+from pipelines.card.drawn import Drawn, draw_sentences, drawn
 from pipelines.card.readme import card
 from pipelines.recipe.model import Recipe
 from schemas.errors import InputError
@@ -113,7 +113,7 @@ def test_a_change_of_the_mixture_writes_no_sample_again(corpus: tuple[Path, Mani
     assert after.sizes == before.sizes
     assert after.recipe != before.recipe
     assert "## The mixture" not in card(after)
-    assert list(told(Recipe.model_validate(given), {})) == []
+    assert list(draw_sentences(Recipe.model_validate(given), {})) == []
 
 
 def test_what_the_corpus_turned_out_to_lack(tmp_path: Path) -> None:

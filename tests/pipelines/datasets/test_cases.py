@@ -36,7 +36,7 @@ def decided(out: Path, source: str | None = None) -> dict[str, str]:
     }
 
 
-def told(out: Path) -> list[tuple[str, str | None]]:
+def reasons_of(out: Path) -> list[tuple[str, str | None]]:
     """Returns each annotation's id and why it is lost; None where it is used."""
     return sorted(
         ((row["id"], row["reason"]) for row in rows(out, "annotations")),
@@ -76,7 +76,7 @@ def test_one_bad_box_of_coco_does_not_take_the_image_s_good_ones(run: Run) -> No
         "17": "unknown_annotation",
     }
     kept = [(str(number), None) for number in (1, 2, 7, 8, 9, 12, 13)]
-    assert told(out) == sorted(
+    assert reasons_of(out) == sorted(
         [*lost.items(), *kept, ("9", "box_outside")], key=lambda one: (one[0], one[1] or "")
     )
     boxes = {
@@ -98,8 +98,8 @@ def test_a_document_is_kept_without_its_dead_image(run: Run) -> None:
         "4": "no_images",
     }
     assert decided(out, "obelics") == {"0": "kept", "1": "kept", "2": "no_images"}
-    assert ("http://x.org/dead.jpg", "missing_image") in told(out)
-    assert told(out).count(("dead.jpg", "missing_image")) == 2
+    assert ("http://x.org/dead.jpg", "missing_image") in reasons_of(out)
+    assert reasons_of(out).count(("dead.jpg", "missing_image")) == 2
     texts = [shown(one) for one in samples(out)]
     assert ["A.\nB.\n", "#"] in texts
     assert ["#", "One.\nTwo."] in texts
@@ -110,7 +110,7 @@ def test_grit_is_read_as_published(run: Run) -> None:
     out = run("grit_parquet")
     (view,) = samples(out, "grounding")
     assert [phrase.phrase for phrase in view.phrases] == ["a dog", "a field"]
-    assert told(out) == [("noun_chunks-0", None), ("noun_chunks-1", None), ("ref_exps-0", "overlap")]
+    assert reasons_of(out) == [("noun_chunks-0", None), ("noun_chunks-1", None), ("ref_exps-0", "overlap")]
 
 
 @pytest.mark.parametrize("path", ["./ai2d/questions", "./ai2d/questions/*.json"])

@@ -72,6 +72,7 @@ def run(
 ) -> dict[str, tuple[int, ...]]:
     """Dedup and select; the numbers of rows by reason."""
     write(layout, rows)
+    # the model of the rules is made from their list, so the checker does not know its fields
     rule = one.rules.max_per_caption  # type: ignore[attr-defined]
     capped = frozenset(source.id for source in one.sources if one.rules_of(source).max_per_caption)  # type: ignore[attr-defined]
     plan = DedupPlan(
