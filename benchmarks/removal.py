@@ -21,7 +21,7 @@ import pyarrow.dataset as ds
 
 import vlcorpus
 from pipelines.progress import Reporter
-from schemas.manifest import Output
+from schemas.manifest_files import Output
 
 WORDS = (
     "a man in the red coat",

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 
 from filters.table import SIGNALS
-from pipelines.audit.verify import read_manifest
 from pipelines.files import Store, join
 from pipelines.layout import Layout
+from pipelines.manifest import read_manifest
 from pipelines.receipts import UNFINISHED, is_finished
 from schemas.errors import InputError, VerifyError
 from schemas.manifest import Manifest
@@ -89,12 +89,12 @@ def check_images(path: str, sample: Sample, images: Sequence[bytes]) -> None:
 def shards(folder: str, manifest: Manifest, wanted: Wanted) -> Iterator[str]:
     """Yields the paths of the shards of samples, folder by folder, in the order of their data."""
     split, groups, source = wanted
-    names = {name.rpartition(".")[0]: name for name in manifest.sample_files()}
     for place, order in sorted(manifest.shards.items()):
         _, own, group, owner = place.split("/")
         if split in (None, own) and group in groups and source in (None, owner):
             for stem in (f"{place}/{shard}" for shard in order):
-                yield join(folder, names.get(stem, f"{stem}.parquet"))
+                tar = f"{stem}.tar"
+                yield join(folder, tar if tar in manifest.outputs else f"{stem}.parquet")
 
 
 def dataset(store: Store, paths: Sequence[str], schema: pa.Schema) -> pads.Dataset:

@@ -226,22 +226,25 @@ HUB_BYTES: Final = 20_000_000_000
 """What the Hugging Face Hub asks for: files a folder, files a repository, bytes a file (its page on limits, 2026)."""
 
 
-def beyond_hub(files: Sequence[Json], samples: int) -> Iterator[str]:
+def beyond_hub(files: Iterable[Json], samples: int) -> Iterator[str]:
     """Yields a sentence for each limit of the Hub that a corpus passes; `samples` is the recipe's shards.samples."""
-    folders = Counter(file["name"].rpartition("/")[0] for file in files)
+    folders = Counter[str]()
+    largest: Json = {"size": 0}
+    for file in files:
+        folders[file["name"].rpartition("/")[0]] += 1
+        largest = file if file["size"] > largest["size"] else largest
     for folder, count in sorted(folders.items()):
         if count > HUB_A_FOLDER:
             yield (
                 f"{folder} has {count:,} files, and the Hugging Face Hub takes {HUB_A_FOLDER:,} a folder: "
                 f"{_raised(samples, count, HUB_A_FOLDER)}"
             )
-    if len(files) > HUB_FILES:
+    if (total := folders.total()) > HUB_FILES:
         yield (
-            f"the corpus has {len(files):,} files, and the Hugging Face Hub takes {HUB_FILES:,} a repository: "
-            f"{_raised(samples, len(files), HUB_FILES)}"
+            f"the corpus has {total:,} files, and the Hugging Face Hub takes {HUB_FILES:,} a repository: "
+            f"{_raised(samples, total, HUB_FILES)}"
         )
-    largest = max(files, key=lambda file: int(file["size"]), default=None)
-    if largest is not None and largest["size"] > HUB_BYTES:
+    if largest["size"] > HUB_BYTES:
         yield (
             f"{largest['name']} has {largest['size'] / 1e9:,.1f} GB, and the Hugging Face Hub takes "
             f"{HUB_BYTES / 1e9:,.0f} a file: to upload the corpus lower shards.samples ({samples:,} now)"

@@ -22,6 +22,7 @@ from pipelines.engines.step import Engine
 from pipelines.files import absolute, join, local_path
 from pipelines.layout import Layout, Name
 from pipelines.lock import MARK, locked
+from pipelines.manifest import read_manifest
 from pipelines.phases.table import PHASES, up_to
 from pipelines.progress import Reporter
 from pipelines.receipts import is_finished
@@ -87,8 +88,6 @@ def remove(recipe: Recipe, removed: Removed, options: Options, reporter: Reporte
 
     Raises InputError where there is no corpus, or its recipe is another. A run that was killed is gone on with.
     """
-    from pipelines.audit.verify import read_manifest
-
     layout = Layout(absolute(recipe.out), options=dict(recipe.storage_options))
     if is_finished(layout):
         manifest = read_manifest(layout.store, layout.out)
@@ -284,7 +283,7 @@ def _remarks(work: Build) -> Iterator[str]:
     """What a person should know at the end of a run: unused members, rules off, limits of the Hub, the mixture."""
     yield from notes(members_of(work.results["measure"]))
     yield from unused_rules(work.recipe, work.shards.values())
-    files = [file for receipt in work.results["shard"].values() for file in receipt["files"]]
+    files = (file for receipt in work.results["shard"].values() for file in receipt["files"])
     yield from beyond_hub(files, work.recipe.shards.samples)
     yield from draw_sentences(work.recipe, work.results["compose"])
 

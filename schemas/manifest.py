@@ -9,20 +9,22 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import groupby
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     JsonValue,
     ValidationError,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     model_validator,
 )
 
 from schemas.errors import VerifyError
+from schemas.manifest_files import Count, Listed, Order, Output, Record, Sha256, stem
 from schemas.mixture import read, shares
 from schemas.plugins import Plugin
 from schemas.strict import FieldError
@@ -42,7 +44,7 @@ OTHERS: Final = ("work/", "train/")
 """Folders of a corpus that are of a run, or made from the corpus by a training: no manifest names their files."""
 
 MAX_BYTES: Final = 1 << 30
-"""A manifest above this size is refused unread: ours take about 150 bytes a file."""
+"""A manifest above this size is refused unread: ours take about 150 bytes for each file that they name themselves."""
 
 
 def is_of_corpus(name: str) -> bool:
@@ -51,10 +53,6 @@ def is_of_corpus(name: str) -> bool:
     Names at the top that start with a dot (`.git/`, `.gitattributes`, `.cache/`) are of other programs.
     """
     return not name.startswith((".", *OTHERS)) and name not in UNNAMED
-
-
-Count = Annotated[int, Field(ge=0, strict=True)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 def relative(name: str) -> str:
@@ -66,13 +64,9 @@ def relative(name: str) -> str:
         raise ValueError(f"{name!r} leaves the corpus or holds an empty part")
     if f"{parts[0]}/" in OTHERS or name in UNNAMED:
         raise ValueError(f"{name!r} is of the run, not of the corpus")
+    if parts[0] == "shards" and len(parts) != 5:
+        raise ValueError(f"{name!r} is no file of shards/SPLIT/GROUP/SOURCE")
     return name
-
-
-class Record(BaseModel):
-    """A frozen part of the manifest in which an unknown field is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class RuleCount(Record):
@@ -140,7 +134,7 @@ class ViewCount(Record):
     task: str
     source: str
     views: Count
-    languages: dict[str, Count] = {}
+    languages: dict[str, Count] = Field(default={})
 
 
 class Size(Record):
@@ -194,7 +188,7 @@ class Members(Record):
     metadata: Count = Field(description="what else stands beside a row")
     images: Count
     last_dot: Count = Field(0, description="tars whose names are split at the last dot")
-    unused: dict[str, UnusedMembers] = {}
+    unused: dict[str, UnusedMembers] = Field(default={})
 
     @property
     def unused_images(self) -> int:
@@ -226,12 +220,12 @@ class AnnotationCount(Record):
             yield f"kept + lost annotations are {total:,}, but there are {self.annotations:,}"
 
 
-class Output(Record):
-    """A file of the corpus; `rows` is null where the file does not consist of rows."""
+def _sorted(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """Returns the entries sorted by name; those of a list were checked when it was read."""
+    return value if isinstance(value, Listed | Order) else dict(sorted(handler(value).items()))
 
-    size: Count
-    sha256: Sha256
-    rows: Count | None = None
+
+Outputs = Annotated[Mapping[Annotated[str, AfterValidator(relative)], Output], WrapValidator(_sorted)]
 
 
 class Manifest(Record):
@@ -275,10 +269,20 @@ class Manifest(Record):
     )
     verdicts: tuple[Verdict, ...] = ()
     bad_shards: tuple[BadShard, ...] = ()
-    outputs: dict[Annotated[str, AfterValidator(relative)], Output] = {}
-    shards: dict[str, tuple[str, ...]] = Field(
+    outputs: Outputs = Field(default={})
+    shards: Annotated[Mapping[str, tuple[str, ...]], WrapValidator(_sorted)] = Field(
         default={}, description="folder of shards -> their names in the order of their data"
     )
+    files: str | None = Field(
+        None,
+        description="the list that has the files below shards/ and their order, where they are very many",
+    )
+
+    @model_validator(mode="after")
+    def _names_its_list(self) -> "Manifest":
+        if self.files is not None and (self.files not in self.outputs or "/" in self.files):
+            raise ValueError(f"it names no digest of {self.files!r}, its list of files")
+        return self
 
     @model_validator(mode="after")
     def _sums(self, info: ValidationInfo) -> "Manifest":
@@ -341,34 +345,59 @@ class Manifest(Record):
             yield f"mixture: {error}"
 
     def _shard_problems(self) -> Iterator[str]:
+        if self.files is not None and not isinstance(self.outputs, Listed):
+            return  # its list is not read yet
         rows: Counter[str] = Counter()
-        there: dict[str, set[str]] = {}
-        for name in self.sample_files():
-            folder, _, file = name.rpartition("/")
-            there.setdefault(folder, set()).add(file.rpartition(".")[0])
-            rows[folder] += self.outputs[name].rows or 0
-        for folder in sorted(there.keys() | self.shards.keys()):
-            if sorted(self.shards.get(folder, ())) != sorted(there.get(folder, ())):
+        there: dict[str, list[str]] = {}
+        for name, output in self.sample_outputs():
+            folder, _, file = stem(name).rpartition("/")
+            rows[folder] += output.rows or 0
+            if self.files is None:  # the order of a list was checked when it was read
+                there.setdefault(folder, []).append(file)
+        for folder in sorted(there.keys() | self.shards.keys()) if self.files is None else ():
+            if sorted(self.shards.get(folder, ())) != sorted(set(there.get(folder, ()))):
                 yield f"{folder}: the order of its shards does not name each of them once"
         counted = Counter({_folder(count): count.samples for count in self.samples})
         for folder in sorted(set(rows) | set(counted)) if self.outputs else []:
             if rows[folder] != counted[folder]:
                 yield f"{folder}: {counted[folder]:,} samples are counted, its shards hold {rows[folder]:,}"
 
+    def sample_outputs(self) -> Iterator[tuple[str, Output]]:
+        """Yields the files that hold samples, sorted by name: tars without their indexes, and Parquet."""
+        for shard, group in groupby(self.outputs.items(), lambda one: stem(one[0])):
+            files = dict(group)
+            if shard.startswith("shards/"):
+                index = f"{shard}.parquet" if f"{shard}.tar" in files else None
+                yield from ((name, output) for name, output in files.items() if name != index)
+
     def sample_files(self) -> Iterator[str]:
-        """Yields the files that hold samples: tars without their indexes, and Parquet."""
-        for name in self.outputs:
-            stem, _, suffix = name.rpartition(".")
-            if name.startswith("shards/") and not (suffix == "parquet" and f"{stem}.tar" in self.outputs):
-                yield name
+        """Yields the names of the files that hold samples, sorted."""
+        return (name for name, _ in self.sample_outputs())
+
+    def with_outputs(self, more: Mapping[str, Output]) -> "Manifest":
+        """Returns the manifest with more files, none of them below `shards/`."""
+        has = self.outputs
+        outputs = has.with_few(more) if isinstance(has, Listed) else dict(sorted({**has, **more}.items()))
+        return self.model_copy(update={"outputs": outputs})
+
+    def with_list(self, files: Listed) -> "Manifest":
+        """Returns the manifest with the files of its list."""
+        return self.model_copy(update={"outputs": files, "shards": files.order})
 
     def dump(self) -> bytes:
         """Returns the one JSON text of this manifest: sorted keys, UTF-8, a line feed at the end."""
-        return _text(self.model_dump(mode="json"))
+        return _text(self._record())
 
     def seal(self) -> str:
         """Returns the SHA-256 that the card states: of this manifest without its line on the card."""
-        return sealed(self.model_dump(mode="json"))
+        return sealed(self._record())
+
+    def _record(self) -> dict[str, Any]:
+        """Returns what stands in manifest.json: without what stands in its list, or without a word of one."""
+        if not isinstance(self.outputs, Listed):
+            return self.model_dump(mode="json", exclude={"files"} if self.files is None else None)
+        few = {name: output.model_dump(mode="json") for name, output in self.outputs.few.items()}
+        return self.model_dump(mode="json", exclude={"outputs", "shards"}) | {"outputs": few, "shards": {}}
 
 
 def sealed(record: Mapping[str, Any]) -> str:

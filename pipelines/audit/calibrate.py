@@ -17,9 +17,9 @@ from filters.language import key_of
 from filters.rules import dedup_language
 from pipelines.files import join
 from pipelines.layout import Layout
+from pipelines.manifest import read_manifest
 from pipelines.parquet import by_member, read_table
 from schemas.errors import InputError, missing
-from schemas.manifest import load
 
 SHARES = (0.95, 0.9, 0.7, 0.5, 0.3, 0.14)
 
@@ -184,7 +184,8 @@ def _panel(axes: Any, found: Sequence[Curve]) -> None:
 def _thresholds(layout: Layout) -> dict[str, Any]:
     """What the corpus was built with, by source; nothing where it is not built yet."""
     path = layout.at("manifest.json")
-    return dict(load(layout.store.read_bytes(path)).thresholds) if layout.store.exists(path) else {}
+    exists = layout.store.exists(path)
+    return dict(read_manifest(layout.store, layout.out).thresholds) if exists else {}
 
 
 def _tables(layout: Layout, rules: dict[str, Any]) -> Iterator[pa.Table]:

@@ -12,8 +12,8 @@ import duckdb
 import pyarrow as pa
 from rich.console import Console
 
-from pipelines.audit.verify import read_manifest
 from pipelines.files import Store
+from pipelines.manifest import read_manifest
 from pipelines.opening import dataset
 from schemas.errors import VerifyError
 from schemas.manifest import Manifest

@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.annotated import text
-from pipelines.audit.verify import read_manifest
 from pipelines.engines.step import Json
 from pipelines.files import local_path
 from pipelines.layout import Layout, Name, name_of, text_of
+from pipelines.manifest import read_manifest
 from pipelines.phases.table import PHASES
 from pipelines.receipts import Receipts, is_finished, listed
 from pipelines.remarks import Loss, Losses, bad_shards, members_of, notes, quarantined
@@ -74,7 +74,7 @@ def read(folder: str, storage_options: Mapping[str, Any] | None = None) -> Statu
     last = _last(layout)
     return Status(
         running=work and _held(layout),
-        finished=finished,
+        finished=finished and manifest is not None,
         phase=str(last[-1]["phase"]) if last else "",
         tasks=tasks,
         rows=measured.rows if work or manifest is None else sum(one.rows for one in manifest.sources),
@@ -116,7 +116,7 @@ def _lost(layout: Layout, manifest: Manifest) -> list[str]:
             except InputError as error:
                 if not isinstance(error.__cause__, FileNotFoundError):  # a link may lead nowhere
                     raise
-    return [name for name, one in sorted(manifest.outputs.items()) if sizes.get(name) != one.size]
+    return [name for name, one in manifest.outputs.items() if sizes.get(name) != one.size]
 
 
 def show(status: Status, console: Console) -> None:

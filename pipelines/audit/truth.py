@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 from rich.console import Console
 
-from pipelines.audit.verify import read_manifest
 from pipelines.layout import Layout
+from pipelines.manifest import read_manifest
 from pipelines.parquet import read_table
 from schemas.errors import InputError
 from synth.truth import read_truth, score, score_cleaning, score_lines

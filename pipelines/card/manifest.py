@@ -3,11 +3,12 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
 
 from filters.rules import in_order
 from filters.table import Rules
@@ -16,13 +17,14 @@ from pipelines.annotated import annotated
 from pipelines.card.drawn import held
 from pipelines.card.facts import facts, libraries
 from pipelines.card.readme import card
+from pipelines.card.written import Written
 from pipelines.engines.step import Json
-from pipelines.files import FileInfo, join, local_path
+from pipelines.files import local_path
 from pipelines.layout import Layout, Name, text_of
+from pipelines.manifest import read_manifest, unnamed, with_list
 from pipelines.phases import changes
 from pipelines.phases.auto import settled
 from pipelines.phases.score import scorer_libraries
-from pipelines.phases.shard import MOST_LICENCES, most_common
 from pipelines.receipts import WHOLE, fingerprint, versions
 from pipelines.recipe.load import thresholds
 from pipelines.recipe.model import Recipe
@@ -32,7 +34,7 @@ from pipelines.segments import bytes_of
 from pipelines.sizes import image_tokens, name_of, totals
 from pipelines.sources.table import KINDS
 from pipelines.verdicts import Verdicts
-from schemas.errors import OutputError
+from schemas.errors import OutputError, VerifyError
 from schemas.manifest import (
     CARD,
     MANIFEST,
@@ -42,15 +44,14 @@ from schemas.manifest import (
     BadShard,
     Funnel,
     Manifest,
-    Output,
     RuleCount,
-    SampleCount,
     Source,
     Verdict,
-    ViewCount,
     is_of_corpus,
+    load,
     sum_file,
 )
+from schemas.manifest_files import MOST_IN_JSON, Listed, Output, dump_list, list_name
 from schemas.mixture import to_json
 from schemas.plain import many
 
@@ -73,10 +74,11 @@ def run(build: "Build") -> None:
     def work() -> Json:
         before = changes.manifest_outputs(layout)
         whole = write_card(build.recipe, layout, build.results, build.removed)
-        _remove_orphans(build, _named(build), before)
+        _remove_orphans(build, whole.outputs, before)
         build.reporter.task({})
-        seen = {name: _seen(layout, name) for name in (RECIPE, CARD, MANIFEST, SUM)}
-        return {"manifest": whole, "files": seen}
+        names = (RECIPE, CARD, MANIFEST, SUM, *([whole.files] if whole.files else []))
+        seen = {name: _seen(layout, name) for name in names}
+        return {"manifest": seen[MANIFEST], "files": seen}
 
     build.check_others()
     mark = _fingerprint(build)
@@ -84,7 +86,7 @@ def run(build: "Build") -> None:
     stays = bool(files) and all(_seen(layout, name) == seen for name, seen in files.items())
     build.whole("card", mark, work, again=not stays)
     if stays and build.results["card"]:
-        _remove_orphans(build, _named(build), ())
+        _remove_orphans(build, read_manifest(layout.store, layout.out).outputs, ())
 
 
 def _fingerprint(build: "Build") -> str:
@@ -114,51 +116,69 @@ def _seen(layout: Layout, name: str) -> str | None:
     return None if data is None else hashlib.sha256(data).hexdigest()
 
 
-def _named(build: "Build") -> set[str]:
-    """Returns the names of the files that the manifest of this corpus lists."""
-    shards = {file["name"] for receipt in build.results["shard"].values() for file in receipt["files"]}
-    return shards | {RECIPE, CARD} | ({removal.NAME} if build.removed else set())
+def write_card(recipe: Recipe, layout: Layout, results: Results, removed: Removed) -> Manifest:
+    """Writes the recipe, the card, the manifest with its list of files where it has one, and its digest.
 
-
-def write_card(recipe: Recipe, layout: Layout, results: Results, removed: Removed) -> str:
-    """Writes the recipe, the card, the manifest and its digest, which it returns.
-
-    Raises OutputError before it writes the manifest where nobody could read it.
+    Returns the manifest. Raises OutputError before it writes the manifest where nobody could read it.
     """
-    files = [file for receipt in results["shard"].values() for file in receipt["files"]]
-    outputs = {f["name"]: Output(size=f["size"], sha256=f["sha256"], rows=f["rows"]) for f in files}
-    listed = _listed(layout, removed)
     digest = recipe.digest(removed.digest())
     names = [name for name in results["measure"] if KINDS[recipe.source(name[0]).kind].annotated]
-    described = _manifest(digest, recipe, results, Verdicts.read(layout), outputs)
+    written = Written.of(results["shard"].values())
+    described = _manifest(
+        digest, recipe, results, Verdicts.read(layout), written, _files(layout, written.files)
+    )
     described = described.model_copy(update={"annotations": annotated(layout, names)})
-    listed[RECIPE] = _written(layout, RECIPE, recipe.determining(removed.digest()))
-    described = described.model_copy(update={"outputs": outputs | listed})
-    listed[CARD] = _written(layout, CARD, card(described).encode())
-    whole = described.model_copy(update={"outputs": outputs | listed})
+    described = described.with_outputs(
+        _listed(layout, removed) | {RECIPE: _written(layout, RECIPE, recipe.determining(removed.digest()))}
+    )
+    whole = described.with_outputs({CARD: _written(layout, CARD, card(described).encode())})
     data = whole.dump()
-    if len(data) > MAX_BYTES:
-        raise OutputError(
-            f"{layout.at(MANIFEST)} would have {len(data):,} bytes for {len(files):,} files, and one of more than "
-            f"{MAX_BYTES:,} is not read: raise shards.samples ({recipe.shards.samples:,} now), or make several corpora"
-        )
+    _check_readable(layout, data, written.files.num_rows, recipe.shards.samples)
     _written(layout, MANIFEST, data)
     _written(layout, SUM, sum_file(data))
-    return hashlib.sha256(data).hexdigest()
+    return whole
 
 
-def _written(layout: Layout, name: str, data: bytes) -> Output:
+def _check_readable(layout: Layout, data: bytes, files: int, samples: int) -> None:
+    """Raises OutputError where the manifest with the bytes `data` would not be read back as what it is."""
+    remedy = f"raise shards.samples ({samples:,} now), or make several corpora"
+    if len(data) > MAX_BYTES:
+        raise OutputError(
+            f"{layout.at(MANIFEST)} would have {len(data):,} bytes for {files:,} files, and one of more than "
+            f"{MAX_BYTES:,} is not read: {remedy}"
+        )
+    try:
+        found = with_list(layout.store, layout.out, load(data)).dump()
+    except VerifyError as error:
+        raise OutputError(f"{layout.at(MANIFEST)} could not be read back: {error}: {remedy}") from error
+    if found != data:
+        raise OutputError(
+            f"{layout.at(MANIFEST)} would be read back as another one: run the same command again"
+        )
+
+
+def _files(layout: Layout, table: pa.Table) -> dict[str, Any]:
+    """Returns what the manifest says of the files of shards: of very many the list of them, which is written."""
+    if table.num_rows <= MOST_IN_JSON:
+        files = Listed({}, table)
+        return {"outputs": dict(files.items()), "shards": dict(files.order.items())}
+    data = dump_list(table)
+    name = list_name(data)
+    files = Listed({name: _written(layout, name, data, table.num_rows)}, table)
+    return {"outputs": files, "shards": files.order, "files": name}
+
+
+def _written(layout: Layout, name: str, data: bytes, rows: int | None = None) -> Output:
     """Writes a file of the corpus; returns what the manifest says of it."""
     layout.store.write_bytes(layout.at(name), data, layout.tmp)
-    return Output(size=len(data), sha256=hashlib.sha256(data).hexdigest(), rows=None)
+    return Output.of(data, rows)
 
 
 def _listed(layout: Layout, removed: Removed) -> dict[str, Output]:
     """The list of removed rows as a file of the corpus, where there is one."""
     if not removed:
         return {}
-    data = layout.store.read_bytes(layout.at(removal.NAME))
-    return {removal.NAME: Output(size=len(data), sha256=hashlib.sha256(data).hexdigest(), rows=len(removed))}
+    return {removal.NAME: Output.of(layout.store.read_bytes(layout.at(removal.NAME)), len(removed))}
 
 
 def funnels(recipe: Recipe, decided: Mapping[Name, Json]) -> dict[str, Funnel]:
@@ -192,10 +212,15 @@ def _funnel(receipts: Iterable[Json], order: type[Rules]) -> Funnel:
 
 
 def _manifest(
-    digest: str, recipe: Recipe, results: Results, verdicts: Verdicts, outputs: dict[str, Output]
+    digest: str,
+    recipe: Recipe,
+    results: Results,
+    verdicts: Verdicts,
+    written: Written,
+    files: Mapping[str, Any],
 ) -> Manifest:
+    """Returns the manifest; `files` are its fields on the files of shards."""
     measured, decided = results["measure"], results["select"]
-    written = [(_place(receipt["files"][0]["name"]), receipt) for receipt in results["shard"].values()]
     found = funnels(recipe, decided)
     sizes = totals(results["compose"])
     decider = settled(recipe, measured)
@@ -220,9 +245,9 @@ def _manifest(
         },
         funnel=found,
         members=members_of(measured),
-        samples=_samples(written),
-        views=_views(written),
-        licences=_licences(written),
+        samples=written.samples,
+        views=written.views,
+        licences=written.licences,
         sizes=sizes,
         tokenizer=name_of(recipe),
         preset=recipe.preset,
@@ -239,24 +264,8 @@ def _manifest(
             for (source, shard), receipt in sorted(measured.items())
             if receipt["damaged"]
         ),
-        outputs=outputs,
-        shards=_order(outputs),
+        **files,
     )
-
-
-def _place(name: str) -> tuple[str, str, str]:
-    """Returns split, group and source of a file of samples."""
-    _, split, group, source, _ = name.split("/")
-    return split, group, source
-
-
-def _order(outputs: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Returns the names of the shards by folder, in the order in which they are given; a tar and its index are one."""
-    found: dict[str, dict[str, None]] = {}
-    for name in outputs:
-        folder, _, file = name.rpartition("/")
-        found.setdefault(folder, {})[file.rpartition(".")[0]] = None
-    return {folder: tuple(names) for folder, names in found.items()}
 
 
 def _versions(recipe: Recipe) -> dict[str, str]:
@@ -282,81 +291,43 @@ def _cuts(decided: Mapping[Name, Json], source_id: str) -> dict[str, float]:
     return next((receipt["cuts"] for (owner, _), receipt in decided.items() if owner == source_id), {})
 
 
-def _samples(written: Sequence[tuple[tuple[str, str, str], Json]]) -> tuple[SampleCount, ...]:
-    """Returns the counts of samples and images, from the receipts of shards with their (split, group, source)."""
-    found: dict[tuple[str, str, str], Counter[str]] = {}
-    for place, receipt in written:
-        counts = {name: receipt[name] for name in ("samples", "images")}
-        found.setdefault(place, Counter()).update(counts)
-    return tuple(
-        SampleCount(
-            split=split, group=group, source=source, samples=counts["samples"], images=counts["images"]
-        )
-        for (split, group, source), counts in sorted(found.items())
-    )
-
-
-def _views(written: Sequence[tuple[tuple[str, str, str], Json]]) -> tuple[ViewCount, ...]:
-    found: dict[tuple[str, str, str, str], Counter[str]] = {}
-    for (split, group, source), receipt in written:
-        for task, language, count in receipt["views"]:
-            found.setdefault((split, group, task, source), Counter())[language] += count
-    return tuple(
-        ViewCount(
-            split=split,
-            group=group,
-            task=task,
-            source=source,
-            views=languages.total(),
-            languages=dict(sorted(languages.items())),
-        )
-        for (split, group, task, source), languages in sorted(found.items())
-    )
-
-
-def _licences(written: Sequence[tuple[tuple[str, str, str], Json]]) -> dict[str, dict[str, int]]:
-    """Returns how many views of each source are under each licence."""
-    found: dict[str, Counter[str]] = {}
-    for (_, _, source), receipt in written:
-        found.setdefault(source, Counter()).update(receipt["licences"])
-    return {source: most_common(counts, MOST_LICENCES) for source, counts in sorted(found.items())}
-
-
-def _remove_orphans(build: "Build", named: Collection[str], before: Collection[str]) -> None:
-    """Removes the files that the manifest does not name (`named`), and the folders that this empties.
+def _remove_orphans(build: "Build", named: Mapping[str, Output], before: Container[str]) -> None:
+    """Removes the files that are not `named` by the manifest, and the folders that this empties.
 
     Says which ones an earlier manifest (`before`) did not name either. Of a folder that is a link to one elsewhere the
     link goes, and what lies there stays, unless it holds files of the corpus.
     """
     layout, found = build.layout, set()
-    for info in _own_files(layout):
-        if info.name not in named:
-            link = _link_to(layout, info.name)
-            if link is not None and not any(name.startswith(f"{link}/") for name in named):
-                layout.store.remove(layout.at(link))
-                found.add(link)
-            else:
-                layout.store.remove(info.path)
-                found.add(info.name)
+    for name in unnamed(_own_files(layout), named):
+        link = _link_to(layout, name)
+        if link is not None and not any(one.startswith(f"{link}/") for one in named):
+            layout.store.remove(layout.at(link))
+            found.add(link)
+        else:
+            layout.store.remove(layout.at(name))
+            found.add(name)
     folders = {name.rpartition("/")[0] for name in found}
     for folder in sorted(folders) if layout.is_local else ():
         layout.store.sync(
             layout.at(folder)
         )  # a loss of power must not bring them back beside the card's receipt
     layout.store.remove_empty(layout.out, folders)
-    if orphans := found.difference(before):
-        build.reporter.say(_removed(layout, sorted(orphans)))
+    if orphans := [name for name in sorted(found) if name not in before]:
+        build.reporter.say(_removed(layout, orphans))
 
 
-def _own_files(layout: Layout) -> Iterator[FileInfo]:
-    """Yields the files that a manifest has to name; work/, which holds many times more of them, is not listed."""
-    for entry in layout.store.entries(layout.out):
-        info = entry.info
-        if not entry.is_folder and is_of_corpus(info.name):
-            yield info
-        elif entry.is_folder and is_of_corpus(f"{info.name}/"):
-            for one in layout.store.list_files(info.path):
-                yield replace(one, name=join(info.name, one.name))
+def _own_files(layout: Layout) -> Iterator[str]:
+    """Yields the names of the files that a manifest has to name, sorted.
+
+    work/, which holds many times more files, is not listed.
+    """
+    there = layout.store.entries(layout.out)
+    entries = {f"{one.info.name}/" if one.is_folder else one.info.name: one for one in there}
+    for name, entry in sorted(entries.items()):
+        if is_of_corpus(name) and entry.is_folder:
+            yield from (f"{name}{one.name}" for one in layout.store.list_files(entry.info.path))
+        elif is_of_corpus(name):
+            yield name
 
 
 def _link_to(layout: Layout, name: str) -> str | None:

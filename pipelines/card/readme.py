@@ -40,18 +40,27 @@ _LICENCES: Final = re.compile(
 )
 
 
-def front_matter(manifest: Manifest) -> str:
+def front_matter(manifest: Manifest, forms: Mapping[str, str]) -> str:
     """Returns the YAML without the lines that enclose it, from what the manifest says of `shards/`."""
-    named = configurations(manifest)
+    named = configurations(forms)
+    contents = _contents(manifest, named)
     data = DatasetCardData(
         language=languages(manifest) or None,
         license=_licences(_named(manifest)),
         pretty_name=manifest.name,
         size_categories=[_size(sum(count.samples for count in manifest.samples))],
         task_categories=sorted({TASKS[c.task].category for c in manifest.views if c.task in TASKS}) or None,
-        tags=[*(["webdataset"] if "tar" in _forms(manifest).values() else []), "vlcorpus"],
-        configs=[_configuration(manifest, name, groups) for name, groups in named.items()] or None,
-        dataset_info=[_declared(manifest, name, groups) for name, groups in named.items()] or None,
+        tags=[*(["webdataset"] if "tar" in forms.values() else []), "vlcorpus"],
+        configs=[
+            {
+                "config_name": name,
+                "data_files": _data_files(manifest, forms, groups),
+                "description": f"sha256 of its files: {contents[name]}",
+            }
+            for name, groups in named.items()
+        ]
+        or None,
+        dataset_info=[_declared(forms, name, groups) for name, groups in named.items()] or None,
     )
     return str(data.to_yaml(line_break="\n"))
 
@@ -81,13 +90,14 @@ def _named(manifest: Manifest) -> Iterable[str]:
     return rows or [source.licence for source in manifest.sources]
 
 
-def configurations(manifest: Manifest) -> dict[str, tuple[str, ...]]:
+def configurations(forms: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     """Returns the groups of each configuration by its name: `default` with all of them, then one a group.
+
+    `forms` has the suffix of each group's shards.
 
     `datasets` reads all configurations of a corpus by one reader. So they are those of the tars where there are
     any, else those of the Parquet files; a tar whose samples may have several images has no fixed columns.
     """
-    forms = _forms(manifest)
     tars = tuple(group for group, form in forms.items() if form == "tar" and group not in SEVERAL)
     groups = tars or tuple(group for group, form in forms.items() if form == "parquet")
     return {"default": groups} | {group: (group,) for group in groups} if groups else {}
@@ -95,37 +105,39 @@ def configurations(manifest: Manifest) -> dict[str, tuple[str, ...]]:
 
 def _forms(manifest: Manifest) -> dict[str, str]:
     """Returns the suffix of each group's shards, in the order of groups."""
-    return dict(sorted((name.split("/")[2], name.rpartition(".")[2]) for name in manifest.sample_files()))
+    return dict(sorted({(name.split("/")[2], name.rpartition(".")[2]) for name in manifest.sample_files()}))
 
 
-def _configuration(manifest: Manifest, name: str, groups: Collection[str]) -> dict[str, Any]:
-    """Returns a configuration with its files by split, as `load_dataset` takes it."""
-    forms = _forms(manifest)
+def _data_files(
+    manifest: Manifest, forms: Mapping[str, str], groups: Collection[str]
+) -> list[dict[str, Any]]:
+    """Returns the files of a configuration by split, as `load_dataset` takes them."""
     paths: dict[str, list[str]] = {}
     for group in groups:
         for split in sorted({one.split for one in manifest.samples if one.group == group and one.samples}):
             paths.setdefault(split, []).append(f"shards/{split}/{group}/*/*.{forms[group]}")
     order = [*(split for split in SPLITS if split in paths), *sorted(paths.keys() - SPLITS.keys())]
-    files = [{"split": SPLITS.get(split, split), "path": paths[split]} for split in order]
-    return {"config_name": name, "data_files": files, "description": _contents(manifest, groups)}
+    return [{"split": SPLITS.get(split, split), "path": paths[split]} for split in order]
 
 
-def _contents(manifest: Manifest, groups: Collection[str]) -> str:
-    """Returns a digest of a configuration's files.
+def _contents(manifest: Manifest, named: Mapping[str, Collection[str]]) -> dict[str, str]:
+    """Returns a digest of the files of each configuration.
 
     `datasets` keeps what it has loaded under the folder's name and the configurations: without the digest a corpus
     that was built anew, or another in a folder of that name, would give the samples of the one before.
     """
-    digest = hashlib.sha256()
-    for name in sorted(manifest.sample_files()):
-        if name.split("/")[2] in groups:
-            digest.update(f"{name} {manifest.outputs[name].sha256}\n".encode())
-    return f"sha256 of its files: {digest.hexdigest()}"
+    digests = {name: hashlib.sha256() for name in named}
+    for file, output in manifest.sample_outputs():
+        group = file.split("/")[2]
+        for name, groups in named.items():
+            if group in groups:
+                digests[name].update(f"{file} {output.sha256}\n".encode())
+    return {name: digest.hexdigest() for name, digest in digests.items()}
 
 
-def _declared(manifest: Manifest, name: str, groups: Sequence[str]) -> dict[str, Any]:
+def _declared(forms: Mapping[str, str], name: str, groups: Sequence[str]) -> dict[str, Any]:
     """Returns the features of a configuration: left to itself, `datasets` infers them from the first few samples."""
-    if _forms(manifest)[groups[0]] == "tar":
+    if forms[groups[0]] == "tar":
         schema = TAR
     else:
         kinds = {group in SEVERAL for group in groups}
@@ -179,10 +191,12 @@ def card(manifest: Manifest) -> str:
     It goes by what the manifest says of `shards/` only, so that it does not matter whether the card
     itself is among the manifest's outputs.
     """
-    return f"---\n{front_matter(manifest)}\n---\n\n" + _template().render(_facts(manifest)).strip() + "\n"
+    forms = _forms(manifest)
+    text = _template().render(_facts(manifest, forms)).strip()
+    return f"---\n{front_matter(manifest, forms)}\n---\n\n{text}\n"
 
 
-def _facts(manifest: Manifest) -> dict[str, Any]:
+def _facts(manifest: Manifest, forms: Mapping[str, str]) -> dict[str, Any]:
     funnels = [
         _Told(
             source,
@@ -207,8 +221,8 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
         ],
         "languages": sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])),
         "drawn": drawn(read(manifest.mixture), manifest.sizes),
-        "forms": _forms(manifest),
-        "configurations": configurations(manifest),
+        "forms": forms,
+        "configurations": configurations(forms),
         "ours": sorted({row.rule for told in funnels for row in told.rows if row.origin == "ours"}),
         "left_out": sorted(
             {rule for rules in manifest.thresholds.values() for rule in PAPER if rules.get(rule) is False}

@@ -6,26 +6,49 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import MOST, Corpus, Json, Samples, StorageOptions, WithWork
+from pipelines.cli.options import (
+    MOST,
+    Address,
+    Corpus,
+    Engines,
+    Json,
+    Samples,
+    StorageOptions,
+    WithWork,
+    Workers,
+)
+from pipelines.engines import EngineName
 from schemas.plain import many, say
 
 app = typer.Typer()
 
 
 @app.command()
-def verify(folder: Corpus, work: WithWork = False, storage_options: StorageOptions = None) -> None:
+def verify(
+    folder: Corpus,
+    work: WithWork = False,
+    engine: Engines = EngineName.inline,
+    workers: Workers = None,
+    address: Address = None,
+    storage_options: StorageOptions = None,
+) -> None:
     """Recompute every digest and every sum; exit 1 and say what differs."""
+    from pipelines import runs
     from pipelines.audit import verify as audit
+    from pipelines.manifest import digest_of
     from pipelines.opening import found_manifest
+    from pipelines.progress import Reporter
     from pipelines.receipts import UNFINISHED
     from pipelines.recipe import load as recipes
 
     options = recipes.storage_options(storage_options)
     found_manifest(folder, options)
-    problems = audit.verify(folder, options, work)
+    how = runs.Options(engine, workers, address)
+    with runs.engine_for(how, Reporter()) as made:
+        problems = audit.verify(folder, options, work, made)
     for problem in problems:
         say(problem)
-    say(f"SHA-256 of manifest.json: {audit.digest_of(folder, options)}")
+    say(f"SHA-256 of manifest.json: {digest_of(folder, options)}")
     for sentence in audit.unchecked(folder, options):
         say(f"not checked: {sentence}")
     if not work:

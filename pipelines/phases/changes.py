@@ -8,6 +8,7 @@ What became of a row that went stands in its decision.
 from collections import Counter
 from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Final
 
 import pyarrow as pa
@@ -15,11 +16,13 @@ import pyarrow.compute as pc
 
 from filters.rules import REMOVED
 from pipelines.layout import Layout
+from pipelines.manifest import read_manifest
 from pipelines.parquet import read_table
 from pipelines.phases.dedup.signals import EVAL, KINDS
 from pipelines.phases.select.semantic import ALIKE
 from schemas.errors import InputError, VerifyError
-from schemas.manifest import MAX_BYTES, Output, load
+from schemas.manifest import MANIFEST
+from schemas.manifest_files import Output, stem
 from schemas.parquet import opened
 
 MOST: Final = 500_000
@@ -45,31 +48,36 @@ Keys = Mapping[str, frozenset[str]]
 
 @dataclass(frozen=True)
 class Before:
-    """The shards that were there: their files as the manifest names them, and the keys of their samples.
+    """The shards that were there: how many, their bytes, and of those that may change the files and keys of samples.
 
-    `keys` has those of the shards that may change, None where they are too many.
+    `files` are as the manifest names them, by name without suffix; `keys` is None where they are too many.
     """
 
+    shards: int
+    size: int
     files: Mapping[str, Mapping[str, Output]]
     keys: Keys | None
 
 
 def before(layout: Layout, stay: Container[str]) -> Before:
-    """Returns the shards of the manifest that lies there, by name without suffix; those of `stay` do not change."""
+    """Returns the shards of the manifest that lies there; those of `stay`, without their suffixes, do not change."""
     files: dict[str, dict[str, Output]] = {}
-    for name, output in manifest_outputs(layout).items():
+    shards = size = 0
+    for name, group in groupby(manifest_outputs(layout).items(), lambda one: stem(one[0])):
         if name.startswith("shards/"):
-            files.setdefault(name.rpartition(".")[0], {})[name] = output
-    return Before(files, _all_keys(layout, [name for name in files if name not in stay]))
+            outputs = dict(group)
+            shards, size = shards + 1, size + sum(output.size for output in outputs.values())
+            if name not in stay:
+                files[name] = outputs
+    return Before(shards, size, files, _all_keys(layout, files))
 
 
 def manifest_outputs(layout: Layout) -> Mapping[str, Output]:
     """Returns the files that the manifest names; none where no corpus was finished there, or it cannot be read."""
-    path = layout.at("manifest.json")
-    if not layout.store.exists(path):
+    if not layout.store.exists(layout.at(MANIFEST)):
         return {}
     try:
-        return load(layout.store.read_bytes(path, MAX_BYTES), sums=False).outputs
+        return read_manifest(layout.store, layout.out).outputs
     except (InputError, VerifyError):  # the build writes it anew
         return {}
 
@@ -96,9 +104,7 @@ def _keys(layout: Layout, name: str) -> frozenset[str]:
         return frozenset()
 
 
-def said(
-    layout: Layout, was: Before, stay: Container[str], written: Mapping[str, Mapping[str, str]]
-) -> str | None:
+def said(layout: Layout, was: Before, written: Mapping[str, Mapping[str, str]]) -> str | None:
     """Returns the sentence on the shards whose bytes changed, where any did.
 
     `written` has those that were written now, by name, with the SHA-256 of each file.
@@ -108,12 +114,11 @@ def said(
         for name, files in was.files.items()
         if written.get(name) == {file: output.sha256 for file, output in files.items()}
     }
-    changed = [name for name in was.files if name not in stay and name not in same]
+    changed = [name for name in was.files if name not in same]
     if not changed:
         return None
-    sizes = {name: sum(output.size for output in files.values()) for name, files in was.files.items()}
-    share = sum(sizes[name] for name in changed) / max(1, sum(sizes.values()))
-    counts = f"of {len(sizes):,} shards that were there {len(changed):,} changed, {share:.2%} of their bytes"
+    share = sum(output.size for name in changed for output in was.files[name].values()) / max(1, was.size)
+    counts = f"of {was.shards:,} shards that were there {len(changed):,} changed, {share:.2%} of their bytes"
     if was.keys is None:
         return f"{counts}: too many to say why"
     keys = {name: was.keys[name] for name in changed}

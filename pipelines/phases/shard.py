@@ -299,7 +299,7 @@ def run(build: "Build") -> None:
         for one, receipt in done
         if one.name not in stay
     }
-    if sentence := changes.said(build.layout, was, stay, written):
+    if sentence := changes.said(build.layout, was, written):
         build.reporter.say(sentence)
 
 

@@ -21,7 +21,6 @@ from schemas.manifest import (
     SUM,
     Funnel,
     Manifest,
-    Output,
     RuleCount,
     SampleCount,
     Source,
@@ -29,6 +28,7 @@ from schemas.manifest import (
     load,
     sum_file,
 )
+from schemas.manifest_files import Output
 from schemas.row import DECISIONS
 from schemas.sample import Example, Image, ImageRef, Sample, Text, Turn, View, caption_example
 

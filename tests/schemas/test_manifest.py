@@ -10,7 +10,6 @@ from schemas.errors import VerifyError
 from schemas.manifest import (
     Funnel,
     Manifest,
-    Output,
     RuleCount,
     SampleCount,
     Source,
@@ -18,6 +17,7 @@ from schemas.manifest import (
     load,
     relative,
 )
+from schemas.manifest_files import Output
 
 
 def manifest(**changes: object) -> Manifest:
@@ -70,7 +70,7 @@ def test_dump_is_canonical() -> None:
 
 def test_order_of_outputs_does_not_matter() -> None:
     """Two manifests that name the same files in another order are the same bytes."""
-    outputs = dict(reversed(manifest().outputs.items()))
+    outputs = dict(reversed([*manifest().outputs.items()]))
     assert manifest(outputs=outputs).dump() == manifest().dump()
 
 
@@ -131,7 +131,7 @@ def test_names_that_leave_the_corpus_are_refused(name: str) -> None:
         load(json.dumps(record).encode(), sums=False)
 
 
-@given(st.lists(st.text("abc-_0", min_size=1), min_size=1))
+@given(st.lists(st.text("abc-_0", min_size=1), min_size=4, max_size=4))
 def test_names_inside_the_corpus_are_taken(parts: list[str]) -> None:
     """An ordinary relative name comes back as it is."""
     assert relative("/".join(["shards", *parts])) == "/".join(["shards", *parts])

@@ -12,13 +12,13 @@ from schemas.manifest import (
     BadShard,
     Funnel,
     Manifest,
-    Output,
     RuleCount,
     SampleCount,
     Source,
     Verdict,
     ViewCount,
 )
+from schemas.manifest_files import Output
 from tests.pipelines.corpora import build
 
 

@@ -1,0 +1,303 @@
+"""The shards of a corpus, each read whole and held against what its manifest says: tasks of `vlcorpus verify`.
+
+Whatever the engine, a task says the same of its shards. Where the engine has worker processes, a shard that ends or
+stalls the one that reads it is a finding too.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, BinaryIO, Final, overload
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.audit.claims import Kind, tally
+from pipelines.engines.inline import InlineEngine
+from pipelines.engines.isolation import DEATHS
+from pipelines.engines.step import SEVERAL, At, Engine, Json, Limits, Step
+from pipelines.files import MIB, FileInfo, Store
+from pipelines.manifest import digest_of
+from pipelines.writers import webdataset
+from pipelines.writers.columns import SAMPLE, require_columns
+from pipelines.writers.sink import Digesting
+from schemas.errors import InputError, VerifyError
+from schemas.manifest import Manifest
+from schemas.manifest_files import LIST, Listed, Output, outputs_of, stem
+from schemas.parquet import opened
+
+_PLACES: Final = pa.schema([SAMPLE.field("key"), SAMPLE.field("sample"), *webdataset.PLACES])
+
+_THREADS: Final = 4
+"""So many shards are read at once where the caller's own process does it."""
+
+_SHARDS_A_TASK: Final = 32
+_BYTES_A_TASK: Final = 1 << 30
+
+_LIMITS: Final = Limits(row_cpu_seconds=1800, row_wall_seconds=6 * 3600)
+"""What one shard may take: minutes for a hundred gigabytes."""
+
+
+@dataclass
+class Found:
+    """What is wrong with the shards, in their order, and how many views of each kind they hold."""
+
+    problems: list[str]
+    views: Counter[Kind]
+
+
+def check(
+    engine: Engine, folder: str, store: Store, manifest: Manifest, files: Mapping[str, FileInfo]
+) -> Found:
+    """Returns what the files that the manifest names are, read on the engine; `files` are those that are there.
+
+    Raises VerifyError where a worker sees another folder than the caller.
+    """
+    setup = {
+        "folder": folder,
+        "options": dict(store.options or {}),
+        "manifest": digest_of(folder, store.options),
+        "threads": _THREADS if isinstance(engine, InlineEngine) else 1,
+    }
+    tasks = _Tasks(manifest.outputs, files)
+    found = Found([], Counter())
+    step = Step("verify", "pipelines.audit.shards:CheckShards", setup, _LIMITS)
+    for number, receipt in enumerate(engine.map(step, tasks)):
+        verdicts, problems = receipt["verdicts"], receipt["problems"]
+        for place in sorted({*verdicts, *problems}, key=int):
+            if place in verdicts:
+                found.problems.append(_ended(tasks[number]["shards"][int(place)], *verdicts[place]))
+            found.problems += problems.get(place, ())
+        for *kind, count in receipt["views"]:
+            found.views[_kind(kind)] += count
+    return found
+
+
+class _Tasks(Sequence[Json]):
+    """The tasks: a few shards each, a tar with its index, so that no file is open twice; made as they are asked for."""
+
+    def __init__(self, outputs: Mapping[str, Output], files: Mapping[str, FileInfo]) -> None:
+        self._files = files
+        self._few = list((outputs.few if isinstance(outputs, Listed) else outputs).items())
+        self._table = outputs.table if isinstance(outputs, Listed) else LIST.empty_table()
+        self._cuts = [
+            *((self._few, *cut) for cut in _cuts(self._few)),
+            *((self._table, *cut) for cut in _cuts(outputs_of(self._table))),
+        ]
+
+    def __len__(self) -> int:
+        return len(self._cuts)
+
+    @overload
+    def __getitem__(self, number: int) -> Json: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Json]: ...
+    def __getitem__(self, number: int | slice) -> Json | list[Json]:
+        if isinstance(number, slice):
+            return [self[one] for one in range(len(self))[number]]
+        rows, first, last = self._cuts[number]
+        found = rows[first:last] if isinstance(rows, list) else outputs_of(rows.slice(first, last - first))
+        return {"shards": [_shard(name, list(group), self._files) for name, group in groupby(found, _stem)]}
+
+
+def _stem(one: tuple[str, Output]) -> str:
+    return stem(one[0])
+
+
+def _cuts(outputs: Iterable[tuple[str, Output]]) -> Iterator[tuple[int, int]]:
+    """Yields where each task's files begin and end."""
+    first = last = shards = size = 0
+    for _, group in groupby(outputs, _stem):
+        sizes = [output.size for _, output in group]
+        last, shards, size = last + len(sizes), shards + 1, size + sum(sizes)
+        if shards == _SHARDS_A_TASK or size >= _BYTES_A_TASK:
+            yield first, last
+            first, shards, size = last, 0, 0
+    if shards:
+        yield first, last
+
+
+def _shard(name: str, outputs: Sequence[tuple[str, Output]], files: Mapping[str, FileInfo]) -> Json:
+    """Returns the files of one shard: what the manifest says of each, and where it and their index lie, if they do."""
+    index = files.get(f"{name}.parquet")
+    return {
+        "index": None if index is None else index.path,
+        "files": [
+            {
+                "name": file,
+                "path": files[file].path if file in files else None,
+                "said": [output.size, output.sha256, output.rows],
+            }
+            for file, output in outputs
+        ],
+    }
+
+
+def _ended(shard: Json, kind: str, message: str) -> str:
+    """Returns the sentence on a shard that ends the process which reads it."""
+    names = " and ".join(file["name"] for file in shard["files"])
+    return f"{names}: cannot be checked: a process that reads it does not come to its end ({message or DEATHS[kind]})"
+
+
+def _kind(values: Sequence[Any]) -> Kind:
+    split, group, task, source, language, licence = values
+    return split, group, task, source, language, licence
+
+
+class CheckShards:
+    """Checks a few shards a task."""
+
+    def __init__(self, setup: Json) -> None:
+        self._store = Store(setup["options"])
+        self._threads: int = setup["threads"]
+        try:
+            found = digest_of(setup["folder"], setup["options"])
+        except VerifyError:
+            found = ""
+        if found != setup["manifest"]:
+            raise VerifyError(
+                f"a worker finds another manifest.json in {setup['folder']}, or none: give a folder that all machines "
+                "share, or an s3:// or gs:// address, in which nothing is written meanwhile"
+            )
+
+    def run(self, task: Json, at: At) -> Json:
+        """Returns the problems of each shard by its number in the task, and views by kind."""
+        only = task.get("only")
+        numbers = [
+            number
+            for number in range(len(task["shards"]))
+            if str(number) not in task["verdicts"] and only in (None, number)
+        ]
+
+        def one(number: int) -> tuple[list[str], Counter[Kind]]:
+            at(number if self._threads == 1 else SEVERAL)
+            return self._check(task["shards"][number])
+
+        with ThreadPoolExecutor(self._threads) as pool:
+            found = list((pool.map if self._threads > 1 else map)(one, numbers))
+        views = sum((counts for _, counts in found), Counter[Kind]())
+        return {
+            "problems": {
+                str(n): problems for n, (problems, _) in zip(numbers, found, strict=True) if problems
+            },
+            "views": [[*kind, count] for kind, count in views.items()],
+        }
+
+    def _check(self, shard: Json) -> tuple[list[str], Counter[Kind]]:
+        """Returns what is wrong with the files of one shard, and the views that its index tells of."""
+        index, files = shard["index"], shard["files"]
+        problems = [problem for file in files for problem in _file(self._store, file, index)]
+        name = f"{stem(files[0]['name'])}.parquet"
+        if index is None or not name.startswith("shards/"):
+            return problems, Counter()
+        return problems, tally(self._store, FileInfo(index, name, 0))
+
+
+def _file(store: Store, file: Json, index: str | None) -> Iterator[str]:
+    """Yields what is wrong with one file; `index` is that of its shard."""
+    name, path = file["name"], file["path"]
+    size, sha256, count = file["said"]
+    if path is None:
+        yield f"{name}: missing"
+        return
+    try:
+        with store.reading(path), store.open(path) as raw:
+            read = Digesting(raw)
+            if name.endswith(".tar") and index is not None:
+                with store.open(index) as rows:
+                    yield from _members(name, read, rows, count)
+            elif name.endswith(".tar"):
+                yield f"{name}: its index is missing"
+            while read.read(MIB):
+                pass
+        if name.endswith(".parquet"):
+            with store.open(path) as raw:
+                yield from _rows(name, raw, count)
+    except InputError as error:
+        yield f"{name}: {error}"
+        return
+    if read.size != size:
+        yield f"{name}: {read.size:,} bytes, but the manifest says {size:,}"
+    if read.hexdigest() != sha256:
+        yield f"{name}: SHA-256 is {read.hexdigest()}, but the manifest says {sha256}"
+
+
+def _rows(name: str, file: BinaryIO, count: int | None) -> Iterator[str]:
+    try:
+        rows = opened(file).metadata.num_rows
+    except (pa.ArrowException, OSError) as error:
+        yield f"{name}: cannot be read as Parquet: {line_of(error)}"
+        return
+    if rows != count:
+        yield f"{name}: {rows:,} rows, but the manifest says {count}"
+
+
+def _members(name: str, file: Digesting, index: BinaryIO, count: int | None) -> Iterator[str]:
+    """Reads the tar once, in step with its index: each member must be what its row says, where it says."""
+    rows = 0
+    try:
+        for place in _places(opened(index)):
+            rows += place.first
+            if (problem := place.differs(file)) is not None:
+                yield f"{name}: {problem}"
+                return
+    except (pa.ArrowException, OSError, ValueError) as error:
+        yield f"{name}: its index cannot be followed: {line_of(error)}"
+        return
+    if rows != count:
+        yield f"{name}: {rows:,} rows in its index, but the manifest says {count}"
+    while rest := file.read(MIB):
+        if rest.strip(b"\0"):
+            yield f"{name}: it holds more than its index says"
+            return
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A member as the index describes it; `text` is its content where the index repeats it."""
+
+    name: str
+    offset: int
+    size: int
+    text: bytes | None
+
+    @property
+    def first(self) -> bool:
+        """Each sample has one such member."""
+        return self.text is not None
+
+    def differs(self, file: Digesting) -> str | None:
+        """What is not as described; `file` must stand at the member's header, and is moved beyond it."""
+        at = file.size + webdataset.BLOCK
+        if self.offset != at or self.size < 0:
+            return f"{self.name} should start at byte {at:,}, but its index says {self.offset:,}"
+        if file.read(webdataset.BLOCK) != webdataset.header(self.name, self.size):
+            return f"the header before byte {at:,} is not that of {self.name} with {self.size:,} bytes"
+        if self.text is not None and (self.size != len(self.text) or file.read(self.size) != self.text):
+            return f"{self.name} is not the sample in its index"
+        left = (0 if self.text is not None else self.size) + webdataset.padding(self.size)
+        while left > 0:
+            block = file.read(min(left, MIB))
+            if not block:
+                return f"it ends inside {self.name}"
+            left -= len(block)
+        return None
+
+
+def _places(index: pq.ParquetFile) -> Iterator[_Place]:
+    require_columns(index, _PLACES)
+    for batch in index.iter_batches(batch_size=1024, columns=_PLACES.names):
+        for row in batch.to_pylist():
+            known = [value for image in row["images"] for name, value in image.items() if name != "url"]
+            if None in (*row.values(), *known):
+                raise ValueError("it leaves a place open")
+            yield _Place(f"{row['key']}.json", row["json_offset"], row["json_size"], row["sample"].encode())
+            for image in row["images"]:
+                yield _Place(image["member"], image["offset"], image["size"], None)
+
+
+def line_of(error: Exception) -> str:
+    """Returns what an error says, on one line."""
+    return " ".join(str(error).split())[:300]
