@@ -155,15 +155,22 @@ class Corpus:
                 check_images(path, shown.sample, shown.pictures)
                 yield Example(shown.sample, shown.pictures)
 
-    def verify(self, work: bool = False) -> list[str]:
+    def verify(
+        self, work: bool = False, engine: "str | Engine" = "inline", workers: int | None = None
+    ) -> list[str]:
         """Returns one sentence for each thing that differs from the manifest; none where all is well.
 
         With `work` also one for each thing below work/ (receipts, signals, clusters, scores, decisions) that does not
-        go with the rest. Raises VerifyError where work/ was removed.
+        go with the rest. `engine` reads the shards, as of `build`, and changes no sentence. Raises VerifyError where
+        work/ was removed.
         """
+        from pipelines import runs
         from pipelines.audit.verify import verify
+        from pipelines.progress import Reporter
 
-        return verify(self.folder, self._options, work)
+        options = engine if isinstance(engine, runs.Options) else runs.Options(engine, workers)
+        with runs.engine_for(options, Reporter()) as made:
+            return verify(self.folder, self._options, work, made)
 
     def unchecked(self) -> list[str]:
         """Returns what `verify` cannot check where work/ was removed, one sentence each."""

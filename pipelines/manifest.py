@@ -23,7 +23,7 @@ def manifest_bytes(store: Store, folder: str) -> bytes:
     try:
         return store.read_bytes(join(folder, MANIFEST), MAX_BYTES)
     except InputError as error:
-        raise VerifyError(f"{folder} holds no corpus that can be verified: {error}") from error
+        raise _none(folder, error) from error
 
 
 def with_list(store: Store, folder: str, manifest: Manifest) -> Manifest:
@@ -41,7 +41,16 @@ def with_list(store: Store, folder: str, manifest: Manifest) -> Manifest:
 
 def digest_of(folder: str, storage_options: Mapping[str, Any] | None = None) -> str:
     """Returns the SHA-256 of the manifest, by which a reader knows the corpus; VerifyError where there is none."""
-    return hashlib.sha256(manifest_bytes(Store(storage_options), folder)).hexdigest()
+    store, path = Store(storage_options), join(folder, MANIFEST)
+    try:
+        with store.reading(path), store.open(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except InputError as error:
+        raise _none(folder, error) from error
+
+
+def _none(folder: str, error: InputError) -> VerifyError:
+    return VerifyError(f"{folder} holds no corpus that can be verified: {error}")
 
 
 def unnamed(names: Iterable[str], manifest: Iterable[str]) -> Iterator[str]:

@@ -66,7 +66,10 @@ def rehearsed(layout: Layout, until: str) -> Iterator[Layout]:
 
 @dataclass(frozen=True)
 class Options:
-    """How a run is made; nothing of it changes the data. InputError where there is no engine of that name."""
+    """How a run is made; nothing of it changes the data.
+
+    Raises InputError where there is no engine of that name, or an option belongs to another one.
+    """
 
     engine: str = EngineName.local
     workers: int | None = None
@@ -81,6 +84,12 @@ class Options:
             raise InputError(f"there is no engine {self.engine!r}: give {', '.join(EngineName)}")
         if self.workers is not None and (not isinstance(self.workers, int) or self.workers < 1):
             raise InputError(f"workers is {self.workers!r}: give a number from 1 up, or None for one a core")
+        if self.address is not None and self.engine != EngineName.ray:
+            raise InputError("--address names a Ray cluster: give --engine ray with it")
+        if self.runner and self.engine != EngineName.beam:
+            raise InputError(
+                f"what follows -- ({self.runner[0]} …) is for a Beam runner: give --engine beam with it"
+            )
 
 
 def remove(recipe: Recipe, removed: Removed, options: Options, reporter: Reporter) -> None:
@@ -115,7 +124,7 @@ def run(
     `dry` decides and writes nothing: what is not measured yet is measured for this once. Raises InputError,
     after the funnel, where more input shards were damaged than the recipe tolerates, and where nothing is kept.
     """
-    _check(options, dry)
+    _check_stays(options, dry)
     recipe = rooted(recipe)
     layout = Layout(absolute(recipe.out), uuid.uuid4().hex[:12], dict(recipe.storage_options))
     verdicts = _verdicts(options)
@@ -151,18 +160,12 @@ def run(
     return layout
 
 
-def _check(options: Options, dry: bool) -> None:
-    """InputError where an option belongs to an engine that is not asked for, or a dry run would leave this host."""
+def _check_stays(options: Options, dry: bool) -> None:
+    """Raises InputError where a dry run would leave this host."""
     if dry and (options.address is not None or options.runner):
         raise InputError(
             "a dry run works in a temporary folder of this host, which a cluster cannot read: leave --address and what "
             "follows -- out"
-        )
-    if options.address is not None and options.engine != EngineName.ray:
-        raise InputError("--address names a Ray cluster: give --engine ray with it")
-    if options.runner and options.engine != EngineName.beam:
-        raise InputError(
-            f"what follows -- ({options.runner[0]} …) is for a Beam runner: give --engine beam with it"
         )
 
 

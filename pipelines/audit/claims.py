@@ -6,22 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-import pyarrow as pa
-
+from pipelines.audit.shards import Kind
 from pipelines.files import FileInfo, Store
 from pipelines.phases.shard import OTHER_LICENCES
 from pipelines.recipe.load import BESIDE
-from pipelines.writers.columns import SAMPLE, require_columns
 from schemas.errors import InputError
 from schemas.manifest import CARD, RECIPE, SUM, Manifest, sealed, sum_file
-from schemas.parquet import opened
-from schemas.sample import Sample
-from schemas.strict import FieldError
 
 Record = Mapping[str, Any]
-
-_BATCH: Final = 1_000
-"""So many samples are in memory at once."""
 
 _SMALL: Final = 16 << 20
 """A card, a recipe or a digest above this size is refused unread."""
@@ -128,31 +120,6 @@ _CHECKS: Final[Mapping[str, Callable[[bytes, bytes, Manifest], Iterator[str]]]] 
     CARD: _card,
     RECIPE: _recipe,
 }
-
-Kind = tuple[str, str, str, str, str, str]
-"""Of views: split, group, task, source, language, licence."""
-
-_COLUMNS: Final = pa.schema([SAMPLE.field("sample")])
-
-
-def tally(store: Store, info: FileInfo) -> Counter[Kind]:
-    """Returns how many views of each kind an index, or a Parquet shard, holds; none where it cannot be read."""
-    group = info.name.split("/")[2]
-    found = Counter[Kind]()
-    try:
-        with store.open(info.path) as file:
-            rows = opened(file)
-            require_columns(rows, _COLUMNS)
-            for batch in rows.iter_batches(_BATCH, columns=_COLUMNS.names):
-                for line in batch["sample"].to_pylist():
-                    sample = Sample.from_json(line)
-                    found.update(
-                        (sample.split, group, view.task, sample.source, view.language, view.licence)
-                        for view in sample.views
-                    )
-    except (pa.ArrowException, InputError, FieldError, OSError, ValueError):  # said of the file itself
-        return Counter()
-    return found
 
 
 def miscounted(manifest: Manifest, found: Counter[Kind]) -> Iterator[str]:

@@ -14,7 +14,6 @@ from typing import Any, BinaryIO, Final, overload
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.audit.claims import Kind, tally
 from pipelines.engines.inline import InlineEngine
 from pipelines.engines.isolation import DEATHS
 from pipelines.engines.step import SEVERAL, At, Engine, Json, Limits, Step
@@ -27,17 +26,30 @@ from schemas.errors import InputError, VerifyError
 from schemas.manifest import Manifest
 from schemas.manifest_files import LIST, Listed, Output, outputs_of, stem
 from schemas.parquet import opened
+from schemas.sample import Sample
+from schemas.strict import FieldError
 
 _PLACES: Final = pa.schema([SAMPLE.field("key"), SAMPLE.field("sample"), *webdataset.PLACES])
+
+_COLUMNS: Final = pa.schema([SAMPLE.field("sample")])
+
+_BATCH: Final = 1_000
+"""So many samples are in memory at once."""
 
 _THREADS: Final = 4
 """So many shards are read at once where the caller's own process does it."""
 
+_WORKER: Final = "pipelines.audit.shards:CheckShards"
+
 _SHARDS_A_TASK: Final = 32
 _BYTES_A_TASK: Final = 1 << 30
 
-_LIMITS: Final = Limits(row_cpu_seconds=1800, row_wall_seconds=6 * 3600)
+_LIMITS: Final = Limits(row_cpu_seconds=900, row_wall_seconds=6 * 3600)
 """What one shard may take: minutes for a hundred gigabytes."""
+
+
+Kind = tuple[str, str, str, str, str, str]
+"""Of views: split, group, task, source, language, licence."""
 
 
 @dataclass
@@ -63,7 +75,7 @@ def check(
     }
     tasks = _Tasks(manifest.outputs, files)
     found = Found([], Counter())
-    step = Step("verify", "pipelines.audit.shards:CheckShards", setup, _LIMITS)
+    step = Step("verify", _WORKER, setup, _LIMITS)
     for number, receipt in enumerate(engine.map(step, tasks)):
         verdicts, problems = receipt["verdicts"], receipt["problems"]
         for place in sorted({*verdicts, *problems}, key=int):
@@ -164,11 +176,11 @@ class CheckShards:
 
     def run(self, task: Json, at: At) -> Json:
         """Returns the problems of each shard by its number in the task, and views by kind."""
-        only = task.get("only")
+        only, ended = task.get("only"), task.get("verdicts", ())
         numbers = [
             number
             for number in range(len(task["shards"]))
-            if str(number) not in task["verdicts"] and only in (None, number)
+            if str(number) not in ended and only in (None, number)
         ]
 
         def one(number: int) -> tuple[list[str], Counter[Kind]]:
@@ -192,7 +204,27 @@ class CheckShards:
         name = f"{stem(files[0]['name'])}.parquet"
         if index is None or not name.startswith("shards/"):
             return problems, Counter()
-        return problems, tally(self._store, FileInfo(index, name, 0))
+        return problems, _tally(self._store, name, index)
+
+
+def _tally(store: Store, name: str, path: str) -> Counter[Kind]:
+    """Returns how many views of each kind an index, or a Parquet shard, holds; none where it cannot be read."""
+    group = name.split("/")[2]
+    found = Counter[Kind]()
+    try:
+        with store.open(path) as file:
+            rows = opened(file)
+            require_columns(rows, _COLUMNS)
+            for batch in rows.iter_batches(_BATCH, columns=_COLUMNS.names):
+                for line in batch["sample"].to_pylist():
+                    sample = Sample.from_json(line)
+                    found.update(
+                        (sample.split, group, view.task, sample.source, view.language, view.licence)
+                        for view in sample.views
+                    )
+    except (pa.ArrowException, InputError, FieldError, OSError, ValueError):  # said of the file itself
+        return Counter()
+    return found
 
 
 def _file(store: Store, file: Json, index: str | None) -> Iterator[str]:

@@ -1,0 +1,261 @@
+"""A corpus whose manifest names a list of its files is read, changed and mended like any other."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pyarrow.parquet as pq
+import pytest
+
+import vlcorpus
+from model.manifest import mixture
+from model.store import Store as ModelStore
+from pipelines.audit import status
+from pipelines.audit.diff import diff
+from pipelines.audit.verify import verify
+from pipelines.export.table import export
+from pipelines.files import Store
+from pipelines.opening import shards
+from schemas.errors import InputError, OutputError, VerifyError
+from tests.pipelines import raw
+from tests.pipelines.building import build
+
+COUNT = 12
+
+
+def recipe(folder: Path) -> dict[str, Any]:
+    """Pairs as tars and texts as Parquet, two samples a shard, some of them in val."""
+    raw.shard(folder / "pairs" / "0.tar", range(COUNT // 2))
+    raw.shard(folder / "pairs" / "1.tar", range(COUNT // 2, COUNT))
+    (folder / "texts").mkdir(exist_ok=True)
+    lines = (f'{{"text": "number {number} of a few short texts"}}\n' for number in range(6))
+    (folder / "texts" / "0.jsonl").write_text("".join(lines))
+    sources = [
+        {"id": "web", "path": str(folder / "pairs")},
+        {"id": "words", "path": str(folder / "texts"), "kind": "text"},
+    ]
+    return {
+        "sources": sources,
+        "rules": raw.OFF,
+        "shards": {"samples": 2},
+        "splits": {"val": 0.3},
+        "mixture": {"caption/*": {"weight": 2}, "text/*": {"weight": 1}},
+    }
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A folder with one corpus twice, `plain` as a small one and `listed` as a large one; and their recipe."""
+    folder = tmp_path_factory.mktemp("corpora")
+    wanted = recipe(folder)
+    build(wanted, folder / "plain")
+    with large():
+        build(wanted, folder / "listed")
+    return folder, wanted
+
+
+def large() -> Any:
+    """Within it any corpus with more than three files of shards has a list."""
+    return mock.patch("pipelines.card.manifest.MOST_IN_JSON", 3)
+
+
+@pytest.fixture
+def listed(made: tuple[Path, dict[str, Any]], tmp_path: Path) -> Path:
+    """A copy of the corpus with a list, with the times of its files."""
+    return Path(shutil.copytree(made[0] / "listed", tmp_path / "listed"))
+
+
+def list_of(out: Path) -> Path:
+    """The one list of a corpus."""
+    (found,) = out.glob("manifest-*.parquet")
+    return found
+
+
+def files(out: Path) -> dict[str, bytes]:
+    """What a corpus consists of, but work/ and the facts of its last run."""
+    names = (path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    return {name: (out / name).read_bytes() for name in names if not name.startswith(("work/", "run.json"))}
+
+
+def test_only_the_manifest_says_it_otherwise(made: tuple[Path, dict[str, Any]]) -> None:
+    """Samples and decisions are the same; manifest.json names no file of shards, and no list where it names those."""
+    plain, large_one = files(made[0] / "plain"), files(made[0] / "listed")
+    own = {"manifest.json", "manifest.sha256", "README.md"}
+    assert {name: plain[name] for name in plain.keys() - own} == {
+        name: large_one[name] for name in large_one.keys() - own - {list_of(made[0] / "listed").name}
+    }
+    record = json.loads(large_one["manifest.json"])
+    assert record["shards"] == {}
+    assert not any(name.startswith("shards/") for name in record["outputs"])
+    assert "files" not in json.loads(plain["manifest.json"])
+    # the card differs by the digest of the manifest alone
+    differing = zip(plain["README.md"].split(b"`"), large_one["README.md"].split(b"`"), strict=True)
+    assert sum(one != other for one, other in differing) == 1
+
+
+def test_everything_that_reads_a_corpus_reads_it(made: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    """verify, status, diff, samples in their order, exports and the trainer's mixture are as without a list."""
+    folder = made[0]
+    plain, listed = (vlcorpus.Corpus.open(folder / name) for name in ("plain", "listed"))
+    assert verify(listed.folder, work=True) == []
+    assert status.read(listed.folder) == status.read(plain.folder)
+    assert diff(plain.folder, listed.folder).same
+    groups = ["caption", "text"]
+    paths = [
+        [path.removeprefix(one.folder) for path in shards(one.folder, one.manifest, (None, groups, None))]
+        for one in (plain, listed)
+    ]
+    assert paths[0] == paths[1]
+    assert len(paths[0]) > 6
+    assert [one.sample.key for one in listed.samples()] == [one.sample.key for one in plain.samples()]
+    for target in ("energon", "llava"):
+        for one, name in ((plain, "plain"), (listed, "listed")):
+            export(one.folder, target, str(tmp_path / name / target))
+    assert files(tmp_path / "plain") == files(tmp_path / "listed")
+    assert mixture(ModelStore(listed.folder)) == mixture(ModelStore(plain.folder)) != {}
+
+
+def test_the_list_is_a_table_for_others(made: tuple[Path, dict[str, Any]]) -> None:
+    """Its rows have each file below shards/ with its size."""
+    out = made[0] / "listed"
+    rows = pq.read_table(list_of(out)).to_pylist()
+    there = {path.relative_to(out).as_posix(): path.stat().st_size for path in (out / "shards").rglob("*.*")}
+    assert {row["name"]: row["size"] for row in rows} == there
+
+
+def test_nothing_is_written_where_nothing_changed(made: tuple[Path, dict[str, Any]], listed: Path) -> None:
+    """The same build again leaves manifest and list as they are, and removes neither."""
+    before = {path: path.stat().st_mtime_ns for path in listed.iterdir() if path.is_file()}
+    with large():
+        _, heard = build(made[1], listed)
+    assert {path: path.stat().st_mtime_ns for path in listed.iterdir() if path.is_file()} == before
+    assert heard.ran["card"] == 0
+
+
+def test_a_removal_rewrites_the_list(made: tuple[Path, dict[str, Any]], listed: Path) -> None:
+    """A removed row changes its own shard and the list; the old list goes; the result is that of a new build."""
+    old, before = list_of(listed), files(listed)
+    keys = [row["key"] for row in pq.read_table(listed / "work/decisions/web/0.parquet").to_pylist()]
+    given = listed.parent / "keys.txt"
+    given.write_text(f"key\n{keys[2]}\n")
+    settings = {"removed": str(given), "progress": False}
+    with large():
+        vlcorpus.build(made[1], listed, "inline", **settings)
+        vlcorpus.build(made[1], listed.parent / "new", "inline", **settings)
+    assert verify(str(listed), work=True) == []
+    assert list_of(listed) != old
+    assert files(listed) == files(listed.parent / "new")
+    after = files(listed)
+    changed = {name for name in before | after if before.get(name) != after.get(name)}
+    # its first sample gives a shard its name, so the one that lost it may have another
+    assert 1 <= len({Path(name).stem for name in changed if name.startswith("shards/")}) <= 2
+    assert not diff(str(made[0] / "listed"), str(listed)).same
+
+
+def test_a_corpus_that_grows_or_shrinks_changes_form(made: tuple[Path, dict[str, Any]], listed: Path) -> None:
+    """A build with fewer files than that has no list, and removes the one that was there; and back."""
+    with mock.patch("pipelines.card.manifest._source", return_value="another code"):
+        build(made[1], listed)
+    assert files(listed) == files(made[0] / "plain")
+    with large(), mock.patch("pipelines.card.manifest._source", return_value="yet another"):
+        build(made[1], listed)
+    assert files(listed) == files(made[0] / "listed")
+
+
+@pytest.mark.parametrize("at", ["manifest.json", "manifest.sha256"])
+def test_a_build_killed_after_the_list(made: tuple[Path, dict[str, Any]], listed: Path, at: str) -> None:
+    """Until the new manifest is there the old one has its list; the next build ends as an undisturbed one does."""
+    wanted = {**made[1], "shards": {"samples": 3}}
+    write, old = Store.write_bytes, (listed / "manifest.json").read_bytes()
+
+    def killed(store: Store, path: str, *rest: Any, **more: Any) -> Any:
+        if path.endswith(f"/{at}"):
+            raise KeyboardInterrupt
+        return write(store, path, *rest, **more)
+
+    with large():
+        build(wanted, listed.parent / "undisturbed")
+        with mock.patch.object(Store, "write_bytes", killed), pytest.raises(KeyboardInterrupt):
+            build(wanted, listed)
+        assert len(list(listed.glob("manifest-*.parquet"))) == 2
+        if at == "manifest.json":
+            assert (listed / at).read_bytes() == old
+        found = verify(str(listed))
+        assert any("did not come to its end" in problem for problem in found) == (at == "manifest.json")
+        assert any(problem.startswith("manifest-") and "does not name" in problem for problem in found)
+        build(wanted, listed)
+    assert files(listed) == files(listed.parent / "undisturbed")
+    assert verify(str(listed), work=True) == []
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flip(path: Path) -> None:
+    """Changes a bit under the same time."""
+    times, data = path.stat(), bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def swap(path: Path) -> None:
+    """Puts a sound list of other files in its place."""
+    table = pq.read_table(path)
+    pq.write_table(table.slice(2), path, use_dictionary=False)
+
+
+@pytest.mark.parametrize("how", [Path.unlink, cut, flip, swap], ids=lambda how: how.__name__)
+def test_a_damaged_list_is_one_sentence_and_is_made_again(
+    made: tuple[Path, dict[str, Any]], listed: Path, how: Any
+) -> None:
+    """A list that is missing, cut, changed or another is named, the corpus is not finished, and a build mends it."""
+    sound = files(listed)
+    how(list_of(listed))
+    for read in (verify, vlcorpus.Corpus.open):
+        with pytest.raises(VerifyError, match=r"manifest-\w+\.parquet") as caught:
+            read(str(listed))
+        assert "\n" not in str(caught.value)
+    assert not status.read(str(listed)).finished
+    with large():
+        build(made[1], listed)
+    assert files(listed) == sound
+    assert status.read(str(listed)).finished
+
+
+def test_a_list_that_cannot_be_read_back_ends_the_build(
+    made: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """What the store lost or changed is found before a manifest names it."""
+    write = Store.write_bytes
+
+    def losing(store: Store, path: str, data: bytes, *rest: Any, **more: Any) -> Any:
+        lost = data[:-1] if "/manifest-" in path else data
+        return write(store, path, lost, *rest, **more)
+
+    with (
+        large(),
+        mock.patch.object(Store, "write_bytes", losing),
+        pytest.raises(OutputError, match="could not be read back"),
+    ):
+        build(made[1], tmp_path / "out")
+    assert not (tmp_path / "out" / "manifest.json").exists()
+    with pytest.raises(InputError, match="not finished"):
+        vlcorpus.Corpus.open(tmp_path / "out")
+
+
+def test_a_shard_that_is_lost_is_named(listed: Path) -> None:
+    """Of each file that the list names, what differs is said as of any other, and so is a file that it lacks."""
+    tar, *_ = sorted((listed / "shards").rglob("*.tar"))
+    name = tar.relative_to(listed).as_posix()
+    tar.rename(tar.with_name("other.tar"))
+    stray = name.replace(tar.name, "other.tar")
+    assert verify(str(listed)) == [
+        f"{stray}: the manifest does not name this file",
+        f"{name}: missing",
+    ]
+    assert status.read(str(listed)).lost == [name]
