@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from pipelines.files import Store, join
+from pipelines.files import MIB, Store, join
 from schemas.errors import InputError, VerifyError
 from schemas.manifest import MANIFEST, MAX_BYTES, Manifest, load
 from schemas.manifest_files import load_list
@@ -44,7 +44,10 @@ def digest_of(folder: str, storage_options: Mapping[str, Any] | None = None) -> 
     store, path = Store(storage_options), join(folder, MANIFEST)
     try:
         with store.reading(path), store.open(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            digest = hashlib.sha256()
+            for block in iter(lambda: file.read(MIB), b""):
+                digest.update(block)
+            return digest.hexdigest()
     except InputError as error:
         raise _none(folder, error) from error
 

@@ -77,7 +77,7 @@ class Listed(Mapping[str, Output]):
         self.table = table.combine_chunks()
 
     def __len__(self) -> int:
-        return len(self.few) + self.table.num_rows
+        return len(self.few) + int(self.table.num_rows)
 
     def __iter__(self) -> Iterator[str]:
         return (name for name, _ in self.items())

@@ -84,7 +84,7 @@ def test_a_manifest_with_a_list_is_that_without(shards: dict[Any, Any]) -> None:
     """Both name the same files of samples; a list leaves manifest.json as long as it was, and is read back."""
     files = read(dump_list(table({place: (tar, size, 0) for place, (tar, size, _) in shards.items()})))
     name = next(name for name in files.few if name.startswith("manifest-"))
-    shown = {"samples": (), "views": (), "licences": {}}
+    shown: dict[str, Any] = {"samples": (), "views": (), "licences": {}}
     plain = manifest(**shown, outputs=dict(files.items()), shards=dict(files.order.items()))
     listed = manifest(**shown, outputs=files.few, shards={}, files=name).with_list(files)
     assert list(plain.sample_outputs()) == list(listed.sample_outputs())

@@ -130,7 +130,7 @@ def test_order_in_the_manifest_is_no_matter() -> None:
     """The card is the same whatever the order of the outputs' and thresholds' names."""
     sound = manifest()
     turned = manifest(
-        outputs=dict(reversed(sound.outputs.items())),
+        outputs=dict(reversed([*sound.outputs.items()])),
         thresholds={"web": dict(reversed(sound.thresholds["web"].items()))},
     )
     assert card(turned) == card(sound)

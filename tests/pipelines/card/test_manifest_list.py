@@ -141,7 +141,7 @@ def test_a_removal_rewrites_the_list(made: tuple[Path, dict[str, Any]], listed: 
     keys = [row["key"] for row in pq.read_table(listed / "work/decisions/web/0.parquet").to_pylist()]
     given = listed.parent / "keys.txt"
     given.write_text(f"key\n{keys[2]}\n")
-    settings = {"removed": str(given), "progress": False}
+    settings: dict[str, Any] = {"removed": str(given), "progress": False}
     with large():
         vlcorpus.build(made[1], listed, "inline", **settings)
         vlcorpus.build(made[1], listed.parent / "new", "inline", **settings)
