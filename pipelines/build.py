@@ -135,7 +135,7 @@ class Build:
 
     def _found(self, source: Source) -> Discovery:
         """Takes in what the paths of a source hold now; returns it."""
-        found = input_shards(source, self.recipe.read)
+        found = input_shards(source, self.recipe.read, self._identities.cuts)
         self._identities.list(source.id, found.files)
         self.add(found.shards)
         return found
