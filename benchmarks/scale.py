@@ -122,7 +122,9 @@ class Apart(InlineEngine):
         super().__init__(**given)
         self._meter = meter
 
-    def map(self, step: Step, tasks: Sequence[Json], done: Done | None = None) -> list[Json]:
+    def map(
+        self, step: Step, tasks: Sequence[Json], done: Done | None = None, weights: Sequence[float] = ()
+    ) -> list[Json]:
         """Returns the receipts of the tasks; `done` is the driver's."""
 
         def reported(index: int, receipt: Json) -> None:

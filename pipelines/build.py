@@ -135,7 +135,7 @@ class Build:
 
     def _found(self, source: Source) -> Discovery:
         """Takes in what the paths of a source hold now; returns it."""
-        found = input_shards(source, self.recipe.read)
+        found = input_shards(source, self.recipe.read, self._identities.cuts)
         self._identities.list(source.id, found.files)
         self.add(found.shards)
         return found
@@ -177,7 +177,8 @@ class Build:
 
             if todo:
                 step = self._step(name, limits)
-                self._watching.map_watched(step, [task.body for task in todo], done)
+                bodies = [task.body for task in todo]
+                self._watching.map_watched(step, bodies, done, [weight_of(body) for body in bodies])
         receipts.merge()
         self.reporter.end()
         return self._keep(name, [task.name for task in tasks]).values()
@@ -426,6 +427,11 @@ class Build:
 
 class _Again(Exception):
     """The phases are walked again from the first, since the results of one were forgotten."""
+
+
+def weight_of(body: Json) -> float:
+    """Returns how much a task has to do: the rows that it names as its `weight`, else the bytes of its input shard."""
+    return float(max(body.get("weight") or body.get("input", {}).get("size", 1), 1))
 
 
 def _folder_of(name: str) -> str:

@@ -107,15 +107,15 @@ class Digests:
                 digest = (
                     f"{os.fstat(file.fileno()).st_size}-{hashlib.file_digest(file, 'sha256').hexdigest()}"
                 )
-            self._known[path] = _look(info), digest
+            self._known[path] = look(info), digest
             self._asked.add(path)
         return digest
 
     def known(self, info: FileInfo) -> str | None:
         """Returns size and SHA-256 of a file that is as it was at the last look; None where it has to be read."""
         path = _place_of(info)
-        look, digest = self._known.get(path, ("", ""))
-        if look != _look(info):
+        seen, digest = self._known.get(path, ("", ""))
+        if seen != look(info):
             return None
         self._asked.add(path)
         return digest
@@ -137,8 +137,20 @@ def _place_of(info: FileInfo) -> str:
     return os.path.abspath(local_path(info.path))
 
 
-def _look(info: FileInfo) -> str:
+def look(info: FileInfo) -> str:
+    """Returns what is another where a file has changed since it was listed."""
     return f"{info.size}-{info.stamp}-{info.changed}"
+
+
+def is_settled(info: FileInfo) -> bool:
+    """Returns whether a later run may believe that a file which looks the same is the same.
+
+    A local file that changes again within the tick of the clock would look the same; and one from the future may have
+    been listed before a clock was put right.
+    """
+    if not is_local(info.path):
+        return bool(info.stamp)
+    return time.time_ns() - max(int(info.stamp or 0), info.changed) > _TICK
 
 
 _TICK: Final = 2_000_000_000

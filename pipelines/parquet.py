@@ -1,6 +1,7 @@
 """Parquet under work/: one set of writer settings, so that equal tables are equal bytes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -56,17 +57,58 @@ def read_table(layout: Layout, path: str, columns: list[str] | None = None) -> p
 
 def read_whole(store: Store, path: str, columns: list[str] | None = None) -> pa.Table:
     """Returns the table of a file that a phase wrote, or some of its columns; DamagedError as of `read_table`."""
-    try:
-        data = held(path, store.read_bytes(path))
-    except InputError as error:
-        if not isinstance(error.__cause__, FileNotFoundError):
-            raise
-        raise damaged(path, "it is missing") from error
-    try:
-        # a worker has a core to itself; handing a small file's columns to threads costs more than it gives
-        return opened(pa.BufferReader(data)).read(columns=columns, use_threads=False)
-    except (pa.ArrowException, KeyError, OSError, ValueError) as error:
-        raise damaged(path, " ".join(str(error).split())[:200]) from error
+    return Groups(store, path).table(columns)
+
+
+class Groups:
+    """A file that a phase wrote, whose row groups are read one by one; DamagedError as of `read_table`."""
+
+    def __init__(self, store: Store, path: str) -> None:
+        self._path = path
+        try:
+            data = held(path, store.read_bytes(path))
+        except InputError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            raise damaged(path, "it is missing") from error
+        with self._reading():
+            self._file = opened(pa.BufferReader(data))
+
+    def table(self, columns: list[str] | None = None) -> pa.Table:
+        """Returns all rows."""
+        with self._reading():
+            # a worker has a core to itself; handing a small file's columns to threads costs more than it gives
+            return self._file.read(columns=columns, use_threads=False)
+
+    def each(self, columns: list[str]) -> Iterator[tuple[int, pa.Table]]:
+        """Yields the number of its first row with each row group."""
+        first = 0
+        for group in range(self._file.num_row_groups):
+            with self._reading():
+                table = self._file.read_row_group(group, columns, use_threads=False)
+            yield first, table
+            first += table.num_rows
+
+    def rows(self, start: int, stop: int) -> pa.Table:
+        """Returns the rows from one number on up to another one; reads no row group beside theirs."""
+        groups: list[int] = []
+        before = first = 0
+        for group in range(self._file.num_row_groups):
+            end = first + self._file.metadata.row_group(group).num_rows
+            if first < stop and end > start:
+                before = before if groups else first
+                groups.append(group)
+            first = end
+        with self._reading():
+            table = self._file.read_row_groups(groups, use_threads=False)
+        return table.slice(start - before, stop - start)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (pa.ArrowException, KeyError, OSError, ValueError) as error:
+            raise damaged(self._path, " ".join(str(error).split())[:200]) from error
 
 
 def write_valid(layout: Layout, path: str, validity: str, table: pa.Table) -> None:

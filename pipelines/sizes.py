@@ -44,14 +44,18 @@ class Sizer:
         return [{**dict(zip(_NAME, name, strict=True)), **size} for name, size in sorted(found.items())]
 
 
+def added(sizes: Iterable[Iterable[Json]]) -> list[Json]:
+    """Returns the sum of what `Sizer.sizes` gave for several parts, in its form."""
+    found: dict[tuple[str, ...], Counter[str]] = {}
+    for one in (one for some in sizes for one in some):
+        name = tuple(one[part] for part in _NAME)
+        found.setdefault(name, Counter()).update({key: one[key] for key in one.keys() - {*_NAME}})
+    return [{**dict(zip(_NAME, name, strict=True)), **size} for name, size in sorted(found.items())]
+
+
 def totals(composed: Mapping[Name, Json]) -> tuple[Size, ...]:
     """Returns what each (split, task, source) comes to, from compose's receipts, sorted."""
-    found: dict[tuple[str, ...], Counter[str]] = {}
-    for receipt in composed.values():
-        for one in receipt["sizes"]:
-            name = tuple(one[part] for part in _NAME)
-            found.setdefault(name, Counter()).update({key: one[key] for key in one.keys() - {*_NAME}})
-    return tuple(Size(**dict(zip(_NAME, name, strict=True)), **size) for name, size in sorted(found.items()))
+    return tuple(Size(**size) for size in added(receipt["sizes"] for receipt in composed.values()))
 
 
 def image_tokens(recipe: Recipe) -> int:

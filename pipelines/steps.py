@@ -83,11 +83,15 @@ class Steps:
         """Ends what the engine started."""
         self._engine.close()
 
-    def map(self, step: Step, tasks: Sequence[Json], done: Done | None = None) -> list[Json]:
+    def map(
+        self, step: Step, tasks: Sequence[Json], done: Done | None = None, weights: Sequence[float] = ()
+    ) -> list[Json]:
         """Returns the receipts in the order of the tasks."""
         if step.worker == self._phase.worker:
-            return self._engine.map(step, tasks, done)
-        found = self._once(step, [list(tasks)], lambda keeping, _: self._engine.map(keeping, tasks))
+            return self._engine.map(step, tasks, done, weights)
+        found = self._once(
+            step, [list(tasks)], lambda keeping, _: self._engine.map(keeping, tasks, weights=weights)
+        )
         if done:
             for index, receipt in enumerate(found):
                 done(index, receipt)

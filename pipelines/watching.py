@@ -46,11 +46,13 @@ class Watching:
         outputs, self._outputs = self._outputs, []
         return receipt, outputs
 
-    def map(self, step: Step, tasks: Sequence[Json], done: Done | None = None) -> list[Json]:
+    def map(
+        self, step: Step, tasks: Sequence[Json], done: Done | None = None, weights: Sequence[float] = ()
+    ) -> list[Json]:
         """Returns the receipts in the order of the tasks, without what they wrote."""
-        return [self._noted(one) for one in self._engine.map(step, self._told(step, tasks), done)]
+        return [self._noted(one) for one in self._engine.map(step, self._told(step, tasks), done, weights)]
 
-    def map_watched(self, step: Step, tasks: Sequence[Json], done: Done) -> None:
+    def map_watched(self, step: Step, tasks: Sequence[Json], done: Done, weights: Sequence[float]) -> None:
         """Calls `done` with each receipt, which says what its task wrote."""
 
         def whole(index: int, receipt: Json) -> None:
@@ -59,7 +61,7 @@ class Watching:
             done(index, rest | {"outputs": outputs} if outputs else rest)
             receipt.clear()  # the engine keeps it until the last task is done, and nobody asks for it
 
-        self._engine.map(step, self._told(step, tasks), whole)
+        self._engine.map(step, self._told(step, tasks), whole, weights)
 
     def shuffle(
         self, step: Step, tasks: Sequence[Json], partitions: int, kept: Kept | None = None

@@ -80,8 +80,13 @@ class BeamEngine:
         """Receipts pass through this corpus's work folder."""
         self._layout = layout
 
-    def map(self, step: Step, tasks: Sequence[Json], done: Done | None = None) -> list[Json]:
-        """Receipts in the order of the tasks; `done` hears of each within about half a second."""
+    def map(
+        self, step: Step, tasks: Sequence[Json], done: Done | None = None, weights: Sequence[float] = ()
+    ) -> list[Json]:
+        """Receipts in the order of the tasks; `done` hears of each within about half a second.
+
+        The runner hands the tasks out, in bundles of its own, whatever they weigh.
+        """
 
         def mapped(spread: Any, address: str) -> Any:
             return spread | step.name >> beam.ParDo(MapFn(step.to_text(), address))

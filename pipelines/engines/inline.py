@@ -28,8 +28,10 @@ class InlineEngine:
     def open(self, layout: Layout) -> None:
         """Needs no preparation: the caller's process sees the corpus's folder."""
 
-    def map(self, step: Step, tasks: Sequence[Json], done: Done | None = None) -> list[Json]:
-        """Returns the receipts in the order of the tasks; calls `done` after each."""
+    def map(
+        self, step: Step, tasks: Sequence[Json], done: Done | None = None, weights: Sequence[float] = ()
+    ) -> list[Json]:
+        """Returns the receipts in the order of the tasks, in which they are done; calls `done` after each."""
         receipts = []
         with self._loaded_worker(step) as worker:
             for index, task in enumerate(tasks):

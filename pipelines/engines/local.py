@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipelines.engines import exchange
 from pipelines.engines.isolation import IsolatedWorker, Stopped
-from pipelines.engines.pace import Pace
+from pipelines.engines.pace import Pace, heaviest_first
 from pipelines.engines.step import Done, Json, Kept, Rows, Step, grouped
 from pipelines.files import local_path
 from pipelines.layout import Layout
@@ -40,9 +40,15 @@ class LocalEngine:
         """Pieces of a shuffle are kept beside the corpus where that is local."""
         self._scratch = Path(local_path(layout.tmp)) if layout.is_local else None
 
-    def map(self, step: Step, tasks: Sequence[Json], done: Done | None = None) -> list[Json]:
-        """Receipts in the order of the tasks; `done` hears of each at once, in this thread."""
-        return self._spread(step, len(tasks), lambda worker, i, _: worker.run(tasks[i]), done)
+    def map(
+        self, step: Step, tasks: Sequence[Json], done: Done | None = None, weights: Sequence[float] = ()
+    ) -> list[Json]:
+        """Receipts in the order of the tasks; `done` hears of each at once, in this thread.
+
+        One task at a time goes to a worker: that costs some 50 microseconds, so batches would save nothing.
+        """
+        race = Race(len(tasks), step.twice, weights)
+        return self._spread(step, race, lambda worker, i, _: worker.run(tasks[i]), done)
 
     def shuffle(
         self, step: Step, tasks: Sequence[Json], partitions: int, kept: Kept | None = None
@@ -56,7 +62,9 @@ class LocalEngine:
             if kept:
                 kept([one for receipt in written for one in receipt["scratch"]])
             pieces = self._pieces(step, written, partitions, folder)
-            return self._spread(step, len(pieces), lambda worker, i, _: worker.reduce(*pieces[i]))
+            return self._spread(
+                step, Race(len(pieces), step.twice), lambda worker, i, _: worker.reduce(*pieces[i])
+            )
         finally:
             shutil.rmtree(folder)
 
@@ -65,7 +73,7 @@ class LocalEngine:
         bundle = exchange.bundle_size(partitions)
         return self._spread(
             step,
-            len(groups),
+            Race(len(groups), step.twice),
             lambda worker, i, n: worker.split(groups[i], str(folder / f"{i}-{n}.arrow"), bundle),
         )
 
@@ -78,7 +86,7 @@ class LocalEngine:
             bundles = list(pieces.values())
             apart = self._spread(
                 step,
-                len(bundles),
+                Race(len(bundles), step.twice),
                 lambda worker, i, n: worker.unbundle(bundles[i], str(folder / f"bundle-{i}-{n}.arrow")),
             )
             for one in written:
@@ -91,9 +99,9 @@ class LocalEngine:
         while self._pool:
             self._pool.pop().close()
 
-    def _spread(self, step: Step, count: int, work: Work, done: Done | None = None) -> list[Json]:
-        """Do `count` pieces of work over the workers; the first failure ends all and is raised."""
-        race = Race(count, step.twice)
+    def _spread(self, step: Step, race: "Race", work: Work, done: Done | None = None) -> list[Json]:
+        """Do the pieces of work of a race over the workers; the first failure ends all and is raised."""
+        count = race.count
         workers = self._take(step, min(self._workers, count))
         threads = [threading.Thread(target=_serve, args=(w, step, work, race)) for w in workers]
         receipts: list[Json] = [{} for _ in range(count)]
@@ -129,21 +137,22 @@ class LocalEngine:
 
 
 class Race:
-    """Who does what: hands out pieces of work, and those that are late once more when there are no others left.
+    """Who does what: hands out pieces of work, the heaviest first, and those that are late once more when none is left.
 
     `finished` gets the outcome of each, once. A failure counts where nobody else is at the same piece, and so does what
     the second one at it blames a row for.
     """
 
-    def __init__(self, count: int, twice: bool) -> None:
+    def __init__(self, count: int, twice: bool, weights: Sequence[float] = ()) -> None:
+        self.count = count
         self.finished: queue.SimpleQueue[tuple[int, Json | BaseException]] = queue.SimpleQueue()
         self._changed = threading.Condition()
-        self._todo = deque(range(count))
-        self._open = set(range(count))
+        self._todo = deque(heaviest_first(count, weights))
+        self._open = set(self._todo)
         # those that may be handed out once more
-        self._once = set(range(count)) if twice else set[int]()
+        self._once = set(self._todo) if twice else set[int]()
         self._serial = itertools.count()
-        self._pace = Pace()
+        self._pace = Pace(weights)
         self._at: dict[int, dict[IsolatedWorker, float]] = {}
         """By piece of work: who is at it, and since when."""
 
@@ -155,12 +164,11 @@ class Race:
                     return self._given(self._todo.popleft(), worker)
                 since = {one: min(at.values()) for one, at in self._at.items() if one in self._once}
                 now = time.monotonic()
-                wait = self._pace.until_late([now - one for one in since.values()])
-                if wait == 0:
-                    late = min(since, key=lambda one: since[one])
-                    self._once.remove(late)
-                    return self._given(late, worker)
-                self._changed.wait(wait)
+                late = self._pace.first_late({one: now - at for one, at in since.items()})
+                if late and late[1] == 0:
+                    self._once.remove(late[0])
+                    return self._given(late[0], worker)
+                self._changed.wait(late and late[1])
             return None
 
     def _given(self, index: int, worker: IsolatedWorker) -> tuple[int, int]:
@@ -178,7 +186,7 @@ class Race:
                 return False
             del self._at[index]
             self._open.discard(index)
-            self._pace.note(time.monotonic() - since)
+            self._pace.note(index, time.monotonic() - since)
             for other in at:
                 other.stop()
             self._changed.notify_all()

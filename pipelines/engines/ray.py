@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pipelines.engines.child import WorkerDied
+from pipelines.engines.pace import heaviest_first
 from pipelines.engines.ray_cluster import connect, disconnect, must_see, room
-from pipelines.engines.ray_pool import RETRIES, Pool
+from pipelines.engines.ray_pool import RETRIES, Pool, Way
 from pipelines.engines.step import Done, Json, Kept, Rows, Step, grouped
 from pipelines.files import is_local, join
 from pipelines.layout import Layout
@@ -32,7 +33,9 @@ class RayEngine:
             layout.store.write_bytes(marker, b"", layout.tmp)
             must_see(marker, layout.out)
 
-    def map(self, step: Step, tasks: Sequence[Json], done: Done | None = None) -> list[Json]:
+    def map(
+        self, step: Step, tasks: Sequence[Json], done: Done | None = None, weights: Sequence[float] = ()
+    ) -> list[Json]:
         """Returns the receipts in the order of the tasks; calls `done` with each as it comes."""
         receipts: list[Json] = [{} for _ in tasks]
 
@@ -48,10 +51,11 @@ class RayEngine:
             text = self._pool.share(step.to_text())
             self._pool.run(
                 step.name,
-                range(len(tasks)),
-                lambda host, index: host.map.remote(text, json.dumps(tasks[index])),
+                heaviest_first(len(tasks), weights),
+                lambda host, batch: host.map.remote(text, json.dumps([tasks[index] for index in batch])),
                 receive,
-                step.twice,
+                # what may not run twice is not lost by the batch either
+                Way(step.twice, batches=step.twice, weights=weights),
             )
         return receipts
 
@@ -96,7 +100,7 @@ class Shuffle:
         kept: Kept | None = None,
     ) -> None:
         self._pool = pool
-        self._phase, self._twice = step.name, step.twice
+        self._phase, self._way = step.name, Way(step.twice)
         self._step = pool.share(step.to_text())
         self._groups = groups
         self._partitions = partitions
@@ -127,7 +131,8 @@ class Shuffle:
     def _split(self, groups: Iterable[int]) -> None:
         """Splits groups of tasks; new pieces take the place of those that were lost."""
 
-        def submit(host: Any, group: int) -> Any:
+        def submit(host: Any, groups: Sequence[int]) -> Any:
+            (group,) = groups
             split = host.split.options(num_returns=1 + self._partitions)
             outcome, *pieces = split.remote(self._step, json.dumps(self._groups[group]), self._partitions)
             self._sent[outcome] = pieces
@@ -139,14 +144,15 @@ class Shuffle:
             if self._kept:
                 self._kept(outcome["receipt"]["scratch"])
 
-        self._pool.run(self._phase, sorted(groups), submit, receive, self._twice)
+        self._pool.run(self._phase, sorted(groups), submit, receive, self._way)
         self._sent.clear()
 
     def _reduce(self, partitions: Iterable[int]) -> dict[int, list[int]]:
         """Reduces partitions; returns the groups whose pieces are lost, for each partition that missed some."""
         lost: dict[int, list[int]] = {}
 
-        def submit(host: Any, partition: int) -> Any:
+        def submit(host: Any, partitions: Sequence[int]) -> Any:
+            (partition,) = partitions
             pieces = [self._pieces[group][partition] for group in self._sources(partition)]
             return host.reduce.remote(self._step, partition, pieces)
 
@@ -157,7 +163,7 @@ class Shuffle:
             else:
                 self._receipts[partition] = outcome["receipt"]
 
-        self._pool.run(self._phase, sorted(partitions), submit, receive, self._twice)
+        self._pool.run(self._phase, sorted(partitions), submit, receive, self._way)
         return lost
 
     def _sources(self, partition: int) -> list[int]:

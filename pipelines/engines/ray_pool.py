@@ -1,11 +1,12 @@
 """The pool of hosts: started once, kept from step to step, and made whole again when a host is lost.
 
-Where no call is left, one that is late is given to a second host (pipelines/engines/pace.py).
+A call to a host costs a millisecond, so tiny tasks go out in batches. Where no task is left, one that is late is given
+to a second host (pipelines/engines/pace.py); so are those that wait behind it in its batch.
 
 A host is a Ray actor that runs the driver's calls, one after another, in the isolated child that it keeps. Ray
-retries nothing: a call whose host or node died goes back to the front of the queue, and a new host is asked for at
-once. What a worker raises is part of a call's outcome, as data, so that Ray never sees a failure of ours:
-{"receipt": …}, {"failure": …} or, where pieces of a partition are lost, {"lost": [their places]}.
+retries nothing: the tasks of a call whose host or node died go back to the front of the queue, each by itself, and a
+new host is asked for at once. What a worker raises is part of a task's outcome, as data, so that Ray never sees a
+failure of ours: {"receipt": …}, {"failure": …} or, where pieces of a partition are lost, {"lost": [their places]}.
 """
 
 import json
@@ -14,6 +15,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +48,17 @@ class Host:
     def ready(self) -> None:
         """Returns as soon as the host can take calls."""
 
-    def map(self, step: str, task: str) -> str:
-        """Runs one task; returns its outcome, and whether it gave up a row (`blamed`)."""
+    def map(self, step: str, tasks: str) -> str:
+        """Runs tasks up to the first that fails; returns their outcomes: seconds, and whether a row was `blamed`."""
         worker = self._serving(step)
-        return _outcome(lambda: worker.run(json.loads(task)), lambda: {"blamed": worker.blamed})
+        outcomes: list[Json] = []
+        for task in json.loads(tasks):
+            since = time.monotonic()
+            outcome = _outcome(partial(worker.run, task))
+            outcomes.append(outcome | {"blamed": worker.blamed, "seconds": time.monotonic() - since})
+            if "failure" in outcome:
+                break
+        return json.dumps(outcomes)
 
     def split(self, step: str, tasks: str, partitions: int) -> Iterator[str | bytes | None]:
         """Yields the outcome of some tasks, then their rows partition by partition; None where there are none."""
@@ -61,7 +70,7 @@ class Host:
                 pieces.update(exchange.by_partition([written]))
                 return {"partitions": sorted(pieces), "scratch": written["scratch"]}
 
-            yield _outcome(work)
+            yield json.dumps([_outcome(work)])
             for partition in range(partitions):
                 mine = pieces.get(partition)
                 yield exchange.to_bytes(exchange.read(mine)) if mine else None
@@ -80,7 +89,7 @@ class Host:
                 return {} if lost else self._serving(step).reduce(partition, mine)
 
             outcome = _outcome(work)
-        return json.dumps({"lost": lost}) if lost else outcome
+        return json.dumps([{"lost": lost} if lost else outcome])
 
     def _serving(self, step: str) -> IsolatedWorker:
         """Returns the worker, ready for the step."""
@@ -101,16 +110,16 @@ def _bodies(pieces: Sequence[Any], lost: list[int]) -> Iterator[bytes]:
             lost.append(place)
 
 
-def _outcome(work: Callable[[], Json], more: Callable[[], Json] = dict) -> str:
-    """Does the work; returns its receipt with `more`, or what it raised, as JSON."""
+def _outcome(work: Callable[[], Json]) -> Json:
+    """Does the work; returns its receipt, or what it raised."""
     try:
-        return json.dumps({"receipt": work(), **more()})
+        return {"receipt": work()}
     except Exception as failure:  # noqa: BLE001 - raised again in the driver
-        return json.dumps({"failure": describe(failure)})
+        return {"failure": describe(failure)}
 
 
 RETRIES = 3
-"""How often a call that lost its host, or a partition that lost a piece, is done again."""
+"""How often a task that lost its host, or a partition that lost a piece, is done again."""
 
 PATIENCE = 300.0
 """Seconds that a cluster may take to start a host where no other one works."""
@@ -123,65 +132,90 @@ LOST = (RayActorError, WorkerCrashedError, NodeDiedError, OutOfMemoryError)
 
 HOST = ray.remote(Host)
 
-Submit = Callable[[Any, int], Any]
-"""Sends the call of that index to a host; returns the reference of its outcome."""
+Submit = Callable[[Any, Sequence[int]], Any]
+"""Sends the tasks of these indexes to a host, in one call; returns the reference of their outcomes."""
 
 Receive = Callable[[int, Json, Any], None]
-"""Takes the index of a call, its outcome and the reference that this had."""
+"""Takes the index of a task, its outcome and the reference that this had."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How tasks are handed out: `twice`, a second time where they are late; in batches; by `weights` of them all."""
+
+    twice: bool = True
+    batches: bool = False
+    weights: Sequence[float] = ()
 
 
 @dataclass
 class Run:
-    """The calls of one step: which are left, who is at which, and how long they take."""
+    """The tasks of one step: which are left, who is at which, and how long they take."""
 
     phase: str
     left: "deque[int]"
-    twice: bool
+    way: Way
     busy: dict[Any, "Call"] = field(default_factory=dict)
-    """By the reference of its outcome."""
-    pace: Pace = field(default_factory=Pace)
+    """By the reference of its outcomes."""
+    done: set[int] = field(default_factory=set)
     losses: Counter[int] = field(default_factory=Counter)
     again: set[int] = field(default_factory=set)
-    """The calls that were given to a second host."""
+    """The tasks that were given to a second host."""
 
-    def next(self) -> int | None:
-        """Returns the call that an idle host is to do; None where there is none now."""
+    def __post_init__(self) -> None:
+        self.pace = Pace(self.way.weights)
+
+    def next(self, hosts: int) -> list[int]:
+        """Returns the tasks that an idle host, one of so many, is to do; none where there are none now."""
         if self.left:
-            return self.left.popleft()
-        if self.until_late() != 0:
+            # a task that lost its host goes alone, so that it alone is blamed where that happens again
+            in_batch = self.way.batches and not self.losses[self.left[0]]
+            return self.pace.batch(self.left, hosts) if in_batch else [self.left.popleft()]
+        late = self.late()
+        if late is None or late[1] > 0:
+            return []
+        self.again.add(late[0])
+        return [late[0]]
+
+    def late(self) -> tuple[int, float] | None:
+        """Returns which task is late first, and in how many seconds; None where that is not known, or of no interest.
+
+        Of a batch the last one, to which its host comes last.
+        """
+        if not self.way.twice:
             return None
-        late = min(self._alone(), key=lambda call: call.since).index
-        self.again.add(late)
-        return late
-
-    def until_late(self) -> float | None:
-        """Returns in how many seconds a call is late; None where that is not known, or of no interest."""
         now = time.monotonic()
-        return self.pace.until_late([now - call.since for call in self._alone()]) if self.twice else None
-
-    def _alone(self) -> list["Call"]:
-        return [call for call in self.busy.values() if call.index not in self.again]
+        alone = (
+            (index, now - call.since)
+            for call in self.busy.values()
+            for index in reversed(call.indexes)
+            if index not in self.again and index not in self.done
+        )
+        return self.pace.first_late(dict(alone))
 
     def others(self, index: int) -> list[Any]:
-        """Returns the references of the same call that are not over."""
-        return [ref for ref, call in self.busy.items() if call.index == index]
+        """Returns the references of the calls with that task that are not over."""
+        return [ref for ref, call in self.busy.items() if index in call.indexes]
 
-    def counts(self, call: "Call", outcome: Json) -> bool:
-        """Returns whether an outcome is that of the call, though another host may still be at it.
+    def counts(self, call: "Call", index: int, outcome: Json) -> bool:
+        """Returns whether an outcome is that of the task, though another host may still be at it.
 
         A failure is not, nor what the second host blames a row for.
         """
-        rest = [self.busy[ref].since for ref in self.others(call.index)]
+        rest = [self.busy[ref].since for ref in self.others(index)]
         return not rest or not ("failure" in outcome or (outcome.get("blamed") and call.since > min(rest)))
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call that a host is at."""
+    """The tasks that a host is at, one after another."""
 
     host: Any
-    index: int
+    indexes: Sequence[int]
     since: float
+
+
+_ONE_BY_ONE = Way()
 
 
 class Pool:
@@ -209,14 +243,13 @@ class Pool:
         return ray.put(text)
 
     def run(
-        self, phase: str, calls: Iterable[int], submit: Submit, receive: Receive, twice: bool = True
+        self, phase: str, tasks: Iterable[int], submit: Submit, receive: Receive, way: Way = _ONE_BY_ONE
     ) -> None:
-        """Has hosts do all calls, given by index; `receive` gets each outcome once, as soon as there is one.
+        """Has hosts do all tasks, given by index; `receive` gets each outcome once, as soon as there is one.
 
-        The first exception, a caller's own included, ends the hosts that are still at work. `twice`: a call that is
-        late may be given to a second host.
+        The first exception, a caller's own included, ends the hosts that are still at work.
         """
-        run, ended = Run(phase, deque(calls), twice), list[Any]()
+        run, ended = Run(phase, deque(tasks), way), list[Any]()
         try:
             self._assign(run, submit)
             while run.left or run.busy:
@@ -228,10 +261,12 @@ class Pool:
                     self._welcome(ref, phase)
                     self._assign(run, submit)
                     continue
-                index, outcome = self._collect(ref, run, ended)
+                found = self._collect(ref, run, ended)
                 # before the receiver takes its time
                 self._assign(run, submit)
-                if outcome is not None:
+                for index, outcome in found:
+                    if "failure" in outcome:
+                        raise rebuild(outcome["failure"])
                     receive(index, outcome, ref)
         except (ObjectStoreFullError, OutOfDiskError) as error:
             raise OutputError(
@@ -265,16 +300,18 @@ class Pool:
         self._starting[host.ready.remote()] = (host, failed)
 
     def _assign(self, run: Run, submit: Submit) -> None:
-        while self._idle and (index := run.next()) is not None:
+        hosts = len(self._idle) + len(self._starting) + len(run.busy)
+        while self._idle and (indexes := run.next(hosts)):
             host = self._idle.pop()
-            run.busy[submit(host, index)] = Call(host, index, time.monotonic())
+            run.busy[submit(host, indexes)] = Call(host, indexes, time.monotonic())
 
     def _next(self, run: Run) -> Any:
         """Returns the reference of a call that is over or of a host that is up, as soon as there is one.
 
-        None where a call is late by then and a host idle.
+        None where a task is late by then and a host idle.
         """
-        patience = (run.until_late() if self._idle else None) if run.busy else PATIENCE
+        late = run.late() if self._idle else None
+        patience = (late and late[1]) if run.busy else PATIENCE
         ready, _ = ray.wait([*run.busy, *self._starting], timeout=patience)
         if not ready and run.busy:
             return None
@@ -300,42 +337,52 @@ class Pool:
         else:
             self._idle.append(host)
 
-    def _collect(self, ref: Any, run: Run, ended: list[Any]) -> tuple[int, Json | None]:
-        """Returns a call's index and outcome (None where there is none yet); raises what the worker raised.
+    def _collect(self, ref: Any, run: Run, ended: list[Any]) -> list[tuple[int, Json]]:
+        """Returns the tasks of a call that are done, with their outcomes; the last one may be a failure.
 
-        Hosts that are at the same call, which is done, are ended.
+        Hosts whose tasks are all done are ended.
         """
         call = run.busy.pop(ref)
         try:
-            outcome: Json = json.loads(ray.get(ref))
+            outcomes: list[Json] = json.loads(ray.get(ref))
         except LOST:
             self._lose(call, run)
-            return call.index, None
+            return []
         self._idle.append(call.host)
-        if not run.counts(call, outcome):
-            return call.index, None
-        if "failure" in outcome:
-            raise rebuild(outcome["failure"])
-        run.pace.note(time.monotonic() - call.since)
-        for other in run.others(call.index):
+        found = [
+            (index, outcome)
+            for index, outcome in zip(call.indexes, outcomes, strict=False)
+            if index not in run.done and run.counts(call, index, outcome)
+        ]
+        for index, outcome in found:
+            run.done.add(index)
+            run.pace.note(index, outcome.get("seconds", time.monotonic() - call.since))
+        # behind a failure that does not count
+        self._give_back(call.indexes[len(outcomes) :], run)
+        for other in [ref for ref, one in run.busy.items() if run.done.issuperset(one.indexes)]:
             ray.kill(run.busy.pop(other).host)
             ended.append(other)
             self._start()
-        return call.index, outcome
+        return found
 
     def _lose(self, call: Call, run: Run) -> None:
-        """Asks for another host; its call is done again, unless a second host is at it."""
+        """Asks for another host; its tasks are done again, unless a second host is at them."""
         # it may be out of reach only
         ray.kill(call.host)
         self._start()
-        if not run.others(call.index):
-            run.losses[call.index] += 1
-            _bounded(run.phase, run.losses[call.index])
-            run.left.appendleft(call.index)
+        for index in self._give_back(call.indexes, run):
+            run.losses[index] += 1
+            _bounded(run.phase, run.losses[index])
+
+    def _give_back(self, indexes: Sequence[int], run: Run) -> list[int]:
+        """Puts those tasks to the front of the queue that are not done and that no host is at; returns them."""
+        back = [index for index in indexes if index not in run.done and not run.others(index)]
+        run.left.extendleft(reversed(back))
+        return back
 
 
 def _bounded(phase: str, losses: int) -> None:
-    """Raises WorkerDied where a call lost its host once too often."""
+    """Raises WorkerDied where a task lost its host once too often."""
     if losses > RETRIES:
         raise WorkerDied(
             f"phase {phase}: the Ray cluster lost a worker {losses} times over the same task: see to its nodes "

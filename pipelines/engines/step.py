@@ -102,8 +102,10 @@ class Engine(Protocol):
     def open(self, layout: Layout) -> None:
         """Get ready for one corpus; InputError where the workers could not reach its folder."""
 
-    def map(self, step: Step, tasks: Sequence[Json], done: Done | None = None) -> list[Json]:
-        """Receipts in the order of the tasks."""
+    def map(
+        self, step: Step, tasks: Sequence[Json], done: Done | None = None, weights: Sequence[float] = ()
+    ) -> list[Json]:
+        """Receipts in the order of the tasks; these have `weights` (bytes or rows), or are alike."""
 
     def shuffle(
         self, step: Step, tasks: Sequence[Json], partitions: int, kept: Kept | None = None

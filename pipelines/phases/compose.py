@@ -1,28 +1,31 @@
 """Phase compose: the samples of every kept row, without the images' bytes."""
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from filters.chunks import Chunk
+from filters.detect import Found
 from pipelines.card.drawn import check
 from pipelines.datasets.detected import detected_drafts
 from pipelines.datasets.drafts import NamedImage, Shown, finish
 from pipelines.engines.step import At, Json
 from pipelines.groups import group_of
 from pipelines.layout import Layout, Name, text_of
-from pipelines.parquet import by_member, read_table, write_tables
+from pipelines.parquet import Groups, by_member, read_table, write_tables
 from pipelines.phases.cutting import bound, outline, runs_of, to_json
 from pipelines.phases.dialogues import Made, Place, with_dialogues
 from pipelines.phases.gather import Gathered, gathered
 from pipelines.phases.ground import read_grounded
 from pipelines.receipts import Task, fingerprint
 from pipelines.recipe.model import Recipe, Source
-from pipelines.sizes import Sizer, name_of
+from pipelines.sizes import Sizer, added, name_of
 from pipelines.sources.interleaved import drafts_of, finished
 from pipelines.sources.own import owned, stored_image
 from pipelines.sources.table import KINDS
@@ -50,6 +53,9 @@ SAMPLES = pa.schema(
     ]
 )
 """work/samples: sorted by (group, split, key)."""
+
+ROWS: Final = 32_768
+"""So many rows are composed at a time."""
 
 _SIGNALS = [
     "member",
@@ -90,51 +96,71 @@ class Compose:
 
     def run(self, task: Json, at: At) -> Json:
         """Writes the shard's samples; the receipt counts them."""
-        source = self._recipe.source(task["source"])
-        rows = self._kept(source.id, task["shard"])
-        drafts = KINDS[source.kind].drafts
-        if drafts:
-            made = self._annotated(source, task["shard"], rows)
+        source, shard = self._recipe.source(task["source"]), task["shard"]
+        path = self._layout.path("samples", source.id, shard)
+        sizes: list[list[Json]] = []
+        lines: list[tuple[str, str, str, str]] = []
+        with self._layout.store.scratch(path) as scratch:
+            samples = Spool(scratch)
+            beside = Beside.of(self._layout, source, shard)
+            for rows in self._kept(source, shard):
+                wanted = self._views(source, beside, rows)
+                sizes.append(self._sizer.sizes(one.example for one in wanted))
+                found = gathered(wanted, by_image=KINDS[source.kind].drafts)
+                with self._layout.store.unpacking(path):
+                    samples.add([self._described(source, one) for one in found])
+            write_tables(self._layout, path, SAMPLES, samples.sorted(lines))
+        runs = runs_of((source.id, shard), lines)
+        outlines = to_json(outline(run, bound(self._recipe.shards.samples)) for run in runs)
+        return {"samples": len(lines), "sizes": added(sizes), "runs": outlines}
+
+    def _views(self, source: Source, beside: "Beside", rows: list[Json]) -> list[Made]:
+        """Returns the views of rows, of the recipe's tasks."""
+        if KINDS[source.kind].drafts:
+            made = self._annotated(beside, rows)
         else:
-            several = drafts_of(self._layout, source, task["shard"])
-            pairs = [row for row in rows if row["member"] not in several]
-            made = [*self._examples(source, pairs), *self._grounded(source, task["shard"], pairs)]
-            made += self._interleaved(source, rows, several)
+            pairs = [row for row in rows if row["member"] not in beside.several]
+            made = [*self._examples(source, pairs), *self._grounded(source, beside, pairs)]
+            made += self._interleaved(source, beside, rows)
         whole = with_dialogues(made, self._recipe.chat_of(source), self._recipe.seed)
-        wanted = [one for one in whole if one.example.task in self._recipe.tasks]
-        samples = [self._described(source, one) for one in gathered(wanted, by_image=drafts)]
-        samples.sort(key=lambda one: (one["group"], one["split"], one["key"]))
-        table = pa.Table.from_pylist(samples, SAMPLES)
-        write_tables(self._layout, self._layout.path("samples", source.id, task["shard"]), SAMPLES, [table])
-        found = runs_of((source.id, task["shard"]), map(_in_run, samples))
-        outlines = to_json(outline(run, bound(self._recipe.shards.samples)) for run in found)
-        sizes = self._sizer.sizes(one.example for one in wanted)
-        return {"samples": len(samples), "sizes": sizes, "runs": outlines}
+        return [one for one in whole if one.example.task in self._recipe.tasks]
 
-    def _kept(self, source: str, shard: str) -> list[dict[str, Any]]:
-        """The kept rows' signals, with their split."""
+    def _kept(self, source: Source, shard: str) -> Iterator[list[Json]]:
+        """Yields the kept rows' signals, with their split: ROWS of them at a time, by ranges of their keys.
+
+        All at once where rows are composed with others: those of one image, or dialogues of several.
+        """
+        chat = self._recipe.chat_of(source)
+        together = KINDS[source.kind].drafts or chat.localise > 0 or chat.join > 1
         decisions = read_table(
-            self._layout, self._layout.path("decisions", source, shard), ["decision", "split"]
+            self._layout, self._layout.path("decisions", source.id, shard), ["decision", "split"]
         )
-        signals = read_table(self._layout, self._layout.path("signals", source, shard), _SIGNALS)
-        table = signals.append_column("split", decisions["split"])
-        table = table.append_column("clip_score", self._scores(source, shard, signals))
-        return list(table.filter(pc.equal(decisions["decision"], "kept")).to_pylist())
+        file = Groups(self._layout.store, self._layout.path("signals", source.id, shard))
+        beside = file.table(["member", "key"])
+        kept = pc.equal(decisions["decision"], "kept")
+        scores = self._scores(source, shard, beside["member"])
+        for first, last in _ranges(beside["key"].filter(kept), together):
+            mine = pc.and_(kept, _is_between(beside["key"], first, last))
+            rows: list[Json] = []
+            for number, signals in file.each(_SIGNALS):
+                table = signals.append_column("split", decisions["split"].slice(number, len(signals)))
+                table = table.append_column("clip_score", scores.slice(number, len(signals)))
+                rows += table.filter(mine.slice(number, len(signals))).to_pylist()
+            yield rows
 
-    def _scores(self, source: str, shard: str, signals: pa.Table) -> pa.Array:
-        if not self._recipe.is_scored(self._recipe.source(source)):
-            return pa.nulls(signals.num_rows, pa.float32())
+    def _scores(self, source: Source, shard: str, members: pa.ChunkedArray) -> pa.Array:
+        if not self._recipe.is_scored(source):
+            return pa.nulls(len(members), pa.float32())
         scores = read_table(
-            self._layout, self._layout.path("scores", source, shard), ["member", "clip_score"]
+            self._layout, self._layout.path("scores", source.id, shard), ["member", "clip_score"]
         )
-        return by_member(scores, "clip_score", signals["member"])
+        return by_member(scores, "clip_score", members)
 
-    def _annotated(self, source: Source, shard: str, rows: list[dict[str, Any]]) -> list[Made]:
+    def _annotated(self, beside: "Beside", rows: list[Json]) -> list[Made]:
         """The views of kept annotations, from the drafts that phase measure left."""
         kept = {row["member"]: row for row in rows}
-        drafts = read_table(self._layout, self._layout.path("drafts", source.id, shard))
         made = []
-        for draft in drafts.to_pylist():
+        for draft in beside.drafts:
             row = kept.get(draft["member"])
             if row is None:
                 continue
@@ -149,35 +175,32 @@ class Compose:
             made.append(Made(example, places if example.images else (), _facts(row)))
         return made
 
-    def _examples(self, source: Source, rows: list[dict[str, Any]]) -> Iterator[Made]:
+    def _examples(self, source: Source, rows: list[Json]) -> Iterator[Made]:
         """The pairs themselves."""
         for row in rows:
             example = self._made(source, row)
             if example is not None:
                 yield Made(example, (_place(row),) if example.images else (), _facts(row))
 
-    def _interleaved(
-        self, source: Source, rows: list[Json], several: dict[str, list[Json]]
-    ) -> Iterator[Made]:
+    def _interleaved(self, source: Source, beside: "Beside", rows: list[Json]) -> Iterator[Made]:
         """The views of rows of several images."""
         for row in rows:
-            for drafted in several.get(row["member"], ()):
+            for drafted in beside.several.get(row["member"], ()):
                 example = finished(drafted, row)
                 if example is not None:
                     places = tuple(map(Place, drafted["images"], drafted["offsets"]))
                     yield Made(owned(example, source, row), places, _facts(row))
 
-    def _grounded(self, source: Source, shard: str, rows: list[dict[str, Any]]) -> Iterator[Made]:
+    def _grounded(self, source: Source, beside: "Beside", rows: list[Json]) -> Iterator[Made]:
         """What phase ground found of the pairs, where it was asked to."""
         if source.ground is None:
             return
-        found = read_grounded(self._layout, source.id, shard)
         for row in rows:
             # a language that is grounded no more may have been
-            if row["member"] not in found or row["language"] not in source.ground.languages:
+            if row["member"] not in beside.grounded or row["language"] not in source.ground.languages:
                 continue
             image_ref = NamedImage(row["sha256"], row["width"], row["height"])
-            regions = found[row["member"]]
+            regions = beside.grounded[row["member"]]
             drafts = detected_drafts(
                 row["caption"], row["language"], image_ref, *regions, source.ground.detector
             )
@@ -215,7 +238,70 @@ class Compose:
         }
 
 
-_in_run = itemgetter("group", "split", "key", "digest")
+@dataclass(frozen=True)
+class Beside:
+    """What earlier phases left of a shard beside its signals: drafts of views, and what was found in images."""
+
+    drafts: list[Json]
+    several: Mapping[str, list[Json]]
+    grounded: Mapping[str, tuple[list[Chunk], list[Found]]]
+
+    @classmethod
+    def of(cls, layout: Layout, source: Source, shard: str) -> "Beside":
+        """Reads them, where the source has any."""
+        if KINDS[source.kind].drafts:
+            return cls(read_table(layout, layout.path("drafts", source.id, shard)).to_pylist(), {}, {})
+        grounded = read_grounded(layout, source.id, shard) if source.ground is not None else {}
+        return cls([], drafts_of(layout, source, shard), grounded)
+
+
+class Spool:
+    """Samples in a scratch file, as Arrow batches; those that were added later have greater keys."""
+
+    def __init__(self, scratch: BinaryIO) -> None:
+        self._scratch = scratch
+        self._file = pa.ipc.new_file(scratch, SAMPLES, options=pa.ipc.IpcWriteOptions(compression="zstd"))
+        self._count = 0
+        self._batches: dict[tuple[str, str], list[int]] = {}
+
+    def add(self, samples: list[Json]) -> None:
+        """Adds samples, whose keys are greater than those of all before."""
+        for name, own in groupby(sorted(samples, key=itemgetter("group", "split", "key")), key=_STRATUM):
+            for batch in pa.Table.from_pylist(list(own), SAMPLES).to_batches():
+                self._file.write_batch(batch)
+                self._batches.setdefault(name, []).append(self._count)
+                self._count += 1
+
+    def sorted(self, lines: list[tuple[str, str, str, str]]) -> Iterator[pa.Table]:
+        """Yields all samples by group, split and key; adds to `lines` what a run knows of each."""
+        self._file.close()
+        self._scratch.seek(0)
+        batches = pa.ipc.open_file(self._scratch)
+        for name in sorted(self._batches):
+            for number in self._batches[name]:
+                table = pa.Table.from_batches([batches.get_batch(number)])
+                columns = (table[one].to_pylist() for one in ("key", "digest"))
+                lines += [(*name, *line) for line in zip(*columns, strict=True)]
+                yield table
+
+
+_STRATUM = itemgetter("group", "split")
+
+
+def _ranges(keys: pa.ChunkedArray, together: bool) -> Iterator[tuple[str, str | None]]:
+    """Yields the first key, and the one behind the last, of ranges that hold some ROWS of the keys; at least one."""
+    first = ""
+    if not together and len(keys) > ROWS:
+        order = keys.combine_chunks().take(pc.sort_indices(keys))
+        for last in order.take(pa.array(range(ROWS, len(order), ROWS))).to_pylist():
+            yield first, last
+            first = last
+    yield first, None
+
+
+def _is_between(keys: pa.ChunkedArray, first: str, last: str | None) -> pa.ChunkedArray:
+    found = pc.greater_equal(keys, first)
+    return found if last is None else pc.and_(found, pc.less(keys, last))
 
 
 def _facts(row: dict[str, Any]) -> dict[str, Any]:
@@ -236,5 +322,6 @@ def run(build: "Build") -> None:
 def _task(build: "Build", name: Name, mark: str) -> Task:
     found = build.fingerprints
     signals = [found["measure"][name], found["score"].get(name), found["ground"].get(name)]
-    kept = build.results["select"][name]["kept_digest"]
-    return Task(text_of(name), fingerprint(mark, kept, signals), {"source": name[0], "shard": name[1]})
+    decided = build.results["select"][name]
+    body: Json = {"source": name[0], "shard": name[1], "weight": decided["kept"]}
+    return Task(text_of(name), fingerprint(mark, decided["kept_digest"], signals), body)

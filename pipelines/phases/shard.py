@@ -16,7 +16,7 @@ from pipelines.datasets.drafts import scaled
 from pipelines.engines.step import At, Json
 from pipelines.files import Store
 from pipelines.layout import Layout
-from pipelines.parquet import read_table
+from pipelines.parquet import Groups
 from pipelines.phases import changes
 from pipelines.phases.cutting import (
     Again,
@@ -95,9 +95,9 @@ class WriteShard:
 
     def _gather(self, task: Json, part: Json, samples: "Gathered") -> None:
         """Reads a part's samples and copies their images into the scratch file."""
-        table = read_table(self._layout, self._layout.path("samples", task["source"], part["shard"]))
-        mine = pc.and_(pc.equal(table["group"], task["group"]), pc.equal(table["split"], task["split"]))
-        rows = table.filter(mine).slice(part["start"], part["stop"] - part["start"]).to_pylist()
+        file = Groups(self._layout.store, self._layout.path("samples", task["source"], part["shard"]))
+        first = _first(file, task["group"], task["split"])
+        rows = file.rows(first + part["start"], first + part["stop"]).to_pylist()
         if part["joins"]:
             samples.join(rows)
             return
@@ -265,6 +265,15 @@ def _fitted(sample: Sample, data: list[bytes], resize: Resize | None) -> tuple[S
         factors.append((small.width / image.width, small.height / image.height))
     views = tuple(replace(view, turns=scaled(view.turns, factors)) for view in sample.views)
     return replace(sample, images=tuple(images), views=views), fitted
+
+
+def _first(file: Groups, group: str, split: str) -> int:
+    """Returns the number of the first sample of a group and split, which lie together in a file of samples."""
+    for number, table in file.each(["group", "split"]):
+        mine = pc.and_(pc.equal(table["group"], group), pc.equal(table["split"], split))
+        if (at := pc.index(mine, True).as_py()) >= 0:
+            return int(number + at)
+    raise ValueError(f"no sample of {group}, {split}")
 
 
 def _file(name: str, written: Written) -> Json:

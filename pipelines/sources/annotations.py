@@ -238,8 +238,8 @@ def files_of(source: "Source", one: "AnnotationSet") -> dict[str, str]:
 
 
 def is_part(shard: InputShard) -> bool:
-    """Returns whether the shard is one of several parts of its files."""
-    return "-of-" in shard.shard and not shard.shard.endswith("-of-0001")
+    """Returns whether the shard is one of several parts of annotation files."""
+    return shard.kind == "annotations" and "-of-" in shard.shard and not shard.shard.endswith("-of-0001")
 
 
 def outcomes(source: "Source", store: Store, shard: InputShard, layout: Layout) -> Iterator[Built]:

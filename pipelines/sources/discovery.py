@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pipelines.files import Entry, FileInfo, Store, join, shown
 from pipelines.sources.columns import Columns, ReadLimits
 from pipelines.sources.folder import named_images
+from pipelines.sources.parts import Cuts, in_parts
 from pipelines.sources.records import IMAGE_SUFFIXES
 from pipelines.sources.shard import Discovery, InputShard, Reading
 from pipelines.sources.table import KINDS, Kind
@@ -53,13 +54,22 @@ class Found:
         return self.root, posixpath.dirname(self.info.name)
 
 
-def input_shards(source: "Source", limits: ReadLimits) -> Discovery:
-    """Returns a source's shards, sorted by id. InputError where there is nothing to read."""
+def input_shards(source: "Source", limits: ReadLimits, cuts: Cuts | None = None) -> Discovery:
+    """Returns a source's shards, sorted by id; InputError where there is nothing to read.
+
+    Large files are read in parts; `cuts` knows those of files that were there before.
+    """
     own = KINDS[source.kind].discover
     if own is not None:
         return own(source, Store(source.storage_options or None, source.id))
     options, several = source.storage_options, source.keeps_several
-    return discover(source.id, source.path, source.kind, options, source.columns, limits, several)
+    found = discover(source.id, source.path, source.kind, options, source.columns, limits, several)
+    store = Store(options or None, source.id)
+
+    def reading(shard: InputShard) -> Reading:
+        return Reading(shard, store, source.columns, limits)
+
+    return replace(found, shards=in_parts(found.shards, reading, found.files, cuts or Cuts()))
 
 
 def discover(

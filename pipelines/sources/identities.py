@@ -1,7 +1,8 @@
 """What changes when an input shard's content does; of local files it is read again only where they were touched.
 
-work/receipts/inputs.parquet holds size, times and digest of the files that were read. It says where reading can be
-saved, and nothing else: without it every input is read once more.
+work/receipts/inputs.parquet holds size, times and digest of the files that were read, and cuts.parquet where large
+Parquet files are cut into parts. They say where reading can be saved, and nothing else: without them every input is
+read once more.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ import pyarrow as pa
 from pipelines.files import Digests, FileInfo, Store, join
 from pipelines.layout import Layout, Name
 from pipelines.parquet import read_table, write_tables
+from pipelines.sources.parts import Cuts
 from pipelines.sources.rows import identity, options_of
 from pipelines.sources.shard import InputShard
 from pipelines.sources.table import KINDS
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from pipelines.recipe.model import Recipe
 
 _SEEN: Final = pa.schema([(name, pa.binary()) for name in ("path", "look", "digest")])
+_CUT: Final = pa.schema([("path", pa.binary()), ("look", pa.binary()), ("cut", pa.list_(pa.int64()))])
 _AT_ONCE: Final = 8
 
 
@@ -32,6 +35,7 @@ class Identities:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._path = join(layout.work, "receipts", "inputs.parquet")
+        self._cuts_path = join(layout.work, "receipts", "cuts.parquet")
         self._listed: dict[tuple[str, str], FileInfo] = {}
 
     def list(self, source: str, files: Mapping[str, FileInfo]) -> None:
@@ -45,12 +49,26 @@ class Identities:
         return Digests({path: (look, digest) for path, look, digest in zip(*columns, strict=True)})
 
     @cached_property
+    def cuts(self) -> Cuts:
+        """Where large Parquet files are cut, as far as earlier runs remembered it."""
+        path, looks, cuts = (self._saved_cuts[name].to_pylist() for name in _CUT.names)
+        known = zip(map(_text, path), zip(map(_text, looks), map(tuple, cuts), strict=True), strict=True)
+        return Cuts(dict(known))
+
+    @cached_property
     def _saved(self) -> pa.Table:
-        """What earlier runs remembered; nothing where it cannot be read."""
+        return self._read(self._path, _SEEN)
+
+    @cached_property
+    def _saved_cuts(self) -> pa.Table:
+        return self._read(self._cuts_path, _CUT)
+
+    def _read(self, path: str, schema: pa.Schema) -> pa.Table:
+        """Returns what earlier runs remembered; nothing where it cannot be read."""
         try:
-            return read_table(self._layout, self._path).select(_SEEN.names).cast(_SEEN)
+            return read_table(self._layout, path).select(schema.names).cast(schema)
         except (DamagedError, KeyError, ValueError):
-            return _SEEN.empty_table()
+            return schema.empty_table()
 
     def of(
         self, recipe: "Recipe", shards: Sequence[InputShard], rendered: Mapping[Name, Any]
@@ -73,6 +91,9 @@ class Identities:
                 found[(shard.source, shard.shard)] = known
         self._ask(recipe, list(asked.values()), found)
         self._remember()
+        for shard in shards:
+            if shard.rows is not None:
+                found[(shard.source, shard.shard)] += f" {shard.rows[0]}-{shard.rows[1]}"
         return found
 
     def _ask(self, recipe: "Recipe", groups: Sequence[Sequence[InputShard]], found: dict[Name, str]) -> None:
@@ -99,6 +120,11 @@ class Identities:
         if table != self._saved:
             write_tables(self._layout, self._path, _SEEN, [table])
             self._saved = table
+        cuts = [(_bytes(path), look.encode(), cut) for path, (look, cut) in self.cuts.remembered().items()]
+        table = pa.Table.from_pylist([dict(zip(_CUT.names, one, strict=True)) for one in cuts], _CUT)
+        if table != self._saved_cuts:
+            write_tables(self._layout, self._cuts_path, _CUT, [table])
+            self._saved_cuts = table
 
 
 def _bytes(value: str) -> bytes:

@@ -33,17 +33,29 @@ _MOST_CAPTIONS: Final = 1000
 def read(reading: Reading, start: int, images: bool = True) -> Iterator[RawRow]:
     """The rows from number `start` on, as text without `images`; ShardError where the file cannot be read on."""
     with _opened(reading) as (file, schema):
+        first, stop = reading.shard.rows or (0, file.metadata.num_rows)
+        if stop > file.metadata.num_rows:
+            raise reading.shard.changed(str(stop - 1))
         mapped = mapping(reading, schema, images)
         if mapped.has_lists:  # how many rows a record is stands in the record
-            rows = _rows(reading, file, mapped, 0)
+            rows = _rows(reading, file, mapped, (first, stop))
             yield from islice(rows, start, None)
         else:
-            yield from _rows(reading, file, mapped, start)
+            yield from _rows(reading, file, mapped, (first + start, stop))
 
 
-def _rows(reading: Reading, file: pq.ParquetFile, mapped: Mapped, start: int) -> Iterator[RawRow]:
-    """The rows of the records from number `start` on."""
-    for number, batch in _batches(reading, file, mapped.all, start):
+def groups(reading: Reading) -> list[tuple[int, int]]:
+    """Returns the rows and the bytes of each row group; ShardError where the file cannot be read."""
+    with _opened(reading) as (file, _):
+        meta = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+        return [(group.num_rows, group.total_byte_size) for group in meta]
+
+
+def _rows(
+    reading: Reading, file: pq.ParquetFile, mapped: Mapped, numbers: tuple[int, int]
+) -> Iterator[RawRow]:
+    """The rows of the records from one number on up to another one."""
+    for number, batch in _batches(reading, file, mapped.all, numbers):
         cells = batch.column(mapped.image) if mapped.image is not None else None
         if cells is not None and is_ours(file.schema_arrow):  # a sample of ours that has no image is text
             cells = [
@@ -95,7 +107,7 @@ def head(reading: Reading, rows: int) -> list[dict[str, object]]:
         names = [name for name in schema.names if times[name] == 1]
         large = _too_large(file.metadata, names, reading.limits)
         types = {name: schema.field(name).type for name in large}
-        for _, batch in _batches(reading, file, [name for name in names if name not in large], 0):
+        for _, batch in _batches(reading, file, [name for name in names if name not in large], (0, rows)):
             first = batch.slice(0, rows)
             values = {name: _stored(first.column(name)) for name in first.schema.names}
             return [
@@ -173,20 +185,23 @@ def _broken(shard: InputShard, error: Exception) -> str:
 
 
 def _batches(
-    reading: Reading, file: pq.ParquetFile, wanted: list[str], start: int
+    reading: Reading, file: pq.ParquetFile, wanted: list[str], numbers: tuple[int, int]
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """(number of its first row, batch) from row `start` on; whole row groups before it are skipped."""
+    """(number of its first row, batch) of a range of rows; whole row groups outside of it are skipped."""
+    start, stop = numbers
     first = 0
     for group in range(file.num_row_groups):
         rows = file.metadata.row_group(group).num_rows
-        if first + rows > start:
+        if first + rows > start and first < stop:
             at = first
             for batch in _group(reading, file, group, wanted):
-                skip = min(max(start - at, 0), batch.num_rows)
-                if skip < batch.num_rows:
-                    yield at + skip, batch.slice(skip)
+                skip, end = max(start - at, 0), min(stop - at, batch.num_rows)
+                if skip < end:
+                    yield at + skip, batch.slice(skip, end - skip)
                 at += batch.num_rows
-            if at != first + rows:
+                if at >= stop:
+                    break
+            if at < min(stop, first + rows):
                 raise ShardError(
                     _broken(reading.shard, ValueError(f"row group {group} has {at - first} rows of {rows}"))
                 )

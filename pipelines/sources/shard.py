@@ -20,7 +20,8 @@ class InputShard:
     """One unit of reading: a tar, a Parquet file, a JSONL or CSV file with its images, a folder, a part of a file.
 
     `shard` is the path below the source's root without suffix, / as __. `kind` is one of pipelines/sources/table.py.
-    `size` is in bytes; for the format `files` (images with sidecars) that of all files in the folder.
+    `size` is in bytes; for the format `files` (images with sidecars) that of all files in the folder. `rows` are the
+    first row and the one behind the last, where a part of a Parquet file is meant (pipelines/sources/parts.py).
     """
 
     source: str
@@ -29,15 +30,18 @@ class InputShard:
     kind: str
     format: str
     size: int
+    rows: tuple[int, int] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as a task carries them, that `from_json` turns back."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        found = {name: getattr(self, name) for name in self.__slots__}
+        return {name: value for name, value in found.items() if value is not None}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "InputShard":
         """The shard that `to_json` wrote."""
-        return cls(**value)
+        rows = value.get("rows")
+        return cls(**{**value, "rows": tuple(rows)} if rows else value)
 
     def changed(self, member: str) -> ChangedError:
         """Returns the error for an image that is no longer what was measured."""

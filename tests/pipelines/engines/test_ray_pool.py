@@ -1,8 +1,10 @@
 """The pool of Ray's hosts, and hosts that are lost."""
 
+import json
 import os
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,11 +84,11 @@ def test_few_calls_wait_in_ray(ray_engine: RayEngine) -> None:
     text = pool.share(step("Sums").to_text())
     sent, heard, most = 0, 0, 0
 
-    def submit(host: Any, index: int) -> Any:
+    def submit(host: Any, indexes: Sequence[int]) -> Any:
         nonlocal sent, most
         sent += 1
         most = max(most, sent - heard)
-        return host.map.remote(text, '{"numbers": [1]}')
+        return host.map.remote(text, json.dumps([{"numbers": [1]}] * len(indexes)))
 
     def receive(index: int, outcome: Json, ref: Any) -> None:
         nonlocal heard

@@ -241,7 +241,7 @@ def test_keepers(captions: str, rows: list[Row], partitions: int, seed: int) -> 
 class Engine(InProcess):
     """Also maps."""
 
-    def map(self, step: Any, tasks: Sequence[Any], done: Any = None) -> list[Any]:
+    def map(self, step: Any, tasks: Sequence[Any], done: Any = None, weights: Any = ()) -> list[Any]:
         worker = load_worker(step)
         return [worker.run(task, lambda row: None) for task in tasks]
 
