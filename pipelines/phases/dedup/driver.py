@@ -26,6 +26,7 @@ import pyarrow as pa
 from filters import minhash
 from filters.corpus_rules import MaxPerCaption, Phash
 from filters.hamming import block_masks
+from pipelines.engines.exchange import FAN
 from pipelines.engines.step import Engine, Json, Limits, Resources, Step
 from pipelines.files import join
 from pipelines.layout import Layout, Name, text_of
@@ -180,7 +181,12 @@ class _Run:
         own: list[Json] = [{"hashes": path} for path in hashes.values()]
         turned: list[Json] = [{"turned": receipt["turned"]} for receipt in found if "turned" in receipt]
         more = {"distinct": distinct, "slices": slices}
-        edges = self._shuffle("near:NearPairs", own + turned, masks * slices, **more)
+        edges: list[Json] = []
+        # hashes travel once a mask: some masks at a time, so that little of this lies on the disk at once
+        at_once = max(1, FAN // slices)
+        for first in range(0, masks, at_once):
+            count = min(at_once, masks - first) * slices
+            edges += self._shuffle("near:NearPairs", own + turned, count, first=first, **more)
         roots = find_components(
             self._shuffle, edges + [receipt["ties"] for receipt in found if "ties" in receipt]
         )
