@@ -10,9 +10,8 @@ import argparse
 import multiprocessing
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,12 +48,9 @@ class Counting(LocalEngine):
 
     pieces = 0
 
-    def _pieces(
-        self, step: Step, groups: list[Sequence[Json]], partitions: int, folder: Path
-    ) -> list[tuple[int, Pieces]]:
-        found = super()._pieces(step, groups, partitions, folder)
-        self.pieces = sum(len(numbers) for _, pieces in found for _, numbers in pieces)
-        return found
+    def _reduce_pieces(self, step: Step, pieces: list[tuple[int, Pieces]]) -> list[Json]:
+        self.pieces += sum(len(numbers) for _, files in pieces for _, numbers in files)
+        return super()._reduce_pieces(step, pieces)
 
 
 @dataclass(frozen=True)

@@ -238,7 +238,12 @@ class Build:
     @property
     def rows(self) -> int:
         """How many rows are measured."""
-        return sum(receipt["rows"] for receipt in self.results["measure"].values())
+        return sum(self.rows_of.values())
+
+    @property
+    def rows_of(self) -> dict[Name, int]:
+        """How many rows of each input shard are measured."""
+        return {name: receipt["rows"] for name, receipt in self.results["measure"].items()}
 
     @property
     def limits(self) -> Limits:

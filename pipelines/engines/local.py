@@ -61,10 +61,7 @@ class LocalEngine:
             written = self._split(step, grouped(tasks, GROUPS_A_WORKER * self._workers), partitions, folder)
             if kept:
                 kept([one for receipt in written for one in receipt["scratch"]])
-            pieces = self._pieces(step, written, partitions, folder)
-            return self._spread(
-                step, Race(len(pieces), step.twice), lambda worker, i, _: worker.reduce(*pieces[i])
-            )
+            return self._reduce(step, written, partitions, folder)
         finally:
             shutil.rmtree(folder)
 
@@ -77,22 +74,39 @@ class LocalEngine:
             lambda worker, i, n: worker.split(groups[i], str(folder / f"{i}-{n}.arrow"), bundle),
         )
 
-    def _pieces(
-        self, step: Step, written: list[Json], partitions: int, folder: Path
-    ) -> list[tuple[int, Pieces]]:
-        """The pieces of each partition that has rows."""
+    def _reduce(self, step: Step, written: list[Json], partitions: int, folder: Path) -> list[Json]:
+        """The receipts of the partitions, given those of the groups that were split.
+
+        Bundles are taken apart some at a time, so that few rows lie on the disk twice.
+        """
         pieces = exchange.by_partition(written)
-        if exchange.bundle_size(partitions) > 1:
-            bundles = list(pieces.values())
-            apart = self._spread(
-                step,
-                Race(len(bundles), step.twice),
-                lambda worker, i, n: worker.unbundle(bundles[i], str(folder / f"bundle-{i}-{n}.arrow")),
-            )
-            for one in written:
+        if exchange.bundle_size(partitions) == 1:
+            return self._reduce_pieces(step, list(pieces.items()))
+        receipts: list[Json] = []
+        waiting = deque(pieces.values())
+        while waiting:
+            bundles = [waiting.popleft() for _ in range(min(self._workers, len(waiting)))]
+            apart = self._unbundle(step, bundles, folder)
+            for one in () if waiting else written:
                 Path(one["path"]).unlink(missing_ok=True)
-            pieces = exchange.by_partition(apart)
-        return list(pieces.items())
+            receipts += self._reduce_pieces(step, list(exchange.by_partition(apart).items()))
+            for one in apart:
+                Path(one["path"]).unlink()
+        return receipts
+
+    def _unbundle(self, step: Step, bundles: list[Pieces], folder: Path) -> list[Json]:
+        """The receipts of bundles that are taken apart."""
+        return self._spread(
+            step,
+            Race(len(bundles), step.twice),
+            lambda worker, i, n: worker.unbundle(bundles[i], str(folder / f"bundle-{i}-{n}.arrow")),
+        )
+
+    def _reduce_pieces(self, step: Step, pieces: list[tuple[int, Pieces]]) -> list[Json]:
+        """The receipts of partitions, given the pieces of each."""
+        return self._spread(
+            step, Race(len(pieces), step.twice), lambda worker, i, _: worker.reduce(*pieces[i])
+        )
 
     def close(self) -> None:
         """End every child."""

@@ -30,9 +30,10 @@ from pipelines.layout import Name, text_of
 from pipelines.parquet import by_member, still_valid, write_valid
 from pipelines.phases.dedup.signals import KINDS as DUPLICATES
 from pipelines.phases.prefetch import Pixels, prefetched
-from pipelines.phases.select.candidates import Judge, Judged
+from pipelines.phases.select.candidates import Judge
 from pipelines.phases.select.captions import CAPPED
 from pipelines.phases.select.cuts import groups, histogram
+from pipelines.phases.select.judged import Judged
 from pipelines.phases.select.removed import VECTORS
 from pipelines.phases.select.semantic import ALIKE
 from pipelines.receipts import Task, fingerprint, versions
@@ -127,14 +128,14 @@ class Score:
     def run(self, task: Json, at: At) -> Json:
         """Writes the shard's scores; the receipt counts them by threshold and bin."""
         at(SEVERAL)
-        judged = self._judge.shard(task)
+        judged, memory = self._judge.shard(task)
         rows = np.flatnonzero(judged.candidate & self._single(judged, task["shard"]))
         path = self._judge.layout.path("scores", task["source"], task["shard"])
         mark = task["validity"]
         old = still_valid(self._judge.layout, path, mark, self._schema())
         known = pc.is_in(judged.signals["member"].combine_chunks(), value_set=old["member"].combine_chunks())
         # a blanked row has no caption any more
-        fresh = rows[~(known.to_numpy(zero_copy_only=False) | judged.memory.blank)[rows]]
+        fresh = rows[~(known.to_numpy(zero_copy_only=False) | memory.blank)[rows]]
         table = self._fresh(judged, fresh, task, at)
         whole = pa.concat_tables([old, table])
         order = pc.index_in(

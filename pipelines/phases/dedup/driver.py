@@ -26,13 +26,14 @@ import pyarrow as pa
 from filters import minhash
 from filters.corpus_rules import MaxPerCaption, Phash
 from filters.hamming import block_masks
+from pipelines.engines.exchange import FAN
 from pipelines.engines.step import Engine, Json, Limits, Resources, Step
 from pipelines.files import join
 from pipelines.layout import Layout, Name, text_of
 from pipelines.phases.dedup.captions import find_captions
 from pipelines.phases.dedup.members import kinds_of
 from pipelines.phases.dedup.near import find_components
-from pipelines.phases.dedup.signals import EXACT, PIXELS, shard_tasks
+from pipelines.phases.dedup.signals import EXACT, PIXELS, group_tasks, shard_tasks
 from pipelines.phases.dedup.tables import Folder
 from pipelines.receipts import fingerprint
 from pipelines.steps import Steps, in_steps
@@ -59,9 +60,10 @@ class DedupPlan:
     `shards` are those with a file in work/signals, in any order. `distance` None leaves perceptual hashes out; `turned`
     finds turned and mirrored images as well. `captions` names the sources whose captions are compared;
     `similarity` says from where on two are one. Up to `alone` distinct hashes are compared by one
-    worker; more are spread. `evaluation` names the sources with evaluation rows: True where all rows are, False where
-    the dataset's own splits say which; `eval_distance` says how near a training image may not come to theirs, whatever
-    `distance` is. `steps` is the folder of what passes between steps where it outlives the run (pipelines/steps.py).
+    worker; more are spread. `rows` says how many rows each shard has: without, none is taken for small.
+    `evaluation` names the sources with evaluation rows: True where all rows are, False where the dataset's own
+    splits say which; `eval_distance` says how near a training image may not come to theirs, whatever `distance` is.
+    `steps` is the folder of what passes between steps where it outlives the run (pipelines/steps.py).
     """
 
     layout: Layout
@@ -72,6 +74,7 @@ class DedupPlan:
     similarity: float = 1.0
     evaluation: Mapping[str, bool] = field(default_factory=dict)
     eval_distance: int = 4
+    rows: Mapping[Name, int] = field(default_factory=dict)
     partitions: int = 1
     alone: int = 1_000_000
     steps: str | None = None
@@ -121,6 +124,7 @@ class _Run:
         self._plan = plan
         self._folder = Folder(plan.setup())
         self._tasks = shard_tasks(plan.shards)
+        self._groups = group_tasks(plan.shards, plan.rows)
         self._names = join(plan.scratch, "shards.parquet")
         self._guards: list[str] = []
         # shards with rows of several images
@@ -143,14 +147,14 @@ class _Run:
     def _equal_values(self) -> tuple[list[Json], str]:
         """Receipts of equal values, and the round that made them: the second where clusters were torn in the first."""
         worker = "values:EqualValues"
-        values = self._shuffle(worker, self._tasks, round="first")
+        values = self._shuffle(worker, self._groups, round="first")
         if not any(receipt["torn"] for receipt in values):
             return values, "first"
         settled: list[str] = []
         for kind in (EXACT, PIXELS):
-            receipts = self._shuffle("values:Agreement", self._tasks, kind=kind, settled=settled)
+            receipts = self._shuffle("values:Agreement", self._groups, kind=kind, settled=settled)
             settled = settled + [receipt["settled"] for receipt in receipts if receipt["changed"]]
-        return self._shuffle(worker, self._tasks, round="second", settled=settled), "second"
+        return self._shuffle(worker, self._groups, round="second", settled=settled), "second"
 
     def _stars(self, values: list[Json]) -> dict[str, str]:
         """The files of stars by partition of their values."""
@@ -180,7 +184,12 @@ class _Run:
         own: list[Json] = [{"hashes": path} for path in hashes.values()]
         turned: list[Json] = [{"turned": receipt["turned"]} for receipt in found if "turned" in receipt]
         more = {"distinct": distinct, "slices": slices}
-        edges = self._shuffle("near:NearPairs", own + turned, masks * slices, **more)
+        edges: list[Json] = []
+        # hashes travel once a mask: some masks at a time, so that little of this lies on the disk at once
+        at_once = max(1, FAN // slices)
+        for first in range(0, masks, at_once):
+            count = min(at_once, masks - first) * slices
+            edges += self._shuffle("near:NearPairs", own + turned, count, first=first, **more)
         roots = find_components(
             self._shuffle, edges + [receipt["ties"] for receipt in found if "ties" in receipt]
         )
@@ -198,11 +207,11 @@ class _Run:
         ) -> list[Json]:
             return self._shuffle(worker, tasks, partitions, scratch=scratch, names=self._names, **more)
 
-        found = find_captions(shuffle, tasks, self._plan.similarity, self._plan.partitions, self._groups)
+        found = find_captions(shuffle, tasks, self._plan.similarity, self._plan.partitions, self._homes)
         return {str(receipt["partition"]): receipt["path"] for receipt in found}
 
     @property
-    def _groups(self) -> int:
+    def _homes(self) -> int:
         """Into how many groups of shards memberships are brought home."""
         wanted = max(self._plan.partitions, -(-len(self._tasks) // SHARDS_A_PARTITION))
         return max(1, min(len(self._tasks), wanted))
@@ -220,7 +229,7 @@ class _Run:
             if self._guards and "asides" in receipt:
                 tasks.append({"asides": receipt["asides"]})
         more = {"names": self._names, "round": last, "guards": self._guards, "captions": captions}
-        receipts = self._shuffle("members:Members", tasks, self._groups, **more)
+        receipts = self._shuffle("members:Members", tasks, self._homes, **more)
         kinds = kinds_of(bool(self._guards), bool(captions))
         counts = {kind: sum(receipt["memberships"][kind] for receipt in receipts) for kind in kinds}
         return {"shards": len(self._tasks), "memberships": counts}
@@ -259,6 +268,7 @@ def run(build: "Build") -> None:
             similarity=cap.similarity if cap else 1.0,
             evaluation=recipe.evaluation,
             eval_distance=recipe.eval_distance,
+            rows=build.rows_of,
             partitions=partitions_for(build.rows),
             steps=steps.folder,
             limits=build.limits,

@@ -8,7 +8,7 @@ Equal bytes and pixels meet in the shuffle of values. Hashes of evaluation image
 memberships home holds them all, sorted once, and looks the hashes of its partitions up in them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -23,12 +23,13 @@ PAIRED: Final = ("of", "image")
 """What a pair has beside a membership: the evaluation row's number, and which of the row's images it shows."""
 
 
-def asides(rows: Rows, measured: Rows, further: Rows | None) -> Iterator[Columns]:
+def asides(rows: Rows, measured: Rows, further: Iterable[Rows]) -> Iterator[Columns]:
     """Yields the values of images that stand in no cluster's stead, kind by kind; `image` is 0 for a row's first.
 
     Those are the measured values of first images that `rows`, the same rows after they settled, no longer have; hashes
-    that no clusters are asked for; and all of `further`, the images beside the first.
+    that no clusters are asked for; and all of `further`, the images beside the first, shard by shard.
     """
+    shards = list(further)
     for kind in GUARDED:
         shown, values = measured.shown(kind), rows.values[kind]
         # as good as always nothing has settled, and nothing is to be compared
@@ -36,9 +37,9 @@ def asides(rows: Rows, measured: Rows, further: Rows | None) -> Iterator[Columns
             missing := lacking(shown, values, kind)
         ).any():
             yield _aside(measured, kind, missing, np.zeros(len(missing), np.uint32))
-        if further is not None:
-            images = np.arange(1, len(further.numbers) + 1, dtype=np.uint32)
-            yield _aside(further, kind, further.shown(kind).known, images)
+        for one in shards:
+            images = np.arange(1, len(one.numbers) + 1, dtype=np.uint32)
+            yield _aside(one, kind, one.shown(kind).known, images)
 
 
 def lacking(values: Values, others: Values, kind: int) -> npt.NDArray[np.bool_]:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipelines.engines.step import At, Json, Piece
+from pipelines.files import join
 from pipelines.layout import Layout
 from pipelines.phases.dedup.evaluation import PAIRED, Guard, nearest_pairs, unpaired
 from pipelines.phases.dedup.signals import CAPTION, EVAL, EVALUATION, KINDS, PHASH, PLACE, SETTLED
@@ -48,6 +49,8 @@ class Members:
         )
         self._captions: dict[str, str] = setup["captions"]
         self._kinds = kinds_of(self._guard is not None, bool(self._captions))
+        self._schema = CLUSTERS if self._guard is None else GUARDED_CLUSTERS
+        self._none: bytes | None = None
         self._sent = MEMBERSHIPS if self._guard is None else (*MEMBERSHIPS, *PAIRED)
 
     def split(self, task: Json, at: At) -> Iterator[Piece]:
@@ -87,15 +90,27 @@ class Members:
         ends = np.searchsorted(members["row"], numbers + 1 << PLACE)
         for number, start, end in zip(numbers.tolist(), [0, *ends[:-1].tolist()], ends.tolist(), strict=True):
             source, shard = (names[column][number].as_py() for column in ("source", "shard"))
+            if start == end:
+                self._write_none(source, shard)
+                continue
             at = members["row"][start:end] & ((1 << PLACE) - 1)
             path = self._layout.path("signals", source, shard)
             rows = self._folder.read(path, ["source", "shard", "member", "key"]).take(at)
             for name, column in zip(found.column_names, found.slice(start, end - start).columns, strict=True):
                 rows = rows.append_column(name, column)
-            schema = CLUSTERS if self._guard is None else GUARDED_CLUSTERS
             self._folder.write(
-                self._layout.path("clusters", source, shard), rows.select(schema.names).cast(schema)
+                self._layout.path("clusters", source, shard),
+                rows.select(self._schema.names).cast(self._schema),
             )
+
+    def _write_none(self, source: str, shard: str) -> None:
+        """Writes the file of a shard without memberships: the same bytes for all, made once."""
+        path, temporary = self._layout.path("clusters", source, shard), join(self._folder.scratch, "tmp")
+        if self._none is None:
+            self._folder.write(path, self._schema.empty_table())
+            self._none = self._folder.store.read_bytes(path)
+        else:
+            self._folder.store.write_bytes(path, self._none, temporary)
 
     def _table(self, names: pa.Table, members: Columns) -> pa.Table:
         """What the files say of memberships beside their rows."""

@@ -43,21 +43,26 @@ MOST_ROUNDS: Final = 64
 
 
 class NearPairs:
-    """Shuffles distinct hashes by bucket, slices of them for every mask; writes forests of edges."""
+    """Shuffles distinct hashes by bucket, slices of them for each of some masks; writes forests of edges.
+
+    These are as many masks as there are partitions for, from the `first` on.
+    """
 
     def __init__(self, setup: Json) -> None:
         self._folder = Folder(setup)
         self._distance = int(setup["distance"])
         self._slices = int(setup["slices"])
         self._masks = block_masks(self._distance, int(setup["distinct"]))
+        self._first, self._count = int(setup["first"]), int(setup["into"]) // self._slices
 
     def split(self, task: Json, at: At) -> Iterator[Piece]:
         """Each hash once for each mask, those of turned images too."""
         if "turned" in task:
-            values = _distinct(np.sort(self._folder.load(task["turned"], "value")["value"]))
+            values = _distinct(np.sort(self._folder.column(task["turned"], "value")))
         else:
-            values = _distinct(self._folder.load(task["hashes"], "hi")["hi"])
-        for number, mask in enumerate(self._masks):
+            values = _distinct(self._folder.column(task["hashes"], "hi"))
+        for number in range(self._count):
+            mask = self._masks[self._first + number]
             slices, table = sent({"value": values}, values & mask, self._slices)
             yield number * self._slices + slices, table
 
@@ -65,9 +70,9 @@ class NearPairs:
         """Edges that connect whatever is near within the partition's buckets."""
         # the hash of a turned image may be that of another image too
         values = _distinct(np.sort(table["value"].to_numpy()))
-        number = partition // self._slices
+        number = self._first + partition // self._slices
         edges = forest(bucket_edges(values, self._masks, number, self._distance))
-        return saved_edges(self._folder, "near", partition, edges)
+        return saved_edges(self._folder, "near", self._first * self._slices + partition, edges)
 
 
 def _distinct(values: U64) -> U64:
@@ -214,7 +219,7 @@ class Labels:
     def split(self, task: Json, at: At) -> Iterator[Piece]:
         """Each value with its root, and each root with itself; hashes of several sketches with themselves."""
         if "hashes" in task:
-            several = self._folder.load(task["hashes"], "hi")["hi"]
+            several = self._folder.column(task["hashes"], "hi")
             several = _distinct(several[repeated(several)])
             labels = {"value": several, "root": several}
         else:

@@ -1,8 +1,9 @@
 """What dedup needs of a shard's signals, as numbers."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any, Final
 
 import numpy as np
@@ -46,11 +47,13 @@ _COLUMNS: Final[dict[str, Any]] = {
     "phash": pa.uint64(),
     "sketch": pa.binary(BYTES),
 }
+_WHOLE: Final = pa.schema(list(_COLUMNS.items()))
+_SPLIT: Final = _WHOLE.append(pa.field("extra", pa.string()))
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a shard that were measured, in the shard's order: numbers, keys, values by kind.
+    """The rows of some shards that were measured, in their order: numbers, keys, values by kind.
 
     A value of PHASH is the hash and a fingerprint of the sketch. `hashes` are the hashes alone, also where no clusters
     of them are asked for; `turned` (N, 8) are those of the turned images, where these are asked for. `evaluation` says
@@ -88,21 +91,27 @@ class Shards:
         self._further = frozenset(setup["further"])
         self._settled: Sequence[str] = setup.get("settled", ())
 
-    def rows(self, number: int, source: str, shard: str) -> Rows:
-        """A shard's measured rows, with what was settled."""
-        return self.settled(self.measured(number, source, shard))
+    def rows(self, task: Json) -> Rows:
+        """The measured rows of a task's shards, with what was settled."""
+        return self.settled(self.measured(task))
 
-    def measured(self, number: int, source: str, shard: str) -> Rows:
-        """A shard's measured rows, with their values as measured; a text without an image has a key alone."""
-        path = self._layout.path("signals", source, shard)
+    def measured(self, task: Json) -> Rows:
+        """The measured rows of a task's shards, with their values as measured; a text without image has a key alone."""
+        source = task["source"]
         split = self._evaluation.get(source) is False
-        table = self._folder.read(path, [*_COLUMNS, "extra"] if split else list(_COLUMNS))
-        return self._parse(table, number, path, self._evaluation.get(source, False))
+        read = [
+            _columns(self._folder, self._layout.path("signals", source, shard), task["number"] + n, split)
+            for n, shard in enumerate(task["shards"])
+        ]
+        return self._parse(pa.concat_tables(read).combine_chunks(), self._evaluation.get(source, False))
 
-    def further(self, number: int, source: str, shard: str, rows: Rows) -> Rows | None:
-        """The images of these rows beside their first, each with its row's number and key; None without any."""
-        if text_of((source, shard)) not in self._further:
-            return None
+    def further(self, task: Json, rows: Rows) -> Iterator[Rows]:
+        """Of each shard the images of these rows beside their first, each with its row's number and key."""
+        for n, shard in enumerate(task["shards"]):
+            if text_of((task["source"], shard)) in self._further:
+                yield self._beside(task["number"] + n, task["source"], shard, rows)
+
+    def _beside(self, number: int, source: str, shard: str, rows: Rows) -> Rows:
         table = self._folder.read(self._layout.path("further", source, shard), FURTHER.names)
         numbers = table["row"].to_numpy() + (number << PLACE)
         at = np.minimum(np.searchsorted(rows.numbers, numbers), max(len(rows.numbers) - 1, 0))
@@ -126,16 +135,10 @@ class Shards:
         """The rows with the values that images of equal bytes or pixels agreed on."""
         return self._settle(rows) if self._settled and len(rows.numbers) else rows
 
-    def _parse(self, table: pa.Table, number: int, path: str, whole: bool) -> Rows:
-        check_versions(table.schema, path)
-        try:
-            columns = {name: table[name].cast(kind).combine_chunks() for name, kind in _COLUMNS.items()}
-            measured = pc.is_null(columns["error"])
-            columns = {name: column.filter(measured) for name, column in columns.items()}
-            key_hi, key_lo = key_words(columns["key"])
-        except (pa.ArrowException, KeyError, ValueError) as wrong:
-            raise InputError(f"{path} holds no signals ({wrong}): measure its source again") from wrong
-        places = np.flatnonzero(measured.to_numpy(zero_copy_only=False)) + (number << PLACE)
+    def _parse(self, table: pa.Table, whole: bool) -> Rows:
+        """Rows, given their columns; `whole` says that all are held out for evaluation, where they do not say it."""
+        columns = {name: table[name].combine_chunks() for name in _COLUMNS}
+        places, key_hi, key_lo = (table[name].to_numpy() for name in ("number", "key_hi", "key_lo"))
         sha256, pixels = fingerprints(columns["sha256"]), fingerprints(columns["pixels"])
         phash = columns["phash"]
         bits = phash.fill_null(0).to_numpy()
@@ -149,7 +152,7 @@ class Shards:
             PHASH: Values(bits, _folded(sketches), hashed if self._hashed else np.zeros_like(hashed)),
         }
         turned = turned_hashes(sketches) if self._turned else None
-        extras = table["extra"].filter(measured) if "extra" in table.column_names else None
+        extras = table["extra"] if "extra" in table.column_names else None
         evaluation = np.full(len(places), whole) if extras is None else held_out(extras)
         return Rows(places, key_hi, key_lo, values, hashes, turned, evaluation)
 
@@ -165,6 +168,24 @@ class Shards:
                 hi[at], lo[at], known[at] = changes["hi"][mine], changes["lo"][mine], True
                 values[kind] = Values(hi, lo, known)
         return replace(rows, values=values)
+
+
+def _columns(folder: Folder, path: str, number: int, split: bool) -> pa.Table:
+    """The measured rows of a shard, with their numbers and the halves of their keys; InputError where it has none."""
+    names = [*_COLUMNS, "extra"] if split else list(_COLUMNS)
+    table = folder.read(path, names)
+    check_versions(table.schema, path)
+    try:
+        table = table.select(names).cast(_SPLIT if split else _WHOLE)
+        measured = pc.is_null(table["error"])
+        table = table.filter(measured)
+        key_hi, key_lo = key_words(table["key"].combine_chunks())
+    except (pa.ArrowException, KeyError, ValueError) as wrong:
+        raise InputError(f"{path} holds no signals ({wrong}): measure its source again") from wrong
+    places = np.flatnonzero(measured.to_numpy(zero_copy_only=False)) + (number << PLACE)
+    for name, column in (("number", places), ("key_hi", key_hi), ("key_lo", key_lo)):
+        table = table.append_column(name, pa.array(column))
+    return table
 
 
 def check_versions(schema: pa.Schema, path: str) -> None:
@@ -209,6 +230,47 @@ def finer_checks(rows: Rows) -> dict[int, npt.NDArray[np.uint32]]:
     of_pixels = np.where(pixels.known, mix(pixels.hi ^ mix(pixels.lo)), 0)
     checks = {EXACT: mix(of_phash ^ of_pixels), PIXELS: of_phash}
     return {REPEAT: zeros, PHASH: zeros} | {kind: check.astype(np.uint32) for kind, check in checks.items()}
+
+
+LEAST_ROWS: Final = 10_000
+MOST_ROWS: Final = 65_536
+"""So many rows of small shards make a task: the least, and the most where there are enough tasks with them."""
+TASKS: Final = 64
+SHARDS_A_TASK: Final = 64
+
+
+def group_tasks(
+    shards: Iterable[Name],
+    rows: Mapping[Name, int],
+    block_of: Callable[[int], int] = lambda number: number // SHARDS_A_TASK,
+) -> list[Json]:
+    """One task for some shards of a source in a row, with the number of the first in the sorted list.
+
+    `rows` says how many a shard has, where that is known: small ones share a task, but enough tasks are left that every
+    worker has some. Shards of two blocks share none.
+    """
+    named = sorted(shards)
+    most = min(MOST_ROWS, max(LEAST_ROWS, sum(rows.values()) // TASKS))
+    tasks: list[Json] = []
+    for (source, _), group in groupby(enumerate(named), lambda one: (one[1][0], block_of(one[0]))):
+        numbered = list(group)
+        counts = [rows.get(name, most) for _, name in numbered]
+        for start, end in batches(counts, most):
+            names = [shard for _, (_, shard) in numbered[start:end]]
+            first = numbered[start][0]
+            tasks.append({"number": first, "source": source, "shards": names, "rows": counts[start:end]})
+    return tasks
+
+
+def batches(rows: Sequence[int], most: int) -> list[tuple[int, int]]:
+    """Returns from where to where each batch goes, given each shard's rows: at most so many, or one shard."""
+    found, start, held = [], 0, 0
+    for number, count in enumerate(rows):
+        if number > start and held + count > most:
+            found.append((start, number))
+            start, held = number, 0
+        held += count
+    return [*found, (start, len(rows))]
 
 
 def shard_tasks(shards: Iterable[Name]) -> list[Json]:

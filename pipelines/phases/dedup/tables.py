@@ -156,6 +156,12 @@ class Folder:
         """The named columns of a scratch table (all without names)."""
         return columns_of(self.read(path, list(names) or None))
 
+    def column(self, path: str, name: str) -> npt.NDArray[Any]:
+        """One column of a scratch table, read without the others."""
+        with self.store.open(path) as file:
+            found: npt.NDArray[Any] = opened(file).read(columns=[name])[name].to_numpy()
+        return found
+
     def read(self, path: str, names: list[str] | None = None) -> pa.Table:
         """A Parquet file's table, or of it the named columns. DamagedError where it cannot be read."""
         return read_whole(self.store, path, names)

@@ -24,6 +24,7 @@ from pipelines.phases.dedup.signals import (
     KINDS,
     PHASH,
     PIXELS,
+    PLACE,
     REPEAT,
     SETTLED,
     TURNED,
@@ -41,13 +42,14 @@ from pipelines.phases.dedup.tables import (
     repeated,
     runs,
     sent,
+    stretches,
     take,
     totals,
 )
 
 
 class EqualValues:
-    """Shuffles every shard's values by value.
+    """Shuffles the values of shards by value.
 
     A shard sends each of its values once; its further rows of that value stay in its file of twins. Writes for each
     partition `same` (the memberships of clusters of equal values), `hashes` (the distinct perceptual hashes and
@@ -65,19 +67,24 @@ class EqualValues:
         self._guarded = bool(setup["evaluation"])
 
     def split(self, task: Json, at: At) -> Iterator[Piece]:
-        """One entry for each value in the shard."""
-        name = task["number"], task["source"], task["shard"]
-        measured = self._shards.measured(*name)
+        """One entry for each value in a shard."""
+        measured = self._shards.measured(task)
         rows = self._shards.settled(measured)
         found = list(_entries(rows, measured))
         if self._guarded:
-            found += asides(rows, measured, self._shards.further(*name, measured))
+            found += asides(rows, measured, self._shards.further(task, measured))
         merged = [_merged(entries) for entries in found]
         twins = joined([others for _, others in merged])
         if len(twins["row"]):
-            self._folder.save(twins_of(self._round), task["number"], twins)
+            self._save(twins)
         entries = joined([*(mine for mine, _ in merged), *_turned(rows)])
         yield sent(entries, entries["hi"], self._partitions)
+
+    def _save(self, twins: Columns) -> None:
+        """Leaves a file of twins for each shard that has some."""
+        twins = take(twins, np.argsort(twins["row"] >> PLACE, kind="stable"))
+        for number, start, end in stretches(twins["row"] >> PLACE):
+            self._folder.save(twins_of(self._round), number, {n: one[start:end] for n, one in twins.items()})
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
         """The clusters among the partition's values; `torn` counts those that coarser kinds would tear."""
@@ -162,8 +169,8 @@ class Agreement:
         self._kind = int(setup["kind"])
 
     def split(self, task: Json, at: At) -> Iterator[Piece]:
-        """The shard's rows that have a value of the kind, with their coarser values."""
-        rows = self._shards.rows(task["number"], task["source"], task["shard"])
+        """The rows that have a value of the kind, with their coarser values."""
+        rows = self._shards.rows(task)
         columns, known = rows.of(self._kind)
         for kind in COARSER[self._kind]:
             value = rows.values[kind]
@@ -200,12 +207,12 @@ def _changes(rows: Columns, kind: int) -> Columns:
 
 
 def _merged(entries: Columns) -> tuple[Columns, Columns]:
-    """One entry for each (value, check, kind): its smallest (key, row), and its number of rows; and these others.
+    """One entry for each (shard, value, check, kind): its smallest (key, row), its number of rows; and these others.
 
     Of the others `kind`, `row` and the row `of` the entry.
     """
-    entries = _by_value(entries)
-    run = runs(entries["hi"], entries["lo"], entries["check"], entries["kind"])
+    entries = _by_value({**entries, "shard": entries["row"] >> PLACE}, "shard")
+    run = runs(entries["hi"], entries["lo"], entries.pop("shard"), entries["check"], entries["kind"])
     # rows of one value whose checks differ may alternate; that only leaves more entries than need be
     head = run == np.arange(len(run))
     rows = np.diff(np.flatnonzero(head), append=len(run)).astype(np.uint32)
@@ -241,12 +248,12 @@ def _first(entries: Columns) -> Columns:
     return take(entries, firsts(entries["hi"], entries["lo"]))
 
 
-def _by_value(entries: Columns) -> Columns:
-    """The entries sorted by value, key, row. Most values are unique: only the others are sorted twice."""
+def _by_value(entries: Columns, *within: str) -> Columns:
+    """The entries by value, other columns, key and row. Most values are unique: only the others are sorted twice."""
     order = np.argsort(entries["hi"])
     shared = repeated(entries["hi"][order])
     places = order[shared]
-    columns = [entries[name][places] for name in ("row", "key_lo", "key_hi", "lo", "hi")]
+    columns = [entries[name][places] for name in ("row", "key_lo", "key_hi", *within, "lo", "hi")]
     order[shared] = places[np.lexsort(columns)]
     return take(entries, order)
 

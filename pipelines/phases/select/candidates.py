@@ -1,7 +1,6 @@
 """What select knows of a shard: which rules each row failed, and the clusters that its rows are in."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,49 +8,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.rules import dedup_language, failures
-from pipelines.engines.step import Json
+from filters.corpus_rules import Phash
+from filters.rules import dedup_language, detail, failures
+from pipelines.engines.step import At, Json
 from pipelines.layout import Layout
 from pipelines.parquet import by_member, read_table
-from pipelines.phases.dedup.signals import CAPTION, EVAL, KINDS, PLACE, held_out
+from pipelines.phases.dedup.signals import CAPTION, EVAL, KINDS, LEAST_ROWS, PLACE, batches, held_out
 from pipelines.phases.dedup.tables import Folder
-from pipelines.phases.select.removed import Found, Memory
+from pipelines.phases.select.judged import Judged, digests, packed, unpacked
+from pipelines.phases.select.removed import Found, Memory, check
 from pipelines.recipe.model import Recipe, Source
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A shard's signals with, for each row, the rules that it failed and whether it is a candidate.
-
-    A candidate was measured and passes every rule before `clip`. `languages` are those that captions
-    are compared in; `scores` is NaN where a row has none, and None where the source is not scored.
-    `clusters` holds for each kind the cluster's key ("" where the row is in none). `evaluation` are the
-    rows held out for evaluation; `shown` says of each other row whose image it shows of those: `source`
-    ("" where none's), `key` and `distance`. `removed` says by what the list removes a row ("" where it does not);
-    such a row may still be a candidate, and counts in `keep` thresholds. `memory` knows which rows are blanked.
-    """
-
-    source: Source
-    signals: pa.Table
-    failed: pa.Array
-    candidate: npt.NDArray[np.bool_]
-    languages: npt.NDArray[Any]
-    scores: npt.NDArray[np.float32] | None
-    clusters: dict[str, npt.NDArray[Any]]
-    evaluation: npt.NDArray[np.bool_]
-    shown: dict[str, npt.NDArray[Any]]
-    removed: npt.NDArray[Any]
-    memory: Memory
-    first: int
-
-    @property
-    def places(self) -> npt.NDArray[np.int64]:
-        """Every row's number in the corpus."""
-        return np.arange(self.signals.num_rows, dtype=np.int64) + self.first
-
-    def taken(self, column: str, rows: npt.NDArray[np.int64]) -> pa.Array:
-        """Returns a signal of the rows at these places in the shard."""
-        return self.signals[column].combine_chunks().take(pa.array(rows))
 
 
 class Judge:
@@ -63,35 +29,55 @@ class Judge:
         self._removed = Found(Folder(setup).read(setup["removed"])) if setup.get("removed") else Found()
         self._rank = {source.id: rank for rank, source in enumerate(self.recipe.sources)}
 
-    def shard(self, task: Json) -> Judged:
-        """One shard: read, judged, and joined with its clusters."""
-        source = self.recipe.source(task["source"])
-        signals = read_table(self.layout, self.layout.path("signals", source.id, task["shard"]))
-        memory = Memory.read(self.layout, source, task["shard"], signals)
-        signals = memory.restored(signals)
+    def shard(self, task: Json) -> tuple[Judged, Memory]:
+        """One shard: read, judged, and joined with its clusters; and what work/removed knows of it."""
+        return self.shards(self.recipe.source(task["source"]), [task["shard"]], task["number"])
+
+    def shards(self, source: Source, names: Sequence[str], first: int) -> tuple[Judged, Memory]:
+        """Some shards of a source, whose numbers follow on `first`, as one; and what work/removed knows of them.
+
+        A rule costs as much for one row as for a hundred.
+        """
+        read = [self._read(source, name) for name in names]
+        tables, memory = [signals for signals, _ in read], Memory.joined([one for _, one in read])
+        signals = pa.concat_tables(tables, promote_options="default").combine_chunks()
+        numbers = [np.arange(one.num_rows) + (first + n << PLACE) for n, one in enumerate(tables)]
         rules = self.recipe.rules_of(source)
         if not source.needs_captions:
             rules = rules.model_copy(update={"no_caption": False})
-        clusters, shown = self._clusters(source.id, task["shard"], signals)
+        clusters, shown = self._clusters(source.id, names, tables)
         failed = with_guard(failures(signals, rules, self.recipe.languages_of(source)), shown["source"])
         failed = with_refusals(failed, signals)
         measured = pc.is_null(signals["error"]).to_numpy(zero_copy_only=False)
         passes = pc.equal(pc.list_value_length(failed), 0).to_numpy(zero_copy_only=False)
         languages = pc.fill_null(dedup_language(signals, self.recipe.languages_of(source)), "")
-        return Judged(
+        scores, scored = self._scores(source, names, tables)
+        places = np.concatenate(numbers)
+        judged = Judged(
             source=source,
             signals=signals,
             failed=failed,
             candidate=measured & passes,
             languages=languages.to_numpy(zero_copy_only=False),
-            scores=self._scores(source, task["shard"], signals),
+            scores=scores,
+            scored=scored,
             clusters=clusters,
             evaluation=self._evaluation(source, signals),
             shown=shown,
-            removed=self._removed.why(task["number"] << PLACE, clusters),
-            memory=memory,
-            first=task["number"] << PLACE,
+            removed=self._removed.why(places, clusters),
+            places=places,
         )
+        return judged, memory
+
+    def load(self, task: Json) -> Judged:
+        """The shards of a task, as Judging left them."""
+        return unpacked(read_table(self.layout, task["judged"]), self.recipe.source(task["source"]))
+
+    def _read(self, source: Source, shard: str) -> tuple[pa.Table, Memory]:
+        """A shard's signals as rules judge them."""
+        signals = read_table(self.layout, self.layout.path("signals", source.id, shard))
+        memory = Memory.read(self.layout, source, shard, signals)
+        return memory.restored(signals), memory
 
     def ranks(self, judged: Judged) -> dict[str, npt.NDArray[Any]]:
         """What keepers are chosen by: the smaller the better, in the order of the keys."""
@@ -114,14 +100,22 @@ class Judge:
             return judged.signals["caption"].fill_null("").combine_chunks()
         return pa.array(judged.languages, pa.string())
 
-    def _scores(self, source: Source, shard: str, signals: pa.Table) -> npt.NDArray[np.float32] | None:
-        """Each row's CLIP score; before there are any, and for sources without, None."""
-        path = self.layout.path("scores", source.id, shard)
-        if not self.recipe.is_scored(source) or not self.layout.store.exists(path):
-            return None
-        table = read_table(self.layout, path, ["member", "clip_score"])
-        scores = by_member(table, "clip_score", signals["member"])
-        return np.asarray(scores.to_numpy(zero_copy_only=False), np.float32)
+    def _scores(
+        self, source: Source, names: Sequence[str], tables: Sequence[pa.Table]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """Each row's CLIP score, and whether its shard has any."""
+        scores, scored = [], []
+        for name, signals in zip(names, tables, strict=True):
+            path = self.layout.path("scores", source.id, name)
+            there = self.recipe.is_scored(source) and self.layout.store.exists(path)
+            if there:
+                table = read_table(self.layout, path, ["member", "clip_score"])
+                found = by_member(table, "clip_score", signals["member"])
+                scores.append(np.asarray(found.to_numpy(zero_copy_only=False), np.float32))
+            else:
+                scores.append(np.full(signals.num_rows, np.nan, np.float32))
+            scored.append(np.full(signals.num_rows, there))
+        return np.concatenate(scores), np.concatenate(scored)
 
     def _evaluation(self, source: Source, signals: pa.Table) -> npt.NDArray[np.bool_]:
         """Which rows are held out: all of an evaluation source, or those of the dataset's own splits."""
@@ -130,26 +124,73 @@ class Judge:
         return np.full(signals.num_rows, source.role == "eval")
 
     def _clusters(
-        self, source: str, shard: str, signals: pa.Table
+        self, source: str, names: Sequence[str], tables: Sequence[pa.Table]
     ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, npt.NDArray[Any]]]:
         """Each row's cluster of every kind, and the evaluation row whose image it shows."""
-        members = signals["member"]
-        none = np.full(len(members), "", object)
-        shown = {"source": none, "key": none, "distance": np.zeros(len(members), np.int32)}
-        if not self.layout.store.exists(self.layout.path("clusters", source, shard)):
-            return dict.fromkeys((*KINDS, CAPTION), none), shown
-        table = read_table(self.layout, self.layout.path("clusters", source, shard))
+        parts, places, count = [], [], 0
+        for name, signals in zip(names, tables, strict=True):
+            path = self.layout.path("clusters", source, name)
+            table = read_table(self.layout, path) if self.layout.store.exists(path) else None
+            if table is not None and table.num_rows:
+                members = signals["member"].combine_chunks()
+                at = pc.index_in(table["member"].combine_chunks(), value_set=members).fill_null(-1).to_numpy()
+                parts.append(table.filter(pa.array(at >= 0)))
+                places.append(at[at >= 0].astype(np.int64) + count)
+            count += signals.num_rows
+        clusters = {kind: np.full(count, "", object) for kind in (*KINDS, CAPTION)}
+        shown = {"source": np.full(count, "", object), "key": np.full(count, "", object)}
+        shown["distance"] = np.zeros(count, np.int32)
+        if parts:
+            table, at = pa.concat_tables(parts, promote_options="default"), np.concatenate(places)
+            columns = {name: table[name].to_numpy() for name in ("kind", "cluster", "distance")}
+            for kind, found in clusters.items():
+                mine = columns["kind"] == kind
+                found[at[mine]] = columns["cluster"][mine]
+            if "eval_source" in table.column_names:
+                mine = columns["kind"] == EVAL
+                columns["source"] = table["eval_source"].fill_null("").to_numpy()
+                for name, column in (("source", "source"), ("key", "cluster"), ("distance", "distance")):
+                    shown[name][at[mine]] = columns[column][mine]
+        return clusters, shown
 
-        def of(kind: str, column: str, fill: Any) -> npt.NDArray[Any]:
-            mine = table.filter(pc.equal(table["kind"], kind))
-            found = pc.fill_null(by_member(mine, column, members), fill)
-            values: npt.NDArray[Any] = found.to_numpy(zero_copy_only=False)
-            return values
 
-        if "eval_source" in table.column_names:
-            columns = {"source": ("eval_source", ""), "key": ("cluster", ""), "distance": ("distance", 0)}
-            shown = {name: of(EVAL, *column) for name, column in columns.items()}
-        return {kind: of(kind, "cluster", "") for kind in (*KINDS, CAPTION)}, shown
+class Judging:
+    """Judges groups of shards; leaves a file of each, which the rounds and the decisions read."""
+
+    def __init__(self, setup: Json) -> None:
+        self._judge = Judge(setup)
+        self._folder = Folder(setup)
+        phash = self._judge.recipe.rules.get(Phash)
+        self._turned = bool(phash and phash.turned)
+
+    def run(self, task: Json, at: At) -> Json:
+        """The path of the group's file."""
+        source, parts = self._judge.recipe.source(task["source"]), []
+        for start, end in batches(task["rows"], LEAST_ROWS):
+            judged, memory = self._judge.shards(source, task["shards"][start:end], task["number"] + start)
+            check(judged, memory)
+            variants = digests(self._judge.variants(judged))
+            parts.append(packed(judged, variants, self._details(judged), self._turned))
+        path = self._folder.path("judged", task["number"])
+        self._folder.write(path, pa.concat_tables(parts), scratch=True)
+        return {"judged": path}
+
+    def _details(self, judged: Judged) -> pa.Array:
+        """Why rows failed rules over their signals, in a few words, or the error's text; null for removed rows."""
+        signals = judged.signals
+        sound = pc.is_null(signals["error"]).combine_chunks()
+        failed = pc.if_else(sound, judged.failed, pa.scalar([], pa.list_(pa.string())))
+        texts = [
+            message or refusal or text
+            for message, refusal, text in zip(
+                signals["error_message"].to_pylist(),
+                signals["refusal_text"].to_pylist(),
+                detail(signals, failed, self._judge.recipe.rules_of(judged.source)).to_pylist(),
+                strict=True,
+            )
+        ]
+        # what is known of a removed row lies nowhere but where it is blanked
+        return pa.array(texts, pa.string(), mask=judged.removed != "")
 
 
 def with_guard(failed: pa.Array, sources: npt.NDArray[Any]) -> pa.Array:

@@ -27,9 +27,10 @@ from pipelines.phases.dedup.tables import (
     runs,
     take,
 )
-from pipelines.phases.select.candidates import Judge, Judged
+from pipelines.phases.select.candidates import Judge
 from pipelines.phases.select.cuts import fails
-from pipelines.phases.select.keepers import Lost, digests, home_of, words
+from pipelines.phases.select.judged import Judged, digests
+from pipelines.phases.select.keepers import Lost, home_of, words
 
 CAPPED: Final = "max_per_caption"
 """The rule's name."""
@@ -46,14 +47,16 @@ class Caps:
         self._cuts = setup["cuts"]
 
     def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
-        """Of each caption the shard's first rows by key, with the number of its rows."""
-        judged = self._judge.shard(task)
+        """Of each caption every shard's first rows by key."""
+        judged = self._judge.load(task)
         rule = self._judge.recipe.rules_of(judged.source).get(MaxPerCaption)
         if rule is None:
             return
         lost = self._lost.rows(judged)
         rows = sharing(judged, counted(judged, self._judge, self._cuts, lost), rule)
-        run = runs(rows["group"])
+        shards = {**rows, "shard": rows["row"] >> PLACE}
+        rows = ordered(shards, "group", "shard", "key_hi", "key_lo", "row")
+        run = runs(rows["group"], rows.pop("shard"))
         first = take(rows, np.arange(len(run)) - run < rule.max + 1)
         yield from cut(first, (first["group"] % np.uint64(self._partitions)).astype(np.int64))
 
@@ -76,7 +79,7 @@ class Caps:
 
 
 def counted(judged: Judged, judge: Judge, cuts: Json, lost: Columns) -> npt.NDArray[np.bool_]:
-    """Returns which rows of a shard count for the cap: those that every other rule keeps, but for evaluation."""
+    """Returns which rows count for the cap: those that every other rule keeps, but for evaluation."""
     stays = judged.candidate & ~fails(judged, judge.recipe, cuts)
     stays[lost["row"]] = False
     found: npt.NDArray[np.bool_] = stays & (judged.removed == "") & ~judged.evaluation
@@ -96,7 +99,7 @@ def sharing(judged: Judged, which: npt.NDArray[np.bool_], rule: MaxPerCaption) -
 
 
 class Capped:
-    """The rows beyond the cap, shard by shard."""
+    """The rows beyond the cap, table by table."""
 
     def __init__(self, setup: Json) -> None:
         self._folder = Folder(setup)
@@ -104,14 +107,18 @@ class Capped:
         self._cuts = setup["cuts"]
 
     def rows(self, judged: Judged, judge: Judge, lost: Columns) -> npt.NDArray[np.int64]:
-        """The places in a shard of the rows beyond the cap; `lost` are its losers to duplicates."""
+        """The places in a table of the rows beyond the cap; `lost` are its losers to duplicates."""
         rule = judge.recipe.rules_of(judged.source).get(MaxPerCaption)
-        number = home_of(judged.first >> PLACE)
-        if rule is None or number not in self._homes or not judged.signals.num_rows:
+        if rule is None or not len(judged.places):
             return np.zeros(0, np.int64)
-        last = judged.first + judged.signals.num_rows - 1
-        found = self._folder.between(self._folder.path(f"home-{CAPPED}", number), judged.first, last)
-        capped = ordered(found, "group")
+        first, last = int(judged.places[0]), int(judged.places[-1])
+        number = home_of(first >> PLACE)
+        if number not in self._homes:
+            return np.zeros(0, np.int64)
+        # of each shard with rows beyond the cap there is an entry, and all of one caption say the same
+        capped = ordered(
+            self._folder.between(self._folder.path(f"home-{CAPPED}", number), first, last), "group"
+        )
         rows = sharing(judged, counted(judged, judge, self._cuts, lost), rule)
         at = np.searchsorted(capped["group"], rows["group"])
         known = np.flatnonzero(at < np.searchsorted(capped["group"], rows["group"], "right"))
@@ -120,4 +127,4 @@ class Capped:
         for name in ("key_lo", "key_hi"):
             equal = rows[name] == stays[f"last_{name}"]
             later = (rows[name] > stays[f"last_{name}"]) | (equal & later)
-        return np.sort(rows["row"][later] - judged.first)
+        return judged.at(np.sort(rows["row"][later]))

@@ -20,7 +20,8 @@ from filters.corpus_rules import Clip
 from filters.language import key_of
 from pipelines.engines.step import At, Json
 from pipelines.phases.dedup.tables import key_words
-from pipelines.phases.select.candidates import Judge, Judged
+from pipelines.phases.select.candidates import Judge
+from pipelines.phases.select.judged import Judged
 from pipelines.recipe.model import Recipe, Source
 
 BINS = 1000
@@ -110,10 +111,8 @@ class Cuts:
         self._numbers = {name: number for number, name in enumerate(sorted(self._places))}
 
     def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
-        """The shard's rows in the bins of cuts, one partition a group."""
-        judged = self._judge.shard(task)
-        if judged.scores is None:
-            return
+        """The rows in the bins of cuts, one partition a group."""
+        judged = self._judge.load(task)
         rows = np.flatnonzero(judged.candidate & ~np.isnan(judged.scores))
         names = groups(self._judge.recipe, judged.source, judged.languages[rows])
         bins = bins_of(judged.scores[rows])
@@ -138,7 +137,6 @@ class Cuts:
 
 def rank_table(judged: Judged, rows: npt.NDArray[np.int64]) -> pa.Table:
     """What rows are ordered by: score, key, row."""
-    assert judged.scores is not None
     keys = judged.taken("key", rows)
     key_hi, key_lo = key_words(keys)
     scores = judged.scores[rows].astype(np.float64)
@@ -160,7 +158,7 @@ def fails(judged: Judged, recipe: Recipe, cuts: Mapping[str, Json]) -> npt.NDArr
     """Which candidates fail the clip rule, or have no score; `cuts` holds those of the groups with `keep`."""
     clip = recipe.rules_of(judged.source).get(Clip)
     failed = unscored(judged, recipe)
-    if not clip or judged.scores is None:
+    if not clip:
         return failed
     rows = np.flatnonzero(judged.candidate & ~np.isnan(judged.scores))
     names = groups(recipe, judged.source, judged.languages[rows])
@@ -179,9 +177,9 @@ def fails(judged: Judged, recipe: Recipe, cuts: Mapping[str, Json]) -> npt.NDArr
 def unscored(judged: Judged, recipe: Recipe) -> npt.NDArray[np.bool_]:
     """Which candidates fail for want of a score that the data should have brought."""
     clip = recipe.rules_of(judged.source).get(Clip)
-    if not clip or clip.unscored == "keep" or judged.source.clip_score is None or judged.scores is None:
+    if not clip or clip.unscored == "keep" or judged.source.clip_score is None:
         return np.zeros(judged.signals.num_rows, np.bool_)
-    return judged.candidate & np.isnan(judged.scores)
+    return judged.candidate & judged.scored & np.isnan(judged.scores)
 
 
 def _after(judged: Judged, rows: npt.NDArray[np.int64], cut: Json) -> npt.NDArray[np.bool_]:

@@ -1,6 +1,9 @@
-"""One decision for every row of a shard: kept, dropped with its reason, or quarantined."""
+"""One decision for every row: kept, dropped with its reason, or quarantined."""
 
 import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -9,16 +12,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.corpus_rules import MaxPerCaption
-from filters.rules import REMOVED, detail
+from filters.rules import REMOVED
 from pipelines.engines.step import At, Json
 from pipelines.parquet import write_tables
-from pipelines.phases.dedup.signals import KINDS
+from pipelines.phases.dedup.signals import KINDS, PLACE
 from pipelines.phases.dedup.tables import Columns
-from pipelines.phases.select.candidates import Judge, Judged, replaced
+from pipelines.phases.select.candidates import Judge, replaced
 from pipelines.phases.select.captions import CAPPED, Capped
 from pipelines.phases.select.cuts import fails, reached, unscored
+from pipelines.phases.select.judged import Judged
 from pipelines.phases.select.keepers import Lost
-from pipelines.phases.select.removed import blank, check, said
+from pipelines.phases.select.removed import blank, said
 from pipelines.phases.select.semantic import ALIKE
 from pipelines.shares import is_drawn
 from schemas.plain import many
@@ -26,7 +30,7 @@ from schemas.row import DECISIONS, ROW
 
 
 class Decide:
-    """Writes a shard's decisions; the receipt holds its part of the funnel."""
+    """Writes the decisions of a task's shards; the receipt holds the part of the funnel of each."""
 
     def __init__(self, setup: Json) -> None:
         self._judge = Judge(setup)
@@ -36,23 +40,35 @@ class Decide:
         self._write = bool(setup["write"])
 
     def run(self, task: Json, at: At) -> Json:
-        """The shard's decisions, in the order of its signals."""
-        judged = self._judge.shard(task)
-        check(judged, task["shard"])
+        """The decisions of each shard, in the order of its signals."""
+        judged = self._judge.load(task)
         lost = self._lost.rows(judged)
         unfit = fails(judged, self._judge.recipe, self._cuts)
         beyond = self._capped.rows(judged, self._judge, lost)
         # what becomes of a row becomes of those that it stood for
-        lost["capped"] |= np.isin(lost["of"] - judged.first, beyond)
+        lost["capped"] |= np.isin(lost["of"], judged.places[beyond])
         failed = self._with_others(judged, unfit, lost, beyond)
         failed = replaced(failed, [[REMOVED]], np.where(judged.removed == "", -1, 0))
         table = self._table(judged, failed, lost, beyond)
+        first = task["number"]
+        ends = judged.at(np.arange(first, first + len(task["shards"]) + 1) << PLACE).tolist()
+        bounds = list(pairwise(ends))
         if self._write:
-            path = self._judge.layout.path("decisions", task["source"], task["shard"])
-            write_tables(self._judge.layout, path, DECISIONS, [table])
-            blank(self._judge.layout, self._judge.recipe, judged, task["shard"])
+            for number, (start, end) in enumerate(bounds):
+                gone = bool((judged.removed[start:end] != "").any())
+                self._write_shard(task, number, table.slice(start, end - start), gone)
         cuts = reached(self._cuts, judged.source.id)
-        return funnel(table) | {"kept_digest": kept_digest(table), "cuts": cuts}
+        shards = [one | {"cuts": cuts} for one in funnels(table, bounds)]
+        return {"rows": table.num_rows, "shards": shards}
+
+    def _write_shard(self, task: Json, number: int, table: pa.Table, gone: bool) -> None:
+        """Writes a shard's decisions; where rows are `gone`, their texts go."""
+        source, shard = task["source"], task["shards"][number]
+        path = self._judge.layout.path("decisions", source, shard)
+        write_tables(self._judge.layout, path, DECISIONS, [table])
+        if gone:
+            one = {"source": source, "shard": shard, "number": task["number"] + number}
+            blank(self._judge.layout, self._judge.recipe, *self._judge.shard(one), shard)
 
     def _with_others(
         self, judged: Judged, unfit: npt.NDArray[np.bool_], lost: Columns, beyond: npt.NDArray[np.int64]
@@ -100,18 +116,11 @@ class Decide:
     ) -> pa.Array:
         """Why, in a few words: the measurement against its limit, the error's text, or who is kept instead."""
         rules = self._judge.recipe.rules_of(judged.source)
-        texts = detail(judged.signals, failed, rules).to_pylist()
-        messages = judged.signals["error_message"].to_pylist()
-        refusals = judged.signals["refusal_text"].to_pylist()
-        texts = [
-            message or refusal or text
-            for message, refusal, text in zip(messages, refusals, texts, strict=True)
-        ]
+        texts = judged.signals["detail"].to_pylist()
         for row in np.flatnonzero(unscored(judged, self._judge.recipe)).tolist():
             texts[row] = f"no number in {judged.source.clip_score}"
-        if judged.scores is not None:
-            for row in np.flatnonzero(pc.equal(_first(failed), "clip").fill_null(False)).tolist():
-                texts[row] = f"clip_score {judged.scores[row]:.5f}"
+        for row in np.flatnonzero(pc.equal(_first(failed), "clip").fill_null(False)).tolist():
+            texts[row] = f"clip_score {judged.scores[row]:.5f}"
         for row in np.flatnonzero(judged.shown["source"] != "").tolist():
             if texts[row] is None:
                 texts[row] = _shown(judged, row)
@@ -153,27 +162,67 @@ def _shown(judged: Judged, row: int) -> str:
     return f"like {key} of {source}, {distance} bits apart" if distance else f"like {key} of {source}"
 
 
-def funnel(table: pa.Table) -> Json:
-    """Counts of a table of decisions: rows, decisions, first reasons, all failed rules, errors."""
-    decisions = _counts(table["decision"])
-    dropped = table.filter(pc.equal(table["decision"], "dropped"))
-    quarantined = table.filter(pc.equal(table["decision"], "quarantined"))
-    return {
-        "rows": table.num_rows,
-        **{name: decisions.get(name, 0) for name in ("kept", "dropped", "quarantined")},
-        "reasons": _counts(dropped["reason"]),
-        "failed": _counts(pc.list_flatten(dropped["failed"])),
-        "errors": _counts(quarantined["reason"]),
-    }
+def funnels(table: pa.Table, bounds: Sequence[tuple[int, int]]) -> list[Json]:
+    """For each part of a table of decisions: rows, decisions, first reasons, all failed rules, errors.
+
+    `kept_digest` is one of which rows are kept and in which split: all that later phases see of decisions.
+    """
+    decisions, reasons = _encoded(table["decision"]), _encoded(table["reason"])
+    kept, dropped, quarantined = (decisions.where(name) for name in ("kept", "dropped", "quarantined"))
+    lists = table["failed"].combine_chunks()
+    failed = _encoded(lists.flatten())
+    ends = np.concatenate([[0], np.cumsum(lists.value_lengths().to_numpy())])
+    members, splits = (table[name].to_pylist() for name in ("member", "split"))
+    found = []
+    for start, end in bounds:
+        part = slice(start, end)
+        counts = decisions.counts(part)
+        named = zip(members[part], splits[part], kept[part].tolist(), strict=True)
+        found.append(
+            {
+                "rows": end - start,
+                **{name: counts.get(name, 0) for name in ("kept", "dropped", "quarantined")},
+                "reasons": reasons.counts(part, dropped[part]),
+                # of rows that are dropped alone
+                "failed": failed.counts(slice(ends[start], ends[end])),
+                "errors": reasons.counts(part, quarantined[part]),
+                "kept_digest": _digest((member, split) for member, split, stays in named if stays),
+            }
+        )
+    return found
 
 
-def kept_digest(table: pa.Table) -> str:
-    """A digest of which rows are kept and in which split: all that later phases see of decisions."""
-    kept = table.filter(pc.equal(table["decision"], "kept"))
+def _digest(rows: Iterable[tuple[str, str]]) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    for member, split_ in zip(kept["member"].to_pylist(), kept["split"].to_pylist(), strict=True):
-        digest.update(f"{len(member)}:{member}:{split_}\n".encode())
+    for member, split in rows:
+        digest.update(f"{len(member)}:{member}:{split}\n".encode())
     return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """A column of texts as numbers of its distinct ones, -1 for null."""
+
+    names: list[str]
+    codes: npt.NDArray[np.int64]
+
+    def where(self, name: str) -> npt.NDArray[np.bool_]:
+        """Which rows hold a text."""
+        number = self.names.index(name) if name in self.names else len(self.names)
+        found: npt.NDArray[np.bool_] = self.codes == number
+        return found
+
+    def counts(self, part: slice, which: npt.NDArray[np.bool_] | None = None) -> dict[str, int]:
+        """How often each text stands in a part of the rows, or in some rows of it, by text."""
+        codes = self.codes[part] if which is None else self.codes[part][which]
+        numbers = np.bincount(codes[codes >= 0], minlength=len(self.names)).tolist()
+        return dict(sorted((name, count) for name, count in zip(self.names, numbers, strict=True) if count))
+
+
+def _encoded(column: Any) -> _Encoded:
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    encoded = whole.dictionary_encode()
+    return _Encoded(encoded.dictionary.to_pylist(), encoded.indices.fill_null(-1).to_numpy().astype(np.int64))
 
 
 def _first(lists: pa.Array) -> pa.Array:
@@ -181,9 +230,3 @@ def _first(lists: pa.Array) -> pa.Array:
     lengths = pc.list_value_length(lists)
     padded = pc.if_else(pc.greater(lengths, 0), lists, pa.scalar([None], pa.list_(pa.string())))
     return pc.list_element(padded, 0)
-
-
-def _counts(values: Any) -> dict[str, int]:
-    counted = pc.value_counts(values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values)
-    pairs = [(str(one["values"]), int(one["counts"])) for one in counted.to_pylist()]
-    return dict(sorted(pairs))

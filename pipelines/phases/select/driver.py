@@ -1,6 +1,7 @@
 """Phase select: the recipe's thresholds over the signals; then one keeper a cluster; then the split.
 
 removed  map: which rows a list removes, where the corpus has one
+judging  map: which rules each row fails; small shards are judged many at a time, from here on to the end
 keepers  shuffle by cluster, once for repeats and once for images: who loses to a better duplicate; then a shuffle
          by shard, which brings the losers home
 semantic shuffle by cell of k-means, where the rule is on: who loses to a better row with a like embedding
@@ -19,7 +20,7 @@ from pipelines.engines.step import Engine, Json, Limits, Resources, Step, named
 from pipelines.files import join
 from pipelines.layout import Layout, Name, name_of, text_of
 from pipelines.phases.dedup.driver import partitions_for
-from pipelines.phases.dedup.signals import shard_tasks
+from pipelines.phases.dedup.signals import group_tasks
 from pipelines.phases.select.captions import CAPPED
 from pipelines.phases.select.cuts import places
 from pipelines.phases.select.keepers import home_of
@@ -35,6 +36,7 @@ from schemas.plain import many
 if TYPE_CHECKING:
     from pipelines.build import Build
 
+JUDGING = "pipelines.phases.select.candidates:Judging"
 CUTS = "pipelines.phases.select.cuts:Cuts"
 CONTEST = "pipelines.phases.select.keepers:Contest"
 CAPS = "pipelines.phases.select.captions:Caps"
@@ -65,6 +67,7 @@ def select(
     partitions: int,
     *,
     scored: Mapping[Name, Json],
+    rows: Mapping[Name, int] | None = None,
     repeats: bool = True,
     removed: str | None = None,
     write: bool = True,
@@ -74,15 +77,17 @@ def select(
 ) -> list[Json]:
     """One part of the funnel for each of the (source, shard) given, in sorted order.
 
-    `scored` are the receipts of phase score. `repeats` False says that dedup found no two rows of one
+    `scored` are the receipts of phase score. `rows` says how many rows each shard has: without, none is
+    taken for small. `repeats` False says that dedup found no two rows of one
     key. `removed` is the file of the rows that the list names (removed.py). `write` False decides without writing.
     `steps` is the folder of what passes between the rounds where it outlives the run (pipelines/steps.py).
     """
     scratch = steps or join(layout.exchange, "select")
     setup: Json = {"recipe": recipe.to_json(), "layout": asdict(layout), "scratch": scratch}
     setup |= {"partitions": partitions, "write": write, "removed": removed, "capped": []}
-    rounds = _Rounds(engine, shard_tasks(shards), setup, limits, resources)
+    rounds = _Rounds(engine, group_tasks(shards, rows or {}, home_of), setup, limits, resources)
     try:
+        rounds.judge()
         found = {group: asdict(place) for group, place in places(recipe, scored).items()}
         cuts = rounds.shuffle(CUTS, len(found), places=found) if found else []
         setup["cuts"] = {receipt["group"]: receipt for receipt in cuts}
@@ -92,7 +97,8 @@ def select(
             rounds.semantic(plan(recipe, scored))
         if recipe.rules.get(MaxPerCaption):
             rounds.capped(rounds.shuffle(CAPS, partitions))
-        return engine.map(rounds.step(phase("select").worker), rounds.tasks)
+        receipts = engine.map(rounds.step(phase("select").worker), rounds.tasks)
+        return [one for receipt in receipts for one in receipt["shards"]]
     finally:
         if steps is None:
             layout.store.remove_folder(scratch)
@@ -109,10 +115,19 @@ class _Rounds:
         self._setup = setup
         self._limits, self._resources = limits, resources
         self._homes: dict[str, list[int]] = {}
+        self._shards = sum(len(task["shards"]) for task in tasks)
 
     def step(self, worker: str, **more: object) -> Step:
         setup = {**self._setup, "homes": self._homes, **more}
         return Step("select", worker, setup, self._limits, self._resources)
+
+    def judge(self) -> None:
+        """Has the rules over signals judged: from then on, tasks name the files of what was found."""
+        receipts = self._engine.map(self.step(JUDGING), self.tasks)
+        self.tasks = [
+            {name: task[name] for name in ("number", "source", "shards")} | {"judged": receipt["judged"]}
+            for task, receipt in zip(self.tasks, receipts, strict=True)
+        ]
 
     def shuffle(self, worker: str, partitions: int, **more: object) -> list[Json]:
         """The receipts of a shuffle of all shards."""
@@ -152,7 +167,7 @@ class _Rounds:
         if not found:
             return []
         step = self.step(HOME, round=name, brings=brings)
-        homes = self._engine.shuffle(step, found, home_of(len(self.tasks)) + 1)
+        homes = self._engine.shuffle(step, found, home_of(self._shards) + 1)
         return [receipt["home"] for receipt in homes]
 
 
@@ -222,6 +237,7 @@ def _decide(build: "Build", steps: Steps | None) -> tuple[int, list[Json]]:
             sorted(build.shards),
             partitions_for(build.rows),
             scored=build.results["score"],
+            rows=build.rows_of,
             repeats=clusters["memberships"]["repeat"] > 0,
             removed=path,
             write=steps is not None,

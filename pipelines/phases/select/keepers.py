@@ -14,7 +14,6 @@ the corpus costs a candidate a shard; the others lose to whom it loses to at tha
 for this in a file of their shard; which rows repeat another one of their shard every step finds out anew (Lost).
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -40,10 +39,12 @@ from pipelines.phases.dedup.tables import (
     ordered,
     places_in,
     runs,
+    stretches,
     take,
 )
-from pipelines.phases.select.candidates import Judge, Judged
+from pipelines.phases.select.candidates import Judge
 from pipelines.phases.select.cuts import fails
+from pipelines.phases.select.judged import Judged
 from pipelines.sources.table import KINDS as SOURCE_KINDS
 
 _DIGESTS = {"exact": "sha256", "pixels": "pixels"}
@@ -81,8 +82,8 @@ class Contest:
         self._turns = TURNS if phash and phash.turned else 1
 
     def split(self, task: Json, at: At) -> Iterator[Piece]:
-        """The shard's candidates that are in a cluster, by the coarsest cluster they are in."""
-        judged = self._judge.shard(task)
+        """The candidates that are in a cluster, by the coarsest cluster they are in."""
+        judged = self._judge.load(task)
         takes_part = judged.candidate & ~fails(judged, self._judge.recipe, self._cuts)
         takes_part &= judged.removed == ""
         takes_part[self._lost.rows(judged)["row"]] = False
@@ -97,8 +98,9 @@ class Contest:
         entries = self._entries(judged, chosen)
         if self._round != "repeat":
             entries, thinned = self._thinned(entries)
-            if len(thinned["row"]):
-                self._folder.save(THINNED, task["number"], thinned)
+            thinned = ordered(thinned, "row")
+            for shard, start, end in stretches(thinned["row"] >> PLACE):
+                self._folder.save(THINNED, shard, take(thinned, np.arange(start, end)))
         yield (entries["group"] % np.uint64(self._partitions)).astype(np.int64), pa.table(entries)
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
@@ -120,7 +122,7 @@ class Contest:
         entries |= take(self._judge.ranks(judged), chosen)
         entries["annotated"] = np.full(len(chosen), SOURCE_KINDS[judged.source.kind].annotated)
         entries["stands"] = np.zeros(len(chosen), np.bool_)
-        entries["variant"] = digests(self._judge.variants(judged).take(pa.array(chosen)))
+        entries["variant"] = judged.taken("variant", chosen).to_numpy()
         group = np.zeros(len(chosen), np.uint64)
         for kind in self._kinds:
             hi, lo = words(judged.clusters[kind][chosen])
@@ -141,13 +143,14 @@ class Contest:
         return entries
 
     def _thinned(self, entries: Columns) -> tuple[Columns, Columns]:
-        """A shard's candidates without those that are equal in the finest kind to a better one; and these.
+        """The candidates without those that are equal in the finest kind to a better one of their shard; and these.
 
         Of these `row` and its key, the better row `of` and its key. Rows of one annotation source are no rivals.
         """
         kind = self._kinds[0]
-        entries = ordered(entries, f"{kind}_hi", f"{kind}_lo", "variant", *_ORDER)
-        run = runs(entries[f"{kind}_hi"], entries[f"{kind}_lo"], entries["variant"])
+        shards = {**entries, "shard": entries["row"] >> PLACE}
+        entries = ordered(shards, "shard", f"{kind}_hi", f"{kind}_lo", "variant", *_ORDER)
+        run = runs(entries.pop("shard"), entries[f"{kind}_hi"], entries[f"{kind}_lo"], entries["variant"])
         worse = (run != np.arange(len(run))) & ((entries[f"{kind}_hi"] | entries[f"{kind}_lo"]) != 0)
         worse &= ~entries["annotated"]
         entries["stands"][run[worse]] = True
@@ -264,19 +267,19 @@ class Known:
         """
         return self._folder.load(self._path(number)) if number in self._newest else _complete(_NONE, 0)
 
-    def shard(self, first: int) -> Columns:
-        """The losers of the shard whose first row has that number."""
-        number = home_of(first >> PLACE)
+    def among(self, numbers: npt.NDArray[np.int64]) -> Columns:
+        """The losers among rows by their numbers, ascending; the shards of all of these share a file."""
+        number = home_of(int(numbers[0]) >> PLACE) if len(numbers) else -1
         if number not in self._newest:
             return _complete(_NONE, 0)
-        return self._folder.between(self._path(number), first, first + (1 << PLACE) - 1)
+        return self._folder.between(self._path(number), int(numbers[0]), int(numbers[-1]))
 
     def _path(self, number: int) -> str:
         return self._folder.path(f"home-{self._newest[number]}", number)
 
 
 class Lost:
-    """The losers so far, shard by shard: those that came home, and those that repeat a better row of their shard."""
+    """The losers so far, table by table: those that came home, and those that repeat a better row of their shard."""
 
     def __init__(self, judge: Judge, setup: Json) -> None:
         self._judge = judge
@@ -284,11 +287,11 @@ class Lost:
         self._cuts = setup["cuts"]
 
     def rows(self, judged: Judged) -> Columns:
-        """A shard's losers, sorted by `row`, the place in the shard; columns as in Known."""
-        known, own = self._known.shard(judged.first), self._own_repeats(judged)
+        """The losers, sorted by `row`, the place in the table; columns as in Known."""
+        known, own = self._known.among(judged.places), self._own_repeats(judged)
         own |= _winners(own, known)
         found = ordered(joined([known, own]), "row")
-        return {**found, "row": found["row"] - judged.first}
+        return {**found, "row": judged.at(found["row"])}
 
     def _own_repeats(self, judged: Judged) -> Columns:
         """The rows that repeat a better one of their shard: these need not travel, and no file holds them."""
@@ -302,8 +305,9 @@ class Lost:
         hi, lo = words(judged.clusters["repeat"][chosen])
         key_hi, key_lo = key_words(judged.taken("key", chosen))
         rows: Columns = {"row": judged.places[chosen], "key_hi": key_hi, "key_lo": key_lo, "hi": hi, "lo": lo}
-        rows = ordered(rows | take(self._judge.ranks(judged), chosen), "hi", "lo", *_ORDER)
-        run = runs(rows["hi"], rows["lo"])
+        rows |= take(self._judge.ranks(judged), chosen) | {"shard": judged.places[chosen] >> PLACE}
+        rows = ordered(rows, "shard", "hi", "lo", *_ORDER)
+        run = runs(rows["shard"], rows["hi"], rows["lo"])
         return _complete(_behind(rows, run, run != np.arange(len(run)), REPEAT), 0)
 
 
@@ -357,16 +361,3 @@ def words(names: npt.NDArray[np.object_]) -> tuple[npt.NDArray[np.uint64], npt.N
     """Returns cluster keys as two words; zeros where there is none."""
     keys = pa.array(np.where(names == "", "0" * 32, names), pa.string())
     return key_words(keys)
-
-
-def digests(texts: pa.Array) -> npt.NDArray[np.uint64]:
-    """Returns a 64-bit digest for every text."""
-    encoded = texts.dictionary_encode()
-    words = [_digest(text) for text in encoded.dictionary.to_pylist()]
-    return np.array(words, np.uint64)[encoded.indices.to_numpy()] if words else np.zeros(0, np.uint64)
-
-
-def _digest(text: str) -> int:
-    return int.from_bytes(
-        hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little"
-    )

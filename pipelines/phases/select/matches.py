@@ -12,8 +12,9 @@ from pipelines.files import join
 from pipelines.parquet import read_table
 from pipelines.phases.dedup.signals import shard_tasks
 from pipelines.phases.dedup.tables import Folder
-from pipelines.phases.select.candidates import Judge, Judged
-from pipelines.phases.select.removed import IMAGES, MATCHES, REMEMBERED, hashes
+from pipelines.phases.select.candidates import Judge
+from pipelines.phases.select.judged import Judged
+from pipelines.phases.select.removed import IMAGES, MATCHES, REMEMBERED, Memory, hashes
 from pipelines.removal import hashed, kept
 from pipelines.sources.table import KINDS as SOURCE_KINDS
 from schemas.sample import image_key
@@ -49,24 +50,26 @@ class Match:
 
     def run(self, task: Json, at: At) -> Json:
         """Writes each row that a value names: its number, the value, and its clusters where these go with it."""
-        judged = self._judge.shard(task)
+        judged, memory = self._judge.shard(task)
         found = [
-            (judged.first + row, column, value, entries[value].only_listed)
+            (row, column, value, entries[value].only_listed)
             for column, entries in self._wanted.items()
-            for row, value in self._hashes(column, judged, task["shard"])
+            for row, value in self._hashes(column, judged, memory, task["shard"])
             if value in entries
         ]
         if not found:
             return {"path": None}
         rows, columns, values, alone = zip(*found, strict=True)
-        places = np.array(rows) - judged.first
+        places = np.array(rows)
         clusters = {kind: np.where(alone, "", judged.clusters[kind][places]) for kind in IMAGES}
-        table = pa.table({"row": rows, "column": columns, "value": values, **clusters}, MATCHES)
+        table = pa.table(
+            {"row": judged.places[places], "column": columns, "value": values, **clusters}, MATCHES
+        )
         path = self._folder.path("matches", task["number"])
         self._folder.write(path, table, scratch=True)
         return {"path": path}
 
-    def _hashes(self, column: str, judged: Judged, shard: str) -> Iterator[tuple[int, str]]:
+    def _hashes(self, column: str, judged: Judged, memory: Memory, shard: str) -> Iterator[tuple[int, str]]:
         """Each row, by its place, with the hash of what it has of a list's column."""
         if column == "sha256":
             path = self._judge.layout.path("further", judged.source.id, shard)
@@ -82,6 +85,6 @@ class Match:
                 if digest is not None:
                     yield row, hashed(image_key(judged.source.id, digest))
         if column in REMEMBERED:
-            for row in np.flatnonzero(judged.memory.blank).tolist():
-                if (value := judged.memory.rows[column][row].as_py()) is not None:
+            for row in np.flatnonzero(memory.blank).tolist():
+                if (value := memory.rows[column][row].as_py()) is not None:
                     yield row, value

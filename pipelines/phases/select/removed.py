@@ -10,7 +10,7 @@ hashes that a later list is compared with, and the numbers that rules read.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,7 +30,7 @@ from pipelines.sources.table import KINDS as SOURCE_KINDS
 from schemas.errors import InputError
 
 if TYPE_CHECKING:
-    from pipelines.phases.select.candidates import Judged
+    from pipelines.phases.select.judged import Judged
 
 VECTORS: Final = ("image_embedding", "text_embedding")
 """What work/scores may hold of a row beside its score."""
@@ -63,15 +63,24 @@ class Memory:
     @classmethod
     def read(cls, layout: Layout, source: Source, shard: str, signals: pa.Table) -> "Memory":
         """Reads it; a row with texts was measured again since, and is not blanked."""
-        path, table = layout.path("removed", source.id, shard), BLANKED.empty_table()
-        if layout.store.exists(path):
-            table = read_table(layout, path)
+        path = layout.path("removed", source.id, shard)
+        if not layout.store.exists(path):
+            count = signals.num_rows
+            nulls = [pa.nulls(count, one.type) for one in BLANKED]
+            return cls(np.zeros(count, np.bool_), pa.table(nulls, schema=BLANKED))
+        table = read_table(layout, path)
         at = pc.index_in(signals["member"].combine_chunks(), value_set=table["member"].combine_chunks())
         rows = table.take(at)
         blank = pc.fill_null(pc.equal(rows["key"], signals["key"]), False)
         for name in _texts(source):
             blank = pc.and_(blank, pc.is_null(signals[name]))
         return cls(blank.to_numpy(), rows)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Memory"]) -> "Memory":
+        """Returns what is known of the rows of several shards."""
+        rows = pa.concat_tables([one.rows for one in parts])
+        return cls(np.concatenate([one.blank for one in parts]), rows)
 
     def restored(self, signals: pa.Table) -> pa.Table:
         """The signals as rules judge them: with the numbers, and with some caption where there was one."""
@@ -126,13 +135,17 @@ class Found:
         self._columns = table["column"].to_pylist()
         self._clusters = {kind: pc.unique(table[kind]) for kind in IMAGES}
 
-    def why(self, first: int, clusters: dict[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
-        """What removes each row of a shard: the column by which it is listed, else the kind of its cluster, or ""."""
-        count = len(clusters[KINDS[0]])
-        found = np.full(count, "", object)
-        start, stop = np.searchsorted(self._rows, [first, first + count])
+    def why(self, numbers: npt.NDArray[np.int64], clusters: dict[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        """What removes each row, given their numbers in the corpus, ascending, and their clusters.
+
+        That is the column by which it is listed, else the kind of its cluster, or "".
+        """
+        found = np.full(len(numbers), "", object)
+        if not len(self._rows):
+            return found
+        start, stop = np.searchsorted(self._rows, [numbers[0], numbers[-1] + 1]) if len(numbers) else (0, 0)
         for at in reversed(range(start, stop)):  # of several columns the first stands
-            found[self._rows[at] - first] = self._columns[at]
+            found[np.searchsorted(numbers, self._rows[at])] = self._columns[at]
         for kind, names in self._clusters.items():
             mine = pc.is_in(pa.array(clusters[kind], pa.string()), value_set=names).to_numpy(
                 zero_copy_only=False
@@ -148,16 +161,19 @@ def said(why: str) -> str:
     return f"its {why} is on the list of removed rows"
 
 
-def check(judged: "Judged", shard: str) -> None:
+def check(judged: "Judged", memory: Memory) -> None:
     """Raises InputError where rows are blanked that no list removes any more: their texts are gone."""
-    if (count := int(np.count_nonzero(judged.memory.blank & (judged.removed == "")))) > 0:
+    lost = np.flatnonzero(memory.blank & (judged.removed == ""))
+    if len(lost):
+        shards = judged.taken("shard", lost).to_pylist()
+        count = shards.count(shards[0])
         raise InputError(
-            f"{judged.source.id}/{shard}: the texts of {count:,} rows were removed from this corpus, but its list of "
-            "removed rows does not name them any more: put back its removed.parquet, or build in a new folder"
+            f"{judged.source.id}/{shards[0]}: the texts of {count:,} rows were removed from this corpus, but its list "
+            "of removed rows does not name them any more: put back its removed.parquet, or build in a new folder"
         )
 
 
-def blank(layout: Layout, recipe: Recipe, judged: "Judged", shard: str) -> None:
+def blank(layout: Layout, recipe: Recipe, judged: "Judged", memory: Memory, shard: str) -> None:
     """Takes the texts of a shard's removed rows out of work/; what is known of them goes there first.
 
     The signals come last: while a row has texts there, a run that was killed is not done with it.
@@ -166,8 +182,8 @@ def blank(layout: Layout, recipe: Recipe, judged: "Judged", shard: str) -> None:
     if not gone.any():
         return
     source = judged.source
-    if (gone & ~judged.memory.blank).any():
-        remembered = _remembered(recipe, judged, gone)
+    if (gone & ~memory.blank).any():
+        remembered = _remembered(recipe, judged, memory, gone)
         path = layout.path("removed", source.id, shard)
         write_tables(layout, path, BLANKED, [remembered])
         if (
@@ -236,11 +252,11 @@ def _without_vectors(layout: Layout, path: str, members: pa.Array) -> None:
         write_tables(layout, path, table.schema, [table])
 
 
-def _remembered(recipe: Recipe, judged: "Judged", gone: npt.NDArray[np.bool_]) -> pa.Table:
+def _remembered(recipe: Recipe, judged: "Judged", memory: Memory, gone: npt.NDArray[np.bool_]) -> pa.Table:
     """The rows of work/removed for the rows that go: as it has them, or from their signals."""
     rows = np.flatnonzero(gone)
     signals = judged.signals.take(pa.array(rows))
-    known = judged.memory.rows.take(pa.array(rows))
+    known = memory.rows.take(pa.array(rows))
     rules = recipe.rules_of(judged.source).get(ColumnRules)
     names = {*(rules.limits if rules else ()), judged.source.clip_score}
     columns: dict[str, Any] = {name: signals[name] for name in ("member", "key")}
@@ -250,7 +266,7 @@ def _remembered(recipe: Recipe, judged: "Judged", gone: npt.NDArray[np.bool_]) -
         [_numbers(extra, names) for extra in signals["extra"].to_pylist()], pa.string()
     )
     fresh = pa.Table.from_arrays([columns[name] for name in BLANKED.names], schema=BLANKED)
-    was = pa.array(judged.memory.blank[rows])
+    was = pa.array(memory.blank[rows])
     return pa.table([pc.if_else(was, known[name], fresh[name]) for name in BLANKED.names], schema=BLANKED)
 
 

@@ -19,12 +19,13 @@ from filters.semantic import I16, cells, fewer, means, stars, units
 from pipelines.engines.step import At, Engine, Json, Step
 from pipelines.layout import Name
 from pipelines.parquet import by_member, read_table
-from pipelines.phases.dedup.signals import KINDS
+from pipelines.phases.dedup.signals import KINDS, PLACE
 from pipelines.phases.dedup.tables import Columns, Folder, columns_of, firsts, key_words, mix, stretches, take
-from pipelines.phases.select.candidates import Judge, Judged
+from pipelines.phases.select.candidates import Judge
 from pipelines.phases.select.captions import counted
 from pipelines.phases.select.cuts import staying
-from pipelines.phases.select.keepers import Lost, digests, losers
+from pipelines.phases.select.judged import Judged
+from pipelines.phases.select.keepers import Lost, losers
 from pipelines.phases.select.removed import VECTORS
 from pipelines.recipe.model import Recipe
 from pipelines.shares import is_drawn
@@ -65,7 +66,7 @@ def plan(recipe: Recipe, scored: Mapping[Name, Json]) -> Json:
 
 
 class _Vectors:
-    """The rows of shards that take part, with their vectors."""
+    """The rows that take part, with their vectors."""
 
     def __init__(self, setup: Json) -> None:
         self.judge = Judge(setup)
@@ -73,22 +74,24 @@ class _Vectors:
         self._lost = Lost(self.judge, setup)
         self._cuts = setup["cuts"]
 
-    def rows(self, task: Json) -> tuple[Judged, npt.NDArray[np.int64], I16] | None:
-        """A shard's rows that take part and their vectors; None where the rule is off for its source."""
-        judged = self.judge.shard(task)
+    def rows(self, task: Json) -> Iterator[tuple[Judged, npt.NDArray[np.int64], I16]]:
+        """Of each shard that has such rows, their places in the table and their vectors."""
+        judged = self.judge.load(task)
         rule = self.judge.recipe.rules_of(judged.source).get(Semantic)
         if rule is None:
-            return None
+            return
         lost = self._lost.rows(judged)
-        chosen = np.flatnonzero(counted(judged, self.judge, self._cuts, lost))
-        return self._vectors(judged, chosen, task["shard"], VECTORS[rule.of == "text"])
+        chosen = np.flatnonzero(counted(judged, self.judge, self._cuts, lost) & judged.scored)
+        for number, start, end in stretches(judged.places[chosen] >> PLACE):
+            shard = task["shards"][number - task["number"]]
+            rows, vectors = self._vectors(judged, chosen[start:end], shard, VECTORS[rule.of == "text"])
+            if len(rows):
+                yield judged, rows, vectors
 
     def _vectors(
         self, judged: Judged, chosen: npt.NDArray[np.int64], shard: str, column: str
-    ) -> tuple[Judged, npt.NDArray[np.int64], I16]:
+    ) -> tuple[npt.NDArray[np.int64], I16]:
         path = self.judge.layout.path("scores", judged.source.id, shard)
-        if not self.judge.layout.store.exists(path):
-            return judged, chosen[:0], np.zeros((0, 0), np.int16)
         table = read_table(self.judge.layout, path)
         if column not in table.column_names:
             raise InputError(f"{path} holds no embeddings: set clip.embeddings: true and score again")
@@ -96,7 +99,7 @@ class _Vectors:
         scored = by_member(table, "scorer", members).is_valid().to_numpy(zero_copy_only=False)
         chosen, members = chosen[scored], members.filter(pa.array(scored))
         vectors = by_member(table, column, members)
-        return judged, chosen, _units(vectors, members, path)
+        return chosen, _units(vectors, members, path)
 
 
 def _units(vectors: Any, members: Any, path: str) -> I16:
@@ -144,22 +147,15 @@ class Means:
         self._count, self._share = int(setup["cells"]), float(setup["share"])
 
     def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
-        """The shard's rows that are drawn, with their keys and numbers."""
-        found = self._vectors.rows(task)
-        if found is None:
-            return
-        judged, chosen, vectors = found
-        keys = judged.taken("key", chosen).to_pylist()
+        """The rows that are drawn, with their keys and numbers."""
         seed = self._vectors.judge.recipe.seed
-        drawn = np.flatnonzero([is_drawn(self._share, seed, ALIKE, key) for key in keys])
-        if len(drawn):
-            names = pa.array([keys[one] for one in drawn.tolist()], pa.string())
-            yield (
-                0,
-                pa.table(
-                    {"key": names, "row": judged.places[chosen[drawn]], "vector": _packed(vectors[drawn])}
-                ),
-            )
+        for judged, chosen, vectors in self._vectors.rows(task):
+            keys = judged.taken("key", chosen).to_pylist()
+            drawn = np.flatnonzero([is_drawn(self._share, seed, ALIKE, key) for key in keys])
+            if len(drawn):
+                names = pa.array([keys[one] for one in drawn.tolist()], pa.string())
+                rows = judged.places[chosen[drawn]]
+                yield 0, pa.table({"key": names, "row": rows, "vector": _packed(vectors[drawn])})
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
         """The files of the centres."""
@@ -187,18 +183,20 @@ class Alike:
         self._round = str(setup["round"])
 
     def split(self, task: Json, at: At) -> Iterator[tuple[int, pa.Table]]:
-        """The shard's rows by cell and, as with other duplicates, by variant."""
-        found = self._vectors.rows(task)
-        if found is None or not len(found[1]):
-            return
-        judged, chosen, vectors = found
+        """The rows by cell and, as with other duplicates, by variant."""
+        for judged, chosen, vectors in self._vectors.rows(task):
+            yield from self._by_cell(judged, chosen, vectors)
+
+    def _by_cell(
+        self, judged: Judged, chosen: npt.NDArray[np.int64], vectors: I16
+    ) -> Iterator[tuple[int, pa.Table]]:
         if vectors.shape[1] != self._centres.shape[1]:
             raise InputError(
                 f"embeddings of {vectors.shape[1]} and of {self._centres.shape[1]} numbers cannot be compared: score "
                 "all sources with one scorer"
             )
         judge = self._vectors.judge
-        variant = digests(judge.variants(judged).take(pa.array(chosen)))
+        variant = judged.taken("variant", chosen).to_numpy()
         cell = cells(vectors, self._centres)
         key_hi, key_lo = key_words(judged.taken("key", chosen))
         rows: Columns = {"group": mix(cell.astype(np.uint64) ^ mix(variant)), "row": judged.places[chosen]}

@@ -39,7 +39,7 @@ class Settle:
         self._round = str(setup["round"])
 
     def split(self, task: Json, at: At) -> Iterator[Piece]:
-        """The rows of a `home` or, with `capped`, of a shard by key: of losers `row` and the key they lost to, of
+        """The rows of a `home` or, with `capped`, of a task by key: of losers `row` and the key they lost to, of
         newest ones the key that stays.
 
         A row that another one of its shard stood for follows that one, so it asks for nothing.
@@ -73,7 +73,7 @@ class Settle:
 
 
 class _Beyond:
-    """The losers of a shard and its rows beyond the cap on captions."""
+    """The losers of a task's shards and their rows beyond the cap on captions."""
 
     def __init__(self, setup: Json) -> None:
         self._judge = Judge(setup)
@@ -82,8 +82,8 @@ class _Beyond:
 
     def rows(self, task: Json) -> tuple[Columns, Columns]:
         """The losers, and the keys of the rows beyond the cap, which nothing stays in the place of."""
-        judged = self._judge.shard(task)
+        judged = self._judge.load(task)
         lost = self._lost.rows(judged)
         hi, lo = key_words(judged.taken("key", self._capped.rows(judged, self._judge, lost)))
         gone = {"key_hi": hi, "key_lo": lo, "own_key_hi": hi, "own_key_lo": lo}
-        return {**lost, "row": lost["row"] + judged.first}, gone
+        return {**lost, "row": judged.places[lost["row"]]}, gone

@@ -22,6 +22,7 @@ from pipelines.engines.exchange import sliced
 from pipelines.engines.local import LocalEngine
 from pipelines.engines.step import Json, Step, load_worker
 from pipelines.layout import Layout
+from pipelines.phases.dedup import driver
 from pipelines.phases.dedup import near as components
 from pipelines.phases.dedup.driver import DedupPlan, dedup, partitions_for
 from schemas.errors import DamagedError, InputError
@@ -237,12 +238,13 @@ def test_memberships_are_those_of_the_definitions(
     rows=corpora(),
     partitions=st.integers(1, 5),
     edges=st.sampled_from([0, 10**6]),
+    fan=st.sampled_from([1, 2, 100]),
     seed=st.integers(0, 99),
 )
 def test_files_are_the_same_however_the_work_is_spread(
-    folders: Iterator[Path], rows: list[Row], partitions: int, edges: int, seed: int
+    folders: Iterator[Path], rows: list[Row], partitions: int, edges: int, fan: int, seed: int
 ) -> None:
-    """One worker or many, any partitions, any order of shards and of rows on their way: equal bytes."""
+    """One worker or many, any partitions, masks at once, order of shards and of rows on their way: equal bytes."""
     out, other = next(folders), next(folders)
     names = write_signals(out, rows, 4)
     write_signals(other, rows, 4)
@@ -250,6 +252,7 @@ def test_files_are_the_same_however_the_work_is_spread(
     shuffled = tuple(random.Random(seed).sample(names, len(names)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(components, "ALONE", edges)
+        patch.setattr(driver, "FAN", fan)
         dedup(InProcess(seed), plan_for(other, shuffled, partitions=partitions, alone=0))
     assert read_clusters(other) == read_clusters(out)
 
