@@ -50,11 +50,25 @@ def any_of(conditions: Sequence[Any]) -> Any:
     return array(np.logical_or.reduce([bools(one) for one in conditions]))
 
 
-def matching(texts: pa.StringArray, expression: str, needed: str | None = None) -> Rows:
+def bytes_of(texts: pa.StringArray) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
+    """Returns the bytes of all texts in a row, without a copy, and where each text starts, and the last ends."""
+    _, places, data = texts.buffers()
+    if not len(texts) or places is None or data is None:
+        return np.zeros(0, np.uint8), np.zeros(len(texts) + 1, np.int32)
+    starts = np.frombuffer(places, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    return np.frombuffer(data, np.uint8)[starts[0] : starts[-1]], starts - starts[0]
+
+
+def matching(
+    texts: pa.StringArray, expression: str, needed: str | None = None, rows: Rows | None = None
+) -> Rows:
     """The rows in which an RE2 expression is found, whatever the case.
 
-    `needed` is found wherever the expression is: no other rows are searched, and without any nothing is compiled.
+    `needed` is found wherever the expression is, and so are `rows`, where they are given: no other rows are searched,
+    and without any nothing is compiled.
     """
+    if rows is not None:
+        return rows[matching(some(texts, rows), expression, needed)] if len(rows) else rows
     if needed is not None:
         rows = matching(texts, needed)
         return rows[matching(some(texts, rows), expression)] if len(rows) else rows

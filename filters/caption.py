@@ -16,13 +16,15 @@ import pyarrow as pa
 import regex  # type: ignore[import-untyped]
 from pydantic import Field, field_validator
 
-from filters.arrow import Column, Rows, any_of, array, bools, matching, pc, put, some
+from filters.arrow import Bools, Column, Rows, any_of, array, bools, matching, pc, put, some
 from filters.damage import DAMAGED, damage, restored
 from filters.filter import Columns, Filter, Rule
-from filters.patterns import FRAGMENTS, NEEDED, PATTERNS, SPECIAL_TAGS, STUMPS
+from filters.marks import CONTROL, HEX, LETTER, WIDE, Marks, Signs
+from filters.patterns import FRAGMENTS, NEEDED, PATTERNS, SIGNS, SPECIAL_TAGS, STUMPS
 from filters.personal import RULE as PERSONAL_DATA
 from filters.personal import Kind, checked_regions, masked
 from filters.repair import SUSPICIOUS, mend
+from filters.repeated import repeated
 from filters.repetition import RULES as REPETITION
 from filters.scripts import SCRIPTS, code_points, every_character, script_table
 from filters.short import MIN_LETTERS, says_enough
@@ -42,6 +44,8 @@ _KEEP: Final = "(?P<keep>"
 
 _OPENING: Final = r"^[\"'“”‘’(\[{<【（]*(?:"
 _CLOSING: Final = r")[\"'“”‘’)\]}>】）.,;!。]*$"
+_ODD: Final = Signs((f"{CONTROL}{WIDE}&<%\\",))
+"""Texts that are not in order."""
 _LARGEST: Final = 10_000
 """Characters of an expression in a recipe."""
 _MOST: Final = 1000
@@ -132,12 +136,14 @@ class Captions:
         self._fragments = [expression for expression in settings.fragments.values() if expression]
         self._repeated = settings.repeated_words
         self._mask, self._regions = settings.mask, settings.regions
+        self._max_spaces = settings.max_spaces
         self._spaces = rf" {{{settings.max_spaces + 1},}}| *[{_SPACES}][ {_SPACES}]*"
         tags = "|".join(regex.escape(tag) for tag in sorted(settings.special_tags, key=len, reverse=True))
         self._tag = regex.compile(tags, regex.IGNORECASE) if tags else None
-        self._tag_starts = (
-            "[" + regex.escape("".join(sorted({tag[0] for tag in settings.special_tags}))) + "]"
-        )
+        self._tag_starts = "".join(sorted({tag[0] for tag in settings.special_tags}))
+        if any(one.isalpha() for one in self._tag_starts):
+            # a letter is found in another case too, as k in the sign for kelvin
+            self._tag_starts += LETTER + WIDE
 
     def measure(self, rows: pa.RecordBatch) -> dict[str, Column]:
         """The columns that start from the raw caption; all of them null where it is.
@@ -147,16 +153,17 @@ class Captions:
         """
         captions: Any = rows["caption_raw"]
         clean = self._masked(self.clean(captions))
+        marks = Marks(clean)
         words, han = _words(clean)
-        tag, tag_clean = self._special_tag(captions), self._special_tag(clean)
+        tag, tag_clean = self._special_tag(captions, Marks(captions)), self._special_tag(clean, marks)
         return {
             "caption": clean,
             "caption_chars": pc.utf8_length(clean),
             "caption_words": words,
             "caption_han": han,
-            "pattern": self._pattern(clean),
+            "pattern": self._pattern(clean, marks),
             "special_tag": pc.coalesce(tag, tag_clean),
-            "damage": _damage(clean),
+            "damage": _damage(clean, marks),
         }
 
     def _masked(self, clean: pa.StringArray) -> Any:
@@ -181,52 +188,76 @@ class Captions:
         return done
 
     def _pass(self, texts: pa.StringArray) -> pa.StringArray:
-        texts = _on_matching(texts, DAMAGED, restored)
-        texts = _on_matching(texts, SUSPICIOUS, mend)
-        texts = pc.utf8_trim_whitespace(pc.replace_substring_regex(texts, self._spaces, " "))
-        return self._without_fragments(texts)
+        marks = Marks(texts)
+        odd = marks.rows(_ODD)
+        texts = _on_matching(texts, odd, DAMAGED, restored)
+        texts = _on_matching(texts, odd, SUSPICIOUS, mend)
+        rows = np.union1d(odd, marks.rows(Signs(run=" ", times=self._max_spaces + 1)))
+        texts = put(texts, rows, pc.replace_substring_regex(some(texts, rows), self._spaces, " "))
+        return self._without_fragments(pc.utf8_trim_whitespace(texts))
 
     def _without_fragments(self, texts: pa.StringArray) -> pa.StringArray:
-        for expression in self._fragments:
-            rows = matching(texts, expression, NEEDED.get(expression))
-            if not len(rows):
-                continue
-            found = some(texts, rows)
-            whole = pc.is_valid(self._pattern(found))
-            removed = pc.replace_substring_regex(found, f"(?i){expression}", _in_place_of(expression))
-            for stump in STUMPS:
-                removed = pc.replace_substring_regex(removed, f"(?i){stump}", "\n")
-            texts = put(texts, rows, pc.if_else(whole, found, removed))
+        """`texts` without fragments, one after the other; a text that is a pattern as a whole stays as it is."""
+        marks = Marks(texts)
+        first = {one: _found(texts, one, one, marks) for one in self._fragments}
+        open_, changed = np.zeros(len(texts), bool), np.zeros(len(texts), bool)
+        rows = np.unique(np.concatenate([*first.values(), np.zeros(0, np.intp)]))
+        open_[rows] = ~self._is_whole(texts, rows)
+        for expression, rows in first.items():
+            # a text that another fragment has changed is another text
+            again = np.flatnonzero(changed & open_)
+            again = again[_found(some(texts, again), expression, expression)] if len(again) else again
+            open_[again] = ~self._is_whole(texts, again)
+            chosen = np.zeros(len(texts), bool)
+            chosen[rows] = ~changed[rows]
+            chosen[again] = True
+            rows = np.flatnonzero(chosen & open_)
+            if len(rows):
+                texts = put(texts, rows, _removed(some(texts, rows), expression))
+                changed[rows] = True
         return texts
 
-    def _pattern(self, clean: pa.StringArray) -> Any:
+    def _is_whole(self, texts: pa.StringArray, rows: Rows) -> Bools:
+        """Whether the texts of some rows are patterns as a whole."""
+        if not len(rows):
+            return np.zeros(0, bool)
+        found = some(texts, rows)
+        return bools(pc.is_valid(self._pattern(found, Marks(found))))
+
+    def _pattern(self, clean: pa.StringArray, marks: Marks) -> Any:
         """The name of the first pattern that a caption is as a whole, else null."""
-        found: Any = pa.nulls(len(clean), pa.string())
-        for name, expression in reversed(self._patterns.items()):
-            rows = matching(clean, _OPENING + expression + _CLOSING, NEEDED.get(expression))
-            found = put(found, rows, array([name] * len(rows), pa.string()))
+        names = [*self._patterns, REPEATED]
+        found = np.full(len(clean), len(names))
         if self._repeated:
-            repeated = [text is not None and self._is_repeated(text) for text in clean.to_pylist()]
-            found = pc.if_else(pc.and_(array(repeated, pa.bool_()), pc.is_null(found)), REPEATED, found)
-        return found
+            found[repeated(clean, self._repeated)] = len(self._patterns)
+        for number, expression in reversed([*enumerate(self._patterns.values())]):
+            found[_found(clean, _OPENING + expression + _CLOSING, expression, marks)] = number
+        return array([*names, None], pa.string()).take(array(found))
 
-    def _is_repeated(self, text: str) -> bool:
-        """True where words stand `repeated_words` times each on average, or 1 to 3 characters twice that."""
-        # the more of a text is read, the more of its words come again: 200 words tell
-        words = text.lower().split(maxsplit=200)[:200]
-        if len(words) == 1:
-            few = set(text[:200])
-            return len(few) <= 3 and len(text) >= 2 * self._repeated * len(few)
-        return len(words) >= self._repeated and len(set(words)) * self._repeated <= len(words)
-
-    def _special_tag(self, texts: pa.StringArray) -> Any:
+    def _special_tag(self, texts: pa.StringArray, marks: Marks) -> Any:
         if self._tag is None:
             return pa.nulls(len(texts), pa.string())
-        rows = matching(texts, self._tag_starts)
+        rows = marks.rows(Signs((self._tag_starts,)))
         tags = [
-            match[0] if (match := self._tag.search(text)) else None for text in some(texts, rows).to_pylist()
+            match[0] if text and (match := self._tag.search(text)) else None
+            for text in some(texts, rows).to_pylist()
         ]
         return put(pa.nulls(len(texts), pa.string()), rows, array(tags, pa.string()))
+
+
+def _found(texts: pa.StringArray, expression: str, known: str, marks: Marks | None = None) -> Rows:
+    """The rows in which an expression is found; `known` is it, or the part of it that NEEDED and SIGNS may name."""
+    signs = SIGNS.get(known)
+    rows = (marks or Marks(texts)).rows(signs) if signs is not None else None
+    return matching(texts, expression, NEEDED.get(known), rows)
+
+
+def _removed(texts: pa.StringArray, fragment: str) -> pa.StringArray:
+    """`texts` with a line feed in place of a fragment, and without what pointed to it."""
+    texts = pc.replace_substring_regex(texts, f"(?i){fragment}", _in_place_of(fragment))
+    for stump in STUMPS:
+        texts = pc.replace_substring_regex(texts, f"(?i){stump}", "\n")
+    return texts
 
 
 def _in_place_of(fragment: str) -> str:
@@ -236,16 +267,18 @@ def _in_place_of(fragment: str) -> str:
     return "\\1\n" if fragment.startswith(_KEEP) else "\n\\1"
 
 
-def _damage(texts: pa.StringArray) -> Any:
+def _damage(texts: pa.StringArray, marks: Marks) -> Any:
     """What is wrong with each text that a wrong encoding damaged beyond repair, else null."""
-    rows = matching(texts, DAMAGED)
+    # u4e00u53ea has no other mark
+    rows = np.union1d(marks.rows(Signs((f"{WIDE}%\\",))), marks.rows(Signs(run=HEX, times=4)))
+    rows = matching(texts, DAMAGED, rows=rows)
     found = [damage(text) for text in some(texts, rows).to_pylist()]
     return put(pa.nulls(len(texts), pa.string()), rows, array(found, pa.string()))
 
 
-def _on_matching(texts: pa.StringArray, expression: str, change: Callable[[str], str]) -> Any:
-    """`texts` with `change` done to those in which the expression is found."""
-    rows = matching(texts, expression)
+def _on_matching(texts: pa.StringArray, rows: Rows, expression: str, change: Callable[[str], str]) -> Any:
+    """`texts` with `change` done to those of some rows in which the expression is found."""
+    rows = matching(texts, expression, rows=rows)
     changed = [change(text) for text in some(texts, rows).to_pylist()]
     return put(texts, rows, array(changed, pa.string()))
 
@@ -264,16 +297,15 @@ def _word_table() -> npt.NDArray[np.uint8]:
 def _words(texts: pa.StringArray) -> tuple[Any, Any]:
     """Words and Han characters of each text: each Han character is a word, as is each run of other letters,
     marks and digits (apostrophes inside it included)."""
-    points, rows = code_points(texts)
-    kind = _word_table()[points]
+    found = code_points(texts)
+    kind = _word_table().take(found.points)
     inner = (kind[1:-1] == _APOSTROPHE) & (kind[:-2] == _WORD) & (kind[2:] == _WORD)
     kind[1:-1][inner] = _WORD
     start = kind == _WORD
     start[1:] &= kind[:-1] != _WORD
     han = kind == _HAN
     missing = bools(texts.is_null())
-    words = np.bincount(rows[start | han], minlength=len(texts))
-    characters = np.bincount(rows[han], minlength=len(texts))
+    words, characters = found.counts(start | han), found.counts(han)
     return array(words, pa.int32(), missing), array(characters, pa.int32(), missing)
 
 

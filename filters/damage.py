@@ -168,8 +168,8 @@ def _from_western(text: str) -> str | None:
     if _NO_BYTE.search(text):
         return None
     data = text.translate(_WINDOWS).encode("latin-1")
-    high = [one for one in text if one > "\x7f"]
-    if len(high) < _LEAST or 3 * len(high) < len(data) or not _is_odd(high):
+    count = len(data.translate(None, _ASCII))
+    if count < _LEAST or 3 * count < len(data) or not _is_odd([one for one in text if one > "\x7f"]):
         return None
     # UTF-8 read so is ftfy's
     if _is_valid(data):

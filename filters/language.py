@@ -248,11 +248,12 @@ def _sign_table() -> Bools:
 
 def _signed(captions: pa.StringArray) -> Rows:
     """The rows with a sign; a table, as RE2 would compile the large classes of `_SIGNS` anew for every batch."""
-    points, rows = code_points(captions)
-    # not the line feed at each end
-    inside = np.diff(rows, append=-1) == 0
-    found: Rows = np.unique(rows[inside & _sign_table()[points]])
-    return found
+    found = code_points(captions)
+    signed = _sign_table().take(found.points)
+    # not the line feed at the end of each
+    signed[found.starts[1:] - 1] = False
+    signed[-1:] = False
+    return np.unique(found.rows(signed))
 
 
 def _evidence(scripts: Lists) -> _Evidence:
@@ -261,18 +262,19 @@ def _evidence(scripts: Lists) -> _Evidence:
     lengths = pc.fill_null(pc.list_value_length(scripts), 0).to_numpy(zero_copy_only=False)
     flat: Any = scripts.flatten()
     rows = np.repeat(np.arange(size), lengths)
-    names = flat.field("script").to_numpy(zero_copy_only=False)
+    coded = flat.field("script").dictionary_encode()
+    names, codes = coded.dictionary.to_pylist(), coded.indices.to_numpy()
     letters = flat.field("letters").to_numpy(zero_copy_only=False).astype(np.float64)
 
     def summed(*wanted: str) -> Floats:
-        chosen = np.isin(names, wanted)
+        chosen = np.array([name in wanted for name in names], bool)[codes]
         return np.bincount(rows[chosen], letters[chosen], minlength=size).astype(np.float64)
 
     totals = np.bincount(rows, letters, minlength=size).astype(np.float64)
-    first = np.unique(rows, return_index=True)[1]
+    written = np.flatnonzero(lengths)
     foremost = np.zeros(size)
-    foremost[rows[first]] = letters[first]
-    fair, numbers = _sets(names, rows, letters >= _FAIR * totals[rows], size)
+    foremost[written] = letters[(np.cumsum(lengths) - lengths)[written]]
+    fair, numbers = _sets(names, codes, rows, letters >= _FAIR * totals[rows], size)
     return _Evidence(
         letters=totals,
         east_asian=summed(*EAST_ASIAN),
@@ -284,15 +286,23 @@ def _evidence(scripts: Lists) -> _Evidence:
     )
 
 
-def _sets(names: Any, rows: Rows, chosen: Bools, size: int) -> tuple[list[tuple[str, ...]], Rows]:
+def _sets(
+    names: list[str], codes: Numbers, rows: Rows, chosen: Bools, size: int
+) -> tuple[list[tuple[str, ...]], Rows]:
     """The chosen names of each row, as different tuples and the number of a row's; at most four are a row's."""
-    found: list[tuple[str, ...]] = [()] * size
-    for row, name in zip(rows[chosen].tolist(), names[chosen].tolist(), strict=True):
-        found[row] += (name,)
-    numbers = dict.fromkeys(found)
-    for number, one in enumerate(numbers):
-        numbers[one] = number
-    return list(numbers), np.array([numbers[one] for one in found], np.intp)
+    sets: list[tuple[str, ...]] = [(), *((name,) for name in names)]
+    numbers = np.zeros(size, np.intp)
+    numbers[rows[chosen]] = codes[chosen] + 1
+    several = np.bincount(rows[chosen], minlength=size) > 1
+    found: dict[int, tuple[str, ...]] = {}
+    at = np.flatnonzero(chosen & several[rows])
+    for row, code in zip(rows[at].tolist(), codes[at].tolist(), strict=True):
+        found[row] = (*found.get(row, ()), names[code])
+    for row, one in found.items():
+        if one not in sets:
+            sets.append(one)
+        numbers[row] = sets.index(one)
+    return sets, numbers
 
 
 @cache
@@ -308,26 +318,26 @@ def _without_capitals(texts: pa.StringArray) -> pa.StringArray:
 
 def _mostly_capitals(texts: pa.StringArray) -> Bools:
     """True where all letters that have case are capitals, or more than half of what is no space."""
-    points, rows = code_points(texts)
+    found = code_points(texts)
     kinds = np.zeros(0x110000, np.uint8)
-    kinds[points] = 1
+    kinds[found.points] = 1
     there = np.flatnonzero(kinds)
     kinds[there] = [
         _CAPITAL if one.isupper() else _SMALL if one.islower() or one.istitle() else _SPACED * (one == " ")
         for one in map(chr, there.tolist())
     ]
-    counts = np.bincount(4 * rows + kinds[points], minlength=4 * len(texts)).reshape(len(texts), 4)
-    capitals, small, spaces = counts[:, _CAPITAL], counts[:, _SMALL], counts[:, _SPACED]
+    of_points = kinds.take(found.points)
+    capitals, small, spaces = (found.counts(of_points == kind) for kind in (_CAPITAL, _SMALL, _SPACED))
     # each text has a line feed at its end
-    lengths = counts.sum(axis=1) - 1
-    found: Bools = ((capitals > 0) & (small == 0)) | (2 * capitals > lengths - spaces)
-    return found
+    lengths = np.diff(found.starts, append=len(found.points)) - 1
+    return ((capitals > 0) & (small == 0)) | (2 * capitals > lengths - spaces)
 
 
 def _japanese_characters(captions: pa.StringArray) -> Bools:
     """True where more Han characters are Japan's alone than are China's alone."""
-    points, rows = code_points(captions)
-    return np.bincount(rows, ideographs()[points], minlength=len(captions)) > 0
+    found = code_points(captions)
+    of_japan = ideographs()[found.points]
+    return found.counts(of_japan > 0) > found.counts(of_japan < 0)
 
 
 def model_of_the_wheel() -> Path:
@@ -485,8 +495,8 @@ def _may_be_japanese(columns: Columns, languages: Sequence[str]) -> Bools:
     if "ja" in allowed and "zh" not in allowed:
         few = pc.less_equal(columns["caption_han"], _FEW_HAN)
         rows = np.flatnonzero(bools(pc.and_(pc.equal(columns["language"], "zh"), few)))
-        points, row = code_points(some(columns["caption"], rows))
-        found[rows] = np.bincount(row, ideographs()[points] < 0, minlength=len(rows)) == 0
+        points = code_points(some(columns["caption"], rows))
+        found[rows] = points.counts(ideographs()[points.points] < 0) == 0
     return found
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from filters.arrow import Bools, Rows, array, bools, lists, pc, some
+from filters.arrow import Bools, Rows, array, bools, bytes_of, lists, pc, some
 
 MANY: Final = 5
 """So many labels are given where the first is unsure."""
@@ -26,7 +26,8 @@ HALF: Final = 0.5
 Floats = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int32]
 
-_BUCKETS: Final = 2_000_000
+_BUCKETS: Final = np.uint32(2_000_000)
+_FEW: Final = (1 << 18) - 1
 _SHORTEST, _LONGEST = 2, 4
 """Characters of a piece of a word."""
 _CENTROIDS: Final = 256
@@ -86,10 +87,10 @@ class Asked:
 
 
 class _Tree(NamedTuple):
-    """Huffman's tree over the labels: leaves first, the root last; the children of inner nodes."""
+    """Huffman's tree over the labels: leaves first, the root last; the children of inner nodes, these by number."""
 
-    left: Sequence[int]
-    right: Sequence[int]
+    left: Rows
+    right: Rows
 
 
 class Lid176:
@@ -105,8 +106,10 @@ class Lid176:
         self._end = [word for word, _ in words].index(_END)
         self._row_of = np.full(_BUCKETS, -1, np.int32)
         self._row_of[pruned[:, 0]] = pruned[:, 1] + len(words)
+        self._may_be = np.zeros(_FEW + 1, bool)
+        self._may_be[pruned[:, 0] & _FEW] = True
         self._vectors = reading.vectors()
-        self._output = reading.output()
+        self._output = np.ascontiguousarray(reading.output().T)
         self._tree = _tree([count for _, count in labels])
 
     def first(self, texts: pa.StringArray, admits: Admits) -> Labels:
@@ -176,25 +179,38 @@ class Lid176:
             return np.zeros(0, np.int32), np.zeros(0, np.int32)
         data = np.frombuffer(pc.binary_join(lists([0, len(words)], words), "><")[0].as_buffer(), np.uint8)
         data = np.concatenate([_OPENING, data, _CLOSING])
-        sizes = pc.binary_length(words).to_numpy() + 2
         starts = np.flatnonzero((data & 0xC0) != 0x80)
-        widths = np.diff(starts, append=len(data))
-        word = np.repeat(np.arange(len(words), dtype=np.int32), sizes)[starts]
+        firsts = data.take(starts)
+        # the word that follows each sign of an opening
+        word = np.repeat(np.arange(len(words), dtype=np.int32), pc.utf8_length(words).to_numpy() + 2)
         # fastText's characters are signed
-        values = data.view(np.int8).astype(np.int32).view(np.uint32)
-        found = np.full((len(starts), _LONGEST - _SHORTEST + 1), -1, np.int32)
+        values = firsts.view(np.int8).astype(np.int32).view(np.uint32)
+        wide = np.flatnonzero(firsts >= 0x80)
+        widths = _widths(firsts[wide])
         hashes = np.full(len(starts), _OFFSET, np.uint32)
+        found = []
         for length in range(1, _LONGEST + 1):
-            last = starts[length - 1 :]
-            hashes = (hashes[: len(last)] ^ values[last]) * _PRIME
+            # of pieces by their first character, the last characters
+            hashes = (hashes[: len(starts) - length + 1] ^ values[length - 1 :]) * _PRIME
             for further in range(1, 4):
-                wide = np.flatnonzero(widths[length - 1 :] > further)
-                hashes[wide] = (hashes[wide] ^ values[last[wide] + further]) * _PRIME
+                at = wide[(widths > further) & (wide >= length - 1)]
+                more = data[starts[at] + further].view(np.int8).astype(np.int32).view(np.uint32)
+                hashes[at - length + 1] = (hashes[at - length + 1] ^ more) * _PRIME
             if length >= _SHORTEST:
-                inside = np.flatnonzero(word[length - 1 :] == word[: len(last)])
-                found[inside, length - _SHORTEST] = self._row_of[hashes[inside] % _BUCKETS]
-        kept = found >= 0
-        return found[kept], np.repeat(word, kept.sum(axis=1))
+                found.append(self._kept(hashes, word, length))
+        places, rows = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        order = np.argsort(places, kind="stable")
+        return rows[order], word[places[order]]
+
+    def _kept(self, hashes: npt.NDArray[np.uint32], word: Numbers, length: int) -> tuple[Rows, Numbers]:
+        """Where pieces of so many characters begin that the model has, and their rows."""
+        inside = word[length - 1 :] == word[: len(hashes)]
+        buckets = hashes - hashes // _BUCKETS * _BUCKETS
+        # most pieces are not there, which the small table says without the large one
+        maybe = np.flatnonzero(inside & self._may_be.take(buckets & _FEW))
+        rows = self._row_of[buckets[maybe]]
+        known = rows >= 0
+        return maybe[known], rows[known]
 
     def _scores(self, hidden: Floats, least: float) -> Floats:
         """The scores of all labels, (texts, labels); 0 for those below `least`, or lower than fastText looks."""
@@ -202,19 +218,23 @@ class Lid176:
 
         tree, leaves = self._tree, len(self.names)
         floor = max(_LEAST, np.float32(np.log(least + 1e-5)))
-        logs = np.full((len(tree.left), len(hidden)), -np.inf, np.float32)
-        logs[-1] = 0
+        found = np.zeros((len(hidden), leaves), np.float32)
         columns = np.ascontiguousarray(hidden.T)
-        for node in range(len(tree.left) - 1, leaves - 1, -1):
-            at = np.flatnonzero(logs[node] >= floor)
-            if len(at):
-                share = expit(_products(columns.take(at, axis=1), self._output[node - leaves]))
-                logs[tree.left[node], at] = logs[node, at] + _log(1 - share.astype(np.float64))
-                logs[tree.right[node], at] = logs[node, at] + _log(share)
-        found = np.zeros((leaves, len(hidden)), np.float32)
-        there = logs[:leaves] >= floor
-        found[there] = _exp(logs[:leaves][there])
-        return found.T
+        rows = np.arange(len(hidden))
+        nodes = np.full(len(hidden), leaves + len(tree.left) - 1)
+        logs = np.zeros(len(hidden), np.float32)
+        # all nodes of one depth together
+        while len(rows):
+            inner = nodes >= leaves
+            found[rows[~inner], nodes[~inner]] = _exp(logs[~inner])
+            rows, nodes, logs = rows[inner], nodes[inner] - leaves, logs[inner]
+            share = expit(_products(columns.take(rows, axis=1), self._output.take(nodes, axis=1)))
+            logs = np.concatenate([logs + _log(1 - share.astype(np.float64)), logs + _log(share)])
+            nodes = np.concatenate([tree.left[nodes], tree.right[nodes]])
+            rows = np.concatenate([rows, rows])
+            above = logs >= floor
+            rows, nodes, logs = rows[above], nodes[above], logs[above]
+        return found
 
 
 def _extend(labels: Labels, admits: Admits, many: Callable[[Rows], Labels]) -> None:
@@ -234,24 +254,31 @@ def _words(texts: pa.StringArray) -> tuple[pa.StringArray, Numbers]:
     A text ends before a word that is fastText's sign of the end; words that are labels are none.
     """
     found = pc.ascii_split_whitespace(pc.replace_substring(texts, "\0", " "))
-    words, owners = found.flatten(), pc.list_parent_indices(found).to_numpy()
+    words, ends = found.flatten(), np.cumsum(pc.list_value_length(found).to_numpy())
     kept = pc.binary_length(words).to_numpy() > 0
-    odd = bools(pc.match_substring_regex(words, f"^(?:{_END.decode()}$|{_LABEL})"))
-    if odd.any():
-        ended = np.flatnonzero(odd & bools(pc.equal(words, _END.decode())))
+    rare = bytes(bytes_of(words)[0])
+    if _END in rare or _LABEL.encode() in rare:
+        owners = pc.list_parent_indices(found).to_numpy()
+        is_end = bools(pc.equal(words, _END.decode()))
         first = np.full(len(texts), len(words))
-        np.minimum.at(first, owners[ended], ended)
-        kept &= ~odd & (np.arange(len(words)) < first[owners])
+        np.minimum.at(first, owners[is_end], np.flatnonzero(is_end))
+        kept &= ~bools(pc.starts_with(words, _LABEL)) & (np.arange(len(words)) < first[owners])
     if not kept.all():
-        words, owners = words.filter(array(kept)), owners[kept]
-    return words, np.cumsum(np.bincount(owners, minlength=len(texts)))
+        words, ends = words.filter(array(kept)), np.insert(np.cumsum(kept), 0, 0)[ends]
+    return words, ends
 
 
-def _products(columns: Floats, row: Floats) -> Floats:
-    """The products of vectors with one, added one after the other, as fastText does and NumPy's sums do not."""
-    total: Floats = columns[0] * row[0]
-    for column, factor in zip(columns[1:], row[1:], strict=True):
-        total += column * factor
+def _widths(firsts: npt.NDArray[np.uint8]) -> Numbers:
+    """The bytes of characters above ASCII, by their first byte."""
+    return 2 + (firsts >= 0xE0).astype(np.int32) + (firsts >= 0xF0)
+
+
+def _products(left: Floats, right: Floats) -> Floats:
+    """The products of vectors, (width, vectors), added one after the other, as fastText does and NumPy's sums do not."""
+    parts = left * right
+    total = parts[0]
+    for part in parts[1:]:
+        total += part
     return total
 
 
@@ -284,7 +311,7 @@ def _tree(counts: Sequence[int]) -> _Tree:
                 inner += 1
         left[node], right[node] = both
         total[node] = total[both[0]] + total[both[1]]
-    return _Tree(left, right)
+    return _Tree(np.array(left[leaves:], np.intp), np.array(right[leaves:], np.intp))
 
 
 class _Reading:

@@ -11,6 +11,8 @@ holds no more letters than a word has, and a fragment goes from the end of the s
 
 from typing import Final
 
+from filters.marks import DIGIT, HEX, LETTER, WIDE, Signs
+
 _EXTENSION: Final = (
     r"(?:jpe?g|jpe|jfif|png|gif|webp|bmp|tiff?|svg|heic|heif|avif|ico|psd|eps|raw|cr2|nef|arw|dng|pdf|docx?|pptx?"
     r"|mp4|mov|avi|mkv|webm|html?|php|aspx?)"
@@ -102,6 +104,29 @@ FRAGMENTS: Final[dict[str, str]] = {
 }
 """What is taken out of captions that say more than this."""
 
+SIGNS: Final[dict[str, Signs]] = {
+    PATTERNS["url"]: Signs((":.",)),
+    PATTERNS["email"]: Signs(("@",)),
+    PATTERNS["file_name"]: Signs((".",)),
+    PATTERNS["path"]: Signs(("/\\",)),
+    PATTERNS["domain"]: Signs((".",)),
+    PATTERNS["date"]: Signs((DIGIT,)),
+    PATTERNS["digits"]: Signs(run=DIGIT, times=5),
+    PATTERNS["hash"]: Signs(run=HEX, times=8),
+    PATTERNS["code"]: Signs((DIGIT,)),
+    PATTERNS["symbols"]: Signs(lacks=LETTER),
+    FRAGMENTS["url"]: Signs((":.",)),
+    FRAGMENTS["extension"]: Signs((".",)),
+    FRAGMENTS["wiki_prefix"]: Signs((":",)),
+    FRAGMENTS["camera"]: Signs(run=DIGIT, times=4),
+    FRAGMENTS["digit_run"]: Signs(run=DIGIT, times=10),
+    FRAGMENTS["first_domain"]: Signs((".", WIDE)),
+    FRAGMENTS["last_domain"]: Signs((".", WIDE)),
+    FRAGMENTS["last_size"]: Signs((WIDE,), DIGIT, 2),
+    FRAGMENTS["last_code"]: Signs((WIDE,), DIGIT, 6),
+}
+"""What a text has wherever an expression is found: other texts are not searched."""
+
 _HAS_DOMAIN: Final = rf"\.(?:{_LONG_TOP_DOMAIN}|[a-z]{{2}})(?:[^a-z0-9]|$)"
 _MONTHS: Final = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
 
@@ -113,18 +138,14 @@ NEEDED: Final[dict[str, str]] = {
         "date"
     ]: rf"^\W*(?:[a-z]{{3,9}}\W+)?(?:\d{{1,4}}(?:[-/._:h]\d|\d{{4}}|\s*[年月]|(?:st|nd|rd|th)?[ -]{_MONTHS})"
     rf"|{_MONTHS}[a-z]*\.? \d)",
-    PATTERNS["hash"]: r"[0-9a-f]{8}",
     # letters of the scripts that most captions are in
     PATTERNS[
         "symbols"
     ]: r"^[^a-z\x{3b1}-\x{3c9}\x{410}-\x{44f}\x{5d0}-\x{5ea}\x{620}-\x{64a}\x{905}-\x{939}\x{e01}-\x{e30}"
     r"\x{3041}-\x{3096}\x{30a1}-\x{30fa}\x{3400}-\x{4db5}\x{4e00}-\x{9fa5}\x{ac00}-\x{d7a3}]*$",
-    FRAGMENTS["camera"]: r"\d{4}",
-    FRAGMENTS["digit_run"]: r"\d{10}",
     FRAGMENTS["first_domain"]: r"^[a-z0-9-]+\.[a-z0-9]",
     FRAGMENTS["last_domain"]: _HAS_DOMAIN,
     FRAGMENTS["last_size"]: r"\d ?[x×*] ?\d\d",
-    FRAGMENTS["last_code"]: r"\d{6}",
 }
 """Of an expression that takes long to compile, and RE2 compiles for every batch, one that takes little and is found
 wherever the other is: where it is in no caption of a batch, the other is left alone."""

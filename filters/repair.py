@@ -10,6 +10,7 @@ from html.entities import html5
 from typing import Final
 
 import ftfy
+import ftfy.badness
 import regex  # type: ignore[import-untyped]
 
 SUSPICIOUS: Final = (
@@ -87,12 +88,17 @@ _STRAY: Final = regex.compile(
     r"|[\ufe00-\ufe0f](?<![\p{Emoji}\p{S}\p{P}\p{Han}\p{Myanmar}\p{Mongolian}\p{Phags_Pa}][\ufe00-\ufe0f])"
     r"|(?<![\p{Extended_Pictographic}\U000e0020-\U000e007e])[\U000e0020-\U000e007f]"
 )
+_MAYBE_STRAY: Final = regex.compile(r"[\u200c\u200d\ufe00-\ufe0f\U000e0020-\U000e007f]")
 
 
 def mend(text: str) -> str:
     """`text` after one pass of all steps; white space is left for the caller to tidy."""
     if not text.isascii():
-        text = ftfy.fix_encoding(text, _FTFY).translate(_C1)
+        # which fix_encoding asks too, after more than this takes
+        if ftfy.badness.is_bad(text):
+            text = ftfy.fix_encoding(text, _FTFY)
+        if not text.isprintable():
+            text = text.translate(_C1)
     if "\x1b" in text:
         text = _TERMINAL.sub("", text)
     if "<" in text:
@@ -102,7 +108,9 @@ def mend(text: str) -> str:
     if not text.isprintable():
         text = _INVISIBLE.sub("", text)
     if not text.isascii():
-        text = unicodedata.normalize("NFC", _STRAY.sub("", text))
+        if _MAYBE_STRAY.search(text):
+            text = _STRAY.sub("", text)
+        text = unicodedata.normalize("NFC", text)
     return text
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import regex  # type: ignore[import-untyped]
 from pydantic import Field
 
-from filters.arrow import Column, array, bools, lists, pc, some
+from filters.arrow import Bools, Column, Rows, array, bools, bytes_of, lists, pc, some
 from filters.filter import Columns, Filter, Rule
 from schemas.settings import Settings
 
@@ -56,6 +56,10 @@ _GREEK: Final = SCRIPTS.index("Greek")
 _WORD: Final = 3
 """Greek letters in shorter runs are signs: α, Ω, Δt, μm."""
 
+_SPARSE: Final = 16
+"""Where fewer than one character in so many is chosen, the chosen are counted one by one."""
+
+Counts = npt.NDArray[np.int64]
 SCRIPTS_TYPE: Final[Any] = pa.list_(pa.struct([("script", pa.string()), ("letters", pa.int32())]))
 
 
@@ -97,49 +101,75 @@ def ideographs() -> npt.NDArray[np.int8]:
 
 
 class CodePoints(NamedTuple):
-    """A batch of captions as one array: the code points, and the row that each belongs to.
+    """A batch of captions as one array: the code points, and where each caption starts.
 
     Every caption ends with a line feed, so that what stands beside a character never belongs to
     another caption.
     """
 
     points: npt.NDArray[np.uint32]
-    rows: npt.NDArray[np.int64]
+    starts: Counts
+
+    def counts(self, chosen: Bools) -> Counts:
+        """Returns how many characters of each caption are chosen."""
+        if _SPARSE * np.count_nonzero(chosen) < len(chosen) or not len(chosen):
+            return np.bincount(self.rows(chosen), minlength=len(self.starts))
+        found: Counts = np.add.reduceat(chosen.view(np.uint8), self.starts, dtype=np.int64)
+        return found
+
+    def rows(self, chosen: Bools) -> Rows:
+        """Returns the row of each character that is chosen."""
+        return np.searchsorted(self.starts, np.flatnonzero(chosen), "right") - 1
 
 
 def code_points(captions: pa.StringArray) -> CodePoints:
     """The code points of a batch; a null caption has a line feed alone."""
-    texts = [text + "\n" if text is not None else "\n" for text in captions.to_pylist()]
-    points = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32)
-    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-    return CodePoints(points, np.repeat(np.arange(len(texts)), lengths))
+    ended = pc.binary_join_element_wise(pc.fill_null(captions, ""), "\n", "")
+    lengths = pc.utf8_length(ended).to_numpy().astype(np.int64)
+    return CodePoints(_decoded(bytes_of(ended)[0]), np.cumsum(lengths) - lengths)
+
+
+def _decoded(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]:
+    """The code points of UTF-8."""
+    places = np.flatnonzero((data & 0xC0) != 0x80)
+    first = data.take(places)
+    points = first.astype(np.uint32)
+    wide = np.flatnonzero(first >= 0x80)
+    places, first = places[wide], first[wide].astype(np.uint32)
+    widths = 2 + (first >= 0xE0).astype(np.uint32) + (first >= 0xF0)
+    found = first & (0x7F >> widths)
+    for further in range(1, 4):
+        longer = np.flatnonzero(widths > further)
+        found[longer] = found[longer] << 6 | (data[places[longer] + further] & 0x3F)
+    points[wide] = found
+    return points
 
 
 def measure(batch: pa.RecordBatch) -> dict[str, Column]:
     """Columns `letters` and `scripts` (most frequent first, ties by name) of cleaned captions; null where they are."""
     captions: Any = batch["caption"]
-    points, rows = code_points(captions)
-    script = _without_signs(script_table()[points], rows)
-    is_letter = script != NO_SCRIPT
-    width = len(SCRIPTS)
-    counts = np.bincount(rows[is_letter] * width + script[is_letter], minlength=len(captions) * width)
-    cells = np.flatnonzero(counts)
-    row, name = np.divmod(cells, width)
-    order = np.lexsort((name, -counts[cells], row))
+    found = code_points(captions)
+    script = _without_signs(script_table().take(found.points), found)
+    names = np.flatnonzero(np.bincount(script, minlength=NO_SCRIPT)[:NO_SCRIPT])
+    counts = np.zeros((len(captions), len(names)), np.int64)
+    for column, name in enumerate(names):
+        counts[:, column] = found.counts(script == name)
+    row, column = np.nonzero(counts)
+    letters = counts[row, column]
+    order = np.lexsort((column, -letters, row))
     offsets = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(captions)))])
     missing = captions.is_null()
     values: Any = pa.StructArray.from_arrays(
-        [some(array(SCRIPTS), name[order]), array(counts[cells][order], pa.int32())],
+        [some(array(SCRIPTS), names[column[order]]), array(letters[order], pa.int32())],
         fields=list(SCRIPTS_TYPE.value_type),
     )
-    letters = np.bincount(rows[is_letter], minlength=len(captions))
     return {
-        "letters": array(letters, pa.int32(), bools(missing)),
+        "letters": array(counts.sum(axis=1), pa.int32(), bools(missing)),
         "scripts": lists(offsets, values, SCRIPTS_TYPE, missing),
     }
 
 
-def _without_signs(script: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+def _without_signs(script: npt.NDArray[np.uint8], found: CodePoints) -> npt.NDArray[np.uint8]:
     """`script` with NO_SCRIPT for the Greek letters of captions that hold no Greek word."""
     greek = script == _GREEK
     if not greek.any():
@@ -148,9 +178,10 @@ def _without_signs(script: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -
     for shift in range(1, _WORD):
         word[shift:] &= greek[:-shift]
         word[:shift] = False
-    in_words = np.zeros(rows[-1] + 1, bool)
-    in_words[rows[word]] = True
-    return np.where(greek & ~in_words[rows], NO_SCRIPT, script).astype(np.uint8)
+    in_words = found.counts(word) > 0
+    script = script.copy()
+    script[np.flatnonzero(greek)[~in_words[found.rows(greek)]]] = NO_SCRIPT
+    return script
 
 
 FOLDED: Final = {
@@ -268,9 +299,6 @@ class Script(Settings):
         le=1,
         description="share that may be Latin, where `scripts` is not given and no language is written so: brands",
     )
-
-
-Counts = npt.NDArray[np.int64]
 
 
 def foreign_letters(scripts: Any, allowed: Sequence[str]) -> tuple[Counts, Counts]:

@@ -56,19 +56,15 @@ class Measurer:
     def measured(self, given: Mapping[str, Column], rows: int) -> pa.Table:
         """The columns given of so many rows, as rows of work/signals, with the columns that batches give."""
         kinds = {field.name: field.type for field in self.schema} | self._passed
-        columns = dict(given)
+        columns = {name: pa.nulls(rows, kind) for name, kind in kinds.items()} | dict(given)
         for one, measure in self._batches:
-            batch = pa.RecordBatch.from_pydict(
-                {name: columns.get(name, pa.nulls(rows, kind)) for name, kind in kinds.items()}
-            )
+            batch = pa.RecordBatch.from_pydict({name: columns[name] for name in kinds})
             with _named(one):
                 found = measure(batch)
             _check_names(one, found)
             for name, column in found.items():
                 _check(one, name, column, rows)
             columns |= found
-        nulls = {name: pa.nulls(rows, kind) for name, kind in kinds.items() if name not in columns}
-        columns |= nulls
         return pa.Table.from_arrays([columns[name] for name in self.schema.names], schema=self.schema)
 
     def _array(self, name: str, values: list[Any], kind: pa.DataType) -> pa.Array:

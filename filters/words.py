@@ -39,11 +39,14 @@ def english_share(text: str) -> float:
     """Returns the share of the letters that stand in English words; 0 where a word is one of another language's
     frequent ones, or is not English and has a letter with an accent. Single letters and Greek signs (μm, kΩ, π) do not
     count."""
-    words = [word.lower() for word in _WORD.findall(_POSSESSIVE.sub("", text))]
-    words = [word for word in words if not _UNIT.fullmatch(word)]
+    text = _POSSESSIVE.sub("", text)
+    words = [word.lower() for word in _WORD.findall(text)]
     known = english()
-    if not _FOREIGN.isdisjoint(words) or not all(word.isascii() or word in known for word in words):
+    if not text.isascii():
+        words = [word for word in words if not _UNIT.fullmatch(word)]
+        if not all(word.isascii() or word in known for word in words):
+            return 0.0
+    if not _FOREIGN.isdisjoint(words):
         return 0.0
-    lengths = [(len(word), word in known) for word in words if len(word) > 1]
-    letters = sum(length for length, _ in lengths)
-    return sum(length for length, is_english in lengths if is_english) / letters if letters else 0.0
+    letters = sum([len(word) for word in words if len(word) > 1])
+    return sum([len(word) for word in words if len(word) > 1 and word in known]) / letters if letters else 0.0
