@@ -16,9 +16,10 @@ from typing import IO, Any, Final
 
 import pyarrow as pa
 
+from pipelines.fetch.digests import COLUMN as LISTED
 from pipelines.fetch.refusals import Refusing, refused
 from pipelines.fetch.settings import FetchSettings
-from pipelines.fetch.statuses import OK
+from pipelines.fetch.statuses import OK, answers
 from pipelines.files import MIB, join
 from pipelines.layout import Layout
 from pipelines.parquet import read_table, write_tables
@@ -62,6 +63,8 @@ STATUS: Final = pa.schema(
         ("suffix", pa.string()),
         ("offset", pa.int64()),
         ("size", pa.int64()),
+        # a digest of the row of the list, by which a row that changed is known
+        (LISTED, pa.uint64()),
     ]
 )
 """status/NAME.parquet."""
@@ -104,13 +107,21 @@ class Left:
     table: pa.Table
     refused: frozenset[str]
 
+    def answers(self) -> pa.Table:
+        """Returns the rows whose statuses are answers to their URLs for any other row with the same URL."""
+        told = [
+            url is not None and answers(status) and status not in self.refused
+            for url, status in zip(*(self.table[name].to_pylist() for name in ("url", "status")), strict=True)
+        ]
+        return self.table.filter(pa.array(told, pa.bool_()))
+
 
 @dataclass(frozen=True)
 class Raw:
     """A folder of raw shards.
 
-    `valid` is the fingerprint of all but the list that its rows depend on, without the settings by which URLs are
-    refused, which are `refusing`.
+    `valid` is the fingerprint of all but the row of the list that a status depends on, without the settings by which
+    URLs are refused, which are `refusing`.
     """
 
     layout: Layout
@@ -126,10 +137,10 @@ class Raw:
         """Returns the path of a shard's statuses."""
         return status_path(self.tar(name))
 
-    def known(self, name: str) -> Left | None:
+    def known(self, name: str, columns: list[str] | None = None) -> Left | None:
         """Returns the statuses that an earlier run left, None where there are none or they are of other settings."""
         try:
-            table = self.left(name)
+            table = self.left(name, columns)
         except DamagedError:  # as if there were none: the shard is made again
             return None
         if table is None:
@@ -140,12 +151,12 @@ class Raw:
         again = refused(json.loads(metadata.get(b"refusing", b"{}")), self.refusing)
         return None if again is None else Left(table, again)
 
-    def left(self, name: str) -> pa.Table | None:
-        """Returns the statuses that any earlier run left."""
+    def left(self, name: str, columns: list[str] | None = None) -> pa.Table | None:
+        """Returns the statuses that any earlier run left, or some of their columns."""
         store, path = self.layout.store, self.status(name)
         if not store.exists(path) or not store.exists(self.tar(name)):
             return None
-        return read_table(self.layout, path)
+        return read_table(self.layout, path, columns)
 
     def looks(self, names: Iterable[str]) -> tuple[list[tuple[str, int]], list[tuple[str, str]]]:
         """Returns the sizes of shards by name, and the stamps of their two files, which change where these do."""

@@ -1,8 +1,9 @@
-"""URLs that rows of several tasks share: each is downloaded once, before the tasks, and these take its answer.
+"""URLs that rows of several tasks share, or that earlier runs left an answer to: each is downloaded once.
 
 The driver finds them in two passes over the lists, out of core. They become lists of their own, in the order in which
-they first stand, which phase fetch downloads like any list into a hidden folder beside the raw shards. A run that is
-killed goes on with the same plan; the folder goes when the source is fetched.
+they first stand, which phase fetch downloads before the tasks, like any list, into a hidden folder beside the raw
+shards; answers that earlier runs left for other rows are copied there from the raw shards. The tasks take the answers
+from there. A run that is killed goes on with the same plan; the folder goes when the source is fetched.
 """
 
 import hashlib
@@ -21,7 +22,6 @@ import xxhash
 
 from pipelines.engines.step import Json
 from pipelines.fetch.address import as_asked
-from pipelines.fetch.download import Downloaded
 from pipelines.fetch.journal import folder_of
 from pipelines.fetch.lists import LIST
 from pipelines.fetch.raw import Images, Raw, rows_of
@@ -34,23 +34,39 @@ _MEMORY: Final = "64MB"
 _HASHES: Final = pa.schema([("hash", pa.uint64()), ("task", pa.int32())])
 _ASKED: Final = pa.schema([("url", pa.string()), ("task", pa.int32()), ("number", pa.int64())])
 _SEVERAL: Final = "SELECT hash FROM hashes GROUP BY hash HAVING min(task) < max(task) ORDER BY hash"
+_LEFT: Final = pa.schema([("url", pa.string()), ("shard", pa.string())])
 _SHARED: Final = """
-CREATE TABLE shared AS SELECT url, row_number() OVER (ORDER BY min(number)) - 1 AS place
-FROM asked GROUP BY url HAVING min(task) < max(task)
+CREATE TABLE shared AS
+SELECT url, shard, row_number() OVER (PARTITION BY shard IS NULL ORDER BY shard, min(number)) - 1 AS place
+FROM asked LEFT JOIN (SELECT url, min(shard) AS shard FROM answered GROUP BY url) USING (url)
+GROUP BY url, shard HAVING min(task) < max(task) OR shard IS NOT NULL
+"""
+_PART: Final = """
+SELECT url, shard FROM shared WHERE (shard IS NULL) = $downloaded AND place >= $first AND place < $first + $size
+ORDER BY place
 """
 _OF_TASKS: Final = """
-SELECT task, list(DISTINCT place // $size ORDER BY place // $size)
-FROM asked JOIN shared USING (url) GROUP BY task ORDER BY task
+SELECT task, list(DISTINCT part ORDER BY part)
+FROM asked JOIN (
+    SELECT url, place // $size + CASE WHEN shard IS NULL THEN 0 ELSE $downloaded END AS part FROM shared
+) USING (url) GROUP BY task ORDER BY task
 """
+
+LEFT: Final = -1
+"""The number of a task that is none: of URLs that earlier runs left an answer to."""
 
 Hashes = npt.NDArray[np.uint64]
 
 
 class Part(NamedTuple):
-    """A list of URLs that several tasks share; its name is the digest of them."""
+    """A list of URLs that several tasks share; its name is the digest of them.
+
+    `left` are the raw shards of earlier runs that hold the answers; none where the URLs are to be downloaded.
+    """
 
     name: str
     rows: int
+    left: tuple[str, ...] = ()
 
     @property
     def shard(self) -> str:
@@ -65,9 +81,9 @@ class Plan:
     parts: tuple[Part, ...] = ()
     of_task: tuple[tuple[int, tuple[int, ...]], ...] = ()
 
-    def shards(self, task: int) -> list[str]:
-        """Returns the raw shards with answers to URLs of a task."""
-        return [self.parts[part].shard for part in dict(self.of_task).get(task, ())]
+    def of(self, task: int) -> list[Part]:
+        """Returns the parts with URLs of a task."""
+        return [self.parts[part] for part in dict(self.of_task).get(task, ())]
 
 
 def raw_of(raw: Raw) -> Raw:
@@ -87,7 +103,7 @@ def hashes_of(urls: Iterable[str | None]) -> Hashes:
 
 
 def candidates(tables: Iterable[tuple[int, pa.Table]]) -> Hashes:
-    """Returns the hashes of URLs that stand in several tasks, sorted; `tables` are rows of LIST by task."""
+    """Returns the hashes of URLs that stand in several tasks, sorted; `tables` have URLs, by task or LEFT."""
 
     def batches() -> Iterator[pa.RecordBatch]:
         for task, table in tables:
@@ -107,27 +123,48 @@ def among(table: pa.Table, sought: Hashes) -> pa.Array:
     return pa.array((sought[places] == found) & (found != 0) if len(sought) else np.zeros(len(found), bool))
 
 
-def planned(raw: Raw, asked: Iterable[tuple[int, pa.Array]], size: int) -> Plan:
-    """Writes the lists of URLs that several tasks ask for, each of at most `size`; returns the plan.
+def planned(
+    raw: Raw, asked: Iterable[tuple[int, pa.Array]], answered: Iterable[tuple[str, pa.Array]], size: int
+) -> Plan:
+    """Writes the lists of URLs that tasks share, or that are answered already, each of at most `size`.
 
-    `asked` are the URLs that tasks are about to ask for, in the order of the lists.
+    Returns the plan. `asked` are the URLs that tasks are about to ask for, in the order of the lists; `answered` are
+    those that earlier runs left an answer to, by the names of their raw shards.
     """
 
-    def batches() -> Iterator[pa.RecordBatch]:
+    def rows_asked() -> Iterator[pa.RecordBatch]:
         number = 0
         for task, given in asked:
-            urls = pa.array(map(as_asked, given.to_pylist()), pa.string())
+            urls = _urls(given)
             numbers = pa.array(np.arange(number, number + len(urls)))
             number += len(urls)
             yield pa.RecordBatch.from_arrays([urls, _tasks(task, len(urls)), numbers], schema=_ASKED)
 
+    def rows_answered() -> Iterator[pa.RecordBatch]:
+        for name, given in answered:
+            shards = pa.repeat(name, len(given))
+            yield pa.RecordBatch.from_arrays([_urls(given), shards], schema=_LEFT)
+
     with _database() as connection:
-        connection.register("given", pa.RecordBatchReader.from_batches(_ASKED, batches()))
-        connection.execute("CREATE TABLE asked AS SELECT * FROM given")
+        _fill(connection, "asked", pa.RecordBatchReader.from_batches(_ASKED, rows_asked()))
+        _fill(connection, "answered", pa.RecordBatchReader.from_batches(_LEFT, rows_answered()))
         connection.execute(_SHARED)
-        parts = tuple(_written(raw, urls) for urls in _lists(connection, size))
-        rows = connection.execute(_OF_TASKS, {"size": size}).fetchall()
-        return Plan(parts, tuple((task, tuple(found)) for task, found in rows))
+        parts = [_written(raw, rows) for rows in _lists(connection, size, downloaded=True)]
+        of_tasks = {"size": size, "downloaded": len(parts)}
+        parts += [_written(raw, rows) for rows in _lists(connection, size, downloaded=False)]
+        rows = connection.execute(_OF_TASKS, of_tasks).fetchall()
+        return Plan(tuple(parts), tuple((task, tuple(found)) for task, found in rows))
+
+
+def _urls(given: pa.Array) -> pa.Array:
+    """URLs as they are asked."""
+    return pa.array(map(as_asked, given.to_pylist()), pa.string())
+
+
+def _fill(connection: duckdb.DuckDBPyConnection, name: str, batches: pa.RecordBatchReader) -> None:
+    connection.register("given", batches)
+    connection.execute(f"CREATE TABLE {name} AS SELECT * FROM given")
+    connection.unregister("given")
 
 
 def _tasks(task: int, count: int) -> Any:
@@ -143,16 +180,21 @@ def _database() -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def _lists(connection: duckdb.DuckDBPyConnection, size: int) -> Iterator[list[str]]:
-    (count,) = connection.execute("SELECT count(*) FROM shared").fetchone() or (0,)
+def _lists(
+    connection: duckdb.DuckDBPyConnection, size: int, downloaded: bool
+) -> Iterator[list[tuple[str, str | None]]]:
+    """URLs that are to be downloaded, or those that are answered already, each with its raw shard."""
+    counted = "SELECT count(*) FROM shared WHERE (shard IS NULL) = ?"
+    (count,) = connection.execute(counted, [downloaded]).fetchone() or (0,)
     for first in range(0, count, size):
-        query = "SELECT url FROM shared WHERE place >= ? AND place < ? ORDER BY place"
-        yield [url for (url,) in connection.execute(query, [first, first + size]).fetchall()]
+        given = {"downloaded": downloaded, "first": first, "size": size}
+        yield connection.execute(_PART, given).fetchall()
 
 
-def _written(raw: Raw, urls: Sequence[str]) -> Part:
+def _written(raw: Raw, rows: Sequence[tuple[str, str | None]]) -> Part:
+    urls = [url for url, _ in rows]
     digest = hashlib.blake2b(json.dumps(urls).encode(), digest_size=16).hexdigest()
-    part = Part(digest, len(urls))
+    part = Part(digest, len(urls), tuple(sorted({shard for _, shard in rows if shard is not None})))
     table = pa.Table.from_pylist([{"url": url} for url in urls], LIST)
     write_tables(raw.layout, list_of(raw, part), LIST, [table])
     return part
@@ -173,7 +215,7 @@ def saved(raw: Raw, mark: str) -> Plan | None:
     if found["mark"] != mark:
         return None
     of_task = tuple((task, tuple(parts)) for task, parts in found["of_task"])
-    return Plan(tuple(Part(*part) for part in found["parts"]), of_task)
+    return Plan(tuple(Part(name, rows, tuple(left)) for name, rows, left in found["parts"]), of_task)
 
 
 def _path(raw: Raw) -> str:
@@ -181,30 +223,49 @@ def _path(raw: Raw) -> str:
 
 
 class Shared:
-    """The answers to those URLs of a task that other tasks share; `raw` is as `raw_of` gives it.
+    """Answers to URLs of a task that lie in other raw shards than its own, by the URLs as they are asked."""
 
-    URLs, those of the task too (`urls`), are given as they are asked.
-    """
-
-    def __init__(self, raw: Raw, names: Iterable[str], urls: Container[str]) -> None:
-        self._raw = raw
+    def __init__(self, raw: Raw, old: Container[str] = ()) -> None:
+        self._raw, self._old = raw, old
         self._found: dict[str, tuple[str, Json]] = {}
+
+    @classmethod
+    def of_parts(cls, raw: Raw, names: Iterable[str], old: Container[str], urls: Container[str]) -> "Shared":
+        """Returns the answers that a plan's parts hold; `raw` is as `raw_of` gives it, `old` are copies."""
+        found = cls(raw, old)
         for name in names:
-            table = raw.left(name)
-            if table is not None:
-                wanted = [url in urls for url in table["url"].to_pylist()]
-                self._found |= {row["url"]: (name, row) for row in rows_of(table.filter(pa.array(wanted)))}
+            if (table := raw.left(name)) is not None:
+                found._take(name, table, urls)
+        return found
+
+    @classmethod
+    def of_left(cls, raw: Raw, names: Iterable[str], urls: Container[str]) -> "Shared":
+        """Returns the answers that earlier runs left in these raw shards."""
+        found = cls(raw)
+        for name in names:
+            if (left := raw.known(name)) is not None:
+                found._take(name, left.answers(), urls)
+        return found
+
+    def _take(self, name: str, table: pa.Table, urls: Container[str]) -> None:
+        asked = [url and as_asked(url) for url in table["url"].to_pylist()]
+        chosen = table.filter(pa.array([url in urls for url in asked], pa.bool_()))
+        self._found |= {as_asked(row["url"]): (name, row) for row in rows_of(chosen)}
 
     def answer(self, url: str) -> Json | None:
         """Returns what became of a URL, as a row of STATUS; None where it is none of these."""
         return self._found.get(url, (None, None))[1]
 
-    def image(self, url: str) -> Downloaded:
-        """Returns the image of a URL whose answer is `ok`."""
+    def is_old(self, url: str) -> bool:
+        """Returns whether an answer is one that an earlier run left."""
+        return self._found[url][0] in self._old
+
+    def image(self, url: str) -> bytes:
+        """Returns the image of a URL whose answer is `ok`, as it is stored."""
         name, facts = self._found[url]
         assert facts["status"] == OK
         images = Images(self._raw, name)
         try:
-            return Downloaded(facts["final_url"], images.read(facts))
+            return images.read(facts)
         finally:
             images.close()

@@ -5,6 +5,7 @@ from typing import Final
 import pyarrow as pa
 
 from pipelines.engines.step import Json
+from pipelines.fetch.digests import COLUMN as LISTED
 from pipelines.fetch.identity import Known
 from pipelines.fetch.journal import Journal
 from pipelines.fetch.opt_out import OptOut
@@ -15,7 +16,7 @@ from pipelines.recipe.model import Source
 
 _FORMS: Final = {suffix: form for form, suffix in SUFFIXES.items()}
 
-_OWN: Final = ("key", "row", "url", "caption", "extra", "offset", "size")
+_OWN: Final = ("key", "row", "url", "caption", "extra", "offset", "size", LISTED)
 _ANSWER: Final = tuple(name for name in STATUS.names if name not in _OWN)
 """The columns of STATUS that an answer gives; the others are the row's own."""
 
@@ -29,7 +30,8 @@ def of_row(facts: Json, answer: Json) -> Json:
 class Shard:
     """One raw shard at work.
 
-    `reasons` says which rows are not asked for, and by which rule. `known` are the statuses that an earlier run left.
+    The table has a range of the list with digests of its rows; `reasons` says which rows are not asked for, and by
+    which rule. `known` are the statuses that an earlier run left.
     """
 
     def __init__(
@@ -48,18 +50,28 @@ class Shard:
         self._reasons = reasons
         known = raw.known(piece.name)
         self.known = None
-        if known is not None and known.table.num_rows == len(reasons):
+        if known is not None:
             self.known, self._refused = list(rows_of(known.table)), known.refused
         self._images = Images(raw, piece.name) if self.known is not None else None
         self._earlier = Earlier.of(source, piece)
         self._opt_out = opt_out
         self._gone = raw.gone(source.id, piece.name) if source.fetch.raw is None else frozenset()
 
+    def _left(self, at: int) -> Json | None:
+        """The status that an earlier run left of a row; None where it left none, or the row was another one then."""
+        if self.known is None or at >= len(self.known) or self.known[at][LISTED] != self._rows[at][LISTED]:
+            return None
+        return self.known[at]
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no row of the shard is one that an earlier run left a status of."""
+        return all(self._left(at) is None for at in range(len(self._rows)))
+
     def is_gone(self, at: int) -> bool:
         """Returns whether a row was taken out of the shard: it stays as it is, and is not asked for again."""
-        if not self._gone or self.known is None:
-            return False
-        return self.known[at]["url"] is None and self.known[at]["key"] in self._gone
+        left = self._left(at) if self._gone else None
+        return left is not None and left["url"] is None and left["key"] in self._gone
 
     def rows(self) -> list[Json]:
         """Returns the rows of the list."""
@@ -69,7 +81,7 @@ class Shard:
         """Returns what a row's status says before anything is asked."""
         facts: Json = dict.fromkeys(STATUS.names)
         number = self.piece.start + at
-        facts |= {name: row[name] for name in ("url", "caption", "width", "height", "extra")}
+        facts |= {name: row[name] for name in ("url", "caption", "width", "height", "extra", LISTED)}
         facts |= {"key": self.piece.key(number), "row": number}
         if row["error"]:
             facts |= {"status": BAD_ROW, "detail": row["error"]}
@@ -79,12 +91,14 @@ class Shard:
 
     def is_whole(self, retried: bool) -> bool:
         """Returns whether an earlier run left the shard as it is to be."""
-        if self.known is None:
+        if self.known is None or len(self.known) != len(self._rows):
             return False
         for at, row in enumerate(self.rows()):
             if self.is_gone(at):
                 continue
-            then, now = self.known[at], self.facts(at, row)
+            then, now = self._left(at), self.facts(at, row)
+            if then is None:
+                return False
             asked = then["status"] not in (DROPPED, BAD_ROW)
             if asked != (now["status"] is None) or (not asked and then["detail"] != now["detail"]):
                 return False
@@ -99,17 +113,16 @@ class Shard:
 
         `fresh` is what the row says before anything is asked.
         """
-        place = None
-        if self.is_gone(at):
-            assert self.known is not None
+        place, left = None, self._left(at)
+        answer, noted = self.spool.found.get(at, ({}, None))
+        if left is not None and self.is_gone(at):
             assert self._images is not None
-            facts = dict(self.known[at])
+            facts = dict(left)
             return Result(facts, self.spool.add(self._images.read(facts)) if facts["status"] == OK else None)
-        if at in self.spool.found:
-            answer, place = self.spool.found[at]
-            facts = fresh | answer
-        elif self.known is not None and self.known[at]["status"] not in self._refused:
-            facts = dict(self.known[at])
+        if answer.get(LISTED) == fresh[LISTED]:
+            facts, place = fresh | answer, noted
+        elif left is not None and left["status"] not in self._refused:
+            facts = dict(left)
         else:
             return None
         if facts["status"] == OPTED_OUT or self._opt_out.covers(facts) == "url":
@@ -134,7 +147,7 @@ class Shard:
 
     def noted(self, at: int, facts: Json, image: bytes | None) -> Result:
         """Returns what became of a row, which a run that is killed finds again."""
-        return Result(facts, self.spool.note(at, {name: facts[name] for name in _ANSWER}, image))
+        return Result(facts, self.spool.note(at, {name: facts[name] for name in (LISTED, *_ANSWER)}, image))
 
     def results(self) -> list[Result]:
         """Returns what became of the rows, in their order."""

@@ -92,6 +92,14 @@ STATUSES: Final = {
 """By name, in the order of docs/fetch.md."""
 
 
+_OF_THE_ROW: Final = frozenset((DROPPED, BAD_ROW, NO_URL, OPTED_OUT, REPLACED))
+
+
+def answers(name: str) -> bool:
+    """Returns whether that status is an answer to the URL, for whatever row has it, and not worth another try."""
+    return name not in _OF_THE_ROW and not STATUSES[name].again
+
+
 def again(name: str) -> bool:
     """Returns whether a URL of that status is worth another try."""
     return STATUSES[name].again

@@ -10,7 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from ipaddress import ip_network
 from typing import Any, Final, TypeVar
 
@@ -20,6 +20,7 @@ from filters.picture import PictureSettings
 from pipelines.engines.step import IDLE, At, Json
 from pipelines.fetch.address import Guard, as_asked
 from pipelines.fetch.arrival import Arrival, Arrived
+from pipelines.fetch.digests import with_digests
 from pipelines.fetch.download import Download, Downloaded, Tries
 from pipelines.fetch.identity import Known
 from pipelines.fetch.lists import ColumnMap, range_of, store_of
@@ -30,7 +31,7 @@ from pipelines.fetch.refusals import refusing
 from pipelines.fetch.repeated import Shared, raw_of
 from pipelines.fetch.rules import ListRules
 from pipelines.fetch.shard import Shard, of_row
-from pipelines.fetch.statuses import OK, OPTED_OUT, STATUSES, UNSAFE, Failure
+from pipelines.fetch.statuses import OK, OPTED_OUT, REPLACED, STATUSES, UNSAFE, Failure
 from pipelines.files import join
 from pipelines.layout import Layout, name_of
 from pipelines.recipe.model import Recipe, Source
@@ -134,11 +135,14 @@ class _SourceFetch:
         """Fetches a task's range."""
         store = store_of(self.source, self.layout, task["ours"])
         start, stop = task["start"], task["stop"]
-        table = range_of(shard, store, None if task["ours"] else self.mapped, start, stop)
+        table = with_digests(range_of(shard, store, None if task["ours"] else self.mapped, start, stop))
         where = layout_of(self.settings, self.layout)
         raw = Raw(where, task["folder"], task["valid"], refusing(self.settings))
         urls = frozenset(map(as_asked, table["url"].drop_null().to_pylist()))
-        shared = Shared(raw_of(raw), task["shared"], urls)
+        if task["plain"]:
+            shared = Shared.of_left(replace(raw, folder=task["left_in"]), task["left"], urls)
+        else:
+            shared = Shared.of_parts(raw_of(raw), task["shared"], task["old"], urls)
         fetched = _Range(self, raw, table, shared, at, task["again"], task["plain"])
         beating = asyncio.create_task(beat(self.layout, name_of(task["shard"]), fetched.pulse))
         try:
@@ -299,7 +303,7 @@ class _Range:
                     group.create_task(self._row(shard, at, row, facts))
             results = shard.results()
             await asyncio.to_thread(self.raw.write, shard.piece.name, results, shard.spool)
-            if shard.known is None:
+            if shard.is_new:
                 self._fresh.take(shard.piece.name, results)
             shard.spool.remove()
         finally:
@@ -361,16 +365,15 @@ class _Range:
         try:
             if self.of.opt_out.refuses_listed(row["url"]):
                 raise Failure(OPTED_OUT)
-            answer = self.shared.answer(url)
-            if answer is None:
-                found = await self._downloaded(url, tries)
-            elif answer["status"] == OK:
-                found = self.shared.image(url)
-            else:
+            known, answer = shard.before(row), self.shared.answer(url)
+            if answer is not None and answer["status"] != OK:
                 return of_row(facts, answer), None
-            facts |= {"code": 200, "final_url": found.final_url, "bytes": len(found.body)}
-            take = self.of.take if self._decodes else self.of.take_at_once
-            arrived = await take(found.body, shard.before(row))
+            if answer is not None and answer["stored_sha256"] and known is None:
+                return of_row(facts, {**answer, "verdict": None}), self.shared.image(url)
+            if answer is None or answer["stored_sha256"]:
+                arrived = await self._taken(await self._downloaded(url, tries), facts, known)
+            else:
+                arrived = await self._shared(url, tries, facts, known)
         except Failure as failure:
             facts |= {"status": failure.status, "detail": failure.detail or None}
             if failure.code is not None:
@@ -381,6 +384,24 @@ class _Range:
             line = {"key": facts["key"], "attempts": tries.attempts, "seconds": round(tries.seconds, 3)}
             self.log.append(line)
         return facts, image
+
+    async def _shared(self, url: str, tries: Tries, facts: Json, known: Known | None) -> Arrived:
+        """Takes in the image of a URL that other rows share; one of an earlier run only where it is the one known."""
+        answer = self.shared.answer(url)
+        assert answer is not None
+        try:
+            found = Downloaded(answer["final_url"], self.shared.image(url))
+            return await self._taken(found, facts, known)
+        except Failure as failure:
+            if failure.status != REPLACED or not self.shared.is_old(url):
+                raise
+            return await self._taken(await self._downloaded(url, tries), facts, known)
+
+    async def _taken(self, found: Downloaded, facts: Json, known: Known | None) -> Arrived:
+        """Takes a body in, and notes in `facts` how it came."""
+        facts |= {"code": 200, "final_url": found.final_url, "bytes": len(found.body)}
+        take = self.of.take if self._decodes else self.of.take_at_once
+        return await take(found.body, known)
 
 
 def _image(arrived: Arrived) -> Json:

@@ -46,7 +46,7 @@ _HERE: Final = "pipelines.phases"
 PHASES: Final = (
     Phase(
         "lists",
-        "Read the lists of URLs that are no Parquet.",
+        "Read the lists of URLs that are new or changed.",
         run=f"{_HERE}.fetch.lists:run",
         worker=f"{_HERE}.fetch.lists:Lists",
         lasting=("lists",),

@@ -1,9 +1,18 @@
-"""Phase lists: lists of URLs that are no Parquet are written as Parquet, once."""
+"""Phase lists: each list of URLs is read once: what is no Parquet is written as Parquet, and ranges get digests.
 
+A range is the rows of one task of phase fetch. Its digest depends on its rows alone, so rows that are appended to a
+list, or a file that is written anew with the same rows, leave the tasks of the other rows done.
+"""
+
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
 
 from pipelines.engines.step import IDLE, At, Json
 from pipelines.fetch import lists
+from pipelines.fetch.digests import Ranges
+from pipelines.fetch.settings import FetchSettings
 from pipelines.files import Store, join
 from pipelines.layout import Layout, text_of
 from pipelines.parquet import write_tables
@@ -36,39 +45,51 @@ def list_path(layout: Layout, shard: InputShard) -> str:
     return join(layout.work, "lists", shard.source, f"{shard.shard}.parquet")
 
 
+def range_rows(settings: FetchSettings) -> int:
+    """Returns how many rows of a list one task of phase fetch has."""
+    return settings.shard_rows * settings.task_shards
+
+
 class Lists:
-    """Writes one list as Parquet a task."""
+    """Reads one list a task."""
 
     def __init__(self, setup: Json) -> None:
         self._recipe = Recipe.model_validate(setup["recipe"])
         self._layout = Layout(**setup["layout"])
 
     def run(self, task: Json, at: At) -> Json:
-        """Writes the list; the receipt counts its rows."""
+        """Reads the list, and writes it where it is no Parquet; the receipt counts its rows and has the digests."""
         at(IDLE)
         shard = InputShard.from_json(task["input"])
         source = self._recipe.source(shard.source)
+        ranges = Ranges(range_rows(source.fetch))
+        tables = ranges.passed(self._tables(source, shard))
+        if shard.format == PARQUET:
+            for _ in tables:
+                pass
+        else:
+            write_tables(self._layout, list_path(self._layout, shard), lists.LIST, tables)
+        return {"rows": ranges.rows, "ranges": ranges.digests}
+
+    def _tables(self, source: Source, shard: InputShard) -> Iterator[pa.Table]:
         store = Store(source.storage_options or None, source.id)
-        tables = lists.text_tables(source, shard, store, self._recipe.read)
-        return {"rows": write_tables(self._layout, list_path(self._layout, shard), lists.LIST, tables)}
+        if shard.format != PARQUET:
+            return lists.text_tables(source, shard, store, self._recipe.read)
+        mapped = lists.ColumnMap.of_source(source)
+        return lists.tables_of(shard, store, mapped, 0, lists.count(shard, store))
 
 
 def run(build: "Build") -> None:
-    """Writes the lists that are no Parquet as Parquet, where that is not done yet."""
-    tasks = []
-    for source in sources_of(build.recipe) if not build.dry else ():
-        for shard in lists_of(build.recipe, source):
-            if shard.format != PARQUET:
-                depends = [source.columns.model_dump(mode="json"), source.fetch.mapping()]
-                read = build.recipe.read.model_dump(mode="json")
-                mark = Store(source.storage_options or None, source.id).identity(shard.path)
-                name = text_of((shard.source, shard.shard))
-                tasks.append(
-                    Task(
-                        name,
-                        fingerprint("lists", 1, depends, read, mark),
-                        {"input": shard.to_json(), "shard": name},
-                    )
-                )
+    """Reads the lists that were not read yet, or are other files than before."""
+    sources = sources_of(build.recipe) if not build.dry else ()
+    tasks = [_task(build, source, shard) for source in sources for shard in lists_of(build.recipe, source)]
     if tasks:
         build.map("lists", tasks)
+
+
+def _task(build: "Build", source: Source, shard: InputShard) -> Task:
+    depends = [source.columns.model_dump(mode="json"), source.fetch.mapping(), range_rows(source.fetch)]
+    read = build.recipe.read.model_dump(mode="json")
+    mark = Store(source.storage_options or None, source.id).identity(shard.path)
+    name = text_of((shard.source, shard.shard))
+    return Task(name, fingerprint("lists", 2, depends, read, mark), {"input": shard.to_json(), "shard": name})

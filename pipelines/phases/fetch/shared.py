@@ -1,15 +1,19 @@
-"""URLs that several tasks of a source are about to ask for are downloaded before the tasks, once."""
+"""URLs that several tasks of a source are about to ask for, or that earlier runs asked for, are downloaded once."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Container, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 
-from filters.arrow import pc
 from pipelines.engines.step import Json
+from pipelines.fetch.digests import COLUMN as LISTED
+from pipelines.fetch.digests import Digests, of_rows
 from pipelines.fetch.raw import Raw, layout_of, pieces
 from pipelines.fetch.refusals import refusing
 from pipelines.fetch.repeated import (
+    LEFT,
     Hashes,
     Part,
     Plan,
@@ -39,14 +43,18 @@ class SharedUrls:
 
     def __init__(self, build: "Build", source: Source, tasks: Tasks) -> None:
         self._build, self._source, self._tasks = build, source, tasks
-        self._there = frozenset(Raw(build.layout, tasks.folder).names())
+        self._left = Raw(build.layout, tasks.folder, tasks.valid, refusing(source.fetch))
+        self._there = frozenset(self._left.names())
 
     def fetch(self) -> int:
-        """Downloads the URLs that several tasks are about to ask for, once; returns how many were asked for."""
+        """Downloads the URLs that several tasks are about to ask for, once; returns how many were asked for.
+
+        Where earlier runs left an answer for other rows, that is taken.
+        """
         build, source = self._build, self._source
         raw = raw_of(Raw(layout_of(source.fetch, build.layout), self._tasks.folder))
         pending = {at for at, task in enumerate(self._tasks.every) if not build.receipts("fetch").done(task)}
-        if len(pending) < 2:
+        if not pending or (len(pending) == 1 and not self._there):
             return 0
         mark = fingerprint("shared", [task.fingerprint for task in self._tasks.every], build.retry_failed)
         plan = saved(raw, mark)
@@ -55,18 +63,31 @@ class SharedUrls:
             plan = self._planned(raw, pending)
             save(raw, plan, mark)
         for at in pending:
-            self._tasks.every[at].body["shared"] = plan.shards(at)
-        if not plan.parts:
-            return 0
-        urls = sum(part.rows for part in plan.parts)
-        build.reporter.say(f"source {source.id}: {urls:,} URLs that several tasks share are downloaded first")
-        fresh = Fresh()
+            parts = plan.of(at)
+            self._tasks.every[at].body.update(
+                shared=[part.shard for part in parts], old=[part.shard for part in parts if part.left]
+            )
+        return self._answer(raw, plan.parts, mark) if plan.parts else 0
+
+    def _answer(self, raw: Raw, parts: Collection[Part], mark: str) -> int:
+        """Downloads the URLs of a plan, or takes their answers; returns how many were asked for."""
+        build, source, fresh = self._build, self._source, Fresh()
+        urls = sum(part.rows for part in parts if not part.left)
+        old = sum(part.rows for part in parts) - urls
+        if urls:
+            build.reporter.say(
+                f"source {source.id}: {urls:,} URLs that several tasks share are downloaded first"
+            )
+        if old:
+            build.reporter.say(
+                f"source {source.id}: {old:,} URLs of rows that are new or changed were fetched before"
+            )
 
         def settle(task: Task, receipt: Json) -> Task:
             fresh.add(Fresh(**receipt.pop(FRESH)))
             return task
 
-        tasks = [self._part_task(raw, part, mark) for part in plan.parts]
+        tasks = [self._part_task(raw, part, mark) for part in parts]
         build.map("fetch", tasks, settle=settle)
         for task in tasks:
             build.receipts("fetch").forget(task.name)
@@ -76,50 +97,65 @@ class SharedUrls:
         path = list_of(raw, part)
         size = self._build.layout.store.info(path).size
         listed = InputShard(self._source.id, part.name, path, self._source.kind, PARQUET, size)
-        valid = fingerprint(self._tasks.valid, part.name)
         body = self._tasks.body(listed, part.name, 0, part.rows) | {
             "ours": True,
             "folder": raw.folder,
-            "valid": valid,
             "again": False,
             "plain": True,
+            "left": part.left,
+            "left_in": self._tasks.folder,
         }
-        return Task(body["shard"], fingerprint("shared", mark, valid), body)
+        return Task(body["shard"], fingerprint("shared", mark, part.name), body)
 
     def _planned(self, raw: Raw, pending: Container[int]) -> Plan:
-        sought = candidates(self._tasks.tables(pending))
+        answered = ((LEFT, table) for _, table in self._answers())
+        sought = candidates(chain(answered, self._open(pending)))
         if not len(sought):
             return Plan()
-        return planned(raw, self._asked(pending, sought), self._source.fetch.shard_rows)
+        known = ((name, table.filter(among(table, sought))["url"]) for name, table in self._answers())
+        return planned(raw, self._asked(pending, sought), known, self._source.fetch.shard_rows)
+
+    def _answers(self) -> Iterator[tuple[str, pa.Table]]:
+        """The URLs that earlier runs left an answer to, by the names of their raw shards."""
+        for name in sorted(self._there):
+            if (known := self._left.known(name, ["url", "status"])) is not None:
+                yield name, known.answers()
 
     def _asked(self, pending: Container[int], sought: Hashes) -> Iterator[tuple[int, pa.Array]]:
         """The URLs with these hashes that tasks are about to ask for."""
-        rules, last, row = ListRules(self._build.recipe, self._source), -1, 0
+        rules = ListRules(self._build.recipe, self._source)
+        for at, table in self._open(pending):
+            found = table.filter(among(table, sought))
+            passed = [reason is None for reason in rules.reasons(found)]
+            yield at, found["url"].filter(pa.array(passed, pa.bool_())).drop_null()
+
+    def _open(self, pending: Container[int]) -> Iterator[tuple[int, pa.Table]]:
+        """The rows of tasks that no earlier run left an answer for."""
+        last, row, answered = -1, 0, None
         for at, table in self._tasks.tables(pending):
             if at != last:
                 last, row, answered = at, 0, self._answered(self._tasks.every[at].body)
-            wanted = among(table, sought)
-            numbers = pc.add(pc.indices_nonzero(wanted), row).to_numpy(zero_copy_only=False)
-            row += table.num_rows
-            found = table.filter(wanted)
-            open_ = [
-                reason is None and error is None and number not in answered
-                for reason, error, number in zip(
-                    rules.reasons(found), found["error"].to_pylist(), numbers.tolist(), strict=True
-                )
-            ]
-            yield at, found["url"].combine_chunks().filter(pa.array(open_, pa.bool_()))
+            if answered is None:
+                yield at, table
+            else:
+                first, row = row, row + table.num_rows
+                yield at, table.filter(pa.array(of_rows(table) != answered[first:row]))
 
-    def _answered(self, body: Json) -> frozenset[int]:
-        """The rows of a task, counted from its start, that earlier runs left an answer of."""
-        raw = Raw(self._build.layout, self._tasks.folder, body["valid"], refusing(self._source.fetch))
-        found = set()
-        size = self._source.fetch.shard_rows
-        for piece in pieces(InputShard.from_json(body["input"]).shard, body["start"], body["stop"], size):
-            if piece.name in self._there and (known := raw.known(piece.name)) is not None:
+    def _answered(self, body: Json) -> Digests | None:
+        """The digests of a task's rows that earlier runs left an answer for, 0 for others; None without such shards."""
+        start, stop, size = body["start"], body["stop"], self._source.fetch.shard_rows
+        named = pieces(InputShard.from_json(body["input"]).shard, start, stop, size)
+        there = [piece for piece in named if piece.name in self._there]
+        if not there:
+            return None
+        found = np.zeros(stop - start, np.uint64)
+        for piece in there:
+            if (known := self._left.known(piece.name, ["status", LISTED])) is not None:
                 statuses = known.table["status"].to_pylist()
-                for number, status in enumerate(statuses, piece.start - body["start"]):
-                    asked = status in (DROPPED, OPTED_OUT) or status in known.refused
-                    if not asked and not (body["again"] and again(status)):
-                        found.add(number)
-        return frozenset(found)
+                asked = [
+                    status in (DROPPED, OPTED_OUT, *known.refused) or (body["again"] and again(status))
+                    for status in statuses
+                ]
+                digests = np.where(asked, 0, known.table[LISTED].to_numpy())[: piece.stop - piece.start]
+                found[piece.start - start :][: len(digests)] = digests
+        return found

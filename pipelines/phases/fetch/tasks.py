@@ -11,13 +11,13 @@ from pipelines.fetch.lists import ColumnMap
 from pipelines.fetch.opt_out import OptOut
 from pipelines.fetch.refusals import REFUSALS, refusing
 from pipelines.fetch.settings import NOT_DATA
-from pipelines.files import Store, absolute, join
+from pipelines.files import absolute, join
 from pipelines.layout import Layout, text_of
-from pipelines.phases.fetch.lists import PARQUET, list_path, lists_of
+from pipelines.phases.fetch.lists import PARQUET, list_path, lists_of, range_rows
 from pipelines.receipts import Task, fingerprint, versions
 from pipelines.recipe.load import thresholds
 from pipelines.recipe.model import Recipe, Source
-from pipelines.sources import InputShard, urls
+from pipelines.sources import InputShard
 
 if TYPE_CHECKING:
     from pipelines.build import Build
@@ -52,18 +52,17 @@ class Tasks:
     def _tasks(self) -> Iterator[Task]:
         build, source, settings = self._build, self._source, self._source.fetch
         rules, listed_out = thresholds(build.recipe, source), OptOut.read(settings).digest
+        size = range_rows(settings)
         for shard in lists_of(build.recipe, source):
-            ours = shard.format != PARQUET
-            listed, rows = self._listed(shard, ours)
-            store = lists.store_of(source, build.layout, ours)
-            mark = (urls.as_made(store, listed.path) if ours else None) or store.identity(listed.path)
-            size = settings.shard_rows * settings.task_shards
-            for start in range(0, rows, size):
+            listed, read = self._listed(shard), build.results["lists"][shard.source, shard.shard]
+            for number, digest in enumerate(read["ranges"]):
+                start = number * size
                 name = f"{shard.shard}-{start // settings.shard_rows:05d}"
-                body = self.body(listed, name, start, min(start + size, rows))
-                body |= {"ours": ours, "valid": fingerprint(self.valid, mark)}
+                body = self.body(listed, name, start, min(start + size, read["rows"]))
+                body["ours"] = shard.format != PARQUET
                 depends = [
-                    body["valid"],
+                    self.valid,
+                    digest,
                     refusing(settings),
                     start,
                     body["stop"],
@@ -81,28 +80,28 @@ class Tasks:
             "shard": text_of((self._source.id, name)),
             "input": listed.to_json(),
             "folder": self.folder,
+            "valid": self.valid,
             "start": start,
             "stop": stop,
             "again": self._build.retry_failed,
             "plain": False,
             "shared": [],
+            "old": [],
         }
 
-    def _listed(self, shard: InputShard, ours: bool) -> tuple[InputShard, int]:
-        """The list in Parquet, and its rows."""
-        build, source = self._build, self._source
-        if not ours:
-            return shard, lists.count(shard, Store(source.storage_options or None, source.id))
-        rows = build.results["lists"][shard.source, shard.shard]["rows"]
-        path = list_path(build.layout, shard)
-        size = build.layout.store.info(path).size
-        return InputShard(shard.source, shard.shard, path, shard.kind, PARQUET, size), rows
+    def _listed(self, shard: InputShard) -> InputShard:
+        """The list in Parquet."""
+        if shard.format == PARQUET:
+            return shard
+        path = list_path(self._build.layout, shard)
+        size = self._build.layout.store.info(path).size
+        return InputShard(shard.source, shard.shard, path, shard.kind, PARQUET, size)
 
 
 def validity(recipe: Recipe, source: Source) -> str:
-    """Returns what a row of a list gives, apart from the list, the hosts, the rules over its columns, and refusals."""
+    """Returns what a row of a list gives, apart from the row, the hosts, the rules over its columns, and refusals."""
     settings = source.fetch.model_dump(mode="json", exclude={*NOT_DATA, *REFUSALS})
     columns = source.columns.model_dump(mode="json")
     pictures = recipe.signals.model_dump(mode="json", include={"picture"})
     made_with = versions(["pillow"]) if source.fetch.resize else {}
-    return fingerprint("fetched", 1, settings, columns, pictures, made_with)
+    return fingerprint("fetched", 2, settings, columns, pictures, made_with)

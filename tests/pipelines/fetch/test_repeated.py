@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from filters.table import RuleSettings
 from pipelines.fetch.lists import LIST
 from pipelines.fetch.raw import Raw
-from pipelines.fetch.repeated import among, candidates, list_of, planned, raw_of, save, saved
+from pipelines.fetch.repeated import LEFT, among, candidates, list_of, planned, raw_of, save, saved
 from pipelines.layout import Layout
 from pipelines.parquet import read_table
 from pipelines.progress import Reporter
@@ -134,31 +134,41 @@ URLS = st.lists(st.lists(st.none() | st.sampled_from("abcdefgh"), max_size=6), m
 
 
 @settings(max_examples=25)
-@given(URLS, st.integers(1, 4))
+@given(URLS, URLS, st.integers(1, 4))
 def test_what_tasks_share_is_found(
-    tmp_path_factory: pytest.TempPathFactory, tasks: list[list[str | None]], size: int
+    tmp_path_factory: pytest.TempPathFactory,
+    tasks: list[list[str | None]],
+    left: list[list[str | None]],
+    size: int,
 ) -> None:
-    """The parts hold each URL of several tasks once, in its first order; a task is given the parts with its URLs."""
+    """The parts hold each URL of several tasks once, in its first order, then those that earlier runs answered.
+
+    A task is given the parts with its URLs.
+    """
     tables = [pa.Table.from_pylist([{"url": url} for url in urls], LIST) for urls in tasks]
+    answered = [pa.table({"url": pa.array([url for url in urls if url], pa.string())}) for urls in left]
     first = dict.fromkeys(url for urls in tasks for url in urls if url)
-    several = [url for url in first if sum(url in urls for urls in tasks) > 1]
-    sought = candidates(enumerate(tables))
+    old = [url for url in first if any(url in urls for urls in left)]
+    several = [url for url in first if url not in old and sum(url in urls for urls in tasks) > 1]
+    sought = candidates([*((LEFT, table) for table in answered), *enumerate(tables)])
     assert [table.filter(among(table, sought))["url"].to_pylist() for table in tables] == [
-        [url for url in urls if url in several] for urls in tasks
+        [url for url in urls if url in [*several, *old]] for urls in tasks
     ]
     folder = str(tmp_path_factory.mktemp("raw"))
     raw = raw_of(Raw(Layout(folder), folder))
-    asked = (
-        (at, table.filter(among(table, sought))["url"].combine_chunks()) for at, table in enumerate(tables)
-    )
-    plan = planned(raw, asked, size)
+    asked = ((at, table.filter(among(table, sought))["url"]) for at, table in enumerate(tables))
+    plan = planned(raw, asked, ((f"s{at}", table["url"]) for at, table in enumerate(answered)), size)
     parts = [read_table(raw.layout, list_of(raw, part))["url"].to_pylist() for part in plan.parts]
-    assert [url for part in parts for url in part] == several
+    downloaded = [urls for part, urls in zip(plan.parts, parts, strict=True) if not part.left]
+    taken = [(part, urls) for part, urls in zip(plan.parts, parts, strict=True) if part.left]
+    assert [url for urls in downloaded for url in urls] == several
+    assert sorted(url for _, urls in taken for url in urls) == sorted(old)
+    assert all(any(url in left[int(name[1:])] for name in part.left) for part, urls in taken for url in urls)
     assert [len(part) for part in parts] == [part.rows for part in plan.parts]
     assert all(0 < len(part) <= size for part in parts)
     for at, urls in enumerate(tasks):
-        assert plan.shards(at) == [
-            part.shard for part, held in zip(plan.parts, parts, strict=True) if set(held) & set(urls)
+        assert plan.of(at) == [
+            part for part, held in zip(plan.parts, parts, strict=True) if set(held) & set(urls)
         ]
     save(raw, plan, "mark")
     assert (saved(raw, "mark"), saved(raw, "other")) == (plan, None)
