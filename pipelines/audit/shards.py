@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pipelines.engines.inline import InlineEngine
 from pipelines.engines.isolation import DEATHS
 from pipelines.engines.step import SEVERAL, At, Engine, Json, Limits, Step
-from pipelines.files import MIB, FileInfo, Store
+from pipelines.files import MIB, FileInfo, Store, absolute
 from pipelines.manifest import digest_of
 from pipelines.writers import webdataset
 from pipelines.writers.columns import SAMPLE, require_columns
@@ -68,7 +68,7 @@ def check(
     Raises VerifyError where a worker sees another folder than the caller.
     """
     setup = {
-        "folder": folder,
+        "folder": absolute(folder),
         "options": dict(store.options or {}),
         "manifest": digest_of(folder, store.options),
         "threads": _THREADS if isinstance(engine, InlineEngine) else 1,
@@ -135,11 +135,11 @@ def _shard(name: str, outputs: Sequence[tuple[str, Output]], files: Mapping[str,
     """Returns the files of one shard: what the manifest says of each, and where it and their index lie, if they do."""
     index = files.get(f"{name}.parquet")
     return {
-        "index": None if index is None else index.path,
+        "index": None if index is None else absolute(index.path),
         "files": [
             {
                 "name": file,
-                "path": files[file].path if file in files else None,
+                "path": absolute(files[file].path) if file in files else None,
                 "said": [output.size, output.sha256, output.rows],
             }
             for file, output in outputs

@@ -248,6 +248,15 @@ def test_a_list_that_cannot_be_read_back_ends_the_build(
         vlcorpus.Corpus.open(tmp_path / "out")
 
 
+def test_a_list_beyond_the_limit_is_not_read(listed: Path) -> None:
+    """A manifest that says its list is longer than any is one sentence, and no attempt to read it."""
+    record = json.loads((listed / "manifest.json").read_bytes())
+    record["outputs"][record["files"]]["size"] = 1 << 62
+    (listed / "manifest.json").write_text(json.dumps(record))
+    with pytest.raises(VerifyError, match="above the limit"):
+        verify(str(listed))
+
+
 def test_a_shard_that_is_lost_is_named(listed: Path) -> None:
     """Of each file that the list names, what differs is said as of any other, and so is a file that it lacks."""
     tar, *_ = sorted((listed / "shards").rglob("*.tar"))
