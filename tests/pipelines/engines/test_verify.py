@@ -24,7 +24,6 @@ from tests.pipelines.corpora import build as small
 from tests.pipelines.crawls import run_inline
 from tests.pipelines.crawls import vlcorpus as command
 from tests.pipelines.engines.contract import QUIET
-from tests.pipelines.engines.workers import NAME
 
 pytestmark = QUIET
 
@@ -123,7 +122,7 @@ def test_a_shard_that_kills_its_reader_is_a_finding(tmp_path: Path) -> None:
     names = copies(tmp_path, 4)
     flip(tmp_path / f"{names[3]}.tar")
     with (
-        mock.patch("pipelines.audit.shards._WORKER", f"{NAME}:Doomed"),
+        mock.patch("pipelines.audit.shards._WORKER", "tests.pipelines.engines.doomed:Doomed"),
         mock.patch("pipelines.audit.shards._LIMITS", Limits(row_cpu_seconds=1)),
         engine_for(Options("local", workers=2), Reporter()) as engine,
     ):
