@@ -79,7 +79,10 @@ def damaged(sound: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def tasks_of(shards: int) -> Iterator[None]:
     """Within it a task has so many shards."""
-    with mock.patch("pipelines.audit.shards._SHARDS_A_TASK", shards):
+    with (
+        mock.patch("pipelines.audit.shards._SHARDS_A_TASK", shards),
+        mock.patch("pipelines.audit.shards._SHARDS_AT_ONCE", shards),
+    ):
         yield
 
 
