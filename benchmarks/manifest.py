@@ -136,7 +136,7 @@ def checking(made: vlcorpus.Corpus, out: Path, shards: int) -> None:
     ]  # fmt: skip
     for what, engine in engines:
         since, cpu = time.perf_counter(), cpu_time()
-        with closing(engine):  # type: ignore[type-var]
+        with closing(engine):
             assert check(engine, str(out), store, manifest, files).problems == []
         seconds, spent = time.perf_counter() - since, cpu_time() - cpu
         print(

@@ -7,7 +7,7 @@ from typing import Any
 from pipelines.files import MIB, Store, join
 from schemas.errors import InputError, VerifyError
 from schemas.manifest import MANIFEST, MAX_BYTES, Manifest, load
-from schemas.manifest_files import load_list
+from schemas.manifest_files import MAX_LIST, load_list
 
 
 def read_manifest(store: Store, folder: str) -> Manifest:
@@ -30,8 +30,11 @@ def with_list(store: Store, folder: str, manifest: Manifest) -> Manifest:
     """Returns a manifest as manifest.json has it with the files of its list, where it has one."""
     if manifest.files is None:
         return manifest
+    size = manifest.outputs[manifest.files].size
+    if size > MAX_LIST:
+        raise VerifyError(f"manifest.json names a list of {size:,} bytes, above the limit of {MAX_LIST:,}")
     try:
-        data = store.read_bytes(join(folder, manifest.files), manifest.outputs[manifest.files].size)
+        data = store.read_bytes(join(folder, manifest.files), size)
     except InputError as error:
         raise VerifyError(
             f"{folder} lacks {manifest.files}, the list of files that its manifest.json names: {error}"

@@ -25,6 +25,9 @@ MOST_IN_JSON: Final = 4_096
 MAX_FILES: Final = 10_000_000
 """A list of more files is refused."""
 
+MAX_LIST: Final = 1 << 30
+"""A list above this size is refused unread: ours take some 25 bytes a file."""
+
 _MAX_UNPACKED: Final = (1 << 31) - 1
 """So many bytes a list may come to in memory: one column of an Arrow array has no more characters."""
 

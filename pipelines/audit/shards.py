@@ -4,6 +4,7 @@ Whatever the engine, a task says the same of its shards. Where the engine has wo
 stalls the one that reads it is a finding too.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 from pipelines.engines.inline import InlineEngine
 from pipelines.engines.isolation import DEATHS
 from pipelines.engines.step import SEVERAL, At, Engine, Json, Limits, Step
-from pipelines.files import MIB, FileInfo, Store
+from pipelines.files import MIB, FileInfo, Store, absolute
 from pipelines.manifest import digest_of
 from pipelines.writers import webdataset
 from pipelines.writers.columns import SAMPLE, require_columns
@@ -41,8 +42,10 @@ _THREADS: Final = 4
 
 _WORKER: Final = "pipelines.audit.shards:CheckShards"
 
-_SHARDS_A_TASK: Final = 32
-_BYTES_A_TASK: Final = 1 << 30
+_SHARDS_A_TASK: Final = 8
+_BYTES_A_TASK: Final = 256 * MIB
+_SHARDS_AT_ONCE: Final = 512
+"""So many shards, of whatever size, are one task where its threads read several of them at once."""
 
 _LIMITS: Final = Limits(row_cpu_seconds=900, row_wall_seconds=6 * 3600)
 """What one shard may take: minutes for a hundred gigabytes."""
@@ -67,13 +70,15 @@ def check(
 
     Raises VerifyError where a worker sees another folder than the caller.
     """
+    inline = isinstance(engine, InlineEngine)
     setup = {
-        "folder": folder,
+        "folder": absolute(folder),
         "options": dict(store.options or {}),
         "manifest": digest_of(folder, store.options),
-        "threads": _THREADS if isinstance(engine, InlineEngine) else 1,
+        "threads": _THREADS if inline else 1,
     }
-    tasks = _Tasks(manifest.outputs, files)
+    most = (_SHARDS_AT_ONCE, sys.maxsize) if inline else (_SHARDS_A_TASK, _BYTES_A_TASK)
+    tasks = _Tasks(manifest.outputs, files, most)
     found = Found([], Counter())
     step = Step("verify", _WORKER, setup, _LIMITS)
     for number, receipt in enumerate(engine.map(step, tasks)):
@@ -90,13 +95,16 @@ def check(
 class _Tasks(Sequence[Json]):
     """The tasks: a few shards each, a tar with its index, so that no file is open twice; made as they are asked for."""
 
-    def __init__(self, outputs: Mapping[str, Output], files: Mapping[str, FileInfo]) -> None:
+    def __init__(
+        self, outputs: Mapping[str, Output], files: Mapping[str, FileInfo], most: tuple[int, int]
+    ) -> None:
+        """`most` says how many shards a task has at most, and after how many bytes it ends."""
         self._files = files
         self._few = list((outputs.few if isinstance(outputs, Listed) else outputs).items())
         self._table = outputs.table if isinstance(outputs, Listed) else LIST.empty_table()
         self._cuts = [
-            *((self._few, *cut) for cut in _cuts(self._few)),
-            *((self._table, *cut) for cut in _cuts(outputs_of(self._table))),
+            *((self._few, *cut) for cut in _cuts(self._few, *most)),
+            *((self._table, *cut) for cut in _cuts(outputs_of(self._table), *most)),
         ]
 
     def __len__(self) -> int:
@@ -118,13 +126,15 @@ def _stem(one: tuple[str, Output]) -> str:
     return stem(one[0])
 
 
-def _cuts(outputs: Iterable[tuple[str, Output]]) -> Iterator[tuple[int, int]]:
+def _cuts(
+    outputs: Iterable[tuple[str, Output]], most_shards: int, most_bytes: int
+) -> Iterator[tuple[int, int]]:
     """Yields where each task's files begin and end."""
     first = last = shards = size = 0
     for _, group in groupby(outputs, _stem):
         sizes = [output.size for _, output in group]
         last, shards, size = last + len(sizes), shards + 1, size + sum(sizes)
-        if shards == _SHARDS_A_TASK or size >= _BYTES_A_TASK:
+        if shards == most_shards or size >= most_bytes:
             yield first, last
             first, shards, size = last, 0, 0
     if shards:
@@ -135,11 +145,11 @@ def _shard(name: str, outputs: Sequence[tuple[str, Output]], files: Mapping[str,
     """Returns the files of one shard: what the manifest says of each, and where it and their index lie, if they do."""
     index = files.get(f"{name}.parquet")
     return {
-        "index": None if index is None else index.path,
+        "index": None if index is None else absolute(index.path),
         "files": [
             {
                 "name": file,
-                "path": files[file].path if file in files else None,
+                "path": absolute(files[file].path) if file in files else None,
                 "said": [output.size, output.sha256, output.rows],
             }
             for file, output in outputs

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import fsspec
 import pyarrow.parquet as pq
 import pytest
 
@@ -116,6 +117,19 @@ def test_everything_that_reads_a_corpus_reads_it(made: tuple[Path, dict[str, Any
             export(one.folder, target, str(tmp_path / name / target))
     assert files(tmp_path / "plain") == files(tmp_path / "listed")
     assert mixture(ModelStore(listed.folder)) == mixture(ModelStore(plain.folder)) != {}
+
+
+def test_any_store_may_hold_it(made: tuple[Path, dict[str, Any]]) -> None:
+    """A corpus with a list on an object store verifies like one on disk, and a lost list is named there too."""
+    store = fsspec.filesystem("memory")
+    store.put(str(made[0] / "listed"), "/listed-corpus", recursive=True)
+    try:
+        assert verify("memory://listed-corpus") == []
+        store.rm(f"/listed-corpus/{list_of(made[0] / 'listed').name}")
+        with pytest.raises(VerifyError, match="lacks manifest-"):
+            verify("memory://listed-corpus")
+    finally:
+        store.rm("/listed-corpus", recursive=True)
 
 
 def test_the_list_is_a_table_for_others(made: tuple[Path, dict[str, Any]]) -> None:
@@ -246,6 +260,15 @@ def test_a_list_that_cannot_be_read_back_ends_the_build(
     assert not (tmp_path / "out" / "manifest.json").exists()
     with pytest.raises(InputError, match="not finished"):
         vlcorpus.Corpus.open(tmp_path / "out")
+
+
+def test_a_list_beyond_the_limit_is_not_read(listed: Path) -> None:
+    """A manifest that says its list is longer than any is one sentence, and no attempt to read it."""
+    record = json.loads((listed / "manifest.json").read_bytes())
+    record["outputs"][record["files"]]["size"] = 1 << 62
+    (listed / "manifest.json").write_text(json.dumps(record))
+    with pytest.raises(VerifyError, match="above the limit"):
+        verify(str(listed))
 
 
 def test_a_shard_that_is_lost_is_named(listed: Path) -> None:

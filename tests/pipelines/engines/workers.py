@@ -9,11 +9,9 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
-from pipelines.audit.shards import CheckShards
 from pipelines.engines.step import IDLE, SEVERAL, At, Json
 from pipelines.files import join
 from pipelines.layout import Layout
@@ -52,15 +50,6 @@ def orphan() -> None:
     """Ends the parent, a host of Ray, and so itself."""
     os.kill(os.getppid(), signal.SIGKILL)
     sleep()
-
-
-class Doomed(CheckShards):
-    """Checks shards, of which 00001 ends the process and 00002 never ends."""
-
-    def _check(self, shard: Json) -> Any:
-        name = Path(shard["files"][0]["name"]).stem
-        {"00001": abort, "00002": spin}.get(name, lambda: None)()
-        return super()._check(shard)
 
 
 DEEDS = {"orphan": orphan, "abort": abort, "spin": spin, "sleep": sleep, "eat": eat, "grumble": grumble}
