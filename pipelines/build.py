@@ -177,11 +177,19 @@ class Build:
 
             if todo:
                 step = self._step(name, limits)
-                bodies = [task.body for task in todo]
-                self._watching.map_watched(step, bodies, done, [weight_of(body) for body in bodies])
+                self._watching.map_watched(
+                    step, [task.body for task in todo], done, self._weights(name, todo)
+                )
         receipts.merge()
         self.reporter.end()
         return self._keep(name, [task.name for task in tasks]).values()
+
+    def _weights(self, name: str, tasks: Sequence[Task]) -> Sequence[float]:
+        """Returns how much tasks have to do in comparison: the bytes of their input shards; () where they have none."""
+        if not phase(name).by_shard:
+            return ()
+        shards = (self.shards.get(name_of(task.name)) for task in tasks)
+        return [max(shard.size, 1) if shard else 1 for shard in shards]
 
     def _keep(self, name: str, names: Sequence[str]) -> Found:
         """Has the receipts of these tasks be the results of a phase."""
@@ -432,11 +440,6 @@ class Build:
 
 class _Again(Exception):
     """The phases are walked again from the first, since the results of one were forgotten."""
-
-
-def weight_of(body: Json) -> float:
-    """Returns how much a task has to do: the rows that it names as its `weight`, else the bytes of its input shard."""
-    return float(max(body.get("weight") or body.get("input", {}).get("size", 1), 1))
 
 
 def _folder_of(name: str) -> str:

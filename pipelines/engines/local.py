@@ -47,8 +47,7 @@ class LocalEngine:
 
         One task at a time goes to a worker: that costs some 50 microseconds, so batches would save nothing.
         """
-        race = Race(len(tasks), step.twice, weights)
-        return self._spread(step, race, lambda worker, i, _: worker.run(tasks[i]), done)
+        return self._spread(step, len(tasks), lambda worker, i, _: worker.run(tasks[i]), done, weights)
 
     def shuffle(
         self, step: Step, tasks: Sequence[Json], partitions: int, kept: Kept | None = None
@@ -70,7 +69,7 @@ class LocalEngine:
         bundle = exchange.bundle_size(partitions)
         return self._spread(
             step,
-            Race(len(groups), step.twice),
+            len(groups),
             lambda worker, i, n: worker.split(groups[i], str(folder / f"{i}-{n}.arrow"), bundle),
         )
 
@@ -98,24 +97,24 @@ class LocalEngine:
         """The receipts of bundles that are taken apart."""
         return self._spread(
             step,
-            Race(len(bundles), step.twice),
+            len(bundles),
             lambda worker, i, n: worker.unbundle(bundles[i], str(folder / f"bundle-{i}-{n}.arrow")),
         )
 
     def _reduce_pieces(self, step: Step, pieces: list[tuple[int, Pieces]]) -> list[Json]:
         """The receipts of partitions, given the pieces of each."""
-        return self._spread(
-            step, Race(len(pieces), step.twice), lambda worker, i, _: worker.reduce(*pieces[i])
-        )
+        return self._spread(step, len(pieces), lambda worker, i, _: worker.reduce(*pieces[i]))
 
     def close(self) -> None:
         """End every child."""
         while self._pool:
             self._pool.pop().close()
 
-    def _spread(self, step: Step, race: "Race", work: Work, done: Done | None = None) -> list[Json]:
-        """Do the pieces of work of a race over the workers; the first failure ends all and is raised."""
-        count = race.count
+    def _spread(
+        self, step: Step, count: int, work: Work, done: Done | None = None, weights: Sequence[float] = ()
+    ) -> list[Json]:
+        """Do `count` pieces of work over the workers; the first failure ends all and is raised."""
+        race = Race(count, step.twice, weights)
         workers = self._take(step, min(self._workers, count))
         threads = [threading.Thread(target=_serve, args=(w, step, work, race)) for w in workers]
         receipts: list[Json] = [{} for _ in range(count)]
@@ -158,7 +157,6 @@ class Race:
     """
 
     def __init__(self, count: int, twice: bool, weights: Sequence[float] = ()) -> None:
-        self.count = count
         self.finished: queue.SimpleQueue[tuple[int, Json | BaseException]] = queue.SimpleQueue()
         self._changed = threading.Condition()
         self._todo = deque(heaviest_first(count, weights))

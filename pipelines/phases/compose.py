@@ -322,6 +322,5 @@ def run(build: "Build") -> None:
 def _task(build: "Build", name: Name, mark: str) -> Task:
     found = build.fingerprints
     signals = [found["measure"][name], found["score"].get(name), found["ground"].get(name)]
-    decided = build.results["select"][name]
-    body: Json = {"source": name[0], "shard": name[1], "weight": decided["kept"]}
-    return Task(text_of(name), fingerprint(mark, decided["kept_digest"], signals), body)
+    kept = build.results["select"][name]["kept_digest"]
+    return Task(text_of(name), fingerprint(mark, kept, signals), {"source": name[0], "shard": name[1]})

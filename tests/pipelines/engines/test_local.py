@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.engines.local import LocalEngine, default_workers
+from pipelines.engines.step import Json
 from pipelines.layout import Layout
 from schemas.errors import InputError
 from tests.pipelines.engines import contract
@@ -76,6 +77,18 @@ def test_no_tasks() -> None:
     engine = LocalEngine(2)
     assert engine.map(step("Sums"), []) == []
     assert engine.shuffle(step("Sums"), [], 3) == []
+    engine.close()
+
+
+def test_heavy_tasks_go_first() -> None:
+    """One worker does the heaviest tasks first; receipts stay in the order of the tasks."""
+    engine, told = LocalEngine(1), list[int]()
+    tasks: list[Json] = [{"numbers": [n]} for n in range(5)]
+    receipts = engine.map(
+        step("Sums"), tasks, lambda index, _: told.append(index), weights=[1.0, 9.0, 1.0, 5.0, 9.0]
+    )
+    assert [receipt["sum"] for receipt in receipts] == [0, 1, 2, 3, 4]
+    assert told == [1, 4, 3, 0, 2]
     engine.close()
 
 

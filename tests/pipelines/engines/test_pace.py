@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipelines.engines.pace import BATCH, LATE, MOST, SHORTEST, Pace, heaviest_first
 
-SECONDS = st.lists(st.floats(0, 1000), min_size=1, max_size=30)
+SECONDS = st.lists(st.integers(0, 1000).map(float), min_size=1, max_size=30)
 
 
 def pace_of(seconds: list[float], weights: list[float] | None = None) -> Pace:

@@ -32,34 +32,39 @@ def fours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Pace, "batch", batch)
 
 
-def test_tiny_tasks_go_out_in_batches(ray_engine: RayEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hosts get several tasks in one call once some are done; each receipt is heard of once, in the tasks' order."""
-    sizes: list[int] = []
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """The batches that were handed out."""
+    found: list[list[int]] = []
     batch = Pace.batch
 
     def noted(self: Pace, left: deque[int], workers: int) -> list[int]:
-        found = batch(self, left, workers)
-        sizes.append(len(found))
-        return found
+        found.append(batch(self, left, workers))
+        return found[-1]
 
     monkeypatch.setattr(Pace, "batch", noted)
+    return found
+
+
+def test_tiny_tasks_go_out_in_batches(ray_engine: RayEngine, batches: list[list[int]]) -> None:
+    """Hosts get several tasks in one call once some are done; each receipt is heard of once, in the tasks' order."""
     told: list[int] = []
     tasks: list[Json] = [{"numbers": [n]} for n in range(500)]
     receipts = ray_engine.map(step("Sums"), tasks, lambda index, receipt: told.append(index))
     assert [receipt["sum"] for receipt in receipts] == list(range(500))
     assert sorted(told) == list(range(500))
-    assert (sizes[0], sum(sizes)) == (1, 500)
-    assert len(sizes) < 250
+    assert [index for batch in batches for index in batch] == list(range(500))
+    assert len(batches[0]) == 1
+    assert len(batches) < 250
 
 
-@pytest.mark.usefixtures("fours")
-def test_heavy_tasks_go_first(ray_engine: RayEngine, tmp_path: Path) -> None:
-    """The tasks of the first batches are the heaviest ones, and receipts stay in the order of the tasks."""
-    told: list[int] = []
+def test_heavy_tasks_go_first(ray_engine: RayEngine, batches: list[list[int]]) -> None:
+    """Hosts get the heaviest tasks first, and receipts stay in the order of the tasks."""
     weights = [float(n % 7) for n in range(60)]
-    receipts = ray_engine.map(step("Sums"), TASKS, lambda index, receipt: told.append(index), weights)
+    receipts = ray_engine.map(step("Sums"), TASKS, weights=weights)
     assert [receipt["sum"] for receipt in receipts] == [sum(task["numbers"]) for task in TASKS]
-    assert {weights[index] for index in told[:4]} == {6.0}
+    handed_out = [weights[index] for batch in batches for index in batch]
+    assert handed_out == sorted(weights, reverse=True)
 
 
 @pytest.mark.usefixtures("fours")

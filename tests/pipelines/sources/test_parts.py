@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.files import Store
+from pipelines.layout import Layout
 from pipelines.recipe.model import Recipe
 from pipelines.sources import InputShard, discover, fetch, input_shards, parts, read
 from pipelines.sources.columns import Columns, ReadLimits
+from pipelines.sources.identities import Identities
 from pipelines.sources.parts import BYTES, Cuts, cut_at, in_parts
 from pipelines.sources.shard import Reading
 from schemas.errors import ChangedError, InputError
@@ -34,17 +36,21 @@ def table(folder: Path, name: str, count: int, group: int, lists: bool = False) 
     """A file of captions and images, in groups of so many rows."""
     captions = [[f"caption {n}", f"again {n}"] if lists else f"caption {n}" for n in range(count)]
     path = folder / f"{name}.parquet"
+    folder.mkdir(exist_ok=True)
     images = [b"image %d" % n for n in range(count)]
     pq.write_table(pa.table({"caption": captions, "image": images}), path, row_group_size=group)
     return path
 
 
+def recipe_of(folder: Path, kind: str = "parquet") -> Recipe:
+    """A recipe of one source."""
+    source = {"id": "web", "kind": kind, "path": str(folder)}
+    return Recipe.model_validate({"languages": ["en"], "sources": [source]})
+
+
 def shards_of(folder: Path, kind: str = "parquet", cuts: Cuts | None = None) -> tuple[InputShard, ...]:
     """The input shards of a folder, as a build finds them."""
-    recipe = Recipe.model_validate(
-        {"languages": ["en"], "sources": [{"id": "web", "kind": kind, "path": str(folder)}]}
-    )
-    return input_shards(recipe.sources[0], ReadLimits(), cuts).shards
+    return input_shards(recipe_of(folder, kind).sources[0], ReadLimits(), cuts).shards
 
 
 @given(GROUPS)
@@ -177,3 +183,21 @@ def test_parts_decide_as_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(parts, "ROWS", 10)
     _, again = build(recipe, tmp_path / "parts")
     assert not sum(again.ran.values())
+
+
+def test_cuts_lie_beside_the_receipts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later run knows them without a look at the files; where what it reads is damaged, it looks again."""
+    monkeypatch.setattr("pipelines.files._TICK", 0)
+    table(tmp_path / "web", "b", 25, 5)
+    layout = Layout(str(tmp_path / "out"))
+    recipe = recipe_of(tmp_path / "web")
+    first = Identities(layout)
+    found = shards_of(tmp_path / "web", cuts=first.cuts)
+    first.of(recipe, [], {})
+    groups = parts.parquet.groups
+    monkeypatch.setattr(parts.parquet, "groups", lambda reading: pytest.fail("it was opened"))
+    assert shards_of(tmp_path / "web", cuts=Identities(layout).cuts) == found
+    monkeypatch.setattr(parts.parquet, "groups", groups)
+    for data in (b"no table", (tmp_path / "web" / "b.parquet").read_bytes()):
+        (tmp_path / "out" / "work" / "receipts" / "cuts.parquet").write_bytes(data)
+        assert shards_of(tmp_path / "web", cuts=Identities(layout).cuts) == found
