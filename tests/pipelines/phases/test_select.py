@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -301,6 +302,23 @@ def test_duplicates_never_straddle(tmp_path: Path) -> None:
     sources = [{"id": "a", "path": "a", "role": "eval"}, {"id": "b", "path": "b"}]
     select(engine(), recipe(sources=sources, splits={"val": 0.3}), layout, shards, 2, scored={})
     assert {row["split"] for row in decided(layout, shards)} == {"eval"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "starts"),
+    [
+        ([], [0]),
+        ([1] * 130, [0, 64, 128]),
+        ([3_000_000] * 3, [0, 1, 2]),
+        ([900_000] * 5, [0, 2, 4]),
+        ([0, 9], [0]),
+    ],
+)
+def test_losers_of_few_shards_and_rows_share_a_file(rows: list[int], starts: list[int]) -> None:
+    """Sixty-four shards or two million rows share one; a larger shard has its own."""
+    assert keepers.home_starts(rows) == starts
+    homes = keepers.Homes(starts).of(np.arange(len(rows)))
+    assert homes.tolist() == [sum(start <= number for start in starts) - 1 for number in range(len(rows))]
 
 
 class Sent(Engine):

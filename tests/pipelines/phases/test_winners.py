@@ -129,7 +129,7 @@ def named(row: dict[str, Any]) -> tuple[str, str]:
     off=st.sets(st.sampled_from(["exact", "pixels", "phash"])),
     seed=st.integers(0, 9),
     small=st.booleans(),
-    home=st.sampled_from([1, 2, 64]),
+    home=st.sampled_from([(1, 10**6), (2, 10**6), (64, 10**6), (64, 10)]),
 )
 def test_who_is_named_as_kept_is_kept(
     rows: list[Row],
@@ -140,7 +140,7 @@ def test_who_is_named_as_kept_is_kept(
     off: set[str],
     seed: int,
     small: bool,
-    home: int,
+    home: tuple[int, int],
 ) -> None:
     """And every row that a duplicate beats names such a row, or one that the cap on captions drops, however many shards
     share a file of losers."""
@@ -148,7 +148,7 @@ def test_who_is_named_as_kept_is_kept(
     on: dict[str, Any] = {name: RULES[name] for name in rules}
     if "semantic" in on:
         on["semantic"] = {**on["semantic"], "keep": keep}
-    with patch.object(keepers, "_SHARDS_A_HOME", home):
+    with patch.object(keepers, "_SHARDS_A_HOME", home[0]), patch.object(keepers, "_ROWS_A_HOME", home[1]):
         found = run(rows, turns, recipe(captions, on | dict.fromkeys(off, False)), seed, small)
     fates: dict[str, set[str]] = {}
     for row in found:
