@@ -6,7 +6,7 @@ pieces grow with the data, not with tasks and partitions; where partitions are t
 of files holds several partitions in a batch, and a second takes them apart.
 """
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from math import isqrt
@@ -24,6 +24,8 @@ HELD: Final = 216 * 2**20
 """Bytes of pieces that wait in memory for others of their partitions."""
 BLOCK: Final = 1 << 18
 """So many rows are sorted at once: of narrow tables that takes several times the memory of the rows."""
+BLOCK_BYTES: Final = 32 * 2**20
+"""And no more than so many bytes of wide ones."""
 FAN: Final = 100
 """Into so many partitions tasks are split at once: of what waits each gets 2 MiB."""
 _PARTITION: Final = "_partition"
@@ -35,42 +37,34 @@ def write(pieces: Iterable[Piece], path: str, bundle: int = 1, held: int = HELD)
     With a `bundle` so many partitions in a row share their batches, until `unbundled` takes them apart.
     There is no file where no piece has a row. Raises OutputError where the disk is full.
     """
-    file = _File(path, bundle)
-    waiting: deque[Piece] = deque()
-    size = 0
+    file = _File(path)
     try:
-        for piece in pieces:
-            if piece[1].num_rows:
-                waiting.append(piece)
-                size += piece[1].nbytes
-            if size >= held:
-                file.write(waiting)
-                size = 0
-        file.write(waiting)
+        for number, table in sliced(pieces, bundle, held):
+            file.write(number, table)
     finally:
         file.close()
+    # what comes next in this process is a partition, not more pieces
+    pa.default_memory_pool().release_unused()
     return {"path": path, "batches": file.batches}
 
 
 class _File:
     """An Arrow file that is opened with its first batch; `batches` are the numbers of each partition's."""
 
-    def __init__(self, path: str, bundle: int) -> None:
+    def __init__(self, path: str) -> None:
         self._path = path
-        self._bundle = bundle
         self._file: pa.RecordBatchFileWriter | None = None
         self._count = 0
         self.batches: dict[str, list[int]] = {}
 
-    def write(self, waiting: deque[Piece]) -> None:
-        """Writes what waits, a batch for each partition or bundle, and lets it go."""
-        for number, table in sliced((waiting.popleft() for _ in range(len(waiting))), self._bundle):
-            for batch in table.to_batches():
-                with _writing(self._path):
-                    self._file = self._file or pa.ipc.new_file(self._path, batch.schema)
-                    self._file.write_batch(batch)
-                self.batches.setdefault(str(number), []).append(self._count)
-                self._count += 1
+    def write(self, number: int, table: pa.Table) -> None:
+        """Writes rows of a partition or bundle."""
+        for batch in table.to_batches():
+            with _writing(self._path):
+                self._file = self._file or pa.ipc.new_file(self._path, batch.schema)
+                self._file.write_batch(batch)
+            self.batches.setdefault(str(number), []).append(self._count)
+            self._count += 1
 
     def close(self) -> None:
         """Ends the file."""
@@ -79,35 +73,51 @@ class _File:
                 self._file.close()
 
 
-def sliced(pieces: Iterable[Piece], bundle: int = 1) -> Iterator[tuple[int, pa.Table]]:
+def sliced(
+    pieces: Iterable[Piece], bundle: int = 1, held: int | None = None
+) -> Iterator[tuple[int, pa.Table]]:
     """The rows of each partition, in one chunk: sorted in blocks, then cut.
 
     With a `bundle`, the rows of so many partitions in a row, with the partition of each as a column more. Pieces are
-    let go block by block: beside them there is one copy of their rows, and what sorting one block takes.
+    let go block by block, so that there is one copy of their rows. Where these are more bytes than `held`, a partition
+    comes several times, in the order of its rows.
     """
     found: defaultdict[int, list[pa.Table]] = defaultdict(list)
-    for partitions, table in _blocks(pieces):
+    size = 0
+    for partitions, table in _blocks(pieces, held or BLOCK_BYTES):
+        size += table.nbytes
         if bundle > 1:
             table = table.append_column(_PARTITION, pa.array(partitions.astype(np.int32)))
         numbers = partitions.astype(np.int64) // bundle
         starts = np.flatnonzero(np.diff(numbers, prepend=-1))
         for start, end in zip(starts.tolist(), np.append(starts, len(numbers))[1:].tolist(), strict=True):
             found[int(numbers[start])].append(table.slice(start, end - start))
+        if held is not None and size >= held:
+            del table
+            yield from _let_go(found)
+            size = 0
+    yield from _let_go(found)
+
+
+def _let_go(found: dict[int, list[pa.Table]]) -> Iterator[tuple[int, pa.Table]]:
+    """Yields what was found of each partition, and holds it no longer."""
     for number in sorted(found):
         yield number, pa.concat_tables(found.pop(number)).combine_chunks()
 
 
-def _blocks(pieces: Iterable[Piece]) -> Iterator[tuple[npt.NDArray[Any], pa.Table]]:
-    """The rows in blocks of some BLOCK rows, each sorted by partition."""
+def _blocks(pieces: Iterable[Piece], held: int) -> Iterator[tuple[npt.NDArray[Any], pa.Table]]:
+    """The rows in blocks of some BLOCK rows, or fewer where they are wide, each sorted by partition."""
     waiting: list[Piece] = []
-    rows = 0
+    rows = size = 0
     for piece in pieces:
         if piece[1].num_rows:
             waiting.append(piece)
             rows += piece[1].num_rows
-        if rows >= BLOCK:
+            size += piece[1].nbytes
+        if rows >= BLOCK or size >= min(held, BLOCK_BYTES):
             yield _sorted(waiting)
-            waiting, rows = [], 0
+            waiting.clear()
+            rows = size = 0
     if waiting:
         yield _sorted(waiting)
 
@@ -128,11 +138,16 @@ def bundle_size(partitions: int) -> int:
 
 
 def unbundled(pieces: Sequence[tuple[str, Sequence[int]]]) -> Iterator[Piece]:
-    """The batches of a bundle, with the partition of every row."""
+    """The batches of a bundle, with the partition of every row.
+
+    They are read, not mapped: a page of a mapped file stays in memory while anything of that file is in use.
+    """
     for path, numbers in pieces:
-        for number in numbers:
-            table = read([(path, [number])])
-            yield table[_PARTITION].to_numpy(), table.drop_columns(_PARTITION)
+        with pa.OSFile(path) as file:
+            reader = pa.ipc.open_file(file)
+            for number in numbers:
+                table = pa.Table.from_batches([reader.get_batch(number)])
+                yield table[_PARTITION].to_numpy(), table.drop_columns(_PARTITION)
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from pipelines.phases.dedup.tables import (
 from pipelines.phases.select.candidates import Judge
 from pipelines.phases.select.cuts import fails
 from pipelines.phases.select.judged import Judged, digests
-from pipelines.phases.select.keepers import Lost, home_of, words
+from pipelines.phases.select.keepers import Homes, Lost, words
 
 CAPPED: Final = "max_per_caption"
 """The rule's name."""
@@ -103,7 +103,7 @@ class Capped:
 
     def __init__(self, setup: Json) -> None:
         self._folder = Folder(setup)
-        self._homes = frozenset(setup["capped"])
+        self._known, self._homes = frozenset(setup["capped"]), Homes(setup["starts"])
         self._cuts = setup["cuts"]
 
     def rows(self, judged: Judged, judge: Judge, lost: Columns) -> npt.NDArray[np.int64]:
@@ -112,8 +112,8 @@ class Capped:
         if rule is None or not len(judged.places):
             return np.zeros(0, np.int64)
         first, last = int(judged.places[0]), int(judged.places[-1])
-        number = home_of(first >> PLACE)
-        if number not in self._homes:
+        number = int(self._homes.of(first >> PLACE))
+        if number not in self._known:
             return np.zeros(0, np.int64)
         # of each shard with rows beyond the cap there is an entry, and all of one caption say the same
         capped = ordered(

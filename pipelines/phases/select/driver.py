@@ -23,7 +23,7 @@ from pipelines.phases.dedup.driver import partitions_for
 from pipelines.phases.dedup.signals import group_tasks
 from pipelines.phases.select.captions import CAPPED
 from pipelines.phases.select.cuts import places
-from pipelines.phases.select.keepers import home_of
+from pipelines.phases.select.keepers import Homes, home_starts
 from pipelines.phases.select.matches import match
 from pipelines.phases.select.semantic import ALIKE, beaten, centres, plan
 from pipelines.phases.table import phase
@@ -85,7 +85,10 @@ def select(
     scratch = steps or join(layout.exchange, "select")
     setup: Json = {"recipe": recipe.to_json(), "layout": asdict(layout), "scratch": scratch}
     setup |= {"partitions": partitions, "write": write, "removed": removed, "capped": []}
-    rounds = _Rounds(engine, group_tasks(shards, rows or {}, home_of), setup, limits, resources)
+    known = rows or {}
+    starts = home_starts([known.get(name, 0) for name in sorted(shards)])
+    setup |= {"starts": starts}
+    rounds = _Rounds(engine, group_tasks(shards, known, Homes(starts).of), setup, limits, resources)
     try:
         rounds.judge()
         found = {group: asdict(place) for group, place in places(recipe, scored).items()}
@@ -115,7 +118,6 @@ class _Rounds:
         self._setup = setup
         self._limits, self._resources = limits, resources
         self._homes: dict[str, list[int]] = {}
-        self._shards = sum(len(task["shards"]) for task in tasks)
 
     def step(self, worker: str, **more: object) -> Step:
         setup = {**self._setup, "homes": self._homes, **more}
@@ -167,7 +169,7 @@ class _Rounds:
         if not found:
             return []
         step = self.step(HOME, round=name, brings=brings)
-        homes = self._engine.shuffle(step, found, home_of(self._shards) + 1)
+        homes = self._engine.shuffle(step, found, len(self._setup["starts"]))
         return [receipt["home"] for receipt in homes]
 
 

@@ -14,7 +14,7 @@ the corpus costs a candidate a shard; the others lose to whom it loses to at tha
 for this in a file of their shard; which rows repeat another one of their shard every step finds out anew (Lost).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -58,6 +58,8 @@ _ORDER = ("rank", "first", "second", "key_hi", "key_lo", "row")
 """What rows compete by: the smaller the better, the first named weighs most."""
 
 _SHARDS_A_HOME = 64
+_ROWS_A_HOME = 2_000_000
+"""One worker holds all losers of a home, at 50 bytes each."""
 
 THINNED: Final = "thinned"
 """The files of equal images, shard by shard."""
@@ -212,13 +214,13 @@ class Home:
     def __init__(self, setup: Json) -> None:
         self._folder = Folder(setup)
         self._round, self._brings = str(setup["round"]), str(setup["brings"])
-        self._known = Known(setup)
+        self._known, self._homes = Known(setup), Homes(setup["starts"])
         self._number = len(setup["homes"])
 
     def split(self, task: Json, at: At) -> Iterator[Piece]:
         """A partition's rows, by where they lie."""
         found = self._folder.load(task["path"])
-        yield home_of(found["row"] >> PLACE), pa.table(found)
+        yield self._homes.of(found["row"] >> PLACE), pa.table(found)
 
     def reduce(self, partition: int, table: pa.Table) -> Json:
         """The number of the file."""
@@ -247,9 +249,29 @@ class Home:
         return known | _winners(known, known)
 
 
-def home_of(number: Any) -> Any:
-    """Which file of a round has the rows of the shard (or of each shard) of that number."""
-    return number // _SHARDS_A_HOME
+def home_starts(rows: Sequence[int]) -> list[int]:
+    """The number of the first shard of each home, given each shard's rows: a home has few shards, and few rows.
+
+    A shard with more rows has a home of its own.
+    """
+    starts, held = [0], 0
+    for number, count in enumerate(rows):
+        if number - starts[-1] == _SHARDS_A_HOME or (held + count > _ROWS_A_HOME and number > starts[-1]):
+            starts.append(number)
+            held = 0
+        held += count
+    return starts
+
+
+class Homes:
+    """The files in which the losers of a round lie, one for some shards in a row, from each of `starts` on."""
+
+    def __init__(self, starts: Sequence[int]) -> None:
+        self._starts = np.array(starts, np.int64)
+
+    def of(self, numbers: Any) -> Any:
+        """Which file has the rows of the shard (or of each shard) of that number."""
+        return np.searchsorted(self._starts, numbers, side="right") - 1
 
 
 class Known:
@@ -257,6 +279,7 @@ class Known:
 
     def __init__(self, setup: Json) -> None:
         self._folder = Folder(setup)
+        self._homes = Homes(setup["starts"])
         self._newest = {number: name for name, numbers in setup["homes"].items() for number in numbers}
 
     def home(self, number: int) -> Columns:
@@ -269,7 +292,7 @@ class Known:
 
     def among(self, numbers: npt.NDArray[np.int64]) -> Columns:
         """The losers among rows by their numbers, ascending; the shards of all of these share a file."""
-        number = home_of(int(numbers[0]) >> PLACE) if len(numbers) else -1
+        number = int(self._homes.of(int(numbers[0]) >> PLACE)) if len(numbers) else -1
         if number not in self._newest:
             return _complete(_NONE, 0)
         return self._folder.between(self._path(number), int(numbers[0]), int(numbers[-1]))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.engines.local import LocalEngine, default_workers
-from pipelines.engines.step import Json
+from pipelines.engines.local import LocalEngine, Pieces, default_workers
+from pipelines.engines.step import Json, Step
 from pipelines.layout import Layout
 from schemas.errors import InputError
 from tests.pipelines.engines import contract
@@ -36,6 +36,27 @@ def test_map_and_shuffle(workers: int, tmp_path: Path) -> None:
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     contract.describes_what_is_left(engine, str(tmp_path))
     engine.close()
+
+
+def test_few_rows_of_a_shuffle_lie_twice_on_the_disk(tmp_path: Path) -> None:
+    """Bundles of partitions are taken apart a few at a time, and are gone before the next."""
+    seen: list[tuple[int, int]] = []
+
+    class Watching(LocalEngine):
+        def _reduce_pieces(self, step: Step, pieces: list[tuple[int, Pieces]]) -> list[Json]:
+            found = super()._reduce_pieces(step, pieces)
+            names = [path.name for path in tmp_path.rglob("*.arrow")]
+            apart = sum(name.startswith("bundle-") for name in names)
+            seen.append((apart, len(names) - apart))
+            return found
+
+    engine = Watching(2)
+    engine.open(Layout(str(tmp_path / "corpus")))
+    contract.shuffles_into_many(engine)
+    engine.close()
+    assert len(seen) > 5
+    assert all(apart <= 2 for apart, _ in seen)
+    assert [first == 0 for _, first in seen] == [False] * (len(seen) - 1) + [True], "freed before the last"
 
 
 def test_poison(engine: LocalEngine) -> None:

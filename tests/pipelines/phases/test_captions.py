@@ -80,11 +80,12 @@ def run(
         SHARDS,
         captions=capped,
         similarity=rule.similarity,
+        rows=dict.fromkeys(SHARDS, len(rows)),
         partitions=partitions,
         evaluation=one.evaluation,
     )
     dedup(engine, plan)
-    select(engine, one, layout, SHARDS, partitions, scored={})
+    select(engine, one, layout, SHARDS, partitions, scored={}, rows=plan.rows)
     found: dict[str, list[int]] = {}
     for row in read(layout, "decisions"):
         found.setdefault(row["reason"] or row["decision"], []).append(int(row["member"]))

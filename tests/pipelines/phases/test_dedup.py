@@ -25,6 +25,7 @@ from pipelines.layout import Layout
 from pipelines.phases.dedup import driver
 from pipelines.phases.dedup import near as components
 from pipelines.phases.dedup.driver import DedupPlan, dedup, partitions_for
+from pipelines.phases.dedup.signals import group_tasks
 from schemas.errors import DamagedError, InputError
 from schemas.row import CLUSTERS
 from tests.filters.pictures import noise
@@ -239,12 +240,14 @@ def test_memberships_are_those_of_the_definitions(
     partitions=st.integers(1, 5),
     edges=st.sampled_from([0, 10**6]),
     fan=st.sampled_from([1, 2, 100]),
+    small=st.booleans(),
     seed=st.integers(0, 99),
 )
 def test_files_are_the_same_however_the_work_is_spread(
-    folders: Iterator[Path], rows: list[Row], partitions: int, edges: int, fan: int, seed: int
+    folders: Iterator[Path], rows: list[Row], partitions: int, edges: int, fan: int, small: bool, seed: int
 ) -> None:
-    """One worker or many, any partitions, masks at once, order of shards and of rows on their way: equal bytes."""
+    """One worker or many, any partitions, masks or shards at once, order of shards and of rows on their way: equal
+    bytes."""
     out, other = next(folders), next(folders)
     names = write_signals(out, rows, 4)
     write_signals(other, rows, 4)
@@ -253,8 +256,33 @@ def test_files_are_the_same_however_the_work_is_spread(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(components, "ALONE", edges)
         patch.setattr(driver, "FAN", fan)
-        dedup(InProcess(seed), plan_for(other, shuffled, partitions=partitions, alone=0))
+        sizes = dict.fromkeys(names, len(rows)) if small else {}
+        dedup(InProcess(seed), plan_for(other, shuffled, partitions=partitions, alone=0, rows=sizes))
     assert read_clusters(other) == read_clusters(out)
+
+
+@given(
+    shards=st.lists(
+        st.tuples(st.sampled_from("abc"), st.integers(0, 400), st.integers(0, 70_000)), unique=True
+    ),
+    block=st.integers(1, 80),
+)
+def test_small_shards_share_tasks(shards: list[tuple[str, int, int]], block: int) -> None:
+    """Every shard is in one task, in order, with its number; a task has one source, one block and not too many rows."""
+    rows = {(source, f"{number:03d}"): count for source, number, count in shards}
+    tasks = group_tasks(rows, rows, lambda number: number // block)
+    flat = [
+        (task["number"] + n, (task["source"], shard), count)
+        for task in tasks
+        for n, (shard, count) in enumerate(zip(task["shards"], task["rows"], strict=True))
+    ]
+    assert flat == [(number, name, rows[name]) for number, name in enumerate(sorted(rows))]
+    for task in tasks:
+        assert task["number"] // block == (task["number"] + len(task["shards"]) - 1) // block
+        assert len(task["shards"]) == 1 or sum(task["rows"]) <= max(
+            10_000, min(65_536, sum(rows.values()) // 64)
+        )
+    assert len(group_tasks(rows, {})) == len(rows), "without their rows none is taken for small"
 
 
 @settings(max_examples=30, deadline=None)

@@ -75,7 +75,7 @@ def run(
 ) -> dict[int, str]:
     """The detail of each row that goes, by its number."""
     scored = {name: {"reached": rows // 3, "scorers": [*scorers], "bins": {}} for name in SHARDS}
-    select(engine, one, layout, SHARDS, 2, scored=scored)
+    select(engine, one, layout, SHARDS, 2, scored=scored, rows=dict.fromkeys(SHARDS, rows))
     tables = [pq.ParquetFile(layout.path("decisions", *shard)).read() for shard in SHARDS]
     decisions = [row for table in tables for row in table.to_pylist()]
     assert {row["reason"] for row in decisions} <= {None, "semantic"}

@@ -12,13 +12,24 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.layout import Layout
+from pipelines.files import Store
+from pipelines.layout import Layout, Name
 from pipelines.phases.dedup.tables import Columns, Folder
 from pipelines.phases.select import keepers
 from pipelines.phases.select.driver import select
 from pipelines.recipe.model import Recipe
 from schemas.row import SCORES
-from tests.pipelines.phases.test_select import Row, caption, clustered, decided, engine, put, write
+from tests.pipelines.phases.test_select import (
+    SHARDS,
+    Row,
+    caption,
+    clustered,
+    decided,
+    engine,
+    of_one_image,
+    put,
+    write,
+)
 
 SCORER = "a scorer"
 RULES: dict[str, dict[str, Any]] = {
@@ -64,30 +75,40 @@ def captioned(rows: Sequence[Row]) -> list[Row]:
     return [replace(row, clusters={**row.clusters, "caption": names[caption(row)]}) for row in rows]
 
 
-def run(rows: Sequence[Row], vectors: Sequence[Any], one: Recipe, seed: int = 0) -> list[dict[str, Any]]:
+def measured(
+    layout: Layout, rows: Sequence[Row], vectors: Sequence[Any], shards: Sequence[Name] = SHARDS
+) -> dict[Name, Any]:
+    """Writes signals, clusters and scores of rows with these embeddings; returns what score says of each shard."""
+    write(layout, captioned(rows), shards)
+    schema = pa.schema([*SCORES, pa.field("image_embedding", pa.list_(pa.float16()))])
+    for source, shard in shards:
+        records = [
+            {
+                "source": source,
+                "shard": shard,
+                "member": row.member,
+                "key": row.key,
+                "clip_score": 0.3,
+                "scorer": SCORER,
+                "truncated": False,
+                "image_embedding": vector,
+            }
+            for row, vector in zip(rows, vectors, strict=True)
+            if (row.source, row.shard) == (source, shard)
+        ]
+        put(layout.path("scores", source, shard), pa.Table.from_pylist(records, schema))
+    return {name: {"reached": len(rows), "scorers": [SCORER], "bins": {}} for name in shards}
+
+
+def run(
+    rows: Sequence[Row], vectors: Sequence[Any], one: Recipe, seed: int = 0, small: bool = False
+) -> list[dict[str, Any]]:
     """The decisions on rows with these embeddings."""
     with tempfile.TemporaryDirectory() as folder:
-        layout = Layout(folder)
-        shards = write(layout, captioned(rows))
-        schema = pa.schema([*SCORES, pa.field("image_embedding", pa.list_(pa.float16()))])
-        for source, shard in shards:
-            records = [
-                {
-                    "source": source,
-                    "shard": shard,
-                    "member": row.member,
-                    "key": row.key,
-                    "clip_score": 0.3,
-                    "scorer": SCORER,
-                    "truncated": False,
-                    "image_embedding": vector,
-                }
-                for row, vector in zip(rows, vectors, strict=True)
-                if (row.source, row.shard) == (source, shard)
-            ]
-            put(layout.path("scores", source, shard), pa.Table.from_pylist(records, schema))
-        scored = {name: {"reached": len(rows), "scorers": [SCORER], "bins": {}} for name in shards}
-        select(engine(seed), one, layout, shards, 2, scored=scored)
+        layout, shards = Layout(folder), SHARDS
+        scored = measured(layout, rows, vectors)
+        sizes = dict.fromkeys(shards, len(rows)) if small else {}
+        select(engine(seed), one, layout, shards, 2, scored=scored, rows=sizes)
         assert not list(Path(folder).rglob("*exchange/*/*"))
         return decided(layout, shards)
 
@@ -107,7 +128,8 @@ def named(row: dict[str, Any]) -> tuple[str, str]:
     keep=st.sampled_from([None, 0.5]),
     off=st.sets(st.sampled_from(["exact", "pixels", "phash"])),
     seed=st.integers(0, 9),
-    home=st.sampled_from([1, 2, 64]),
+    small=st.booleans(),
+    home=st.sampled_from([(1, 10**6), (2, 10**6), (64, 10**6), (64, 10)]),
 )
 def test_who_is_named_as_kept_is_kept(
     rows: list[Row],
@@ -117,7 +139,8 @@ def test_who_is_named_as_kept_is_kept(
     keep: float | None,
     off: set[str],
     seed: int,
-    home: int,
+    small: bool,
+    home: tuple[int, int],
 ) -> None:
     """And every row that a duplicate beats names such a row, or one that the cap on captions drops, however many shards
     share a file of losers."""
@@ -125,8 +148,8 @@ def test_who_is_named_as_kept_is_kept(
     on: dict[str, Any] = {name: RULES[name] for name in rules}
     if "semantic" in on:
         on["semantic"] = {**on["semantic"], "keep": keep}
-    with patch.object(keepers, "_SHARDS_A_HOME", home):
-        found = run(rows, turns, recipe(captions, on | dict.fromkeys(off, False)), seed)
+    with patch.object(keepers, "_SHARDS_A_HOME", home[0]), patch.object(keepers, "_ROWS_A_HOME", home[1]):
+        found = run(rows, turns, recipe(captions, on | dict.fromkeys(off, False)), seed, small)
     fates: dict[str, set[str]] = {}
     for row in found:
         fates.setdefault(row["key"], set()).add(row["reason"] or row["decision"])
@@ -135,6 +158,36 @@ def test_who_is_named_as_kept_is_kept(
             key, fate = named(row)
             assert fate in ("which is kept", "which max_per_caption drops")
             assert ("kept" if fate == "which is kept" else "max_per_caption") in fates[key]
+
+
+def opened(folder: Path, shards: int) -> float:
+    """How many files select opens a shard, with every rule that compares rows."""
+    names = [("a", f"{number:03d}") for number in range(shards)]
+    rows = of_one_image(shards, 6, repeats=False)
+    repeats = {**rows[0].clusters, "repeat": rows[0].key}
+    rows = [
+        replace(row, key=rows[0].key, clusters=repeats)
+        if number % 3 == 0
+        else replace(row, clusters=row.clusters if number % 3 == 1 else {})
+        for number, row in enumerate(rows)
+    ]
+    layout, vectors = Layout(str(folder)), [DIRECTIONS[number % 4] for number in range(len(rows))]
+    scored = measured(layout, rows, vectors, names)
+    with patch.object(Store, "open", autospec=True, side_effect=Store.open) as opening:
+        one, sizes = recipe("all", RULES), dict.fromkeys(names, 6)
+        select(engine(), one, layout, names, 2, scored=scored, rows=sizes)
+    assert {"repeat", "exact", "semantic", "max_per_caption"} <= {
+        row["reason"] for row in decided(layout, names)
+    }
+    return opening.call_count / shards
+
+
+def test_select_opens_few_files_a_shard_whatever_rules_are_on(tmp_path: Path) -> None:
+    """At most ten files a shard with repeats, equal images, embeddings and captions, of twenty shards as of sixty."""
+    with patch.object(keepers, "_SHARDS_A_HOME", 10):
+        few, many = (opened(tmp_path / str(shards), shards) for shards in (20, 60))
+    assert many <= few + 0.5
+    assert many <= 10
 
 
 DIRECTIONS = [[1.0, 0.0, 0.0], [0.9, 0.3, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]]
