@@ -44,8 +44,8 @@ _KEEP: Final = "(?P<keep>"
 
 _OPENING: Final = r"^[\"'“”‘’(\[{<【（]*(?:"
 _CLOSING: Final = r")[\"'“”‘’)\]}>】）.,;!。]*$"
-_ODD: Final = Signs((f"{CONTROL}{WIDE}&<%\\",))
-"""Texts that are not in order."""
+_TO_MEND: Final = Signs((f"{CONTROL}{WIDE}&<%\\",))
+"""What a text has that `restored` or `mend` may change; u4e00u53ea without its backslashes is none."""
 _LARGEST: Final = 10_000
 """Characters of an expression in a recipe."""
 _MOST: Final = 1000
@@ -155,7 +155,7 @@ class Captions:
         clean = self._masked(self.clean(captions))
         marks = Marks(clean)
         words, han = _words(clean)
-        tag, tag_clean = self._special_tag(captions, Marks(captions)), self._special_tag(clean, marks)
+        tag, tag_clean = (self._special_tag(*both) for both in ((captions, Marks(captions)), (clean, marks)))
         return {
             "caption": clean,
             "caption_chars": pc.utf8_length(clean),
@@ -189,7 +189,7 @@ class Captions:
 
     def _pass(self, texts: pa.StringArray) -> pa.StringArray:
         marks = Marks(texts)
-        odd = marks.rows(_ODD)
+        odd = marks.rows(_TO_MEND)
         texts = _on_matching(texts, odd, DAMAGED, restored)
         texts = _on_matching(texts, odd, SUSPICIOUS, mend)
         rows = np.union1d(odd, marks.rows(Signs(run=" ", times=self._max_spaces + 1)))
@@ -199,30 +199,28 @@ class Captions:
     def _without_fragments(self, texts: pa.StringArray) -> pa.StringArray:
         """`texts` without fragments, one after the other; a text that is a pattern as a whole stays as it is."""
         marks = Marks(texts)
-        first = {one: _found(texts, one, one, marks) for one in self._fragments}
-        open_, changed = np.zeros(len(texts), bool), np.zeros(len(texts), bool)
-        rows = np.unique(np.concatenate([*first.values(), np.zeros(0, np.intp)]))
-        open_[rows] = ~self._is_whole(texts, rows)
-        for expression, rows in first.items():
+        found = [_found(texts, one, one, marks) for one in self._fragments]
+        whole, changed = np.zeros(len(texts), bool), np.zeros(len(texts), bool)
+        if found:
+            self._note_whole(texts, np.unique(np.concatenate(found)), whole)
+        for expression, rows in zip(self._fragments, found, strict=True):
             # a text that another fragment has changed is another text
-            again = np.flatnonzero(changed & open_)
-            again = again[_found(some(texts, again), expression, expression)] if len(again) else again
-            open_[again] = ~self._is_whole(texts, again)
-            chosen = np.zeros(len(texts), bool)
-            chosen[rows] = ~changed[rows]
-            chosen[again] = True
-            rows = np.flatnonzero(chosen & open_)
+            again = np.flatnonzero(changed & ~whole)
+            if len(again):
+                again = again[_found(some(texts, again), expression, expression)]
+                self._note_whole(texts, again, whole)
+            rows = np.union1d(rows[~changed[rows]], again)
+            rows = rows[~whole[rows]]
             if len(rows):
                 texts = put(texts, rows, _removed(some(texts, rows), expression))
                 changed[rows] = True
         return texts
 
-    def _is_whole(self, texts: pa.StringArray, rows: Rows) -> Bools:
-        """Whether the texts of some rows are patterns as a whole."""
-        if not len(rows):
-            return np.zeros(0, bool)
-        found = some(texts, rows)
-        return bools(pc.is_valid(self._pattern(found, Marks(found))))
+    def _note_whole(self, texts: pa.StringArray, rows: Rows, whole: Bools) -> None:
+        """Writes into `whole` which texts of some rows are patterns as a whole."""
+        if len(rows):
+            found = some(texts, rows)
+            whole[rows] = bools(pc.is_valid(self._pattern(found, Marks(found))))
 
     def _pattern(self, clean: pa.StringArray, marks: Marks) -> Any:
         """The name of the first pattern that a caption is as a whole, else null."""
