@@ -16,7 +16,7 @@ import pyarrow as pa
 import regex  # type: ignore[import-untyped]
 from pydantic import Field, field_validator
 
-from filters.arrow import Bools, Column, Rows, any_of, array, bools, matching, pc, put, some
+from filters.arrow import Column, Rows, any_of, array, bools, matching, pc, put, some
 from filters.damage import DAMAGED, damage, restored
 from filters.filter import Columns, Filter, Rule
 from filters.marks import CONTROL, HEX, LETTER, WIDE, Marks, Signs
@@ -44,8 +44,8 @@ _KEEP: Final = "(?P<keep>"
 
 _OPENING: Final = r"^[\"'“”‘’(\[{<【（]*(?:"
 _CLOSING: Final = r")[\"'“”‘’)\]}>】）.,;!。]*$"
-_ODD: Final = Signs((f"{CONTROL}{WIDE}&<%\\",))
-"""Texts that are not in order."""
+_TO_MEND: Final = Signs((f"{CONTROL}{WIDE}&<%\\",))
+"""What a text has that `restored` or `mend` may change; u4e00u53ea without its backslashes is none."""
 _LARGEST: Final = 10_000
 """Characters of an expression in a recipe."""
 _MOST: Final = 1000
@@ -155,7 +155,7 @@ class Captions:
         clean = self._masked(self.clean(captions))
         marks = Marks(clean)
         words, han = _words(clean)
-        tag, tag_clean = self._special_tag(captions, Marks(captions)), self._special_tag(clean, marks)
+        tag, tag_clean = (self._special_tag(*both) for both in ((captions, Marks(captions)), (clean, marks)))
         return {
             "caption": clean,
             "caption_chars": pc.utf8_length(clean),
@@ -189,7 +189,7 @@ class Captions:
 
     def _pass(self, texts: pa.StringArray) -> pa.StringArray:
         marks = Marks(texts)
-        odd = marks.rows(_ODD)
+        odd = marks.rows(_TO_MEND)
         texts = _on_matching(texts, odd, DAMAGED, restored)
         texts = _on_matching(texts, odd, SUSPICIOUS, mend)
         rows = np.union1d(odd, marks.rows(Signs(run=" ", times=self._max_spaces + 1)))
@@ -198,31 +198,30 @@ class Captions:
 
     def _without_fragments(self, texts: pa.StringArray) -> pa.StringArray:
         """`texts` without fragments, one after the other; a text that is a pattern as a whole stays as it is."""
-        marks = Marks(texts)
-        first = {one: _found(texts, one, one, marks) for one in self._fragments}
-        open_, changed = np.zeros(len(texts), bool), np.zeros(len(texts), bool)
-        rows = np.unique(np.concatenate([*first.values(), np.zeros(0, np.intp)]))
-        open_[rows] = ~self._is_whole(texts, rows)
-        for expression, rows in first.items():
-            # a text that another fragment has changed is another text
-            again = np.flatnonzero(changed & open_)
-            again = again[_found(some(texts, again), expression, expression)] if len(again) else again
-            open_[again] = ~self._is_whole(texts, again)
-            chosen = np.zeros(len(texts), bool)
-            chosen[rows] = ~changed[rows]
-            chosen[again] = True
-            rows = np.flatnonzero(chosen & open_)
-            if len(rows):
-                texts = put(texts, rows, _removed(some(texts, rows), expression))
-                changed[rows] = True
+        rows: Rows = np.arange(len(texts))
+        done = np.zeros(len(texts), np.intp)
+        while len(rows):
+            found = some(texts, rows)
+            first = self._first_fragments(found, done)
+            chosen = np.flatnonzero(first < len(self._fragments))
+            found = some(found, chosen)
+            if len(chosen):
+                chosen = chosen[bools(pc.is_null(self._pattern(found, Marks(found))))]
+            rows, first = rows[chosen], first[chosen]
+            for number in np.unique(first):
+                mine = rows[first == number]
+                texts = put(texts, mine, _removed(some(texts, mine), self._fragments[number]))
+            done = first + 1
         return texts
 
-    def _is_whole(self, texts: pa.StringArray, rows: Rows) -> Bools:
-        """Whether the texts of some rows are patterns as a whole."""
-        if not len(rows):
-            return np.zeros(0, bool)
-        found = some(texts, rows)
-        return bools(pc.is_valid(self._pattern(found, Marks(found))))
+    def _first_fragments(self, texts: pa.StringArray, done: Rows) -> Rows:
+        """The number of the first fragment of each text, of those from a number on; that of all where there is none."""
+        marks = Marks(texts)
+        first = np.full(len(texts), len(self._fragments))
+        for number in range(len(self._fragments) - 1, done.min(initial=len(self._fragments)) - 1, -1):
+            rows = _found(texts, self._fragments[number], self._fragments[number], marks)
+            first[rows[done[rows] <= number]] = number
+        return first
 
     def _pattern(self, clean: pa.StringArray, marks: Marks) -> Any:
         """The name of the first pattern that a caption is as a whole, else null."""
@@ -245,10 +244,10 @@ class Captions:
         return put(pa.nulls(len(texts), pa.string()), rows, array(tags, pa.string()))
 
 
-def _found(texts: pa.StringArray, expression: str, known: str, marks: Marks | None = None) -> Rows:
+def _found(texts: pa.StringArray, expression: str, known: str, marks: Marks) -> Rows:
     """The rows in which an expression is found; `known` is it, or the part of it that NEEDED and SIGNS may name."""
     signs = SIGNS.get(known)
-    rows = (marks or Marks(texts)).rows(signs) if signs is not None else None
+    rows = marks.rows(signs) if signs is not None else None
     return matching(texts, expression, NEEDED.get(known), rows)
 
 

@@ -9,7 +9,6 @@ from pydantic import Field
 
 from filters.arrow import array, bools, matching, pc, some
 from filters.filter import Filter, Rule
-from filters.marks import WIDE, Marks, Signs
 from schemas.settings import Settings
 
 # a flag, a keycap, or a pictograph shown as a picture with its skin tones, tags and joined others
@@ -31,7 +30,8 @@ def measure(rows: pa.RecordBatch) -> dict[str, Any]:
 
 def _count(texts: pa.StringArray) -> Any:
     """The number of emoji sequences in each text; null where it is."""
-    rows = matching(texts, _MAYBE_EMOJI, rows=Marks(texts).rows(Signs((WIDE,))))
+    wide = np.flatnonzero(~bools(pc.string_is_ascii(texts)))
+    rows = matching(texts, _MAYBE_EMOJI, rows=wide)
     counts = np.zeros(len(texts), np.int32)
     counts[rows] = [sum(1 for _ in _EMOJI.finditer(text)) for text in some(texts, rows).to_pylist()]
     return array(counts, pa.int32(), bools(texts.is_null()))

@@ -290,7 +290,7 @@ def _sets(
     names: list[str], codes: Numbers, rows: Rows, chosen: Bools, size: int
 ) -> tuple[list[tuple[str, ...]], Rows]:
     """The chosen names of each row, as different tuples and the number of a row's; at most four are a row's."""
-    sets: list[tuple[str, ...]] = [(), *((name,) for name in names)]
+    sets: dict[tuple[str, ...], int] = {(): 0} | {(name,): code + 1 for code, name in enumerate(names)}
     numbers = np.zeros(size, np.intp)
     numbers[rows[chosen]] = codes[chosen] + 1
     several = np.bincount(rows[chosen], minlength=size) > 1
@@ -299,10 +299,8 @@ def _sets(
     for row, code in zip(rows[at].tolist(), codes[at].tolist(), strict=True):
         found[row] = (*found.get(row, ()), names[code])
     for row, one in found.items():
-        if one not in sets:
-            sets.append(one)
-        numbers[row] = sets.index(one)
-    return sets, numbers
+        numbers[row] = sets.setdefault(one, len(sets))
+    return list(sets), numbers
 
 
 @cache
@@ -320,8 +318,9 @@ def _mostly_capitals(texts: pa.StringArray) -> Bools:
     """True where all letters that have case are capitals, or more than half of what is no space."""
     found = code_points(texts)
     kinds = np.zeros(0x110000, np.uint8)
-    kinds[found.points] = 1
-    there = np.flatnonzero(kinds)
+    kinds[:0x80] = 1
+    kinds[found.points.take(np.flatnonzero(found.points >= 0x80))] = 1
+    there = np.flatnonzero(kinds.view(bool))
     kinds[there] = [
         _CAPITAL if one.isupper() else _SMALL if one.islower() or one.istitle() else _SPACED * (one == " ")
         for one in map(chr, there.tolist())
@@ -330,7 +329,8 @@ def _mostly_capitals(texts: pa.StringArray) -> Bools:
     capitals, small, spaces = (found.counts(of_points == kind) for kind in (_CAPITAL, _SMALL, _SPACED))
     # each text has a line feed at its end
     lengths = np.diff(found.starts, append=len(found.points)) - 1
-    return ((capitals > 0) & (small == 0)) | (2 * capitals > lengths - spaces)
+    alone: Bools = (capitals > 0) & (small == 0)
+    return alone | (2 * capitals > lengths - spaces)
 
 
 def _japanese_characters(captions: pa.StringArray) -> Bools:

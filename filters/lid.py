@@ -27,7 +27,8 @@ Floats = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int32]
 
 _BUCKETS: Final = np.uint32(2_000_000)
-_FEW: Final = (1 << 18) - 1
+_LOW: Final = (1 << 18) - 1
+"""The bits of a bucket by which a small table, which stays in the processor's cache, says that the model lacks it."""
 _SHORTEST, _LONGEST = 2, 4
 """Characters of a piece of a word."""
 _CENTROIDS: Final = 256
@@ -87,7 +88,7 @@ class Asked:
 
 
 class _Tree(NamedTuple):
-    """Huffman's tree over the labels: leaves first, the root last; the children of inner nodes, these by number."""
+    """Huffman's tree over the labels, leaves first, the root last: the children of each inner node."""
 
     left: Rows
     right: Rows
@@ -106,8 +107,8 @@ class Lid176:
         self._end = [word for word, _ in words].index(_END)
         self._row_of = np.full(_BUCKETS, -1, np.int32)
         self._row_of[pruned[:, 0]] = pruned[:, 1] + len(words)
-        self._may_be = np.zeros(_FEW + 1, bool)
-        self._may_be[pruned[:, 0] & _FEW] = True
+        self._may_be = np.zeros(_LOW + 1, bool)
+        self._may_be[pruned[:, 0] & _LOW] = True
         self._vectors = reading.vectors()
         self._output = np.ascontiguousarray(reading.output().T)
         self._tree = _tree([count for _, count in labels])
@@ -206,8 +207,8 @@ class Lid176:
         """Where pieces of so many characters begin that the model has, and their rows."""
         inside = word[length - 1 :] == word[: len(hashes)]
         buckets = hashes - hashes // _BUCKETS * _BUCKETS
-        # most pieces are not there, which the small table says without the large one
-        maybe = np.flatnonzero(inside & self._may_be.take(buckets & _FEW))
+        # the model lacks nine pieces in ten
+        maybe = np.flatnonzero(inside & self._may_be.take(buckets & _LOW))
         rows = self._row_of[buckets[maybe]]
         known = rows >= 0
         return maybe[known], rows[known]
@@ -274,9 +275,9 @@ def _widths(firsts: npt.NDArray[np.uint8]) -> Numbers:
 
 
 def _products(left: Floats, right: Floats) -> Floats:
-    """The products of vectors, (width, vectors), added one after the other, as fastText does and NumPy's sums do not."""
+    """The products of vectors, (width, vectors), added one after the other, as fastText does; NumPy's sums do not."""
     parts = left * right
-    total = parts[0]
+    total: Floats = parts[0]
     for part in parts[1:]:
         total += part
     return total

@@ -89,4 +89,4 @@ class Marks:
 def _bits(characters: str) -> np.uint16:
     """The kinds of some characters."""
     points = np.array([min(ord(one), 0xFF) for one in characters], np.intp)
-    return np.bitwise_or.reduce(_TABLE[points], initial=np.uint16(0))
+    return np.uint16(np.bitwise_or.reduce(_TABLE[points], initial=0))

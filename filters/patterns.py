@@ -128,6 +128,7 @@ SIGNS: Final[dict[str, Signs]] = {
 """What a text has wherever an expression is found: other texts are not searched."""
 
 _HAS_DOMAIN: Final = rf"\.(?:{_LONG_TOP_DOMAIN}|[a-z]{{2}})(?:[^a-z0-9]|$)"
+_MAYBE_DENSE: Final = r"[\x{300}-\x{36f}\x{e00}-\x{1fff}\x{2e80}-\x{10ffff}]"
 _MONTHS: Final = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
 
 NEEDED: Final[dict[str, str]] = {
@@ -143,9 +144,10 @@ NEEDED: Final[dict[str, str]] = {
         "symbols"
     ]: r"^[^a-z\x{3b1}-\x{3c9}\x{410}-\x{44f}\x{5d0}-\x{5ea}\x{620}-\x{64a}\x{905}-\x{939}\x{e01}-\x{e30}"
     r"\x{3041}-\x{3096}\x{30a1}-\x{30fa}\x{3400}-\x{4db5}\x{4e00}-\x{9fa5}\x{ac00}-\x{d7a3}]*$",
-    FRAGMENTS["first_domain"]: r"^[a-z0-9-]+\.[a-z0-9]",
-    FRAGMENTS["last_domain"]: _HAS_DOMAIN,
-    FRAGMENTS["last_size"]: r"\d ?[x×*] ?\d\d",
+    FRAGMENTS["first_domain"]: rf"(?s)^[a-z0-9-]+\.[a-z0-9].*{_MAYBE_DENSE}",
+    FRAGMENTS["last_domain"]: rf"(?s){_MAYBE_DENSE}.*{_HAS_DOMAIN}",
+    FRAGMENTS["last_size"]: rf"(?s){_MAYBE_DENSE}.*\d ?[x×*] ?\d\d",
+    FRAGMENTS["last_code"]: rf"(?s){_MAYBE_DENSE}.*\d{{6}}",
 }
 """Of an expression that takes long to compile, and RE2 compiles for every batch, one that takes little and is found
 wherever the other is: where it is in no caption of a batch, the other is left alone."""

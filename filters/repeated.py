@@ -18,7 +18,7 @@ def repeated(texts: pa.StringArray, times: int) -> Rows:
     """Returns the rows of the texts that `is_repeated` is true of."""
     rows = np.flatnonzero(_may_be(texts, times))
     found = [text is not None and is_repeated(text, times) for text in some(texts, rows).to_pylist()]
-    return rows[np.array(found, bool)]
+    return np.asarray(rows[np.array(found, bool)])
 
 
 def is_repeated(text: str, times: int) -> bool:
@@ -45,11 +45,11 @@ def _may_be(texts: pa.StringArray, times: int) -> Bools:
     words = np.add.reduceat(begins.view(np.uint8), starts, dtype=np.int64)
     different = np.zeros(len(starts), np.int64)
     spoken = np.flatnonzero(words)
-    letters = _BIT.take(data[begins])
+    letters = _BIT.take(data.take(np.flatnonzero(begins)))
     if len(spoken):
         firsts = (np.cumsum(words) - words)[spoken]
         different[spoken] = np.bitwise_count(np.bitwise_or.reduceat(letters, firsts))
-    plain = np.bitwise_or.reduceat(data, starts) < 0x80
+    wide = np.bitwise_or.reduceat(data, starts) >= 0x80
     few = (words >= times) & (different * times <= words)
-    found[filled] = ~plain | (words == 1) | (words > _WORDS) | few
+    found[filled] = wide | (words == 1) | (words > _WORDS) | few
     return found

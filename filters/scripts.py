@@ -52,6 +52,8 @@ NO_SCRIPT: Final = 255
 EAST_ASIAN: Final = ("Han", "Hiragana", "Katakana", "Hangul", "Bopomofo")
 HEAVY: Final = 3
 """One Han character, kana or syllable block says as much as so many letters of an alphabet."""
+_USUAL: Final = SCRIPTS.index("Latin")
+"""The script of most letters, which are counted without looking at each."""
 _GREEK: Final = SCRIPTS.index("Greek")
 _WORD: Final = 3
 """Greek letters in shorter runs are signs: α, Ω, Δt, μm."""
@@ -119,7 +121,11 @@ class CodePoints(NamedTuple):
 
     def rows(self, chosen: Bools) -> Rows:
         """Returns the row of each character that is chosen."""
-        return np.searchsorted(self.starts, np.flatnonzero(chosen), "right") - 1
+        places = np.flatnonzero(chosen)
+        if _SPARSE * len(places) < len(chosen):
+            return np.searchsorted(self.starts, places, "right") - 1
+        lengths = np.diff(self.starts, append=len(self.points))
+        return np.repeat(np.arange(len(lengths)), lengths).take(places)
 
 
 def code_points(captions: pa.StringArray) -> CodePoints:
@@ -150,17 +156,19 @@ def measure(batch: pa.RecordBatch) -> dict[str, Column]:
     captions: Any = batch["caption"]
     found = code_points(captions)
     script = _without_signs(script_table().take(found.points), found)
-    names = np.flatnonzero(np.bincount(script, minlength=NO_SCRIPT)[:NO_SCRIPT])
-    counts = np.zeros((len(captions), len(names)), np.int64)
-    for column, name in enumerate(names):
-        counts[:, column] = found.counts(script == name)
+    usual, other = script == _USUAL, (script != _USUAL) & (script != NO_SCRIPT)
+    names, which = np.unique(script.take(np.flatnonzero(other)), return_inverse=True)
+    shape = len(captions), len(names)
+    cells = np.bincount(found.rows(other) * len(names) + which, minlength=shape[0] * shape[1])
+    counts = np.column_stack([cells.reshape(shape), found.counts(usual)])
     row, column = np.nonzero(counts)
+    name: Rows = np.append(names, _USUAL).astype(np.intp)[column]
     letters = counts[row, column]
-    order = np.lexsort((column, -letters, row))
+    order = np.lexsort((name, -letters, row))
     offsets = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(captions)))])
     missing = captions.is_null()
     values: Any = pa.StructArray.from_arrays(
-        [some(array(SCRIPTS), names[column[order]]), array(letters[order], pa.int32())],
+        [some(array(SCRIPTS), name[order]), array(letters[order], pa.int32())],
         fields=list(SCRIPTS_TYPE.value_type),
     )
     return {

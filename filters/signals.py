@@ -1,6 +1,6 @@
 """Every signal of rows: the filters of a recipe, made once a process, over one image and over a batch."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,10 +15,16 @@ from schemas.errors import InputError, RowError
 
 
 class Measurer:
-    """The filters of a recipe."""
+    """The filters of a recipe; where columns are asked for, those up to the last that gives one of them."""
 
-    def __init__(self, settings: SignalSettings) -> None:
+    def __init__(self, settings: SignalSettings, asked: Collection[str] | None = None) -> None:
         running = settings.running()
+        if asked is not None:
+            # each filter may read the columns of those before it
+            last = max(
+                place for place, (one, _) in enumerate(running) if not one.columns.keys().isdisjoint(asked)
+            )
+            running = running[: last + 1]
         self.schema = settings.schema
         self.pictures = Pictures(settings[PictureSettings])
         self._images = [(one, one.image(block)) for one, block in running if one.image is not None]

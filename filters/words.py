@@ -26,6 +26,7 @@ _FOREIGN: Final = {
 
 _WORD: Final = regex.compile(r"[\p{L}\p{M}]+")
 _UNIT: Final = regex.compile(r"[a-z]{0,2}[µ\p{Greek}]{1,2}[a-z]{0,2}")
+_GREEK: Final = regex.compile(r"[µ\p{Greek}]")
 _POSSESSIVE: Final = regex.compile(r"['’]s\b")
 
 
@@ -43,7 +44,8 @@ def english_share(text: str) -> float:
     words = [word.lower() for word in _WORD.findall(text)]
     known = english()
     if not text.isascii():
-        words = [word for word in words if not _UNIT.fullmatch(word)]
+        if _GREEK.search(text):
+            words = [word for word in words if not _UNIT.fullmatch(word)]
         if not all(word.isascii() or word in known for word in words):
             return 0.0
     if not _FOREIGN.isdisjoint(words):

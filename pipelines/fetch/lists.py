@@ -121,13 +121,12 @@ def columns_of(mapped: ColumnMap, piece: pa.Table) -> pa.Table | None:
         extra = _extras(piece, mapped)
     except (_Unusual, pa.ArrowInvalid):
         return None
-    seen = [_first(record, mapped.of["phash"]) for record in _of(piece, mapped.of["phash"])]
     columns = {
         "url": pc.if_else(pc.equal(url, ""), None, url),
         "caption": caption.cast(pa.binary()),
         **sides,
         **digests,
-        "phash": pa.array(map(perceptual, seen), pa.uint64()),
+        "phash": _hashes(piece, mapped.of["phash"]),
         "extra": extra,
         "error": pa.nulls(piece.num_rows, pa.string()),
     }
@@ -177,6 +176,12 @@ def _sides(piece: pa.Table, names: Sequence[str]) -> Any:
 def _digests(texts: Any, kind: str) -> Any:
     plain = pc.utf8_lower(pc.utf8_trim_whitespace(texts))
     return pc.if_else(pc.match_substring_regex(plain, f"^(?:{_HASHES[kind].pattern})$"), plain, None)
+
+
+def _hashes(piece: pa.Table, names: Sequence[str]) -> Any:
+    if not _candidates(piece, names):
+        return pa.nulls(piece.num_rows, pa.uint64())
+    return pa.array((perceptual(_first(record, names)) for record in _of(piece, names)), pa.uint64())
 
 
 def _extras(piece: pa.Table, mapped: ColumnMap) -> Any:

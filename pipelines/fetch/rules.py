@@ -2,9 +2,10 @@
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from filters.arrow import pc
+from filters.arrow import bools, pc, some
 from filters.corpus_rules import CLIP, UNSCORED, Clip
 from filters.extra import number, parsed
 from filters.rules import failures
@@ -41,7 +42,7 @@ class ListRules:
         asked = {name for rule in on for name in rule.reads} | (
             {"language"} if clip and clip.languages else set()
         )
-        self._measurer = Measurer(recipe.signals) if asked & measured else None
+        self._measurer = Measurer(recipe.signals, asked & measured) if asked & measured else None
 
     def reasons(self, table: pa.Table) -> list[str | None]:
         """Returns why each row of LIST is not downloaded, None where it is.
@@ -74,13 +75,16 @@ class ListRules:
         if self._measurer:
             signals = self._measurer.measured(_before(signals, table), table.num_rows)
         failed = failures(signals, self._rules, self._languages)
-        reasons: list[str | None] = [names[0] if names else None for names in failed.to_pylist()]
+        reasons = np.full(table.num_rows, None, object)
+        rows = np.flatnonzero(bools(pc.greater(pc.list_value_length(failed), 0)))
+        reasons[rows] = pc.list_element(some(failed, rows), 0).to_pylist()
         if self._clip_rule is not None:
             languages = signals["language"].to_pylist() if self._measurer else [None] * table.num_rows
             for at, (extra, language) in enumerate(zip(table["extra"].to_pylist(), languages, strict=True)):
                 reasons[at] = reasons[at] or self._clip(self._clip_rule, extra, language or "")
-        errors = table["error"].to_pylist()
-        return [None if error else reason for error, reason in zip(errors, reasons, strict=True)]
+        reasons[bools(table["error"].is_valid())] = None
+        found: list[str | None] = reasons.tolist()
+        return found
 
     def _clip(self, clip: Clip, extra: str | None, language: str) -> str | None:
         """What a score that came with the list says; the best share (`keep`) is known only over all rows."""

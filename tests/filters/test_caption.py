@@ -4,14 +4,21 @@ import html
 import json
 import time
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters.caption import Captions, CaptionSettings
+from filters.arrow import matching, pc, put, some
+from filters.caption import _CLOSING, _OPENING, REPEATED, Captions, CaptionSettings, _removed
+from filters.damage import DAMAGED, damage, restored
+from filters.repair import SUSPICIOUS, mend
+from filters.repeated import is_repeated
 from tests.filters.captions import CAPTIONS, measured, one
 
 ODD = st.lists(
@@ -284,12 +291,87 @@ def test_captions_of_a_megabyte_are_measured_in_moments() -> None:
     assert time.process_time() - begun < 60
 
 
+class Slowly(Captions):
+    """The oracle: every expression is sought in every text, one fragment after the other."""
+
+    def _pass(self, texts: pa.StringArray) -> pa.StringArray:
+        for expression, change in ((DAMAGED, restored), (SUSPICIOUS, mend)):
+            found = matching(texts, expression)
+            changed = [change(text) for text in some(texts, found).to_pylist()]
+            texts = put(texts, found, pa.array(changed, pa.string()))
+        texts = pc.utf8_trim_whitespace(pc.replace_substring_regex(texts, self._spaces, " "))
+        for expression in self._fragments:
+            rows = matching(texts, expression)
+            found = some(texts, rows)
+            whole = pc.is_valid(self.pattern(found))
+            texts = put(texts, rows, pc.if_else(whole, found, _removed(found, expression)))
+        return texts
+
+    def pattern(self, texts: pa.StringArray) -> Any:
+        """The name of the first pattern that a text is as a whole, else null."""
+        names: list[str | None] = [
+            REPEATED if text is not None and is_repeated(text, self._repeated) else None
+            for text in texts.to_pylist()
+        ]
+        for name, expression in reversed(self._patterns.items()):
+            for row in matching(texts, _OPENING + expression + _CLOSING):
+                names[row] = name
+        return pa.array(names, pa.string())
+
+    def measure(self, rows: pa.RecordBatch) -> dict[str, Any]:
+        """The columns that marks save a search for."""
+        clean: Any = self.clean(rows["caption_raw"])
+        both = zip(rows["caption_raw"].to_pylist(), clean.to_pylist(), strict=True)
+        tags = [[self._tag.search(text or "") for text in pair] for pair in both]
+        is_damaged = set(matching(clean, DAMAGED).tolist())
+        damages = [damage(one) if row in is_damaged else None for row, one in enumerate(clean.to_pylist())]
+        return {
+            "caption": clean,
+            "pattern": self.pattern(clean),
+            "special_tag": pa.array([(a and a[0]) or (b and b[0]) for a, b in tags], pa.string()),
+            "damage": pa.array(damages, pa.string()),
+        }
+
+
+def _assert_quick_as_slow(raw: Sequence[str | None], given_settings: CaptionSettings) -> None:
+    rows = pa.RecordBatch.from_pydict({"caption_raw": pa.array(raw, pa.string())})
+    slow, quick = Slowly(given_settings).measure(rows), Captions(given_settings).measure(rows)
+    for name, column in slow.items():
+        assert quick[name].to_pylist() == column.to_pylist(), name
+
+
+PIECES = st.sampled_from(
+    [
+        "taobao.com", "红色连衣裙", "1920x1080", "-12345678", "[PAD]", "<person>", "u4e00u53ea", "\\u4e00",
+        "%E4%B8%80", "锟斤拷", "sale ", "Sale ", "ſale ", "   ", " ", "www.x.org", "a@b.com", "C:\\x", "㍿",
+        "March 2nd, 2017", "untitled", "A dog runs ", "0123456789abcdef", "B00XY12345", "screenshot", ".jpg ",
+        "image: ", "☎", "\x7f", "\0",
+    ]
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=60)
 @given(
-    st.text(st.sampled_from("aAbB ΣςσİßI\t\u3000."), max_size=30) | st.text(max_size=30), st.integers(1, 4)
+    st.lists(st.none() | ODD | st.lists(PIECES, max_size=6).map("".join) | st.text(max_size=20), max_size=20),
+    st.sampled_from(
+        [
+            CaptionSettings(),
+            CaptionSettings(
+                max_spaces=1, repeated_words=2, special_tags=("ka", "<b>", "中"), fragments={"a": "dog"}
+            ),
+        ]
+    ),
 )
-def test_words_are_compared_one_by_one(text: str, times: int) -> None:
-    """Words that differ in case alone count as one, as where each is made lower by itself."""
-    words = text.split()
-    expected = len(words) >= times and len({word.lower() for word in words}) * times <= len(words)
-    if len(words) > 1:
-        assert Captions(CaptionSettings(repeated_words=times))._is_repeated(text) == expected
+def test_marks_save_searches_and_change_nothing(
+    raw: list[str | None], given_settings: CaptionSettings
+) -> None:
+    """Columns are those of every expression sought in every text, also with a recipe's own expressions."""
+    _assert_quick_as_slow(raw, given_settings)
+
+
+def test_marks_change_nothing_in_published_captions(test_data: Path) -> None:
+    """Captions of LAION, and sentences in 99 languages."""
+    table = pq.read_table(test_data / "formats/metadata/laion-url-text-10000.parquet", columns=["TEXT"])
+    sentences = (test_data / "langid/sentences.tsv").read_text(encoding="utf-8").splitlines()
+    raw = [*table["TEXT"].to_pylist(), *(line.split("\t")[2] for line in sentences)]
+    _assert_quick_as_slow(raw, CaptionSettings())

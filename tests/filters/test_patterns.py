@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from filters.arrow import matching
 from filters.caption import _CLOSING, _OPENING
-from filters.patterns import FRAGMENTS, NEEDED, PATTERNS
+from filters.marks import Marks, Signs
+from filters.patterns import FRAGMENTS, NEEDED, PATTERNS, SIGNS
 from filters.scripts import every_character
 
 PIECES = (
@@ -25,9 +26,11 @@ PIECES = (
 def test_what_an_expression_needs_is_found_wherever_it_is(texts: list[str]) -> None:
     """A search of the rows that hold what is needed finds what a search of all rows finds."""
     rows = pa.array(texts, pa.string())
-    for expression, needed in NEEDED.items():
+    for expression in {**NEEDED, **SIGNS}:
         whole = _OPENING + expression + _CLOSING if expression in PATTERNS.values() else expression
-        assert matching(rows, whole, needed).tolist() == matching(rows, whole).tolist()
+        signed = Marks(rows).rows(SIGNS.get(expression, Signs()))
+        found = matching(rows, whole, NEEDED.get(expression), signed)
+        assert found.tolist() == matching(rows, whole).tolist()
 
 
 def test_the_quick_test_for_symbols_passes_every_character_that_is_no_letter() -> None:
@@ -42,12 +45,11 @@ def test_the_quick_test_for_symbols_passes_every_character_that_is_no_letter() -
 @pytest.mark.parametrize("caption", ["IMG_0001.jpg", "C:\\a", "a.com", "2019-05-01", "deadbeef" * 2, "***"])
 def test_a_null_and_a_row_beside_it_change_nothing(caption: str) -> None:
     """Row numbers are those of the whole batch."""
-    expressions = {
-        name: PATTERNS[name] for name in ("file_name", "path", "domain", "date", "hash", "symbols")
-    }
+    rows = pa.array(["A dog.", None, caption])
     hits = {
-        name: matching(pa.array(["A dog.", None, caption]), f"^(?:{one})$", NEEDED[one]).tolist()
-        for name, one in expressions.items()
+        name: matching(rows, f"^(?:{one})$", NEEDED.get(one), Marks(rows).rows(SIGNS[one])).tolist()
+        for name, one in PATTERNS.items()
+        if one in SIGNS
     }
     assert [2] in hits.values()
     assert all(rows in ([], [2]) for rows in hits.values())
@@ -55,4 +57,4 @@ def test_a_null_and_a_row_beside_it_change_nothing(caption: str) -> None:
 
 def test_only_expressions_of_the_defaults_have_a_quick_test() -> None:
     """A recipe's own expression under the same name is searched for as it is."""
-    assert set(NEEDED) <= {*PATTERNS.values(), *FRAGMENTS.values()}
+    assert {*NEEDED, *SIGNS} <= {*PATTERNS.values(), *FRAGMENTS.values()}

@@ -8,7 +8,7 @@ import regex  # type: ignore[import-untyped]
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters.scripts import SCRIPTS, SCRIPTS_OF, admitted, base, measure, scripts_of
+from filters.scripts import SCRIPTS, SCRIPTS_OF, admitted, base, code_points, measure, scripts_of
 from filters.table import SIGNALS
 
 PROPERTIES = {name: regex.compile(rf"\p{{Script={name}}}") for name in SCRIPTS if name != "Other"}
@@ -41,6 +41,24 @@ def counted(captions: list[str | None]) -> list[list[tuple[str, int]] | None]:
 def test_the_table_agrees_with_unicode_letter_by_letter(captions: list[str | None]) -> None:
     """A batch through the table is what the properties say of each letter."""
     assert counted(captions) == [None if text is None else slowly(text) for text in captions]
+
+
+@given(
+    st.lists(st.none() | st.text(st.characters(codec="utf-8"), max_size=12), max_size=6), st.integers(0, 2)
+)
+def test_code_points_are_those_of_the_texts(captions: list[str | None], first: int) -> None:
+    """One text after the other, each with a line feed at its end, also those of a slice."""
+    found = code_points(pa.array(captions, pa.string()).slice(first))
+    ended = [f"{text or ''}\n" for text in captions[first:]]
+    assert found.points.tolist() == [ord(one) for text in ended for one in text]
+    assert found.starts.tolist() == [len("".join(ended[:row])) for row in range(len(ended))]
+    for chosen in (found.points < 0x80, found.points == 0xE9):
+        expected = [
+            sum(chosen[start : start + len(text)]) for start, text in zip(found.starts, ended, strict=True)
+        ]
+        assert found.counts(chosen).tolist() == expected
+        rows = [row for row, count in enumerate(expected) for _ in range(count)]
+        assert found.rows(chosen).tolist() == rows
 
 
 @pytest.mark.parametrize(

@@ -289,13 +289,15 @@ CAPTION_BYTES = st.binary(max_size=6) | st.sampled_from(
 )
 
 
-@settings(max_examples=25)
-@given(st.lists(st.none() | CAPTION_BYTES, min_size=1, max_size=8))
-def test_captions_are_judged_as_in_the_build(captions: list[bytes | None]) -> None:
+CAPTION_RULES = ("special_tag", "damaged_text", "pattern", "caption_length", "script", "emoji", "language")
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.none() | CAPTION_BYTES, min_size=1, max_size=8), st.sets(st.sampled_from(CAPTION_RULES)))
+def test_captions_are_judged_as_in_the_build(captions: list[bytes | None], off: set[str]) -> None:
     """A list's captions, whatever their bytes, fall by the rule by which the build drops the rows one by one."""
-    recipe = Recipe.model_validate(
-        {"languages": ["en"], "sources": [{"id": "a", "kind": "urls", "path": "x"}]}
-    )
+    source = {"id": "a", "kind": "urls", "path": "x", "rules": dict.fromkeys(off, False)}
+    recipe = Recipe.model_validate({"languages": ["en"], "sources": [source]})
     table = pa.Table.from_pylist([{"url": "u", "caption": caption} for caption in captions], LIST)
     records = [{"caption_raw": None if one is None else one.decode("utf-8", "replace")} for one in captions]
     failed = failures(
@@ -304,6 +306,22 @@ def test_captions_are_judged_as_in_the_build(captions: list[bytes | None]) -> No
     assert ListRules(recipe, recipe.sources[0]).reasons(table) == [
         names[0] if names else None for names in failed
     ]
+
+
+def test_no_filter_runs_that_no_rule_asks_for() -> None:
+    """A language model that is not there is missed by the rule `language`, and by no other."""
+    given = {
+        "sources": [{"id": "a", "kind": "urls", "path": "x"}],
+        "signals": {"language": {"model": "/none"}},
+    }
+    recipe = Recipe.model_validate(given)
+    with pytest.raises(InputError, match="/none"):
+        ListRules(recipe, recipe.sources[0])
+    recipe = Recipe.model_validate({**given, "rules": {"language": False}})
+    table = pa.Table.from_pylist(
+        [{"url": "u", "caption": caption} for caption in (b"IMG_1.jpg", b"a dog")], LIST
+    )
+    assert ListRules(recipe, recipe.sources[0]).reasons(table) == ["pattern", None]
 
 
 @pytest.mark.parametrize(
