@@ -66,7 +66,7 @@ def run(build: "Build") -> None:
                 tasks.append(
                     Task(
                         name,
-                        fingerprint("lists", 1, depends, read, mark),
+                        fingerprint("lists", 2, depends, read, mark),
                         {"input": shard.to_json(), "shard": name},
                     )
                 )
