@@ -294,7 +294,8 @@ class _Range:
 
     def pulse(self) -> Pulse:
         """Returns how the task stands."""
-        return Pulse(self._done, self._counts[OK], self._bytes, self.of.download.hosts_open)
+        hosts = self.of.download.hosts_open
+        return Pulse(self._done, self._counts[OK], self._bytes, hosts, self._fresh.asked)
 
     def close(self) -> None:
         """Lets the images go that several rows share."""
