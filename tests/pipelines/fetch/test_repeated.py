@@ -124,9 +124,9 @@ def test_kills_ask_again_for_what_was_under_way(server: Server, tmp_path: Path) 
     """A run that is killed goes on with its plan: a kill costs no more URLs again than were under way."""
     rows = _rows(server, 120, 40)
     listed = write_list(tmp_path / "list.parquet", rows)
-    again = killed(server, tmp_path, listed, 1, "--workers", "2")
+    again = killed(server, tmp_path, listed, 1, "--engine", "inline")
     assert len(_asked(server)) == len(set(rows))
-    assert again <= 2 * OPEN
+    assert again <= OPEN
     fetch(tmp_path / "undisturbed", listed, shard_rows=SHARD, task_shards=3)
     assert shards(tmp_path / "raw") == shards(tmp_path / "undisturbed")
 
