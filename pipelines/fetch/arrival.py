@@ -45,7 +45,9 @@ class Arrival:
     @staticmethod
     def is_quick(body: bytes, known: Known | None) -> bool:
         """Returns whether the image is taken in within milliseconds, by its header, even where it is decoded."""
-        size = jpeg_size(body) if known is None and sniff(body) == "JPEG" else None
+        if sniff(body) != "JPEG" or (known is not None and known.image is not None):
+            return False
+        size = jpeg_size(body)
         return size is not None and size[0] * size[1] <= _QUICK_PIXELS
 
     def take(self, body: bytes, known: Known | None) -> Arrived:
