@@ -15,6 +15,7 @@ from rich.table import Table
 
 from pipelines.annotated import text
 from pipelines.engines.step import Json
+from pipelines.fetch.pulse import Pulse, left
 from pipelines.files import local_path
 from pipelines.layout import Layout, Name, name_of, text_of
 from pipelines.manifest import read_manifest
@@ -39,6 +40,7 @@ class Status:
     members, `annotations` what became of those of each source, by the manifest; `phase` is the one that the last run
     got to; `verdicts` counts rows. `work`: its work folder is there, else
     `rows` are those of the manifest. `lost` names the files of a finished corpus that are missing or of another size.
+    `fetching`: how the fetch of each source stands, or stood when its run was killed.
     """
 
     running: bool
@@ -55,6 +57,7 @@ class Status:
     last: list[Json] = field(default_factory=list)
     work: bool = True
     lost: list[str] = field(default_factory=list)
+    fetching: dict[str, Pulse] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The status as JSON."""
@@ -87,6 +90,7 @@ def read(folder: str, storage_options: Mapping[str, Any] | None = None) -> Statu
         last=last,
         work=work,
         lost=_lost(layout, manifest) if finished and manifest is not None else [],
+        fetching=left(layout),
     )
 
 
@@ -138,6 +142,13 @@ def show(status: Status, console: Console) -> None:
     for phase, done in status.tasks.items():
         table.add_row(phase, f"{done:,}")
     console.print(table)
+    for source, pulse in status.fetching.items():
+        console.print(
+            f"fetch of source {source}{'' if status.running else ', when its run was killed'}: "
+            f"{many(pulse.asked, 'URL')} asked for, {many(pulse.rows, 'row')} with an answer, "
+            f"{many(pulse.images, 'image')} ({pulse.bytes / 1e6:,.1f} MB)",
+            soft_wrap=True,
+        )
     console.print(f"rows measured: {status.rows:,}")
     for error, count in status.quarantined.items():
         console.print(f"  quarantined: {error}: {count:,}")

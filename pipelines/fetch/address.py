@@ -20,6 +20,11 @@ MOST_CHARACTERS: Final = 8192
 _PORTS: Final = {"http": 80, "https": 443}
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?://([^/?#]*)([^#]*)|.*)", re.DOTALL)
 _AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(?::(\d{1,5})?)?")
+_CANONICAL: Final = re.compile(r"https?://[a-z0-9._-]*[a-z0-9_-]/")
+_SPELLED: Final = re.compile(
+    r"(https?)://([A-Z0-9._-]+|\[[0-9A-F:.]+\])(?::(\d{0,5}))?(/.*|\?.*|)", re.I | re.A | re.S
+)
+"""A URL whose scheme, host and port may be written in several ways; no credentials, nothing that is refused."""
 _HOST: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 _NUMBER: Final = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)")
 _CONTROL: Final = re.compile(r"[\x00-\x20\x7f]")
@@ -58,8 +63,17 @@ class Target:
 
 
 def as_asked(url: str) -> str:
-    """Returns a URL without its fragment, which no host sees, and the spaces around it: what is one, is asked once."""
-    return url.partition("#")[0].strip() or url.strip()
+    """Returns a URL as it is asked, by which equal requests are known.
+
+    Without its fragment, which no host sees, and the spaces around it; scheme and host in lower case, without a port
+    that the scheme means anyway and with the path that an empty one means (RFC 3986, 6.2.2.1 and 6.2.3).
+    """
+    text = url.partition("#")[0].strip() or url.strip()
+    if _CANONICAL.match(text) or (match := _SPELLED.fullmatch(text)) is None:
+        return text
+    scheme, host, port, rest = match[1].lower(), match[2].lower().removesuffix("."), match[3], match[4]
+    there = f":{port}" if port and int(port) != _PORTS[scheme] else ""
+    return f"{scheme}://{host}{there}{'' if rest.startswith('/') else '/'}{rest}"
 
 
 def target(url: str | None) -> Target:
@@ -82,22 +96,24 @@ def target(url: str | None) -> Target:
         raise Failure("credentials")
     if "\\" in text or re.search(r"[\t\r\n\x00]", text):
         raise Failure("bad_url", "a backslash or a control character")
-    host, port = _host_and_port(authority, _PORTS[scheme])
+    host, port, literal = _host_and_port(authority, _PORTS[scheme])
     try:
         path = quote(rest, safe=_SAFE)
     except UnicodeEncodeError:
         raise Failure("bad_url", "half of a surrogate pair") from None
-    return Target(scheme, host, port, path if path.startswith("/") else f"/{path}", _literal(host))
+    return Target(scheme, host, port, path if path.startswith("/") else f"/{path}", literal)
 
 
-def _host_and_port(authority: str, usual: int) -> tuple[str, int]:
+@lru_cache(4096)
+def _host_and_port(authority: str, usual: int) -> tuple[str, int, Address | None]:
     match = _AUTHORITY.fullmatch(authority)
     if match is None or "%" in authority or _CONTROL.search(authority):
         raise Failure("bad_url", "its host or port is malformed")
     port = int(match[2] or usual)
     if not 0 < port < 65536:
         raise Failure("bad_url", "there is no such port")
-    return _host(match[1]), port
+    host = _host(match[1])
+    return host, port, _literal(host)
 
 
 def _host(text: str) -> str:

@@ -18,6 +18,9 @@ from pipelines.fetch.settings import FetchSettings
 from pipelines.fetch.statuses import OF_IMAGE, OPTED_OUT, REPLACED, Failure
 from schemas.errors import RowError
 
+_QUICK_PIXELS: Final = 1 << 21
+"""So many pixels of a JPEG are decoded in 6 ms, and in 70 where it has as many scans as are decoded at all."""
+
 
 @dataclass(frozen=True)
 class Arrived:
@@ -38,6 +41,14 @@ class Arrival:
 
     def __init__(self, settings: FetchSettings, pictures: PictureSettings, opt_out: OptOut) -> None:
         self._settings, self._pictures, self._opt_out = settings, pictures, opt_out
+
+    @staticmethod
+    def is_quick(body: bytes, known: Known | None) -> bool:
+        """Returns whether the image is taken in within milliseconds, by its header, even where it is decoded."""
+        if sniff(body) != "JPEG" or (known is not None and known.image is not None):
+            return False
+        size = jpeg_size(body)
+        return size is not None and size[0] * size[1] <= _QUICK_PIXELS
 
     def take(self, body: bytes, known: Known | None) -> Arrived:
         """Returns the image. Raises Failure where it is none, or not to be used."""

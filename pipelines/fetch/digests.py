@@ -16,7 +16,7 @@ COLUMN: Final = "listed"
 """The column with the digests, of a range of a list and of STATUS."""
 
 _NUMBERS: Final = ("width", "height", "phash")
-_TEXTS: Final = ("url", "caption", "sha256", "md5", "extra", "error")
+_TEXTS: Final = ("url", "caption", "sha256", "md5", "extra", "malformed", "error")
 _ROWS: Final = 4096
 
 

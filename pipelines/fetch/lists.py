@@ -39,10 +39,15 @@ LIST: Final = pa.schema(
         ("md5", pa.string()),
         ("phash", pa.uint64()),
         ("extra", pa.string()),
+        ("malformed", pa.string()),
         ("error", pa.string()),
     ]
 )
-"""A list as the fetch reads it; `error` says why a record is malformed, and all else is null then."""
+"""A list as the fetch reads it; `error` says why a record is malformed, and all else is null then.
+
+`malformed` names the hashes of a row that have a value which is none, with commas between them.
+"""
+HASHES: Final = ("sha256", "md5", "phash")
 
 ROWS: Final = 4096
 _MOST_PARALLEL_BYTES: Final = 1 << 30
@@ -99,15 +104,17 @@ class ColumnMap:
         return self._row(record, fields)
 
     def _row(self, record: Mapping[str, object], fields: Fields) -> dict[str, Any]:
+        given = {part: _first(record, self.of[part]) for part in HASHES}
+        hashes = {part: _hash(value, part) for part, value in given.items()}
+        wrong = [part for part in HASHES if hashes[part] is None and _is_given(given[part])]
         return {
             "url": fields.url,
             "caption": fields.caption,
             "width": _side(_first(record, self.of["width"])),
             "height": _side(_first(record, self.of["height"])),
-            "sha256": _digest(_first(record, self.of["sha256"]), "sha256"),
-            "md5": _digest(_first(record, self.of["md5"]), "md5"),
-            "phash": perceptual(_first(record, self.of["phash"])),
+            **hashes,
             "extra": _extra_text(fields),
+            "malformed": ", ".join(wrong) or None,
         }
 
 
@@ -130,6 +137,7 @@ def columns_of(mapped: ColumnMap, piece: pa.Table) -> pa.Table | None:
         "extra": extra,
         "error": pa.nulls(piece.num_rows, pa.string()),
     }
+    columns["malformed"] = _malformed(piece, mapped, columns)
     return pa.table({name: columns[name] for name in LIST.names}, schema=LIST)
 
 
@@ -184,6 +192,23 @@ def _hashes(piece: pa.Table, names: Sequence[str]) -> Any:
     return pa.array((perceptual(_first(record, names)) for record in _of(piece, names)), pa.uint64())
 
 
+def _malformed(piece: pa.Table, mapped: ColumnMap, columns: Mapping[str, Any]) -> Any:
+    """The names of the hashes that have a value which is none; only rows with one are looked at one by one."""
+    found: dict[int, list[str]] = {}
+    for part in HASHES:
+        names = mapped.of[part]
+        lost = columns[part].is_null().to_numpy(zero_copy_only=False)
+        given = [column.is_valid().to_numpy() for column in _candidates(piece, names)]
+        places = np.flatnonzero(lost & np.any(given, axis=0)) if given else np.empty(0, int)
+        records = _of(piece.take(places), names) if len(places) else []
+        for place, record in zip(places.tolist(), records, strict=True):
+            if _is_given(_first(record, names)):
+                found.setdefault(place, []).append(part)
+    if not found:
+        return pa.nulls(piece.num_rows, pa.string())
+    return pa.array((", ".join(found.get(row, ())) or None for row in range(piece.num_rows)), pa.string())
+
+
 def _extras(piece: pa.Table, mapped: ColumnMap) -> Any:
     names = mapped.columns.names("extra")
     if not any(name in piece.column_names for name in names):
@@ -222,6 +247,15 @@ def _side(value: object) -> int | None:
     """A side in pixels, also from text; None for what cannot be one."""
     found = number(value)
     return int(found) if found is not None and 1 <= found < _MOST_SIDE else None
+
+
+def _is_given(value: object) -> bool:
+    """Whether a value says something: neither null nor blank nor NaN."""
+    return value is not None and value == value and (not isinstance(value, str) or bool(value.strip()))
+
+
+def _hash(value: object, part: str) -> str | int | None:
+    return perceptual(value) if part == "phash" else _digest(value, part)
 
 
 def _digest(value: object, kind: str) -> str | None:
@@ -312,6 +346,18 @@ def count(shard: InputShard, store: Store) -> int:
 def range_of(shard: InputShard, store: Store, mapped: ColumnMap | None, start: int, stop: int) -> pa.Table:
     """Returns rows of a list in Parquet as a table of LIST; `mapped` None: the file is one that we wrote."""
     return pa.concat_tables([LIST.empty_table(), *tables_of(shard, store, mapped, start, stop)])
+
+
+def malformed(names: pa.ChunkedArray, first: int) -> dict[str, list[int]]:
+    """Returns, for each hash that is malformed in some rows, how many these are, and the number of the first.
+
+    `names` is that column of LIST, from row `first` on.
+    """
+    found: dict[str, list[int]] = {}
+    for row in np.flatnonzero(names.is_valid().to_numpy()).tolist():
+        for part in names[row].as_py().split(", "):
+            found.setdefault(part, [0, first + row])[0] += 1
+    return found
 
 
 def tables_of(

@@ -29,18 +29,28 @@ class Names:
         )
         self._kept: dict[str, tuple[float, asyncio.Future[list[Address]]]] = {}
 
-    async def addresses(self, asked: Target) -> list[Address]:
-        """Returns a host's addresses. Raises Failure where there are none."""
+    def known(self, asked: Target) -> list[Address] | None:
+        """Returns a host's addresses where nobody has to be waited for, else None."""
         if asked.literal is not None:
             return [asked.literal]
-        now = asyncio.get_running_loop().time()
+        kept = self._kept.get(asked.host)
+        if kept is None or self._is_old(kept[0]) or not kept[1].done() or kept[1].exception() is not None:
+            return None
+        return kept[1].result()
+
+    async def addresses(self, asked: Target) -> list[Address]:
+        """Returns a host's addresses, by the DNS. Raises Failure where there are none."""
         known = self._kept.get(asked.host)
-        if known is None or now - known[0] > _KEPT_SECONDS:
+        if known is None or self._is_old(known[0]):
             if len(self._kept) >= _MOST_KEPT:
                 self._kept.clear()
-            known = now, asyncio.ensure_future(self._ask(asked.host))
+            known = asyncio.get_running_loop().time(), asyncio.ensure_future(self._ask(asked.host))
             self._kept[asked.host] = known
         return await asyncio.shield(known[1])
+
+    @staticmethod
+    def _is_old(since: float) -> bool:
+        return asyncio.get_running_loop().time() - since > _KEPT_SECONDS
 
     def forget(self, asked: Target) -> None:
         """Forgets a host that could not be reached, so that a retry asks anew."""

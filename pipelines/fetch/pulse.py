@@ -9,7 +9,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -23,12 +23,13 @@ _SECONDS: Final = 2.0
 
 @dataclass
 class Pulse:
-    """How a task stands: rows with an answer, images and bytes that came, hosts that something is open to."""
+    """How a task stands: rows with an answer, images and bytes that came, hosts open, URLs that were asked for."""
 
     rows: int = 0
     images: int = 0
     bytes: int = 0
     hosts: int = 0
+    asked: int = 0
 
     def add(self, other: "Pulse") -> None:
         """Adds another task."""
@@ -36,6 +37,7 @@ class Pulse:
         self.images += other.images
         self.bytes += other.bytes
         self.hosts += other.hosts
+        self.asked += other.asked
 
     def text(self, seconds: float, rows: int) -> str:
         """Returns it in a few words, after so many seconds; `rows` are those of all tasks."""
@@ -92,8 +94,20 @@ def watched(layout: Layout, source: str, rows: int, show: Callable[[str], None])
 
 def added(layout: Layout, source: str) -> Pulse:
     """Returns how all tasks of a source stand together."""
+    return _added(Path(local_path(_folder(layout, source))))
+
+
+def _added(folder: Path) -> Pulse:
     total = Pulse()
-    folder = Path(local_path(_folder(layout, source)))
     for path in sorted(folder.rglob("*.json")) if folder.is_dir() else ():
-        total.add(Pulse(**json.loads(path.read_bytes())))
+        with suppress(FileNotFoundError):  # a run that ends takes them away
+            total.add(Pulse(**json.loads(path.read_bytes())))
     return total
+
+
+def left(layout: Layout) -> dict[str, Pulse]:
+    """Returns, by source, how the fetch stands that is under way, or stood when its run was killed."""
+    if not layout.is_local:
+        return {}
+    folders = Path(local_path(join(layout.work, "exchange"))).glob("*/fetch/*")
+    return {folder.name: _added(folder) for folder in sorted(folders)}

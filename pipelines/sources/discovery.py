@@ -14,6 +14,7 @@ from pipelines.sources.parts import Cuts, in_parts
 from pipelines.sources.records import IMAGE_SUFFIXES
 from pipelines.sources.shard import Discovery, InputShard, Reading
 from pipelines.sources.table import KINDS, Kind
+from pipelines.sources.urls import status_path
 from schemas.errors import InputError
 
 if TYPE_CHECKING:
@@ -330,12 +331,13 @@ def _ignored(found: Iterable[Found], shards: Iterable[InputShard], unread: Conta
     paths = {shard.path for shard in shards}
     stems = {_stem(shard.path) for shard in shards if shard.format == "tar"}
     folders = {shard.path for shard in shards if shard.format == "files"}
+    ours = _of_fetch(files, paths)
     pairs = any(KINDS[shard.kind].beside for shard in shards)
     images = {_stem(file.info.path) for file in files if file.is_image}
     names = []
     for file in files:
         path = file.info.path
-        used = path in paths or _stem(path).removesuffix("_stats") in stems
+        used = path in paths or _stem(path).removesuffix("_stats") in stems or path in ours
         if pairs and file.is_image:
             used = path not in unread and not _is_hidden(file)
         elif _suffix(path) in _SIDECARS:
@@ -343,6 +345,14 @@ def _ignored(found: Iterable[Found], shards: Iterable[InputShard], unread: Conta
         if not used:
             names.append(file.info.name)
     return tuple(sorted(set(names)))
+
+
+def _of_fetch(files: Iterable[Found], shards: Container[str]) -> set[str]:
+    """Paths of what phase fetch left beside its raw shards: their statuses, and the work/ of their folder."""
+    paths = {file.info.path for file in files}
+    statuses = {path: status_path(path) for path in paths if path in shards and path.endswith(".tar")}
+    works = tuple(f"{posixpath.dirname(tar)}/work/" for tar, status in statuses.items() if status in paths)
+    return {path for path in paths if path.startswith(works)} | paths.intersection(statuses.values())
 
 
 def _is_hidden(file: Found) -> bool:

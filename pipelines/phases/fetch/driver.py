@@ -6,7 +6,7 @@ list alone, so they are the same whatever failed.
 
 import ssl
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipelines.engines.step import Json
@@ -107,8 +107,21 @@ class _Fetched:
         report.write(sorted(shards))
         if build.retry_failed:
             build.reporter.say(f"source {source.id}: {asked:,} URLs were asked for again")
-        for sentence in report.sentences(counts):
+        for sentence in [*report.sentences(counts), *self._malformed(receipts)]:
             build.reporter.say(sentence)
+
+    def _malformed(self, receipts: Iterable[Json]) -> Iterator[str]:
+        """Yields a sentence for each hash of which some rows have a value that is none."""
+        found: dict[str, tuple[int, str]] = {}
+        for task, receipt in zip(self.tasks, receipts, strict=True):
+            for part, (count, row) in receipt["malformed"].items():
+                before, first = found.get(part, (0, f"row {row} of {shown(task.body['input']['shard'])}"))
+                found[part] = before + count, first
+        for part, (count, first) in found.items():
+            yield (
+                f"source {self._source.id}: {many(count, 'row')} with a malformed {part} (the first: {first}): their "
+                f"images are not held against it; mend the column, or name another (fetch.{part})"
+            )
 
     def _check_records(self, counts: Counter[str], receipts: Iterable[Json]) -> None:
         """Raises InputError where no row of the lists has a URL: they are not what the recipe takes them for."""

@@ -71,7 +71,7 @@ class Tasks:
                     build.recipe.sample,
                     listed_out,
                 ]
-                yield Task(body["shard"], fingerprint("fetch", depends), body)
+                yield Task(body["shard"], fingerprint("fetch", 1, depends), body)
 
     def body(self, listed: InputShard, name: str, start: int, stop: int) -> Json:
         """What a task of a list's rows from `start` to `stop` is told."""

@@ -1,12 +1,13 @@
 """Which addresses are public, and which URLs mean one thing alone."""
 
 import ipaddress
+import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.fetch.address import Guard, is_public, target
+from pipelines.fetch.address import Guard, as_asked, is_public, target
 from pipelines.fetch.statuses import Failure
 
 INSIDE = tuple(
@@ -97,6 +98,47 @@ def test_any_text(text: str, scheme: str) -> None:
     assert found.url.isprintable()
     assert " " not in found.url
     assert target(found.url) == found
+
+
+@given(
+    st.sampled_from([("http", 80), ("https", 443)]),
+    st.sampled_from(["a.test", "a_b.c-d.test", "1.2.3.4", "[2001:db8::a]"]),
+    st.sampled_from(["", ":", ":{}", ":0{}", ":8080"]),
+    st.sampled_from(["", "/", "/A%2f?b=C:80", "?Q=HTTP://X:80/"]),
+    st.sampled_from(["", "#a", "#HTTP://b:80"]),
+    st.randoms(use_true_random=False),
+)
+def test_spellings_of_one_request(
+    scheme: tuple[str, int], host: str, port: str, rest: str, fragment: str, drawn: random.Random
+) -> None:
+    """Case of scheme and host, a default port, an empty path and a fragment make no other request (RFC 3986, 6.2)."""
+    name, usual = scheme
+    plain = f"{name}://{host}{':8080' if port == ':8080' else ''}{'' if rest.startswith('/') else '/'}{rest}"
+    start = "".join(drawn.choice((one.lower(), one.upper())) for one in f"{name}://{host}")
+    spelled = f" {start}{port.format(usual)}{rest}{fragment} "
+    assert as_asked(spelled) == plain
+    assert as_asked(plain) == plain
+    assert target(spelled) == target(plain)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "http://a.test:443/x",
+        "https://a.test:80/x",
+        "https://a.test/x",
+        "http://a.test/X",
+        "http://a.test//x",
+        "http://a.test:80@b.test/x",
+        "http://user@a.test/x",
+        "http://a.test\\:80/x",
+        "ftp://A.test:80/x",
+    ],
+)
+def test_other_requests_stay_others(other: str) -> None:
+    """Another scheme, port or path is another request; what is refused stays as it is written."""
+    assert as_asked(other) == other
+    assert as_asked("http://a.test:80/x") == "http://a.test/x"
 
 
 def test_networks_that_the_recipe_names() -> None:

@@ -9,10 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image
 
 from pipelines.fetch.identity import perceptual_hash
-from tests.pipelines.fetch.fetching import Row, fetch, statuses, write_list
+from pipelines.recipe.load import for_lists
+from pipelines.runs import Options, run
+from tests.pipelines.building import Heard
+from tests.pipelines.fetch.fetching import QUICK, Row, fetch, statuses, write_list
 from tests.pipelines.fetch.hostile import HOST, Server, image
 
 
@@ -156,3 +160,34 @@ def test_smaller_on_arrival(server: Server, tmp_path: Path) -> None:
             assert Image.open(stored).size == size == (record["width"], record["height"])
             assert (record["original_width"], record["sha256"]) == (900, first["sha256"])
         assert (second["stored_width"] is None) == (rule != {"min_side": 100})
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl"])
+def test_malformed_hashes_are_counted(server: Server, tmp_path: Path, form: str) -> None:
+    """A hash that is none holds no image up; each run says how many rows have one, and names the first."""
+    hashes = [
+        ("zz", None, None),
+        (" ", "", "0" * 16),
+        ("sha256:" + "a" * 64, "a" * 31, None),
+        ("A" * 64, "b" * 32, "1.5"),
+    ]
+    rows: list[Row | str | None] = [
+        {"url": server.url(f"/img/{at}"), **dict(zip(("sha256", "md5", "phash"), one, strict=True))}
+        for at, one in enumerate(hashes)
+    ]
+    listed = tmp_path / f"listed.{form}"
+    write_list(listed, rows)
+    if form == "jsonl":
+        listed.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = for_lists([str(listed)], str(tmp_path / "raw"), {**QUICK, "shard_rows": 1, "task_shards": 2})
+    for _ in range(2):
+        heard = Heard()
+        run(recipe, "fetch", Options("inline"), heard)
+        said = [line.partition(": ")[2].partition(": their")[0] for line in heard.said if "malformed" in line]
+        assert said == [
+            "2 rows with a malformed sha256 (the first: row 0 of listed)",
+            "1 row with a malformed md5 (the first: row 2 of listed)",
+            "1 row with a malformed phash (the first: row 3 of listed)",
+        ]
+    found = [(row["status"], row["verdict"]) for row in statuses(tmp_path / "raw")]
+    assert found == [("ok", None), ("replaced", None), ("ok", None), ("ok", "unknown")]

@@ -230,7 +230,11 @@ def _everything(folder: Path, listed: list[str]) -> str:
     return str(path)
 
 
-TEXTS = st.none() | st.text(max_size=5) | st.sampled_from(["a" * 64, "A" * 64, f" {'0' * 32} "])
+TEXTS = (
+    st.none()
+    | st.text(max_size=5)
+    | st.sampled_from([" ", "sha256:" + "b" * 64, "a" * 64, "A" * 64, f" {'0' * 32} "])
+)
 NUMBERS = st.none() | st.integers(-5, 2**40) | st.floats(allow_nan=True, allow_infinity=True)
 
 
@@ -243,9 +247,10 @@ NUMBERS = st.none() | st.integers(-5, 2**40) | st.floats(allow_nan=True, allow_i
 )
 def test_columns_give_what_rows_give(rows: list[tuple[Any, ...]]) -> None:
     """A list that is read column by column gives what it gives row by row."""
-    names = ("url", "caption", "sha256", "width", "height", "extra")
-    kinds = (pa.string(), pa.string(), pa.string(), pa.int64(), pa.float64(), pa.float64())
-    rows = [(*row[:5], None if row[5] is None else float(row[5])) for row in rows]
+    names = ("url", "caption", "sha256", "phash", "width", "height", "extra")
+    rows = [(*row[:3], row[2], *row[3:]) for row in rows]
+    kinds = (pa.string(), pa.string(), pa.string(), pa.string(), pa.int64(), pa.float64(), pa.float64())
+    rows = [(*row[:-1], None if row[-1] is None else float(row[-1])) for row in rows]
     columns = [pa.array(column, kind) for column, kind in zip(zip(*rows, strict=True), kinds, strict=True)]
     piece = pa.table(columns, names=names)
     source = Source.model_validate({"id": "a", "kind": "urls", "path": "x", "columns": {"extra": ["extra"]}})

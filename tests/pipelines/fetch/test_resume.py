@@ -1,5 +1,6 @@
 """A fetch that was killed goes on, failures are asked again alone, and the shards are those of an undisturbed run."""
 
+import io
 import os
 import random
 import signal
@@ -14,11 +15,13 @@ import pytest
 import yaml
 
 from filters.table import RuleSettings
+from pipelines.audit import status
 from pipelines.files import Store
 from pipelines.progress import Lines, Reporter
 from pipelines.recipe.load import for_lists
 from pipelines.recipe.model import Recipe
 from pipelines.runs import Options, run
+from pipelines.show.terminal import Terminal
 from schemas.errors import InputError, VlcorpusError
 from tests.pipelines.fetch.fetching import QUICK, Row, fetch, shards, write_list
 from tests.pipelines.fetch.hostile import HOST, HTML, Asked, Server
@@ -88,6 +91,28 @@ def test_killed_and_resumed(server: Server, tmp_path: Path) -> None:
 def test_killed_twenty_times(server: Server, tmp_path: Path) -> None:
     """The same, killed twenty times."""
     _check_kills(server, tmp_path, 2000, 20, "--workers", "2")
+
+
+def test_a_killed_fetch_says_how_far_it_came(server: Server, tmp_path: Path) -> None:
+    """`status` counts the URLs that were asked for, their answers and images, until the next run begins."""
+    listed = write_list(tmp_path / "list.parquet", [server.url(f"/img/{number}") for number in range(300)])
+    recipe, server.delay = _recipe(tmp_path, listed, OPEN), 0.1
+    command = [sys.executable, "-m", "pipelines", "fetch", str(recipe), "--engine", "inline"]
+    running = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+    out = str(tmp_path / "corpus")
+    while not (Path(out) / "work").is_dir() or not status.read(out).fetching:
+        assert running.poll() is None
+        signal.sigtimedwait([], 0.1)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    found = status.read(out)
+    (pulse,) = found.fetching.values()
+    assert 0 < pulse.images == pulse.rows <= pulse.asked < 300
+    shown = io.StringIO()
+    status.show(found, Terminal(file=shown, width=200))
+    assert (
+        f", when its run was killed: {pulse.asked} URLs asked for, {pulse.rows} rows with" in shown.getvalue()
+    )
 
 
 def _down(numbers: range) -> dict[str, object]:

@@ -42,6 +42,21 @@ def test_tars_win_and_their_companions_are_no_rows(tmp_path: Path) -> None:
     assert found.ignored == (".DS_Store", "a.jpg", "other.parquet", "sub/._00001.tar.gz", "truth.jsonl")
 
 
+def test_what_a_fetch_left_beside_its_shards_is_not_named(tmp_path: Path) -> None:
+    """Statuses of raw shards, and the work folder beside them, are the fetch's own; what else lies there is named."""
+    fill(
+        tmp_path / "raw", "a-00000.tar", "status/a-00000.parquet", "work/log/1.jsonl", "work/receipts/x.jsonl"
+    )
+    fill(tmp_path / "raw", "status/b-00000.parquet", "working/a.parquet", "truth.parquet")
+    assert discover("web", [str(tmp_path / "raw")]).ignored == (
+        "status/b-00000.parquet",
+        "truth.parquet",
+        "working/a.parquet",
+    )
+    (tmp_path / "raw/status/a-00000.parquet").unlink()
+    assert "work/log/1.jsonl" in discover("web", [str(tmp_path / "raw")]).ignored
+
+
 @pytest.mark.parametrize(
     ("names", "kind", "form"),
     [
