@@ -92,6 +92,8 @@ def test_kept_images_come_from_the_shards_and_all_from_the_inputs(corpus: tuple[
     shown = len(
         [one for part in (found.largest, found.doubtful) for cluster in part for one in cluster.members]
     )
+    assert "held out" not in text
+    assert " kept, " in text
     drawn = text.count('class="sketch"')
     assert text.count("<img ") == shown
     assert 0 < drawn < shown
