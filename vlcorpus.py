@@ -152,8 +152,8 @@ class Corpus:
                     )
                 if task is not None and task not in shown.sample.tasks:
                     continue
-                check_images(path, shown.sample, shown.pictures)
-                yield Example(shown.sample, shown.pictures)
+                check_images(path, shown.sample, shown.images)
+                yield Example(shown.sample, shown.images)
 
     def verify(
         self, work: bool = False, engine: "str | Engine" = "inline", workers: int | None = None

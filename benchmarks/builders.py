@@ -115,20 +115,19 @@ def mmc4(rng: random.Random, number: int) -> dict[str, Any]:
     return {"text_list": [sentence(rng, 8, 20) for _ in range(8)], "image_info": info}
 
 
-def sources() -> dict[str, tuple[Made, int]]:
-    """The files of each dataset, and how many records they hold."""
-    rng = random.Random(0)
+def image(number: int) -> int:
+    """The id of the image that a record is about; each has five records."""
+    return number % (RECORDS // 5)
+
+
+def coco(rng: random.Random) -> tuple[Made, Made, Made]:
+    """The files of COCO's captions, of its objects, and of RefCOCO."""
     images = [{"id": n, "file_name": f"{n}.jpg", "width": 640, "height": 480} for n in range(RECORDS // 5)]
-    numbers = range(RECORDS)
-
-    def image(number: int) -> int:
-        return number % len(images)
-
-    captions = [{"id": n, "image_id": image(n), "caption": sentence(rng, 8, 14)} for n in numbers]
+    captions = [{"id": n, "image_id": image(n), "caption": sentence(rng, 8, 14)} for n in range(RECORDS)]
     names = [{"id": n, "name": f"thing {n}"} for n in range(80)]
     objects = [
         {"id": n, "image_id": image(n), "category_id": rng.randrange(80), "bbox": sized(rng), "iscrowd": 0}
-        for n in numbers
+        for n in range(RECORDS)
     ]
     refs = [
         {
@@ -138,73 +137,98 @@ def sources() -> dict[str, tuple[Made, int]]:
             "split": "train",
             "sentences": [{"sent": sentence(rng, 2, 5), "sent_id": n}],
         }
-        for n in numbers
+        for n in range(RECORDS)
     ]
     instances = {"images": images, "annotations": objects, "categories": names}
+    return (
+        whole({"images": images, "annotations": captions}),
+        whole(instances),
+        {"refs": pickle.dumps(refs, 2)} | whole(instances, "instances"),
+    )
+
+
+def questions(rng: random.Random) -> dict[str, Made]:
+    """The files of the sets of questions that are one list or one object of them."""
     asked = [
         {"question_id": n, "image_id": image(n), "question": sentence(rng, 5, 9), "answer": "red"}
-        for n in numbers
+        for n in range(RECORDS)
     ]
     answers = [{"answer": rng.choice(["red", "blue"]), "answer_confidence": "yes"} for _ in range(10)]
-    regions = [
-        {"region_id": n, "image_id": image(n), "phrase": sentence(rng, 3, 6)}
-        | dict(zip(("x", "y", "width", "height"), sized(rng), strict=True))
-        for n in numbers
-    ]
-    image_data = [
-        {"image_id": one["id"], "width": 640, "height": 480, "url": "https://x/VG_100K/1.jpg"}
-        for one in images
-    ]
     told = [one | {"answers": ["red"] * 10, "image": "a.png", "image_id": "abc"} for one in asked]
-    covers = {
-        str(n): {
-            "imageURL": "https://x/1.jpg",
-            "questions": ["who wrote this?"] * 5,
-            "answers": ["she"] * 5,
-            "split": 1,
-        }
-        for n in range(RECORDS // 5)
-    }
-    diagram = {
-        "imageName": "0.png",
-        "questions": {
-            f"what is {n}?": {
-                "questionId": f"0-{n}",
-                "answerTexts": ["a", "b"],
-                "correctAnswer": 1,
-                "abcLabel": False,
-            }
-            for n in numbers
-        },
-    }
-    vgqa = [{"id": 0, "qas": [{"qa_id": one["question_id"], **one} for one in asked]}]
     gqa = {
         str(n): {"question": one["question"], "answer": "red", "imageId": "1"} for n, one in enumerate(asked)
     }
-    charts = [{"imgname": "1.png", "query": one["question"], "label": "7"} for one in asked]
+    return {
+        "vqav2": whole({"questions": asked}, "questions")
+        | whole(
+            {"annotations": [{"question_id": n, "answers": answers} for n in range(RECORDS)]}, "annotations"
+        ),
+        "vgqa": whole(
+            [{"id": 0, "qas": [{"qa_id": one["question_id"], **one} for one in asked]}], "questions"
+        )
+        | described(),
+        "gqa": whole(gqa),
+        "docvqa": whole({"data": told}),
+        "textvqa": whole({"data": told}),
+        "chartqa": whole([{"imgname": "1.png", "query": one["question"], "label": "7"} for one in asked]),
+        "dvqa": whole(told),
+        "ocrvqa": whole(covers()),
+        "ai2d": whole(diagram()),
+    }
+
+
+def described() -> Made:
+    """Visual Genome's file of images."""
+    about = {"width": 640, "height": 480, "url": "https://x/VG_100K/1.jpg"}
+    return whole([{"image_id": n, **about} for n in range(RECORDS // 5)], "images")
+
+
+def regions(rng: random.Random) -> Made:
+    """The files of Visual Genome's regions."""
+    found = [
+        {"region_id": n, "image_id": image(n), "phrase": sentence(rng, 3, 6)}
+        | dict(zip(("x", "y", "width", "height"), sized(rng), strict=True))
+        for n in range(RECORDS)
+    ]
+    return whole([{"id": 0, "regions": found}], "regions") | described()
+
+
+def covers() -> dict[str, Any]:
+    """OCR-VQA's book covers, each with five questions."""
+    one = {
+        "imageURL": "https://x/1.jpg",
+        "questions": ["who wrote this?"] * 5,
+        "answers": ["she"] * 5,
+        "split": 1,
+    }
+    return {str(n): one for n in range(RECORDS // 5)}
+
+
+def diagram() -> dict[str, Any]:
+    """AI2D's one diagram with all questions."""
+    about = {"answerTexts": ["a", "b"], "correctAnswer": 1, "abcLabel": False}
+    asked = {f"what is {n}?": {"questionId": f"0-{n}", **about} for n in range(RECORDS)}
+    return {"imageName": "0.png", "questions": asked}
+
+
+def sources() -> dict[str, tuple[Made, int]]:
+    """The files of each dataset, and how many records they hold."""
+    rng = random.Random(0)
+    captions, instances, refs = coco(rng)
     many = {
         "grounding": lines(grounding),
         "grit": lines(grit),
-        "visual_genome": whole([{"id": 0, "regions": regions}], "regions") | whole(image_data, "images"),
-        "refcoco": {"refs": pickle.dumps(refs, 2)} | whole(instances, "instances"),
-        "coco_captions": whole({"images": images, "annotations": captions}),
-        "vqav2": whole({"questions": asked}, "questions")
-        | whole({"annotations": [{"question_id": n, "answers": answers} for n in numbers]}, "annotations"),
-        "vgqa": whole(vgqa, "questions") | whole(image_data, "images"),
-        "gqa": whole(gqa),
-        "ocrvqa": whole(covers),
-        "docvqa": whole({"data": told}),
-        "textvqa": whole({"data": told}),
-        "chartqa": whole(charts),
-        "dvqa": whole(told),
-        "ai2d": whole(diagram),
-        "conversations": whole([conversation(rng, n) for n in numbers]),
+        "visual_genome": regions(rng),
+        "refcoco": refs,
+        "coco_captions": captions,
+        **questions(rng),
+        "conversations": whole([conversation(rng, n) for n in range(RECORDS)]),
         "obelics": lines(obelics),
         "mmc4": lines(mmc4),
     }
     counted = {name: (files, RECORDS) for name, files in many.items()}
     # an image with its objects is one outcome; the file's records are the objects
-    return counted | {"coco_instances": (whole(instances), len(images))}
+    return counted | {"coco_instances": (instances, RECORDS // 5)}
 
 
 def rate(name: str, files: Made, expected: int, seconds: float) -> tuple[float, float]:
@@ -216,7 +240,7 @@ def rate(name: str, files: Made, expected: int, seconds: float) -> tuple[float, 
         dataset = DATASETS[name]
         assert dataset.records is not None, f"{name} is read from a folder"
         opened = {part: io.BytesIO(data) for part, data in files.items()}
-        for one in build(dataset.records(opened), dataset.make):
+        for one in build(dataset.records(opened), dataset):
             assert one.refusal is None, (name, one.refusal)
             outcomes += 1
             samples += len(one.drafts)

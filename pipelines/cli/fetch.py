@@ -1,6 +1,6 @@
 """The command that downloads the images of lists of URLs, by a recipe or without one."""
 
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -15,6 +15,9 @@ from pipelines.cli.options import (
 from pipelines.engines import EngineName
 from schemas.errors import InputError
 from schemas.plain import plain
+
+if TYPE_CHECKING:
+    from pipelines.recipe.model import Recipe
 
 app = typer.Typer()
 
@@ -55,7 +58,6 @@ def fetch(
     """Download the images of lists of URLs; a recipe's lists go into its corpus."""
     from pipelines import runs
     from pipelines.progress import reporter_for
-    from pipelines.recipe import load as recipes
 
     settings = {
         "list": name,
@@ -65,28 +67,35 @@ def fetch(
         "concurrency": concurrency,
         "deadline": deadline,
     }
-    options = recipes.storage_options(storage_options)
-    given: dict[str, Any] = {key: value for key, value in settings.items() if value not in (None, [])}
-    if len(metadata) == 1 and metadata[0].endswith((".yaml", ".yml")):
-        if options:
-            raise InputError("with a recipe, storage_options stand there: leave --storage-options")
-        if given:
-            raise InputError(
-                f"with a recipe, fetch takes its settings from there: leave {', '.join(given)} to the block `fetch` of "
-                "the source"
-            )
-        recipe = recipes.load(metadata[0], {"out": out} if out else None)
-    else:
-        if recipe_among := next((one for one in metadata if one.endswith((".yaml", ".yml"))), None):
-            raise InputError(
-                f"{plain(recipe_among)}: a recipe names its own lists: give it alone, or lists alone"
-            )
+    given = {key: value for key, value in settings.items() if value not in (None, [])}
+    recipe = _recipe(metadata, out, given, storage_options)
+    how = runs.Options(engine, workers, address, None, runner_options, retry_failed)
+    runs.run(recipe, "fetch", how, reporter_for(as_json))
+
+
+def _recipe(
+    metadata: list[str], out: str | None, given: dict[str, Any], options_file: str | None
+) -> "Recipe":
+    """The recipe that is given, or one for the lists that are. Raises InputError for words that do not go together."""
+    from pipelines.recipe import load as recipes
+
+    options = recipes.storage_options(options_file)
+    among = next((one for one in metadata if one.endswith((".yaml", ".yml"))), None)
+    if among is None:
         if out is None:
             raise InputError("say where the raw shards go: give --out DIR")
         _check(given)
-        recipe = recipes.for_lists(metadata, out, given, options)
-    how = runs.Options(engine, workers, address, None, runner_options, retry_failed)
-    runs.run(recipe, "fetch", how, reporter_for(as_json))
+        return recipes.for_lists(metadata, out, given, options)
+    if len(metadata) > 1:
+        raise InputError(f"{plain(among)}: a recipe names its own lists: give it alone, or lists alone")
+    if options:
+        raise InputError("with a recipe, storage_options stand there: leave --storage-options")
+    if given:
+        raise InputError(
+            f"with a recipe, fetch takes its settings from there: leave {', '.join(given)} to the block `fetch` of "
+            "the source"
+        )
+    return recipes.load(among, {"out": out} if out else None)
 
 
 def _check(settings: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """COCO: captions_*.json and instances_*.json."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -21,24 +21,51 @@ from pipelines.datasets.drafts import (
     words,
 )
 from pipelines.datasets.reasons import Refusal, Refused
-from pipelines.datasets.records import by_id, document, each, joined, listed
+from pipelines.datasets.records import Document, by_id, document, each, joined, listed
 from schemas.sample import Phrase
 
 
 def _caption_records(files: Files) -> Iterator[Record]:
     """Returns one record a caption, named by its annotation's id, joined with its image."""
-    data = document(files)
-    images = by_id(listed(data, "records", "images"))
-    licences = licences_of(data)
-    for record in each(listed(data, "records", "annotations"), "id"):
-        image = joined(images, record.value.get("image_id"))
-        licence = licence_of(image, licences) if image else None
-        yield record._replace(value={"annotation": record.value, "image": image, "licence": licence})
+    with document(files) as found:
+        data = found.value
+        images = by_id(listed(data, "records", "images"))
+        _check_licences(found, images.values())
+        licences = licences_of(data)
+        for record in each(listed(data, "records", "annotations"), "id"):
+            image = joined(images, record.value.get("image_id"))
+            licence = licence_of(image, licences) if image else None
+            yield record._replace(value={"annotation": record.value, "image": image, "licence": licence})
+
+
+_OBJECTS: Final = ("annotations", "categories")
+_CUT: Final = Refusal("damaged_file", "the file breaks off before it names all objects of its images")
 
 
 def _instance_records(files: Files) -> Iterator[Record]:
-    """Returns one record an image, named by its id, with its annotations; one for each annotation of no image."""
-    data, where = document(files), "records"
+    """Returns one record an image, named by its id, with its annotations; one for each annotation of no image.
+
+    Where the file is cut before its annotations end, nobody knows all objects of an image: each is refused.
+    """
+    with document(files) as found:
+        data = found.value
+        _check_licences(found, by_id(listed(data, "records", "images")).values())
+        if found.damage is None or not isinstance(data, dict) or {*_OBJECTS} <= data.keys() - {found.cut}:
+            yield from _with_objects(data)
+        else:
+            none: dict[str, Any] = {name: [] for name in _OBJECTS}
+            for record in _with_objects(none | data):
+                yield record._replace(refusal=record.refusal or _CUT)
+
+
+def _check_licences(found: Document, images: Iterable[Mapping[str, Any]]) -> None:
+    """Raises FileError where a file is cut before the licences that its images have."""
+    if found.damage is not None and any("license" in image for image in images):
+        listed(found.value, "records", "licenses")
+
+
+def _with_objects(data: Any) -> Iterator[Record]:
+    where = "records"
     names = {key: one.get("name") for key, one in by_id(listed(data, where, "categories")).items()}
     images, licences = listed(data, where, "images"), licences_of(data)
     objects: dict[Any, list[Any]] = {key: [] for key in by_id(images)}

@@ -210,16 +210,21 @@ def _accounted(built: Built, record: Record, dataset: Dataset) -> tuple[Annotati
 
 
 def unique(records: Iterable[Record]) -> Iterator[Record]:
-    """Returns the records, each under a member of its own; one whose member was there before is refused."""
+    """Returns the records, each under a member of its own; one whose member another one had, that is read, is refused.
+
+    So the good one of two lines about an image stays, wherever the bad one stands.
+    """
     seen: dict[str, int] = {}
+    read = set[str]()
     for name, value, refusal in records:
         member = name if name.isascii() else _writable(name)
-        if member in seen:
-            again = Refusal("repeated_id", f"{member!r} was there before")
-            yield Record(_another(member, seen), value, again)
-        else:
-            seen[member] = 1
-            yield Record(member, value, refusal)
+        if member in read:
+            refusal = refusal or Refusal("repeated_id", f"{member!r} was there before")
+        if refusal is None:
+            read.add(member)
+        own = member if member not in seen else _another(member, seen)
+        seen.setdefault(member, 1)
+        yield Record(own, value, refusal)
 
 
 def _another(member: str, seen: dict[str, int]) -> str:

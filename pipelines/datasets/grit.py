@@ -129,11 +129,11 @@ def _name(value: Mapping[str, Any]) -> str:
 def _grit(pick: Choice, weight: float = 1.0) -> Dataset:
     make = partial(_make, pick)
     return Dataset(
-        "GRIT's Parquet or JSON lines",
+        "GRIT's Parquet, JSON lines or a JSON list",
         "a line",
         GROUNDED,
         make,
-        rows,
+        rows("caption"),
         recognised=lambda seen: weight * having("caption", "noun_chunks", "ref_exps")(seen),
         listed=lambda value: [name for name, _ in _entries(value)],
         kind="phrase",

@@ -150,11 +150,11 @@ def _documents(
         return with_about([draft._replace(taught=_places(draft, names)) for draft in drafts], about), lost
 
     return Dataset(
-        f"Parquet or JSON lines: {', '.join(fields)}",
+        f"Parquet, JSON lines or a JSON list: {', '.join(fields)}",
         "a document",
         ("interleaved", "text"),
         make,
-        rows,
+        rows(*fields),
         recognised=having(*fields),
         listed=listed,
         kind="image",

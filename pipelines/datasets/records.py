@@ -4,8 +4,9 @@ import io
 import json
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from itertools import chain, islice
-from typing import Any, BinaryIO, Final, TypeVar, cast
+from typing import Any, BinaryIO, Final, NamedTuple, TypeVar, cast
 
 from pipelines.datasets.dataset import Files, Record
 from pipelines.datasets.reasons import Refusal
@@ -72,14 +73,37 @@ def entries_or_lines(*fields: str) -> Callable[[Files], Iterator[Record]]:
     return read
 
 
-def document(files: Files, part: str = "records") -> Any:
-    """Returns the JSON value that is the whole of one file."""
-    return load(files[part].read(), part)
+class Document(NamedTuple):
+    """The JSON value of a file; of one that is damaged what is whole before its damage.
+
+    `cut` is the name of the list in which the damage begins, and which has its whole entries alone.
+    """
+
+    value: Any
+    damage: FileError | None = None
+    cut: str | None = None
+
+
+@contextmanager
+def document(files: Files, part: str = "records") -> Iterator[Document]:
+    """Gives the one JSON value of a file, and raises FileError at the end where the file is damaged."""
+    found = _document(files[part].read(), part)
+    try:
+        yield found
+    except FileError as error:  # what is whole is not enough
+        raise found.damage or error from None
+    if found.damage is not None:
+        raise found.damage
 
 
 def entries(*path: str, ids: tuple[str, ...] = ()) -> Callable[[Files], Iterator[Record]]:
     """Returns a reader of one record an entry of the list at `path` of a JSON document, named as by `each`."""
-    return lambda files: each(listed(document(files), "records", *path), *ids)
+
+    def read(files: Files) -> Iterator[Record]:
+        with document(files) as found:
+            yield from each(listed(found.value, "records", *path), *ids)
+
+    return read
 
 
 def is_utf8(file: BinaryIO) -> bool:
@@ -96,7 +120,8 @@ def in_utf8(file: BinaryIO) -> Iterable[bytes]:
 def jsonl(lines: Iterable[bytes]) -> Iterator[Record]:
     """Returns one record a line, named by the number of its line from 0; empty lines are none.
 
-    FileError where the lines are one JSON document, JSON over many lines, or no text.
+    Of a line N with several objects one behind the other each is a record: N, N.2, N.3, and so on. FileError where
+    the lines are one JSON document, JSON over many lines, or no text.
     """
     numbered = ((number, line) for number, line in enumerate(lines) if line and not line.isspace())
     head = list(islice(numbered, 2))
@@ -112,12 +137,14 @@ def jsonl(lines: Iterable[bytes]) -> Iterator[Record]:
                 f"make lines of it (jq -c '{'.[]' if is_list else '.'}' FILE > FILE.jsonl)",
             )
     for number, line in chain(head, numbered):
-        yield _line(str(number), line)
+        yield from _of_line(number, line)
 
 
 def jsonl_from(lines: Iterable[bytes], first: int) -> Iterator[Record]:
-    """One record a line of the middle of a file, named by the number of its line; the first is number `first`."""
-    return (_line(str(number), line) for number, line in enumerate(lines, first) if not line.isspace())
+    """Yields the records of lines from the middle of a file, named as by `jsonl`; the first is number `first`."""
+    for number, line in enumerate(lines, first):
+        if not line.isspace():
+            yield from _of_line(number, line)
 
 
 def load(data: bytes, part: str) -> Any:
@@ -131,6 +158,56 @@ def load(data: bytes, part: str) -> Any:
         raise _no_json(part, error) from error
     except (ValueError, RecursionError) as error:
         raise _no_json(part, error) from error
+
+
+def _document(data: bytes, part: str) -> Document:
+    """Returns the JSON value that is the whole of `data`, or what is whole before it breaks off."""
+    try:
+        return Document(load(data, part))
+    except FileError as error:
+        text, bad = _text(data)
+        at = _blank(text, 0)
+        goes_on = isinstance(error.__cause__, json.JSONDecodeError) and error.__cause__.msg == "Extra data"
+        if goes_on or text[at : at + 1] not in ("[", "{"):
+            raise
+        damage = error if bad is None else _no_json(part, bad)
+        if text[at] == "[":
+            return Document(_whole_entries(text, at + 1)[0], damage)
+        members, cut = _whole_members(text, at + 1)
+        return Document(members, damage, cut)
+
+
+def _whole_entries(text: str, at: int) -> tuple[list[Any], int | None]:
+    """Returns the whole entries of the list whose inside begins at `at`, and where it ends; None: it breaks off."""
+    found, entries = [], _entries(text, at)
+    try:
+        while True:
+            found.append(next(entries))
+    except StopIteration as ended:
+        return found, ended.value
+    except (ValueError, RecursionError):
+        return found, None
+
+
+def _whole_members(text: str, at: int) -> tuple[dict[str, Any], str | None]:
+    """Returns the members, before one that breaks off, of the object whose inside begins at `at`.
+
+    Of a list that breaks off it has the whole entries, and its name is returned too.
+    """
+    found: dict[str, Any] = {}
+    with suppress(ValueError, RecursionError):
+        while text[(at := _blank(text, at)) : at + 1] == '"':
+            name, at = _DECODER.raw_decode(text, at)
+            at = _blank(text, _blank(text, at) + 1)
+            if text[at : at + 1] == "[":
+                found[name], end = _whole_entries(text, at + 1)
+                if end is None:
+                    return found, name
+                at = end
+            else:
+                found[name], at = _DECODER.raw_decode(text, at)
+            at = _blank(text, at) + 1
+    return found, None
 
 
 def listed(value: object, part: str, *path: str) -> list[Any]:
@@ -222,8 +299,8 @@ def _stripped(data: bytes, encoding: str) -> str:
 def _values(data: bytes, part: str) -> Iterator[Any]:
     """Yields JSON values that follow each other, of a list its entries; FileError where they break off."""
     _check_no_other(data, part)
+    text, bad = _text(data)
     try:
-        text = data.decode(json.detect_encoding(data), "surrogatepass")
         at, done = _blank(text, 0), False
         while at < len(text) or not done:
             if text[at : at + 1] == "[":
@@ -235,7 +312,18 @@ def _values(data: bytes, part: str) -> Iterator[Any]:
                 yield value
             at, done = _blank(text, at), True
     except (ValueError, RecursionError) as error:
-        raise _no_json(part, error) from error
+        raise _no_json(part, bad or error) from error
+    if bad is not None:
+        raise _no_json(part, bad) from bad
+
+
+def _text(data: bytes) -> tuple[str, UnicodeDecodeError | None]:
+    """Returns a file of JSON as text, up to bytes that are none, and what is wrong with these."""
+    encoding = json.detect_encoding(data)
+    try:
+        return data.decode(encoding, "surrogatepass"), None
+    except UnicodeDecodeError as error:
+        return data[: error.start].decode(encoding, "surrogatepass"), error
 
 
 def _entries(text: str, at: int) -> Generator[Any, None, int]:
@@ -320,6 +408,31 @@ def _decoded(file: BinaryIO, encoding: str) -> Iterator[bytes]:
         raise _no_json("records", error) from error
     finally:
         text.detach()
+
+
+def _of_line(number: int, line: bytes) -> Iterator[Record]:
+    first = _line(str(number), line)
+    several = _objects(line) if first.refusal and first.refusal.reason == "trailing_garbage" else []
+    for place, value in enumerate(several, 1):
+        yield Record(str(number) if place == 1 else f"{number}.{place}", value)
+    if not several:
+        yield first
+
+
+def _objects(line: bytes) -> list[dict[str, Any]]:
+    """Returns the objects that a line holds one behind the other; none where it holds anything else."""
+    text, _ = _text(line)
+    found, at = [], _blank(text, 0)
+    try:
+        while at < len(text):
+            value, at = _DECODER.raw_decode(text, at)
+            if not isinstance(value, dict):
+                return []
+            found.append(value)
+            at = _blank(text, at)
+    except (ValueError, RecursionError):  # `_line` says what is wrong
+        return []
+    return found
 
 
 def _line(member: str, line: bytes) -> Record:

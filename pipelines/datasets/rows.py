@@ -1,6 +1,6 @@
-"""Records of JSON lines, or of the same in Parquet, as the Hugging Face Hub has them."""
+"""Records of JSON, or of the same in Parquet, as the Hugging Face Hub has them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any, BinaryIO, Final
 
@@ -8,17 +8,22 @@ import pyarrow as pa
 
 from pipelines.datasets.dataset import Files, Record
 from pipelines.datasets.reasons import Refusal
-from pipelines.datasets.records import MAX_RECORD, FileError, in_utf8, jsonl
+from pipelines.datasets.records import MAX_RECORD, FileError, entries_or_lines
 from schemas.parquet import opened
 
 _MAGIC: Final = b"PAR1"
 _BATCH: Final = 256
 
 
-def rows(files: Files) -> Iterator[Record]:
-    """Returns one record a line of JSON lines, or a row of Parquet, named by its number from 0."""
-    file = files["records"]
-    return _table(file) if is_parquet(file) else jsonl(in_utf8(file))
+def rows(*fields: str) -> Callable[[Files], Iterator[Record]]:
+    """Returns a reader of one record a row of Parquet, or of JSON as `entries_or_lines` reads it."""
+    of_json = entries_or_lines(*fields)
+
+    def read(files: Files) -> Iterator[Record]:
+        file = files["records"]
+        return _table(file) if is_parquet(file) else of_json(files)
+
+    return read
 
 
 def columns_of(file: BinaryIO) -> list[str]:

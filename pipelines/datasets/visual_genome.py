@@ -31,8 +31,13 @@ def _records(part: str, field: str, name: str, kind: str) -> Callable[[Files], I
     """Returns a reader of one record an item of each image's `field`, named by `name`, joined with its image."""
 
     def read(files: Files) -> Iterator[Record]:
-        images = listed(document(files, part), part)
-        known = by_id(listed(document(files, "images"), "images"), "image_id")
+        with document(files, part) as found, document(files, "images") as described:
+            if described.damage is not None:  # sizes and addresses of images would be missing
+                raise described.damage
+            known = by_id(listed(described.value, "images"), "image_id")
+            yield from records(listed(found.value, part), known)
+
+    def records(images: list[Any], known: Mapping[Any, Mapping[str, Any]]) -> Iterator[Record]:
         for number, image in enumerate(images):
             items = image.get(field) if isinstance(image, Mapping) else None
             if not isinstance(items, list):

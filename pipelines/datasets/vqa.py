@@ -90,8 +90,9 @@ def _gqa(value: Mapping[str, Any]) -> Made:
 
 
 def _gqa_records(files: Files) -> Iterator[Record]:
-    for member, value in mapped(document(files), "records").items():
-        yield _question(member, value)
+    with document(files) as found:
+        for member, value in mapped(found.value, "records").items():
+            yield _question(member, value)
 
 
 def _question(member: str, value: Any) -> Record:
@@ -112,11 +113,12 @@ def _ai2d(value: Mapping[str, Any]) -> Made:
 
 def _ai2d_records(files: Files) -> Iterator[Record]:
     """Returns one record a question of the file's one diagram, named by its questionId."""
-    diagram = mapped(document(files), "records")
-    for number, (question, own) in enumerate(mapped(diagram.get("questions"), "records").items()):
-        record = _question(f"{diagram.get('imageName')}-{number}", own)
-        value = {**record.value, "question": question, "image": diagram.get("imageName")}
-        yield record._replace(member=str(record.value.get("questionId", record.member)), value=value)
+    with document(files) as found:
+        diagram = mapped(found.value, "records")
+        for number, (question, own) in enumerate(mapped(diagram.get("questions"), "records").items()):
+            record = _question(f"{diagram.get('imageName')}-{number}", own)
+            value = {**record.value, "question": question, "image": diagram.get("imageName")}
+            yield record._replace(member=str(record.value.get("questionId", record.member)), value=value)
 
 
 def _ocrvqa(value: Mapping[str, Any]) -> Made:
@@ -135,15 +137,20 @@ def _ocrvqa(value: Mapping[str, Any]) -> Made:
 
 def _ocrvqa_records(files: Files) -> Iterator[Record]:
     """Returns one record a question, named ID-N by its book cover and its place in the cover's parallel lists."""
-    for member, cover in mapped(document(files), "records").items():
-        questions = cover.get("questions") if isinstance(cover, Mapping) else None
-        answers = cover.get("answers") if isinstance(cover, Mapping) else None
-        if not isinstance(questions, list) or not isinstance(answers, list):
-            yield Record(member, {}, Refusal("bad_record", "the cover has no lists of questions and answers"))
-            continue
-        for number, (question, answer) in enumerate(zip_longest(questions, answers)):
-            own = {"cover": cover, "id": member, "question": question, "answer": answer}
-            yield Record(f"{member}-{number}", own)
+    with document(files) as found:
+        for member, cover in mapped(found.value, "records").items():
+            yield from _questions_of(member, cover)
+
+
+def _questions_of(member: str, cover: Any) -> Iterator[Record]:
+    questions = cover.get("questions") if isinstance(cover, Mapping) else None
+    answers = cover.get("answers") if isinstance(cover, Mapping) else None
+    if not isinstance(questions, list) or not isinstance(answers, list):
+        yield Record(member, {}, Refusal("bad_record", "the cover has no lists of questions and answers"))
+        return
+    for number, (question, answer) in enumerate(zip_longest(questions, answers)):
+        own = {"cover": cover, "id": member, "question": question, "answer": answer}
+        yield Record(f"{member}-{number}", own)
 
 
 def _vqav2(value: Mapping[str, Any]) -> Made:
@@ -158,7 +165,15 @@ def _vqav2(value: Mapping[str, Any]) -> Made:
 
 def _vqav2_records(files: Files) -> Iterator[Record]:
     """Returns one record a question, named by its question_id, with its answers; then answers of no question."""
-    questions, annotations = document(files, "questions"), document(files, "annotations")
+    with document(files, "questions") as questions, document(files, "annotations") as annotations:
+        if (
+            questions.damage is not None and "data_subtype" not in questions.value
+        ):  # it is a part of images' names
+            raise questions.damage
+        yield from _answered(questions.value, annotations.value)
+
+
+def _answered(questions: Any, annotations: Any) -> Iterator[Record]:
     answers = by_id(listed(annotations, "annotations", "annotations"), "question_id")
     subset = questions.get("data_subtype") if isinstance(questions, Mapping) else None
     asked = set()

@@ -302,7 +302,7 @@ def _asked(export: Export) -> Iterator[tuple[Sample, tuple[bytes, ...], list[Exa
             if shown.sample is not None:
                 views = [one for one in shown.sample.examples if export.task in (None, one.task)]
                 if views:
-                    yield shown.sample, shown.pictures, views, export.read(name)
+                    yield shown.sample, shown.images, views, export.read(name)
 
 
 def image_name(image: Image) -> str:

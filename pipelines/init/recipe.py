@@ -11,7 +11,7 @@ from rich.filesize import decimal
 from filters.table import RuleSettings
 from pipelines.files import is_local
 from pipelines.init.columns import Guess, image_format, languages, text_of, values_of
-from pipelines.init.survey import Survey
+from pipelines.init.survey import Survey, is_packed
 from pipelines.recipe.model import Recipe
 from pipelines.sources.columns import GUESSES, Part
 from pipelines.sources.parquet_columns import EMBED
@@ -185,7 +185,8 @@ def _notes(one: Survey) -> Iterator[str]:
         yield f"Name the columns of all files as `{part}` in `columns`, or make them several sources"
     for path, form in one.beside:
         yield f"{shown(path, 2 * _WIDTH)} seems to hold annotations, which a source of pairs does not read. For them"
-        yield f"write a source of kind: annotations, format: {form}, with that path and `images`, their folder"
+        place = "path, unpacked (gunzip FILE)," if is_packed(path) else "path"
+        yield f"write a source of kind: annotations, format: {form}, with that {place} and `images`, their folder"
 
 
 def _score(extra: Guess | None) -> Iterator[str]:

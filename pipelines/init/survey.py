@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pipelines.datasets.dataset import Glimpse
-from pipelines.datasets.table import format_of, recognise
+from pipelines.datasets.table import find, format_of, recognise
 from pipelines.files import Store, join
 from pipelines.init.columns import Guesses, column_of_paths, guess, is_image_member, text_of, values_of
 from pipelines.sources import InputShard, column_names, discover, head
@@ -154,16 +154,34 @@ def _survey(source: str, paths: tuple[str, ...], options: Options) -> Survey:
     shard, rows = _first_rows(discovery.shards, options)
     values = values_of(rows)
     form = format_of_lines(values) if shard.format == "jsonl" else None
-    if form is not None and len(discovery.shards) == 1:
+    if form is not None and (len(discovery.shards) == 1 or _are_all(form, discovery.shards, store)):
+        if is_packed(shard.path):
+            raise InputError(
+                f"source {source}: {shard.path} holds annotations (format {form}), which a build reads unpacked alone: "
+                "unpack it (gunzip FILE), then run init again"
+            )
         found = Survey(source, paths, discovery.shards, discovery.ignored, shard, rows, annotations=form)
         images = _images(store, posixpath.dirname(shard.path))
-        return replace(found, paths=(shard.path,), images=images)
+        return replace(found, paths=(shard.path,) if len(discovery.shards) == 1 else paths, images=images)
     found = _guessed(Survey(source, paths, discovery.shards, discovery.ignored), shard, rows, options)
     beside = _annotations_beside(store, found)
     if form is not None:  # one of several files: what a record of it says is no caption
         guesses = {part: one for part, one in found.guesses.items() if part != "caption" or one.by_default}
         found, beside = replace(found, guesses=guesses), [(shard.path, form), *beside]
     return replace(found, beside=beside)
+
+
+def is_packed(path: str) -> bool:
+    """Returns whether a file of lines is packed, by its name."""
+    return path.lower().endswith(".gz")
+
+
+def _are_all(form: str, shards: Sequence[InputShard], store: Store) -> bool:
+    """Whether files without images beside them are one source of annotations, as far as the first ones tell."""
+    compared = shards[:_COMPARED]
+    if not find(form)[0].many or any(shard.kind != "text" or shard.format != "jsonl" for shard in shards):
+        return False
+    return all(is_packed(shard.path) or format_of(store, shard.path) == form for shard in compared)
 
 
 def _guessed(found: Survey, shard: InputShard, rows: Rows, options: Options) -> Survey:

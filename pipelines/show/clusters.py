@@ -28,6 +28,7 @@ from schemas.errors import InputError
 KIND: Final = "phash"
 HELD_OUT: Final = "eval"
 """The split of rows held out for evaluation."""
+_HELD: Final = "held out for evaluation"
 MEMBERS: Final = 8
 """So many members of a cluster are shown, the centre and those farthest from it."""
 CANDIDATES: Final = 20_000
@@ -65,6 +66,14 @@ class Cluster:
     key: str
     rows: int
     members: tuple[Member, ...]
+
+    @property
+    def counts(self) -> str:
+        """How many of the members shown are kept, held out for evaluation where some are, and dropped."""
+        held = sum(one.fate == _HELD for one in self.members)
+        kept = sum(one.kept for one in self.members)
+        middle = f", {held} {_HELD}" if held else ""
+        return f"{kept - held} kept{middle}, {len(self.members) - kept} dropped"
 
     @property
     def doubt(self) -> float:
@@ -229,7 +238,7 @@ def _fate(row: Mapping[str, Any]) -> str:
     """What became of a row; one that is held out for evaluation is kept, and no training row."""
     if row["decision"] != "kept":
         return f"{row['decision']}: {row['reason']}"
-    return "held out for evaluation" if row["split"] == HELD_OUT else "kept"
+    return _HELD if row["split"] == HELD_OUT else "kept"
 
 
 def page(folder: str, found: Found, images: Mapping[Place, bytes]) -> str:
@@ -293,5 +302,5 @@ def _of_shards(
         if any(key.partition("-")[0] in place_of for key in inspect.keys(store, info.path)):
             for shown in inspect.samples(info.path, None, store.options):
                 place = place_of.get(shown.key.partition("-")[0])
-                if place and len(shown.pictures) == 1:
-                    yield place, shown.pictures[0]
+                if place and len(shown.images) == 1:
+                    yield place, shown.images[0]

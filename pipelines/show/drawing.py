@@ -1,6 +1,6 @@
 """Samples as one PNG, drawn with Pillow alone.
 
-What is to be drawn of a sample: which regions on which showing of a picture, in which colours.
+What is to be drawn of a sample: which regions on which showing of an image, in which colours.
 """
 
 import io
@@ -22,7 +22,7 @@ COLOURS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A sample and its pictures' bytes, as they are stored."""
+    """A sample and its images' bytes, as they are stored."""
 
     sample: Sample
     images: Sequence[bytes]
@@ -42,7 +42,7 @@ class Region:
     beside: bool = False
 
     def label(self, wide: float, high: float, width: float, height: float) -> tuple[float, float]:
-        """Where a label of that size goes, within a picture of that size: its left and top."""
+        """Where a label of that size goes, within an image of that size: its left and top."""
         left, top = min(x for x, _ in self.corners), min(y for _, y in self.corners)
         if self.beside and left >= wide:
             left -= wide
@@ -51,7 +51,7 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """`regions`: for each showing of a picture, in order, what is drawn on it. `numbers`: phrases' own, by words.
+    """`regions`: for each showing of an image, in order, what is drawn on it. `numbers`: phrases' own, by words.
 
     Equal words have one number and colour all over the sample.
     """
@@ -70,7 +70,7 @@ def colour(number: int) -> str:
 
 
 def scene(turns: Sequence[Turn]) -> Scene:
-    """What is to be drawn of turns: regions belong to the picture that was shown last before them."""
+    """What is to be drawn of turns: regions belong to the image that was shown last before them."""
     showings: list[list[Region]] = []
     numbers: dict[str, int] = {}
     for segment in (one for turn in turns for one in turn.segments):
@@ -137,7 +137,7 @@ def view_png(shown: Iterable[Shown], out: Path, font: Path | None = None) -> Non
 
 
 def draw(shown: Shown, font: Font | None = None) -> Image.Image:
-    """One sample as a picture of WIDTH pixels across."""
+    """One sample as an image of WIDTH pixels across."""
     pen = _Pen(font or load_font(None))
     sample = shown.sample
     pen.write(" · ".join((sample.key, sample.split, sample.source)), _PALE)
@@ -162,7 +162,7 @@ def load_font(path: Path | None) -> Font:
 
 
 def annotate(data: bytes, regions: Sequence[Region], font: Font) -> Image.Image:
-    """The stored picture, its longer side at most 640 pixels, with regions and their numbers."""
+    """The stored image, its longer side at most 640 pixels, with regions and their numbers."""
     drawn = opened(data)
     size = drawn.size
     scale = min(_SIDE / max(size), 1.0)
@@ -183,10 +183,10 @@ def annotate(data: bytes, regions: Sequence[Region], font: Font) -> Image.Image:
 
 
 def opened(data: bytes) -> Image.Image:
-    """The picture as it is stored, without its EXIF turn; a grey one where it cannot be read."""
+    """The image as it is stored, without its EXIF turn; a grey one where it cannot be read."""
     try:
-        with Image.open(io.BytesIO(data)) as picture:
-            return picture.convert("RGB")
+        with Image.open(io.BytesIO(data)) as image:
+            return image.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return Image.new("RGB", (_SIDE, _SIDE // 2), "#bbbbbb")
 
@@ -234,13 +234,13 @@ def _anchor(font: Font, anchor: str) -> str | None:
 
 @dataclass(slots=True)
 class _Pen:
-    """Writes wrapped words and pictures downwards; things are placed first and drawn once the height is known."""
+    """Writes wrapped words and images downwards; things are placed first and drawn once the height is known."""
 
     font: Font
     x: float = _MARGIN
     y: int = _MARGIN
     words: list[tuple[float, int, str, str, bool, bool]] = field(default_factory=list)
-    pictures: list[tuple[int, Image.Image]] = field(default_factory=list)
+    images: list[tuple[int, Image.Image]] = field(default_factory=list)
     rules: list[int] = field(default_factory=list)
 
     def write(self, text: str, ink: str, taught: bool = False, underlined: bool = False) -> None:
@@ -254,11 +254,11 @@ class _Pen:
                 self.words.append((self.x, self.y, piece, ink, taught, underlined))
                 self.x += wide
 
-    def paste(self, picture: Image.Image) -> None:
+    def paste(self, image: Image.Image) -> None:
         if self.x > _MARGIN:
             self.end_line()
-        self.pictures.append((self.y, picture))
-        self.y += picture.height + 8
+        self.images.append((self.y, image))
+        self.y += image.height + 8
 
     def end_line(self) -> None:
         self.x = _MARGIN
@@ -271,8 +271,8 @@ class _Pen:
     def sheet(self) -> Image.Image:
         sheet = Image.new("RGB", (WIDTH, self.y + 8), _PAPER)
         pen = ImageDraw.Draw(sheet)
-        for y, picture in self.pictures:
-            sheet.paste(picture, (_MARGIN, y))
+        for y, image in self.images:
+            sheet.paste(image, (_MARGIN, y))
         for x, y, piece, ink, marked, underlined in self.words:
             wide = self.font.getlength(piece)
             if marked:

@@ -1,4 +1,4 @@
-"""A page of samples with their pictures, whole in one file and safe to open whatever they hold."""
+"""A page of samples with their images, whole in one file and safe to open whatever they hold."""
 
 import base64
 import io
@@ -32,7 +32,7 @@ class Shown:
     """A sample to be looked at, or a raw row that is none yet: then `sample` is None and the rest is set."""
 
     sample: Sample | None
-    pictures: tuple[bytes, ...]
+    images: tuple[bytes, ...]
     member: str = ""
     caption: str = ""
     trouble: str = ""
@@ -55,7 +55,7 @@ class Shown:
         if sample is not None:
             languages = dict.fromkeys(one.language for one in sample.views)
             about = [_counted(sample), sample.split, "+".join(languages), sample.source]
-        return [one for one in (*about, *map(described, self.pictures), self.trouble) if one]
+        return [one for one in (*about, *map(described, self.images), self.trouble) if one]
 
 
 def _counted(sample: Sample) -> str:
@@ -74,12 +74,12 @@ class Said:
 
 
 def page(title: str, shown: Iterable[Shown], note: str = "") -> str:
-    """One HTML document: texts escaped and marked with their language, pictures inside as data URIs."""
+    """One HTML document: texts escaped and marked with their language, images inside as data URIs."""
     return template("gallery.html.jinja").render(title=title, shown=list(shown), note=note)
 
 
 def described(data: bytes) -> str:
-    """Format, size in pixels and bytes of a picture, or what is wrong with it."""
+    """Format, size in pixels and bytes of an image, or what is wrong with it."""
     try:
         name, image = opened(data)
     except RowError as error:
@@ -88,7 +88,7 @@ def described(data: bytes) -> str:
 
 
 def data_uri(data: bytes) -> str | None:
-    """The picture for an <img>: as it is where a browser knows it and it is small, else a smaller JPEG.
+    """The image for an <img>: as it is where a browser knows it and it is small, else a smaller JPEG.
 
     None where it cannot be decoded.
     """

@@ -44,7 +44,7 @@ def samples(
 
 
 def show(path: str, n: int, console: Console, storage_options: Mapping[str, Any] | None = None) -> None:
-    """Prints `n` samples: key, task, language, pictures, and the words cut to the console's width."""
+    """Prints `n` samples: key, task, language, images, and the words cut to the console's width."""
     for one in samples(path, n, storage_options):
         head = Line(mended(one.key), style="bold", overflow="fold")
         for fact in one.facts:
@@ -56,7 +56,7 @@ def show(path: str, n: int, console: Console, storage_options: Mapping[str, Any]
 
 
 def html(path: str, n: int, out: str, storage_options: Mapping[str, Any] | None = None) -> None:
-    """Writes one page with `n` samples and their pictures to `out`; it needs no network to be read.
+    """Writes one page with `n` samples and their images to `out`; it needs no network to be read.
 
     Where the shard is damaged the page shows what was read before, and says so.
     """
@@ -117,10 +117,10 @@ def _from_tar(store: Store, index: str, path: str, rows: pq.ParquetFile) -> Iter
 
 
 def _from_parquet(shard: pq.ParquetFile) -> Iterator[Shown]:
-    pictures = [name for name in ("image", "images") if name in shard.schema_arrow.names]
-    for row in _batches(shard, ["sample", *pictures]):
+    columns = [name for name in ("image", "images") if name in shard.schema_arrow.names]
+    for row in _batches(shard, ["sample", *columns]):
         one = row["images"] if "images" in row else [row["image"]] if row["image"] else []
-        yield _shown(row["sample"], [picture["bytes"] for picture in one])
+        yield _shown(row["sample"], [image["bytes"] for image in one])
 
 
 def _batches(file: pq.ParquetFile, columns: list[str]) -> Iterator[dict[str, Any]]:
@@ -140,9 +140,9 @@ def _at(tar: BinaryIO, path: str, place: Mapping[str, Any]) -> bytes:
     return data
 
 
-def _shown(line: str, pictures: list[bytes]) -> Shown:
+def _shown(line: str, images: list[bytes]) -> Shown:
     try:
-        return Shown(Sample.from_json(line), tuple(pictures))
+        return Shown(Sample.from_json(line), tuple(images))
     except FieldError as error:
         raise InputError(f"a row holds no sample: {error}") from error
 

@@ -37,10 +37,10 @@ section.assistant { align-items: flex-end; }
 section.assistant > div { background: #e6f4ea; }
 section.system > div { background: #f3eefc; font-size: .85rem; }
 figure { margin: .2rem 0 .4rem; }
-.picture { position: relative; line-height: 0; }
-/* regions are of the picture as stored, which a browser would turn by its EXIF tag */
-.picture img { width: 100%; image-orientation: none; }
-.picture svg { position: absolute; inset: 0; width: 100%; height: 100%; }
+.image { position: relative; line-height: 0; }
+/* regions are of the image as stored, which a browser would turn by its EXIF tag */
+.image img { width: 100%; image-orientation: none; }
+.image svg { position: absolute; inset: 0; width: 100%; height: 100%; }
 polygon { fill-opacity: .08; stroke-width: 2px; vector-effect: non-scaling-stroke; }
 svg text { fill: #fff; text-anchor: middle; font-family: system-ui, sans-serif; font-weight: 700; }
 figcaption { font-size: .75rem; color: #57606a; line-height: 1.6; }
@@ -59,7 +59,7 @@ _HEAD: Final = """<!DOCTYPE html>
 <meta name="viewport" content="width=device-width"><title>Samples</title><style>"""
 _LEGEND: Final = (
     '<p class="legend"><mark>marked</mark> words are taught; a phrase and its regions share a number and a colour;'
-    " coordinates are pixels of the stored picture</p>"
+    " coordinates are pixels of the stored image</p>"
 )
 
 
@@ -69,7 +69,7 @@ def escape(text: str) -> str:
 
 
 def view_html(shown: Iterable[Shown], out: Path) -> None:
-    """Writes the page of `shown` to `out`: pictures inside, no script, nothing fetched from anywhere."""
+    """Writes the page of `shown` to `out`: images inside, no script, nothing fetched from anywhere."""
     with out.open("w", encoding="utf-8") as file:
         file.write(f"{_HEAD}{STYLE}</style></head><body>{_LEGEND}")
         for one in shown:
@@ -108,15 +108,15 @@ def _view(shown: Shown, example: Example) -> Iterator[str]:
 
 def _figure(shown: Shown, index: int, showing: int, regions: tuple[Region, ...]) -> str:
     image = shown.sample.images[index]
-    caption = f"picture {showing + 1}: {image.width} × {image.height} {escape(image.format)}"
+    caption = f"image {showing + 1}: {image.width} × {image.height} {escape(image.format)}"
     wide = max(min(image.width, 640), 160)
-    # labels have one size on the screen whatever the picture's, and a smaller one where there are many
+    # labels have one size on the screen whatever the image's, and a smaller one where there are many
     unit = image.width / wide * (1 if len(regions) <= 20 else 0.7)
     labels = "".join(_label(one, unit, image.width, image.height) for one in regions)
     shapes = "".join(map(_outline, regions)) + labels
     return (
         f'<figure style="max-width:{wide}px">'
-        f'<div class="picture"><img alt="" src="{_address(shown.images[index], image.format)}">'
+        f'<div class="image"><img alt="" src="{_address(shown.images[index], image.format)}">'
         f'<svg viewBox="0 0 {image.width} {image.height}" preserveAspectRatio="none">{shapes}</svg></div>'
         f"<figcaption>{caption}</figcaption></figure>"
     )
@@ -185,7 +185,7 @@ def _marked(made: Rendered) -> str:
 
 
 def _address(data: bytes, kind: str) -> str:
-    """The picture as a data address; as PNG where browsers do not read its format."""
+    """The image as a data address; as PNG where browsers do not read its format."""
     if kind not in _BROWSER:
         buffer = io.BytesIO()
         opened(data).save(buffer, "PNG")

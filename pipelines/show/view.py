@@ -1,4 +1,4 @@
-"""`vlcorpus view`: the samples of a shard, or one by its key, as a page and a picture."""
+"""`vlcorpus view`: the samples of a shard, or one by its key, as a page and an image."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -30,13 +30,13 @@ def found(what: str, corpus: str, n: int, storage_options: Mapping[str, Any] | N
     return samples
 
 
-def write(samples: list[Shown], page: Path | None, picture: Path | None) -> None:
-    """Write the page and the picture that are asked for."""
+def write(samples: list[Shown], page: Path | None, image: Path | None) -> None:
+    """Write the page and the image that are asked for."""
     try:
         if page is not None:
             view_html(samples, page)
-        if picture is not None:
-            view_png(samples, picture)
+        if image is not None:
+            view_png(samples, image)
     except OSError as error:
         raise InputError(
             f"cannot write {error.filename}: {(error.strerror or 'no access').lower()}"
@@ -46,7 +46,7 @@ def write(samples: list[Shown], page: Path | None, picture: Path | None) -> None
 def _whole(store: Store, path: str) -> Iterator[Shown]:
     for one in inspect.samples(path, None, store.options):
         if one.sample is not None:
-            yield Shown(one.sample, one.pictures)
+            yield Shown(one.sample, one.images)
 
 
 def _by_key(store: Store, key: str, corpus: str) -> Iterator[Shown]:

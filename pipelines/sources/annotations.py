@@ -303,23 +303,25 @@ def _records(
 def records_of(source: "Source", one: "AnnotationSet", store: Store, damage: list[str]) -> Iterator[Record]:
     """Yields the records of a set, file after file; those that are numbered in many files with their file's name.
 
-    A damaged file ends where its damage begins: a sentence on it is added to `damage`, and where the source has more
-    files it has a record of its own, under its name.
+    A damaged file ends where its damage begins: a sentence on it is added to `damage`, and it has a record of its own,
+    under its name.
     """
     dataset = find(one.format)[0]
     if dataset.folder is not None:
         (path,) = files_of(source, one).values()
         named = {_base(path): path}
-        yield from _sound(dataset.folder(store, path), one.format, named, store, damage, None)
+        name = (
+            None if store.is_folder(path) else _base(path)
+        )  # of a folder's files the dataset itself has records
+        yield from _sound(dataset.folder(store, path), one.format, named, store, damage, name)
         return
     paths = paths_of(source, one, store)
     groups = [(path,) for path in paths] if dataset.many else [tuple(paths)]
-    is_one = len(groups) == 1 and len(source.sets) == 1
     for group, name in zip(groups, file_names([group[0] for group in groups]), strict=True):
         before = "" if dataset.named or len(groups) == 1 else f"{name}:"
         records = (found._replace(member=before + found.member) for found in _opened(dataset, group, store))
         parts = dict(zip(dataset.parts, group, strict=True))
-        yield from _sound(records, one.format, parts, store, damage, None if is_one else name)
+        yield from _sound(records, one.format, parts, store, damage, name)
 
 
 def _opened(dataset: Dataset, paths: Sequence[str], store: Store) -> Iterator[Record]:

@@ -8,7 +8,7 @@ sizes, and keeps every header it saw. Formats: V7, ustar, pax, GNU (long names, 
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
 from pipelines.sources.columns import ReadLimits
@@ -19,6 +19,7 @@ _REGULAR: Final = b"0\x007"
 _HARD_LINK: Final = b"1"
 _NO_DATA: Final = b"123456"
 _FILES: Final = _REGULAR + b"S12346"
+_EXTENSIONS: Final = (b"L", b"K", b"x", b"X")
 _LONGEST_NAME: Final = 4096
 _ALL_NAMES: Final = 128 * 1024 * 1024
 
@@ -90,10 +91,7 @@ def members(file: BinaryIO, limits: ReadLimits) -> Iterator[Member]:
     end = file.seek(0, os.SEEK_END)
     if not end:
         raise Damage("is empty")
-    at, count, named, closed = 0, 0, 0, False
-    long_name: bytes | None = None
-    long_link: bytes | None = None
-    pax: dict[bytes, bytes] = {}
+    at, count, named, closed, said = 0, 0, 0, False, _Said()
     while at < end:
         file.seek(at)
         block = file.read(BLOCK)
@@ -109,39 +107,55 @@ def members(file: BinaryIO, limits: ReadLimits) -> Iterator[Member]:
         count, closed = count + 1, False
         if count > limits.members:
             raise Damage(f"has more than {limits.members} members (the limit is read.members)")
-        kind, size, offset = header.kind, header.size, at + BLOCK
-        if kind in (b"L", b"K", b"x", b"X"):
-            data = _extension(file, offset, size, end, limits)
-            if kind == b"L":
-                long_name = data.split(b"\0", 1)[0]
-            elif kind == b"K":
-                long_link = data.split(b"\0", 1)[0]
-            else:
-                pax = _pax(data, at)
-            at = offset + _padded(size)
+        if header.kind in _EXTENSIONS:
+            said.take(header.kind, _extension(file, at + BLOCK, header.size, end, limits), at)
+            at += BLOCK + _padded(header.size)
             continue
-        if kind == b"S":
-            offset = _after_sparse_map(file, block, offset)
-        if b"size" in pax:
-            size = _pax_size(pax[b"size"], at)
-        stored = 0 if kind in _NO_DATA else size
-        name = (pax.get(b"path") or long_name or header.name)[-_LONGEST_NAME:]
-        named += len(name)
+        offset = _after_sparse_map(file, block, at + BLOCK) if header.kind == b"S" else at + BLOCK
+        member, length = said.of(header, offset, at)
+        named += length
         if named > _ALL_NAMES:
             raise Damage(f"has names of more than {_ALL_NAMES} bytes")
+        stored = 0 if header.kind in _NO_DATA else member.size
         if offset + stored > end:
             raise Cut(
-                f"ends inside the member {_decode(name)[-100:]!r}, which starts at byte {at}", _decode(name)
+                f"ends inside the member {member.name[-100:]!r}, which starts at byte {at}", member.name
             )
-        if kind in _FILES:
-            sparse = bool(pax) and any(key.startswith(b"GNU.sparse.") for key in pax)
-            usable = kind in _REGULAR and not sparse
-            link = _decode(pax.get(b"linkpath") or long_link or header.link) if kind == _HARD_LINK else ""
-            yield Member(_decode(name), offset, size, usable, b"size" not in pax, link[-_LONGEST_NAME:])
-        at = offset + _padded(stored)
-        long_name, long_link, pax = None, None, {}
+        if header.kind in _FILES:
+            yield member
+        at, said = offset + _padded(stored), _Said()
     if not closed:
         raise Damage("has no end mark, so it may have been cut")
+
+
+@dataclass(slots=True)
+class _Said:
+    """What the headers before a member say of it."""
+
+    name: bytes | None = None
+    link: bytes | None = None
+    pax: dict[bytes, bytes] = field(default_factory=dict)
+
+    def take(self, kind: bytes, data: bytes, at: int) -> None:
+        """Takes a header of the kinds in _EXTENSIONS, which begins at byte `at`."""
+        if kind == b"L":
+            self.name = data.split(b"\0", 1)[0]
+        elif kind == b"K":
+            self.link = data.split(b"\0", 1)[0]
+        else:
+            self.pax = _pax(data, at)
+
+    def of(self, header: Header, offset: int, at: int) -> tuple[Member, int]:
+        """Returns the member whose header begins at byte `at` and whose data at `offset`, and the bytes of its name."""
+        pax, kind = self.pax, header.kind
+        size = _pax_size(pax[b"size"], at) if b"size" in pax else header.size
+        name = (pax.get(b"path") or self.name or header.name)[-_LONGEST_NAME:]
+        link = _decode(pax.get(b"linkpath") or self.link or header.link) if kind == _HARD_LINK else ""
+        is_sparse = bool(pax) and any(key.startswith(b"GNU.sparse.") for key in pax)
+        usable = kind in _REGULAR and not is_sparse
+        return Member(_decode(name), offset, size, usable, b"size" not in pax, link[-_LONGEST_NAME:]), len(
+            name
+        )
 
 
 def link_targets(file: BinaryIO, limits: ReadLimits) -> dict[int, Member]:

@@ -158,6 +158,37 @@ def test_values_over_many_lines_are_read(made: Made, tmp_path: Path) -> None:
             assert (found.built, found.damage) == (expected.built, []), (form, name)
 
 
+def test_a_document_that_is_cut_keeps_its_whole_records(made: Made, tmp_path: Path) -> None:
+    """Wherever JSON is cut, records before the cut are what they are in the whole file, which has a row and a sentence.
+
+    Of COCO's boxes none is kept: the rest of the file may have named more objects of any image.
+    """
+    documents = {form: files for form, files in made.items() if next(iter(files.values())).suffix == ".json"}
+    assert len(documents) > 15
+    for form, files in documents.items():
+        ordered = {part: files[part] for part in DATASETS[form].parts}
+        outcome = {one.member: one.drafts for one in read(form, *ordered.values()).built}
+        for part, path in ordered.items():
+            data = path.read_bytes().rstrip()
+            most = 0
+            for place in range(1, len(data), max(1, len(data) // 12)):
+                cut = tmp_path / path.name
+                cut.write_bytes(data[:place])
+                found = read(form, *{**ordered, part: cut}.values())
+                kept = [one for one in found.built if one.drafts]
+                assert all(outcome[one.member] == one.drafts for one in kept), (form, place)
+                assert any(sentence.startswith(f"{cut} is not JSON") for sentence in found.damage), (
+                    form,
+                    place,
+                )
+                assert (cut.name, "damaged_file") in [
+                    (one.member, one.refusal and one.refusal.reason) for one in found.built
+                ]
+                most = max(most, len(kept))
+            nothing = len(outcome) == 1 or form in ("coco_instances", "refcoco") or part == "images"
+            assert nothing or most, (form, part)
+
+
 @pytest.mark.parametrize("form", [name for name, one in DATASETS.items() if one.many and one.records])
 def test_one_broken_file_costs_no_other(form: str, made: Made, tmp_path: Path) -> None:
     """Of a folder all other files are read; the broken one has a row under its name, and a sentence."""

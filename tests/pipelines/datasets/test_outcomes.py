@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.datasets.dataset import Dataset, Made, Record, build
+from pipelines.datasets.dataset import Dataset, Made, Record, build, unique
 from pipelines.datasets.drafts import Draft, NamedImage, Shown, caption_draft, finish
 from pipelines.datasets.reasons import REASONS, Refusal, Refused
-from pipelines.datasets.records import jsonl, load
+from pipelines.datasets.records import jsonl, jsonl_from, load
 from pipelines.datasets.table import DATASETS
 from schemas.errors import InputError, ShardError
 from schemas.sample import Image, ImageRef, Phrase, Turn
@@ -37,6 +37,46 @@ def test_lines_are_records_whatever_they_hold() -> None:
         ("5", "bad_json"),
         ("6", "bad_json"),
         ("7", "bad_json"),
+    ]
+
+
+def test_a_line_of_several_objects_is_several_records() -> None:
+    """Objects one behind the other on a line are read; a line with anything else beside them is one bad record."""
+    lines = [
+        b'{"a": 1} {"a": 2}{"a": 3}\r\n',
+        b'{"a": 4}\n',
+        b'{"a": 5}{"a": \n',
+        b'{"a": 6} [7]\n',
+        b'{"a": 8},{}\n',
+    ]
+    assert [(one.member, one.value.get("a")) for one in jsonl(lines) if one.refusal is None] == [
+        ("0", 1),
+        ("0.2", 2),
+        ("0.3", 3),
+        ("1", 4),
+    ]
+    assert [(one.member, one.refusal.reason) for one in jsonl(lines) if one.refusal] == [
+        (name, "trailing_garbage") for name in "234"
+    ]
+    assert [one.member for one in jsonl_from(lines[:2], 7)] == ["7", "7.2", "7.3", "8"]
+
+
+def test_of_two_records_of_one_name_the_one_that_is_read_is_kept() -> None:
+    """A bad record costs no good one, before it or after; of two good ones the second is refused."""
+    bad, worse = Refusal("bad_json", "cut"), Refusal("too_large", "large")
+    given = [("a", bad), ("a", None), ("a", None), ("a", worse), ("b", None), ("b", bad), ("a~2", None)]
+    found = [
+        (one.member, one.refusal and one.refusal.reason)
+        for one in unique(Record(name, {}, refusal) for name, refusal in given)
+    ]
+    assert found == [
+        ("a", "bad_json"),
+        ("a~2", None),
+        ("a~3", "repeated_id"),
+        ("a~4", "too_large"),
+        ("b", None),
+        ("b~2", "bad_json"),
+        ("a~2~2", None),
     ]
 
 

@@ -1,5 +1,6 @@
 """Visual Genome, RefCOCO, COCO and Flickr30k Entities."""
 
+import io
 import json
 import pickle
 from pathlib import Path
@@ -9,8 +10,9 @@ import pytest
 
 from pipelines.datasets import flickr30k
 from pipelines.datasets.coco import CAPTIONS, INSTANCES
-from pipelines.datasets.dataset import build
+from pipelines.datasets.dataset import Built, build
 from pipelines.datasets.drafts import NamedImage
+from pipelines.datasets.records import FileError
 from pipelines.datasets.refcoco import REFCOCO
 from pipelines.datasets.visual_genome import REGIONS
 from schemas.errors import ShardError
@@ -70,6 +72,34 @@ def test_every_region_has_an_outcome() -> None:
         ("5", None),
         ("5~2", "repeated_id"),
         ("picture-2-2", "bad_record"),
+    ]
+
+
+def test_boxes_of_a_file_that_is_cut_are_counted() -> None:
+    """Nobody knows how many objects of a name an image has: each image, and each object before the cut, is refused."""
+    data = json.dumps(
+        {
+            "images": [{"id": at, "file_name": f"{at}.jpg", "width": 640, "height": 480} for at in range(3)],
+            "annotations": [
+                {"id": at, "image_id": at % 2, "category_id": 1, "bbox": [1, 2, 30, 40]} for at in range(4)
+            ],
+            "categories": [{"id": 1, "name": "dog"}],
+        }
+    ).encode()
+    assert INSTANCES.records is not None
+    records, built = (
+        INSTANCES.records({"records": io.BytesIO(data[: data.index(b'{"id": 3')])}),
+        list[Built](),
+    )
+    with pytest.raises(FileError, match="is not JSON"):
+        built.extend(build(records, INSTANCES))
+    assert [(b.member, b.refusal and b.refusal.reason) for b in built] == [
+        (str(at), "damaged_file") for at in range(3)
+    ]
+    assert [[(a.id, a.refusal and a.refusal.reason) for a in b.annotations] for b in built] == [
+        [("0", "damaged_file"), ("2", "damaged_file")],
+        [("1", "damaged_file")],
+        [],
     ]
 
 

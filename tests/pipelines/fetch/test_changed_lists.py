@@ -1,5 +1,6 @@
 """A list that grows or changes costs the download of its new URLs alone, and ends as if it were fetched at once."""
 
+import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from pipelines.files import Store
 from pipelines.sources import InputShard
 from tests.pipelines.fetch.fetching import Row, fetch, shards, statuses, write_list
 from tests.pipelines.fetch.hostile import HOST, HTML, Asked, Server
+from tests.pipelines.fetch.test_resume import OPEN, SHARD, killed
 
 SHAPE: dict[str, Any] = {"shard_rows": 10, "task_shards": 2}
 
@@ -209,6 +211,50 @@ def test_a_list_that_is_the_same_file_is_not_read(
     write_list(tmp_path / "list.parquet", _rows(server, *range(16)))
     fetch(tmp_path / "raw", listed, **SHAPE)
     assert looked_at == [listed]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_any_changes_in_turn(server: Server, tmp_path: Path, seed: int) -> None:
+    """Whatever happens to lists from run to run, no URL is asked for twice, and the end is as if fetched at once."""
+    drawn = random.Random(seed)
+    lists = {"a": _rows(server, *range(12)), "b": _rows(server, *range(12, 20))}
+    asked = {*range(20)}
+    for step in range(7):
+        name = drawn.choice([*lists])
+        rows, place = lists[name], drawn.randrange(len(lists[name]) + 1)
+        number = drawn.choice([drawn.randrange(20), 20 + step])
+        match drawn.randrange(5):
+            case 0:
+                rows += _rows(server, *range(100 + 10 * step, 103 + 10 * step), number)
+                asked |= {*range(100 + 10 * step, 103 + 10 * step), number}
+            case 1:
+                rows.insert(place, _row(server, number))
+                asked.add(number)
+            case 2:
+                del rows[place : place + 3]
+            case 3:
+                lists[f"{name}{step}"] = lists.pop(name)
+                (tmp_path / "lists" / f"{name}.parquet").unlink(missing_ok=True)
+            case 4:
+                lists[name] = [{**row, "caption": f"now {step}"} for row in rows if isinstance(row, dict)]
+        for name, rows in lists.items():
+            write_list(tmp_path / "lists" / f"{name}.parquet", rows or _rows(server, 0))
+        fetch(tmp_path / "raw", str(tmp_path / "lists"), **SHAPE)
+    assert not {path: times for path, times in _images(server).items() if times > 1 and path != "/img/0"}
+    assert {*_images(server)} <= {f"/img/{number}" for number in asked | {0}}
+    assert _is_as_at_once(tmp_path, str(tmp_path / "lists"))
+
+
+def test_a_kill_while_new_rows_are_fetched(server: Server, tmp_path: Path) -> None:
+    """A run over a list that grew, and that is killed, is gone on with: old URLs are not asked for."""
+    urls = [server.url(f"/img/{number}") for number in range(45)]
+    listed = write_list(tmp_path / "list.parquet", urls)
+    fetch(tmp_path / "raw", listed, shard_rows=SHARD, task_shards=3)
+    urls += [server.url(f"/img/{number % 150}") for number in range(40, 190)]
+    again = killed(server, tmp_path, write_list(tmp_path / "list.parquet", urls), 1, "--engine", "inline")
+    assert again <= OPEN
+    fetch(tmp_path / "undisturbed", listed, shard_rows=SHARD, task_shards=3)
+    assert shards(tmp_path / "raw") == shards(tmp_path / "undisturbed")
 
 
 TEXTS = st.none() | st.text(max_size=3) | st.sampled_from([",", "1", "-", "", "1,1"])

@@ -1,6 +1,7 @@
 """From paths to a recipe that builds, as a person does it."""
 
 import csv
+import gzip
 import json
 import os
 import sys
@@ -213,6 +214,37 @@ def test_lines_of_annotations(run: Run, tmp_path: Path) -> None:
     )
     assert run(tmp_path / "talk.jsonl")[0] == 0
     assert recipes.from_file("recipe.yaml").sources[0].format == "conversations_lines"
+
+
+DOCUMENT = {"images": ["0.jpg", None], "texts": [None, "A dog in the park."]}
+
+
+@pytest.mark.parametrize("names", [["one.jsonl"], ["a.jsonl", "b.jsonl"], ["list.json"]])
+def test_lists_of_documents(run: Run, tmp_path: Path, names: list[str]) -> None:
+    """OBELICS as lines in one file or several, or as one JSON list, is a recipe that a build reads."""
+    for name in names:
+        text = json.dumps([DOCUMENT] if name.endswith("json") else DOCUMENT)
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / "data" / name).write_text(text + "\n")
+    (tmp_path / "0.jpg").write_bytes(picture(0))
+    assert run(tmp_path / "data" / names[0] if len(names) == 1 else tmp_path / "data")[0] == 0
+    recipe = recipes.load(["recipe.yaml"]).to_json()
+    assert recipe["sources"][0]["format"] == "obelics"
+    recipe["sources"][0]["images"] = str(tmp_path)
+    building.build(recipe, tmp_path / "out", until="select")
+    assert [row["decision"] for row in decisions(tmp_path / "out")] == ["kept"] * len(names)
+
+
+def test_annotations_that_are_packed(run: Run, tmp_path: Path) -> None:
+    """They are no recipe, since a build reads them unpacked alone: a sentence says so."""
+    with gzip.open(tmp_path / "talk.jsonl.gz", "wt") as file:
+        file.write('{"image": "a.jpg", "conversations": [{"from": "human", "value": "?"}]}\n')
+    code, _, text = run(tmp_path / "talk.jsonl.gz")
+    assert (code, "holds annotations (format conversations_lines), which a build reads unpacked" in text) == (
+        1,
+        True,
+    )
+    assert not Path("recipe.yaml").exists()
 
 
 def test_what_the_comments_say(run: Run, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_our_tar_is_read_by_its_index(tmp_path: Path) -> None:
     for name in (path, path.replace(".tar", ".parquet")):
         shown = list(samples(name, 3))
         assert [one.sample for one in shown] == [item(number).sample for number in range(3)]
-        assert [one.pictures for one in shown] == [(picture(number),) for number in range(3)]
+        assert [one.images for one in shown] == [(picture(number),) for number in range(3)]
 
 
 @pytest.mark.parametrize("schema", [parquet.ONE, parquet.SEVERAL], ids=["one", "several"])
@@ -83,7 +83,7 @@ def test_our_parquet_is_read(tmp_path: Path, schema: pa.Schema) -> None:
     with path.open("wb") as file:
         parquet.write(items(3), file, schema)
     assert [one.sample for one in samples(str(path))] == [item(number).sample for number in range(3)]
-    assert [one.pictures for one in samples(str(path))] == [(picture(number),) for number in range(3)]
+    assert [one.images for one in samples(str(path))] == [(picture(number),) for number in range(3)]
 
 
 def test_raw_shards_are_read(tmp_path: Path) -> None:
@@ -94,10 +94,10 @@ def test_raw_shards_are_read(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": [picture(2)], "caption": ["cat"]}), tmp_path / "b.parquet")
     first, _ = samples(tar)
     assert (first.sample, first.member, first.caption) == (None, "000000000", "猫")
-    assert first.pictures == (picture(1),)
+    assert first.images == (picture(1),)
     assert "000000001  raw  empty (0 bytes)\n  (no words)" in printed(tar)
     (only,) = samples(str(tmp_path / "b.parquet"))
-    assert (only.caption, only.pictures) == ("cat", (picture(2),))
+    assert (only.caption, only.images) == ("cat", (picture(2),))
 
 
 def test_what_is_no_shard_is_one_sentence(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_turns_phrases_and_several_pictures_are_told_apart(tmp_path: Path) -> No
     pictures = [picture(1), picture(2, "PNG")]
     sample = alone(Example("k", "chat", "train", "en", "s", "l", tuple(map(image, pictures)), turns))
     found = page(shard(tmp_path, Item(sample, pictures)), tmp_path)
-    assert "user[picture 2]Where?[picture 1]" in found.text
+    assert "user[image 2]Where?[image 1]" in found.text
     assert "assistantthere: cat" in found.text
     text = (tmp_path / "page.html").read_text("utf-8")
     assert "<mark>there: </mark><u><mark>cat</mark></u></p>" in text

@@ -158,6 +158,34 @@ def test_a_folder_of_coco_text_is_read_whatever_happens_to_one_file(tmp_path: Pa
     assert reasons(tmp_path / "out") == {"a.json": "damaged_file", "0": "kept"}
 
 
+@pytest.mark.parametrize(
+    "end", [b'{"image": "0.jp', '{"image": "图'.encode()[:-1]], ids=["a text", "a character"]
+)
+def test_a_single_file_that_is_cut_has_a_row(tmp_path: Path, end: bytes) -> None:
+    """Of one file as of several: whole records are kept, the rest is a row under the file's name, and a sentence."""
+    path = tmp_path / "a.json"
+    turns = [{"from": "human", "value": "<image>\nWhere?"}, {"from": "gpt", "value": "There."}]
+    whole = (json.dumps({"image": f"{number}.jpg", "conversations": turns}).encode() for number in range(2))
+    path.write_bytes(b"[" + b", ".join([*whole, end]))
+    results, _ = build(recipe(path, folder(tmp_path / "images", 2), "conversations"), tmp_path / "out")
+    (said,) = next(iter(results["measure"].values()))["damaged"]
+    assert said.startswith(f"{path} is no")
+    assert reasons(tmp_path / "out") == {"record-0": "kept", "record-1": "kept", "a.json": "damaged_file"}
+
+
+def test_a_bad_line_costs_no_good_line_about_its_image(tmp_path: Path) -> None:
+    """PaddleOCR's lines are called by their image: a good one after a bad one stays."""
+    labels = json.dumps([{"transcription": "Exit", "points": [[10, 10], [90, 12], [90, 40], [10, 38]]}])
+    (tmp_path / "Label.txt").write_text(f"0.jpg\t[{{\n0.jpg\t{labels}\n1.jpg\t{labels}\n1.jpg\t[{{\n")
+    build(recipe(tmp_path / "Label.txt", folder(tmp_path / "images", 2), "ocr_labels"), tmp_path / "out")
+    assert reasons(tmp_path / "out") == {
+        "0.jpg": "bad_json",
+        "0.jpg~2": "kept",
+        "1.jpg": "kept",
+        "1.jpg~2": "bad_json",
+    }
+
+
 def test_files_that_another_set_reads_are_not_named_as_unread(tmp_path: Path) -> None:
     """Two sets over one folder: each file is read by one of them, and the rest is named once."""
     notes = tmp_path / "notes"

@@ -69,7 +69,7 @@ def ours(corpus: vlcorpus.Corpus, *groups: str) -> Read:
         for path in shards(corpus.folder, corpus.manifest, wanted)
         for shown in inspect.samples(path, None)
     ]
-    return {one.key: (one.sample.to_json(), one.pictures) for one in found if one.sample is not None}
+    return {one.key: (one.sample.to_json(), one.images) for one in found if one.sample is not None}
 
 
 def all_groups(corpus: vlcorpus.Corpus) -> set[str]:
