@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from pydantic_core import from_json
@@ -57,7 +58,7 @@ class _Segment(NamedTuple):
 
 
 class Segments:
-    """The values in one folder. `damaged` are the paths of files that are not what was written there.
+    """The values in one folder, by name. `damaged` are the paths of files that are not what was written there.
 
     `files` are the names of the files in the folder. `older` reads one with the suffix `.json`, which holds one value:
     the form of earlier versions, which is read and merged, and not written any more.
@@ -66,6 +67,7 @@ class Segments:
     def __init__(self, layout: Layout, folder: str, files: Iterable[str], older: Older) -> None:
         self._layout, self._store, self._folder, self._older = layout, layout.store, folder, older
         self._values: dict[str, bytes] = {}
+        self.values: Mapping[str, bytes] = MappingProxyType(self._values)
         self._segments: list[_Segment] = []
         self.damaged: list[str] = []
         self._number = 0
@@ -76,19 +78,6 @@ class Segments:
         self._due = False
         self._last: Future[None] | None = None
         self._load(files)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._values
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def get(self, name: str) -> bytes | None:
-        """Returns the value of a name, None where it has none."""
-        return self._values.get(name)
 
     def set(self, values: Mapping[str, bytes]) -> None:
         """Sets values; they lie in the store when this returns, or soon where changes are gathered."""
@@ -206,7 +195,8 @@ class Segments:
             if again:  # a run that is at work has merged segments meanwhile
                 there = self._store.list_files(self._folder) if self._store.is_folder(self._folder) else ()
                 files = [info.name for info in there]
-            self._values, self._segments, self.damaged = {}, [], []
+            self._values.clear()
+            self._segments, self.damaged = [], []
             ours = sorted((file for file in files if file.endswith(_SUFFIXES)), key=_place)
             self._number = _place(ours[-1])[0] if ours else 0
             with ThreadPoolExecutor(_AT_ONCE) as pool:

@@ -49,8 +49,10 @@ def totals(composed: Mapping[Name, Json]) -> tuple[Size, ...]:
     found: dict[tuple[str, ...], Counter[str]] = {}
     for receipt in composed.values():
         for one in receipt["sizes"]:
-            name = tuple(one[part] for part in _NAME)
-            found.setdefault(name, Counter()).update({key: one[key] for key in one.keys() - {*_NAME}})
+            sums = found.setdefault(tuple(one[part] for part in _NAME), Counter())
+            for key, value in one.items():
+                if key not in _NAME:
+                    sums[key] += value
     return tuple(Size(**dict(zip(_NAME, name, strict=True)), **size) for name, size in sorted(found.items()))
 
 

@@ -4,7 +4,6 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Final
@@ -356,7 +355,7 @@ def _own_files(layout: Layout) -> Iterator[FileInfo]:
             yield info
         elif entry.is_folder and is_of_corpus(f"{info.name}/"):
             for one in layout.store.list_files(info.path):
-                yield replace(one, name=join(info.name, one.name))
+                yield one._replace(name=join(info.name, one.name))
 
 
 def _link_to(layout: Layout, name: str) -> str | None:

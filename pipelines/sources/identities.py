@@ -55,7 +55,10 @@ class Identities:
     def of(
         self, recipe: "Recipe", shards: Sequence[InputShard], rendered: Mapping[Name, Any]
     ) -> dict[Name, str]:
-        """Returns the identity of each shard; `rendered` has the receipts of those that the build itself made."""
+        """Returns the identity of each shard; `rendered` has the receipts of those that the build itself made.
+
+        Afterwards nothing is held: before it is called again, sources have to be listed again.
+        """
         found: dict[Name, str] = {}
         asked: dict[tuple[str, str], list[InputShard]] = {}
         store = Store(None, "", self.digests)
@@ -73,6 +76,8 @@ class Identities:
                 found[(shard.source, shard.shard)] = known
         self._ask(recipe, list(asked.values()), found)
         self._remember()
+        self._listed.clear()
+        del self.digests, self._saved
         return found
 
     def _ask(self, recipe: "Recipe", groups: Sequence[Sequence[InputShard]], found: dict[Name, str]) -> None:
