@@ -320,12 +320,11 @@ def _value(fingerprint: str, receipt: Json) -> bytes:
     return b"\t".join((fingerprint.encode(), outputs, _json(rest)))
 
 
-_WIDE: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
-_CLOSE: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+_PLAIN: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 def _json(value: Any) -> bytes:
-    return _WIDE.encode(value).encode("utf-8", "surrogatepass")
+    return _PLAIN.encode(value).encode("utf-8", "surrogatepass")
 
 
 T = TypeVar("T")
@@ -439,7 +438,7 @@ def is_finished(layout: Layout, card: Receipts | None = None) -> bool:
 
 def fingerprint(*parts: Any) -> str:
     """32 hex digits over JSON-able values: equal values, equal digits."""
-    text = _CLOSE.encode(parts)
+    text = _PLAIN.encode(parts)
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 

@@ -164,8 +164,11 @@ class Segments:
         """Writes a segment with what these names have now."""
         self._number += 1
         file = f"{self._number:08d}-{self._layout.run}.jsonl"
-        body = b"\n".join(_line(name, self._values.get(name)) for name in names)
-        data = _seal(self._folder, file, body) + b"\n" + body
+        parts: list[bytes] = []
+        for name in names:
+            parts += _line(name, self._values.get(name))
+        parts.pop()  # no line follows the last
+        data = b"".join((_seal(self._folder, file, parts), b"\n", *parts))
         self._store.write_bytes(join(self._folder, file), data, self._layout.tmp, scratch=not synced)
         self._segments.append(_Segment(file, len(names), tuple(names) if len(names) < FULL else None))
 
@@ -235,7 +238,7 @@ class Segments:
             one = self._older(file, data)
             return None if one is None else [one]
         seal, _, body = data.partition(b"\n")
-        if seal != _seal(self._folder, file, body):
+        if seal != _seal(self._folder, file, [body]):
             return None
         parts = (line.partition(b"\t") for line in body.split(b"\n"))
         return [(parsed(name), value if tab else None) for name, tab, value in parts]
@@ -259,15 +262,19 @@ def bytes_of(store: Store, path: str, limit: int | None = None) -> bytes | None:
         raise
 
 
-def _line(name: str, value: bytes | None) -> bytes:
+def _line(name: str, value: bytes | None) -> Sequence[bytes]:
+    """Returns the parts of a line: a value may be large, and is not copied for it."""
     text = json.dumps(name, ensure_ascii=False).encode("utf-8", "surrogatepass")
-    return text if value is None else text + b"\t" + value
+    return (text, b"\n") if value is None else (text, b"\t", value, b"\n")
 
 
-def _seal(folder: str, file: str, body: bytes) -> bytes:
+def _seal(folder: str, file: str, parts: Iterable[bytes]) -> bytes:
     """Returns the digest of a segment's lines, which is another one for the same lines in another place."""
     place = f"{folder.rpartition('/')[2]}/{file}".encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(body, digest_size=16, key=hashlib.blake2b(place).digest()).hexdigest().encode()
+    digest = hashlib.blake2b(digest_size=16, key=hashlib.blake2b(place).digest())
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest().encode()
 
 
 def _place(file: str) -> tuple[int, str]:

@@ -79,7 +79,9 @@ class Watching:
         """Returns the outputs of a receipt by their names below the corpus; files elsewhere are left out."""
         top = self._layout.at("")
         own = [one for one in receipt.get("outputs", ()) if one["name"].startswith(top)]
-        return [{**one, "name": one["name"].removeprefix(top)} for one in own]
+        for one in own:
+            one["name"] = one["name"].removeprefix(top)
+        return own
 
     def _told(self, step: Step, tasks: Sequence[Json]) -> Sequence[Json]:
         reads = phase(step.name).reads
