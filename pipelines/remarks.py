@@ -195,9 +195,10 @@ def check_columns_agree(
     source: Source, measured: Measured, shards: Mapping[Name, InputShard], limits: ReadLimits
 ) -> None:
     """Raises InputError where a file has none of the caption columns that another file of the source has."""
-    wanted = source.columns.names("caption")
-    for name in measured.uncaptioned if measured.captioned else ():
-        shard, other = shards[name], shards[measured.captioned]
+    if measured.captioned is None:
+        return
+    wanted, other = source.columns.names("caption"), shards[measured.captioned]
+    for shard in (shards[name] for name in measured.uncaptioned):
         names = column_names(shard, source.columns, source.storage_options, limits)
         if names is None or set(wanted) & set(names):
             continue

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from pipelines.audit import status
 from pipelines.engines.step import Json
-from pipelines.files import Store
+from pipelines.files import FileInfo, Store, walk
 from pipelines.layout import Layout
 from pipelines.receipts import Receipts, Task
-from pipelines.segments import FEW
+from pipelines.segments import FEW, parsed
 from tests.pipelines.building import build
 
 
@@ -234,6 +234,29 @@ def test_requests_for_receipts_do_not_grow_with_the_shards(tmp_path: Path) -> No
         counts.append((Counter(again), Counter(read)))
     assert counts[0] == counts[1]
     assert counts[0][1] == {"is_folder": 2, "list_files": 1, "open": 6}
+
+
+def test_a_run_with_nothing_to_do_looks_at_each_thing_seldom(tmp_path: Path) -> None:
+    """It lists no folder of work/ twice, and reads what the receipts of a shard say no more than 12 times in all."""
+    listed, read = Counter[str](), list[int]()
+    walked, parse = walk, parsed
+
+    def noted(folder: str) -> list[FileInfo]:
+        listed[folder] += 1
+        return walked(folder)
+
+    for shards in (3, 9):
+        recipe, out = texts(tmp_path / f"in-{shards}", shards), tmp_path / f"out-{shards}"
+        build(recipe, out)
+        reading = mock.Mock(side_effect=parse)
+        with mock.patch("pipelines.files.walk", noted), mock.patch("pipelines.receipts.parsed", reading):
+            _, heard = build(recipe, out)
+        assert heard.ran["measure"] == heard.ran["select"] == heard.ran["shard"] == 0
+        read.append(reading.call_count)
+    folders = {folder: times for folder, times in listed.items() if "/work/" in folder}
+    assert len(folders) >= 2 * 5
+    assert set(folders.values()) == {1}
+    assert read[1] - read[0] <= 12 * (9 - 3)
 
 
 def test_a_phase_leaves_few_files_of_receipts(tmp_path: Path) -> None:
