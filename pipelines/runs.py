@@ -43,6 +43,7 @@ from pipelines.remarks import (
 from pipelines.removal import Removed, gathered, kept
 from pipelines.verdicts import Verdicts
 from schemas.errors import InputError, OutputError
+from schemas.manifest import Funnel
 from schemas.plain import many, plain
 
 
@@ -141,16 +142,18 @@ def run(
         complete = until == PHASES[-1].name
         if complete:
             _write_run(layout, options, started)
+        found: dict[str, Funnel] = {}
         if decided:
             from pipelines.card.manifest import (
                 funnels,
             )  # with it come libraries that a fetch alone does not need
 
-            reporter.finish(funnels(recipe, decided), layout.out, complete, list(_remarks(work)))
+            found = funnels(recipe, decided)
+            reporter.finish(found, layout.out, complete, list(_remarks(work)))
         _raise_for_bad_shards(work)
         for sentence in tolerated(all_damaged(work.measured), recipe.max_bad_shards):
             logged.say(f"warning: {sentence}")
-        _warn_of_nothing_kept(work, decided, logged, dry)
+        _warn_of_nothing_kept(work, found, logged, dry)
     return layout
 
 
@@ -307,15 +310,10 @@ def _remarks(work: Build) -> Iterator[str]:
     yield from draw_sentences(work.recipe, work.results["compose"])
 
 
-def _warn_of_nothing_kept(
-    work: Build, decided: Mapping[Name, dict[str, Any]], reporter: Reporter, dry: bool
-) -> None:
+def _warn_of_nothing_kept(work: Build, found: Mapping[str, Funnel], reporter: Reporter, dry: bool) -> None:
     """Warns of sources of which no row is kept. Raises InputError where they are all the sources there are."""
-    if not decided:
+    if not found:
         return
-    from pipelines.card.manifest import funnels
-
-    found = funnels(work.recipe, decided)
     sentences = nothing_kept(work.layout, found, work.shards)
     others = misread(work.recipe, work.measured)
     if sentences and len(sentences) == len(found) and not dry:
@@ -336,10 +334,10 @@ def _keep_what_is_there(work: Build, reporter: Reporter) -> None:
 
     if work.removed or not work.layout.store.exists(work.layout.at("manifest.json")):
         return
+    if any(receipt["kept"] for receipt in work.results["select"].values()):
+        return
     found = funnels(work.recipe, work.results["select"])
     sentences = nothing_kept(work.layout, found, work.shards)
-    if len(sentences) < len(found):
-        return
     reporter.finish(found, work.layout.out, False, [])
     _raise_for_bad_shards(work)
     sentences += misread(work.recipe, work.measured)
