@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Final
 
@@ -18,14 +19,14 @@ from pipelines.receipts import WHOLE as ALL
 from pipelines.receipts import Disk, Found, Receipts, Task, listed
 from pipelines.recipe.load import applied_text, thresholds
 from pipelines.recipe.model import Recipe, Source
-from pipelines.remarks import ignored_text
+from pipelines.remarks import Measured, ignored_text
 from pipelines.removal import Removed
 from pipelines.sources import Discovery, InputShard, input_shards
 from pipelines.sources.identities import Identities
 from pipelines.sources.table import KINDS
 from pipelines.steps import STEPS, receipts_of
 from pipelines.verdicts import Verdicts
-from pipelines.watching import Flush, Watching
+from pipelines.watching import Each, Flush, Watching
 from schemas.errors import ChangedError, DamagedError
 from schemas.plain import plain
 
@@ -48,7 +49,8 @@ _SHOWN: Final = 5
 class Build:
     """One run over one corpus folder: walks the table of phases, and does for each what all of them need.
 
-    `results` holds the receipts and `fingerprints` the fingerprints of what was done so far, by phase and name.
+    `results` holds the receipts and `fingerprints` the fingerprints of what was done so far, by phase and name;
+    `measured` has the receipts of phase measure added up, by source.
     """
 
     recipe: Recipe
@@ -62,6 +64,7 @@ class Build:
     shards: dict[Name, InputShard] = field(default_factory=dict)
     results: dict[str, Mapping[Name, Json]] = field(default_factory=lambda: defaultdict(dict))
     fingerprints: dict[str, Mapping[Name, str]] = field(default_factory=lambda: defaultdict(dict))
+    measured: dict[str, Measured] = field(default_factory=dict)
     _receipts: dict[str, Receipts] = field(default_factory=dict)
     _mended: Counter[str] = field(default_factory=Counter)
 
@@ -106,13 +109,13 @@ class Build:
                     named(one.run)(self)
                 return then()
             except _Again:
-                continue
+                pass
             except ChangedError as error:
                 self._mend(error, self._forget_changed)
-                for source in self.recipe.sources:
-                    self._found(source)
             except DamagedError as error:
                 self._mend(error, self._forget_damaged)
+            for source in self.recipe.sources:
+                self._found(source)
 
     def _mend(self, error: ChangedError | DamagedError, forget: Callable[[str], bool]) -> None:
         """Forgets what rests on what `error` is about, and says so; raises it where that is nothing, or in vain."""
@@ -156,9 +159,17 @@ class Build:
         return self._identities.digests
 
     def map(
-        self, name: str, tasks: Sequence[Task], limits: Limits | None = None, settle: Settle | None = None
+        self,
+        name: str,
+        tasks: Sequence[Task],
+        limits: Limits | None = None,
+        settle: Settle | None = None,
+        body: Callable[[Task], Json] = attrgetter("body"),
     ) -> Collection[Json]:
-        """Runs those tasks of a phase that are not done; keeps and returns the receipts of all, in order."""
+        """Runs those tasks of a phase that are not done; keeps and returns the receipts of all, in order.
+
+        `body` makes what the engine is told of a task, when it is its turn.
+        """
         receipts = self.receipts(name)
         self.check(name, tasks)
         todo = [task for task in tasks if not receipts.done(task)]
@@ -177,9 +188,7 @@ class Build:
 
             if todo:
                 step = self._step(name, limits)
-                self._watching.map_watched(
-                    step, [task.body for task in todo], done, self._weights(name, todo)
-                )
+                self._watching.map_watched(step, Each(todo, body), done, self._weights(name, todo))
         receipts.merge()
         self.reporter.end()
         return self._keep(name, [task.name for task in tasks]).values()
@@ -212,7 +221,7 @@ class Build:
         if known:
             (receipt,) = receipts.read([task])
         else:
-            last = receipts.last(ALL)
+            last = receipts.outputs(ALL)
             self._begin(name, [task])
             receipt, outputs = self._watching.watched(work)
             if outputs:
@@ -246,7 +255,7 @@ class Build:
     @property
     def rows(self) -> int:
         """How many rows are measured."""
-        return sum(self.rows_of.values())
+        return sum(one.rows for one in self.measured.values())
 
     @property
     def rows_of(self) -> dict[Name, int]:
@@ -275,9 +284,8 @@ class Build:
             if one.by_shard:
                 self.receipts(one.name).forget_all_but(known)
             for folder in one.writes:
-                for name, info in self.layout.listed(folder):
-                    if name not in self.shards:
-                        self.layout.store.remove(info.path)
+                names = self._disk.names(folder)
+                self._remove([file for file in names if self.layout.name_at(file) not in self.shards])
 
     def check(self, name: str, tasks: Sequence[Task]) -> None:
         """Holds the receipts of tasks against what lies there; says what is damaged, and so made again."""
@@ -317,11 +325,11 @@ class Build:
             self.receipts(PHASES[-1].name).clear([Task(ALL, "")], synced=True)
         self.receipts(name).clear(tasks)
 
-    def _with_kept(self, name: str, last: Json, outputs: Sequence[Json]) -> list[Json]:
+    def _with_kept(self, name: str, last: Sequence[Json], outputs: Sequence[Json]) -> list[Json]:
         """Returns what a phase wrote, with what it wrote before and reads again: so its memory is still vouched for."""
         own = tuple(f"work/{folder}/" for folder in {*phase(name).reads} & {*phase(name).writes})
         fresh = {output["name"]: output for output in outputs}
-        kept = {one["name"]: one for one in last.get("outputs", ()) if own and one["name"].startswith(own)}
+        kept = {one["name"]: one for one in last if own and one["name"].startswith(own)}
         return [one for _, one in sorted((kept | fresh).items())]
 
     def _amend(self, name: str, outputs: Sequence[Json]) -> None:
@@ -391,8 +399,7 @@ class Build:
                 continue
             for name in changed:
                 self.receipts(one.name).forget(text_of(name))
-                for folder in one.writes:
-                    self.layout.store.remove(self.layout.path(folder, *name))
+                self._remove(self.layout.file_of(folder, *name) for folder in one.writes)
         return bool(changed)
 
     def _forget_damaged(self, text: str) -> bool:
@@ -403,27 +410,34 @@ class Build:
                 for output in found.outputs(name):
                     if shown(self.layout.at(output["name"])) == path:
                         self.receipts(one).forget(text_of(name))
-                        self.layout.store.remove(self.layout.at(output["name"]))
+                        self._remove([output["name"]])
                         self._remeasured([output["name"]])
                         return True
         if path.startswith(shown(join(self.layout.work, STEPS))):
             return self._forget_steps()
         # a loss of power may leave one of which no receipt tells yet
-        for name, info in self.layout.listed("removed"):
+        for name, _ in self.layout.listed("removed"):
             if shown(self.layout.path("removed", *name)) == path:
                 self.receipts("measure").forget(text_of(name))
-                self.layout.store.remove(info.path)
+                self._remove([self.layout.file_of("removed", *name)])
                 return True
         return self._remove_of_later(path)
 
     def _remove_of_later(self, path: str) -> bool:
         """Removes a file that a phase writes that did not read its receipts yet: it then finds it missing."""
         for folder in [folder for one in PHASES for folder in one.writes]:
-            for _, info in self.layout.listed(folder):
+            for name, info in self.layout.listed(folder):
                 if shown(info.path) == path:
-                    self.layout.store.remove(info.path)
+                    self._remove([self.layout.file_of(folder, *name)])
                     return True
         return False
+
+    def _remove(self, files: Iterable[str]) -> None:
+        """Removes files of the corpus by their names."""
+        gone = list(files)
+        for file in gone:
+            self.layout.store.remove(self.layout.at(file))
+        self._disk.forget(gone)
 
     def _forget_steps(self) -> bool:
         """Has the phases that work in steps begin anew, if they are not done."""

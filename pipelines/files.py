@@ -51,8 +51,7 @@ _FOREIGN: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class FileInfo:
+class FileInfo(NamedTuple):
     """A file: its path (openable), its name below the folder that was listed, its size in bytes.
 
     `stamp` is a reason to read the file again where it differs from that of an earlier look: the time of its last
@@ -96,7 +95,7 @@ class Digests:
     def __init__(self, known: Mapping[str, tuple[str, str]] | None = None) -> None:
         """`known` holds, by path, the look of a file and its digest."""
         self._known = dict(known or {})
-        self._asked: set[str] = set()
+        self._asked: dict[str, int] = {}
 
     def of(self, info: FileInfo) -> str:
         """Returns size and SHA-256 of all bytes of a file, which is read only where it is not as at the last look."""
@@ -108,7 +107,7 @@ class Digests:
                     f"{os.fstat(file.fileno()).st_size}-{hashlib.file_digest(file, 'sha256').hexdigest()}"
                 )
             self._known[path] = look(info), digest
-            self._asked.add(path)
+            self._asked[path] = _last_change(info)
         return digest
 
     def known(self, info: FileInfo) -> str | None:
@@ -117,7 +116,7 @@ class Digests:
         seen, digest = self._known.get(path, ("", ""))
         if seen != look(info):
             return None
-        self._asked.add(path)
+        self._asked[path] = _last_change(info)
         return digest
 
     def remembered(self) -> dict[str, tuple[str, str]]:
@@ -126,11 +125,8 @@ class Digests:
         A file that changes again within the tick of the clock at which it was read would look the same; and one from
         the future may have been read before a clock was put right.
         """
-        known = {path: self._known[path] for path in sorted(self._asked)}
-        now = time.time_ns()
-        return {
-            path: one for path, one in known.items() if now - max(map(int, one[0].split("-")[1:])) > _TICK
-        }
+        latest = time.time_ns() - _TICK
+        return {path: self._known[path] for path, at in sorted(self._asked.items()) if at < latest}
 
 
 def _place_of(info: FileInfo) -> str:
@@ -150,7 +146,12 @@ def is_settled(info: FileInfo) -> bool:
     """
     if not is_local(info.path):
         return bool(info.stamp)
-    return time.time_ns() - max(int(info.stamp or 0), info.changed) > _TICK
+    return time.time_ns() - _last_change(info) > _TICK
+
+
+def _last_change(info: FileInfo) -> int:
+    """Returns when anything of a local file changed, in nanoseconds."""
+    return max(int(info.stamp or 0), info.changed)
 
 
 _TICK: Final = 2_000_000_000
@@ -296,7 +297,11 @@ class Store:
     def read_bytes(self, path: str, limit: int | None = None) -> bytes:
         """The file's bytes; with `limit`, at most one byte more than it, so that excess shows."""
         with self.reading(path), self.open(path) as file:
-            return file.read(-1 if limit is None else limit + 1)
+            if limit is None:
+                return file.read()
+            size = file.seek(0, os.SEEK_END)  # a file makes room for all that it is asked for before it reads
+            file.seek(0)
+            return file.read(min(limit, size) + 1)
 
     @contextmanager
     def local_copy(self, path: str) -> Iterator[BinaryIO]:
@@ -372,7 +377,7 @@ class Store:
         """
         with self.reading(folder):
             found = walk(local_path(folder)) if is_local(folder) else self._find(folder)
-        return tuple(sorted(found, key=lambda info: info.name))
+        return tuple(sorted(found, key=attrgetter("name")))
 
     def names_in(self, folder: str) -> set[str]:
         """Returns the names of the files and folders right below `folder`, as `entries` finds them."""

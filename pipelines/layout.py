@@ -65,7 +65,11 @@ class Layout:
 
     def path(self, folder: str, source: str, shard: str) -> str:
         """Returns the path of an input shard's file in a folder of work/ (pipelines/phases/table.py lists them)."""
-        return join(self.work, folder, source, f"{shard}{_SUFFIXES.get(folder, '.parquet')}")
+        return self.at(self.file_of(folder, source, shard))
+
+    def file_of(self, folder: str, source: str, shard: str) -> str:
+        """Returns the name of that file below the corpus's folder, as `name_at` reads it."""
+        return f"work/{folder}/{source}/{shard}{_SUFFIXES.get(folder, '.parquet')}"
 
     def name_at(self, name: str) -> Name:
         """Returns the input shard that a file of work/FOLDER is of, by the file's name below the corpus's folder."""

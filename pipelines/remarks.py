@@ -8,7 +8,7 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from filters.corpus_rules import Clip
@@ -118,22 +118,94 @@ def commonest_errors(layout: Layout, source: str, shards: Iterable[str]) -> str:
     return str(losses)
 
 
+@dataclass
+class Ledgers:
+    """The ledgers of a source's tars, by the tars' names; `others` are the rows of its other input shards."""
+
+    tars: list[tuple[str, Json]] = field(default_factory=list)
+    others: int = 0
+
+    def add(self, name: Name, receipt: Json) -> None:
+        """Adds what the receipt of an input shard says."""
+        if receipt.get("members"):  # receipts of earlier versions have none
+            self.tars.append((name[1], receipt["members"]))
+        else:
+            self.others += receipt["rows"]
+
+    def sum(self) -> Members | None:
+        """Returns them added up, None where there are no tars; rows of Parquet beside these count as records."""
+        if not self.tars:
+            return None
+        return added_up([*sorted(self.tars), ("", Ledger(records=self.others).to_json())])
+
+
+@dataclass
+class Measured:
+    """The receipts of phase measure of one source, added up.
+
+    `bad` are its quarantined rows. `captioned` is the first input shard that has a caption, `uncaptioned` are those
+    that have rows and none. `damaged` says what is wrong with damaged input files.
+    """
+
+    rows: int = 0
+    bad: int = 0
+    missing_images: int = 0
+    beyond_max_missing: int = 0
+    found_images: int = 0
+    reach: float = 0.0
+    captioned: Name | None = None
+    uncaptioned: list[Name] = field(default_factory=list)
+    formats: Counter[str] = field(default_factory=Counter)
+    extras: set[str] = field(default_factory=set)
+    damaged: list[tuple[Name, str]] = field(default_factory=list)
+    ledgers: Ledgers = field(default_factory=Ledgers)
+
+    def add(self, name: Name, receipt: Json) -> None:
+        """Adds the receipt of an input shard."""
+        rows = receipt["rows"]
+        self.rows += rows
+        if receipt["errors"]:
+            self.bad += sum(receipt["errors"].values())
+        self.missing_images += receipt["missing_images"]
+        self.beyond_max_missing += receipt["beyond_max_missing"]
+        self.found_images += receipt["found_images"]
+        self.reach = max(self.reach, receipt["reach"])
+        if receipt["captions"]:
+            self.captioned = self.captioned or name
+        elif rows:
+            self.uncaptioned.append(name)
+        if receipt["formats"]:
+            self.formats.update(receipt["formats"])
+        self.extras.update(receipt["extras"])
+        self.damaged += bad_shards({name: receipt})
+        self.ledgers.add(name, receipt)
+
+
+def by_source(measured: Mapping[Name, Json]) -> dict[str, Measured]:
+    """Returns the receipts of phase measure, added up for each source; it reads each once."""
+    found: dict[str, Measured] = {}
+    for name, receipt in measured.items():
+        if (one := found.get(name[0])) is None:
+            one = found[name[0]] = Measured()
+        one.add(name, receipt)
+    return found
+
+
 def check_columns_agree(
-    source: Source, measured: Sequence[tuple[InputShard, Mapping[str, Any]]], limits: ReadLimits
+    source: Source, measured: Measured, shards: Mapping[Name, InputShard], limits: ReadLimits
 ) -> None:
     """Raises InputError where a file has none of the caption columns that another file of the source has."""
-    found = [shard for shard, receipt in measured if receipt["captions"]]
-    wanted = source.columns.names("caption")
-    for shard, receipt in measured:
-        if not found or receipt["captions"] or not receipt["rows"]:
-            continue
+    if measured.captioned is None:
+        return
+    wanted, other = source.columns.names("caption"), shards[measured.captioned]
+    for shard in (shards[name] for name in measured.uncaptioned):
         names = column_names(shard, source.columns, source.storage_options, limits)
         if names is None or set(wanted) & set(names):
             continue
-        others = column_names(found[0], source.columns, source.storage_options, limits) or []
+        others = column_names(other, source.columns, source.storage_options, limits) or []
         theirs = [name for name in wanted if name in others] or [wanted[0]]
         raise InputError(
-            f"{shard} has the columns {_listed(names)}, but {found[0].path} has the caption in {_listed(theirs)}: "
+            f"{shard} has the columns {_listed(names)}, but {other.path} has the caption in {_listed(theirs)}: "
             f"rename one, name both (columns: {{caption: [{theirs[0]}, …]}}), or make them two sources"
         )
 
@@ -169,15 +241,16 @@ def without_samples(
     recipe: Recipe, funnels: Mapping[str, Funnel], composed: Mapping[Name, Json]
 ) -> list[str]:
     """Returns a sentence for each source with kept rows that became no sample: its tasks are not the recipe's."""
-    made: Counter[str] = Counter()
-    for (source, _), receipt in composed.items():
-        made[source] += receipt["samples"]
+    made: set[str] = set()
+    for name in composed:
+        if name[0] not in made and composed[name]["samples"]:
+            made.add(name[0])
     return [
         f"source {source}: no sample of its {funnel.kept:,} kept rows is of a task that the recipe lists "
         f"(tasks: {', '.join(recipe.tasks)})"
         for source, funnel in funnels.items()
         # rows that need no caption may have none, and then are no samples: their images may be there to be protected
-        if composed and funnel.kept and not made[source] and recipe.source(source).captions == "required"
+        if composed and funnel.kept and source not in made and recipe.source(source).captions == "required"
     ]
 
 
@@ -267,18 +340,16 @@ _LIKELY: Final = 0.1
 
 
 def members_of(measured: Mapping[Name, Json]) -> dict[str, Members]:
-    """Returns the ledger of each source that has tars, in the order of measure's receipts.
+    """Returns the ledger of each source that has tars, in the order of measure's receipts."""
+    found: dict[str, Ledgers] = {}
+    for name, receipt in measured.items():
+        found.setdefault(name[0], Ledgers()).add(name, receipt)
+    return summed(found)
 
-    Rows of Parquet that is read beside the tars count as records.
-    """
-    ledgers: dict[str, list[tuple[str, Json]]] = {}
-    for (source, shard), receipt in measured.items():
-        if receipt.get("members"):  # receipts of earlier versions have none
-            ledgers.setdefault(source, []).append((shard, receipt["members"]))
-    for (source, shard), receipt in measured.items():
-        if source in ledgers and not receipt.get("members"):
-            ledgers[source].append((shard, Ledger(records=receipt["rows"]).to_json()))
-    return {source: added_up(sorted(found)) for source, found in ledgers.items()}
+
+def summed(ledgers: Mapping[str, Ledgers]) -> dict[str, Members]:
+    """Returns the ledger of each source that has tars."""
+    return {source: found for source, one in ledgers.items() if (found := one.sum()) is not None}
 
 
 def added_up(ledgers: Iterable[tuple[str, Json]]) -> Members:
@@ -341,20 +412,17 @@ def check_unused(recipe: Recipe, ledgers: Mapping[str, Members]) -> None:
 
 def check_measured(build: "Build") -> None:
     """Raises InputError where a source as a whole does not hold: too few sound rows, no caption, damaged shards."""
-    ledgers = members_of(build.results["measure"])
     for source in build.recipe.sources:
-        all_measured = build.results["measure"]
-        measured = [(build.shards[name], all_measured[name]) for name in all_measured if name[0] == source.id]
-        receipts = [receipt for _, receipt in measured]
-        shards = [shard for shard, _ in measured]
-        rows = sum(receipt["rows"] for receipt in receipts)
-        bad = sum(sum(receipt["errors"].values()) for receipt in receipts)
-        _check_evaluation(build, source, rows, bad)
-        _check_columns(build.recipe, source, shards, receipts)
-        own = {source.id: ledgers[source.id]} if source.id in ledgers else {}
+        measured = build.measured.get(source.id, Measured())
+        shards = [shard for name, shard in build.shards.items() if name[0] == source.id]
+        _check_evaluation(build, source, measured)
+        _check_columns(build.recipe, source, shards, measured)
+        ledger = measured.ledgers.sum()
+        own = {source.id: ledger} if ledger else {}
         for sentence in notes(own):
             build.reporter.say(sentence)
         check_unused(build.recipe, own)
+        rows, bad = measured.rows, measured.bad
         limit = build.recipe.max_quarantine_of(source)
         if rows and bad / rows > limit:
             raise InputError(
@@ -365,41 +433,39 @@ def check_measured(build: "Build") -> None:
             )
         if rows == bad or not source.needs_captions:
             continue
-        if not any(receipt["captions"] for receipt in receipts):
+        if measured.captioned is None:
             there = shown_columns(source, shards, build.recipe.read)
             raise InputError(
                 f"source {source.id}: not one of its {rows:,} rows has a caption{there}; name the caption's "
                 "column (columns: {caption: …}), or say captions: none"
             )
-        check_columns_agree(source, measured, build.recipe.read)
+        check_columns_agree(source, measured, build.shards, build.recipe.read)
 
 
-def _check_evaluation(build: "Build", source: Source, rows: int, bad: int) -> None:
+def _check_evaluation(build: "Build", source: Source, measured: Measured) -> None:
     """Raises InputError where an evaluation source was not read: its images would go into training unseen."""
     if source.role != "eval":
         return
-    damaged = [why for name, why in bad_shards(build.results["measure"]) if name[0] == source.id]
-    if damaged or (rows == bad and build.recipe.sample == 1):
-        why = damaged[0] if damaged else f"none of the {rows:,} rows of source {source.id} could be measured"
+    damaged = [why for _, why in measured.damaged]
+    if damaged or (measured.rows == measured.bad and build.recipe.sample == 1):
+        lost = f"none of the {measured.rows:,} rows of source {source.id} could be measured"
+        why = damaged[0] if damaged else lost
         raise InputError(
             f"{why.removesuffix('; write it again or leave it out')}: source {source.id} is an evaluation set, "
             "which must be read whole, or its images stand in training; mend it, or take it out of the recipe"
         )
 
 
-def _check_columns(
-    recipe: Recipe, source: Source, shards: Sequence[InputShard], receipts: Sequence[Json]
-) -> None:
+def _check_columns(recipe: Recipe, source: Source, shards: Sequence[InputShard], measured: Measured) -> None:
     """Raises InputError where a column that a rule goes by has no value in any row of the source."""
-    if not any(receipt["rows"] for receipt in receipts):
+    if not measured.rows:
         return
-    there = {name for receipt in receipts for name in receipt["extras"]}
     rules = recipe.rules_of(source)
-    if rules.get(Clip) and source.clip_score is not None and source.clip_score not in there:
+    if rules.get(Clip) and source.clip_score is not None and source.clip_score not in measured.extras:
         raise InputError(no_score(source, [shard.shard for shard in shards]))
     columns = rules.get(ColumnRules)
     for name in columns.limits if columns else ():
-        if name not in there:
+        if name not in measured.extras:
             raise InputError(
                 f"source {source.id}: no row has a value in the column {name!r} that a rule goes by; name it as "
                 "the data writes it, in columns: {extra: […]} too, or switch the rule off for this source"
@@ -415,31 +481,26 @@ def no_score(source: Source, shards: Sequence[str]) -> str:
     )
 
 
-def misread(recipe: Recipe, measured: Mapping[Name, Json]) -> list[str]:
+def misread(recipe: Recipe, measured: Mapping[str, Measured]) -> list[str]:
     """Returns a sentence for each annotation source whose format, or folder of images, is likely to be another."""
     found: list[str] = []
     for source in recipe.sources:
-        receipts = [receipt for (owner, _), receipt in measured.items() if owner == source.id]
-        rows = sum(receipt["rows"] for receipt in receipts)
-        found += _images_lost(source, receipts, rows)
-        reach = max((receipt["reach"] for receipt in receipts), default=0.0)
-        formats = Counter[str]()
-        for receipt in receipts:
-            formats.update(receipt["formats"])
-        for form, count in formats.most_common():
-            if count >= _LIKELY * rows and (form not in IN_PIXELS.values() or reach <= GRID):
-                found.append(f"source {source.id}: {count:,} of its {rows:,} rows look like format: {form}")
+        one = measured.get(source.id, Measured())
+        found += _images_lost(source, one)
+        for form, count in one.formats.most_common():
+            if count >= _LIKELY * one.rows and (form not in IN_PIXELS.values() or one.reach <= GRID):
+                found.append(
+                    f"source {source.id}: {count:,} of its {one.rows:,} rows look like format: {form}"
+                )
     return found
 
 
-def _images_lost(source: Source, receipts: Sequence[Json], rows: int) -> Iterator[str]:
+def _images_lost(source: Source, measured: Measured) -> Iterator[str]:
     """Yields a sentence where none of the images that rows name is there, and where documents lack too many."""
-    missing, beyond, there = (
-        sum(receipt[name] for receipt in receipts)
-        for name in ("missing_images", "beyond_max_missing", "found_images")
-    )
-    has_errors = any(receipt["errors"] for receipt in receipts)  # an image that cannot be measured is there
-    if missing >= max(1, _LIKELY * rows) and not (beyond or there or has_errors):
+    rows, missing, beyond = measured.rows, measured.missing_images, measured.beyond_max_missing
+    # an image that cannot be measured is there
+    some = beyond or measured.found_images or measured.bad
+    if missing >= max(1, _LIKELY * rows) and not some:
         records = f"its {rows:,} records" if missing == rows else f"{missing:,} of its {rows:,} records"
         folder = source.images or (source.path[0] if source.path else ".")
         remedy = ", or set match: basename" if source.match == "path" else ""
@@ -454,9 +515,13 @@ def _images_lost(source: Source, receipts: Sequence[Json], rows: int) -> Iterato
         )
 
 
-def tolerated(measured: Mapping[Name, Json], limit: int) -> list[str]:
+def all_damaged(measured: Mapping[str, Measured]) -> list[tuple[Name, str]]:
+    """Returns what is wrong with the damaged input files of all sources, with the names of their shards."""
+    return [one for found in measured.values() for one in found.damaged]
+
+
+def tolerated(bad: Sequence[tuple[Name, str]], limit: int) -> list[str]:
     """Returns a sentence on damaged input that the recipe allows; nothing where there is none."""
-    bad = bad_shards(measured)
     if not bad:
         return []
     return [

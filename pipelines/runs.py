@@ -1,6 +1,7 @@
 """One run of a recipe: engine, progress, folder, phases, and what a person sees at the end."""
 
 import datetime
+import gc
 import json
 import os
 import platform
@@ -29,13 +30,13 @@ from pipelines.receipts import is_finished
 from pipelines.recipe.load import rooted
 from pipelines.recipe.model import Recipe
 from pipelines.remarks import (
-    bad_shards,
+    all_damaged,
     beyond_hub,
     damaged_text,
-    members_of,
     misread,
     notes,
     nothing_kept,
+    summed,
     tolerated,
     unused_rules,
     without_samples,
@@ -43,6 +44,7 @@ from pipelines.remarks import (
 from pipelines.removal import Removed, gathered, kept
 from pipelines.verdicts import Verdicts
 from schemas.errors import InputError, OutputError
+from schemas.manifest import Funnel
 from schemas.plain import many, plain
 
 
@@ -133,6 +135,7 @@ def run(
     with (
         rehearsed(layout, until) if dry else nullcontext(layout) as place,
         locked(place),
+        _without_older_garbage(),
         Logged(reporter, place) as logged,
         engine_for(options, logged) as engine,
     ):
@@ -147,17 +150,35 @@ def run(
         complete = until == PHASES[-1].name
         if complete:
             _write_run(layout, options, started)
+        found: dict[str, Funnel] = {}
         if decided:
             from pipelines.card.manifest import (
                 funnels,
             )  # with it come libraries that a fetch alone does not need
 
-            reporter.finish(funnels(recipe, decided), layout.out, complete, list(_remarks(work)))
+            found = funnels(recipe, decided)
+            reporter.finish(found, layout.out, complete, list(_remarks(work)))
         _raise_for_bad_shards(work)
-        for sentence in tolerated(work.results["measure"], recipe.max_bad_shards):
+        for sentence in tolerated(all_damaged(work.measured), recipe.max_bad_shards):
             logged.say(f"warning: {sentence}")
-        _warn_of_nothing_kept(work, decided, logged, dry)
+        _warn_of_nothing_kept(work, found, logged, dry)
     return layout
+
+
+@contextmanager
+def _without_older_garbage() -> Iterator[None]:
+    """Leaves what was made before out of collections of garbage meanwhile, most of it the code of libraries.
+
+    A run makes so many objects that all that live are looked at several times, which takes a tenth of a second each.
+    """
+    if gc.get_freeze_count():  # the caller has done it, and may not want it undone
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _check_stays(options: Options, dry: bool) -> None:
@@ -284,24 +305,19 @@ def _write_run(layout: Layout, options: Options, started: tuple[datetime.datetim
 
 def _remarks(work: Build) -> Iterator[str]:
     """What a person should know at the end of a run: unused members, rules off, limits of the Hub, the mixture."""
-    yield from notes(members_of(work.results["measure"]))
+    yield from notes(summed({source: one.ledgers for source, one in work.measured.items()}))
     yield from unused_rules(work.recipe, work.shards.values())
     files = (file for receipt in work.results["shard"].values() for file in receipt["files"])
     yield from beyond_hub(files, work.recipe.shards.samples)
     yield from draw_sentences(work.recipe, work.results["compose"])
 
 
-def _warn_of_nothing_kept(
-    work: Build, decided: Mapping[Name, dict[str, Any]], reporter: Reporter, dry: bool
-) -> None:
+def _warn_of_nothing_kept(work: Build, found: Mapping[str, Funnel], reporter: Reporter, dry: bool) -> None:
     """Warns of sources of which no row is kept. Raises InputError where they are all the sources there are."""
-    if not decided:
+    if not found:
         return
-    from pipelines.card.manifest import funnels
-
-    found = funnels(work.recipe, decided)
     sentences = nothing_kept(work.layout, found, work.shards)
-    others = misread(work.recipe, work.results["measure"])
+    others = misread(work.recipe, work.measured)
     if sentences and len(sentences) == len(found) and not dry:
         raise InputError(f"the corpus is empty: {'; '.join([*sentences, *others])}")
     sentences += without_samples(work.recipe, found, work.results["compose"])
@@ -320,13 +336,13 @@ def _keep_what_is_there(work: Build, reporter: Reporter) -> None:
 
     if work.removed or not work.layout.store.exists(work.layout.at("manifest.json")):
         return
+    if any(receipt["kept"] for receipt in work.results["select"].values()):
+        return
     found = funnels(work.recipe, work.results["select"])
     sentences = nothing_kept(work.layout, found, work.shards)
-    if len(sentences) < len(found):
-        return
     reporter.finish(found, work.layout.out, False, [])
     _raise_for_bad_shards(work)
-    sentences += misread(work.recipe, work.results["measure"])
+    sentences += misread(work.recipe, work.measured)
     raise InputError(
         f"the corpus is empty: {'; '.join(sentences)}; the shards that were there stay: to be without them, remove "
         f"{plain(work.layout.out)}"
@@ -334,7 +350,7 @@ def _keep_what_is_there(work: Build, reporter: Reporter) -> None:
 
 
 def _raise_for_bad_shards(work: Build) -> None:
-    bad = bad_shards(work.results["measure"])
+    bad = all_damaged(work.measured)
     if len(bad) > work.recipe.max_bad_shards:
         raise InputError(
             f"{many(len(bad), 'damaged input file')} (what could be read is in the corpus); mend or remove what is "

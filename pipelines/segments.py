@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from pydantic_core import from_json
@@ -57,7 +58,7 @@ class _Segment(NamedTuple):
 
 
 class Segments:
-    """The values in one folder. `damaged` are the paths of files that are not what was written there.
+    """The values in one folder, by name. `damaged` are the paths of files that are not what was written there.
 
     `files` are the names of the files in the folder. `older` reads one with the suffix `.json`, which holds one value:
     the form of earlier versions, which is read and merged, and not written any more.
@@ -66,6 +67,7 @@ class Segments:
     def __init__(self, layout: Layout, folder: str, files: Iterable[str], older: Older) -> None:
         self._layout, self._store, self._folder, self._older = layout, layout.store, folder, older
         self._values: dict[str, bytes] = {}
+        self.values: Mapping[str, bytes] = MappingProxyType(self._values)
         self._segments: list[_Segment] = []
         self.damaged: list[str] = []
         self._number = 0
@@ -76,19 +78,6 @@ class Segments:
         self._due = False
         self._last: Future[None] | None = None
         self._load(files)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._values
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def get(self, name: str) -> bytes | None:
-        """Returns the value of a name, None where it has none."""
-        return self._values.get(name)
 
     def set(self, values: Mapping[str, bytes]) -> None:
         """Sets values; they lie in the store when this returns, or soon where changes are gathered."""
@@ -175,8 +164,11 @@ class Segments:
         """Writes a segment with what these names have now."""
         self._number += 1
         file = f"{self._number:08d}-{self._layout.run}.jsonl"
-        body = b"\n".join(_line(name, self._values.get(name)) for name in names)
-        data = _seal(self._folder, file, body) + b"\n" + body
+        parts: list[bytes] = []
+        for name in names:
+            parts += _line(name, self._values.get(name))
+        parts.pop()  # no line follows the last
+        data = b"".join((_seal(self._folder, file, parts), b"\n", *parts))
         self._store.write_bytes(join(self._folder, file), data, self._layout.tmp, scratch=not synced)
         self._segments.append(_Segment(file, len(names), tuple(names) if len(names) < FULL else None))
 
@@ -206,7 +198,8 @@ class Segments:
             if again:  # a run that is at work has merged segments meanwhile
                 there = self._store.list_files(self._folder) if self._store.is_folder(self._folder) else ()
                 files = [info.name for info in there]
-            self._values, self._segments, self.damaged = {}, [], []
+            self._values.clear()
+            self._segments, self.damaged = [], []
             ours = sorted((file for file in files if file.endswith(_SUFFIXES)), key=_place)
             self._number = _place(ours[-1])[0] if ours else 0
             with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -245,7 +238,7 @@ class Segments:
             one = self._older(file, data)
             return None if one is None else [one]
         seal, _, body = data.partition(b"\n")
-        if seal != _seal(self._folder, file, body):
+        if seal != _seal(self._folder, file, [body]):
             return None
         parts = (line.partition(b"\t") for line in body.split(b"\n"))
         return [(parsed(name), value if tab else None) for name, tab, value in parts]
@@ -269,15 +262,19 @@ def bytes_of(store: Store, path: str, limit: int | None = None) -> bytes | None:
         raise
 
 
-def _line(name: str, value: bytes | None) -> bytes:
+def _line(name: str, value: bytes | None) -> Sequence[bytes]:
+    """Returns the parts of a line: a value may be large, and is not copied for it."""
     text = json.dumps(name, ensure_ascii=False).encode("utf-8", "surrogatepass")
-    return text if value is None else text + b"\t" + value
+    return (text, b"\n") if value is None else (text, b"\t", value, b"\n")
 
 
-def _seal(folder: str, file: str, body: bytes) -> bytes:
+def _seal(folder: str, file: str, parts: Iterable[bytes]) -> bytes:
     """Returns the digest of a segment's lines, which is another one for the same lines in another place."""
     place = f"{folder.rpartition('/')[2]}/{file}".encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(body, digest_size=16, key=hashlib.blake2b(place).digest()).hexdigest().encode()
+    digest = hashlib.blake2b(digest_size=16, key=hashlib.blake2b(place).digest())
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest().encode()
 
 
 def _place(file: str) -> tuple[int, str]:

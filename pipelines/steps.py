@@ -148,11 +148,10 @@ class Steps:
         if not self._receipts.done(task):
             return False
         if self._layout.is_local:
-            (receipt,) = self._receipts.read([task])
+            outputs = self._receipts.outputs(task.name)
             try:
                 check_whole(
-                    self._layout.store,
-                    {self._layout.at(one["name"]): one["digest"] for one in receipt["outputs"]},
+                    self._layout.store, {self._layout.at(one["name"]): one["digest"] for one in outputs}
                 )
             except DamagedError:
                 return False

@@ -6,7 +6,7 @@ So no phase has to say which files it wrote, and none waits for the disk.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Final, overload
+from typing import Any, Final, Generic, TypeVar, overload
 
 from pipelines.engines.step import Done, Engine, Json, Kept, Step
 from pipelines.layout import Layout, Name
@@ -14,6 +14,8 @@ from pipelines.phases.table import PHASES, phase
 from pipelines.receipts import Found
 
 _AT_ONCE: Final = 8
+_WAITING: Final = 256
+"""Tasks whose files are on their way to the disk: where workers write faster than it takes, they wait."""
 _OWNERS: Final = {folder: one for one in reversed(PHASES) for folder in one.writes}
 """By a folder of work/ the phase that writes it first."""
 
@@ -72,17 +74,28 @@ class Watching:
 
     def _noted(self, receipt: Json) -> Json:
         self._outputs += self._named(receipt)
-        return {name: value for name, value in receipt.items() if name != "outputs"}
+        receipt.pop("outputs", None)
+        return receipt
 
     def _named(self, receipt: Json) -> list[Json]:
         """Returns the outputs of a receipt by their names below the corpus; files elsewhere are left out."""
         top = self._layout.at("")
         own = [one for one in receipt.get("outputs", ()) if one["name"].startswith(top)]
-        return [{**one, "name": one["name"].removeprefix(top)} for one in own]
+        for one in own:
+            one["name"] = one["name"].removeprefix(top)
+        return own
 
     def _told(self, step: Step, tasks: Sequence[Json]) -> Sequence[Json]:
         reads = phase(step.name).reads
-        return _Told(tasks, lambda task: self._believed(reads, task))
+        owners = {_OWNERS[folder].name for folder in reads if folder in _OWNERS}
+        self._indexed = {name: one for name, one in self._indexed.items() if name in owners}
+
+        def told(task: Json) -> Json:
+            """Adds what the task may believe."""
+            believed = self._believed(reads, task)
+            return {**task, "believed": believed} if believed else task
+
+        return Each(tasks, told)
 
     def _believed(self, reads: Iterable[str], task: Json) -> dict[str, str]:
         """Returns the digests of what a task may read, by path: the files of the input shards that it names."""
@@ -90,12 +103,12 @@ class Watching:
         found = {}
         for folder in reads:
             for name in names:
-                path = self._layout.path(folder, *name)
-                if (digest := self._digest(folder, name, path)) is not None:
-                    found[path] = digest
+                file = self._layout.file_of(folder, *name)
+                if (digest := self._digest(folder, name, file)) is not None:
+                    found[self._layout.at(file)] = digest
         return found
 
-    def _digest(self, folder: str, name: Name, path: str) -> str | None:
+    def _digest(self, folder: str, name: Name, file: str) -> str | None:
         owner = _OWNERS.get(folder)
         if owner is None:
             return None
@@ -103,13 +116,12 @@ class Watching:
             return None
         if owner.by_shard:
             outputs = found.outputs(name)
-            return next((one["digest"] for one in outputs if self._layout.at(one["name"]) == path), None)
+            return next((one["digest"] for one in outputs if one["name"] == file), None)
         known, index = self._indexed.get(owner.name, (None, {}))
         if known is not found:
-            outputs = [one for each in found for one in found.outputs(each)]
-            index = {self._layout.at(one["name"]): one["digest"] for one in outputs}
+            index = {one["name"]: one["digest"] for each in found for one in found.outputs(each)}
             self._indexed[owner.name] = found, index
-        return index.get(path)
+        return index.get(file)
 
 
 def input_shards_of(task: Json, source: str | None = None) -> Iterator[Name]:
@@ -123,26 +135,27 @@ def input_shards_of(task: Json, source: str | None = None) -> Iterator[Name]:
                 yield from input_shards_of(one, source)
 
 
-class _Told(Sequence[Json]):
-    """Tasks, each with what it may believe, which is looked up when it is its turn."""
+Made = TypeVar("Made")
+Of = TypeVar("Of")
 
-    def __init__(self, tasks: Sequence[Json], believed: Callable[[Json], Mapping[str, str]]) -> None:
-        self._tasks = tasks
-        self._believed = believed
+
+class Each(Sequence[Made], Generic[Of, Made]):
+    """What is made of each item of a sequence, when it is asked for."""
+
+    def __init__(self, items: Sequence[Of], make: Callable[[Of], Made]) -> None:
+        self._items, self._make = items, make
 
     def __len__(self) -> int:
-        return len(self._tasks)
+        return len(self._items)
 
     @overload
-    def __getitem__(self, at: int) -> Json: ...
+    def __getitem__(self, at: int) -> Made: ...
     @overload
-    def __getitem__(self, at: slice) -> list[Json]: ...
-    def __getitem__(self, at: int | slice) -> Json | list[Json]:
+    def __getitem__(self, at: slice) -> list[Made]: ...
+    def __getitem__(self, at: int | slice) -> Made | list[Made]:
         if isinstance(at, slice):
-            return [self[place] for place in range(*at.indices(len(self)))]
-        task = self._tasks[at]
-        believed = self._believed(task)
-        return {**task, "believed": believed} if believed else task
+            return [self._make(one) for one in self._items[at]]
+        return self._make(self._items[at])
 
 
 class Flush:
@@ -168,7 +181,7 @@ class Flush:
             return write()
         self._waiting.append((self._pool.submit(self._sync, names), write))
         self._folders.update(name.rpartition("/")[0] for name in names)
-        while self._waiting and self._waiting[0][0].done():
+        while self._waiting and (len(self._waiting) > _WAITING or self._waiting[0][0].done()):
             self._next()
 
     def _sync(self, names: Iterable[str]) -> None:

@@ -51,8 +51,8 @@ def _promised(layout: Layout) -> Iterator[str]:
         receipts = Receipts(layout, phase.name, disk)
         for name in receipts.damaged:
             yield f"{name}: it is damaged: it holds no receipts"
-        for _, receipt in receipts.all():
-            for output in map(Output.from_json, receipt.get("outputs", ())):
+        for name in sorted(receipts):
+            for output in map(Output.from_json, receipts.outputs(name)):
                 if output.name.startswith("work/"):  # the digests of all others stand in the manifest
                     what = difference(layout.store, output, disk.find(output.name), whole=True)
                     if what is not None:

@@ -21,7 +21,7 @@ from pipelines.layout import Layout, Name, name_of, text_of
 from pipelines.manifest import read_manifest
 from pipelines.phases.table import PHASES
 from pipelines.receipts import Receipts, is_finished, listed
-from pipelines.remarks import Loss, Losses, bad_shards, members_of, notes, quarantined
+from pipelines.remarks import Ledgers, Loss, Losses, bad_shards, notes, quarantined, summed
 from pipelines.verdicts import Verdicts
 from schemas.errors import DamagedError, InputError, VerifyError
 from schemas.manifest import Manifest
@@ -84,7 +84,7 @@ def read(folder: str, storage_options: Mapping[str, Any] | None = None) -> Statu
         quarantined=dict(sorted(measured.errors.items(), key=lambda pair: (-pair[1], pair[0]))),
         messages=_messages(layout, measured.quarantined),
         damaged=[f"{text_of(name)}: {why}" for name, why in measured.bad],
-        members=list(notes(members_of(measured.members))),
+        members=list(notes(summed(measured.ledgers))),
         annotations=_annotations(manifest),
         verdicts=sum(len(one.members) for one in Verdicts.read(layout).shards.values()),
         last=last,
@@ -196,7 +196,7 @@ class _Measured:
     errors: Counter[str] = field(default_factory=Counter)
     quarantined: list[Name] = field(default_factory=list)
     bad: list[tuple[Name, str]] = field(default_factory=list)
-    members: dict[Name, Json] = field(default_factory=dict)
+    ledgers: dict[str, Ledgers] = field(default_factory=dict)
 
     @classmethod
     def of(cls, receipts: Receipts) -> "_Measured":
@@ -209,7 +209,7 @@ class _Measured:
             if receipt["errors"]:
                 found.quarantined.append(name)
             found.bad += bad_shards({name: receipt})
-            found.members[name] = {key: receipt[key] for key in ("rows", "members") if key in receipt}
+            found.ledgers.setdefault(name[0], Ledgers()).add(name, receipt)
         return found
 
 

@@ -70,6 +70,8 @@ def check(build: "Build") -> None:
 
     Where rows were removed it is a warning.
     """
+    if not build.recipe.mixture:
+        return
     try:
         drawn(build.recipe.mixture, totals(build.results["compose"]))
     except FieldError as error:
@@ -85,6 +87,8 @@ def check(build: "Build") -> None:
 
 def draw_sentences(recipe: Recipe, composed: Mapping[Name, Json]) -> Iterator[str]:
     """Yields a line for the mixture and one for each of its strata: views and tokens of an epoch."""
+    if not recipe.mixture:
+        return
     sizes = totals(composed)
     found = drawn(held(recipe.mixture, sizes), sizes)
     every = sum(one.drawn for one in found)

@@ -18,6 +18,7 @@ from pipelines.datasets.drafts import NamedImage, Shown, finish
 from pipelines.engines.step import At, Json
 from pipelines.groups import group_of
 from pipelines.layout import Layout, Name, text_of
+from pipelines.layout import name_of as shard_named
 from pipelines.parquet import Groups, by_member, read_table, write_tables
 from pipelines.phases.cutting import bound, outline, runs_of, to_json
 from pipelines.phases.dialogues import Made, Place, with_dialogues
@@ -315,7 +316,8 @@ def _place(row: dict[str, Any]) -> Place:
 def run(build: "Build") -> None:
     """Composes the samples of every kept row."""
     marks = {source.id: source_fingerprint(build.recipe, source) for source in build.recipe.sources}
-    build.map("compose", [_task(build, name, marks[name[0]]) for name in sorted(build.shards)])
+    tasks = [_task(build, name, marks[name[0]]) for name in sorted(build.shards)]
+    build.map("compose", tasks, body=_body)
     check(build)
 
 
@@ -323,4 +325,9 @@ def _task(build: "Build", name: Name, mark: str) -> Task:
     found = build.fingerprints
     signals = [found["measure"][name], found["score"].get(name), found["ground"].get(name)]
     kept = build.results["select"][name]["kept_digest"]
-    return Task(text_of(name), fingerprint(mark, kept, signals), {"source": name[0], "shard": name[1]})
+    return Task(text_of(name), fingerprint(mark, kept, signals))
+
+
+def _body(task: Task) -> Json:
+    source, shard = shard_named(task.name)
+    return {"source": source, "shard": shard}

@@ -23,8 +23,7 @@ from pipelines.writers.columns import key_hash
 _AT_ONCE: Final = 8
 
 
-@dataclass(frozen=True, order=True, slots=True)
-class Stratum:
+class Stratum(NamedTuple):
     """What is shared by the samples of one folder of shards."""
 
     split: str
@@ -155,7 +154,7 @@ def from_json(name: Name, value: Iterable[Any]) -> Iterator[Outline]:
     """Yields the outlines of the input shard (source, shard) that `to_json` wrote."""
     source, shard = name
     for split, group, parts in value:
-        stretches, at = [], 0
+        stretches, at = list[Stretch](), 0
         for count, first, digest, ends in parts:
             stretches.append(Stretch(at, at + count, first, digest, bool(ends)))
             at += count
@@ -178,7 +177,9 @@ def plan(
     least, most = sizes(samples)
     planned: dict[Stratum, list[Planned]] = defaultdict(list)
     growing: dict[Stratum, _Growing] = defaultdict(_Growing)
-    for stratum, shard, stretches in outlines:
+    strata: dict[Stratum, Stratum] = {}
+    for given, shard, stretches in outlines:
+        stratum = strata.setdefault(given, given)  # one for all that are planned
         for stretch in stretches:
             left: Stretch | None = stretch
             while left is not None:

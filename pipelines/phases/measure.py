@@ -23,7 +23,7 @@ from pipelines.phases.split import name_for as split_name
 from pipelines.phases.table import phase
 from pipelines.receipts import Task, fingerprint, versions
 from pipelines.recipe.model import Recipe, Source
-from pipelines.remarks import check_measured
+from pipelines.remarks import by_source, check_measured
 from pipelines.shares import is_below
 from pipelines.sources import InputShard, Ledger, interleaved, options_of, read, rendered, urls
 from pipelines.sources.annotations import (
@@ -380,16 +380,20 @@ def run(build: "Build") -> None:
     """Measures the input shards that are not measured yet; then checks what must hold for a source as a whole."""
     kept = Verdicts.read(build.layout)
     verdicts = kept.updated(build.given_verdicts)
-    for name in build.shards:
+    for name in build.shards.keys() & verdicts.shards.keys():
         if verdicts.of(*name) != kept.of(*name):
             verdicts.of(*name).write(build.layout, *name)
     identities = build.identities(build.shards)
     marks = {source.id: source_fingerprint(build.recipe, source) for source in build.recipe.sources}
 
-    def task(name: Name, known: Json) -> Task:
-        shard = build.shards[name]
-        mark = fingerprint(marks[shard.source], identities[name], known)
-        return Task(text_of(name), mark, {"input": shard.to_json(), "shard": text_of(name), "known": known})
+    def task(name: Name) -> Task:
+        known = verdicts.of(*name).by_member()
+        return Task(text_of(name), fingerprint(marks[name[0]], identities[name], known))
+
+    def body(task: Task) -> Json:
+        name = name_of(task.name)
+        known = verdicts.of(*name).by_member()
+        return {"input": build.shards[name].to_json(), "shard": task.name, "known": known}
 
     def settle(done: Task, receipt: Json) -> Task:
         """Keeps new verdicts, which are part of what the shard's signals depend on from now on."""
@@ -398,13 +402,15 @@ def run(build: "Build") -> None:
         if found == verdicts.of(*name):
             return done
         found.write(build.layout, *name)
-        return task(name, found.by_member())
+        mark = fingerprint(marks[name[0]], identities[name], found.by_member())
+        return replace(done, fingerprint=mark)
 
     build.remove_orphans()
-    tasks = [task(name, verdicts.of(*name).by_member()) for name in build.shards]
+    tasks = [*map(task, build.shards)]
     if _made_again(build, tasks):
-        tasks = [task(name, verdicts.of(*name).by_member()) for name in build.shards]
-    build.map("measure", tasks, limits_of(build.recipe, build.limits), settle)
+        tasks = [*map(task, build.shards)]
+    build.map("measure", tasks, limits_of(build.recipe, build.limits), settle, body)
+    build.measured = by_source(build.results["measure"])
     check_measured(build)
 
 

@@ -282,30 +282,22 @@ def _file(name: str, written: Written) -> Json:
 
 def run(build: "Build") -> None:
     """Writes the output shards that are not there yet."""
-    planned = _plan(build)
+    planned = {_task_name(one): one for one in _plan(build)}
     tasks = list(_tasks(build, planned))
     receipts = build.receipts("shard")
-    names = {task.name for task in tasks}
     build.check("shard", tasks)
-    fresh = sum(not receipts.done(task) for task in tasks)
-    gone = len(receipts.others(names))
+    stay = {planned[task.name].name for task in tasks if receipts.done(task)}
+    fresh, gone = len(tasks) - len(stay), len(receipts.others(planned))
     if build.removed:
         build.reporter.say(f"of {len(tasks):,} shards {fresh:,} are written anew; {gone:,} have gone")
-    if not fresh and not gone:
-        build.map("shard", tasks)
+    was = changes.before(build.layout, stay) if fresh or gone else None
+    receipts.forget_all_but(planned)
+    done = build.map("shard", tasks, body=lambda task: _body(build, planned[task.name]))
+    if was is None or not was.files:
         return
-    # what is done already needs no body
-    tasks = [
-        task if receipts.done(task) else replace(task, body=_body(build, one))
-        for one, task in zip(planned, tasks, strict=True)
-    ]
-    stay = {one.name for one, task in zip(planned, tasks, strict=True) if receipts.done(task)}
-    was = changes.before(build.layout, stay)
-    receipts.forget_all_but(names)
-    done = zip(planned, build.map("shard", tasks), strict=True)
     written = {
         one.name: {file["name"]: file["sha256"] for file in receipt["files"]}
-        for one, receipt in done
+        for one, receipt in zip(planned.values(), done, strict=True)
         if one.name not in stay
     }
     if sentence := changes.said(build.layout, was, written):
@@ -337,11 +329,14 @@ def _plan(build: "Build") -> list[Planned]:
     return plan(outlines(), samples, partial(run_at, layout), again)
 
 
-def _tasks(build: "Build", planned: Iterable[Planned]) -> Iterator[Task]:
+def _tasks(build: "Build", planned: Mapping[str, Planned]) -> Iterator[Task]:
     recipe, made_with = build.recipe, written_with(build.recipe)
-    for one in planned:
-        mark = shard_fingerprint(made_with, form_of(recipe, one.stratum.group), one)
-        yield Task(one.name.replace("/", "-"), mark)
+    for name, one in planned.items():
+        yield Task(name, shard_fingerprint(made_with, form_of(recipe, one.stratum.group), one))
+
+
+def _task_name(planned: Planned) -> str:
+    return planned.name.replace("/", "-")
 
 
 def _body(build: "Build", planned: Planned) -> Json:
@@ -351,4 +346,4 @@ def _body(build: "Build", planned: Planned) -> Json:
         {**part._asdict(), "input": build.shards[(stratum.source, part.shard)].to_json()}
         for part in planned.parts
     ]
-    return {**asdict(stratum), "name": planned.name, "shard": planned.name, "parts": parts}
+    return {**stratum._asdict(), "name": planned.name, "shard": planned.name, "parts": parts}

@@ -4,8 +4,9 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import replace
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pipelines.files import Entry, FileInfo, Store, join, shown
 from pipelines.sources.columns import Columns, ReadLimits
@@ -35,19 +36,24 @@ _COLUMNS: Final = Columns()
 _LIMITS: Final = ReadLimits()
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A file, the root that its shard id is relative to, and the format that its suffix announces."""
+class Found(NamedTuple):
+    """A file, the root that its shard id is relative to, its suffix, and the format that this announces."""
 
     root: str
     info: FileInfo
+    suffix: str
     format: str | None
     given: bool = False
 
     @property
     def is_image(self) -> bool:
         """Whether the suffix is an image's."""
-        return _is_image(self.info.name)
+        return self.suffix[1:] in IMAGE_SUFFIXES
+
+    @property
+    def stem(self) -> str:
+        """The path without the suffix."""
+        return self.info.path[: len(self.info.path) - len(self.suffix)]
 
     @property
     def folder(self) -> tuple[str, str]:
@@ -140,18 +146,26 @@ def _below(
     prefix = path.rstrip("/").removeprefix(root.rstrip("/")).lstrip("/")
     if not entry.is_folder:
         # a .json that is given by its path may hold JSON lines
-        suffix = ".jsonl" if given and _suffix(prefix) == ".json" else _suffix(prefix)
-        return [Found(root, replace(entry.info, name=prefix), formats.get(suffix), given)]
-    names = ((info, join(prefix, info.name) if prefix else info.name) for info in store.list_files(path))
-    return [
-        Found(root, replace(info, path=join(path, info.name), name=name), formats.get(_suffix(name)))
-        for info, name in names
-    ]
+        suffix = _suffix(prefix)
+        form = formats.get(".jsonl" if given and suffix == ".json" else suffix)
+        return [Found(root, entry.info._replace(name=prefix), suffix, form, given)]
+    found = []
+    for info in store.list_files(path):
+        name = join(prefix, info.name) if prefix else info.name
+        suffix = _suffix(name)
+        below = FileInfo(join(path, info.name), name, info.size, info.stamp, info.changed)
+        found.append(Found(root, below, suffix, formats.get(suffix)))
+    return found
 
 
 def _without_corpora(files: Sequence[Found]) -> list[Found]:
     """Returns the files without those that lie beside the shards of a corpus that vlcorpus built."""
-    manifests = {(file.root, file.info.name.removesuffix("manifest.json")) for file in files}
+    names = ((file.root, file.info.name) for file in files)
+    manifests = {
+        (root, name.removesuffix("manifest.json")) for root, name in names if name.endswith("manifest.json")
+    }
+    if not manifests:
+        return [*files]
     shards = ((file.root, _OURS.fullmatch(file.info.name)) for file in files)
     corpora = {(root, match[1]) for root, match in shards if match} & manifests
 
@@ -167,10 +181,8 @@ def _without_corpora(files: Sequence[Found]) -> list[Found]:
 
 def _ours_alone(files: Sequence[Found]) -> list[Found]:
     """Returns the Parquet shards of a corpus of ours, which are no index of a tar beside them."""
-    tars = {_stem(file.info.path) for file in files if file.format == "tar"}
-    return [
-        file for file in files if _OURS_ALONE.fullmatch(file.info.path) and _stem(file.info.path) not in tars
-    ]
+    tars = {file.stem for file in files if file.format == "tar"}
+    return [file for file in files if _OURS_ALONE.fullmatch(file.info.path) and file.stem not in tars]
 
 
 def _suffix(name: str) -> str:
@@ -221,9 +233,7 @@ def _shards(source: str, files: Iterable[Found], kind: Kind) -> list[InputShard]
                 )
             form = admitted[0]
         if form is not None:
-            shards.append(
-                InputShard(source, _id(file.info.name), file.info.path, kind.name, form, file.info.size)
-            )
+            shards.append(InputShard(source, _id(file), file.info.path, kind.name, form, file.info.size))
     return shards
 
 
@@ -258,8 +268,9 @@ def _pairs(
 
 def _paired(files: Iterable[Found]) -> set[str]:
     """The paths of images that have a sidecar."""
-    stems = {_stem(file.info.path) for file in files if _suffix(file.info.name) in _SIDECARS}
-    return {file.info.path for file in files if file.is_image and _stem(file.info.path) in stems}
+    known = list(files)
+    stems = {file.stem for file in known if file.suffix in _SIDECARS}
+    return {file.info.path for file in known if file.is_image and file.stem in stems}
 
 
 def _below_tables(
@@ -302,14 +313,18 @@ def _folders(source: str, files: Sequence[Found], kind: Kind) -> list[InputShard
     ]
 
 
-def _id(name: str) -> str:
-    return shown(_stem(name).replace("/", "__"))
+def _id(file: Found) -> str:
+    name = file.info.name
+    return shown(name[: len(name) - len(file.suffix)].replace("/", "__"))
+
+
+_ORDER: Final = attrgetter(*InputShard.__slots__)
 
 
 def _distinct(source: str, shards: Iterable[InputShard]) -> tuple[InputShard, ...]:
     by_id: dict[str, InputShard] = {}
     by_path: dict[str, InputShard] = {}
-    for shard in sorted(shards):
+    for shard in sorted(shards, key=_ORDER):
         same_id, same_path = by_id.get(shard.shard), by_path.get(shard.path)
         if same_id and same_id.path != shard.path:
             raise InputError(
@@ -319,7 +334,7 @@ def _distinct(source: str, shards: Iterable[InputShard]) -> tuple[InputShard, ..
         if same_path and same_path.shard != shard.shard:
             raise InputError(f"source {source}: {shard.path} is named twice; give each file once")
         by_id[shard.shard] = by_path[shard.path] = shard
-    return tuple(sorted(by_id.values(), key=lambda shard: shard.shard))
+    return tuple(by_id.values())  # all of one source, so in the order of their ids
 
 
 def _ignored(found: Iterable[Found], shards: Iterable[InputShard], unread: Container[str]) -> tuple[str, ...]:
@@ -333,15 +348,15 @@ def _ignored(found: Iterable[Found], shards: Iterable[InputShard], unread: Conta
     folders = {shard.path for shard in shards if shard.format == "files"}
     ours = _of_fetch(files, paths)
     pairs = any(KINDS[shard.kind].beside for shard in shards)
-    images = {_stem(file.info.path) for file in files if file.is_image}
+    images = {file.stem for file in files if file.is_image}
     names = []
     for file in files:
         path = file.info.path
-        used = path in paths or _stem(path).removesuffix("_stats") in stems or path in ours
+        used = path in paths or file.stem.removesuffix("_stats") in stems or path in ours
         if pairs and file.is_image:
             used = path not in unread and not _is_hidden(file)
-        elif _suffix(path) in _SIDECARS:
-            used = used or (posixpath.dirname(path) in folders and _stem(path) in images)
+        elif not used and file.suffix in _SIDECARS:
+            used = posixpath.dirname(path) in folders and file.stem in images
         if not used:
             names.append(file.info.name)
     return tuple(sorted(set(names)))
@@ -356,7 +371,7 @@ def _of_fetch(files: Iterable[Found], shards: Container[str]) -> set[str]:
 
 
 def _is_hidden(file: Found) -> bool:
-    return any(part.startswith(".") for part in file.info.name.split("/"))
+    return file.info.name.startswith(".") or "/." in file.info.name
 
 
 def _stem(path: str) -> str:

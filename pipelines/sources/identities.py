@@ -73,7 +73,10 @@ class Identities:
     def of(
         self, recipe: "Recipe", shards: Sequence[InputShard], rendered: Mapping[Name, Any]
     ) -> dict[Name, str]:
-        """Returns the identity of each shard; `rendered` has the receipts of those that the build itself made."""
+        """Returns the identity of each shard; `rendered` has the receipts of those that the build itself made.
+
+        Afterwards nothing is held: before it is called again, sources have to be listed again.
+        """
         found: dict[Name, str] = {}
         asked: dict[tuple[str, str], list[InputShard]] = {}
         store = Store(None, "", self.digests)
@@ -94,6 +97,8 @@ class Identities:
         for shard in shards:
             if shard.rows is not None:
                 found[(shard.source, shard.shard)] += f" {shard.rows[0]}-{shard.rows[1]}"
+        self._listed.clear()
+        del self.digests, self._saved
         return found
 
     def _ask(self, recipe: "Recipe", groups: Sequence[Sequence[InputShard]], found: dict[Name, str]) -> None:

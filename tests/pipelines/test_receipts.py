@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from pipelines.audit import status
 from pipelines.engines.step import Json
-from pipelines.files import Store
+from pipelines.files import FileInfo, Store, walk
 from pipelines.layout import Layout
 from pipelines.receipts import Receipts, Task
-from pipelines.segments import FEW
+from pipelines.segments import FEW, parsed
 from tests.pipelines.building import build
 
 
@@ -67,11 +67,13 @@ VALUES = st.recursive(LEAVES, lambda one: st.lists(one) | st.dictionaries(st.tex
 def test_a_receipt_is_what_was_written(receipt: Json, outputs: list[Json] | None) -> None:
     """Any JSON comes back, now and in a later run, with and without outputs; so do the fingerprint and the name."""
     with tempfile.TemporaryDirectory() as folder:
-        whole = receipt if outputs is None else {**receipt, "outputs": outputs}
+        name = "web/ü\udce9\n\t"
         receipts = Receipts(Layout(folder), "measure")
-        receipts.write(Task("web/ü\udce9\n\t", "f"), whole)
+        receipts.write(Task(name, "f"), receipt if outputs is None else {**receipt, "outputs": outputs})
         for found in (receipts, Receipts(Layout(folder), "measure")):
-            assert list(found.all()) == [(Task("web/ü\udce9\n\t", "f"), whole)]
+            assert [*found] == [name]
+            said = found.fingerprint(name), found.last(name), found.outputs(name)
+            assert said == ("f", receipt, outputs or [])
 
 
 def test_clear_takes_the_older_receipt(layout: Layout) -> None:
@@ -157,7 +159,8 @@ def test_amended_outputs(layout: Layout) -> None:
     Receipts(layout, "measure").write(Task("web/a", "f"), {"rows": 1, "outputs": [one, two]})
     Receipts(layout, "measure").amend({"web/a": [{**two, "size": 7}], "web/none": [one]})
     found = Receipts(layout, "measure")
-    assert found.last("web/a") == {"rows": 1, "outputs": [one, {**two, "size": 7}]}
+    assert found.last("web/a") == {"rows": 1}
+    assert found.outputs("web/a") == [one, {**two, "size": 7}]
     assert list(found) == ["web/a"]
 
 
@@ -231,6 +234,29 @@ def test_requests_for_receipts_do_not_grow_with_the_shards(tmp_path: Path) -> No
         counts.append((Counter(again), Counter(read)))
     assert counts[0] == counts[1]
     assert counts[0][1] == {"is_folder": 2, "list_files": 1, "open": 6}
+
+
+def test_a_run_with_nothing_to_do_looks_at_each_thing_seldom(tmp_path: Path) -> None:
+    """It lists no folder of work/ twice, and reads what the receipts of a shard say no more than 12 times in all."""
+    listed, read = Counter[str](), list[int]()
+    walked, parse = walk, parsed
+
+    def noted(folder: str) -> list[FileInfo]:
+        listed[folder] += 1
+        return walked(folder)
+
+    for shards in (3, 9):
+        recipe, out = texts(tmp_path / f"in-{shards}", shards), tmp_path / f"out-{shards}"
+        build(recipe, out)
+        reading = mock.Mock(side_effect=parse)
+        with mock.patch("pipelines.files.walk", noted), mock.patch("pipelines.receipts.parsed", reading):
+            _, heard = build(recipe, out)
+        assert heard.ran["measure"] == heard.ran["select"] == heard.ran["shard"] == 0
+        read.append(reading.call_count)
+    folders = {folder: times for folder, times in listed.items() if "/work/" in folder}
+    assert len(folders) >= 2 * 5
+    assert set(folders.values()) == {1}
+    assert read[1] - read[0] <= 12 * (9 - 3)
 
 
 def test_a_phase_leaves_few_files_of_receipts(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`select --dry-run` tells what would be kept and writes nothing at all."""
 
+import gc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,33 @@ def test_nothing_is_written_into_a_corpus(tmp_path: Path) -> None:
     assert state(out) == before
     assert heard.funnels["web"].kept == 3
     assert heard.ran["measure"] == heard.ran["dedup"] == 0
+
+
+class Watcher(Heard):
+    """Also keeps how many objects were left out of garbage collections when the phases began."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frozen: list[int] = []
+
+    def begin(self, phase: str, tasks: int, done: int) -> None:
+        self.frozen.append(gc.get_freeze_count())
+        super().begin(phase, tasks, done)
+
+
+@pytest.mark.parametrize("by_caller", [False, True])
+def test_older_objects_are_left_out_of_garbage_collections(tmp_path: Path, by_caller: bool) -> None:
+    """While a run is at work, and no longer; a caller who has left them out himself has it so afterwards."""
+    if by_caller:
+        gc.freeze()
+    try:
+        heard = Watcher()
+        run(recipe(tmp_path, str(tmp_path / "out")), "measure", INLINE, heard)
+        assert heard.frozen
+        assert min(heard.frozen) > 0
+        assert (gc.get_freeze_count() > 0) == by_caller
+    finally:
+        gc.unfreeze()
 
 
 def test_rows_that_come_back_to_life_are_scored_for_this_once(tmp_path: Path) -> None:

@@ -28,8 +28,8 @@ def files(folder: str | Path) -> list[Path]:
     return sorted(Path(folder, "kept").glob("*"))
 
 
-def content(segments: Segments) -> dict[str, bytes | None]:
-    return {name: segments.get(name) for name in segments}
+def content(segments: Segments) -> dict[str, bytes]:
+    return dict(segments.values)
 
 
 class Killed(BaseException):
@@ -154,9 +154,9 @@ def test_many_values_lie_in_few_files(tmp_path: Path) -> None:
     kept.merge()
     assert len(files(tmp_path)) <= 3 + 2
     found = opened(tmp_path)
-    assert len(found) == 9_000
-    assert found.get("web/09999") == b"9999"
-    assert "web/00010" not in found
+    assert len(found.values) == 9_000
+    assert found.values["web/09999"] == b"9999"
+    assert "web/00010" not in found.values
     before = len(files(tmp_path))
     found.set({"web/00010": b"again"})
     found.merge()
@@ -237,7 +237,7 @@ def test_segments_that_another_process_merges_meanwhile(tmp_path: Path) -> None:
     assert len(files(tmp_path)) == 1
     layout = Layout(str(tmp_path))
     found = Segments(layout, layout.at("kept"), old, lambda *_: None)
-    assert len(found) == 9
+    assert len(found.values) == 9
 
 
 def test_two_runs_on_an_object_store(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from filters.corpus_rules import MaxPerCaption, Semantic
 from filters.rules import REMOVED
 from pipelines.engines.step import Engine, Json, Limits, Resources, Step, named
 from pipelines.files import join
-from pipelines.layout import Layout, Name, name_of, text_of
+from pipelines.layout import Layout, Name, text_of
 from pipelines.phases.dedup.driver import partitions_for
 from pipelines.phases.dedup.signals import group_tasks
 from pipelines.phases.select.captions import CAPPED
@@ -27,7 +27,7 @@ from pipelines.phases.select.keepers import Homes, home_starts
 from pipelines.phases.select.matches import match
 from pipelines.phases.select.semantic import ALIKE, beaten, centres, plan
 from pipelines.phases.table import phase
-from pipelines.receipts import fingerprint
+from pipelines.receipts import fingerprint, packed
 from pipelines.recipe.model import Recipe
 from pipelines.sources.table import KINDS
 from pipelines.steps import Steps, in_steps
@@ -195,7 +195,7 @@ def run(build: "Build") -> None:
         return {"unmatched": unmatched, "shards": dict(zip(map(text_of, shards), receipts, strict=True))}
 
     receipt = in_steps(build, "select", mark, work, len(shards))
-    build.results["select"] = {name_of(name): one for name, one in receipt["shards"].items()}
+    build.results["select"] = packed(receipt.pop("shards"))
     if build.removed:
         build.reporter.say(_removed_text(build, receipt["unmatched"]))
 
