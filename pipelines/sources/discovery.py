@@ -76,7 +76,8 @@ def input_shards(source: "Source", limits: ReadLimits, cuts: Cuts | None = None)
     def reading(shard: InputShard) -> Reading:
         return Reading(shard, store, source.columns, limits)
 
-    return replace(found, shards=in_parts(found.shards, reading, found.files, cuts or Cuts()))
+    shards = in_parts(found.shards, reading, found.files, cuts or Cuts())
+    return Discovery(shards, found.ignored, found.files)
 
 
 def discover(
