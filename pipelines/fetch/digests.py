@@ -15,8 +15,6 @@ Digests = npt.NDArray[np.uint64]
 COLUMN: Final = "listed"
 """The column with the digests, of a range of a list and of STATUS."""
 
-_NUMBERS: Final = ("width", "height", "phash")
-_TEXTS: Final = ("url", "caption", "sha256", "md5", "extra", "malformed", "error")
 _ROWS: Final = 4096
 
 
@@ -31,8 +29,9 @@ def of_rows(table: pa.Table) -> Digests:
 
 def _joined(table: pa.Table) -> Any:
     """All columns of each row as one text: numbers and lengths, then the texts."""
-    numbers = [pc.coalesce(table[name].cast(pa.string()), "-") for name in _NUMBERS]
-    texts = [table[name].cast(pa.binary()) for name in _TEXTS]
+    is_number = pa.types.is_integer
+    numbers = [pc.coalesce(one.cast(pa.string()), "-") for one in table.columns if is_number(one.type)]
+    texts = [one.cast(pa.binary()) for one in table.columns if not is_number(one.type)]
     lengths = [pc.coalesce(pc.binary_length(text).cast(pa.string()), "-") for text in texts]
     before = [column.cast(pa.binary()) for column in (*numbers, *lengths)]
     return pc.binary_join_element_wise(*before, *(pc.coalesce(text, b"") for text in texts), b",")
