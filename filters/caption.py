@@ -16,7 +16,7 @@ import pyarrow as pa
 import regex  # type: ignore[import-untyped]
 from pydantic import Field, field_validator
 
-from filters.arrow import Column, Rows, any_of, array, bools, matching, pc, put, some
+from filters.arrow import Bools, Column, Rows, any_of, array, bools, matching, pc, put, some
 from filters.damage import DAMAGED, damage, restored
 from filters.filter import Columns, Filter, Rule
 from filters.marks import CONTROL, HEX, LETTER, WIDE, Marks, Signs
@@ -198,30 +198,31 @@ class Captions:
 
     def _without_fragments(self, texts: pa.StringArray) -> pa.StringArray:
         """`texts` without fragments, one after the other; a text that is a pattern as a whole stays as it is."""
-        rows: Rows = np.arange(len(texts))
-        done = np.zeros(len(texts), np.intp)
-        while len(rows):
-            found = some(texts, rows)
-            first = self._first_fragments(found, done)
-            chosen = np.flatnonzero(first < len(self._fragments))
-            found = some(found, chosen)
-            if len(chosen):
-                chosen = chosen[bools(pc.is_null(self._pattern(found, Marks(found))))]
-            rows, first = rows[chosen], first[chosen]
-            for number in np.unique(first):
-                mine = rows[first == number]
-                texts = put(texts, mine, _removed(some(texts, mine), self._fragments[number]))
-            done = first + 1
+        marks = Marks(texts)
+        found = [_found(texts, one, one, marks) for one in self._fragments]
+        whole, changed, hit = np.zeros((3, len(texts)), bool)
+        for rows in found:
+            hit[rows] = True
+        self._note_whole(texts, np.flatnonzero(hit), whole)
+        for expression, rows in zip(self._fragments, found, strict=True):
+            # a text that another fragment has changed is another text
+            again = np.flatnonzero(changed & ~whole)
+            if len(again):
+                edited = some(texts, again)
+                again = again[_found(edited, expression, expression, Marks(edited))]
+                self._note_whole(texts, again, whole)
+            rows = np.union1d(rows[~changed[rows]], again)
+            rows = rows[~whole[rows]]
+            if len(rows):
+                texts = put(texts, rows, _removed(some(texts, rows), expression))
+                changed[rows] = True
         return texts
 
-    def _first_fragments(self, texts: pa.StringArray, done: Rows) -> Rows:
-        """The number of the first fragment of each text, of those from a number on; that of all where there is none."""
-        marks = Marks(texts)
-        first = np.full(len(texts), len(self._fragments))
-        for number in range(len(self._fragments) - 1, done.min(initial=len(self._fragments)) - 1, -1):
-            rows = _found(texts, self._fragments[number], self._fragments[number], marks)
-            first[rows[done[rows] <= number]] = number
-        return first
+    def _note_whole(self, texts: pa.StringArray, rows: Rows, whole: Bools) -> None:
+        """Writes into `whole` which texts of some rows are patterns as a whole."""
+        if len(rows):
+            found = some(texts, rows)
+            whole[rows] = bools(pc.is_valid(self._pattern(found, Marks(found))))
 
     def _pattern(self, clean: pa.StringArray, marks: Marks) -> Any:
         """The name of the first pattern that a caption is as a whole, else null."""
