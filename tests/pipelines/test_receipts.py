@@ -237,7 +237,7 @@ def test_requests_for_receipts_do_not_grow_with_the_shards(tmp_path: Path) -> No
 
 
 def test_a_run_with_nothing_to_do_looks_at_each_thing_seldom(tmp_path: Path) -> None:
-    """It lists no folder of work/ twice, and reads what the receipts of a shard say no more than 12 times in all."""
+    """It lists no folder of work/ twice, and reads what the receipts of a shard say no more than 10 times in all."""
     listed, read = Counter[str](), list[int]()
     walked, parse = walk, parsed
 
@@ -256,7 +256,7 @@ def test_a_run_with_nothing_to_do_looks_at_each_thing_seldom(tmp_path: Path) -> 
     folders = {folder: times for folder, times in listed.items() if "/work/" in folder}
     assert len(folders) >= 2 * 5
     assert set(folders.values()) == {1}
-    assert read[1] - read[0] <= 12 * (9 - 3)
+    assert read[1] - read[0] <= 10 * (9 - 3)
 
 
 def test_a_phase_leaves_few_files_of_receipts(tmp_path: Path) -> None:
