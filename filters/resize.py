@@ -30,14 +30,13 @@ class Resized:
 
 
 def resized(
-    data: bytes, form: str, resize: Resize, resample: Image.Resampling = Image.Resampling.LANCZOS
+    image: Image.Image, form: str, resize: Resize, resample: Image.Resampling = Image.Resampling.LANCZOS
 ) -> Resized:
-    """The picture with its longer side at `resize.max_side`, in its own format where that is common.
+    """Returns an opened image with its longer side at `resize.max_side`, in its own format where that is common.
 
-    JPEG and WebP are written at `resize.quality`; PNG stays PNG; every other format becomes PNG. The
-    picture was measured, so it decodes. Equal bytes give equal bytes with one version of Pillow.
+    JPEG and WebP are written at `resize.quality`; PNG stays PNG; every other format becomes PNG.
+    Equal bytes give equal bytes with one version of Pillow.
     """
-    image: Image.Image = Image.open(io.BytesIO(data), formats=[form, "MPO"] if form == "JPEG" else [form])
     if form == "JPEG":
         # decode at a lower resolution only where twice the wanted size is still there to filter from
         image.draft(image.mode, (2 * resize.max_side, 2 * resize.max_side))
