@@ -7,6 +7,7 @@ from typing import Any, Final
 from PIL import Image
 
 from filters.header import sniff
+from filters.orientation import orientation
 from filters.picture import PictureSettings
 from filters.pixels import DECODERS, decoding, opened
 from filters.resize import Resize, resized
@@ -87,10 +88,9 @@ class Arrival:
         limit = self._pictures.max_pixels
         try:
             with decoding(arrived.data, form, limit):
-                image = opened(arrived.data, form, limit)
-                small = resized(
-                    image, form, Resize(max_side=side, quality=wanted.quality), Image.Resampling.BOX
-                )
+                image, turn = opened(arrived.data, form, limit), orientation(arrived.data, form)
+                resize = Resize(max_side=side, quality=wanted.quality)
+                small = resized(image, form, resize, Image.Resampling.BOX, turn)
         except RowError:  # measure quarantines it
             return arrived
         stored = {"stored_width": small.width, "stored_height": small.height, "stored_sha256": small.sha256}

@@ -1,8 +1,14 @@
 """pipelines/fetch/arrival.py: images made smaller as they arrive, and hostile ones that stay as they came."""
 
-import pytest
-from PIL import Image, ImageFile
+import io
+from typing import Any
 
+import numpy as np
+import pytest
+from PIL import Image, ImageFile, ImageOps
+
+from filters.header import sniff
+from filters.orientation import orientation
 from filters.picture import PictureSettings
 from filters.pixels import MOST_SCANS
 from pipelines.fetch.arrival import Arrival
@@ -55,3 +61,22 @@ def test_exif_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image.Image, "getexif", lambda self: pytest.fail("parsed"))
     arrived = arrival().take(encoded(noise(300, 200), "JPEG", exif=exif_of(1)), None)
     assert arrived.stored["stored_height"] == 50
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("turn", [1, 3, 6])
+def test_a_turned_image_is_still_turned(form: str, turn: int) -> None:
+    """Measure turns it, drops it or leaves it, by what its EXIF says: it says so too when it is made smaller."""
+    body = encoded(noise(300, 200, smooth=50), form, exif=exif_of(turn))
+    arrived = arrival().take(body, None)
+    assert arrived.stored
+    assert sniff(arrived.data) == (form if form in ("JPEG", "PNG", "WEBP") else "PNG")
+    assert orientation(arrived.data, sniff(arrived.data) or "") == (turn if form != "TIFF" else 1)
+    before, after = (upright(data) for data in (body, arrived.data))
+    assert np.abs(before - after).mean() < 3
+
+
+def upright(data: bytes) -> np.ndarray[Any, np.dtype[np.int16]]:
+    """The pixels of an image as a viewer shows it, small."""
+    shown = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    return np.asarray(shown.resize((30, 30), Image.Resampling.BOX), np.int16)
