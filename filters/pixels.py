@@ -184,14 +184,20 @@ def _described(error: Exception, name: str) -> str:
     return f"{name}: {type(error).__name__}: {text}"[:_MESSAGE]
 
 
+def opened(data: bytes, name: str, max_pixels: int) -> ImageFile.ImageFile:
+    """Returns the image with no pixel decoded; call it inside `decoding`. Raises RowError where it is too large."""
+    check_header(data, name, max_pixels)
+    image = DECODERS[name](io.BytesIO(data))
+    check_size(image.size, max_pixels)
+    return image
+
+
 def decode(data: bytes, name: str, max_pixels: int) -> Image.Image:
     """The first frame, loaded; call it inside `decoding`.
 
     RowError `too_many_pixels` comes from the header, before any pixel is decoded.
     """
-    check_header(data, name, max_pixels)
-    image = DECODERS[name](io.BytesIO(data))
-    check_size(image.size, max_pixels)
+    image = opened(data, name, max_pixels)
     image.load()
     check_size(image.size, max_pixels)
     return image

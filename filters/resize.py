@@ -5,9 +5,10 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image
+from PIL import ExifTags, Image
 from pydantic import Field
 
+from filters.orientation import UPRIGHT
 from schemas.settings import Settings
 
 
@@ -30,14 +31,18 @@ class Resized:
 
 
 def resized(
-    data: bytes, form: str, resize: Resize, resample: Image.Resampling = Image.Resampling.LANCZOS
+    image: Image.Image,
+    form: str,
+    resize: Resize,
+    resample: Image.Resampling = Image.Resampling.LANCZOS,
+    turn: int = UPRIGHT,
 ) -> Resized:
-    """The picture with its longer side at `resize.max_side`, in its own format where that is common.
+    """Returns an opened image with its longer side at `resize.max_side`, in its own format where that is common.
 
-    JPEG and WebP are written at `resize.quality`; PNG stays PNG; every other format becomes PNG. The
-    picture was measured, so it decodes. Equal bytes give equal bytes with one version of Pillow.
+    JPEG and WebP are written at `resize.quality`; PNG stays PNG; every other format becomes PNG. `turn` is the EXIF
+    orientation, which is written again; Pillow has turned a TIFF already. Equal bytes give equal bytes with one version
+    of Pillow.
     """
-    image: Image.Image = Image.open(io.BytesIO(data), formats=[form, "MPO"] if form == "JPEG" else [form])
     if form == "JPEG":
         # decode at a lower resolution only where twice the wanted size is still there to filter from
         image.draft(image.mode, (2 * resize.max_side, 2 * resize.max_side))
@@ -54,6 +59,10 @@ def resized(
     small.info = {}
     out = io.BytesIO()
     options: dict[str, Any] = {} if target == "PNG" else {"quality": resize.quality}
+    if turn != UPRIGHT and form != "TIFF":
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = turn
+        options["exif"] = exif
     small.save(out, target, icc_profile=profile, **options)
     body = out.getvalue()
     return Resized(body, target, width, height, hashlib.sha256(body).hexdigest())

@@ -1,15 +1,15 @@
 """What is done with a body that came: recognised, limited, held against what is known, made smaller."""
 
 import hashlib
-import io
 from dataclasses import dataclass
 from typing import Any, Final
 
 from PIL import Image
 
 from filters.header import sniff
+from filters.orientation import orientation
 from filters.picture import PictureSettings
-from filters.pixels import DECODERS, check_header, check_size, decoding
+from filters.pixels import DECODERS, decoding, opened
 from filters.resize import Resize, resized
 from pipelines.fetch.identity import Known, Verdict, verdict
 from pipelines.fetch.opt_out import OptOut
@@ -85,11 +85,12 @@ class Arrival:
         side = wanted.max_side or max(1, round((wanted.min_side or 1) * longer / shorter))
         if longer <= side:
             return arrived
+        limit = self._pictures.max_pixels
         try:
-            with decoding(arrived.data, form, self._pictures.max_pixels):
-                small = resized(
-                    arrived.data, form, Resize(max_side=side, quality=wanted.quality), Image.Resampling.BOX
-                )
+            with decoding(arrived.data, form, limit):
+                image, turn = opened(arrived.data, form, limit), orientation(arrived.data, form)
+                resize = Resize(max_side=side, quality=wanted.quality)
+                small = resized(image, form, resize, Image.Resampling.BOX, turn)
         except RowError:  # measure quarantines it
             return arrived
         stored = {"stored_width": small.width, "stored_height": small.height, "stored_sha256": small.sha256}
@@ -104,10 +105,7 @@ def _size(body: bytes, form: str, limit: int) -> tuple[int, int] | None:
         return found
     try:
         with decoding(body, form, limit):
-            check_header(body, form, limit)
-            size: tuple[int, int] = DECODERS[form](io.BytesIO(body)).size
-            check_size(size, limit)
-            return size
+            return opened(body, form, limit).size
     except RowError as error:
         if error.kind == "too_many_pixels":
             raise Failure("too_many_pixels", error.message) from error

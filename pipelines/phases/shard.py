@@ -1,6 +1,7 @@
 """Phase shard: samples with their images' bytes, cut into shards by their keys and written one shard a task."""
 
 import hashlib
+import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 import pyarrow.compute as pc
 
 from filters.picture import Pictures, PictureSettings
+from filters.pixels import DECODERS
 from filters.resize import Resize, resized
 from pipelines.datasets.drafts import scaled
 from pipelines.engines.step import At, Json
@@ -257,7 +259,7 @@ def _fitted(sample: Sample, data: list[bytes], resize: Resize | None) -> tuple[S
             fitted.append(whole)
             factors.append((1.0, 1.0))
             continue
-        small = resized(whole, image.format, resize)
+        small = resized(DECODERS[image.format](io.BytesIO(whole)), image.format, resize)
         images.append(
             replace(image, format=small.format, width=small.width, height=small.height, sha256=small.sha256)
         )

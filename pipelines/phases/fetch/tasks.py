@@ -103,5 +103,5 @@ def validity(recipe: Recipe, source: Source) -> str:
     settings = source.fetch.model_dump(mode="json", exclude={*NOT_DATA, *REFUSALS})
     columns = source.columns.model_dump(mode="json")
     pictures = recipe.signals.model_dump(mode="json", include={"picture"})
-    made_with = versions(["pillow"]) if source.fetch.resize else {}
+    made_with = {"resized": 2, **versions(["pillow"])} if source.fetch.resize else {}
     return fingerprint("fetched", 2, settings, columns, pictures, made_with)
