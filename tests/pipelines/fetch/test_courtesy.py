@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -140,11 +141,11 @@ def test_an_opt_out_list_holds_for_every_spelling(server: Server, tmp_path: Path
         for host, path in (("a.test", "/img/1"), ("a.test", "/img/2"), ("b.test", "/o a"))
     ]
     spelled = [url.replace("http://a", "HTTP://A").replace(" ", "%20") + "#x" for url in plain]
-    settings = {"opt_out": [str(tmp_path / "urls.txt")], "resolvers": [server.resolver]}
     (tmp_path / "urls.txt").write_text("\n".join(["url", spelled[0], plain[1], spelled[2]]))
     other = server.url("/img/4", "xn--bcher-kva.test")
     (tmp_path / "hosts.txt").write_text("host\nB\u00dcCHER.test.\n")
-    settings["opt_out"].append(str(tmp_path / "hosts.txt"))
+    lists = [str(tmp_path / "urls.txt"), str(tmp_path / "hosts.txt")]
+    settings: dict[str, Any] = {"opt_out": lists, "resolvers": [server.resolver]}
     listed = write_list(tmp_path / "l.parquet", [*plain, *spelled, other])
     assert {row["status"] for row in fetch(tmp_path / "raw", listed, **settings)} == {"opted_out"}
     assert not server.asked

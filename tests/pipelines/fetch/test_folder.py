@@ -1,6 +1,7 @@
 """A folder of raw shards keeps its images where a run was given the wrong list, and says which images go."""
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,7 +11,7 @@ from schemas.errors import InputError
 from tests.pipelines.fetch.fetching import fetch, shards, write_list
 from tests.pipelines.fetch.hostile import Server
 
-SHAPE = {"shard_rows": 4, "task_shards": 1}
+SHAPE: dict[str, Any] = {"shard_rows": 4, "task_shards": 1}
 
 
 def _urls(server: Server, *numbers: int) -> list[str | None]:
