@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.fetch.address import as_asked, host_as_asked
+from pipelines.fetch.address import host_as_asked, target
+from pipelines.fetch.statuses import Failure
 from pipelines.files import Store, absolute, shown
 from pipelines.layout import Layout
 from pipelines.outputs import damaged
@@ -46,8 +47,12 @@ def _key(value: str) -> str | None:
     return _digits(32)(value.partition("-")[0])
 
 
-def _url(value: str) -> str:
-    return as_asked(shown(value))
+def url_as_asked(url: str) -> str:
+    """Returns a URL as it is asked; what no host is asked for stays as it is written, with its fragment."""
+    try:
+        return target(shown(url)).url
+    except Failure:
+        return shown(url)
 
 
 def _host(value: str) -> str | None:
@@ -57,7 +62,7 @@ def _host(value: str) -> str | None:
 BY: Final[dict[str, Callable[[str], str | None]]] = {
     "key": _key,
     "id": str,
-    "url": _url,
+    "url": url_as_asked,
     "host": _host,
     "sha256": _digits(64),
 }
@@ -71,7 +76,7 @@ def hashed(value: str) -> str:
 
 def spellings(url: str) -> set[str]:
     """Returns a URL as it is written and as it is asked; lists that were kept before this held the first alone."""
-    return {url, _url(url)}
+    return {url, url_as_asked(url)}
 
 
 def hosts_of(url: str) -> set[str]:

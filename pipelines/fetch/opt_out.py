@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pipelines.fetch.address import Target, as_asked, host_as_asked, target
+from pipelines.fetch.address import Target, host_as_asked, target
 from pipelines.fetch.settings import FetchSettings
 from pipelines.fetch.statuses import OK, Failure
-from pipelines.files import shown
-from pipelines.removal import Removed, hashed, read
+from pipelines.removal import Removed, hashed, read, url_as_asked
 from schemas.errors import InputError
 
 COLUMNS: Final = ("url", "host", "sha256")
@@ -45,7 +44,7 @@ class OptOut:
 
     def refuses_listed(self, url: str | None) -> bool:
         """Returns whether a URL that a list of images has is on a list, in whichever spelling."""
-        return bool(self.urls) and url is not None and hashed(as_asked(shown(url))) in self.urls
+        return bool(self.urls) and url is not None and hashed(url_as_asked(url)) in self.urls
 
     def refuses_image(self, sha256: str) -> bool:
         """Returns whether an image is on a list."""

@@ -55,6 +55,8 @@ def test_spellings_of_addresses() -> None:
     """An address is known as it is written and as it is asked, so lists and rows may differ in how they spell it."""
     assert spellings("HTTP://A.org/x#y") == {"HTTP://A.org/x#y", "http://a.org/x"}
     assert spellings("http://a.org/x") == {"http://a.org/x"}
+    for other in ("scan.pdf#3", "s3://Bucket/A#1", "http://me@a.org/x#1"):
+        assert spellings(other) == {other}, "what is not asked for is one thing with its fragment"
 
 
 def test_tables(tmp_path: Path) -> None:

@@ -81,8 +81,8 @@ def _images(raw: Raw, names: Iterable[str]) -> Hashes:
             came = [status == OK for status in table["status"].to_pylist()]
             urls = zip(table["url"].to_pylist(), came, strict=True)
             found.append(hashes_of([url for url, is_there in urls if is_there]))
-    hashes = np.unique(np.concatenate(found))
-    return hashes[hashes != 0]
+    hashes: Hashes = np.setdiff1d(np.concatenate(found), [0])
+    return hashes
 
 
 def _mark(there: np.ndarray[tuple[int], np.dtype[np.bool_]], left: Hashes, urls: list[str | None]) -> None:
