@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.fetch.address import host_as_asked, target
+from pipelines.fetch.statuses import Failure
 from pipelines.files import Store, absolute, shown
 from pipelines.layout import Layout
 from pipelines.outputs import damaged
@@ -45,14 +47,22 @@ def _key(value: str) -> str | None:
     return _digits(32)(value.partition("-")[0])
 
 
+def url_as_asked(url: str) -> str:
+    """Returns a URL as it is asked; what no host is asked for stays as it is written, with its fragment."""
+    try:
+        return target(shown(url)).url
+    except Failure:
+        return shown(url)
+
+
 def _host(value: str) -> str | None:
-    return None if re.search(r"[/\s]", value) else value.lower().rstrip(".")
+    return None if re.search(r"[/\s]", value) else host_as_asked(value)
 
 
 BY: Final[dict[str, Callable[[str], str | None]]] = {
     "key": _key,
     "id": str,
-    "url": shown,
+    "url": url_as_asked,
     "host": _host,
     "sha256": _digits(64),
 }
@@ -64,13 +74,18 @@ def hashed(value: str) -> str:
     return hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def host_of(url: str) -> str | None:
-    """Returns the host of an address, None where it has none."""
+def spellings(url: str) -> set[str]:
+    """Returns a URL as it is written and as it is asked; lists that were kept before this held the first alone."""
+    return {url, url_as_asked(url)}
+
+
+def hosts_of(url: str) -> set[str]:
+    """Returns the host of a URL as it is written and as it is asked; an empty set where it has none."""
     try:
         found = urlsplit(url).hostname
     except ValueError:  # such as of brackets that do not close
-        return None
-    return None if found is None else found.rstrip(".")
+        return set()
+    return {found.rstrip("."), host_as_asked(found)} if found else set()
 
 
 _DIGEST: Final = b"vlcorpus.digest"

@@ -43,7 +43,7 @@ from pipelines.remarks import (
 )
 from pipelines.removal import Removed, gathered, kept
 from pipelines.verdicts import Verdicts
-from schemas.errors import InputError, OutputError
+from schemas.errors import InputError, OutputError, VerifyError
 from schemas.manifest import Funnel
 from schemas.plain import many, plain
 
@@ -334,7 +334,7 @@ def _keep_what_is_there(work: Build, reporter: Reporter) -> None:
     """
     from pipelines.card.manifest import funnels
 
-    if work.removed or not work.layout.store.exists(work.layout.at("manifest.json")):
+    if work.removed or not _has_shards(work.layout):
         return
     if any(receipt["kept"] for receipt in work.results["select"].values()):
         return
@@ -347,6 +347,16 @@ def _keep_what_is_there(work: Build, reporter: Reporter) -> None:
         f"the corpus is empty: {'; '.join(sentences)}; the shards that were there stay: to be without them, remove "
         f"{plain(work.layout.out)}"
     )
+
+
+def _has_shards(layout: Layout) -> bool:
+    """Whether a corpus is there that is not empty; a manifest that cannot be read may be that of one."""
+    if not layout.store.exists(layout.at("manifest.json")):
+        return False
+    try:
+        return bool(read_manifest(layout.store, layout.out).shards)
+    except VerifyError:
+        return True
 
 
 def _raise_for_bad_shards(work: Build) -> None:

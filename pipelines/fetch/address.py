@@ -20,16 +20,13 @@ MOST_CHARACTERS: Final = 8192
 _PORTS: Final = {"http": 80, "https": 443}
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?://([^/?#]*)([^#]*)|.*)", re.DOTALL)
 _AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(?::(\d{1,5})?)?")
-_CANONICAL: Final = re.compile(r"https?://[a-z0-9._-]*[a-z0-9_-]/")
-_SPELLED: Final = re.compile(
-    r"(https?)://([A-Z0-9._-]+|\[[0-9A-F:.]+\])(?::(\d{0,5}))?(/.*|\?.*|)", re.I | re.A | re.S
-)
-"""A URL whose scheme, host and port may be written in several ways; no credentials, nothing that is refused."""
 _HOST: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 _NUMBER: Final = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)")
 _CONTROL: Final = re.compile(r"[\x00-\x20\x7f]")
 _SAFE: Final = "!$%&'()*+,-./:;=?@_~"
 """What stays as it is in path and query; the rest is percent-encoded. `%` is left to the list."""
+_CANONICAL: Final = re.compile(rf"https?://[a-z0-9._-]*[a-z0-9_-]/[A-Za-z0-9{re.escape(_SAFE)}]*")
+"""A URL that is asked as it is written, if at all: most of a list."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -66,19 +63,36 @@ def as_asked(url: str) -> str:
     """Returns a URL as it is asked, by which equal requests are known.
 
     Without its fragment, which no host sees, and the spaces around it; scheme and host in lower case, without a port
-    that the scheme means anyway and with the path that an empty one means (RFC 3986, 6.2.2.1 and 6.2.3).
+    that the scheme means anyway and with the path that an empty one means (RFC 3986, 6.2.2.1 and 6.2.3); host, path and
+    query in ASCII. What is not to be asked stays as it is written, and so does what is too long in ASCII.
     """
-    text = url.partition("#")[0].strip() or url.strip()
-    if _CANONICAL.match(text) or (match := _SPELLED.fullmatch(text)) is None:
+    text = _bare(url)
+    if _CANONICAL.fullmatch(text):
         return text
-    scheme, host, port, rest = match[1].lower(), match[2].lower().removesuffix("."), match[3], match[4]
-    there = f":{port}" if port and int(port) != _PORTS[scheme] else ""
-    return f"{scheme}://{host}{there}{'' if rest.startswith('/') else '/'}{rest}"
+    try:
+        asked = target(text).url
+    except Failure:
+        return text
+    return asked if len(asked) <= MOST_CHARACTERS else text
+
+
+def _bare(url: str) -> str:
+    """A URL without its fragment and the spaces around it."""
+    return url.partition("#")[0].strip() or url.strip()
+
+
+def host_as_asked(host: str) -> str:
+    """Returns a host as it is asked, by which equal ones are known: in lower-case ASCII, IPv6 without brackets."""
+    plain = host.strip("[]")
+    try:
+        return _host(f"[{plain}]" if ":" in plain else plain).strip("[]")
+    except Failure:
+        return plain.lower().rstrip(".")
 
 
 def target(url: str | None) -> Target:
     """Returns the parts of a URL. Raises Failure for one that is not to be asked."""
-    text = as_asked(url or "")
+    text = _bare(url or "")
     if not text:
         raise Failure("no_url")
     if len(text) > MOST_CHARACTERS:

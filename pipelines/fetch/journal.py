@@ -1,8 +1,9 @@
 """What has come of a raw shard that is not whole yet, so that a run that is killed asks for none of it again.
 
-A file beside the shards, to which each answer is appended as it comes: the lengths of its two parts, its columns as
-JSON, the image's bytes. What is cut off at the end, where the process was killed, is ignored. On object stores, which
-cannot append, there is none, and a run that is killed asks again for the URLs of unfinished shards.
+A file beside the shards, to which each answer is appended as it comes: the lengths of its two parts, a digest of both,
+its columns as JSON, the image's bytes. What the process, or the machine, left unfinished at the end is cut off. On
+object stores, which cannot append, there is none, and a run that is killed asks again for the URLs of unfinished
+shards.
 """
 
 import json
@@ -11,12 +12,15 @@ import struct
 from pathlib import Path
 from typing import Any, Final
 
+import xxhash
+
 from pipelines.fetch.raw import Raw, Spool
 from pipelines.fetch.refusals import refused
 from pipelines.files import is_local, join, local_path
 
 FOLDER: Final = ".unfinished"
-_HEAD: Final = struct.Struct("<QQ")
+_HEAD: Final = struct.Struct("<QQQ")
+_AT_ONCE: Final = 1 << 20
 _MOST_FACTS: Final = 1 << 20
 
 Place = tuple[int, int]
@@ -84,7 +88,9 @@ class Journal(Spool):
     def _append(self, text: bytes, data: bytes) -> Place:
         """Writes one entry; the place of an image is counted from below zero, apart from those that `add` keeps."""
         assert self._open_file is not None
-        entry = memoryview(_HEAD.pack(len(text), len(data)) + text + data)
+        digest = xxhash.xxh3_64(text)
+        digest.update(data)
+        entry = memoryview(_HEAD.pack(len(text), len(data), digest.intdigest()) + text + data)
         start = self._size + _HEAD.size + len(text)
         while entry:
             written = os.pwrite(self._open_file, entry, self._size)
@@ -111,6 +117,7 @@ class Journal(Spool):
             if "row" in facts and facts["status"] not in again:
                 self.found[facts.pop("row")] = facts, place if facts.get("sha256") else None
             self._size = -place[0] + place[1]
+        os.ftruncate(self._open_file, self._size)
         if again is None:
             self.found.clear()
             os.close(self._open_file)
@@ -125,13 +132,21 @@ class Journal(Spool):
         return refused(settings.get("refusing", {}), self._settings["refusing"])
 
     def _entry(self, whole: int) -> tuple[Facts, Place] | None:
-        """The entry that begins where the last one ended; None where it was cut off."""
+        """The entry that begins where the last one ended; None where it is not as it was written."""
         assert self._open_file is not None
         head = os.pread(self._open_file, _HEAD.size, self._size)
         if len(head) < _HEAD.size:
             return None
-        length, size = _HEAD.unpack(head)
-        start = self._size + _HEAD.size + length
-        if length > _MOST_FACTS or start + size > whole:
+        length, size, digest = _HEAD.unpack(head)
+        first = self._size + _HEAD.size
+        start = first + length
+        if length > _MOST_FACTS or start + size > whole or self._digest(first, start + size) != digest:
             return None
-        return dict(json.loads(os.pread(self._open_file, length, self._size + _HEAD.size))), (-start, size)
+        return dict(json.loads(os.pread(self._open_file, length, first))), (-start, size)
+
+    def _digest(self, start: int, stop: int) -> int:
+        assert self._open_file is not None
+        found = xxhash.xxh3_64()
+        for at in range(start, stop, _AT_ONCE):
+            found.update(os.pread(self._open_file, min(_AT_ONCE, stop - at), at))
+        return found.intdigest()

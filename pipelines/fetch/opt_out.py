@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pipelines.fetch.address import Target, target
+from pipelines.fetch.address import Target, host_as_asked, target
 from pipelines.fetch.settings import FetchSettings
 from pipelines.fetch.statuses import OK, Failure
-from pipelines.files import shown
-from pipelines.removal import Removed, hashed, read
+from pipelines.removal import Removed, hashed, read, url_as_asked
 from schemas.errors import InputError
 
 COLUMNS: Final = ("url", "host", "sha256")
@@ -39,13 +38,13 @@ class OptOut:
 
     def refuses(self, asked: Target) -> bool:
         """Returns whether a URL that is about to be asked is on a list, or its host."""
-        if self.hosts and hashed(asked.host) in self.hosts:
+        if self.hosts and hashed(host_as_asked(asked.host)) in self.hosts:
             return True
         return bool(self.urls) and hashed(asked.url) in self.urls
 
     def refuses_listed(self, url: str | None) -> bool:
-        """Returns whether a URL is on a list as it is written there."""
-        return bool(self.urls) and url is not None and hashed(shown(url)) in self.urls
+        """Returns whether a URL that a list of images has is on a list, in whichever spelling."""
+        return bool(self.urls) and url is not None and hashed(url_as_asked(url)) in self.urls
 
     def refuses_image(self, sha256: str) -> bool:
         """Returns whether an image is on a list."""

@@ -13,6 +13,7 @@ from pipelines.files import join
 from pipelines.layout import Layout
 from pipelines.parquet import read_table, write_tables
 from pipelines.recipe.model import Source
+from schemas.plain import many
 
 _READ: Final = pa.schema([STATUS.field(name) for name in ("url", "caption", "status", "sha256")])
 _HOST: Final = r"""CASE WHEN status <> 'bad_url' AND NOT contains(url, '\') THEN nullif(rtrim(lower(regexp_extract(
@@ -61,9 +62,9 @@ class Report:
         """Yields what a person should know: what came, what the rules saved, what failed, what is served too often."""
         who, rows = f"source {self._source.id}", counts.total()
         asked = rows - counts[DROPPED] - counts[BAD_ROW] - counts[NO_URL]
-        yield f"{who}: {counts[OK]:,} of {asked:,} URLs gave an image ({_percent(counts[OK], asked)})"
+        yield f"{who}: {counts[OK]:,} of {many(asked, 'URL')} gave an image ({_percent(counts[OK], asked)})"
         if counts[DROPPED]:
-            saved = f"{counts[DROPPED]:,} of {rows:,} rows ({_percent(counts[DROPPED], rows)})"
+            saved = f"{counts[DROPPED]:,} of {many(rows, 'row')} ({_percent(counts[DROPPED], rows)})"
             yield f"{who}: the rules over the list's columns saved the download of {saved}"
         failed = [(status, count) for status, count in counts.most_common() if status not in (OK, DROPPED)]
         if failed:
@@ -74,7 +75,8 @@ class Report:
             yield f"{who}: {not_public(counts[UNSAFE])}"
         if self._tombstones:
             path = join(self._layout.work, "fetch", self._source.id, "tombstones.parquet")
-            yield f"{who}: {self._tombstones:,} images come from many hosts under many captions: look at {path}"
+            images = many(self._tombstones, "image")
+            yield f"{who}: many hosts serve {images} under many captions: look at {path}"
 
 
 def _percent(part: int, whole: int) -> str:

@@ -168,11 +168,15 @@ class _Parser:
             if problem:
                 self._lines.back()
                 yield line, _open(line, problem)
-            elif (stored := self._lines.record[0][1]).strip():
+            elif not self._is_blank(stored := self._lines.record[0][1]):
                 if self._width and not several and '"' in stored and not self._is_sound([stored]):
                     fields = self._as_it_stands(stored)
                 self._learn(fields)
                 yield line, fields
+
+    def _is_blank(self, line: str) -> bool:
+        """Whether a line is no record: of nothing but space, which a tab is only where it does not part fields."""
+        return not line.strip() and self._delimiter not in line
 
     def _learn(self, fields: Fields) -> None:
         """Takes the width from the first record, the names, and the kinds of the values from the next."""

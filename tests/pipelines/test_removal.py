@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.layout import Layout
 from pipelines.recipe.load import load
-from pipelines.removal import NAME, Entry, Removed, gathered, hashed, host_of, kept, read
+from pipelines.removal import NAME, Entry, Removed, gathered, hashed, hosts_of, kept, read, spellings
 from schemas.errors import InputError
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -30,7 +30,9 @@ def values(removed: Removed) -> set[tuple[str, str]]:
         (f"key\n{KEY.upper()}\n{KEY}-caption-0\n\n", "key", [KEY]),
         ("id\n 17 \nb,c\n", "id", ["17", "b,c"]),
         ("url\nhttps://a.org/x?y=1,2\n", "url", ["https://a.org/x?y=1,2"]),
+        ("url\nHTTPS://A.org:443\nhttp://b.org/a b#c\n", "url", ["https://a.org/", "http://b.org/a%20b"]),
         ("\ufeffhost\nA.Example.org\nb.org.\n", "host", ["a.example.org", "b.org"]),
+        ("host\nB\u00fccher.de\n[2001:DB8::0]\n", "host", ["xn--bcher-kva.de", "2001:db8::"]),
         (f"sha256\n{'AB' * 32}\n", "sha256", ["ab" * 32]),
     ],
 )
@@ -42,9 +44,19 @@ def test_text(tmp_path: Path, text: str, column: str, plain: list[str]) -> None:
 def test_hosts_of_addresses() -> None:
     """A host is the whole name in small letters, without port, user and the dot at its end; some texts have none."""
     found = [
-        host_of(one) for one in ("https://me@A.Example.org.:80/x", "a.org/x", "http://[::1", "https:///x")
+        hosts_of(one) for one in ("https://me@A.Example.org.:80/x", "a.org/x", "http://[::1", "https:///x")
     ]
-    assert found == ["a.example.org", None, None, None]
+    assert found == [{"a.example.org"}, set(), set(), set()]
+    assert hosts_of("http://B\u00fccher.de/") == {"b\u00fccher.de", "xn--bcher-kva.de"}
+    assert hosts_of("http://[2001:DB8::0]:80/") >= {"2001:db8::"}
+
+
+def test_spellings_of_addresses() -> None:
+    """An address is known as it is written and as it is asked, so lists and rows may differ in how they spell it."""
+    assert spellings("HTTP://A.org/x#y") == {"HTTP://A.org/x#y", "http://a.org/x"}
+    assert spellings("http://a.org/x") == {"http://a.org/x"}
+    for other in ("scan.pdf#3", "s3://Bucket/A#1", "http://me@a.org/x#1"):
+        assert spellings(other) == {other}, "what is not asked for is one thing with its fragment"
 
 
 def test_tables(tmp_path: Path) -> None:

@@ -16,12 +16,13 @@ from pipelines.fetch.pulse import watched
 from pipelines.fetch.raw import Raw
 from pipelines.fetch.repeated import raw_of
 from pipelines.fetch.report import Report
-from pipelines.fetch.statuses import BAD_ROW, NO_URL, again, not_public
+from pipelines.fetch.statuses import again, not_public
 from pipelines.fetch.worker import FRESH, Fresh
 from pipelines.files import FileInfo, join, shown
 from pipelines.layout import Layout, text_of
 from pipelines.parquet import read_table
 from pipelines.phases.fetch import lists
+from pipelines.phases.fetch.folder import check_folder, lost_images
 from pipelines.phases.fetch.lists import PARQUET, list_path, lists_of, sources_of
 from pipelines.phases.fetch.shared import SharedUrls
 from pipelines.phases.fetch.tasks import Tasks, raw_folder
@@ -45,6 +46,8 @@ def run(build: "Build") -> None:
             _take_in(build, source, _left(build, source))
         return
     fetched = [_Fetched(build, source) for source in sources_of(build.recipe)]
+    for one in fetched:
+        one.check()
     tasks = [task for one in fetched for task in one.tasks]
     build.receipts("fetch").forget_all_but({task.name for task in tasks})
     build.check("fetch", tasks)
@@ -94,11 +97,12 @@ class _Fetched:
         shared = SharedUrls(build, source, self._tasks).fetch()
         receipts, asked = self._mapped()
         counts = _counted(receipts)
-        self._check_records(counts, receipts)
         asked += shared
         shards = {name: size for receipt in receipts for name, size in receipt["shards"]}
         _take_in(build, source, shards)
         raw = self._raw
+        for sentence in lost_images(raw, source, shards):
+            build.reporter.say(sentence)
         raw.keep_only(shards)
         build.layout.store.remove_folder(folder_of(raw))
         if source.fetch.raw not in (None, build.layout.out):
@@ -106,7 +110,7 @@ class _Fetched:
         report = Report(build.layout, raw, source)
         report.write(sorted(shards))
         if build.retry_failed:
-            build.reporter.say(f"source {source.id}: {asked:,} URLs were asked for again")
+            build.reporter.say(f"source {source.id}: asked again for {many(asked, 'URL')}")
         for sentence in [*report.sentences(counts), *self._malformed(receipts)]:
             build.reporter.say(sentence)
 
@@ -123,20 +127,27 @@ class _Fetched:
                 f"images are not held against it; mend the column, or name another (fetch.{part})"
             )
 
-    def _check_records(self, counts: Counter[str], receipts: Iterable[Json]) -> None:
+    def check(self) -> None:
+        """Raises InputError, before anything is written, where these lists would empty the folder of raw shards."""
+        self._check_urls()
+        check_folder(self._build, self._source, self._tasks, self._raw)
+
+    def _check_urls(self) -> None:
         """Raises InputError where no row of the lists has a URL: they are not what the recipe takes them for."""
         build, source = self._build, self._source
-        if not counts:
+        read = [build.results["lists"][one.source, one.shard] for one in lists_of(build.recipe, source)]
+        rows = sum(one["rows"] for one in read)
+        if not rows:
             raise InputError(
                 f"source {source.id}: its lists have no row (the first: {shown(source.path[0])}): give lists with URLs "
                 "or leave the source out"
             )
-        if counts.keys() - {BAD_ROW, NO_URL}:
+        if any(one["has_url"] for one in read):
             return
-        name = next(shard for receipt in receipts for shard, _ in receipt["shards"])
-        why = read_table(build.layout, self._raw.status(name), ["detail"])["detail"][0].as_py()
+        _, table = next(self._tasks.tables({0}))
+        why = table["error"][0].as_py()
         raise InputError(
-            f"source {source.id}: none of the {many(counts.total(), 'row')} of its lists has a URL"
+            f"source {source.id}: none of the {many(rows, 'row')} of its lists has a URL"
             f"{f' (the first: {plain(why)})' if why else ''}; say whose lists they are (--list, fetch.list), or name "
             "their columns in a recipe (columns; docs/fetch.md)"
         )

@@ -4,7 +4,7 @@ A range is the rows of one task of phase fetch. Its digest depends on its rows a
 list, or a file that is written anew with the same rows, leave the tasks of the other rows done.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -50,6 +50,19 @@ def range_rows(settings: FetchSettings) -> int:
     return settings.shard_rows * settings.task_shards
 
 
+class _Urls:
+    """Finds out whether any row of a list has a URL."""
+
+    def __init__(self) -> None:
+        self.any = False
+
+    def passed(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        """Yields tables of LIST as they are, and looks for a URL in them until there is one."""
+        for table in tables:
+            self.any = self.any or any(url and url.strip() for url in table["url"].to_pylist())
+            yield table
+
+
 class Lists:
     """Reads one list a task."""
 
@@ -58,18 +71,18 @@ class Lists:
         self._layout = Layout(**setup["layout"])
 
     def run(self, task: Json, at: At) -> Json:
-        """Reads the list, and writes it where it is no Parquet; the receipt counts its rows and has the digests."""
+        """Reads the list, and writes it where it is no Parquet; the receipt counts its rows and has their digests."""
         at(IDLE)
         shard = InputShard.from_json(task["input"])
         source = self._recipe.source(shard.source)
-        ranges = Ranges(range_rows(source.fetch))
-        tables = ranges.passed(self._tables(source, shard))
+        ranges, urls = Ranges(range_rows(source.fetch)), _Urls()
+        tables = urls.passed(ranges.passed(self._tables(source, shard)))
         if shard.format == PARQUET:
             for _ in tables:
                 pass
         else:
             write_tables(self._layout, list_path(self._layout, shard), lists.LIST, tables)
-        return {"rows": ranges.rows, "ranges": ranges.digests}
+        return {"rows": ranges.rows, "has_url": urls.any, "ranges": ranges.digests}
 
     def _tables(self, source: Source, shard: InputShard) -> Iterator[pa.Table]:
         store = Store(source.storage_options or None, source.id)
@@ -92,4 +105,4 @@ def _task(build: "Build", source: Source, shard: InputShard) -> Task:
     read = build.recipe.read.model_dump(mode="json")
     mark = Store(source.storage_options or None, source.id).identity(shard.path)
     name = text_of((shard.source, shard.shard))
-    return Task(name, fingerprint("lists", 2, depends, read, mark), {"input": shard.to_json(), "shard": name})
+    return Task(name, fingerprint("lists", 3, depends, read, mark), {"input": shard.to_json(), "shard": name})

@@ -33,6 +33,7 @@ from pipelines.phases.fetch.tasks import Tasks
 from pipelines.receipts import Task, fingerprint
 from pipelines.recipe.model import Source
 from pipelines.sources import InputShard
+from schemas.plain import many
 
 if TYPE_CHECKING:
     from pipelines.build import Build
@@ -76,11 +77,11 @@ class SharedUrls:
         old = sum(part.rows for part in parts) - urls
         if urls:
             build.reporter.say(
-                f"source {source.id}: {urls:,} URLs that several tasks share are downloaded first"
+                f"source {source.id}: downloads {many(urls, 'URL')} first that several tasks share"
             )
         if old:
             build.reporter.say(
-                f"source {source.id}: {old:,} URLs of rows that are new or changed were fetched before"
+                f"source {source.id}: an earlier run fetched {many(old, 'URL')} of rows that are new or changed"
             )
 
         def settle(task: Task, receipt: Json) -> Task:

@@ -86,5 +86,5 @@ class Match:
                     yield row, hashed(image_key(judged.source.id, digest))
         if column in REMEMBERED:
             for row in np.flatnonzero(memory.blank).tolist():
-                if (value := memory.rows[column][row].as_py()) is not None:
+                for value in (memory.rows[column][row].as_py() or "").split():
                     yield row, value

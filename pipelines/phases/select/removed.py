@@ -24,7 +24,7 @@ from pipelines.layout import Layout
 from pipelines.parquet import read_table, write_tables
 from pipelines.phases.dedup.signals import KINDS
 from pipelines.recipe.model import Recipe, Source
-from pipelines.removal import hashed, host_of
+from pipelines.removal import hashed, hosts_of, spellings
 from pipelines.sources import annotations, rendered, urls
 from pipelines.sources.table import KINDS as SOURCE_KINDS
 from schemas.errors import InputError
@@ -42,7 +42,10 @@ REMEMBERED: Final = ("url", "host", "id")
 """What is blanked of all that a list may name."""
 
 BLANKED: Final = pa.schema([(name, pa.string()) for name in ("member", "key", *REMEMBERED, "numbers")])
-"""work/removed: the rows whose texts are gone; hashes of what a list may name, and numbers as in `extra`."""
+"""work/removed: the rows whose texts are gone; hashes of what a list may name, and numbers as in `extra`.
+
+Of an address there is a hash of each spelling, with a space between them.
+"""
 
 MATCHES: Final = pa.schema(
     [("row", pa.int64()), *((name, pa.string()) for name in ("column", "value", *IMAGES))]
@@ -103,27 +106,31 @@ def _with(table: pa.Table, name: str, column: Any) -> pa.Table:
     return table.set_column(at, table.schema.field(at), column)
 
 
-def _id(extra: str | None) -> str | None:
+def _itself(value: str) -> set[str]:
+    return {value}
+
+
+def _id(extra: str | None) -> set[str]:
     value = parsed(extra).get("id")
-    return None if value is None else str(value)
+    return set() if value is None else {str(value)}
 
 
-_OF: Final[dict[str, tuple[tuple[str, ...], Callable[[Any], str | None]]]] = {
-    "key": (("key",), str),
+_OF: Final[dict[str, tuple[tuple[str, ...], Callable[[Any], set[str]]]]] = {
+    "key": (("key",), _itself),
     "id": (("extra",), _id),
-    "url": (("url",), str),
-    "host": (("url",), host_of),
-    "sha256": (("sha256", "original_sha256"), str),
+    "url": (("url",), spellings),
+    "host": (("url",), hosts_of),
+    "sha256": (("sha256", "original_sha256"), _itself),
 }
-"""For each column of a list the signals that hold it, and what it is of their values."""
+"""For each column of a list the signals that hold it, and what it is of their values, in any of its spellings."""
 
 
 def hashes(column: str, signals: pa.Table) -> Iterator[tuple[int, str]]:
-    """Yields the rows that have something of a list's column, with its hash."""
+    """Yields the rows that have something of a list's column, with the hash of each of its spellings."""
     names, of = _OF[column]
     for name in names:
         for row, given in enumerate(signals[name].to_pylist()):
-            if given is not None and (value := of(given)) is not None:
+            for value in sorted(of(given)) if given is not None else ():
                 yield row, hashed(value)
 
 
@@ -271,8 +278,10 @@ def _remembered(recipe: Recipe, judged: "Judged", memory: Memory, gone: npt.NDAr
 
 
 def _column(found: Iterable[tuple[int, str]], count: int) -> pa.Array:
-    values = dict(found)
-    return pa.array([values.get(row) for row in range(count)], pa.string())
+    values: dict[int, list[str]] = {}
+    for row, value in found:
+        values.setdefault(row, []).append(value)
+    return pa.array([" ".join(values[row]) if row in values else None for row in range(count)], pa.string())
 
 
 def _numbers(extra: str | None, names: set[str | None]) -> str | None:

@@ -141,6 +141,29 @@ def test_other_requests_stay_others(other: str) -> None:
     assert as_asked("http://a.test:80/x") == "http://a.test/x"
 
 
+@pytest.mark.parametrize(
+    ("spelled", "asked"),
+    [
+        ("http://a.test/o a", "http://a.test/o%20a"),
+        ("http://a.test/\u00e9?q=\u00e9", "http://a.test/%C3%A9?q=%C3%A9"),
+        ("http://a.test/a|b", "http://a.test/a%7Cb"),
+        ("http://B\u00fccher.test/x", "http://xn--bcher-kva.test/x"),
+        ("http://[2001:DB8:0::A]/x", "http://[2001:db8::a]/x"),
+    ],
+)
+def test_what_is_asked_in_the_same_bytes_is_one_request(spelled: str, asked: str) -> None:
+    """Blanks and letters beyond ASCII make no other request than their percent-encoded or IDNA form."""
+    assert as_asked(spelled) == as_asked(asked) == asked == target(spelled).url
+
+
+def test_what_is_too_long_in_ascii_stays_as_it_is_written() -> None:
+    """A URL that may be asked is not too long where other rows have it; its long form is another, not asked at all."""
+    spelled = "http://a.test/" + 4000 * "\u00e9"
+    assert as_asked(spelled) == spelled
+    with pytest.raises(Failure, match="url_too_long"):
+        target(target(spelled).url)
+
+
 def test_networks_that_the_recipe_names() -> None:
     """A named network is allowed on every port; a host that is elsewhere too is reached there alone."""
     guard = Guard([ipaddress.ip_network("10.1.0.0/16")])

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -131,6 +132,28 @@ def test_opt_out_lists(server: Server, tmp_path: Path) -> None:
     found = fetch_urls(tmp_path, urls, opt_out=lists, resolvers=[server.resolver])
     assert [found[url] for url in urls] == ["opted_out", "opted_out", "opted_out", "ok"]
     assert not server.asked["/img/1"] + server.asked["/img/2"]
+
+
+def test_an_opt_out_list_holds_for_every_spelling(server: Server, tmp_path: Path) -> None:
+    """A URL or host on a list is not asked, however the list of images or the opt-out list spells it; now and later."""
+    plain = [
+        server.url(path, host)
+        for host, path in (("a.test", "/img/1"), ("a.test", "/img/2"), ("b.test", "/o a"))
+    ]
+    spelled = [url.replace("http://a", "HTTP://A").replace(" ", "%20") + "#x" for url in plain]
+    (tmp_path / "urls.txt").write_text("\n".join(["url", spelled[0], plain[1], spelled[2]]))
+    other = server.url("/img/4", "xn--bcher-kva.test")
+    (tmp_path / "hosts.txt").write_text("host\nB\u00dcCHER.test.\n")
+    lists = [str(tmp_path / "urls.txt"), str(tmp_path / "hosts.txt")]
+    settings: dict[str, Any] = {"opt_out": lists, "resolvers": [server.resolver]}
+    listed = write_list(tmp_path / "l.parquet", [*plain, *spelled, other])
+    assert {row["status"] for row in fetch(tmp_path / "raw", listed, **settings)} == {"opted_out"}
+    assert not server.asked
+    fetch(tmp_path / "later", listed, resolvers=[server.resolver])
+    server.asked.clear()
+    fetch(tmp_path / "later", listed, **settings)
+    assert shards(tmp_path / "later") == shards(tmp_path / "raw")
+    assert not server.asked
 
 
 def test_a_later_opt_out_list(server: Server, tmp_path: Path) -> None:

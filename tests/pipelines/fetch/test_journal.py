@@ -53,6 +53,33 @@ def test_a_journal_that_was_cut_off(
     assert not path.exists()
 
 
+@given(ANSWERS.filter(bool), st.integers(0, 10**6), st.integers(1, 600), st.integers(0, 300))
+def test_a_machine_that_lost_its_power(
+    tmp_path_factory: pytest.TempPathFactory, answers: Answers, first: int, size: int, grown: int
+) -> None:
+    """Zeros in the place of what was written, or behind it, cost the answers from there on, and no other is wrong."""
+    folder = tmp_path_factory.mktemp("journal")
+    journal = Journal(_raw(folder), "one")
+    for row, (text, image) in enumerate(answers):
+        journal.note(row, {"status": text, "sha256": None if image is None else "x"}, image)
+    journal.close()
+    path = folder / FOLDER / "one.journal"
+    data = bytearray(path.read_bytes())
+    first %= len(data)
+    data[first : first + size] = bytes(size)
+    path.write_bytes(bytes(data) + bytes(grown))
+    again = Journal(_raw(folder), "one")
+    for row, (facts, place) in again.found.items():
+        text, image = answers[row]
+        assert facts["status"] == text
+        assert (None if place is None else again.read(*place)) == image
+    assert again.note(99, {"status": "later", "sha256": None}, None) is None
+    again.close()
+    third = Journal(_raw(folder), "one")
+    assert {*third.found} == {*again.found, 99}
+    third.close()
+
+
 def test_other_settings(tmp_path: Path) -> None:
     """A journal of other settings is begun anew."""
     first = Journal(_raw(tmp_path), "one")

@@ -131,6 +131,20 @@ def test_failures_that_may_pass_name_the_remedy(
     )
 
 
+def test_a_corpus_that_was_empty_before(server: Server, tmp_path: Path) -> None:
+    """A build that ends empty once more leaves a sound corpus, of which no shard is said to stay."""
+    out = tmp_path / "out"
+    for rows in (3, 6):
+        listed, settings = _list(server, tmp_path, rows)
+        recipe = _recipe(listed, **settings) | {"rules": {"min_side": {"pixels": 9999}}}
+        with pytest.raises(
+            InputError, match=rf"the corpus is empty: .* none of its {rows} rows is kept"
+        ) as caught:
+            vlcorpus.build(recipe, out=out, engine="inline", progress=False)
+        assert "stay" not in str(caught.value)
+        assert vlcorpus.Corpus.open(out).verify(work=True) == []
+
+
 def test_a_corpus_of_which_no_row_would_stay(server: Server, tmp_path: Path) -> None:
     """Other rules, or hosts that break off every answer, leave the old shards as they are."""
     listed, settings = _list(server, tmp_path, 6)

@@ -137,7 +137,7 @@ def test_failures_are_asked_again_alone(server: Server, tmp_path: Path) -> None:
     assert not server.asked
     fetch(tmp_path / "raw", listed, again=True, shard_rows=10, retries=0)
     log = max((tmp_path / "raw/work/log").glob("*.jsonl"), key=os.path.getmtime).read_text()
-    assert "source input: 10 URLs were asked for again" in log
+    assert "source input: asked again for 10 URLs" in log
     assert _images(server) == {f"/img/{number}": 1 for number in range(20, 30)}
     assert not server.asked["/gone/for/ever"]
     fetch(tmp_path / "whole", listed, shard_rows=10, retries=0)

@@ -124,13 +124,13 @@ def removed(out: Path) -> set[int]:
 
 
 def value(column: str, number: int, out: Path) -> str:
-    """What row `number` has of a list's column."""
+    """What row `number` has of a list's column, spelled otherwise."""
     signals = {int(row["member"].partition(".")[0]): row for row in rows(out, "signals")}
     row = signals[number]
     found = {
         "key": f"{row['key']}-caption-0",
         "id": str(1000 + number),
-        "url": row["url"],
+        "url": row["url"].replace("https://host", "HTTPS://Host") + "#there",
         "host": host(number).upper(),
         "sha256": row["sha256"],
     }

@@ -56,6 +56,19 @@ def test_tsv_has_no_quotes_unless_the_recipe_says_so(rows_of: Rows) -> None:
 
 
 @pytest.mark.parametrize(
+    ("form", "mark"), [("tsv", "\t"), ("csv", "\t"), ("csv", ","), ("csv", ";"), ("csv", "|")]
+)
+def test_a_row_of_empty_fields_is_a_row(rows_of: Rows, form: str, mark: str) -> None:
+    """Whatever parts the fields; a line of nothing but space is none, nor is a tab that parts no fields."""
+    lines = ["url,caption,extra", "u0,a,", ",,", " , ,", "u1,b,", "", "  ", ",,"]
+    found = captions(rows_of("\n".join(line.replace(",", mark) for line in lines), form))
+    assert [one.strip() for one in found if one is not None] == ["a", "", "", "b", ""]
+    other = "\t" if mark != "\t" else "\x0b"
+    assert captions(rows_of(f"url{mark}caption\nu0{mark}a\n{other}\n", form)) == ["a"]
+    assert captions(rows_of('caption\na\n""\n\n', form, quotes=True)) == ["a", ""]
+
+
+@pytest.mark.parametrize(
     ("lines", "found", "words"),
     [
         (['u0/1,"open', "u1/1,a", "u2/1,b"], ["bad_row", "a", "b"], "line 2: .* does not close"),
