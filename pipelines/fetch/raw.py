@@ -26,7 +26,7 @@ from pipelines.parquet import read_table, write_tables
 from pipelines.sources.urls import status_path
 from pipelines.writers.sink import Sink
 from pipelines.writers.webdataset import Archive
-from schemas.errors import ChangedError, DamagedError
+from schemas.errors import DamagedError
 
 SUFFIXES: Final = {
     "JPEG": "jpg",
@@ -309,16 +309,19 @@ class Images:
     """The images of a raw shard that an earlier run wrote, by their places in the tar."""
 
     def __init__(self, raw: Raw, name: str) -> None:
-        self._path = raw.tar(name)
-        self._file = raw.layout.store.open(self._path)
+        self._file = raw.layout.store.open(raw.tar(name))
 
-    def read(self, facts: Mapping[str, Any]) -> bytes:
-        """Returns the image of a row of STATUS. Raises ChangedError where the tar does not hold it."""
+    def read(self, facts: Mapping[str, Any]) -> bytes | None:
+        """Returns the image of an `ok` row of STATUS, None where the tar does not hold the bytes that came.
+
+        Of a row that was taken out it returns what stands in the image's place.
+        """
         self._file.seek(facts["offset"])
         data = self._file.read(facts["size"])
-        if len(data) != facts["size"]:
-            raise ChangedError(f"the raw shard {self._path} is damaged: remove it and fetch again")
-        return data
+        if facts["url"] is None:
+            return data if len(data) == facts["size"] else None
+        expected: str = facts["stored_sha256"] or facts["sha256"]
+        return data if hashlib.sha256(data).hexdigest() == expected else None
 
     @property
     def are_ended(self) -> bool:
@@ -329,12 +332,7 @@ class Images:
 
     def has(self, facts: Mapping[str, Any]) -> bool:
         """Returns whether the image of a row of STATUS is there; of a row that was taken out, nothing has to be."""
-        if facts["status"] != OK or facts["url"] is None:
-            return True
-        self._file.seek(facts["offset"])
-        digest = hashlib.sha256(self._file.read(facts["size"])).hexdigest()
-        expected: str = facts["stored_sha256"] or facts["sha256"]
-        return digest == expected
+        return facts["status"] != OK or facts["url"] is None or self.read(facts) is not None
 
     def close(self) -> None:
         """Closes the tar."""

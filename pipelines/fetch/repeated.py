@@ -260,8 +260,8 @@ class Shared:
         """Returns whether an answer is one that an earlier run left."""
         return self._found[url][0] in self._old
 
-    def image(self, url: str) -> bytes:
-        """Returns the image of a URL whose answer is `ok`, as it is stored."""
+    def image(self, url: str) -> bytes | None:
+        """Returns the image of a URL whose answer is `ok`, as it is stored; None where it is damaged or lost."""
         name, facts = self._found[url]
         assert facts["status"] == OK
         images = Images(self._raw, name)

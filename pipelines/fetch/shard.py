@@ -116,9 +116,7 @@ class Shard:
         place, left = None, self._left(at)
         answer, noted = self.spool.found.get(at, ({}, None))
         if left is not None and self.is_gone(at):
-            assert self._images is not None
-            facts = dict(left)
-            return Result(facts, self.spool.add(self._images.read(facts)) if facts["status"] == OK else None)
+            return self._as_left(left)
         if answer.get(LISTED) == fresh[LISTED]:
             facts, place = fresh | answer, noted
         elif left is not None and left["status"] not in self._refused:
@@ -131,12 +129,18 @@ class Shard:
             answer = {name: facts[name] for name in ("code", "bytes", "final_url")}
             return Result({**fresh, **answer, "status": OPTED_OUT, "detail": OF_IMAGE})
         if facts["status"] == OK:
-            if place is None and self._images is not None:
-                place = self.spool.add(self._images.read(facts))
-            return Result(facts, place)
+            return self._as_left(facts) if place is None else Result(facts, place)
         if facts["status"] == DROPPED or (retried and again(facts["status"])):
             return None
         return Result(facts)
+
+    def _as_left(self, left: Json) -> Result | None:
+        """A row as an earlier run left it; None where its image is damaged or lost."""
+        if left["status"] != OK:
+            return Result(dict(left))
+        assert self._images is not None
+        image = self._images.read(left)
+        return None if image is None else Result(dict(left), self.spool.add(image))
 
     def before(self, row: Json) -> Known | None:
         """Returns what is known of the image that a row's URL had."""
@@ -182,7 +186,7 @@ class Earlier:
         row = self._rows.get(url)
         if row is None:
             return None
-        return Known(row["sha256"], image=lambda: self._images.read(row), form=_FORMS[row["suffix"]])
+        return Known(row["sha256"], image=lambda: self._images.read(row) or b"", form=_FORMS[row["suffix"]])
 
     def close(self) -> None:
         """Closes the tar."""

@@ -395,12 +395,14 @@ class _Range:
             known, answer = shard.before(row), self.shared.answer(url)
             if answer is not None and answer["status"] != OK:
                 return of_row(facts, answer), None
-            if answer is not None and answer["stored_sha256"] and known is None:
-                return of_row(facts, {**answer, "verdict": None}), self.shared.image(url)
-            if answer is None or answer["stored_sha256"]:
+            stored = self.shared.image(url) if answer is not None else None
+            if answer is not None and stored is not None and answer["stored_sha256"] and known is None:
+                return of_row(facts, {**answer, "verdict": None}), stored
+            if answer is None or stored is None or answer["stored_sha256"]:
                 arrived = await self._taken(await self._downloaded(url, tries), facts, known)
             else:
-                arrived = await self._shared(url, tries, facts, known)
+                found = Downloaded(answer["final_url"], stored)
+                arrived = await self._shared(url, found, tries, facts, known)
         except Failure as failure:
             facts |= {"status": failure.status, "detail": failure.detail or None}
             if failure.code is not None:
@@ -412,12 +414,11 @@ class _Range:
             self.log.append(line)
         return facts, image
 
-    async def _shared(self, url: str, tries: Tries, facts: Json, known: Known | None) -> Arrived:
+    async def _shared(
+        self, url: str, found: Downloaded, tries: Tries, facts: Json, known: Known | None
+    ) -> Arrived:
         """Takes in the image of a URL that other rows share; one of an earlier run only where it is the one known."""
-        answer = self.shared.answer(url)
-        assert answer is not None
         try:
-            found = Downloaded(answer["final_url"], self.shared.image(url))
             return await self._taken(found, facts, known)
         except Failure as failure:
             if failure.status != REPLACED or not self.shared.is_old(url):
