@@ -11,11 +11,10 @@ import struct
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.fetch.raw import Raw, Spool
+from pipelines.fetch.raw import UNFINISHED, Raw, Spool
 from pipelines.fetch.refusals import refused
 from pipelines.files import is_local, join, local_path
 
-FOLDER: Final = ".unfinished"
 _HEAD: Final = struct.Struct("<QQ")
 _MOST_FACTS: Final = 1 << 20
 
@@ -25,7 +24,7 @@ Facts = dict[str, Any]
 
 def folder_of(raw: Raw) -> str:
     """Returns the folder of the journals beside raw shards; its name is hidden, so nothing in it is ever input."""
-    return join(raw.folder, FOLDER)
+    return join(raw.folder, UNFINISHED)
 
 
 class Journal(Spool):

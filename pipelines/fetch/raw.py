@@ -20,7 +20,7 @@ from pipelines.fetch.digests import COLUMN as LISTED
 from pipelines.fetch.refusals import Refusing, refused
 from pipelines.fetch.settings import FetchSettings
 from pipelines.fetch.statuses import OK, answers
-from pipelines.files import MIB, join
+from pipelines.files import MIB, is_local, join
 from pipelines.layout import Layout
 from pipelines.parquet import read_table, write_tables
 from pipelines.sources.urls import status_path
@@ -68,6 +68,9 @@ STATUS: Final = pa.schema(
     ]
 )
 """status/NAME.parquet."""
+
+UNFINISHED: Final = ".unfinished"
+"""The folder beside raw shards of what lies there until the source is fetched; nothing in it is ever input."""
 
 _IN_MEMORY: Final = 32 * MIB
 _BLOCK: Final = 512
@@ -210,19 +213,59 @@ class Raw:
         return [info.name.removesuffix(".parquet") for info in found]
 
     def write(self, name: str, results: Sequence["Result"], spool: "Spool") -> None:
-        """Writes a shard, then its statuses, whose presence says that it is whole."""
+        """Writes a shard, then its statuses, whose presence says that it is whole.
+
+        What an earlier run left stands aside meanwhile: `restore` puts it back where this one is killed.
+        """
         store, path = self.layout.store, self.status(name)
-        store.remove(path)
-        with store.write_atomic(self.tar(name), self.layout.tmp) as local, local.open("wb") as file:
-            archive = Archive(_Undigested(file))
-            for result in results:
-                if result.facts["status"] == OK:
-                    _add(archive, result, spool)
-            archive.end()
+        with store.write_atomic(self.tar(name), self.layout.tmp) as local:
+            with local.open("wb") as file:
+                archive = Archive(_Undigested(file))
+                for result in results:
+                    if result.facts["status"] == OK:
+                        _add(archive, result, spool)
+                archive.end()
+            self._set_aside(name)
         refusing = json.dumps(self.refusing, sort_keys=True)
         schema = STATUS.with_metadata({"validity": self.valid, "refusing": refusing})
         table = pa.Table.from_pylist([result.facts for result in results], STATUS).cast(schema)
         write_tables(self.layout, path, schema, [table])
+        self._let_go(name)
+
+    def restore(self) -> None:
+        """Puts back shards that a run was killed over while it replaced them; removes those that had none before."""
+        store, top = self.layout.store, self._aside()
+        for name in sorted(store.names_in(top)) if is_local(top) and store.is_folder(top) else ():
+            tar, status = self.tar(name), self.status(name)
+            if not (store.exists(tar) and store.exists(status)):
+                for path in (tar, status):
+                    store.move(join(self._aside(name), os.path.basename(path)), path)
+                if not store.exists(status):
+                    store.remove(tar)
+            store.remove_folder(self._aside(name))
+
+    def _aside(self, *names: str) -> str:
+        return join(self.folder, UNFINISHED, "aside", *names)
+
+    def _set_aside(self, name: str) -> None:
+        """Moves the files of a shard away; an object store, which cannot move, loses the statuses."""
+        store = self.layout.store
+        if not is_local(self.folder):
+            store.remove(self.status(name))
+            return
+        for path in (self.tar(name), self.status(name)):
+            store.move(path, join(self._aside(name), os.path.basename(path)))
+
+    def _let_go(self, name: str) -> None:
+        """Removes what stood aside, when the new files are on the disk."""
+        store = self.layout.store
+        if not is_local(self.folder):
+            return
+        if store.names_in(self._aside(name)):
+            for path in (self.tar(name), self.status(name)):
+                store.sync(path)
+                store.sync(os.path.dirname(path))
+        store.remove_folder(self._aside(name))
 
 
 @dataclass

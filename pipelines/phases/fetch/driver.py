@@ -82,6 +82,7 @@ class _Fetched:
         self._build, self._source = build, source
         self._tasks = Tasks(build, source)
         self._raw = Raw(build.layout, self._tasks.folder)
+        self._raw.restore()
 
     @property
     def tasks(self) -> list[Task]:
