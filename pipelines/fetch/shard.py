@@ -6,15 +6,11 @@ import pyarrow as pa
 
 from pipelines.engines.step import Json
 from pipelines.fetch.digests import COLUMN as LISTED
-from pipelines.fetch.identity import Known
 from pipelines.fetch.journal import Journal
 from pipelines.fetch.opt_out import OptOut
-from pipelines.fetch.raw import STATUS, SUFFIXES, Images, Piece, Raw, Result, rows_of
+from pipelines.fetch.raw import STATUS, Images, Piece, Raw, Result, rows_of
 from pipelines.fetch.statuses import BAD_ROW, DROPPED, OF_IMAGE, OK, OPTED_OUT, again
-from pipelines.layout import Layout
 from pipelines.recipe.model import Source
-
-_FORMS: Final = {suffix: form for form, suffix in SUFFIXES.items()}
 
 _OWN: Final = ("key", "row", "url", "caption", "extra", "offset", "size", LISTED)
 _ANSWER: Final = tuple(name for name in STATUS.names if name not in _OWN)
@@ -53,7 +49,6 @@ class Shard:
         if known is not None:
             self.known, self._refused = list(rows_of(known.table)), known.refused
         self._images = Images(raw, piece.name) if self.known is not None else None
-        self._earlier = Earlier.of(source, piece)
         self._opt_out = opt_out
         self._gone = raw.gone(source.id, piece.name) if source.fetch.raw is None else frozenset()
 
@@ -142,13 +137,6 @@ class Shard:
         image = self._images.read(left)
         return None if image is None else Result(dict(left), self.spool.add(image))
 
-    def before(self, row: Json) -> Known | None:
-        """Returns what is known of the image that a row's URL had."""
-        known = Known.of_list(row)
-        if known is None and self._earlier is not None:
-            known = self._earlier.known(row["url"])
-        return known
-
     def noted(self, at: int, facts: Json, image: bytes | None) -> Result:
         """Returns what became of a row, which a run that is killed finds again."""
         return Result(facts, self.spool.note(at, {name: facts[name] for name in (LISTED, *_ANSWER)}, image))
@@ -160,34 +148,5 @@ class Shard:
     def close(self) -> None:
         """Lets the images go."""
         self.spool.close()
-        for one in (self._images, self._earlier):
-            if one is not None:
-                one.close()
-
-
-class Earlier:
-    """A raw shard of an earlier fetch of the same list."""
-
-    def __init__(self, raw: Raw, name: str, table: pa.Table) -> None:
-        self._rows = {row["url"]: row for row in rows_of(table) if row["status"] == OK}
-        self._images = Images(raw, name)
-
-    @classmethod
-    def of(cls, source: Source, piece: Piece) -> "Earlier | None":
-        """Opens it; None where there is none."""
-        if source.fetch.earlier is None:
-            return None
-        raw = Raw(Layout("", options=dict(source.storage_options)), source.fetch.earlier)
-        table = raw.left(piece.name)
-        return None if table is None else cls(raw, piece.name, table)
-
-    def known(self, url: str) -> Known | None:
-        """Returns what the URL gave then."""
-        row = self._rows.get(url)
-        if row is None:
-            return None
-        return Known(row["sha256"], image=lambda: self._images.read(row) or b"", form=_FORMS[row["suffix"]])
-
-    def close(self) -> None:
-        """Closes the tar."""
-        self._images.close()
+        if self._images is not None:
+            self._images.close()

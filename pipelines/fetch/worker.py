@@ -20,10 +20,12 @@ import pyarrow as pa
 
 from filters.picture import PictureSettings
 from pipelines.engines.step import IDLE, At, Json
+from pipelines.fetch import earlier
 from pipelines.fetch.address import Guard, as_asked
 from pipelines.fetch.arrival import Arrival, Arrived
 from pipelines.fetch.digests import with_digests
 from pipelines.fetch.download import Download, Downloaded, Tries
+from pipelines.fetch.earlier import Earlier
 from pipelines.fetch.identity import Known
 from pipelines.fetch.lists import ColumnMap, malformed, range_of, store_of
 from pipelines.fetch.opt_out import OptOut
@@ -168,7 +170,9 @@ class _SourceFetch:
             shared = Shared.of_left(replace(raw, folder=task["left_in"]), task["left"], urls)
         else:
             shared = Shared.of_parts(raw_of(raw), task["shared"], task["old"], urls)
-        fetched = _Range(self, raw, table, shared, at, task["again"], task["plain"])
+        there = earlier.raw_of(self.source)
+        before = Earlier(there, task["earlier"], urls) if there is not None else None
+        fetched = _Range(self, raw, table, shared, at, task["again"], task["plain"], before)
         beating = asyncio.create_task(beat(self.layout, name_of(task["shard"]), fetched.pulse))
         try:
             shards = list(pieces(shard.shard, start, stop, self.settings.shard_rows))
@@ -251,6 +255,7 @@ class _Range:
     again: bool
     plain: bool
     """No rule holds, and images stay as they came: the rows are URLs that tasks share."""
+    earlier: Earlier | None = None
     log: list[Json] = field(default_factory=list)
     _counts: Counter[str] = field(default_factory=Counter)
     _bytes: int = 0
@@ -392,7 +397,7 @@ class _Range:
         try:
             if self.of.opt_out.refuses_listed(row["url"]):
                 raise Failure(OPTED_OUT)
-            known, answer = shard.before(row), self.shared.answer(url)
+            known, answer = self._known(url, row), self.shared.answer(url)
             if answer is not None and answer["status"] != OK:
                 return of_row(facts, answer), None
             stored = self.shared.image(url) if answer is not None else None
@@ -413,6 +418,11 @@ class _Range:
             line = {"key": facts["key"], "attempts": tries.attempts, "seconds": round(tries.seconds, 3)}
             self.log.append(line)
         return facts, image
+
+    def _known(self, url: str, row: Json) -> Known | None:
+        """What is known of the image that a row's URL had."""
+        known = Known.of_list(row)
+        return self.earlier.known(url) if known is None and self.earlier is not None else known
 
     async def _shared(
         self, url: str, found: Downloaded, tries: Tries, facts: Json, known: Known | None

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.engines.step import Json
+from pipelines.fetch import earlier
 from pipelines.fetch.digests import COLUMN as LISTED
 from pipelines.fetch.digests import Digests, of_rows
 from pipelines.fetch.raw import Raw, layout_of, pieces
@@ -19,6 +20,7 @@ from pipelines.fetch.repeated import (
     Plan,
     among,
     candidates,
+    holding,
     list_of,
     planned,
     raw_of,
@@ -28,11 +30,13 @@ from pipelines.fetch.repeated import (
 from pipelines.fetch.rules import ListRules
 from pipelines.fetch.statuses import DROPPED, OPTED_OUT, again
 from pipelines.fetch.worker import FRESH, Fresh
+from pipelines.files import shown
 from pipelines.phases.fetch.lists import PARQUET
 from pipelines.phases.fetch.tasks import Tasks
 from pipelines.receipts import Task, fingerprint
 from pipelines.recipe.model import Source
 from pipelines.sources import InputShard
+from schemas.plain import many
 
 if TYPE_CHECKING:
     from pipelines.build import Build
@@ -54,6 +58,7 @@ class SharedUrls:
         build, source = self._build, self._source
         raw = raw_of(Raw(layout_of(source.fetch, build.layout), self._tasks.folder))
         pending = {at for at, task in enumerate(self._tasks.every) if not build.receipts("fetch").done(task)}
+        self._name_earlier(pending)
         if not pending or (len(pending) == 1 and not self._there):
             return 0
         mark = fingerprint("shared", [task.fingerprint for task in self._tasks.every], build.retry_failed)
@@ -68,6 +73,22 @@ class SharedUrls:
                 shared=[part.shard for part in parts], old=[part.shard for part in parts if part.left]
             )
         return self._answer(raw, plan.parts, mark) if plan.parts else 0
+
+    def _name_earlier(self, pending: Container[int]) -> None:
+        """Tells tasks which raw shards of an earlier fetch have their URLs; says how many rows are in none."""
+        raw = earlier.raw_of(self._source)
+        if raw is None:
+            return
+        names = raw.names()
+        asked = ((at, earlier.without_hash(table)) for at, table in self._tasks.tables(pending))
+        of_task, missing, rows = holding(enumerate(earlier.urls_of(raw, names)), asked)
+        for at, shards in of_task.items():
+            self._tasks.every[at].body["earlier"] = [names[shard] for shard in shards]
+        if missing:
+            self._build.reporter.say(
+                f"source {self._source.id}: {missing:,} of {many(rows, 'row')} to fetch have a URL that gave no image "
+                f"in {shown(raw.folder)} (fetch.earlier): their images are held against nothing"
+            )
 
     def _answer(self, raw: Raw, parts: Collection[Part], mark: str) -> int:
         """Downloads the URLs of a plan, or takes their answers; returns how many were asked for."""
@@ -104,6 +125,7 @@ class SharedUrls:
             "plain": True,
             "left": part.left,
             "left_in": self._tasks.folder,
+            "earlier": [],
         }
         return Task(body["shard"], fingerprint("shared", mark, part.name), body)
 
