@@ -17,9 +17,10 @@ from typing import IO, Any, Final
 import pyarrow as pa
 
 from pipelines.fetch.digests import COLUMN as LISTED
+from pipelines.fetch.opt_out import OptOut
 from pipelines.fetch.refusals import Refusing, refused
 from pipelines.fetch.settings import FetchSettings
-from pipelines.fetch.statuses import OK, answers
+from pipelines.fetch.statuses import OF_IMAGE, OK, OPTED_OUT, answers
 from pipelines.files import MIB, is_local, join
 from pipelines.layout import Layout
 from pipelines.parquet import read_table, write_tables
@@ -103,6 +104,17 @@ def layout_of(settings: FetchSettings, layout: Layout) -> Layout:
     return layout if settings.raw is None else Layout(settings.raw, layout.run, layout.options)
 
 
+def is_out(facts: Mapping[str, Any], opt_out: OptOut) -> bool:
+    """Returns whether a row of STATUS has no image because that is on an opt-out list, and it is on one now."""
+    if facts["status"] != OPTED_OUT or facts["detail"] != OF_IMAGE or facts["sha256"] is None:
+        return False
+    return opt_out.refuses_image(facts["sha256"])
+
+
+ANSWERED: Final = ("url", "status", "detail", "sha256")
+"""The columns of STATUS by which an answer is known."""
+
+
 @dataclass(frozen=True)
 class Left:
     """The statuses that an earlier run left, and which of them are of URLs that the settings refuse no more."""
@@ -110,11 +122,13 @@ class Left:
     table: pa.Table
     refused: frozenset[str]
 
-    def answers(self) -> pa.Table:
+    def answers(self, opt_out: OptOut) -> pa.Table:
         """Returns the rows whose statuses are answers to their URLs for any other row with the same URL."""
         told = [
-            url is not None and answers(status) and status not in self.refused
-            for url, status in zip(*(self.table[name].to_pylist() for name in ("url", "status")), strict=True)
+            row["url"] is not None
+            and row["status"] not in self.refused
+            and (answers(row["status"]) or is_out(row, opt_out))
+            for row in rows_of(self.table.select(ANSWERED))
         ]
         return self.table.filter(pa.array(told, pa.bool_()))
 

@@ -24,6 +24,7 @@ from pipelines.engines.step import Json
 from pipelines.fetch.address import as_asked
 from pipelines.fetch.journal import folder_of
 from pipelines.fetch.lists import LIST
+from pipelines.fetch.opt_out import OptOut
 from pipelines.fetch.raw import Images, Raw, rows_of
 from pipelines.fetch.statuses import OK
 from pipelines.files import join
@@ -269,12 +270,12 @@ class Shared:
         return found
 
     @classmethod
-    def of_left(cls, raw: Raw, names: Iterable[str], urls: Container[str]) -> "Shared":
+    def of_left(cls, raw: Raw, names: Iterable[str], opt_out: OptOut, urls: Container[str]) -> "Shared":
         """Returns the answers that earlier runs left in these raw shards."""
         found = cls(raw)
         for name in names:
             if (left := raw.known(name)) is not None:
-                found._take(name, left.answers(), urls)
+                found._take(name, left.answers(opt_out), urls)
         return found
 
     def _take(self, name: str, table: pa.Table, urls: Container[str]) -> None:

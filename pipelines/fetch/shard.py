@@ -8,7 +8,7 @@ from pipelines.engines.step import Json
 from pipelines.fetch.digests import COLUMN as LISTED
 from pipelines.fetch.journal import Journal
 from pipelines.fetch.opt_out import OptOut
-from pipelines.fetch.raw import STATUS, Images, Piece, Raw, Result, rows_of
+from pipelines.fetch.raw import STATUS, Images, Piece, Raw, Result, is_out, rows_of
 from pipelines.fetch.statuses import BAD_ROW, DROPPED, OF_IMAGE, OK, OPTED_OUT, again
 from pipelines.recipe.model import Source
 
@@ -21,6 +21,12 @@ def of_row(facts: Json, answer: Json) -> Json:
     """Returns an answer to a URL as that of another row with the same URL."""
     sizes = () if answer["status"] == OK else ("width", "height")
     return facts | {name: answer[name] for name in _ANSWER if name not in sizes}
+
+
+def left_out(facts: Json, answer: Json) -> Json:
+    """Returns the status of a row whose URL gave an image that is on an opt-out list."""
+    known = {name: answer[name] for name in ("code", "bytes", "final_url", "sha256")}
+    return {**facts, **known, "status": OPTED_OUT, "detail": OF_IMAGE}
 
 
 class Shard:
@@ -99,7 +105,7 @@ class Shard:
                 return False
             if then["status"] in self._refused or (retried and again(then["status"])):
                 return False
-            if (self._opt_out.covers(then) is not None) != (then["status"] == OPTED_OUT):
+            if self._is_covered(then) != (then["status"] == OPTED_OUT):
                 return False
         return True
 
@@ -118,16 +124,20 @@ class Shard:
             facts = dict(left)
         else:
             return None
-        if facts["status"] == OPTED_OUT or self._opt_out.covers(facts) == "url":
+        by = self._opt_out.covers(facts)
+        if by == "image" or (by is None and is_out(facts, self._opt_out)):
+            return Result(left_out(fresh, facts))
+        if facts["status"] == OPTED_OUT or by == "url":
             return None
-        if self._opt_out.covers(facts) == "image":
-            answer = {name: facts[name] for name in ("code", "bytes", "final_url")}
-            return Result({**fresh, **answer, "status": OPTED_OUT, "detail": OF_IMAGE})
         if facts["status"] == OK:
             return self._as_left(facts) if place is None else Result(facts, place)
         if facts["status"] == DROPPED or (retried and again(facts["status"])):
             return None
         return Result(facts)
+
+    def _is_covered(self, then: Json) -> bool:
+        """Whether the URL of a row that an earlier run left, or its image, is on an opt-out list now."""
+        return self._opt_out.covers(then) is not None or is_out(then, self._opt_out)
 
     def _as_left(self, left: Json) -> Result | None:
         """A row as an earlier run left it; None where its image is damaged or lost."""

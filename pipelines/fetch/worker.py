@@ -6,6 +6,7 @@ written as soon as the last of its URLs has an answer; whoever is killed loses t
 
 import asyncio
 import gc
+import hashlib
 import json
 import threading
 from collections import Counter
@@ -34,8 +35,8 @@ from pipelines.fetch.raw import Piece, Raw, Result, Spool, layout_of, pieces
 from pipelines.fetch.refusals import refusing
 from pipelines.fetch.repeated import Shared, raw_of
 from pipelines.fetch.rules import ListRules
-from pipelines.fetch.shard import Shard, of_row
-from pipelines.fetch.statuses import OK, OPTED_OUT, REPLACED, STATUSES, UNSAFE, Failure
+from pipelines.fetch.shard import Shard, left_out, of_row
+from pipelines.fetch.statuses import OF_IMAGE, OK, OPTED_OUT, REPLACED, STATUSES, UNSAFE, Failure
 from pipelines.files import join
 from pipelines.layout import Layout, name_of
 from pipelines.recipe.model import Recipe, Source
@@ -167,7 +168,8 @@ class _SourceFetch:
         raw = Raw(where, task["folder"], task["valid"], refusing(self.settings))
         urls = frozenset(map(as_asked, table["url"].drop_null().to_pylist()))
         if task["plain"]:
-            shared = Shared.of_left(replace(raw, folder=task["left_in"]), task["left"], urls)
+            left_in = replace(raw, folder=task["left_in"])
+            shared = Shared.of_left(left_in, task["left"], self.opt_out, urls)
         else:
             shared = Shared.of_parts(raw_of(raw), task["shared"], task["old"], urls)
         there = earlier.raw_of(self.source)
@@ -397,17 +399,14 @@ class _Range:
         try:
             if self.of.opt_out.refuses_listed(row["url"]):
                 raise Failure(OPTED_OUT)
-            known, answer = self._known(url, row), self.shared.answer(url)
-            if answer is not None and answer["status"] != OK:
-                return of_row(facts, answer), None
-            stored = self.shared.image(url) if answer is not None else None
-            if answer is not None and stored is not None and answer["stored_sha256"] and known is None:
-                return of_row(facts, {**answer, "verdict": None}), stored
-            if answer is None or stored is None or answer["stored_sha256"]:
+            known = self._known(url, row)
+            given = self._given(url, row, facts, known)
+            if isinstance(given, tuple):
+                return given
+            if given is None:
                 arrived = await self._taken(await self._downloaded(url, tries), facts, known)
             else:
-                found = Downloaded(answer["final_url"], stored)
-                arrived = await self._shared(url, found, tries, facts, known)
+                arrived = await self._shared(url, given, tries, facts, known)
         except Failure as failure:
             facts |= {"status": failure.status, "detail": failure.detail or None}
             if failure.code is not None:
@@ -418,6 +417,30 @@ class _Range:
             line = {"key": facts["key"], "attempts": tries.attempts, "seconds": round(tries.seconds, 3)}
             self.log.append(line)
         return facts, image
+
+    def _given(
+        self, url: str, row: Json, facts: Json, known: Known | None
+    ) -> tuple[Json, bytes | None] | Downloaded | None:
+        """What the answer to another row gives this one: its status, or a body to take in; None where neither serves.
+
+        Raises Failure where the URL is on an opt-out list.
+        """
+        answer = self.shared.answer(url)
+        if answer is None:
+            return None
+        by = self.of.opt_out.covers({**answer, "url": row["url"]})
+        if by == "url":
+            raise Failure(OPTED_OUT)
+        if by == "image":
+            return left_out(facts, answer), None
+        if answer["status"] != OK:
+            return of_row(facts, answer), None
+        image = self.shared.image(url)
+        if image is None or (answer["stored_sha256"] and known is not None):
+            return None
+        if answer["stored_sha256"]:
+            return of_row(facts, {**answer, "verdict": None}), image
+        return Downloaded(answer["final_url"], image)
 
     def _known(self, url: str, row: Json) -> Known | None:
         """What is known of the image that a row's URL had."""
@@ -439,7 +462,12 @@ class _Range:
         """Takes a body in, and notes in `facts` how it came."""
         facts |= {"code": 200, "final_url": found.final_url, "bytes": len(found.body)}
         take = self.of.take if self._decodes else self.of.take_at_once
-        return await take(found.body, known)
+        try:
+            return await take(found.body, known)
+        except Failure as failure:
+            if failure.detail == OF_IMAGE:  # by which a later run knows it without its bytes
+                facts["sha256"] = hashlib.sha256(found.body).hexdigest()
+            raise
 
 
 def _image(arrived: Arrived) -> Json:

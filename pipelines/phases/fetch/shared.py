@@ -11,7 +11,8 @@ from pipelines.engines.step import Json
 from pipelines.fetch import earlier
 from pipelines.fetch.digests import COLUMN as LISTED
 from pipelines.fetch.digests import Digests, of_rows
-from pipelines.fetch.raw import Raw, layout_of, pieces
+from pipelines.fetch.opt_out import OptOut
+from pipelines.fetch.raw import ANSWERED, Raw, is_out, layout_of, pieces, rows_of
 from pipelines.fetch.refusals import refusing
 from pipelines.fetch.repeated import (
     LEFT,
@@ -48,6 +49,7 @@ class SharedUrls:
     def __init__(self, build: "Build", source: Source, tasks: Tasks) -> None:
         self._build, self._source, self._tasks = build, source, tasks
         self._left = Raw(build.layout, tasks.folder, tasks.valid, refusing(source.fetch))
+        self._opt_out = OptOut.read(source.fetch)
         self._there = frozenset(self._left.names())
 
     def fetch(self) -> int:
@@ -140,8 +142,8 @@ class SharedUrls:
     def _answers(self) -> Iterator[tuple[str, pa.Table]]:
         """The URLs that earlier runs left an answer to, by the names of their raw shards."""
         for name in sorted(self._there):
-            if (known := self._left.known(name, ["url", "status"])) is not None:
-                yield name, known.answers()
+            if (known := self._left.known(name, [*ANSWERED])) is not None:
+                yield name, known.answers(self._opt_out)
 
     def _asked(self, pending: Container[int], sought: Hashes) -> Iterator[tuple[int, pa.Array]]:
         """The URLs with these hashes that tasks are about to ask for."""
@@ -172,11 +174,12 @@ class SharedUrls:
             return None
         found = np.zeros(stop - start, np.uint64)
         for piece in there:
-            if (known := self._left.known(piece.name, ["status", LISTED])) is not None:
-                statuses = known.table["status"].to_pylist()
+            if (known := self._left.known(piece.name, [*ANSWERED, LISTED])) is not None:
+                passing = (DROPPED, OPTED_OUT, *known.refused)
                 asked = [
-                    status in (DROPPED, OPTED_OUT, *known.refused) or (body["again"] and again(status))
-                    for status in statuses
+                    (row["status"] in passing and not is_out(row, self._opt_out))
+                    or (body["again"] and again(row["status"]))
+                    for row in rows_of(known.table.select(ANSWERED))
                 ]
                 digests = np.where(asked, 0, known.table[LISTED].to_numpy())[: piece.stop - piece.start]
                 found[piece.start - start :][: len(digests)] = digests
