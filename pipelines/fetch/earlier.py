@@ -1,6 +1,7 @@
 """Images that an earlier fetch (`fetch.earlier`) had under the URLs of a task, wherever their rows stood then."""
 
 from collections.abc import Container, Iterable, Iterator
+from functools import reduce
 from typing import Final
 
 import pyarrow as pa
@@ -35,11 +36,9 @@ def urls_of(raw: Raw, names: Iterable[str]) -> Iterator[pa.Table]:
             yield table.filter(pc.equal(table["status"], OK)).select(["url"])
 
 
-def without_hash(table: pa.Table) -> pa.Table:
-    """Returns the rows of LIST that bring no hash to hold their image against."""
-    for name in _HASHES:
-        table = table.filter(pc.is_null(table[name]))
-    return table
+def has_hash(table: pa.Table) -> pa.ChunkedArray:
+    """Returns which rows of LIST bring a hash to hold their image against."""
+    return reduce(pc.or_, (pc.is_valid(table[name]) for name in _HASHES))
 
 
 class Earlier:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from filters.arrow import pc
 from pipelines.engines.step import Json
 from pipelines.fetch import earlier
 from pipelines.fetch.digests import COLUMN as LISTED
@@ -21,6 +22,7 @@ from pipelines.fetch.repeated import (
     Plan,
     among,
     candidates,
+    hashes_of,
     holding,
     list_of,
     planned,
@@ -82,7 +84,8 @@ class SharedUrls:
         if raw is None:
             return
         names = raw.names()
-        asked = ((at, earlier.without_hash(table)) for at, table in self._tasks.tables(pending))
+        tables = self._tasks.tables(pending)
+        asked = ((at, table.filter(pc.invert(earlier.has_hash(table)))) for at, table in tables)
         of_task, missing, rows = holding(enumerate(earlier.urls_of(raw, names)), asked)
         for at, shards in of_task.items():
             self._tasks.every[at].body["earlier"] = [names[shard] for shard in shards]
@@ -136,14 +139,34 @@ class SharedUrls:
         sought = candidates(chain(answered, self._open(pending)))
         if not len(sought):
             return Plan()
-        known = ((name, table.filter(among(table, sought))["url"]) for name, table in self._answers())
+        held = self._held(pending, sought)
+        known = (
+            (name, table.filter(among(table, sought))["url"]) for name, table in self._answers(unlike=held)
+        )
         return planned(raw, self._asked(pending, sought), known, self._source.fetch.shard_rows)
 
-    def _answers(self) -> Iterator[tuple[str, pa.Table]]:
-        """The URLs that earlier runs left an answer to, by the names of their raw shards."""
+    def _held(self, pending: Container[int], sought: Hashes) -> Hashes:
+        """The hashes of URLs whose images tasks hold against a hash, which images made smaller do not serve, sorted."""
+        if self._source.fetch.resize is None:
+            return sought[:0]
+        found = [sought[:0]]
+        for _, table in self._open(pending):
+            rows = table.filter(pc.and_(among(table, sought), earlier.has_hash(table)))
+            found.append(hashes_of(rows["url"].to_pylist()))
+        return np.unique(np.concatenate(found))
+
+    def _answers(self, unlike: Hashes | None = None) -> Iterator[tuple[str, pa.Table]]:
+        """The URLs that earlier runs left an answer to, by the names of their raw shards.
+
+        Images made smaller are no answers to URLs with the hashes `unlike`.
+        """
         for name in sorted(self._there):
-            if (known := self._left.known(name, [*ANSWERED])) is not None:
-                yield name, known.answers(self._opt_out)
+            if (known := self._left.known(name, [*ANSWERED, "stored_sha256"])) is not None:
+                table = known.answers(self._opt_out)
+                if unlike is not None and len(unlike):
+                    is_small = pc.is_valid(table["stored_sha256"])
+                    table = table.filter(pc.invert(pc.and_(is_small, among(table, unlike))))
+                yield name, table
 
     def _asked(self, pending: Container[int], sought: Hashes) -> Iterator[tuple[int, pa.Array]]:
         """The URLs with these hashes that tasks are about to ask for."""
