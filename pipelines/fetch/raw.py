@@ -371,12 +371,12 @@ class Images:
     def read(self, facts: Mapping[str, Any]) -> bytes | None:
         """Returns the image of an `ok` row of STATUS, None where the tar does not hold the bytes that came.
 
-        Of a row that was taken out it returns what stands in the image's place.
+        Of a row that was taken out it returns what stands in the image's place, zeros where nothing does.
         """
         self._file.seek(facts["offset"])
         data = self._file.read(facts["size"])
         if facts["url"] is None:
-            return data if len(data) == facts["size"] else None
+            return data.ljust(facts["size"], b"\0")
         expected: str = facts["stored_sha256"] or facts["sha256"]
         return data if hashlib.sha256(data).hexdigest() == expected else None
 

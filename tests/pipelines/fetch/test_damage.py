@@ -171,7 +171,8 @@ def test_a_shard_that_is_damaged_while_its_list_changes(
     """No damaged image is taken over: its URL is asked for again, and all is as if fetched at once."""
     urls = [server.url(f"/img/{number}") for number in range(12)]
     listed = Path(write_list(tmp_path / "l.parquet", urls))
-    raw, shape = tmp_path / "raw", {"shard_rows": 4, "task_shards": 4}
+    shape: dict[str, Any] = {"shard_rows": 4, "task_shards": 4}
+    raw = tmp_path / "raw"
     fetch(raw, str(listed), **shape)
     deed(raw / TAR)
     server.asked.clear()
