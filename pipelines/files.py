@@ -534,6 +534,13 @@ class Store:
                 with suppress(FileNotFoundError):
                     fs.rm_file(inner)
 
+    def move(self, path: str, place: str) -> None:
+        """Has a local file lie elsewhere on its file system, whose folder is made; no failure if it is not there."""
+        with self._writing(place):
+            os.makedirs(os.path.dirname(local_path(place)), exist_ok=True)
+            with suppress(FileNotFoundError):
+                os.replace(local_path(path), local_path(place))
+
     def remove_folder(self, path: str) -> None:
         """Take the folder and all below it away; no failure if it is not there."""
         with self._writing(path):

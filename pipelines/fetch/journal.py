@@ -14,11 +14,10 @@ from typing import Any, Final
 
 import xxhash
 
-from pipelines.fetch.raw import Raw, Spool
+from pipelines.fetch.raw import UNFINISHED, Raw, Spool
 from pipelines.fetch.refusals import refused
 from pipelines.files import is_local, join, local_path
 
-FOLDER: Final = ".unfinished"
 _HEAD: Final = struct.Struct("<QQQ")
 _AT_ONCE: Final = 1 << 20
 _MOST_FACTS: Final = 1 << 20
@@ -29,7 +28,7 @@ Facts = dict[str, Any]
 
 def folder_of(raw: Raw) -> str:
     """Returns the folder of the journals beside raw shards; its name is hidden, so nothing in it is ever input."""
-    return join(raw.folder, FOLDER)
+    return join(raw.folder, UNFINISHED)
 
 
 class Journal(Spool):

@@ -17,16 +17,17 @@ from typing import IO, Any, Final
 import pyarrow as pa
 
 from pipelines.fetch.digests import COLUMN as LISTED
+from pipelines.fetch.opt_out import OptOut
 from pipelines.fetch.refusals import Refusing, refused
 from pipelines.fetch.settings import FetchSettings
-from pipelines.fetch.statuses import OK, answers
-from pipelines.files import MIB, join
+from pipelines.fetch.statuses import OF_IMAGE, OK, OPTED_OUT, answers
+from pipelines.files import MIB, is_local, join
 from pipelines.layout import Layout
 from pipelines.parquet import read_table, write_tables
 from pipelines.sources.urls import status_path
 from pipelines.writers.sink import Sink
 from pipelines.writers.webdataset import Archive
-from schemas.errors import ChangedError, DamagedError
+from schemas.errors import DamagedError
 
 SUFFIXES: Final = {
     "JPEG": "jpg",
@@ -69,6 +70,9 @@ STATUS: Final = pa.schema(
 )
 """status/NAME.parquet."""
 
+UNFINISHED: Final = ".unfinished"
+"""The folder beside raw shards of what lies there until the source is fetched; nothing in it is ever input."""
+
 _IN_MEMORY: Final = 32 * MIB
 _BLOCK: Final = 512
 _END: Final = bytes(2 * _BLOCK)
@@ -100,6 +104,17 @@ def layout_of(settings: FetchSettings, layout: Layout) -> Layout:
     return layout if settings.raw is None else Layout(settings.raw, layout.run, layout.options)
 
 
+def is_out(facts: Mapping[str, Any], opt_out: OptOut) -> bool:
+    """Returns whether a row of STATUS has no image because that is on an opt-out list, and it is on one now."""
+    if facts["status"] != OPTED_OUT or facts["detail"] != OF_IMAGE or facts["sha256"] is None:
+        return False
+    return opt_out.refuses_image(facts["sha256"])
+
+
+ANSWERED: Final = ("url", "status", "detail", "sha256")
+"""The columns of STATUS by which an answer is known."""
+
+
 @dataclass(frozen=True)
 class Left:
     """The statuses that an earlier run left, and which of them are of URLs that the settings refuse no more."""
@@ -107,11 +122,13 @@ class Left:
     table: pa.Table
     refused: frozenset[str]
 
-    def answers(self) -> pa.Table:
+    def answers(self, opt_out: OptOut) -> pa.Table:
         """Returns the rows whose statuses are answers to their URLs for any other row with the same URL."""
         told = [
-            url is not None and answers(status) and status not in self.refused
-            for url, status in zip(*(self.table[name].to_pylist() for name in ("url", "status")), strict=True)
+            row["url"] is not None
+            and row["status"] not in self.refused
+            and (answers(row["status"]) or is_out(row, opt_out))
+            for row in rows_of(self.table.select(ANSWERED))
         ]
         return self.table.filter(pa.array(told, pa.bool_()))
 
@@ -210,19 +227,59 @@ class Raw:
         return [info.name.removesuffix(".parquet") for info in found]
 
     def write(self, name: str, results: Sequence["Result"], spool: "Spool") -> None:
-        """Writes a shard, then its statuses, whose presence says that it is whole."""
+        """Writes a shard, then its statuses, whose presence says that it is whole.
+
+        What an earlier run left stands aside meanwhile: `restore` puts it back where this one is killed.
+        """
         store, path = self.layout.store, self.status(name)
-        store.remove(path)
-        with store.write_atomic(self.tar(name), self.layout.tmp) as local, local.open("wb") as file:
-            archive = Archive(_Undigested(file))
-            for result in results:
-                if result.facts["status"] == OK:
-                    _add(archive, result, spool)
-            archive.end()
+        with store.write_atomic(self.tar(name), self.layout.tmp) as local:
+            with local.open("wb") as file:
+                archive = Archive(_Undigested(file))
+                for result in results:
+                    if result.facts["status"] == OK:
+                        _add(archive, result, spool)
+                archive.end()
+            self._set_aside(name)
         refusing = json.dumps(self.refusing, sort_keys=True)
         schema = STATUS.with_metadata({"validity": self.valid, "refusing": refusing})
         table = pa.Table.from_pylist([result.facts for result in results], STATUS).cast(schema)
         write_tables(self.layout, path, schema, [table])
+        self._let_go(name)
+
+    def restore(self) -> None:
+        """Puts back shards that a run was killed over while it replaced them; removes those that had none before."""
+        store, top = self.layout.store, self._aside()
+        for name in sorted(store.names_in(top)) if is_local(top) and store.is_folder(top) else ():
+            tar, status = self.tar(name), self.status(name)
+            if not (store.exists(tar) and store.exists(status)):
+                for path in (tar, status):
+                    store.move(join(self._aside(name), os.path.basename(path)), path)
+                if not store.exists(status):
+                    store.remove(tar)
+            store.remove_folder(self._aside(name))
+
+    def _aside(self, *names: str) -> str:
+        return join(self.folder, UNFINISHED, "aside", *names)
+
+    def _set_aside(self, name: str) -> None:
+        """Moves the files of a shard away; an object store, which cannot move, loses the statuses."""
+        store = self.layout.store
+        if not is_local(self.folder):
+            store.remove(self.status(name))
+            return
+        for path in (self.tar(name), self.status(name)):
+            store.move(path, join(self._aside(name), os.path.basename(path)))
+
+    def _let_go(self, name: str) -> None:
+        """Removes what stood aside, when the new files are on the disk."""
+        store = self.layout.store
+        if not is_local(self.folder):
+            return
+        if store.names_in(self._aside(name)):
+            for path in (self.tar(name), self.status(name)):
+                store.sync(path)
+                store.sync(os.path.dirname(path))
+        store.remove_folder(self._aside(name))
 
 
 @dataclass
@@ -309,16 +366,19 @@ class Images:
     """The images of a raw shard that an earlier run wrote, by their places in the tar."""
 
     def __init__(self, raw: Raw, name: str) -> None:
-        self._path = raw.tar(name)
-        self._file = raw.layout.store.open(self._path)
+        self._file = raw.layout.store.open(raw.tar(name))
 
-    def read(self, facts: Mapping[str, Any]) -> bytes:
-        """Returns the image of a row of STATUS. Raises ChangedError where the tar does not hold it."""
+    def read(self, facts: Mapping[str, Any]) -> bytes | None:
+        """Returns the image of an `ok` row of STATUS, None where the tar does not hold the bytes that came.
+
+        Of a row that was taken out it returns what stands in the image's place, zeros where nothing does.
+        """
         self._file.seek(facts["offset"])
         data = self._file.read(facts["size"])
-        if len(data) != facts["size"]:
-            raise ChangedError(f"the raw shard {self._path} is damaged: remove it and fetch again")
-        return data
+        if facts["url"] is None:
+            return data.ljust(facts["size"], b"\0")
+        expected: str = facts["stored_sha256"] or facts["sha256"]
+        return data if hashlib.sha256(data).hexdigest() == expected else None
 
     @property
     def are_ended(self) -> bool:
@@ -329,12 +389,7 @@ class Images:
 
     def has(self, facts: Mapping[str, Any]) -> bool:
         """Returns whether the image of a row of STATUS is there; of a row that was taken out, nothing has to be."""
-        if facts["status"] != OK or facts["url"] is None:
-            return True
-        self._file.seek(facts["offset"])
-        digest = hashlib.sha256(self._file.read(facts["size"])).hexdigest()
-        expected: str = facts["stored_sha256"] or facts["sha256"]
-        return digest == expected
+        return facts["status"] != OK or facts["url"] is None or self.read(facts) is not None
 
     def close(self) -> None:
         """Closes the tar."""

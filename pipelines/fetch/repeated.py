@@ -24,6 +24,7 @@ from pipelines.engines.step import Json
 from pipelines.fetch.address import as_asked
 from pipelines.fetch.journal import folder_of
 from pipelines.fetch.lists import LIST
+from pipelines.fetch.opt_out import OptOut
 from pipelines.fetch.raw import Images, Raw, rows_of
 from pipelines.fetch.statuses import OK
 from pipelines.files import join
@@ -51,6 +52,12 @@ FROM asked JOIN (
     SELECT url, place // $size + CASE WHEN shard IS NULL THEN 0 ELSE $downloaded END AS part FROM shared
 ) USING (url) GROUP BY task ORDER BY task
 """
+
+_HOLDING: Final = """
+SELECT task, list(DISTINCT shard ORDER BY shard)
+FROM asked JOIN (SELECT hash, min(task) AS shard FROM given GROUP BY hash) USING (hash) GROUP BY task
+"""
+_MISSING: Final = "SELECT count(*) FROM asked ANTI JOIN given USING (hash)"
 
 LEFT: Final = -1
 """The number of a task that is none: of URLs that earlier runs left an answer to."""
@@ -105,15 +112,39 @@ def hashes_of(urls: Iterable[str | None]) -> Hashes:
 def candidates(tables: Iterable[tuple[int, pa.Table]]) -> Hashes:
     """Returns the hashes of URLs that stand in several tasks, sorted; `tables` have URLs, by task or LEFT."""
 
+    with _database() as connection:
+        connection.register("hashes", _hashes(tables))
+        return np.asarray(connection.sql(_SEVERAL).fetchnumpy()["hash"], np.uint64)
+
+
+def holding(
+    given: Iterable[tuple[int, pa.Table]], asked: Iterable[tuple[int, pa.Table]]
+) -> tuple[dict[int, list[int]], int, int]:
+    """Returns by task which raw shards have its URLs, how many rows have a URL that is in none, and all with a URL.
+
+    `given` have the URLs of raw shards by their numbers, `asked` those of tasks; a URL counts in its first shard alone.
+    """
+    with _database() as connection:
+        for name, tables in (("given", given), ("asked", asked)):
+            connection.register("hashes", _hashes(tables))
+            connection.execute(f"CREATE TABLE {name} AS SELECT * FROM hashes")
+            connection.unregister("hashes")
+        found = dict(connection.execute(_HOLDING).fetchall())
+        (missing,) = connection.execute(_MISSING).fetchone() or (0,)
+        (rows,) = connection.execute("SELECT count(*) FROM asked").fetchone() or (0,)
+        return found, missing, rows
+
+
+def _hashes(tables: Iterable[tuple[int, pa.Table]]) -> pa.RecordBatchReader:
+    """The hashes of URLs with the numbers of their tables."""
+
     def batches() -> Iterator[pa.RecordBatch]:
-        for task, table in tables:
+        for number, table in tables:
             found = hashes_of(table["url"].to_pylist())
             found = found[found != 0]
-            yield pa.RecordBatch.from_arrays([pa.array(found), _tasks(task, len(found))], schema=_HASHES)
+            yield pa.RecordBatch.from_arrays([pa.array(found), _tasks(number, len(found))], schema=_HASHES)
 
-    with _database() as connection:
-        connection.register("hashes", pa.RecordBatchReader.from_batches(_HASHES, batches()))
-        return np.asarray(connection.sql(_SEVERAL).fetchnumpy()["hash"], np.uint64)
+    return pa.RecordBatchReader.from_batches(_HASHES, batches())
 
 
 def among(table: pa.Table, sought: Hashes) -> pa.Array:
@@ -239,12 +270,12 @@ class Shared:
         return found
 
     @classmethod
-    def of_left(cls, raw: Raw, names: Iterable[str], urls: Container[str]) -> "Shared":
+    def of_left(cls, raw: Raw, names: Iterable[str], opt_out: OptOut, urls: Container[str]) -> "Shared":
         """Returns the answers that earlier runs left in these raw shards."""
         found = cls(raw)
         for name in names:
             if (left := raw.known(name)) is not None:
-                found._take(name, left.answers(), urls)
+                found._take(name, left.answers(opt_out), urls)
         return found
 
     def _take(self, name: str, table: pa.Table, urls: Container[str]) -> None:
@@ -260,8 +291,8 @@ class Shared:
         """Returns whether an answer is one that an earlier run left."""
         return self._found[url][0] in self._old
 
-    def image(self, url: str) -> bytes:
-        """Returns the image of a URL whose answer is `ok`, as it is stored."""
+    def image(self, url: str) -> bytes | None:
+        """Returns the image of a URL whose answer is `ok`, as it is stored; None where it is damaged or lost."""
         name, facts = self._found[url]
         assert facts["status"] == OK
         images = Images(self._raw, name)

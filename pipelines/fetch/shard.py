@@ -6,15 +6,11 @@ import pyarrow as pa
 
 from pipelines.engines.step import Json
 from pipelines.fetch.digests import COLUMN as LISTED
-from pipelines.fetch.identity import Known
 from pipelines.fetch.journal import Journal
 from pipelines.fetch.opt_out import OptOut
-from pipelines.fetch.raw import STATUS, SUFFIXES, Images, Piece, Raw, Result, rows_of
+from pipelines.fetch.raw import STATUS, Images, Piece, Raw, Result, is_out, rows_of
 from pipelines.fetch.statuses import BAD_ROW, DROPPED, OF_IMAGE, OK, OPTED_OUT, again
-from pipelines.layout import Layout
 from pipelines.recipe.model import Source
-
-_FORMS: Final = {suffix: form for form, suffix in SUFFIXES.items()}
 
 _OWN: Final = ("key", "row", "url", "caption", "extra", "offset", "size", LISTED)
 _ANSWER: Final = tuple(name for name in STATUS.names if name not in _OWN)
@@ -25,6 +21,12 @@ def of_row(facts: Json, answer: Json) -> Json:
     """Returns an answer to a URL as that of another row with the same URL."""
     sizes = () if answer["status"] == OK else ("width", "height")
     return facts | {name: answer[name] for name in _ANSWER if name not in sizes}
+
+
+def left_out(facts: Json, answer: Json) -> Json:
+    """Returns the status of a row whose URL gave an image that is on an opt-out list."""
+    known = {name: answer[name] for name in ("code", "bytes", "final_url", "sha256")}
+    return {**facts, **known, "status": OPTED_OUT, "detail": OF_IMAGE}
 
 
 class Shard:
@@ -53,7 +55,6 @@ class Shard:
         if known is not None:
             self.known, self._refused = list(rows_of(known.table)), known.refused
         self._images = Images(raw, piece.name) if self.known is not None else None
-        self._earlier = Earlier.of(source, piece)
         self._opt_out = opt_out
         self._gone = raw.gone(source.id, piece.name) if source.fetch.raw is None else frozenset()
 
@@ -104,7 +105,7 @@ class Shard:
                 return False
             if then["status"] in self._refused or (retried and again(then["status"])):
                 return False
-            if (self._opt_out.covers(then) is not None) != (then["status"] == OPTED_OUT):
+            if self._is_covered(then) != (then["status"] == OPTED_OUT):
                 return False
         return True
 
@@ -116,34 +117,35 @@ class Shard:
         place, left = None, self._left(at)
         answer, noted = self.spool.found.get(at, ({}, None))
         if left is not None and self.is_gone(at):
-            assert self._images is not None
-            facts = dict(left)
-            return Result(facts, self.spool.add(self._images.read(facts)) if facts["status"] == OK else None)
+            return self._as_left(left)
         if answer.get(LISTED) == fresh[LISTED]:
             facts, place = fresh | answer, noted
         elif left is not None and left["status"] not in self._refused:
             facts = dict(left)
         else:
             return None
-        if facts["status"] == OPTED_OUT or self._opt_out.covers(facts) == "url":
+        by = self._opt_out.covers(facts)
+        if by == "image" or (by is None and is_out(facts, self._opt_out)):
+            return Result(left_out(fresh, facts))
+        if facts["status"] == OPTED_OUT or by == "url":
             return None
-        if self._opt_out.covers(facts) == "image":
-            answer = {name: facts[name] for name in ("code", "bytes", "final_url")}
-            return Result({**fresh, **answer, "status": OPTED_OUT, "detail": OF_IMAGE})
         if facts["status"] == OK:
-            if place is None and self._images is not None:
-                place = self.spool.add(self._images.read(facts))
-            return Result(facts, place)
+            return self._as_left(facts) if place is None else Result(facts, place)
         if facts["status"] == DROPPED or (retried and again(facts["status"])):
             return None
         return Result(facts)
 
-    def before(self, row: Json) -> Known | None:
-        """Returns what is known of the image that a row's URL had."""
-        known = Known.of_list(row)
-        if known is None and self._earlier is not None:
-            known = self._earlier.known(row["url"])
-        return known
+    def _is_covered(self, then: Json) -> bool:
+        """Whether the URL of a row that an earlier run left, or its image, is on an opt-out list now."""
+        return self._opt_out.covers(then) is not None or is_out(then, self._opt_out)
+
+    def _as_left(self, left: Json) -> Result | None:
+        """A row as an earlier run left it; None where its image is damaged or lost."""
+        if left["status"] != OK:
+            return Result(dict(left))
+        assert self._images is not None
+        image = self._images.read(left)
+        return None if image is None else Result(dict(left), self.spool.add(image))
 
     def noted(self, at: int, facts: Json, image: bytes | None) -> Result:
         """Returns what became of a row, which a run that is killed finds again."""
@@ -156,34 +158,5 @@ class Shard:
     def close(self) -> None:
         """Lets the images go."""
         self.spool.close()
-        for one in (self._images, self._earlier):
-            if one is not None:
-                one.close()
-
-
-class Earlier:
-    """A raw shard of an earlier fetch of the same list."""
-
-    def __init__(self, raw: Raw, name: str, table: pa.Table) -> None:
-        self._rows = {row["url"]: row for row in rows_of(table) if row["status"] == OK}
-        self._images = Images(raw, name)
-
-    @classmethod
-    def of(cls, source: Source, piece: Piece) -> "Earlier | None":
-        """Opens it; None where there is none."""
-        if source.fetch.earlier is None:
-            return None
-        raw = Raw(Layout("", options=dict(source.storage_options)), source.fetch.earlier)
-        table = raw.left(piece.name)
-        return None if table is None else cls(raw, piece.name, table)
-
-    def known(self, url: str) -> Known | None:
-        """Returns what the URL gave then."""
-        row = self._rows.get(url)
-        if row is None:
-            return None
-        return Known(row["sha256"], image=lambda: self._images.read(row), form=_FORMS[row["suffix"]])
-
-    def close(self) -> None:
-        """Closes the tar."""
-        self._images.close()
+        if self._images is not None:
+            self._images.close()

@@ -6,6 +6,7 @@ written as soon as the last of its URLs has an answer; whoever is killed loses t
 
 import asyncio
 import gc
+import hashlib
 import json
 import threading
 from collections import Counter
@@ -20,10 +21,12 @@ import pyarrow as pa
 
 from filters.picture import PictureSettings
 from pipelines.engines.step import IDLE, At, Json
+from pipelines.fetch import earlier
 from pipelines.fetch.address import Guard, as_asked
 from pipelines.fetch.arrival import Arrival, Arrived
 from pipelines.fetch.digests import with_digests
 from pipelines.fetch.download import Download, Downloaded, Tries
+from pipelines.fetch.earlier import Earlier
 from pipelines.fetch.identity import Known
 from pipelines.fetch.lists import ColumnMap, malformed, range_of, store_of
 from pipelines.fetch.opt_out import OptOut
@@ -32,8 +35,8 @@ from pipelines.fetch.raw import Piece, Raw, Result, Spool, layout_of, pieces
 from pipelines.fetch.refusals import refusing
 from pipelines.fetch.repeated import Shared, raw_of
 from pipelines.fetch.rules import ListRules
-from pipelines.fetch.shard import Shard, of_row
-from pipelines.fetch.statuses import OK, OPTED_OUT, REPLACED, STATUSES, UNSAFE, Failure
+from pipelines.fetch.shard import Shard, left_out, of_row
+from pipelines.fetch.statuses import OF_IMAGE, OK, OPTED_OUT, REPLACED, STATUSES, UNSAFE, Failure
 from pipelines.files import join
 from pipelines.layout import Layout, name_of
 from pipelines.recipe.model import Recipe, Source
@@ -165,10 +168,13 @@ class _SourceFetch:
         raw = Raw(where, task["folder"], task["valid"], refusing(self.settings))
         urls = frozenset(map(as_asked, table["url"].drop_null().to_pylist()))
         if task["plain"]:
-            shared = Shared.of_left(replace(raw, folder=task["left_in"]), task["left"], urls)
+            left_in = replace(raw, folder=task["left_in"])
+            shared = Shared.of_left(left_in, task["left"], self.opt_out, urls)
         else:
             shared = Shared.of_parts(raw_of(raw), task["shared"], task["old"], urls)
-        fetched = _Range(self, raw, table, shared, at, task["again"], task["plain"])
+        there = earlier.raw_of(self.source)
+        before = Earlier(there, task["earlier"], urls) if there is not None else None
+        fetched = _Range(self, raw, table, shared, at, task["again"], task["plain"], before)
         beating = asyncio.create_task(beat(self.layout, name_of(task["shard"]), fetched.pulse))
         try:
             shards = list(pieces(shard.shard, start, stop, self.settings.shard_rows))
@@ -251,6 +257,7 @@ class _Range:
     again: bool
     plain: bool
     """No rule holds, and images stay as they came: the rows are URLs that tasks share."""
+    earlier: Earlier | None = None
     log: list[Json] = field(default_factory=list)
     _counts: Counter[str] = field(default_factory=Counter)
     _bytes: int = 0
@@ -392,15 +399,14 @@ class _Range:
         try:
             if self.of.opt_out.refuses_listed(row["url"]):
                 raise Failure(OPTED_OUT)
-            known, answer = shard.before(row), self.shared.answer(url)
-            if answer is not None and answer["status"] != OK:
-                return of_row(facts, answer), None
-            if answer is not None and answer["stored_sha256"] and known is None:
-                return of_row(facts, {**answer, "verdict": None}), self.shared.image(url)
-            if answer is None or answer["stored_sha256"]:
+            known = self._known(url, row)
+            given = self._given(url, row, facts, known)
+            if isinstance(given, tuple):
+                return given
+            if given is None:
                 arrived = await self._taken(await self._downloaded(url, tries), facts, known)
             else:
-                arrived = await self._shared(url, tries, facts, known)
+                arrived = await self._shared(url, given, tries, facts, known)
         except Failure as failure:
             facts |= {"status": failure.status, "detail": failure.detail or None}
             if failure.code is not None:
@@ -412,12 +418,40 @@ class _Range:
             self.log.append(line)
         return facts, image
 
-    async def _shared(self, url: str, tries: Tries, facts: Json, known: Known | None) -> Arrived:
-        """Takes in the image of a URL that other rows share; one of an earlier run only where it is the one known."""
+    def _given(
+        self, url: str, row: Json, facts: Json, known: Known | None
+    ) -> tuple[Json, bytes | None] | Downloaded | None:
+        """What the answer to another row gives this one: its status, or a body to take in; None where neither serves.
+
+        Raises Failure where the URL is on an opt-out list.
+        """
         answer = self.shared.answer(url)
-        assert answer is not None
+        if answer is None:
+            return None
+        by = self.of.opt_out.covers({**answer, "url": row["url"]})
+        if by == "url":
+            raise Failure(OPTED_OUT)
+        if by == "image":
+            return left_out(facts, answer), None
+        if answer["status"] != OK:
+            return of_row(facts, answer), None
+        image = self.shared.image(url)
+        if image is None or (answer["stored_sha256"] and known is not None):
+            return None
+        if answer["stored_sha256"]:
+            return of_row(facts, {**answer, "verdict": None}), image
+        return Downloaded(answer["final_url"], image)
+
+    def _known(self, url: str, row: Json) -> Known | None:
+        """What is known of the image that a row's URL had."""
+        known = Known.of_list(row)
+        return self.earlier.known(url) if known is None and self.earlier is not None else known
+
+    async def _shared(
+        self, url: str, found: Downloaded, tries: Tries, facts: Json, known: Known | None
+    ) -> Arrived:
+        """Takes in the image of a URL that other rows share; one of an earlier run only where it is the one known."""
         try:
-            found = Downloaded(answer["final_url"], self.shared.image(url))
             return await self._taken(found, facts, known)
         except Failure as failure:
             if failure.status != REPLACED or not self.shared.is_old(url):
@@ -428,7 +462,12 @@ class _Range:
         """Takes a body in, and notes in `facts` how it came."""
         facts |= {"code": 200, "final_url": found.final_url, "bytes": len(found.body)}
         take = self.of.take if self._decodes else self.of.take_at_once
-        return await take(found.body, known)
+        try:
+            return await take(found.body, known)
+        except Failure as failure:
+            if failure.detail == OF_IMAGE:  # by which a later run knows it without its bytes
+                facts["sha256"] = hashlib.sha256(found.body).hexdigest()
+            raise
 
 
 def _image(arrived: Arrived) -> Json:

@@ -85,6 +85,7 @@ class _Fetched:
         self._build, self._source = build, source
         self._tasks = Tasks(build, source)
         self._raw = Raw(build.layout, self._tasks.folder)
+        self._raw.restore()
 
     @property
     def tasks(self) -> list[Task]:
@@ -155,10 +156,10 @@ class _Fetched:
     def forget_hidden(self) -> list[str]:
         """Removes receipts of copies that lack removed rows, where URLs are to be asked for; returns their names."""
         build = self._build
+        self._forget_lost(self.tasks)
         if build.retry_failed:
             self._forget_failed(self.tasks)
         build.check("fetch", self.tasks)
-        self._forget_lost(self.tasks)
         if all(build.receipts("fetch").done(task) for task in self.tasks):
             return []
         names = [
@@ -207,6 +208,7 @@ class _Fetched:
     def _forget_lost(self, tasks: list[Task]) -> None:
         """Removes the receipts of tasks whose raw shards are not as they left them, and those shards that are damaged.
 
+        That holds for tasks whose rows changed since as well, for these take over what is sound of their shards.
         A task that took a shard as it was vouches for none of it, nor does any for a folder beside the corpus. There a
         person may take rows out, which is no damage: the images are held against the statuses, and not these.
         """
@@ -214,9 +216,9 @@ class _Fetched:
         raw = self._raw
         listed = store.list_files(self._tasks.folder) if store.is_folder(self._tasks.folder) else ()
         there = {info.path: info for info in listed}
-        done = [task for task in tasks if receipts.done(task)]
-        for task, receipt in zip(done, receipts.read(done), strict=True):
-            shards = receipt["shards"]
+        for task in tasks:
+            receipt = receipts.last(task.name)
+            shards = receipt.get("shards", [])
             looks = zip(shards, receipt.get("stamps", [()] * len(shards)), strict=True)
             changed = [
                 name for (name, size), stamps in looks if not self._is_as_left(there, name, size, stamps)

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from filters.arrow import pc
 from pipelines.engines.step import Json
+from pipelines.fetch import earlier
 from pipelines.fetch.digests import COLUMN as LISTED
 from pipelines.fetch.digests import Digests, of_rows
-from pipelines.fetch.raw import Raw, layout_of, pieces
+from pipelines.fetch.opt_out import OptOut
+from pipelines.fetch.raw import ANSWERED, Raw, is_out, layout_of, pieces, rows_of
 from pipelines.fetch.refusals import refusing
 from pipelines.fetch.repeated import (
     LEFT,
@@ -19,6 +22,8 @@ from pipelines.fetch.repeated import (
     Plan,
     among,
     candidates,
+    hashes_of,
+    holding,
     list_of,
     planned,
     raw_of,
@@ -28,6 +33,7 @@ from pipelines.fetch.repeated import (
 from pipelines.fetch.rules import ListRules
 from pipelines.fetch.statuses import DROPPED, OPTED_OUT, again
 from pipelines.fetch.worker import FRESH, Fresh
+from pipelines.files import shown
 from pipelines.phases.fetch.lists import PARQUET
 from pipelines.phases.fetch.tasks import Tasks
 from pipelines.receipts import Task, fingerprint
@@ -45,6 +51,7 @@ class SharedUrls:
     def __init__(self, build: "Build", source: Source, tasks: Tasks) -> None:
         self._build, self._source, self._tasks = build, source, tasks
         self._left = Raw(build.layout, tasks.folder, tasks.valid, refusing(source.fetch))
+        self._opt_out = OptOut.read(source.fetch)
         self._there = frozenset(self._left.names())
 
     def fetch(self) -> int:
@@ -55,6 +62,7 @@ class SharedUrls:
         build, source = self._build, self._source
         raw = raw_of(Raw(layout_of(source.fetch, build.layout), self._tasks.folder))
         pending = {at for at, task in enumerate(self._tasks.every) if not build.receipts("fetch").done(task)}
+        self._name_earlier(pending)
         if not pending or (len(pending) == 1 and not self._there):
             return 0
         mark = fingerprint("shared", [task.fingerprint for task in self._tasks.every], build.retry_failed)
@@ -69,6 +77,23 @@ class SharedUrls:
                 shared=[part.shard for part in parts], old=[part.shard for part in parts if part.left]
             )
         return self._answer(raw, plan.parts, mark) if plan.parts else 0
+
+    def _name_earlier(self, pending: Container[int]) -> None:
+        """Tells tasks which raw shards of an earlier fetch have their URLs; says how many rows are in none."""
+        raw = earlier.raw_of(self._source)
+        if raw is None:
+            return
+        names = raw.names()
+        tables = self._tasks.tables(pending)
+        asked = ((at, table.filter(pc.invert(earlier.has_hash(table)))) for at, table in tables)
+        of_task, missing, rows = holding(enumerate(earlier.urls_of(raw, names)), asked)
+        for at, shards in of_task.items():
+            self._tasks.every[at].body["earlier"] = [names[shard] for shard in shards]
+        if missing:
+            self._build.reporter.say(
+                f"source {self._source.id}: {missing:,} of {many(rows, 'row')} to fetch have a URL that gave no image "
+                f"in {shown(raw.folder)} (fetch.earlier): their images are held against nothing"
+            )
 
     def _answer(self, raw: Raw, parts: Collection[Part], mark: str) -> int:
         """Downloads the URLs of a plan, or takes their answers; returns how many were asked for."""
@@ -105,6 +130,7 @@ class SharedUrls:
             "plain": True,
             "left": part.left,
             "left_in": self._tasks.folder,
+            "earlier": [],
         }
         return Task(body["shard"], fingerprint("shared", mark, part.name), body)
 
@@ -113,14 +139,34 @@ class SharedUrls:
         sought = candidates(chain(answered, self._open(pending)))
         if not len(sought):
             return Plan()
-        known = ((name, table.filter(among(table, sought))["url"]) for name, table in self._answers())
+        held = self._held(pending, sought)
+        known = (
+            (name, table.filter(among(table, sought))["url"]) for name, table in self._answers(unlike=held)
+        )
         return planned(raw, self._asked(pending, sought), known, self._source.fetch.shard_rows)
 
-    def _answers(self) -> Iterator[tuple[str, pa.Table]]:
-        """The URLs that earlier runs left an answer to, by the names of their raw shards."""
+    def _held(self, pending: Container[int], sought: Hashes) -> Hashes:
+        """The hashes of URLs whose images tasks hold against a hash, which images made smaller do not serve, sorted."""
+        if self._source.fetch.resize is None:
+            return sought[:0]
+        found = [sought[:0]]
+        for _, table in self._open(pending):
+            rows = table.filter(pc.and_(among(table, sought), earlier.has_hash(table)))
+            found.append(hashes_of(rows["url"].to_pylist()))
+        return np.unique(np.concatenate(found))
+
+    def _answers(self, unlike: Hashes | None = None) -> Iterator[tuple[str, pa.Table]]:
+        """The URLs that earlier runs left an answer to, by the names of their raw shards.
+
+        Images made smaller are no answers to URLs with the hashes `unlike`.
+        """
         for name in sorted(self._there):
-            if (known := self._left.known(name, ["url", "status"])) is not None:
-                yield name, known.answers()
+            if (known := self._left.known(name, [*ANSWERED, "stored_sha256"])) is not None:
+                table = known.answers(self._opt_out)
+                if unlike is not None and len(unlike):
+                    is_small = pc.is_valid(table["stored_sha256"])
+                    table = table.filter(pc.invert(pc.and_(is_small, among(table, unlike))))
+                yield name, table
 
     def _asked(self, pending: Container[int], sought: Hashes) -> Iterator[tuple[int, pa.Array]]:
         """The URLs with these hashes that tasks are about to ask for."""
@@ -151,11 +197,12 @@ class SharedUrls:
             return None
         found = np.zeros(stop - start, np.uint64)
         for piece in there:
-            if (known := self._left.known(piece.name, ["status", LISTED])) is not None:
-                statuses = known.table["status"].to_pylist()
+            if (known := self._left.known(piece.name, [*ANSWERED, LISTED])) is not None:
+                passing = (DROPPED, OPTED_OUT, *known.refused)
                 asked = [
-                    status in (DROPPED, OPTED_OUT, *known.refused) or (body["again"] and again(status))
-                    for status in statuses
+                    (row["status"] in passing and not is_out(row, self._opt_out))
+                    or (body["again"] and again(row["status"]))
+                    for row in rows_of(known.table.select(ANSWERED))
                 ]
                 digests = np.where(asked, 0, known.table[LISTED].to_numpy())[: piece.stop - piece.start]
                 found[piece.start - start :][: len(digests)] = digests

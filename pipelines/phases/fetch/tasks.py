@@ -87,6 +87,7 @@ class Tasks:
             "plain": False,
             "shared": [],
             "old": [],
+            "earlier": [],
         }
 
     def _listed(self, shard: InputShard) -> InputShard:

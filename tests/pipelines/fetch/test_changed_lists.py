@@ -156,6 +156,26 @@ def test_a_hash_that_changes(server: Server, tmp_path: Path) -> None:
     assert _is_as_at_once(tmp_path, listed)
 
 
+@pytest.mark.parametrize("task_shards", [1, 9])
+def test_hashes_that_come_to_images_made_smaller(server: Server, tmp_path: Path, task_shards: int) -> None:
+    """An image is held against a hash as it came: its URL is asked for once more, for all rows of all tasks."""
+    shape: dict[str, Any] = {"shard_rows": 2, "task_shards": task_shards, "resize": {"max_side": 50}}
+    listed = write_list(tmp_path / "list.parquet", _rows(server, *range(4)))
+    digest = fetch(tmp_path / "raw", listed, **shape)[1]["sha256"]
+    server.asked.clear()
+    repeated: list[Row | str | None] = [
+        _row(server, 1, sha256=digest, caption=f"one more, {at}") for at in range(6)
+    ]
+    rows = [_row(server, number, sha256=None) for number in range(4)]
+    write_list(
+        tmp_path / "list.parquet", [*rows, *repeated, *(_row(server, at, sha256=None) for at in (0, 1, 2))]
+    )
+    found = fetch(tmp_path / "raw", listed, **shape)
+    assert _images(server) == _once(1)
+    assert [row["verdict"] for row in found] == [None] * 4 + ["same"] * 6 + [None] * 3
+    assert _is_as_at_once(tmp_path, listed, **shape)
+
+
 def test_failures_of_old_rows(server: Server, tmp_path: Path) -> None:
     """What failed for good stays failed; a new row with a URL that failed for a passing reason has it asked for."""
 

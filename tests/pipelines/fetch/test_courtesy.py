@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,72 @@ def test_a_later_opt_out_list(server: Server, tmp_path: Path) -> None:
     assert [row["status"] for row in rows] == ["ok", "opted_out", "ok", "opted_out", "ok", "ok"]
     assert not server.asked
     fetch(tmp_path / "whole", listed, opt_out=lists)
+    assert shards(tmp_path / "raw") == shards(tmp_path / "whole")
+
+
+def _images(server: Server) -> dict[str, int]:
+    return {path: times for path, times in server.asked.items() if path.startswith("/img/")}
+
+
+def _append(listed: Path, urls: list[str], new: str) -> Path:
+    return Path(write_list(listed, [*urls, new]))
+
+
+def _put_in_front(listed: Path, urls: list[str], new: str) -> Path:
+    return Path(write_list(listed, [new, *urls]))
+
+
+def _rename(listed: Path, urls: list[str], new: str) -> Path:
+    return Path(_append(listed, urls, new)).rename(listed.with_name("other.parquet"))
+
+
+@pytest.mark.parametrize("change", [_append, _put_in_front, _rename])
+@pytest.mark.parametrize("task_shards", [1, 9])
+def test_an_image_that_was_opted_out_is_not_asked_for_again(
+    server: Server, tmp_path: Path, change: Callable[[Path, list[str], str], Path], task_shards: int
+) -> None:
+    """By its digest it stays out while the list changes, until it is off the opt-out list."""
+    urls = [server.url(f"/img/{number % 5}") for number in range(8)]
+    (tmp_path / "digests.txt").write_text(f"sha256\n{hashlib.sha256(image(1)).hexdigest()}\n")
+    shape: dict[str, Any] = {"shard_rows": 3, "task_shards": task_shards}
+    out: dict[str, Any] = {**shape, "opt_out": [str(tmp_path / "digests.txt")]}
+    listed = Path(write_list(tmp_path / "l.parquet", urls))
+    fetch(tmp_path / "raw", str(listed), **out)
+    server.asked.clear()
+    before = (tmp_path / "raw/l-00000.tar").stat().st_mtime_ns
+    listed = change(listed, urls, server.url("/img/9"))
+    found = fetch(tmp_path / "raw", str(listed), **out)
+    assert _images(server) == {"/img/9": 1}
+    assert [row["status"] == "opted_out" for row in found] == [
+        row["url"] == server.url("/img/1") for row in found
+    ]
+    if change is _append:
+        assert (tmp_path / "raw/l-00000.tar").stat().st_mtime_ns == before
+    fetch(tmp_path / "whole", str(listed), **out)
+    assert shards(tmp_path / "raw") == shards(tmp_path / "whole")
+    server.asked.clear()
+    assert {row["status"] for row in fetch(tmp_path / "raw", str(listed), **shape)} == {"ok"}
+    assert _images(server) == {"/img/1": 1}
+
+
+@pytest.mark.parametrize("resize", [None, {"max_side": 50}])
+def test_an_opt_out_list_that_comes_with_another_list(
+    server: Server, tmp_path: Path, resize: dict[str, int] | None
+) -> None:
+    """It holds for images that are taken over from other raw shards too."""
+    shape: dict[str, Any] = {"shard_rows": 3, "resolvers": [server.resolver], "resize": resize}
+    urls = [server.url("/img/1", "out.test"), server.url("/img/2"), server.url("/img/3")]
+    listed = Path(write_list(tmp_path / "l.parquet", urls))
+    fetch(tmp_path / "raw", str(listed), **shape)
+    (tmp_path / "hosts.txt").write_text("host\nout.test\n")
+    (tmp_path / "digests.txt").write_text(f"sha256\n{hashlib.sha256(image(2)).hexdigest()}\n")
+    lists = [str(tmp_path / name) for name in ("hosts.txt", "digests.txt")]
+    renamed = str(listed.rename(tmp_path / "other.parquet"))
+    server.asked.clear()
+    found = fetch(tmp_path / "raw", renamed, **shape, opt_out=lists)
+    assert [row["status"] for row in found] == ["opted_out", "opted_out", "ok"]
+    assert not server.asked
+    fetch(tmp_path / "whole", renamed, **shape, opt_out=lists)
     assert shards(tmp_path / "raw") == shards(tmp_path / "whole")
 
 

@@ -1,5 +1,7 @@
 """Raw shards that are damaged or lost are fetched again, in a corpus's work/ or in a folder of their own."""
 
+import io
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from pipelines.progress import Reporter
 from pipelines.recipe.load import for_lists
 from pipelines.recipe.model import Recipe
 from pipelines.runs import Options, run
-from tests.pipelines.fetch.fetching import QUICK, shards, write_list
+from tests.pipelines.fetch.fetching import QUICK, fetch, shards, write_list
 from tests.pipelines.fetch.hostile import Server
 
 SHAPE: dict[str, Any] = {**QUICK, "shard_rows": 4}
@@ -123,3 +125,60 @@ def test_what_a_person_took_out_of_their_folder_is_no_damage(server: Server, tmp
     run(recipe, "fetch", Options("inline"), Reporter())
     assert shards(folder) == taken_out
     assert not server.asked
+
+
+def _zero(path: Path) -> None:
+    row = pq.ParquetFile(path.parent / "status" / f"{path.stem}.parquet").read().to_pylist()[2]
+    data = bytearray(path.read_bytes())
+    data[row["offset"] + 20 : row["offset"] + 40] = bytes(20)
+    path.write_bytes(data)
+
+
+def _halve(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _take_out(path: Path) -> None:
+    kept = io.BytesIO()
+    with tarfile.open(path) as tar, tarfile.open(fileobj=kept, mode="w") as other:
+        for member in tar.getmembers()[3:]:
+            other.addfile(member, tar.extractfile(member))
+    path.write_bytes(kept.getvalue())
+
+
+def _append(path: Path, urls: list[str]) -> Path:
+    return Path(write_list(path, [*urls, urls[0] + "99"]))
+
+
+def _put_in_front(path: Path, urls: list[str]) -> Path:
+    return Path(write_list(path, [urls[0] + "99", *urls]))
+
+
+def _rename(path: Path, urls: list[str]) -> Path:
+    return path.rename(path.with_name("m.parquet"))
+
+
+@pytest.mark.parametrize("deed", [_zero, _halve, _take_out])
+@pytest.mark.parametrize("change", [_append, _put_in_front, _rename])
+@pytest.mark.parametrize("again", [False, True], ids=["", "retried"])
+def test_a_shard_that_is_damaged_while_its_list_changes(
+    server: Server,
+    tmp_path: Path,
+    deed: Callable[[Path], None],
+    change: Callable[[Path, list[str]], Path],
+    again: bool,
+) -> None:
+    """No damaged image is taken over: its URL is asked for again, and all is as if fetched at once."""
+    urls = [server.url(f"/img/{number}") for number in range(12)]
+    listed = Path(write_list(tmp_path / "l.parquet", urls))
+    shape: dict[str, Any] = {"shard_rows": 4, "task_shards": 4}
+    raw = tmp_path / "raw"
+    fetch(raw, str(listed), **shape)
+    deed(raw / TAR)
+    server.asked.clear()
+    listed = change(listed, urls)
+    fetch(raw, str(listed), again=again, **shape)
+    asked = {path for path in server.asked if path.startswith("/img/")}
+    assert {"/img/6"} <= asked <= {"/img/099", *(f"/img/{number}" for number in range(4, 8))}
+    fetch(tmp_path / "at-once", str(listed), **shape)
+    assert shards(raw) == shards(tmp_path / "at-once")

@@ -6,6 +6,7 @@ import json
 import tarfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -78,6 +79,41 @@ def test_an_earlier_fetch(server: Server, tmp_path: Path) -> None:
     assert found["/replaced"]["status"] == "replaced"
     with tarfile.open(tmp_path / "second" / "list-00000.tar") as tar:
         assert [name for name in tar.getnames() if name.endswith("jpg")] == ["000000000.jpg", "000000001.jpg"]
+
+
+@pytest.mark.parametrize("change", ["put in front", "renamed", "spelled otherwise", "in another order"])
+def test_an_earlier_fetch_of_a_list_that_changed_since(server: Server, tmp_path: Path, change: str) -> None:
+    """An image is held against the one that its URL had, wherever the row stood then and however it was spelled."""
+    server.files = {f"/{number}": image(number) for number in range(12)}
+    urls = [server.url(f"/{number}") for number in range(12)]
+    shape: dict[str, Any] = {"shard_rows": 4, "task_shards": 1}
+    listed = Path(write_list(tmp_path / "list.parquet", urls))
+    fetch(tmp_path / "first", str(listed), **shape)
+    server.files |= {"/3": image(30), "/9": image(31), "/new": image(32)}
+    match change:
+        case "put in front":
+            write_list(listed, [server.url("/new"), *urls])
+        case "renamed":
+            listed = listed.rename(tmp_path / "other.parquet")
+        case "spelled otherwise":
+            write_list(listed, [f"HTTP{url.removeprefix('http')}#part" for url in urls])
+        case "in another order":
+            write_list(listed, urls[::-1])
+    heard = Heard()
+    settings = {**QUICK, **shape, "earlier": str(tmp_path / "first")}
+    recipe = for_lists([str(listed)], str(tmp_path / "second"), settings)
+    run(recipe, "fetch", Options("inline"), heard)
+    found = statuses(tmp_path / "second")
+    by_path = {row["url"].partition("//")[2].partition("/")[2].partition("#")[0]: row for row in found}
+    assert {name for name, row in by_path.items() if row["status"] == "replaced"} == {"3", "9"}
+    assert {name for name, row in by_path.items() if row["verdict"] == "same"} == {*map(str, range(12))} - {
+        "3",
+        "9",
+    }
+    said = [one for one in heard.said if "held against nothing" in one]
+    assert [one.partition(": ")[2].partition(" to")[0] for one in said] == ["1 of 13 rows"] * (
+        change == "put in front"
+    )
 
 
 def test_real_images(server: Server, test_data: Path, tmp_path: Path) -> None:

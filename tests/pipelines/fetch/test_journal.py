@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.fetch.journal import FOLDER, Journal
-from pipelines.fetch.raw import Raw
+from pipelines.fetch.journal import Journal
+from pipelines.fetch.raw import UNFINISHED, UNFINISHED, Raw
 from pipelines.layout import Layout
 
 
@@ -29,7 +29,7 @@ def test_a_journal_that_was_cut_off(
     for row, (text, image) in enumerate(answers):
         journal.note(row, {"status": text, "sha256": None if image is None else "x"}, image)
     journal.close()
-    path = folder / FOLDER / "one.journal"
+    path = folder / UNFINISHED / "one.journal"
     if not answers:
         assert not path.exists()
         return
@@ -63,7 +63,7 @@ def test_a_machine_that_lost_its_power(
     for row, (text, image) in enumerate(answers):
         journal.note(row, {"status": text, "sha256": None if image is None else "x"}, image)
     journal.close()
-    path = folder / FOLDER / "one.journal"
+    path = folder / UNFINISHED / "one.journal"
     data = bytearray(path.read_bytes())
     first %= len(data)
     data[first : first + size] = bytes(size)
