@@ -23,7 +23,7 @@ ROWS: Final = 100_000
 BYTES: Final = 4096 * MIB
 """A part of several row groups has no more bytes: an output shard looks for its images in all of a part."""
 SMALL: Final = MIB // 4
-"""No file of fewer bytes is opened to learn its rows."""
+"""No file of fewer bytes is opened to learn its rows: so many images need more, and a request a file is saved."""
 
 _AT_ONCE: Final = 8
 
