@@ -140,6 +140,12 @@ class Build:
         """Takes in what the paths of a source hold now; returns it."""
         found = input_shards(source, self.recipe.read, self._identities.cuts)
         self._identities.list(source.id, found.files)
+        # what was found before may be gone, or cut into other parts; what the build made is still there
+        self.shards = {
+            name: shard
+            for name, shard in self.shards.items()
+            if name[0] != source.id or KINDS[shard.kind].made
+        }
         self.add(found.shards)
         return found
 
@@ -392,6 +398,7 @@ class Build:
         phase that saw the shard, nor rows that a phase uses again. Returns whether there is such a shard.
         """
         changed = [name for name, shard in self.shards.items() if text.startswith(f"{plain(shard)} ")]
+        self._identities.cuts.forget(self.shards[name].path for name in changed)
         self._forget_steps()
         for one in PHASES:
             if not one.by_shard:

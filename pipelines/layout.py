@@ -1,6 +1,7 @@
 """Where everything of a corpus lies, below its folder (local or on an object store)."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -16,6 +17,28 @@ _SUFFIXES: Final = {
     "parts": ".jsonl",
 }
 """Of files in the folders of work/ that hold no Parquet."""
+
+
+PART: Final = ",row-([0-9]{9,18})"
+"""What the id of a part of an input file has behind the id of the file: a pattern, for DuckDB too."""
+
+_PART: Final = re.compile(f"(.*){PART}", re.DOTALL)
+
+
+def part_id(file: str, first: int) -> str:
+    """Returns the id of the part of an input file that begins at a row."""
+    return f"{file},row-{first:09d}"
+
+
+def file_and_row(shard: str) -> tuple[str, int]:
+    """Returns the id of the file that an input shard is a part of, and its first row; -1 where it is no part."""
+    found = _PART.fullmatch(shard)
+    return (found[1], int(found[2])) if found else (shard, -1)
+
+
+def in_order(names: Iterable[Name]) -> list[Name]:
+    """Returns input shards by source and file, parts in the place of their file: of equal rows the first is kept."""
+    return sorted(names, key=lambda name: (name[0], *file_and_row(name[1]), name[1]))
 
 
 def text_of(name: Name) -> str:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from rich.console import Console
 
 from pipelines.files import Store
+from pipelines.layout import PART
 from pipelines.manifest import read_manifest
 from pipelines.opening import dataset
 from schemas.errors import VerifyError
@@ -140,12 +141,14 @@ def _settings(a: Manifest, b: Manifest) -> tuple[Setting, ...]:
 
 
 def _moves(connection: duckdb.DuckDBPyConnection, examples: int) -> tuple[Move, ...]:
-    rows = f"SELECT source, shard, member, {_LABEL} AS label"
+    # members are those of the whole file, whose parts may have been cut elsewhere
+    file = f"regexp_replace(shard, '{PART}$', '') AS file"
+    rows = f"SELECT source, shard, {file}, member, {_LABEL} AS label"
     found = connection.execute(
         f"""
         SELECT coalesce(a.label, '{ABSENT}') AS before, coalesce(b.label, '{ABSENT}') AS after, count(*),
-               min({{'source': source, 'shard': shard, 'member': member}}, {examples:d})
-        FROM ({rows} FROM a_rows) a FULL JOIN ({rows} FROM b_rows) b USING (source, shard, member)
+               min({{'source': source, 'shard': coalesce(b.shard, a.shard), 'member': member}}, {examples:d})
+        FROM ({rows} FROM a_rows) a FULL JOIN ({rows} FROM b_rows) b USING (source, file, member)
         WHERE a.label IS DISTINCT FROM b.label
         GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2
         """

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -36,8 +36,9 @@ from pipelines.sources.annotations import (
 )
 from pipelines.sources.shard import numbered
 from pipelines.sources.table import KINDS
-from pipelines.verdicts import Verdicts
-from schemas.errors import RowError, ShardError
+from pipelines.verdicts import ShardVerdicts, Verdicts, file_of
+from schemas.errors import ChangedError, RowError, ShardError
+from schemas.plain import many
 from schemas.row import FURTHER, RawRow, pair_key
 from schemas.shard import FORM
 
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
 
 BATCH = 1024
 """Rows whose captions are measured together; no result depends on it."""
+
+_SHOWN: Final = 5
+"""So many input files that nothing is known of are named."""
 
 
 def source_fingerprint(recipe: Recipe, source: Source) -> str:
@@ -183,6 +187,8 @@ class Measure:
                 counts.further += [(counts.read, one) for one in record.pop("further", ())]
                 counts.read += 1
                 yield record
+        except ChangedError:  # it is sound, so it is listed and measured again
+            raise
         except ShardError as damage:
             counts.bad = list(damage.args)
 
@@ -378,30 +384,31 @@ class Counts:
 
 def run(build: "Build") -> None:
     """Measures the input shards that are not measured yet; then checks what must hold for a source as a whole."""
-    kept = Verdicts.read(build.layout)
-    verdicts = kept.updated(build.given_verdicts)
-    for name in build.shards.keys() & verdicts.shards.keys():
-        if verdicts.of(*name) != kept.of(*name):
-            verdicts.of(*name).write(build.layout, *name)
+    verdicts = _verdicts(build)
     identities = build.identities(build.shards)
     marks = {source.id: source_fingerprint(build.recipe, source) for source in build.recipe.sources}
 
+    def on(name: Name) -> ShardVerdicts:
+        return verdicts.of(*name, build.shards[name].rows)
+
     def task(name: Name) -> Task:
-        known = verdicts.of(*name).by_member()
+        known = on(name).by_member()
         return Task(text_of(name), fingerprint(marks[name[0]], identities[name], known))
 
     def body(task: Task) -> Json:
         name = name_of(task.name)
-        known = verdicts.of(*name).by_member()
+        known = on(name).by_member()
         return {"input": build.shards[name].to_json(), "shard": task.name, "known": known}
 
     def settle(done: Task, receipt: Json) -> Task:
         """Keeps new verdicts, which are part of what the shard's signals depend on from now on."""
+        nonlocal verdicts
         name = name_of(done.name)
-        found = verdicts.of(*name).found(receipt["verdicts"], receipt["blamed"])
-        if found == verdicts.of(*name):
+        found = on(name).found(receipt["verdicts"], receipt["blamed"])
+        if found == on(name):
             return done
-        found.write(build.layout, *name)
+        verdicts = verdicts.updated(Verdicts({file_of(name): found}))
+        verdicts.of(*name).write(build.layout, *file_of(name))
         mark = fingerprint(marks[name[0]], identities[name], found.by_member())
         return replace(done, fingerprint=mark)
 
@@ -412,6 +419,23 @@ def run(build: "Build") -> None:
     build.map("measure", tasks, limits_of(build.recipe, build.limits), settle, body)
     build.measured = by_source(build.results["measure"])
     check_measured(build)
+
+
+def _verdicts(build: "Build") -> Verdicts:
+    """Returns the verdicts of earlier runs and those that are given, which are kept; says which name no input."""
+    kept, given = Verdicts.read(build.layout), build.given_verdicts
+    verdicts = kept.updated(given)
+    files = {file_of(name) for name in build.shards}
+    for name in files & given.shards.keys():
+        if verdicts.of(*name) != kept.of(*name):
+            verdicts.of(*name).write(build.layout, *name)
+    if unused := sorted(given.shards.keys() - files):
+        names = ", ".join([*map(text_of, unused[:_SHOWN]), *(["…"] if len(unused) > _SHOWN else [])])
+        build.reporter.say(
+            f"warning: verdicts are given on {many(len(unused), 'input file')} that no source has, so nothing follows "
+            f"from them: {names}"
+        )
+    return verdicts
 
 
 def _made_again(build: "Build", tasks: Sequence[Task]) -> bool:

@@ -33,9 +33,9 @@ _MOST_CAPTIONS: Final = 1000
 def read(reading: Reading, start: int, images: bool = True) -> Iterator[RawRow]:
     """The rows from number `start` on, as text without `images`; ShardError where the file cannot be read on."""
     with _opened(reading) as (file, schema):
-        first, stop = reading.shard.rows or (0, file.metadata.num_rows)
-        if stop > file.metadata.num_rows:
-            raise reading.shard.changed(str(stop - 1))
+        first, stop, held = reading.shard.rows or (0, file.metadata.num_rows, file.metadata.num_rows)
+        if held != file.metadata.num_rows:
+            raise reading.shard.cut_anew()
         mapped = mapping(reading, schema, images)
         if mapped.has_lists:  # how many rows a record is stands in the record
             rows = _rows(reading, file, mapped, (first, stop))

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Final
 
 from pipelines.files import MIB, FileInfo, is_settled, look
+from pipelines.layout import part_id
 from pipelines.sources import parquet
 from pipelines.sources.shard import InputShard, Reading
 from schemas.errors import InputError, ShardError
@@ -22,7 +23,7 @@ ROWS: Final = 100_000
 BYTES: Final = 4096 * MIB
 """A part of several row groups has no more bytes: an output shard looks for its images in all of a part."""
 SMALL: Final = MIB // 4
-"""No file of fewer bytes is opened to learn its rows."""
+"""No file of fewer bytes is opened to learn its rows: so many images need more, and a request a file is saved."""
 
 _AT_ONCE: Final = 8
 
@@ -52,9 +53,15 @@ class Cuts:
         self._asked[info.path] = info
         return cut
 
+    def forget(self, paths: Iterable[str]) -> None:
+        """Has these files opened again, whatever they look like: they are not as they were when they were cut."""
+        for path in paths:
+            self._known.pop(path, None)
+
     def remembered(self) -> dict[str, tuple[str, Cut]]:
         """Returns what was asked for and may be believed by a later run."""
-        return {path: self._known[path] for path, info in sorted(self._asked.items()) if is_settled(info)}
+        asked = ((path, info) for path, info in sorted(self._asked.items()) if path in self._known)
+        return {path: self._known[path] for path, info in asked if is_settled(info)}
 
 
 def cut_at(groups: Iterable[tuple[int, int]]) -> Cut:
@@ -78,7 +85,7 @@ def in_parts(
     files: Mapping[str, FileInfo],
     cuts: Cuts,
 ) -> tuple[InputShard, ...]:
-    """Returns the shards, large Parquet files in parts; `files` has what a listing said of them, by path.
+    """Returns the shards in their order, large Parquet files in parts; `files` has by path what a listing said of them.
 
     InputError where a part would have the id of another shard.
     """
@@ -98,7 +105,7 @@ def in_parts(
                 f"{other} and {shard.path} would both have a shard {shard.shard!r}, since large files are read in "
                 "parts; rename one"
             )
-    return tuple(by_id[name] for name in sorted(by_id))
+    return tuple(by_id.values())
 
 
 def _parts(shard: InputShard, cut: Cut) -> Iterator[InputShard]:
@@ -107,4 +114,4 @@ def _parts(shard: InputShard, cut: Cut) -> Iterator[InputShard]:
         yield shard
     for first, stop in pairwise(cut):
         size = shard.size * stop // cut[-1] - shard.size * first // cut[-1]
-        yield replace(shard, shard=f"{shard.shard}-row-{first:09d}", size=size, rows=(first, stop))
+        yield replace(shard, shard=part_id(shard.shard, first), size=size, rows=(first, stop, cut[-1]))

@@ -21,7 +21,8 @@ class InputShard:
 
     `shard` is the path below the source's root without suffix, / as __. `kind` is one of pipelines/sources/table.py.
     `size` is in bytes; for the format `files` (images with sidecars) that of all files in the folder. `rows` are the
-    first row and the one behind the last, where a part of a Parquet file is meant (pipelines/sources/parts.py).
+    first row, the one behind the last and the number of all rows, where a part of a Parquet file is meant
+    (pipelines/sources/parts.py).
     """
 
     source: str
@@ -30,7 +31,7 @@ class InputShard:
     kind: str
     format: str
     size: int
-    rows: tuple[int, int] | None = None
+    rows: tuple[int, int, int] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as a task carries them, that `from_json` turns back."""
@@ -50,6 +51,13 @@ class InputShard:
         return ChangedError(
             f"{self} no longer holds {which} of {shown(row)!r} that was measured: it changed since; run the same "
             "command again to measure it again"
+        )
+
+    def cut_anew(self) -> ChangedError:
+        """Returns the error for a part of a file that is no longer as long as it was when it was cut."""
+        return ChangedError(
+            f"{self} has another number of rows than when it was listed: it changed since; run the same command again "
+            "to measure it again"
         )
 
     def __str__(self) -> str:

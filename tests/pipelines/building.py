@@ -1,9 +1,10 @@
 """Whole builds in a test: a recipe as a dict, an output folder, and what each phase did."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -60,14 +61,24 @@ def engine(workers: int = 0) -> Iterator[Engine]:
         made.close()
 
 
-def build(recipe: dict[str, Any], out: Path, until: str = "card", workers: int = 0) -> tuple[Results, Heard]:
-    """Runs a recipe inline, or on local workers; its receipts by phase and shard, and what was reported."""
+def build(
+    recipe: dict[str, Any],
+    out: Path,
+    until: str = "card",
+    workers: int = 0,
+    before: Mapping[str, Callable[[], None]] = MappingProxyType({}),
+    given: Verdicts = Verdicts(),  # noqa: B008 - it is frozen
+) -> tuple[Results, Heard]:
+    """Runs a recipe inline, or on local workers; its receipts by phase and shard, and what was reported.
+
+    Calls what `before` names for a phase just before it; follows the `given` verdicts.
+    """
     heard = Heard()
     layout = Layout(str(out), "test")
     with locked(layout), engine(workers) as made:
         made.open(layout)
-        work = Build(Recipe.model_validate(recipe), layout, made, heard, Verdicts())
-        work.run(until)
+        work = Build(Recipe.model_validate(recipe), layout, made, heard, given)
+        work.run(until, before)
         return work.results, heard
 
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from filters import picture, sketch
 from filters.sketch import BYTES, WORDS, turned_hashes
 from pipelines.engines.step import Json
-from pipelines.layout import Layout, Name, text_of
+from pipelines.layout import Layout, Name, in_order, text_of
 from pipelines.phases.dedup.tables import U64, Columns, Folder, Values, fingerprints, key_words, mix
 from schemas.errors import InputError
 from schemas.row import FURTHER
@@ -249,7 +249,7 @@ def group_tasks(
     `rows` says how many a shard has, where that is known: small ones share a task, but enough tasks are left that every
     worker has some. Shards of two blocks share none.
     """
-    named = sorted(shards)
+    named = in_order(shards)
     most = min(MOST_ROWS, max(LEAST_ROWS, sum(rows.values()) // TASKS))
     tasks: list[Json] = []
     for (source, _), group in groupby(enumerate(named), lambda one: (one[1][0], block_of(one[0]))):
@@ -277,5 +277,5 @@ def shard_tasks(shards: Iterable[Name]) -> list[Json]:
     """One task a shard, with its number in the sorted list."""
     return [
         {"number": number, "source": source, "shard": shard}
-        for number, (source, shard) in enumerate(sorted(shards))
+        for number, (source, shard) in enumerate(in_order(shards))
     ]

@@ -18,7 +18,7 @@ from filters.corpus_rules import MaxPerCaption, Semantic
 from filters.rules import REMOVED
 from pipelines.engines.step import Engine, Json, Limits, Resources, Step, named
 from pipelines.files import join
-from pipelines.layout import Layout, Name, text_of
+from pipelines.layout import Layout, Name, in_order, text_of
 from pipelines.phases.dedup.driver import partitions_for
 from pipelines.phases.dedup.signals import group_tasks
 from pipelines.phases.select.captions import CAPPED
@@ -86,7 +86,7 @@ def select(
     setup: Json = {"recipe": recipe.to_json(), "layout": asdict(layout), "scratch": scratch}
     setup |= {"partitions": partitions, "write": write, "removed": removed, "capped": []}
     known = rows or {}
-    starts = home_starts([known.get(name, 0) for name in sorted(shards)])
+    starts = home_starts([known.get(name, 0) for name in in_order(shards)])
     setup |= {"starts": starts}
     rounds = _Rounds(engine, group_tasks(shards, known, Homes(starts).of), setup, limits, resources)
     try:
@@ -176,7 +176,7 @@ class _Rounds:
 def run(build: "Build") -> None:
     """Decides on every row."""
     build.removed.keep(build.layout)
-    shards = sorted(build.shards)
+    shards = in_order(build.shards)
     settings = build.settled.model_dump(
         mode="json",
         include={"seed", "languages", "rules", "captions", "splits", "sources"},
@@ -219,7 +219,7 @@ def _removed_text(build: "Build", unmatched: int) -> str:
 def rehearse(build: "Build") -> dict[Name, Json]:
     """Returns what `run` would decide, shard by shard; writes nothing but the list, for the workers."""
     build.removed.keep(build.layout)
-    return dict(zip(sorted(build.shards), _decide(build, None)[1], strict=True))
+    return dict(zip(in_order(build.shards), _decide(build, None)[1], strict=True))
 
 
 def _decide(build: "Build", steps: Steps | None) -> tuple[int, list[Json]]:
@@ -236,7 +236,7 @@ def _decide(build: "Build", steps: Steps | None) -> tuple[int, list[Json]]:
             engine,
             build.settled,
             build.layout,
-            sorted(build.shards),
+            in_order(build.shards),
             partitions_for(build.rows),
             scored=build.results["score"],
             rows=build.rows_of,
