@@ -16,6 +16,7 @@ from pydantic import (
     AfterValidator,
     Field,
     JsonValue,
+    PlainSerializer,
     ValidationError,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
@@ -225,7 +226,21 @@ def _sorted(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
     return value if isinstance(value, Listed | Order) else dict(sorted(handler(value).items()))
 
 
-Outputs = Annotated[Mapping[Annotated[str, AfterValidator(relative)], Output], WrapValidator(_sorted)]
+def _whole(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns all entries, those of a list too, as a dict that can be dumped."""
+    return dict(value.items())
+
+
+Outputs = Annotated[
+    Mapping[Annotated[str, AfterValidator(relative)], Output],
+    WrapValidator(_sorted),
+    PlainSerializer(_whole, return_type=dict[str, Output]),
+]
+Shards = Annotated[
+    Mapping[str, tuple[str, ...]],
+    WrapValidator(_sorted),
+    PlainSerializer(_whole, return_type=dict[str, tuple[str, ...]]),
+]
 
 
 class Manifest(Record):
@@ -270,7 +285,7 @@ class Manifest(Record):
     verdicts: tuple[Verdict, ...] = ()
     bad_shards: tuple[BadShard, ...] = ()
     outputs: Outputs = Field(default={})
-    shards: Annotated[Mapping[str, tuple[str, ...]], WrapValidator(_sorted)] = Field(
+    shards: Shards = Field(
         default={}, description="folder of shards -> their names in the order of their data"
     )
     files: str | None = Field(
@@ -381,7 +396,11 @@ class Manifest(Record):
         return self.model_copy(update={"outputs": outputs})
 
     def with_list(self, files: Listed) -> "Manifest":
-        """Returns the manifest with the files of its list."""
+        """Returns the manifest with the files of its list; VerifyError where it has an order of shards itself."""
+        if self.shards:
+            raise VerifyError(
+                "manifest.json has an order of shards beside a list of files, which has the order"
+            )
         return self.model_copy(update={"outputs": files, "shards": files.order})
 
     def dump(self) -> bytes:
