@@ -25,7 +25,7 @@ from pydantic import (
 )
 
 from schemas.errors import VerifyError
-from schemas.manifest_files import Count, Listed, Order, Output, Record, Sha256, stem
+from schemas.manifest_files import Count, Listed, Order, Output, Record, Sha256, is_list, stem
 from schemas.mixture import read, shares
 from schemas.plugins import Plugin
 from schemas.strict import FieldError
@@ -54,6 +54,11 @@ def is_of_corpus(name: str) -> bool:
     Names at the top that start with a dot (`.git/`, `.gitattributes`, `.cache/`) are of other programs.
     """
     return not name.startswith((".", *OTHERS)) and name not in UNNAMED
+
+
+def is_of_shards(name: str) -> bool:
+    """Returns whether a file of this name is one that belongs to shards: one of theirs, or a list of them."""
+    return name.startswith("shards/") or is_list(name)
 
 
 def relative(name: str) -> str:

@@ -5,6 +5,7 @@ a list it stays an Arrow table, some hundred bytes a file.
 """
 
 import hashlib
+import re
 from bisect import bisect_left
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.errors import VerifyError
-from schemas.manifest_pages import Page, pages
+from schemas.manifest_pages import pages
 from schemas.parquet import opened
 
 MOST_IN_JSON: Final = 4_096
@@ -204,6 +205,11 @@ def dump_list(table: pa.Table) -> bytes:
 def list_name(data: bytes) -> str:
     """Returns the name of a list: with its digest, so that the list of an older manifest stays until that goes."""
     return f"manifest-{hashlib.sha256(data).hexdigest()[:16]}.parquet"
+
+
+def is_list(name: str) -> bool:
+    """Returns whether a file of the corpus is called what `list_name` calls a list."""
+    return re.fullmatch(r"manifest-[0-9a-f]{16}\.parquet", name) is not None
 
 
 def load_list(data: bytes, name: str, few: Mapping[str, Output]) -> Listed:
