@@ -62,8 +62,6 @@ if TYPE_CHECKING:
 _SHOWN: Final = 5
 
 _OLD: Final = "of shards, as far as is known of the corpus that was there before"
-    "of shards from before the last run, which did not come to its end, or whose manifest was changed"
-)
 
 Results = Mapping[str, Mapping[Name, Json]]
 """The receipts of a run by phase and input shard (pipelines/build.py)."""
