@@ -198,7 +198,8 @@ def test_a_list_has_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def zigzag(value: int, size: int | None = None) -> bytes:
     """A number as a footer has it, of `size` bytes."""
-    value, found = value << 1, []
+    found: list[int] = []
+    value <<= 1
     while value or not found or len(found) < (size or 0):
         found.append(value & 127 | 128)
         value >>= 7

@@ -33,7 +33,7 @@ def written(values: list[Any], **options: Any) -> tuple[bytes, pq.FileMetaData]:
 
 def found(data: bytes, **place: Any) -> list[Page]:
     """The pages of a column that lies there as its footer says."""
-    return list(pages(memoryview(data), SimpleNamespace(**place)))  # type: ignore[arg-type]
+    return list(pages(memoryview(data), SimpleNamespace(**place)))
 
 
 @given(VALUES.map(lambda values: ["", *values]), OPTIONS)
