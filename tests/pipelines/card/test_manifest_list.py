@@ -208,9 +208,9 @@ def test_a_build_killed_after_the_list(made: tuple[Path, dict[str, Any]], listed
         _, heard = build(wanted, listed)
     (other,) = (sentence for sentence in heard.said if "does not name" in sentence)
     assert other.endswith("1 file that the manifest does not name, removed: stray.txt")
-    (old,) = (sentence for sentence in heard.said if "as far as is known of the corpus" in sentence)
-    assert ("manifest-" in old) == (at == "manifest.sha256")
-    assert "shards/" in old
+    (left,) = (sentence for sentence in heard.said if "as far as is known of the corpus" in sentence)
+    assert ("manifest-" in left) == (at == "manifest.sha256")
+    assert "shards/" in left
     assert files(listed) == files(listed.parent / "undisturbed")
     assert verify(str(listed), work=True) == []
 
