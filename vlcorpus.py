@@ -173,7 +173,7 @@ class Corpus:
             return verify(self.folder, self._options, work, made)
 
     def unchecked(self) -> list[str]:
-        """Returns what `verify` cannot check where work/ was removed, one sentence each."""
+        """Returns what `verify` cannot check where work/ was removed or files are links, one sentence each."""
         from pipelines.audit.verify import unchecked
 
         return unchecked(self.folder, self._options)

@@ -156,7 +156,9 @@ class Apart(InlineEngine):
         """Returns the receipts of the partitions that hold rows: of the shards the first alone brings any."""
         self._meter.turn(working=True)
         some = [
-            task for index, task in enumerate(Tasks(self._meter, tasks)) if not index or "shard" not in task
+            task
+            for index, task in enumerate(Tasks(self._meter, tasks))
+            if not index or not task.keys() & {"shard", "shards"}
         ]
         found = super().shuffle(step, some, partitions, kept)
         self._meter.turn()
@@ -172,7 +174,9 @@ class Copied:
     def of(self, shard: str) -> Json:
         """Returns the receipt of the same task for another shard, whose files lie there."""
         receipt: Json = json.loads(self._receipt.replace(self._shard, shard))
-        for output in receipt.get("outputs", ()):
+        for output in (
+            out for one in (receipt, *receipt.get("shards", ())) for out in one.get("outputs", ())
+        ):
             os.link(output["name"].replace(shard, self._shard), output["name"])
         digest = hashlib.blake2b(shard.encode(), digest_size=16).hexdigest()
         for _, _, stretches in receipt.get("runs", ()):
@@ -181,7 +185,9 @@ class Copied:
 
 
 def _shard_of(task: Json) -> str:
-    return str(task["shard"]).rpartition("/")[2]
+    """Returns the one shard of a task: phases that take several at a time are held to one (`metered`)."""
+    (shard,) = task.get("shards", [task.get("shard")])
+    return str(shard).rpartition("/")[2]
 
 
 @contextmanager
@@ -196,6 +202,7 @@ def metered() -> Iterator[Meter]:
 
     with ExitStack() as stack:
         stack.enter_context(mock.patch("pipelines.build.named", known))
+        stack.enter_context(mock.patch("pipelines.phases.dedup.signals.MOST_ROWS", 1))
         stack.enter_context(mock.patch("pipelines.runs.InlineEngine", partial(Apart, meter)))
         for name, method in _counted(meter).items():
             stack.enter_context(mock.patch.object(Store, name, method))

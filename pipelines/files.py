@@ -231,6 +231,12 @@ def _local(path: str, name: str, status: os.stat_result) -> FileInfo:
     return FileInfo(path, name, status.st_size, str(status.st_mtime_ns), status.st_ctime_ns)
 
 
+def is_special(path: str) -> bool:
+    """Returns whether a local path leads to a pipe, a socket or a device: opening a pipe waits for its other end."""
+    place = local_path(path)
+    return os.path.exists(place) and not os.path.isfile(place) and not os.path.isdir(place)
+
+
 def shown(path: str) -> str:
     """The path as text that any terminal or log takes."""
     return path.encode("utf-8", "backslashreplace").decode()
@@ -296,6 +302,10 @@ class Store:
 
     def read_bytes(self, path: str, limit: int | None = None) -> bytes:
         """The file's bytes; with `limit`, at most one byte more than it, so that excess shows."""
+        if limit is not None and is_local(path) and is_special(path):
+            raise InputError(
+                f"cannot read {shown(path)}: it is a pipe, a socket or a device; put a file in its place, or remove it"
+            )
         with self.reading(path), self.open(path) as file:
             if limit is None:
                 return file.read()

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from pipelines.files import MIB, Store, join
+from pipelines.files import Store, join
 from schemas.errors import InputError, VerifyError
 from schemas.manifest import MANIFEST, MAX_BYTES, Manifest, load
 from schemas.manifest_files import MAX_LIST, load_list
@@ -35,24 +35,24 @@ def with_list(store: Store, folder: str, manifest: Manifest) -> Manifest:
         raise VerifyError(f"manifest.json names a list of {size:,} bytes, above the limit of {MAX_LIST:,}")
     try:
         data = store.read_bytes(join(folder, manifest.files), size)
+        return manifest.with_list(load_list(data, manifest.files, manifest.outputs))
     except InputError as error:
-        raise VerifyError(
-            f"{folder} lacks {manifest.files}, the list of files that its manifest.json names: {error}"
-        ) from error
-    return manifest.with_list(load_list(data, manifest.files, manifest.outputs))
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise VerifyError(f"{folder}: the list of files cannot be read: {error}") from error
+        what = f"{folder} lacks {manifest.files}, the list of files that its manifest.json names"
+        raise VerifyError(f"{what}: {_remedy(folder)}") from error
+    except VerifyError as error:
+        raise VerifyError(f"{folder}: {error}: {_remedy(folder)}") from error
+
+
+def _remedy(folder: str) -> str:
+    """Returns what a person does about a list that is not what the manifest names."""
+    return f"put it back from a copy, or build again with the same recipe and --out {folder}"
 
 
 def digest_of(folder: str, storage_options: Mapping[str, Any] | None = None) -> str:
     """Returns the SHA-256 of the manifest, by which a reader knows the corpus; VerifyError where there is none."""
-    store, path = Store(storage_options), join(folder, MANIFEST)
-    try:
-        with store.reading(path), store.open(path) as file:
-            digest = hashlib.sha256()
-            for block in iter(lambda: file.read(MIB), b""):
-                digest.update(block)
-            return digest.hexdigest()
-    except InputError as error:
-        raise _none(folder, error) from error
+    return hashlib.sha256(manifest_bytes(Store(storage_options), folder)).hexdigest()
 
 
 def _none(folder: str, error: InputError) -> VerifyError:

@@ -16,6 +16,7 @@ from pydantic import (
     AfterValidator,
     Field,
     JsonValue,
+    PlainSerializer,
     ValidationError,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
@@ -24,7 +25,7 @@ from pydantic import (
 )
 
 from schemas.errors import VerifyError
-from schemas.manifest_files import Count, Listed, Order, Output, Record, Sha256, stem
+from schemas.manifest_files import Count, Listed, Order, Output, Record, Sha256, is_list, stem
 from schemas.mixture import read, shares
 from schemas.plugins import Plugin
 from schemas.strict import FieldError
@@ -53,6 +54,11 @@ def is_of_corpus(name: str) -> bool:
     Names at the top that start with a dot (`.git/`, `.gitattributes`, `.cache/`) are of other programs.
     """
     return not name.startswith((".", *OTHERS)) and name not in UNNAMED
+
+
+def is_of_shards(name: str) -> bool:
+    """Returns whether a file of this name is one that belongs to shards: one of theirs, or a list of them."""
+    return name.startswith("shards/") or is_list(name)
 
 
 def relative(name: str) -> str:
@@ -225,7 +231,21 @@ def _sorted(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
     return value if isinstance(value, Listed | Order) else dict(sorted(handler(value).items()))
 
 
-Outputs = Annotated[Mapping[Annotated[str, AfterValidator(relative)], Output], WrapValidator(_sorted)]
+def _whole(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns all entries, those of a list too, as a dict that can be dumped."""
+    return dict(value.items())
+
+
+Outputs = Annotated[
+    Mapping[Annotated[str, AfterValidator(relative)], Output],
+    WrapValidator(_sorted),
+    PlainSerializer(_whole, return_type=dict[str, Output]),
+]
+Shards = Annotated[
+    Mapping[str, tuple[str, ...]],
+    WrapValidator(_sorted),
+    PlainSerializer(_whole, return_type=dict[str, tuple[str, ...]]),
+]
 
 
 class Manifest(Record):
@@ -270,7 +290,7 @@ class Manifest(Record):
     verdicts: tuple[Verdict, ...] = ()
     bad_shards: tuple[BadShard, ...] = ()
     outputs: Outputs = Field(default={})
-    shards: Annotated[Mapping[str, tuple[str, ...]], WrapValidator(_sorted)] = Field(
+    shards: Shards = Field(
         default={}, description="folder of shards -> their names in the order of their data"
     )
     files: str | None = Field(
@@ -381,7 +401,11 @@ class Manifest(Record):
         return self.model_copy(update={"outputs": outputs})
 
     def with_list(self, files: Listed) -> "Manifest":
-        """Returns the manifest with the files of its list."""
+        """Returns the manifest with the files of its list; VerifyError where it has an order of shards itself."""
+        if self.shards:
+            raise VerifyError(
+                "manifest.json has an order of shards beside a list of files, which has the order"
+            )
         return self.model_copy(update={"outputs": files, "shards": files.order})
 
     def dump(self) -> bytes:

@@ -5,6 +5,7 @@ a list it stays an Arrow table, some hundred bytes a file.
 """
 
 import hashlib
+import re
 from bisect import bisect_left
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.errors import VerifyError
+from schemas.manifest_pages import pages
 from schemas.parquet import opened
 
 MOST_IN_JSON: Final = 4_096
@@ -31,6 +33,12 @@ MAX_LIST: Final = 1 << 30
 _MAX_UNPACKED: Final = (1 << 31) - 1
 """So many bytes a list may come to in memory: one column of an Arrow array has no more characters."""
 
+_MAX_PAGE: Final = 1 << 26
+"""A page of a list that unpacks to more is refused: the longest names of a row group of ours come to 16 MiB."""
+
+_MAX_NAME: Final = 1_024
+"""So many bytes the name of a file has at most."""
+
 _ROW_GROUP: Final = 16_384
 
 LIST: Final = pa.schema(
@@ -44,6 +52,9 @@ LIST: Final = pa.schema(
 )
 """A row for each file below `shards/`, sorted by name; `place` counts the shards of a folder in the order of their
 data, from 0, and is null for the index of a tar."""
+
+_NOT_PLAIN: Final = "its columns are not plainly encoded"
+"""A value that stands once in a dictionary, and a million times in the rows, is small until it is unpacked."""
 
 _NAME: Final = r"^shards(/[^/\\\x00-\x1f\x7f]+){4}$"
 _LEAVES: Final = r"/\.{1,2}(/|$)"
@@ -196,6 +207,11 @@ def list_name(data: bytes) -> str:
     return f"manifest-{hashlib.sha256(data).hexdigest()[:16]}.parquet"
 
 
+def is_list(name: str) -> bool:
+    """Returns whether a file of the corpus is called what `list_name` calls a list."""
+    return re.fullmatch(r"manifest-[0-9a-f]{16}\.parquet", name) is not None
+
+
 def load_list(data: bytes, name: str, few: Mapping[str, Output]) -> Listed:
     """Returns the files of a list of these bytes, beside the `few` of its manifest, which have its digest.
 
@@ -208,34 +224,45 @@ def load_list(data: bytes, name: str, few: Mapping[str, Output]) -> Listed:
             f"says {output.size:,} bytes with {output.sha256}"
         )
     try:
-        table = _table(pa.BufferReader(data), output.rows)
-        for problem in _problems(table, few):
-            raise VerifyError(f"{name} is no list of files: {problem}")
+        file = opened(pa.BufferReader(data))
+        _check(name, _form_problems(file, memoryview(data), output.rows))
+        table = file.read(use_threads=False).combine_chunks()
+        _check(name, _problems(table, few))
     except (pa.ArrowException, OSError, ValueError) as error:
         what = " ".join(str(error).split())[:300]
         raise VerifyError(f"{name}, the list of files, cannot be read as Parquet: {what}") from error
     return Listed(few, table)
 
 
-def _table(source: pa.BufferReader, rows: int | None) -> pa.Table:
-    """Returns the rows of a list; ValueError where it is too large, has other columns or another number of rows."""
-    file = opened(source)
+def _check(name: str, problems: Iterator[str]) -> None:
+    """Raises VerifyError with the first problem of a list."""
+    for problem in problems:
+        raise VerifyError(f"{name} is no list of files: {problem}")
+
+
+def _form_problems(file: pq.ParquetFile, data: memoryview, rows: int | None) -> Iterator[str]:
+    """Yields what is wrong with a list that is not unpacked yet; ValueError where its pages cannot be followed."""
     facts = file.metadata
     groups = [facts.row_group(number) for number in range(facts.num_row_groups)]
     if facts.num_rows > MAX_FILES:
-        raise ValueError(f"{facts.num_rows:,} files, above the limit of {MAX_FILES:,}")
-    if sum(group.total_byte_size for group in groups) > _MAX_UNPACKED:
-        raise ValueError(f"it unpacks to more than {_MAX_UNPACKED:,} bytes")
+        yield f"it has {facts.num_rows:,} files, above the limit of {MAX_FILES:,}"
     if not file.schema_arrow.equals(LIST):
         given = ", ".join(f"{one.name} ({one.type})" for one in file.schema_arrow)
-        raise ValueError(f"its columns are {given[:200]}, which are not those of a list")
-    if facts.num_rows != rows:
-        raise ValueError(f"{facts.num_rows:,} rows, but manifest.json says {rows}")
-    # a value that stands once in a dictionary, and a million times in the rows, is small until it is unpacked
-    encodings = {one for group in groups for at in range(len(LIST)) for one in group.column(at).encodings}
-    if not encodings <= {"PLAIN", "RLE", "BIT_PACKED"}:
-        raise ValueError("its columns are not plainly encoded")
-    return file.read(use_threads=False).combine_chunks()
+        yield f"its columns are {given[:200]}, which are not those of a list"
+    if not facts.num_rows == rows == sum(group.num_rows for group in groups):
+        yield f"it has {facts.num_rows:,} rows, but manifest.json says {rows}"
+    if any(group.num_rows < 0 or group.num_columns != len(LIST) for group in groups):
+        yield "a row group has less than no rows, or other columns"
+    unpacked = 0
+    for column in (group.column(at) for group in groups for at in range(len(LIST))):
+        for page in () if column.has_dictionary_page else pages(data, column):
+            unpacked += page.unpacked
+            if page.unpacked > _MAX_PAGE or unpacked > _MAX_UNPACKED:
+                yield f"it unpacks to more than {_MAX_UNPACKED:,} bytes, or a page of it to more than {_MAX_PAGE:,}"
+            if not page.is_plain:
+                yield _NOT_PLAIN
+        if column.has_dictionary_page:
+            yield _NOT_PLAIN
 
 
 def _problems(table: pa.Table, few: Iterable[str]) -> Iterator[str]:
@@ -246,6 +273,8 @@ def _problems(table: pa.Table, few: Iterable[str]) -> Iterator[str]:
     )
     if _any(wrong):
         yield f"{names.filter(wrong)[0].as_py()[:200]!r} is not the name of a shard's file"
+    if _any(pc.greater(pc.binary_length(names), _MAX_NAME)):
+        yield f"a name has more than {_MAX_NAME:,} bytes"
     if _any(pc.greater_equal(names[:-1], names[1:])):
         yield "its names are not sorted, or one stands there twice"
     if any(name.startswith("shards/") for name in few):

@@ -18,13 +18,13 @@ from pipelines.engines.step import Json
 from pipelines.fetch.pulse import Pulse, left
 from pipelines.files import local_path
 from pipelines.layout import Layout, Name, name_of, text_of
-from pipelines.manifest import read_manifest
+from pipelines.manifest import manifest_bytes, with_list
 from pipelines.phases.table import PHASES
 from pipelines.receipts import Receipts, is_finished, listed
 from pipelines.remarks import Ledgers, Loss, Losses, bad_shards, notes, quarantined, summed
 from pipelines.verdicts import Verdicts
 from schemas.errors import DamagedError, InputError, VerifyError
-from schemas.manifest import Manifest
+from schemas.manifest import Manifest, load
 from schemas.plain import many
 
 _AT_ONCE: Final = 8
@@ -39,7 +39,8 @@ class Status:
     `messages` are each source's commonest ones of quarantined rows; `members` says what no row uses of the tars'
     members, `annotations` what became of those of each source, by the manifest; `phase` is the one that the last run
     got to; `verdicts` counts rows. `work`: its work folder is there, else
-    `rows` are those of the manifest. `lost` names the files of a finished corpus that are missing or of another size.
+    `rows` are those of the manifest. `lost` names the files of a finished corpus that are missing or of another size,
+    and its list of files where that is damaged.
     `fetching`: how the fetch of each source stands, or stood when its run was killed.
     """
 
@@ -67,7 +68,7 @@ class Status:
 def read(folder: str, storage_options: Mapping[str, Any] | None = None) -> Status:
     """The status of the corpus in `folder`; InputError where there is none."""
     layout = Layout(folder, options=dict(storage_options or {}))
-    work, manifest = layout.store.is_folder(layout.work), _manifest(layout)
+    work, (manifest, unread) = layout.store.is_folder(layout.work), _manifest(layout)
     if not work and manifest is None:
         raise InputError(
             f"{folder} holds no corpus: it has neither a manifest that can be read nor a work folder; build one with "
@@ -77,7 +78,7 @@ def read(folder: str, storage_options: Mapping[str, Any] | None = None) -> Statu
     last = _last(layout)
     return Status(
         running=work and _held(layout),
-        finished=finished and manifest is not None,
+        finished=finished and manifest is not None and not unread,
         phase=str(last[-1]["phase"]) if last else "",
         tasks=tasks,
         rows=measured.rows if work or manifest is None else sum(one.rows for one in manifest.sources),
@@ -89,16 +90,22 @@ def read(folder: str, storage_options: Mapping[str, Any] | None = None) -> Statu
         verdicts=sum(len(one.members) for one in Verdicts.read(layout).shards.values()),
         last=last,
         work=work,
-        lost=_lost(layout, manifest) if finished and manifest is not None else [],
+        lost=sorted({*unread, *_lost(layout, manifest)}) if finished and manifest is not None else [],
         fetching=left(layout),
     )
 
 
-def _manifest(layout: Layout) -> Manifest | None:
-    """Returns the manifest; None where there is none, or none that can be read (`verify` says why)."""
+def _manifest(layout: Layout) -> tuple[Manifest | None, list[str]]:
+    """Returns the manifest, and the name of its list of files where that is missing or damaged.
+
+    None where there is no manifest, or none that can be read (`verify` says why).
+    """
     with suppress(InputError, VerifyError):
-        return read_manifest(layout.store, layout.out)
-    return None
+        manifest = load(manifest_bytes(layout.store, layout.out), sums=False)
+        with suppress(VerifyError):
+            return with_list(layout.store, layout.out, manifest), []
+        return manifest, [manifest.files] if manifest.files else []
+    return None, []
 
 
 def _annotations(manifest: Manifest | None) -> list[str]:
@@ -130,9 +137,7 @@ def show(status: Status, console: Console) -> None:
     if status.running:
         state = f"running{where}"
     if status.lost:
-        state = (
-            f"damaged: {many(len(status.lost), 'file')} missing or of another size; run it again to mend it"
-        )
+        state = f"damaged: {many(len(status.lost), 'file')} missing or damaged; run it again to mend it"
     console.print(f"state: {state}")
     for name in status.lost[:_SHOWN]:
         console.print(f"  {name}", soft_wrap=True)

@@ -3,10 +3,11 @@
 The funnel, counted again from `work/decisions`.
 """
 
+import os
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,7 +20,7 @@ from pipelines.audit.ledger import ledger
 from pipelines.audit.shards import check, line_of
 from pipelines.engines.inline import InlineEngine
 from pipelines.engines.step import Engine
-from pipelines.files import FileInfo, Store
+from pipelines.files import FileInfo, Store, is_local, is_special, join, local_path
 from pipelines.layout import Layout
 from pipelines.manifest import manifest_bytes, read_manifest, unnamed, with_list
 from pipelines.receipts import UNFINISHED, is_finished
@@ -28,6 +29,8 @@ from schemas.errors import InputError
 from schemas.manifest import SUM, Funnel, Manifest, is_of_corpus, load
 from schemas.parquet import opened
 from schemas.row import DECISIONS
+
+_SHOWN: Final = 5
 
 
 def recount(store: Store, files: Iterable[FileInfo], manifest: Manifest) -> Iterator[str]:
@@ -113,15 +116,22 @@ def verify(
     store = Store(storage_options)
     data = manifest_bytes(store, folder)
     manifest = with_list(store, folder, load(data, sums=False))
-    files = {info.name: info for info in store.list_files(folder)}
+    there = {info.name: info for info in store.list_files(folder)}
+    # a pipe, a socket and a device have the size 0
+    files = {
+        name: info
+        for name, info in there.items()
+        if info.size or not is_local(info.path) or not is_special(info.path)
+    }
     problems = list(manifest.problems())
+    problems += (f"{name}: it is a pipe, a socket or a device" for name in there if name not in files)
     problems += contradictions(store, files, data, manifest)
     edited = any(problem.startswith(f"{SUM}: ") for problem in problems)
     if not edited and not is_finished(Layout(folder, options=dict(storage_options or {}))):
         problems.append(f"{folder} {UNFINISHED}")
     problems += (
         f"{name}: the manifest does not name this file"
-        for name in unnamed(files, manifest.outputs)
+        for name in unnamed(there, manifest.outputs)
         if is_of_corpus(name)
     )
     found = check(engine or InlineEngine(), folder, store, manifest, files)
@@ -131,7 +141,20 @@ def verify(
     problems += _annotations(Layout(folder, options=dict(storage_options or {})), manifest)
     if work:
         problems += ledger(folder, storage_options)
-    return [*_by_file(problems, files, manifest.outputs), *leaks(store, files, manifest)]
+    return [*_by_file(problems, there, manifest.outputs), *leaks(store, files, manifest)]
+
+
+def _links(folder: str, files: Iterable[FileInfo]) -> Iterator[str]:
+    """Yields the names of files and folders of a local corpus that are links, sorted."""
+    names = {name for info in files if is_of_corpus(info.name) for name in _on_the_way(info.name)}
+    yield from (name for name in sorted(names) if os.path.islink(local_path(join(folder, name))))
+
+
+def _on_the_way(name: str) -> Iterator[str]:
+    """Yields the folders on the way to a file, and the file."""
+    while name:
+        yield name
+        name = name.rpartition("/")[0]
 
 
 def _annotations(layout: Layout, manifest: Manifest) -> list[str]:
@@ -156,11 +179,17 @@ def _by_file(problems: Iterable[str], *names: Container[str]) -> Iterator[str]:
 
 
 def unchecked(folder: str, storage_options: Mapping[str, Any] | None = None) -> list[str]:
-    """Returns what `verify` cannot check since `work/` is gone, one sentence each; none where it is there."""
+    """Returns what `verify` cannot check, one sentence each: where `work/` is gone, and where files are links."""
     store = Store(storage_options)
-    if any(info.name.startswith(DECIDED) for info in store.list_files(folder)):
-        return []
-    found = ["the decisions on its rows were not counted again: there is no work/"]
+    files, found = store.list_files(folder), []
+    if links := list(_links(folder, files)) if is_local(folder) else []:
+        more = f" and {len(links) - _SHOWN:,} more" if len(links) > _SHOWN else ""
+        found.append(
+            f"what a copy of the folder holds, since these are links: {', '.join(links[:_SHOWN])}{more}"
+        )
+    if any(info.name.startswith(DECIDED) for info in files):
+        return found
+    found.append("the decisions on its rows were not counted again: there is no work/")
     if has_evaluation(read_manifest(store, folder)):
         found.append(
             "images of eval were compared with those of other splits by SHA-256 and by the perceptual hash of each "

@@ -48,6 +48,7 @@ from schemas.manifest import (
     Source,
     Verdict,
     is_of_corpus,
+    is_of_shards,
     load,
     sum_file,
 )
@@ -59,6 +60,8 @@ if TYPE_CHECKING:
     from pipelines.build import Build
 
 _SHOWN: Final = 5
+
+_OLD: Final = "of shards, as far as is known of the corpus that was there before"
 
 Results = Mapping[str, Mapping[Name, Json]]
 """The receipts of a run by phase and input shard (pipelines/build.py)."""
@@ -74,7 +77,7 @@ def run(build: "Build") -> None:
     def work() -> Json:
         before = changes.manifest_outputs(layout)
         whole = write_card(build.recipe, layout, build.results, build.removed)
-        _remove_orphans(build, whole.outputs, before)
+        _remove_orphans(build, whole.outputs, before, was_cut)
         build.reporter.task({})
         names = (RECIPE, CARD, MANIFEST, SUM, *([whole.files] if whole.files else []))
         seen = {name: _seen(layout, name) for name in names}
@@ -82,7 +85,10 @@ def run(build: "Build") -> None:
 
     build.check_others()
     mark = _fingerprint(build)
-    files = build.receipts("card").last(WHOLE).get("files", {})
+    last = build.receipts("card").last(WHOLE)
+    files = last.get("files", {})
+    # a run that was ended after it wrote its manifest left the shards of the corpus that was there before
+    was_cut = _seen(layout, MANIFEST) not in (None, last.get("manifest"))
     stays = bool(files) and all(_seen(layout, name) == seen for name, seen in files.items())
     build.whole("card", mark, work, again=not stays)
     if stays and build.results["card"]:
@@ -150,7 +156,10 @@ def _check_readable(layout: Layout, data: bytes, files: int, samples: int) -> No
     try:
         found = with_list(layout.store, layout.out, load(data)).dump()
     except VerifyError as error:
-        raise OutputError(f"{layout.at(MANIFEST)} could not be read back: {error}: {remedy}") from error
+        raise OutputError(
+            f"{layout.at(MANIFEST)} could not be read back: {error}; where the same command again does not help, "
+            f"{remedy}"
+        ) from error
     if found != data:
         raise OutputError(
             f"{layout.at(MANIFEST)} would be read back as another one: run the same command again"
@@ -185,7 +194,7 @@ def funnels(recipe: Recipe, decided: Mapping[Name, Json]) -> dict[str, Funnel]:
     """What became of each source's rows, from select's receipts."""
     return {
         source.id: _funnel(
-            (receipt for (owner, _), receipt in sorted(decided.items()) if owner == source.id),
+            (decided[name] for name in sorted(decided) if name[0] == source.id),
             type(recipe.rules),
         )
         for source in recipe.sources
@@ -255,13 +264,15 @@ def _manifest(
         mixture=to_json(held(recipe.mixture, sizes)),
         verdicts=tuple(
             Verdict(source=source, shard=shard, member=member, error=kind, message=message)
-            for (source, shard), receipt in sorted(measured.items())
+            for source, shard in sorted(measured)
+            for receipt in (measured[source, shard],)
             for member, (kind, message) in verdicts.of(source, shard).by_member().items()
             if member in receipt["blamed"].values()
         ),
         bad_shards=tuple(
             BadShard(source=source, shard=shard, rows=receipt["rows"], error="damaged")
-            for (source, shard), receipt in sorted(measured.items())
+            for source, shard in sorted(measured)
+            for receipt in (measured[source, shard],)
             if receipt["damaged"]
         ),
         **files,
@@ -291,11 +302,14 @@ def _cuts(decided: Mapping[Name, Json], source_id: str) -> dict[str, float]:
     return next((receipt["cuts"] for (owner, _), receipt in decided.items() if owner == source_id), {})
 
 
-def _remove_orphans(build: "Build", named: Mapping[str, Output], before: Container[str]) -> None:
+def _remove_orphans(
+    build: "Build", named: Mapping[str, Output], before: Container[str], was_cut: bool = False
+) -> None:
     """Removes the files that are not `named` by the manifest, and the folders that this empties.
 
-    Says which ones an earlier manifest (`before`) did not name either. Of a folder that is a link to one elsewhere the
-    link goes, and what lies there stays, unless it holds files of the corpus.
+    Says which ones an earlier manifest (`before`) did not name either; `was_cut` says that no receipt knows
+    the manifest that lay there, so that shards and a list may be of one before it. Of a folder that is a link to one
+    elsewhere the link goes, and what lies there stays, unless it holds files of the corpus.
     """
     layout, found = build.layout, set()
     for name in unnamed(_own_files(layout), named):
@@ -312,8 +326,12 @@ def _remove_orphans(build: "Build", named: Mapping[str, Output], before: Contain
             layout.at(folder)
         )  # a loss of power must not bring them back beside the card's receipt
     layout.store.remove_empty(layout.out, folders)
-    if orphans := [name for name in sorted(found) if name not in before]:
-        build.reporter.say(_removed(layout, orphans))
+    orphans = [name for name in sorted(found) if name not in before]
+    old = [name for name in orphans if was_cut and is_of_shards(name)]
+    if old:
+        build.reporter.say(_removed(layout, old, _OLD))
+    if others := [name for name in orphans if name not in set(old)]:
+        build.reporter.say(_removed(layout, others, "that the manifest does not name"))
 
 
 def _own_files(layout: Layout) -> Iterator[str]:
@@ -337,10 +355,7 @@ def _link_to(layout: Layout, name: str) -> str | None:
     return next((one for one in folders if os.path.islink(local_path(layout.at(one)))), None)
 
 
-def _removed(layout: Layout, names: Sequence[str]) -> str:
+def _removed(layout: Layout, names: Sequence[str], which: str) -> str:
     """Returns the sentence on the files that were removed and that no earlier manifest named."""
     more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
-    return (
-        f"{layout.out}: {many(len(names), 'file')} that the manifest does not name, removed: "
-        f"{', '.join(names[:_SHOWN])}{more}"
-    )
+    return f"{layout.out}: {many(len(names), 'file')} {which}, removed: {', '.join(names[:_SHOWN])}{more}"

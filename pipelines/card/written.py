@@ -15,7 +15,7 @@ from pipelines.phases.shard import MOST_LICENCES, most_common
 from schemas.manifest import SampleCount, ViewCount
 from schemas.manifest_files import LIST
 
-_AT_ONCE = 8_192
+_AT_ONCE = 1_024
 
 
 @dataclass

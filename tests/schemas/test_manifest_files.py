@@ -89,6 +89,8 @@ def test_a_manifest_with_a_list_is_that_without(shards: dict[Any, Any]) -> None:
     listed = manifest(**shown, outputs=files.few, shards={}, files=name).with_list(files)
     assert list(plain.sample_outputs()) == list(listed.sample_outputs())
     assert not list(listed.problems())
+    assert json.loads(listed.model_dump_json()) == {**json.loads(plain.model_dump_json()), "files": name}
+    assert listed.model_dump() == {**plain.model_dump(), "files": name}
     record = json.loads(listed.dump())
     assert record["outputs"].keys() == files.few.keys()
     assert (record["shards"], record["files"]) == ({}, name)
@@ -164,6 +166,16 @@ def test_what_is_no_list_is_one_sentence(data: bytes, message: str) -> None:
     with pytest.raises(VerifyError, match=message) as caught:
         load_list(data, "list", {"list": Output.of(data, len(table(TWO)))})
     assert "\n" not in str(caught.value)
+    assert ("cannot be read as Parquet" in message) != ("is no list of files" in str(caught.value))
+
+
+def test_an_order_beside_a_list_is_refused() -> None:
+    """A list has the order of its shards: one in manifest.json as well would be believed by nobody."""
+    files = read(dump_list(table(TWO)))
+    (name,) = (name for name in files.few if name.startswith("manifest-"))
+    more = manifest(outputs=files.few, shards={"shards/train/caption/web": ("1", "0")}, files=name)
+    with pytest.raises(VerifyError, match="an order of shards beside a list"):
+        more.with_list(files)
 
 
 @pytest.mark.parametrize("changes", [{"size": 7}, {"sha256": "0" * 64}, {"rows": 4}])
@@ -181,6 +193,54 @@ def test_a_list_has_limits(monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as patched:
             patched.setattr(f"schemas.manifest_files.{name}", value)
             with pytest.raises(VerifyError, match=r"above the limit|unpacks to more"):
+                read(data)
+
+
+def zigzag(value: int, size: int | None = None) -> bytes:
+    """A number as a footer has it, of `size` bytes."""
+    found: list[int] = []
+    value <<= 1
+    while value or not found or len(found) < (size or 0):
+        found.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*found[:-1], found[-1] & 127])
+
+
+def humbled(data: bytes) -> bytes:
+    """The list with a footer that says of all that it unpacks to one byte."""
+    length = int.from_bytes(data[-8:-4], "little")
+    footer = data[-8 - length : -8]
+    group = pq.ParquetFile(pa.BufferReader(data)).metadata.row_group(0)
+    sizes = [group.total_byte_size]
+    sizes += [group.column(at).total_uncompressed_size for at in range(group.num_columns)]
+    for size in sorted(sizes, reverse=True)[:2]:
+        footer = footer.replace(zigzag(size), zigzag(1, len(zigzag(size))))
+    return data[: -8 - length] + footer + data[-8:]
+
+
+def test_a_list_is_held_to_its_limits_whatever_its_footer_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A footer that says less than its pages unpack to is not believed: nothing of the list is unpacked."""
+    rows = table({("shards/train/caption/web", f"{'a' * 1000}{at}"): (False, 1, 1) for at in range(500)})
+    data = humbled(dump_list(rows))
+    facts = pq.ParquetFile(pa.BufferReader(data)).metadata.row_group(0)
+    assert (facts.total_byte_size, facts.column(0).total_uncompressed_size) == (1, 1)
+    assert len(data) < 50_000
+    for name in ("_MAX_UNPACKED", "_MAX_PAGE"):
+        with monkeypatch.context() as patched:
+            patched.setattr(f"schemas.manifest_files.{name}", 1 << 18)
+            patched.setattr(pq.ParquetFile, "read", None)
+            with pytest.raises(VerifyError, match="unpacks to more"):
+                read(data)
+
+
+def test_a_long_name_is_refused() -> None:
+    """No file of a shard has a name of more than some hundred characters."""
+    for length, is_read in ((900, True), (1_100, False)):
+        data = dump_list(table({("shards/train/caption/web", "a" * length): (False, 1, 1)}))
+        if is_read:
+            assert len(read(data)) == 4
+        else:
+            with pytest.raises(VerifyError, match="a name has more than"):
                 read(data)
 
 

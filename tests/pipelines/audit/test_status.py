@@ -129,7 +129,7 @@ def test_a_corpus_that_lost_files(corpus: Path, tmp_path: Path) -> None:
     names = [path.relative_to(own).as_posix() for path in (tar.with_suffix(".parquet"), tar)]
     assert status.read(str(own)).lost == names
     shown = text(status.read(str(own)))
-    assert "state: damaged: 2 files missing or of another size; run it again to mend it" in shown
+    assert "state: damaged: 2 files missing or damaged; run it again to mend it" in shown
     assert names[0] in shown
 
 

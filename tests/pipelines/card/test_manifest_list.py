@@ -10,12 +10,14 @@ from unittest import mock
 import fsspec
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 import vlcorpus
 from model.manifest import mixture
 from model.store import Store as ModelStore
 from pipelines.audit import status
 from pipelines.audit.diff import diff
+from pipelines.audit.status import show
 from pipelines.audit.verify import verify
 from pipelines.export.table import export
 from pipelines.files import Store
@@ -25,6 +27,7 @@ from tests.pipelines import raw
 from tests.pipelines.building import build
 
 COUNT = 12
+ROWS = COUNT + 6
 
 
 def recipe(folder: Path) -> dict[str, Any]:
@@ -200,7 +203,14 @@ def test_a_build_killed_after_the_list(made: tuple[Path, dict[str, Any]], listed
         found = verify(str(listed))
         assert any("did not come to its end" in problem for problem in found) == (at == "manifest.json")
         assert any(problem.startswith("manifest-") and "does not name" in problem for problem in found)
-        build(wanted, listed)
+        (listed / "shards" / "stray.txt").write_text("stray")
+        (listed / "stray.txt").write_text("stray")
+        _, heard = build(wanted, listed)
+    (other,) = (sentence for sentence in heard.said if "does not name" in sentence)
+    assert other.endswith("1 file that the manifest does not name, removed: stray.txt")
+    (left,) = (sentence for sentence in heard.said if "as far as is known of the corpus" in sentence)
+    assert ("manifest-" in left) == (at == "manifest.sha256")
+    assert "shards/" in left
     assert files(listed) == files(listed.parent / "undisturbed")
     assert verify(str(listed), work=True) == []
 
@@ -230,15 +240,74 @@ def test_a_damaged_list_is_one_sentence_and_is_made_again(
     """A list that is missing, cut, changed or another is named, the corpus is not finished, and a build mends it."""
     sound = files(listed)
     how(list_of(listed))
+    name = next(name for name in sound if name.startswith("manifest-"))
     for read in (verify, vlcorpus.Corpus.open):
         with pytest.raises(VerifyError, match=r"manifest-\w+\.parquet") as caught:
             read(str(listed))
         assert "\n" not in str(caught.value)
-    assert not status.read(str(listed)).finished
+        assert str(caught.value).endswith(f"or build again with the same recipe and --out {listed}")
+    found = status.read(str(listed))
+    assert (found.finished, found.lost, found.rows) == (False, [name], ROWS)
+    show(found, console := Console(record=True, width=200))
+    assert "damaged: 1 file missing or damaged; run it again to mend it" in console.export_text()
     with large():
         build(made[1], listed)
     assert files(listed) == sound
     assert status.read(str(listed)).finished
+
+
+def test_a_list_that_was_lost_with_work(listed: Path) -> None:
+    """Without work/ status names the list too."""
+    shutil.rmtree(listed / "work")
+    list_of(listed).unlink()
+    found = status.read(str(listed))
+    assert (found.finished, len(found.lost), found.rows) == (False, 1, ROWS)
+
+
+@pytest.mark.parametrize("at", ["manifest.json", "manifest-*.parquet", "README.md", "shards/*/*/*/*.tar"])
+def test_nothing_waits_for_a_pipe(listed: Path, at: str) -> None:
+    """A pipe in the place of a file is named by verify and status, and opened by neither."""
+    place = sorted(listed.glob(at))[0]
+    place.unlink()
+    os.mkfifo(place)
+    found: list[str] = []
+    try:
+        found = verify(str(listed))
+        assert status.read(str(listed)).lost == [place.relative_to(listed).as_posix()]
+    except (InputError, VerifyError) as error:
+        found = str(error).split("\n")
+    assert sum(place.name in line and "it is a pipe, a socket or a device" in line for line in found) == 1
+
+
+def test_a_list_that_is_a_link_is_followed_and_named(listed: Path) -> None:
+    """Its bytes are what the manifest says, so all is well; that they lie elsewhere is said, of a folder too."""
+    assert vlcorpus.Corpus.open(listed).unchecked() == []
+    name = list_of(listed).name
+    for one in (name, "shards"):
+        (listed / one).rename(listed.parent / one)
+        (listed / one).symlink_to(listed.parent / one)
+    corpus = vlcorpus.Corpus.open(listed)
+    assert corpus.verify() == []
+    assert corpus.unchecked() == [f"what a copy of the folder holds, since these are links: {name}, shards"]
+
+
+def test_an_order_of_shards_beside_a_list_is_refused(listed: Path) -> None:
+    """It would be compared with nothing."""
+    record = json.loads((listed / "manifest.json").read_bytes())
+    record["shards"] = {"shards/train/caption/web": ["0"]}
+    (listed / "manifest.json").write_text(json.dumps(record))
+    with pytest.raises(VerifyError, match="an order of shards beside a list"):
+        verify(str(listed))
+
+
+def test_the_manifest_can_be_dumped(made: tuple[Path, dict[str, Any]]) -> None:
+    """As JSON and as plain values it has all files, whether or not they stand in a list."""
+    plain, listed = (vlcorpus.Corpus.open(made[0] / name).manifest for name in ("plain", "listed"))
+    for one in (plain, listed):
+        assert json.loads(one.model_dump_json()) == one.model_dump(mode="json")
+        assert type(one).model_validate_json(one.model_dump_json()) == one
+    assert listed.model_dump()["shards"] == plain.model_dump()["shards"] != {}
+    assert listed.model_dump()["outputs"].keys() - plain.model_dump()["outputs"].keys() == {listed.files}
 
 
 def test_a_list_that_cannot_be_read_back_ends_the_build(

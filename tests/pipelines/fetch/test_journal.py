@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.fetch.journal import Journal
-from pipelines.fetch.raw import UNFINISHED, UNFINISHED, Raw
+from pipelines.fetch.raw import UNFINISHED, Raw
 from pipelines.layout import Layout
 
 
