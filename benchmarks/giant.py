@@ -1,6 +1,6 @@
 """One Parquet file much larger than the others: seconds and the largest process of each phase of its build.
 
-python -m benchmarks.giant [--rows 1000000] [--small 200] [--phases measure,dedup,select,compose,shard]
+python -m benchmarks.giant [--rows 1000000] [--small 200] [--phases measure,dedup,select,compose,shard,card]
 """
 
 import argparse

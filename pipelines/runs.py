@@ -86,12 +86,19 @@ class Options:
             raise InputError(f"there is no engine {self.engine!r}: give {', '.join(EngineName)}")
         if self.workers is not None and (not isinstance(self.workers, int) or self.workers < 1):
             raise InputError(f"workers is {self.workers!r}: give a number from 1 up, or None for one a core")
-        if self.address is not None and self.engine != EngineName.ray:
-            raise InputError("--address names a Ray cluster: give --engine ray with it")
-        if self.runner and self.engine != EngineName.beam:
+        if self.workers is not None and self.engine == EngineName.inline:
             raise InputError(
-                f"what follows -- ({self.runner[0]} …) is for a Beam runner: give --engine beam with it"
+                "workers are processes, and the engine inline has none: they need the engine local, ray or beam"
             )
+        if self.address is not None and self.engine != EngineName.ray:
+            raise InputError("address names a Ray cluster: it needs the engine ray")
+        if self.runner and self.engine != EngineName.beam:
+            raise InputError(f"{self.runner[0]} is an option of a Beam runner: it needs the engine beam")
+
+
+def reader(workers: int | None) -> EngineName:
+    """Returns the engine that reads a corpus where none is named: this process, or local ones if workers are given."""
+    return EngineName.inline if workers is None else EngineName.local
 
 
 def remove(recipe: Recipe, removed: Removed, options: Options, reporter: Reporter) -> None:

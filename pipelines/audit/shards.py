@@ -160,7 +160,7 @@ def _shard(name: str, outputs: Sequence[tuple[str, Output]], files: Mapping[str,
 def _ended(shard: Json, kind: str, message: str) -> str:
     """Returns the sentence on a shard that ends the process which reads it."""
     names = " and ".join(file["name"] for file in shard["files"])
-    return f"{names}: cannot be checked: a process that reads it does not come to its end ({message or DEATHS[kind]})"
+    return f"{names}: cannot be checked: the process that reads it was lost or stopped ({message or DEATHS[kind]})"
 
 
 def _kind(values: Sequence[Any]) -> Kind:
