@@ -22,17 +22,6 @@ WORDS = _WORDS.split()
 GROUP = 10_000
 RECIPE = "languages: [en]\nsources: [{{id: web, kind: text, path: {path}}}]\n"
 
-ONE = """
-import resource, subprocess, sys, time
-since = time.perf_counter()
-done = subprocess.run([sys.executable, "-m", "pipelines", *sys.argv[1:]], capture_output=True, text=True)
-used = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(f"{sys.argv[1]:8s} {time.perf_counter() - since:7.1f} s {used.ru_utime + used.ru_stime:7.1f} s of CPU, "
-      f"largest process {used.ru_maxrss / 1024:5.0f} MiB", flush=True)
-sys.exit(done.stderr[-2000:] if done.returncode else 0)
-"""
-"""Runs one command, in a process of its own: what its children used is that command's alone."""
-
 
 def captions(first: int, count: int) -> list[str]:
     """Captions of numbered rows, none like another."""
@@ -68,7 +57,7 @@ def main() -> None:
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
         for phase in given.phases.split(","):
             command = [phase, str(recipe), "--out", str(folder / "out"), "--workers", "2"]
-            subprocess.run([sys.executable, "-c", ONE, *command], env=environment, check=True)
+            subprocess.run([sys.executable, "-m", "benchmarks.usage", *command], env=environment, check=True)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Final, NamedTuple, TypeVar
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from pipelines.engines.step import Json
 from pipelines.files import FileInfo, join, shown
@@ -34,7 +35,7 @@ from pipelines.layout import Layout, Name, name_of, text_of
 from pipelines.outputs import Output, difference
 from pipelines.phases.table import PHASES
 from pipelines.segments import Segments, bytes_of, parsed
-from schemas.manifest import MAX_BYTES
+from schemas.manifest import MANIFEST, MAX_BYTES
 
 WHOLE: Final = "all"
 """The name of the one task of a phase that is not done task by task."""
@@ -42,7 +43,8 @@ WHOLE: Final = "all"
 _AT_ONCE: Final = 16
 
 
-_NOTHING: Final[Json] = {}
+_NOTHING: Final = cast(Json, MappingProxyType({}))
+"""The body of all tasks that have none of their own; writing into it is a TypeError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,7 +429,7 @@ def is_finished(layout: Layout, card: Receipts | None = None) -> bool:
     A corpus without receipts, such as a copy without work/, is what its manifest says. `card` are the receipts of phase
     card, where they are read already.
     """
-    manifest = bytes_of(layout.store, layout.at("manifest.json"), MAX_BYTES)
+    manifest = bytes_of(layout.store, layout.at(MANIFEST), MAX_BYTES)
     if manifest is None:
         return False
     if not layout.store.is_folder(join(layout.work, "receipts")):

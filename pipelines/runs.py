@@ -44,7 +44,7 @@ from pipelines.remarks import (
 from pipelines.removal import Removed, gathered, kept
 from pipelines.verdicts import Verdicts
 from schemas.errors import InputError, OutputError
-from schemas.manifest import Funnel
+from schemas.manifest import MANIFEST, Funnel
 from schemas.plain import many, plain
 
 
@@ -157,19 +157,20 @@ def run(
         complete = until == PHASES[-1].name
         if complete:
             _write_run(layout, options, started)
-        found: dict[str, Funnel] = {}
-        if decided:
-            from pipelines.card.manifest import (
-                funnels,
-            )  # with it come libraries that a fetch alone does not need
-
-            found = funnels(recipe, decided)
+        found = _funnels(work, decided)
+        if found:
             reporter.finish(found, layout.out, complete, list(_remarks(work)))
-        _raise_for_bad_shards(work)
-        for sentence in tolerated(all_damaged(work.measured), recipe.max_bad_shards):
-            logged.say(f"warning: {sentence}")
-        _warn_of_nothing_kept(work, found, logged, dry)
+        _judge(work, found, dry)
     return layout
+
+
+def _funnels(work: Build, decided: Mapping[Name, dict[str, Any]]) -> dict[str, Funnel]:
+    """Returns the funnel of each source; none where nothing was decided, as in a fetch."""
+    if not decided:
+        return {}
+    from pipelines.card.manifest import funnels  # with it come libraries that a fetch does not need
+
+    return funnels(work.recipe, decided)
 
 
 @contextmanager
@@ -319,7 +320,15 @@ def _remarks(work: Build) -> Iterator[str]:
     yield from draw_sentences(work.recipe, work.results["compose"])
 
 
-def _warn_of_nothing_kept(work: Build, found: Mapping[str, Funnel], reporter: Reporter, dry: bool) -> None:
+def _judge(work: Build, found: Mapping[str, Funnel], dry: bool) -> None:
+    """Raises InputError where too much is damaged, or nothing kept; warns of what is tolerated."""
+    _raise_for_bad_shards(work)
+    for sentence in tolerated(all_damaged(work.measured), work.recipe.max_bad_shards):
+        work.reporter.say(f"warning: {sentence}")
+    _warn_of_nothing_kept(work, found, dry)
+
+
+def _warn_of_nothing_kept(work: Build, found: Mapping[str, Funnel], dry: bool) -> None:
     """Warns of sources of which no row is kept. Raises InputError where they are all the sources there are."""
     if not found:
         return
@@ -331,7 +340,7 @@ def _warn_of_nothing_kept(work: Build, found: Mapping[str, Funnel], reporter: Re
     if sentences and len(sentences) == len(found) and not dry:
         raise InputError(f"the corpus has no sample: {'; '.join([*sentences, *others])}")
     for sentence in [*sentences, *others]:
-        reporter.say(f"warning: {sentence}")
+        work.reporter.say(f"warning: {sentence}")
 
 
 def _keep_what_is_there(work: Build, reporter: Reporter) -> None:
@@ -339,13 +348,11 @@ def _keep_what_is_there(work: Build, reporter: Reporter) -> None:
 
     Rows that a person had removed leave the shards all the same.
     """
-    from pipelines.card.manifest import funnels
-
-    if work.removed or not work.layout.store.exists(work.layout.at("manifest.json")):
+    if work.removed or not work.layout.store.exists(work.layout.at(MANIFEST)):
         return
     if any(receipt["kept"] for receipt in work.results["select"].values()):
         return
-    found = funnels(work.recipe, work.results["select"])
+    found = _funnels(work, work.results["select"])
     sentences = nothing_kept(work.layout, found, work.shards)
     reporter.finish(found, work.layout.out, False, [])
     _raise_for_bad_shards(work)
