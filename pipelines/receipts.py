@@ -194,7 +194,7 @@ class Receipts:
 
     def _is_listed(self, task: Task) -> bool:
         value = self._values.get(task.name)
-        return value is not None and _mark_in(value) == task.fingerprint
+        return value is not None and _fingerprint_in(value) == task.fingerprint
 
     def done(self, task: Task) -> bool:
         """Returns whether the task's output is there and is what its fingerprint promises."""
@@ -206,7 +206,7 @@ class Receipts:
 
     def fingerprint(self, name: str) -> str:
         """Returns the fingerprint in the receipt of a name, "" where it has none."""
-        return _mark_in(self._values.get(name, b""))
+        return _fingerprint_in(self._values.get(name, b""))
 
     def outputs(self, name: str) -> list[Json]:
         """Returns what the receipt of a name vouches for; nothing where there is none."""
@@ -264,7 +264,7 @@ class Receipts:
 
     def fingerprints(self, names: Iterable[str]) -> "View[str]":
         """Returns the fingerprints of these names."""
-        return View(self._values, tuple(names), _mark_in)
+        return View(self._values, tuple(names), _fingerprint_in)
 
     def amend(self, outputs: Mapping[str, Sequence[Json]]) -> None:
         """Has the receipts of names vouch for these files, which another task wrote in the stead of their own."""
@@ -299,7 +299,7 @@ class Receipts:
 _OPEN: Final = b'{"seal": "'
 
 
-def _mark_in(value: bytes) -> str:
+def _fingerprint_in(value: bytes) -> str:
     """Returns the fingerprint in a receipt as it is kept."""
     return value.partition(b"\t")[0].decode()
 

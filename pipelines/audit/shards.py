@@ -57,7 +57,7 @@ Kind = tuple[str, str, str, str, str, str]
 
 
 @dataclass
-class Found:
+class ShardFindings:
     """What is wrong with the shards, in their order, and how many views of each kind they hold."""
 
     problems: list[str]
@@ -66,7 +66,7 @@ class Found:
 
 def check(
     engine: Engine, folder: str, store: Store, manifest: Manifest, files: Mapping[str, FileInfo]
-) -> Found:
+) -> ShardFindings:
     """Returns what the files that the manifest names are, read on the engine; `files` are those that are there.
 
     Raises VerifyError where a worker sees another folder than the caller.
@@ -80,7 +80,7 @@ def check(
     }
     most = (_SHARDS_AT_ONCE, sys.maxsize) if inline else (_SHARDS_A_TASK, _BYTES_A_TASK)
     tasks = _tasks(manifest.outputs, files, most)
-    found = Found([], Counter())
+    found = ShardFindings([], Counter())
     step = Step("verify", _WORKER, setup, _LIMITS)
     for number, receipt in enumerate(engine.map(step, tasks)):
         verdicts, problems = receipt["verdicts"], receipt["problems"]
@@ -305,7 +305,7 @@ class _Place:
         return self.text is not None
 
     def differs(self, file: Digesting) -> str | None:
-        """What is not as described; `file` must stand at the member's header, and is moved beyond it."""
+        """Returns what is not as described; `file` must stand at the member's header, and is moved beyond it."""
         at = file.size + webdataset.BLOCK
         if self.offset != at or self.size < 0:
             return f"{self.name} should start at byte {at:,}, but its index says {self.offset:,}"

@@ -262,7 +262,7 @@ class Homes:
         self._starts = np.array(starts, np.int64)
 
     def of(self, numbers: Any) -> Any:
-        """Which file has the rows of the shard (or of each shard) of that number."""
+        """Returns which file has the rows of the shard (or of each shard) of that number."""
         return np.searchsorted(self._starts, numbers, side="right") - 1
 
 

@@ -4,6 +4,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -18,6 +19,7 @@ from pipelines.engines.step import Limits
 from pipelines.progress import Reporter
 from pipelines.runs import Options, engine_for
 from schemas.errors import VerifyError
+from tests.bits import cut, flip
 from tests.pipelines import raw
 from tests.pipelines.building import build
 from tests.pipelines.corpora import FOLDER, seal
@@ -39,16 +41,6 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
-def flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-100])
-
-
 def append(path: Path) -> None:
     with path.open("ab") as file:
         file.write(b"more")
@@ -57,8 +49,8 @@ def append(path: Path) -> None:
 DAMAGES: list[tuple[str, Callable[[Path], object]]] = [
     ("tar", flip),
     ("parquet", flip),
-    ("tar", cut),
-    ("parquet", cut),
+    ("tar", partial(cut, count=100)),
+    ("parquet", partial(cut, count=100)),
     ("tar", append),
     ("tar", Path.unlink),
     ("parquet", Path.unlink),
