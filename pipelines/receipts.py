@@ -44,7 +44,7 @@ _AT_ONCE: Final = 16
 
 
 _NOTHING: Final = cast(Json, MappingProxyType({}))
-"""The body of all tasks that have none of their own; writing into it is a TypeError."""
+"""The body of all tasks that have none of their own: none of them can be written into."""
 
 
 @dataclass(frozen=True, slots=True)
