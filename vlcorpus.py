@@ -56,10 +56,21 @@ def build(
     from pipelines.recipe import load as recipes
 
     extra = {**settings, "out": os.fspath(out)} if out is not None else settings
-    options = engine if isinstance(engine, runs.Options) else runs.Options(engine, workers)
+    options = _options(engine, workers)
     reporter = progress if not isinstance(progress, bool) else reporter_for() if progress else Reporter()
     layout = runs.run(recipes.load(recipe, extra), "card", options, reporter)
     return Corpus.open(layout.out, layout.options)
+
+
+def _options(engine: "str | Engine", workers: int | None) -> "Engine":
+    """Returns the options of an engine; InputError where `workers` stands beside an `Engine`, which has its own."""
+    from pipelines.runs import Options
+
+    if not isinstance(engine, Options):
+        return Options(engine, workers)
+    if workers is not None:
+        raise InputError("workers stands beside an Engine: say Engine(…, workers=…)")
+    return engine
 
 
 def schema() -> dict[str, Any]:
@@ -156,19 +167,19 @@ class Corpus:
                 yield Example(shown.sample, shown.images)
 
     def verify(
-        self, work: bool = False, engine: "str | Engine" = "inline", workers: int | None = None
+        self, work: bool = False, engine: "str | Engine | None" = None, workers: int | None = None
     ) -> list[str]:
         """Returns one sentence for each thing that differs from the manifest; none where all is well.
 
         With `work` also one for each thing below work/ (receipts, signals, clusters, scores, decisions) that does not
-        go with the rest. `engine` reads the shards, as of `build`, and changes no sentence. Raises VerifyError where
-        work/ was removed.
+        go with the rest. `engine` and `workers` say what reads the shards, as in `build`; without them this process
+        does; the sentences stay the same. Raises VerifyError where work/ was removed.
         """
         from pipelines import runs
         from pipelines.audit.verify import verify
         from pipelines.progress import Reporter
 
-        options = engine if isinstance(engine, runs.Options) else runs.Options(engine, workers)
+        options = _options(engine or runs.reader(workers), workers)
         with runs.engine_for(options, Reporter()) as made:
             return verify(self.folder, self._options, work, made)
 

@@ -17,7 +17,6 @@ the rate (a).
 import argparse
 import io
 import os
-import resource
 import tarfile
 import tempfile
 import time
@@ -33,6 +32,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.clip_phase import Phase, write_model
+from benchmarks.usage import cpu_seconds
 from filters.clip import Scorer
 from filters.clip.load import Loaded, load
 from schemas.clip import ScorerSettings
@@ -127,10 +127,9 @@ def plain(loaded: Loaded, transform: Any, data: Sequence[Pair], scorer: Scorer, 
             (images * texts).sum(1).float().cpu()
 
 
-def _cpu_seconds() -> float:
+def _cpu_so_far() -> float:
     """CPU time of this process, of its children that ended, and of those that live."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    total = sum(one.ru_utime + one.ru_stime for one in used)
+    total = cpu_seconds()
     own = Path("/proc/self/task")
     living = {pid for task in own.iterdir() for pid in (task / "children").read_text().split()}
     for pid in living:
@@ -140,9 +139,9 @@ def _cpu_seconds() -> float:
 
 
 def _timed(number: int, work: Callable[[], object]) -> Run:
-    start, used = time.perf_counter(), _cpu_seconds()
+    start, used = time.perf_counter(), _cpu_so_far()
     work()
-    return Run(number / (time.perf_counter() - start), (_cpu_seconds() - used) / number * 1000)
+    return Run(number / (time.perf_counter() - start), (_cpu_so_far() - used) / number * 1000)
 
 
 def _best(runs: Sequence[Run]) -> Run:

@@ -18,7 +18,6 @@ is a copy of an evaluation image with up to six bits of its hash changed.
 import argparse
 import multiprocessing
 import os
-import resource
 import statistics
 import sys
 import tempfile
@@ -35,6 +34,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from benchmarks.usage import cpu_of_children, largest_child, peak
 from filters.sketch import BYTES, WORDS
 from filters.table import SIGNALS
 from pipelines.engines.inline import InlineEngine
@@ -279,12 +279,6 @@ class Disk:
             self.most = max(self.most, bytes_below(self._folder))
 
 
-def peak(process: int | str = "self") -> int:
-    """Peak resident bytes of a process; the usage of the system would count its parent's too."""
-    status = Path(f"/proc/{process}/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
-
-
 def descendants() -> list[int]:
     """The processes that this one started, and those that they started."""
     parents: dict[int, list[int]] = {}
@@ -301,11 +295,6 @@ def descendants() -> list[int]:
     return found
 
 
-def largest_child() -> int:
-    """Peak resident bytes of the largest child that has ended."""
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-
-
 def run(out: str, names: tuple[Name, ...], crawl: Crawl, workers: int) -> tuple[Json, ...]:
     """The phase, in a process whose memory is that of a driver alone."""
     engine = Timed(LocalEngine(workers))
@@ -317,8 +306,7 @@ def run(out: str, names: tuple[Name, ...], crawl: Crawl, workers: int) -> tuple[
     seconds, driver = time.perf_counter() - start, time.process_time() - before
     engine.engine.close()
     sizes = {"driver": peak(), "workers": largest_child()}
-    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    whole = {"seconds": seconds, "driver": driver, "workers": ended.ru_utime + ended.ru_stime}
+    whole = {"seconds": seconds, "driver": driver, "workers": cpu_of_children()}
     steps = {
         name: f"{seconds:.1f} s {engine.peaks[name] / 2**20:.0f} MiB"
         for name, seconds in engine.seconds.items()

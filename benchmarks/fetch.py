@@ -14,7 +14,6 @@ import asyncio
 import json
 import multiprocessing
 import os
-import resource
 import socket
 import subprocess
 import sys
@@ -32,6 +31,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from benchmarks.inputs import pictures
+from benchmarks.usage import cpu_of_children
 from filters.language import model_of_the_wheel
 from filters.table import RuleSettings
 from pipelines.fetch.lists import ColumnMap, range_of
@@ -125,13 +125,12 @@ def _timed(command: Sequence[str], folder: Path) -> Figures:
     # a checkout that may not keep its bytecode would compile all its modules in each run
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     environment.setdefault("PYTHONPYCACHEPREFIX", str(folder.parent / "bytecode"))
-    before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    before, begun = cpu_of_children(), time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    seconds, after = time.monotonic() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = time.monotonic() - begun
     if done.returncode:
         sys.exit(done.stderr[-2000:])
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Figures(seconds, cpu, _count(folder))
+    return Figures(seconds, cpu_of_children() - before, _count(folder))
 
 
 def _count(folder: Path) -> int:

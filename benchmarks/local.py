@@ -5,7 +5,6 @@ python -m benchmarks.local [--rows 2000] [--shards 20] [--growth 1,4,16]
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.inputs import pictures
+from benchmarks.usage import largest_child, peak
 from pipelines.build import Build
 from pipelines.engines.isolation import IsolatedWorker
 from pipelines.engines.local import LocalEngine, default_workers
@@ -128,9 +128,8 @@ def grown() -> None:
     engine = LocalEngine(default_workers())
     run = build(for_inputs([place], "webdataset", {"max_quarantine": 1.0}), Path(out), engine)
     engine.close()
-    driver = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    # an upper bound: Linux counts in what the parent held when it started the child
-    worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    driver = peak() / 2**20
+    worker = largest_child() / 2**20
     print(f"{run.rows:8d} {run.whole:8.1f} {1000 * run.whole / run.rows:7.2f} {driver:10.0f} {worker:18.0f}")
 
 

@@ -11,7 +11,6 @@ many names, are checked by this process, by one worker and by two.
 import argparse
 import hashlib
 import os
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 import vlcorpus
+from benchmarks.usage import cpu_seconds, memory
 from pipelines.audit.shards import check
 from pipelines.card.readme import card
 from pipelines.card.written import Written
@@ -109,12 +109,6 @@ def step(what: str, files: int, work: Callable[[], T]) -> T:
     return found
 
 
-def memory(name: str) -> int:
-    """Returns bytes of this process by their name in /proc/self/status."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
-
-
 def checking(made: vlcorpus.Corpus, out: Path, shards: int) -> None:
     """Prints how long this process and workers take to check so many shards."""
     rows: list[dict[str, Any]] = []
@@ -135,19 +129,13 @@ def checking(made: vlcorpus.Corpus, out: Path, shards: int) -> None:
         ("this process", InlineEngine()), ("one worker", LocalEngine(1)), ("two workers", LocalEngine(2)),
     ]  # fmt: skip
     for what, engine in engines:
-        since, cpu = time.perf_counter(), cpu_time()
+        since, cpu = time.perf_counter(), cpu_seconds()
         with closing(engine):
             assert check(engine, str(out), store, manifest, files).problems == []
-        seconds, spent = time.perf_counter() - since, cpu_time() - cpu
+        seconds, spent = time.perf_counter() - since, cpu_seconds() - cpu
         print(
             f"{shards:,} shards by {what:14} {seconds:6.1f} s, {spent:6.1f} s of CPU, {spent / seconds:.2f} cores"
         )
-
-
-def cpu_time() -> float:
-    """Returns the seconds of CPU of this process and of its children that have ended."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import argparse
 import io
 import json
 import os
-import resource
 import subprocess
 import sys
 import tarfile
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.inputs import pictures
+from benchmarks.usage import largest_child
 from pipelines.build import Build
 from pipelines.engines.local import LocalEngine, default_workers
 from pipelines.engines.step import named
@@ -178,7 +178,7 @@ def measured_alone() -> None:
     """In a process of its own: measure, then print the peak of its largest child."""
     folder, out = sys.argv[1:3]
     measured(Path(folder), Path(out), 1)
-    print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
+    print(largest_child() / 2**20)
 
 
 def main() -> None:

@@ -9,7 +9,6 @@ others are twelve words of a made dictionary.
 
 import argparse
 import multiprocessing
-import resource
 import tempfile
 import time
 from collections import Counter
@@ -21,7 +20,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from scipy.sparse import csr_array
 
-from benchmarks.dedup import ROWS_A_SHARD, Timed, peak
+from benchmarks.dedup import ROWS_A_SHARD, Timed
+from benchmarks.usage import largest_child, peak
 from filters.minhash import grams, jaccard, normalised
 from filters.table import SIGNALS
 from pipelines.engines.local import LocalEngine
@@ -93,7 +93,7 @@ def run(
         seconds,
         engine.seconds,
         peak(),
-        resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024,
+        largest_child(),
     )
 
 

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 from unittest import mock
@@ -54,8 +55,8 @@ LIMITS: Final = {
 }
 """At most so much for each input shard, over all phases."""
 
-GROWTH: Final = 11.0
-"""Ten times the shards take at most so many times the CPU time."""
+GROWTH: Final = 1.1
+"""With k times the shards the CPU time grows at most by k times this."""
 
 
 @dataclass
@@ -326,7 +327,7 @@ def of(size: int, meter: Meter) -> tuple[float, float]:
 
 
 def verdicts(found: dict[int, dict[str, Meter]], kilobytes: dict[str, dict[str, float]]) -> None:
-    """Prints whether each limit is kept, by the largest number of shards; growth by each that is there tenfold too."""
+    """Prints whether each limit is kept, by the largest number of shards; growth from each number to the next."""
     sizes = list(found)
     for name, limits in LIMITS.items():
         ms, requests = of(sizes[-1], found[sizes[-1]][name])
@@ -334,10 +335,9 @@ def verdicts(found: dict[int, dict[str, Meter]], kilobytes: dict[str, dict[str, 
         for unit, value in {"ms": ms, "requests": requests, "kB": kB}.items():
             if unit in limits:
                 _verdict(f"{name}: {unit} a shard", value, limits[unit])
-        for size in sizes:
-            if 10 * size in found:
-                few, many = (sum(found[one][name].cpu.values()) for one in (size, 10 * size))
-                _verdict(f"{name}: CPU, {size:,} to {10 * size:,}", many / few, GROWTH)
+        for small, large in pairwise(sizes):
+            few, many = (sum(found[one][name].cpu.values()) for one in (small, large))
+            _verdict(f"{name}: CPU, {small:,} to {large:,}", many / few, GROWTH * large / small)
 
 
 def _verdict(name: str, value: float, limit: float) -> None:

@@ -8,7 +8,6 @@ Vectors of 512 numbers in families of one to six around random directions, which
 
 import argparse
 import multiprocessing
-import resource
 import tempfile
 import time
 from collections.abc import Sequence
@@ -18,14 +17,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.dedup import ROWS_A_SHARD, Timed, peak
+from benchmarks.dedup import ROWS_A_SHARD, Timed
+from benchmarks.usage import largest_child, peak
 from filters.semantic import I16, cells, means, stars, units
 from filters.table import SIGNALS
 from pipelines.engines.local import LocalEngine
 from pipelines.engines.step import Json, Step
 from pipelines.layout import Layout
 from pipelines.phases.dedup.driver import partitions_for
-from pipelines.phases.select.driver import select
+from pipelines.phases.select.driver import SelectPlan, select
 from pipelines.phases.select.semantic import MOST_SAMPLED, SAMPLED
 from pipelines.recipe.model import Recipe
 from schemas.row import SCORES
@@ -116,9 +116,11 @@ def phase(
     )
     engine = Both(LocalEngine(workers))
     scored = {name: {"reached": ROWS_A_SHARD, "scorers": [SCORER], "bins": {}} for name in names}
-    found = select(engine, recipe, Layout(out), names, partitions_for(rows), scored=scored, repeats=False)
+    found = select(
+        engine, SelectPlan(recipe, Layout(out), names, partitions_for(rows), scored=scored, repeats=False)
+    )
     engine.engine.close()
-    worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    worker = largest_child()
     return sum(one["kept"] for one in found), engine.seconds, peak(), worker
 
 

@@ -8,7 +8,6 @@ take to start is in the figures. The signals are those of `benchmarks.dedup`.
 """
 
 import argparse
-import resource
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,13 +16,14 @@ from typing import BinaryIO
 from unittest import mock
 
 from benchmarks.dedup import Crawl, Shard, write_shard
+from benchmarks.usage import cpu_seconds
 from pipelines.engines.inline import InlineEngine
 from pipelines.engines.local import LocalEngine
 from pipelines.engines.step import Engine
 from pipelines.files import Store
 from pipelines.layout import Layout, Name
 from pipelines.phases.dedup.driver import DedupPlan, dedup, partitions_for
-from pipelines.phases.select.driver import select
+from pipelines.phases.select.driver import SelectPlan, select
 from pipelines.recipe.model import Recipe
 
 DISTANCE = 4
@@ -39,21 +39,15 @@ def write(folder: Path, shards: int) -> tuple[Name, ...]:
     )
 
 
-def cpu() -> float:
-    """CPU seconds of this process and of its children that have ended."""
-    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(one.ru_utime + one.ru_stime for one in used)
-
-
 def measured(workers: int, layout: Layout, work: Callable[[Engine], object]) -> tuple[float, int]:
     """CPU seconds of a phase, and how many files this process opened."""
-    before = cpu()
+    before = cpu_seconds()
     engine = LocalEngine(workers) if workers else InlineEngine()
     engine.open(layout)
     with counting() as opened:
         work(engine)
     engine.close()
-    return cpu() - before, len(opened)
+    return cpu_seconds() - before, len(opened)
 
 
 @contextmanager
@@ -77,7 +71,9 @@ def both(folder: str, shards: int, workers: int) -> dict[str, tuple[float, int]]
     plan = DedupPlan(layout, names, DISTANCE, rows=rows, partitions=partitions)
     phases: dict[str, Callable[[Engine], object]] = {
         "dedup": lambda engine: dedup(engine, plan),
-        "select": lambda engine: select(engine, recipe, layout, names, partitions, scored={}, rows=rows),
+        "select": lambda engine: select(
+            engine, SelectPlan(recipe, layout, names, partitions, scored={}, rows=rows)
+        ),
     }
     return {name: measured(workers, layout, work) for name, work in phases.items()}
 

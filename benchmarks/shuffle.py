@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.dedup import largest_child, peak
+from benchmarks.usage import largest_child, peak
 from pipelines.engines.local import LocalEngine, Pieces
 from pipelines.engines.step import At, Json, Piece, Step
 from pipelines.layout import Layout

@@ -14,7 +14,6 @@ the machine that docs/ocr.md names.
 import argparse
 import json
 import os
-import resource
 import sys
 import time
 from collections import Counter, defaultdict
@@ -63,12 +62,6 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
     return parser.parse_args(arguments)
-
-
-def _cpu() -> float:
-    """CPU seconds of this process and of its children that ended."""
-    spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in spent)
 
 
 def _timed(stages: dict[str, float], owner: Any, name: str, label: str) -> None:

@@ -25,9 +25,12 @@ class Nothing:
         return {"rows": 1, "number": task["number"]}
 
 
-def cost(make: Callable[[], Engine], count: int) -> tuple[float, float]:
-    """Returns microseconds by the clock, and of the driver's CPU, of one of so many tasks."""
-    engine, step = make(), Step("measure", "benchmarks.tasks:Nothing")
+def cost(make: Callable[[], Engine], count: int, twice: bool = True) -> tuple[float, float]:
+    """Returns microseconds by the clock, and of the driver's CPU, of one of so many tasks.
+
+    Tasks that may not run `twice` go out one by one.
+    """
+    engine, step = make(), Step("measure", "benchmarks.tasks:Nothing", twice=twice)
     tasks: list[Json] = [
         {"number": number, "shard": f"web/{number:06d}", "path": f"/data/crawl/{number:06d}.tar"}
         for number in range(count)
@@ -43,20 +46,21 @@ def cost(make: Callable[[], Engine], count: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Prints a line an engine."""
+    """Prints a line for each engine."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--tasks", type=int, default=20_000)
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
-    engines: dict[str, Callable[[], Engine]] = {
-        "local": lambda: LocalEngine(given.workers),
-        "ray": lambda: RayEngine(given.workers, None),
-    }
-    for name, make in engines.items():
-        clock, cpu = cost(make, given.tasks)
-        print(f"{name:6s} {clock:7.0f} µs a task, {cpu:7.0f} of them CPU of the driver", flush=True)
+    runs: list[tuple[str, Callable[[], Engine], bool]] = [
+        ("local", lambda: LocalEngine(given.workers), True),
+        ("ray, in batches", lambda: RayEngine(given.workers, None), True),
+        ("ray, one by one", lambda: RayEngine(given.workers, None), False),
+    ]
+    for name, make, twice in runs:
+        clock, cpu = cost(make, given.tasks, twice)
+        print(f"{name:15s} {clock:7.0f} µs a task, {cpu:7.0f} of them CPU of the driver", flush=True)
 
 
 if __name__ == "__main__":

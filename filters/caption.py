@@ -19,12 +19,12 @@ from pydantic import Field, field_validator
 from filters.arrow import Bools, Column, Rows, any_of, array, bools, matching, pc, put, some
 from filters.damage import DAMAGED, damage, restored
 from filters.filter import Columns, Filter, Rule
-from filters.marks import CONTROL, HEX, LETTER, WIDE, Marks, Signs
-from filters.patterns import FRAGMENTS, NEEDED, PATTERNS, SIGNS, SPECIAL_TAGS, STUMPS
+from filters.marks import CONTROL, HEX, LETTER, WIDE, Marks, NeededMarks
+from filters.patterns import FRAGMENTS, NEEDED, NEEDED_MARKS, PATTERNS, SPECIAL_TAGS, STUMPS
 from filters.personal import RULE as PERSONAL_DATA
 from filters.personal import Kind, checked_regions, masked
 from filters.repair import SUSPICIOUS, mend
-from filters.repeated import repeated
+from filters.repeated_words import repeated
 from filters.repetition import RULES as REPETITION
 from filters.scripts import SCRIPTS, code_points, every_character, script_table
 from filters.short import MIN_LETTERS, says_enough
@@ -44,7 +44,7 @@ _KEEP: Final = "(?P<keep>"
 
 _OPENING: Final = r"^[\"'“”‘’(\[{<【（]*(?:"
 _CLOSING: Final = r")[\"'“”‘’)\]}>】）.,;!。]*$"
-_TO_MEND: Final = Signs((f"{CONTROL}{WIDE}&<%\\",))
+_TO_MEND: Final = NeededMarks((f"{CONTROL}{WIDE}&<%\\",))
 """What a text has that `restored` or `mend` may change; u4e00u53ea without its backslashes is none."""
 _LARGEST: Final = 10_000
 """Characters of an expression in a recipe."""
@@ -192,7 +192,7 @@ class Captions:
         odd = marks.rows(_TO_MEND)
         texts = _on_matching(texts, odd, DAMAGED, restored)
         texts = _on_matching(texts, odd, SUSPICIOUS, mend)
-        rows = np.union1d(odd, marks.rows(Signs(run=" ", times=self._max_spaces + 1)))
+        rows = np.union1d(odd, marks.rows(NeededMarks(run=" ", times=self._max_spaces + 1)))
         texts = put(texts, rows, pc.replace_substring_regex(some(texts, rows), self._spaces, " "))
         return self._without_fragments(pc.utf8_trim_whitespace(texts))
 
@@ -237,7 +237,7 @@ class Captions:
     def _special_tag(self, texts: pa.StringArray, marks: Marks) -> Any:
         if self._tag is None:
             return pa.nulls(len(texts), pa.string())
-        rows = marks.rows(Signs((self._tag_starts,)))
+        rows = marks.rows(NeededMarks((self._tag_starts,)))
         tags = [
             match[0] if text and (match := self._tag.search(text)) else None
             for text in some(texts, rows).to_pylist()
@@ -246,9 +246,9 @@ class Captions:
 
 
 def _found(texts: pa.StringArray, expression: str, known: str, marks: Marks) -> Rows:
-    """The rows in which an expression is found; `known` is it, or the part of it that NEEDED and SIGNS may name."""
-    signs = SIGNS.get(known)
-    rows = marks.rows(signs) if signs is not None else None
+    """Returns the rows in which an expression is found; `known` is it, or what NEEDED and NEEDED_MARKS name of it."""
+    needed = NEEDED_MARKS.get(known)
+    rows = marks.rows(needed) if needed is not None else None
     return matching(texts, expression, NEEDED.get(known), rows)
 
 
@@ -270,7 +270,7 @@ def _in_place_of(fragment: str) -> str:
 def _damage(texts: pa.StringArray, marks: Marks) -> Any:
     """What is wrong with each text that a wrong encoding damaged beyond repair, else null."""
     # u4e00u53ea has no other mark
-    rows = np.union1d(marks.rows(Signs((f"{WIDE}%\\",))), marks.rows(Signs(run=HEX, times=4)))
+    rows = np.union1d(marks.rows(NeededMarks((f"{WIDE}%\\",))), marks.rows(NeededMarks(run=HEX, times=4)))
     rows = matching(texts, DAMAGED, rows=rows)
     found = [damage(text) for text in some(texts, rows).to_pylist()]
     return put(pa.nulls(len(texts), pa.string()), rows, array(found, pa.string()))

@@ -204,7 +204,7 @@ class Lid176:
         return rows[order], word[places[order]]
 
     def _kept(self, hashes: npt.NDArray[np.uint32], word: Numbers, length: int) -> tuple[Rows, Numbers]:
-        """Where pieces of so many characters begin that the model has, and their rows."""
+        """Returns where pieces of so many characters begin that the model has, and their rows."""
         inside = word[length - 1 :] == word[: len(hashes)]
         buckets = hashes - hashes // _BUCKETS * _BUCKETS
         # the model lacks nine pieces in ten

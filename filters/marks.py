@@ -16,9 +16,11 @@ from filters.arrow import Bools, Rows, bytes_of
 CONTROL: Final = "\0"
 """Stands for all control characters of ASCII."""
 DIGIT: Final = "0"
+"""Stands for the digits of decimal numbers."""
 HEX: Final = "0a"
 """Stands for the digits of hexadecimal numbers."""
 LETTER: Final = "az"
+"""Stands for the letters of ASCII: one that is a digit of hexadecimal numbers, and one that is not."""
 WIDE: Final = "\x80"
 """Stands for all characters above ASCII."""
 
@@ -43,8 +45,8 @@ def _table() -> npt.NDArray[np.uint16]:
 _TABLE: Final = _table()
 
 
-class Signs(NamedTuple):
-    """What a text has wherever an expression is found in it."""
+class NeededMarks(NamedTuple):
+    """What a text has wherever a certain expression is found in it."""
 
     holds: tuple[str, ...] = ()
     """Of each of these, one character or another of its kind."""
@@ -66,13 +68,13 @@ class Marks:
         if len(filled):
             self._of_text[filled] = np.bitwise_or.reduceat(self._marks, self._starts[filled])
 
-    def rows(self, signs: Signs) -> Rows:
-        """Returns the rows of the texts that have the signs, and of some with a shorter run at their end."""
-        found = (self._of_text & _bits(signs.lacks)) == 0
-        for characters in signs.holds:
+    def rows(self, needed: NeededMarks) -> Rows:
+        """Returns the rows of the texts that have what is needed, and of some with a shorter run at their end."""
+        found = (self._of_text & _bits(needed.lacks)) == 0
+        for characters in needed.holds:
             found &= (self._of_text & _bits(characters)) != 0
-        if signs.run:
-            found &= self._running(signs.run, signs.times)
+        if needed.run:
+            found &= self._running(needed.run, needed.times)
         return np.flatnonzero(found)
 
     def _running(self, characters: str, times: int) -> Bools:

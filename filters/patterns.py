@@ -11,7 +11,7 @@ holds no more letters than a word has, and a fragment goes from the end of the s
 
 from typing import Final
 
-from filters.marks import DIGIT, HEX, LETTER, WIDE, Signs
+from filters.marks import DIGIT, HEX, LETTER, WIDE, NeededMarks
 
 _EXTENSION: Final = (
     r"(?:jpe?g|jpe|jfif|png|gif|webp|bmp|tiff?|svg|heic|heif|avif|ico|psd|eps|raw|cr2|nef|arw|dng|pdf|docx?|pptx?"
@@ -104,26 +104,26 @@ FRAGMENTS: Final[dict[str, str]] = {
 }
 """What is taken out of captions that say more than this."""
 
-SIGNS: Final[dict[str, Signs]] = {
-    PATTERNS["url"]: Signs((":.",)),
-    PATTERNS["email"]: Signs(("@",)),
-    PATTERNS["file_name"]: Signs((".",)),
-    PATTERNS["path"]: Signs(("/\\",)),
-    PATTERNS["domain"]: Signs((".",)),
-    PATTERNS["date"]: Signs((DIGIT,)),
-    PATTERNS["digits"]: Signs(run=DIGIT, times=5),
-    PATTERNS["hash"]: Signs(run=HEX, times=8),
-    PATTERNS["code"]: Signs((DIGIT,)),
-    PATTERNS["symbols"]: Signs(lacks=LETTER),
-    FRAGMENTS["url"]: Signs((":.",)),
-    FRAGMENTS["extension"]: Signs((".",)),
-    FRAGMENTS["wiki_prefix"]: Signs((":",)),
-    FRAGMENTS["camera"]: Signs(run=DIGIT, times=4),
-    FRAGMENTS["digit_run"]: Signs(run=DIGIT, times=10),
-    FRAGMENTS["first_domain"]: Signs((".", WIDE)),
-    FRAGMENTS["last_domain"]: Signs((".", WIDE)),
-    FRAGMENTS["last_size"]: Signs((WIDE,), DIGIT, 2),
-    FRAGMENTS["last_code"]: Signs((WIDE,), DIGIT, 6),
+NEEDED_MARKS: Final[dict[str, NeededMarks]] = {
+    PATTERNS["url"]: NeededMarks((":.",)),
+    PATTERNS["email"]: NeededMarks(("@",)),
+    PATTERNS["file_name"]: NeededMarks((".",)),
+    PATTERNS["path"]: NeededMarks(("/\\",)),
+    PATTERNS["domain"]: NeededMarks((".",)),
+    PATTERNS["date"]: NeededMarks((DIGIT,)),
+    PATTERNS["digits"]: NeededMarks(run=DIGIT, times=5),
+    PATTERNS["hash"]: NeededMarks(run=HEX, times=8),
+    PATTERNS["code"]: NeededMarks((DIGIT,)),
+    PATTERNS["symbols"]: NeededMarks(lacks=LETTER),
+    FRAGMENTS["url"]: NeededMarks((":.",)),
+    FRAGMENTS["extension"]: NeededMarks((".",)),
+    FRAGMENTS["wiki_prefix"]: NeededMarks((":",)),
+    FRAGMENTS["camera"]: NeededMarks(run=DIGIT, times=4),
+    FRAGMENTS["digit_run"]: NeededMarks(run=DIGIT, times=10),
+    FRAGMENTS["first_domain"]: NeededMarks((".", WIDE)),
+    FRAGMENTS["last_domain"]: NeededMarks((".", WIDE)),
+    FRAGMENTS["last_size"]: NeededMarks((WIDE,), DIGIT, 2),
+    FRAGMENTS["last_code"]: NeededMarks((WIDE,), DIGIT, 6),
 }
 """What a text has wherever an expression is found: other texts are not searched."""
 

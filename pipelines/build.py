@@ -265,7 +265,7 @@ class Build:
 
     @property
     def rows_of(self) -> dict[Name, int]:
-        """How many rows of each input shard are measured."""
+        """Returns how many rows of each input shard are measured."""
         return {name: receipt["rows"] for name, receipt in self.results["measure"].items()}
 
     @property

@@ -13,7 +13,7 @@ from typing import Final
 from pipelines.files import join, local_path, remedy, why
 from pipelines.layout import Layout
 from schemas.errors import InputError, OutputError
-from schemas.manifest import MAX_BYTES
+from schemas.manifest import MANIFEST, MAX_BYTES
 
 PATIENCE: Final = 2.0
 """Seconds for which a folder in use is asked again: `status` holds it for a moment, and so does a killed
@@ -117,7 +117,7 @@ def _names(layout: Layout, folder: str) -> set[str]:
 def _has_manifest(layout: Layout) -> bool:
     """Whether the folder has a manifest of ours, of whatever version."""
     try:
-        record = json.loads(layout.store.read_bytes(join(layout.out, "manifest.json"), MAX_BYTES))
+        record = json.loads(layout.store.read_bytes(join(layout.out, MANIFEST), MAX_BYTES))
     except (InputError, ValueError):
         return False
     return isinstance(record, dict) and {"schema_version", "recipe", "funnel"} <= record.keys()

@@ -13,7 +13,7 @@ from pipelines.layout import Layout
 from pipelines.manifest import read_manifest
 from pipelines.receipts import UNFINISHED, is_finished
 from schemas.errors import InputError, VerifyError
-from schemas.manifest import Manifest
+from schemas.manifest import MANIFEST, Manifest
 from schemas.row import CLUSTERS, DECISIONS, SCORES
 from schemas.sample import Sample
 
@@ -47,7 +47,7 @@ def found_manifest(folder: str, options: Mapping[str, Any] | None = None) -> Man
         if store.exists(folder):
             raise InputError(f"{folder} is a file: give the folder of a corpus")
         raise InputError(f"there is no folder {folder}: build a corpus there, or give the folder of one")
-    if store.exists(join(folder, "manifest.json")):
+    if store.exists(join(folder, MANIFEST)):
         try:
             return read_manifest(store, folder)
         except VerifyError as error:

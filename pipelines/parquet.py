@@ -57,10 +57,10 @@ def read_table(layout: Layout, path: str, columns: list[str] | None = None) -> p
 
 def read_whole(store: Store, path: str, columns: list[str] | None = None) -> pa.Table:
     """Returns the table of a file that a phase wrote, or some of its columns; DamagedError as of `read_table`."""
-    return Groups(store, path).table(columns)
+    return RowGroups(store, path).table(columns)
 
 
-class Groups:
+class RowGroups:
     """A file that a phase wrote, whose row groups are read one by one; DamagedError as of `read_table`."""
 
     def __init__(self, store: Store, path: str) -> None:

@@ -26,7 +26,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Final, NamedTuple, TypeVar
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from pipelines.engines.step import Json
 from pipelines.files import FileInfo, join, shown
@@ -34,7 +35,7 @@ from pipelines.layout import Layout, Name, name_of, text_of
 from pipelines.outputs import Output, difference
 from pipelines.phases.table import PHASES
 from pipelines.segments import Segments, bytes_of, parsed
-from schemas.manifest import MAX_BYTES
+from schemas.manifest import MANIFEST, MAX_BYTES
 
 WHOLE: Final = "all"
 """The name of the one task of a phase that is not done task by task."""
@@ -42,7 +43,8 @@ WHOLE: Final = "all"
 _AT_ONCE: Final = 16
 
 
-_NOTHING: Final[Json] = {}
+_NOTHING: Final = cast(Json, MappingProxyType({}))
+"""The body of all tasks that have none of their own: none of them can be written into."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +194,7 @@ class Receipts:
 
     def _is_listed(self, task: Task) -> bool:
         value = self._values.get(task.name)
-        return value is not None and _mark_in(value) == task.fingerprint
+        return value is not None and _fingerprint_in(value) == task.fingerprint
 
     def done(self, task: Task) -> bool:
         """Returns whether the task's output is there and is what its fingerprint promises."""
@@ -204,7 +206,7 @@ class Receipts:
 
     def fingerprint(self, name: str) -> str:
         """Returns the fingerprint in the receipt of a name, "" where it has none."""
-        return _mark_in(self._values.get(name, b""))
+        return _fingerprint_in(self._values.get(name, b""))
 
     def outputs(self, name: str) -> list[Json]:
         """Returns what the receipt of a name vouches for; nothing where there is none."""
@@ -262,7 +264,7 @@ class Receipts:
 
     def fingerprints(self, names: Iterable[str]) -> "View[str]":
         """Returns the fingerprints of these names."""
-        return View(self._values, tuple(names), _mark_in)
+        return View(self._values, tuple(names), _fingerprint_in)
 
     def amend(self, outputs: Mapping[str, Sequence[Json]]) -> None:
         """Has the receipts of names vouch for these files, which another task wrote in the stead of their own."""
@@ -297,7 +299,7 @@ class Receipts:
 _OPEN: Final = b'{"seal": "'
 
 
-def _mark_in(value: bytes) -> str:
+def _fingerprint_in(value: bytes) -> str:
     """Returns the fingerprint in a receipt as it is kept."""
     return value.partition(b"\t")[0].decode()
 
@@ -427,7 +429,7 @@ def is_finished(layout: Layout, card: Receipts | None = None) -> bool:
     A corpus without receipts, such as a copy without work/, is what its manifest says. `card` are the receipts of phase
     card, where they are read already.
     """
-    manifest = bytes_of(layout.store, layout.at("manifest.json"), MAX_BYTES)
+    manifest = bytes_of(layout.store, layout.at(MANIFEST), MAX_BYTES)
     if manifest is None:
         return False
     if not layout.store.is_folder(join(layout.work, "receipts")):

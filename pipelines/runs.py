@@ -44,7 +44,7 @@ from pipelines.remarks import (
 from pipelines.removal import Removed, gathered, kept
 from pipelines.verdicts import Verdicts
 from schemas.errors import InputError, OutputError, VerifyError
-from schemas.manifest import Funnel
+from schemas.manifest import MANIFEST, Funnel
 from schemas.plain import many, plain
 
 
@@ -86,12 +86,19 @@ class Options:
             raise InputError(f"there is no engine {self.engine!r}: give {', '.join(EngineName)}")
         if self.workers is not None and (not isinstance(self.workers, int) or self.workers < 1):
             raise InputError(f"workers is {self.workers!r}: give a number from 1 up, or None for one a core")
-        if self.address is not None and self.engine != EngineName.ray:
-            raise InputError("--address names a Ray cluster: give --engine ray with it")
-        if self.runner and self.engine != EngineName.beam:
+        if self.workers is not None and self.engine == EngineName.inline:
             raise InputError(
-                f"what follows -- ({self.runner[0]} …) is for a Beam runner: give --engine beam with it"
+                "workers are processes, and the engine inline has none: they need the engine local, ray or beam"
             )
+        if self.address is not None and self.engine != EngineName.ray:
+            raise InputError("address names a Ray cluster: it needs the engine ray")
+        if self.runner and self.engine != EngineName.beam:
+            raise InputError(f"{self.runner[0]} is an option of a Beam runner: it needs the engine beam")
+
+
+def reader(workers: int | None) -> EngineName:
+    """Returns the engine that reads a corpus where none is named: this process, or local ones if workers are given."""
+    return EngineName.inline if workers is None else EngineName.local
 
 
 def remove(recipe: Recipe, removed: Removed, options: Options, reporter: Reporter) -> None:
@@ -150,19 +157,20 @@ def run(
         complete = until == PHASES[-1].name
         if complete:
             _write_run(layout, options, started)
-        found: dict[str, Funnel] = {}
-        if decided:
-            from pipelines.card.manifest import (
-                funnels,
-            )  # with it come libraries that a fetch alone does not need
-
-            found = funnels(recipe, decided)
+        found = _funnels(work, decided)
+        if found:
             reporter.finish(found, layout.out, complete, list(_remarks(work)))
-        _raise_for_bad_shards(work)
-        for sentence in tolerated(all_damaged(work.measured), recipe.max_bad_shards):
-            logged.say(f"warning: {sentence}")
-        _warn_of_nothing_kept(work, found, logged, dry)
+        _judge(work, found, dry)
     return layout
+
+
+def _funnels(work: Build, decided: Mapping[Name, dict[str, Any]]) -> dict[str, Funnel]:
+    """Returns the funnel of each source; none where nothing was decided, as in a fetch."""
+    if not decided:
+        return {}
+    from pipelines.card.manifest import funnels  # with it come libraries that a fetch does not need
+
+    return funnels(work.recipe, decided)
 
 
 @contextmanager
@@ -312,7 +320,15 @@ def _remarks(work: Build) -> Iterator[str]:
     yield from draw_sentences(work.recipe, work.results["compose"])
 
 
-def _warn_of_nothing_kept(work: Build, found: Mapping[str, Funnel], reporter: Reporter, dry: bool) -> None:
+def _judge(work: Build, found: Mapping[str, Funnel], dry: bool) -> None:
+    """Raises InputError where too much is damaged, or nothing kept; warns of what is tolerated."""
+    _raise_for_bad_shards(work)
+    for sentence in tolerated(all_damaged(work.measured), work.recipe.max_bad_shards):
+        work.reporter.say(f"warning: {sentence}")
+    _warn_of_nothing_kept(work, found, dry)
+
+
+def _warn_of_nothing_kept(work: Build, found: Mapping[str, Funnel], dry: bool) -> None:
     """Warns of sources of which no row is kept. Raises InputError where they are all the sources there are."""
     if not found:
         return
@@ -324,7 +340,7 @@ def _warn_of_nothing_kept(work: Build, found: Mapping[str, Funnel], reporter: Re
     if sentences and len(sentences) == len(found) and not dry:
         raise InputError(f"the corpus has no sample: {'; '.join([*sentences, *others])}")
     for sentence in [*sentences, *others]:
-        reporter.say(f"warning: {sentence}")
+        work.reporter.say(f"warning: {sentence}")
 
 
 def _keep_what_is_there(work: Build, reporter: Reporter) -> None:
@@ -332,13 +348,11 @@ def _keep_what_is_there(work: Build, reporter: Reporter) -> None:
 
     Rows that a person had removed leave the shards all the same.
     """
-    from pipelines.card.manifest import funnels
-
     if work.removed or not _has_shards(work.layout):
         return
     if any(receipt["kept"] for receipt in work.results["select"].values()):
         return
-    found = funnels(work.recipe, work.results["select"])
+    found = _funnels(work, work.results["select"])
     sentences = nothing_kept(work.layout, found, work.shards)
     reporter.finish(found, work.layout.out, False, [])
     _raise_for_bad_shards(work)
@@ -351,7 +365,7 @@ def _keep_what_is_there(work: Build, reporter: Reporter) -> None:
 
 def _has_shards(layout: Layout) -> bool:
     """Whether a corpus is there that is not empty; a manifest that cannot be read may be that of one."""
-    if not layout.store.exists(layout.at("manifest.json")):
+    if not layout.store.exists(layout.at(MANIFEST)):
         return False
     try:
         return bool(read_manifest(layout.store, layout.out).shards)

@@ -31,6 +31,7 @@ from pipelines.removal import Removed
 from pipelines.removal import read as read_list
 from pipelines.runs import Options, run
 from schemas.errors import VlcorpusError
+from tests import bits
 from tests.pipelines.phases.test_ground import pairs
 from tests.pipelines.phases.test_ground import recipe as grounded
 from tests.pipelines.phases.test_render import scenes
@@ -149,14 +150,13 @@ def empty(path: Path, hand: random.Random) -> None:
 
 
 def cut(path: Path, hand: random.Random) -> None:
-    path.write_bytes(path.read_bytes()[: hand.randrange(max(path.stat().st_size, 1))])
+    size = path.stat().st_size
+    bits.cut(path, size - hand.randrange(max(size, 1)))
 
 
 def flip(path: Path, hand: random.Random) -> None:
-    data = bytearray(path.read_bytes())
-    if data:
-        data[hand.randrange(len(data))] ^= 1 << hand.randrange(8)
-    path.write_bytes(data)
+    if size := path.stat().st_size:
+        bits.flip(path, hand.randrange(size), bit=hand.randrange(8))
 
 
 def swap(path: Path, hand: random.Random) -> None:

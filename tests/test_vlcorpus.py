@@ -264,6 +264,10 @@ def test_mistakes_of_the_caller(crawl: Path, tmp_path: Path) -> None:
         build({"sources": [{"id": "a", "path": "x"}], "rules": {"min_sid": 3}}, tmp_path / "c")
     with pytest.raises(InputError, match="workers is -1: give a number from 1 up"):
         vlcorpus.build(crawl, tmp_path / "c", workers=-1)
+    with pytest.raises(InputError, match="the engine inline has none"):
+        vlcorpus.build(crawl, tmp_path / "c", "inline", workers=2)
+    with pytest.raises(InputError, match="workers stands beside an Engine"):
+        vlcorpus.build(crawl, tmp_path / "c", vlcorpus.Engine("local"), workers=2)
     with pytest.raises(RecipeError, match=r"a recipe is the path of a YAML file, .* not a NoneType"):
         build(None, tmp_path / "c")
     with pytest.raises(RecipeError, match="cannot read the recipe"):

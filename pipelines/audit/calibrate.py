@@ -20,6 +20,7 @@ from pipelines.layout import Layout
 from pipelines.manifest import read_manifest
 from pipelines.parquet import by_member, read_table
 from schemas.errors import InputError, missing
+from schemas.manifest import MANIFEST
 
 SHARES = (0.95, 0.9, 0.7, 0.5, 0.3, 0.14)
 
@@ -183,7 +184,7 @@ def _panel(axes: Any, found: Sequence[Curve]) -> None:
 
 def _thresholds(layout: Layout) -> dict[str, Any]:
     """What the corpus was built with, by source; nothing where it is not built yet."""
-    path = layout.at("manifest.json")
+    path = layout.at(MANIFEST)
     exists = layout.store.exists(path)
     return dict(read_manifest(layout.store, layout.out).thresholds) if exists else {}
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, BinaryIO, Final, overload
+from typing import Any, BinaryIO, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,6 +20,7 @@ from pipelines.engines.isolation import DEATHS
 from pipelines.engines.step import SEVERAL, At, Engine, Json, Limits, Step
 from pipelines.files import MIB, FileInfo, Store, absolute
 from pipelines.manifest import digest_of
+from pipelines.watching import Each
 from pipelines.writers import webdataset
 from pipelines.writers.columns import SAMPLE, require_columns
 from pipelines.writers.sink import Digesting
@@ -56,7 +57,7 @@ Kind = tuple[str, str, str, str, str, str]
 
 
 @dataclass
-class Found:
+class ShardFindings:
     """What is wrong with the shards, in their order, and how many views of each kind they hold."""
 
     problems: list[str]
@@ -65,7 +66,7 @@ class Found:
 
 def check(
     engine: Engine, folder: str, store: Store, manifest: Manifest, files: Mapping[str, FileInfo]
-) -> Found:
+) -> ShardFindings:
     """Returns what the files that the manifest names are, read on the engine; `files` are those that are there.
 
     Raises VerifyError where a worker sees another folder than the caller.
@@ -78,8 +79,8 @@ def check(
         "threads": _THREADS if inline else 1,
     }
     most = (_SHARDS_AT_ONCE, sys.maxsize) if inline else (_SHARDS_A_TASK, _BYTES_A_TASK)
-    tasks = _Tasks(manifest.outputs, files, most)
-    found = Found([], Counter())
+    tasks = _tasks(manifest.outputs, files, most)
+    found = ShardFindings([], Counter())
     step = Step("verify", _WORKER, setup, _LIMITS)
     for number, receipt in enumerate(engine.map(step, tasks)):
         verdicts, problems = receipt["verdicts"], receipt["problems"]
@@ -92,34 +93,27 @@ def check(
     return found
 
 
-class _Tasks(Sequence[Json]):
-    """The tasks: a few shards each, a tar with its index, so that no file is open twice; made as they are asked for."""
+def _tasks(
+    outputs: Mapping[str, Output], files: Mapping[str, FileInfo], most: tuple[int, int]
+) -> Sequence[Json]:
+    """Returns the tasks: a few shards each, a tar with its index, so that no file is open twice.
 
-    def __init__(
-        self, outputs: Mapping[str, Output], files: Mapping[str, FileInfo], most: tuple[int, int]
-    ) -> None:
-        """`most` says how many shards a task has at most, and after how many bytes it ends."""
-        self._files = files
-        self._few = list((outputs.few if isinstance(outputs, Listed) else outputs).items())
-        self._table = outputs.table if isinstance(outputs, Listed) else LIST.empty_table()
-        self._cuts = [
-            *((self._few, *cut) for cut in _cuts(self._few, *most)),
-            *((self._table, *cut) for cut in _cuts(outputs_of(self._table), *most)),
-        ]
+    `most` says how many shards a task has at most, and after how many bytes it ends. A task is made when it is asked
+    for.
+    """
+    few = list((outputs.few if isinstance(outputs, Listed) else outputs).items())
+    table = outputs.table if isinstance(outputs, Listed) else LIST.empty_table()
+    of_few, of_table = list(_cuts(few, *most)), list(_cuts(outputs_of(table), *most))
 
-    def __len__(self) -> int:
-        return len(self._cuts)
+    def made(number: int) -> Json:
+        if number < len(of_few):
+            found: Iterable[tuple[str, Output]] = few[slice(*of_few[number])]
+        else:
+            first, last = of_table[number - len(of_few)]
+            found = outputs_of(table.slice(first, last - first))
+        return {"shards": [_shard(name, list(group), files) for name, group in groupby(found, _stem)]}
 
-    @overload
-    def __getitem__(self, number: int) -> Json: ...
-    @overload
-    def __getitem__(self, number: slice) -> list[Json]: ...
-    def __getitem__(self, number: int | slice) -> Json | list[Json]:
-        if isinstance(number, slice):
-            return [self[one] for one in range(len(self))[number]]
-        rows, first, last = self._cuts[number]
-        found = rows[first:last] if isinstance(rows, list) else outputs_of(rows.slice(first, last - first))
-        return {"shards": [_shard(name, list(group), self._files) for name, group in groupby(found, _stem)]}
+    return Each(range(len(of_few) + len(of_table)), made)
 
 
 def _stem(one: tuple[str, Output]) -> str:
@@ -160,7 +154,7 @@ def _shard(name: str, outputs: Sequence[tuple[str, Output]], files: Mapping[str,
 def _ended(shard: Json, kind: str, message: str) -> str:
     """Returns the sentence on a shard that ends the process which reads it."""
     names = " and ".join(file["name"] for file in shard["files"])
-    return f"{names}: cannot be checked: a process that reads it does not come to its end ({message or DEATHS[kind]})"
+    return f"{names}: cannot be checked: the process that reads it was lost or stopped ({message or DEATHS[kind]})"
 
 
 def _kind(values: Sequence[Any]) -> Kind:
@@ -311,7 +305,7 @@ class _Place:
         return self.text is not None
 
     def differs(self, file: Digesting) -> str | None:
-        """What is not as described; `file` must stand at the member's header, and is moved beyond it."""
+        """Returns what is not as described; `file` must stand at the member's header, and is moved beyond it."""
         at = file.size + webdataset.BLOCK
         if self.offset != at or self.size < 0:
             return f"{self.name} should start at byte {at:,}, but its index says {self.offset:,}"

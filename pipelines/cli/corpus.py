@@ -10,14 +10,13 @@ from pipelines.cli.options import (
     MOST,
     Address,
     Corpus,
-    Engines,
     Json,
+    Readers,
     Samples,
     StorageOptions,
     WithWork,
     Workers,
 )
-from pipelines.engines import EngineName
 from schemas.plain import many, say
 
 app = typer.Typer()
@@ -27,7 +26,7 @@ app = typer.Typer()
 def verify(
     folder: Corpus,
     work: WithWork = False,
-    engine: Engines = EngineName.inline,
+    engine: Readers = None,
     workers: Workers = None,
     address: Address = None,
     storage_options: StorageOptions = None,
@@ -43,7 +42,7 @@ def verify(
 
     options = recipes.storage_options(storage_options)
     found_manifest(folder, options)
-    how = runs.Options(engine, workers, address)
+    how = runs.Options(engine or runs.reader(workers), workers, address)
     with runs.engine_for(how, Reporter()) as made:
         problems = audit.verify(folder, options, work, made)
     for problem in problems:

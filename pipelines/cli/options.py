@@ -50,6 +50,10 @@ Out = Annotated[
 ]
 Languages = Annotated[list[str] | None, typer.Option("--language", help="keep these: en,zh or repeated")]
 Engines = Annotated[EngineName, typer.Option(help="what runs the work")]
+Readers = Annotated[
+    EngineName | None,
+    typer.Option("--engine", help="what reads the shards; default: this process, local with --workers"),
+]
 Workers = Annotated[int | None, typer.Option(min=1, max=4096, help="worker processes; default: one a core")]
 Sample = Annotated[float | None, typer.Option(min=0, max=1, help="share of the keys that takes part, 0-1")]
 Quarantine = Annotated[

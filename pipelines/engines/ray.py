@@ -10,7 +10,7 @@ from typing import Any
 from pipelines.engines.child import WorkerDied
 from pipelines.engines.pace import heaviest_first
 from pipelines.engines.ray_cluster import connect, disconnect, must_see, room
-from pipelines.engines.ray_pool import RETRIES, Pool, Way
+from pipelines.engines.ray_pool import RETRIES, Dispatch, Pool
 from pipelines.engines.step import Done, Json, Kept, Rows, Step, grouped
 from pipelines.files import is_local, join
 from pipelines.layout import Layout
@@ -55,7 +55,7 @@ class RayEngine:
                 lambda host, batch: host.map.remote(text, json.dumps([tasks[index] for index in batch])),
                 receive,
                 # what may not run twice is not lost by the batch either
-                Way(step.twice, batches=step.twice, weights=weights),
+                Dispatch(step.twice, batches=step.twice, weights=weights),
             )
         return receipts
 
@@ -100,7 +100,7 @@ class Shuffle:
         kept: Kept | None = None,
     ) -> None:
         self._pool = pool
-        self._phase, self._way = step.name, Way(step.twice)
+        self._phase, self._dispatch = step.name, Dispatch(step.twice)
         self._step = pool.share(step.to_text())
         self._groups = groups
         self._partitions = partitions
@@ -144,7 +144,7 @@ class Shuffle:
             if self._kept:
                 self._kept(outcome["receipt"]["scratch"])
 
-        self._pool.run(self._phase, sorted(groups), submit, receive, self._way)
+        self._pool.run(self._phase, sorted(groups), submit, receive, self._dispatch)
         self._sent.clear()
 
     def _reduce(self, partitions: Iterable[int]) -> dict[int, list[int]]:
@@ -163,7 +163,7 @@ class Shuffle:
             else:
                 self._receipts[partition] = outcome["receipt"]
 
-        self._pool.run(self._phase, sorted(partitions), submit, receive, self._way)
+        self._pool.run(self._phase, sorted(partitions), submit, receive, self._dispatch)
         return lost
 
     def _sources(self, partition: int) -> list[int]:

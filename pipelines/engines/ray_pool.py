@@ -140,8 +140,11 @@ Receive = Callable[[int, Json, Any], None]
 
 
 @dataclass(frozen=True)
-class Way:
-    """How tasks are handed out: `twice`, a second time where they are late; in batches; by `weights` of them all."""
+class Dispatch:
+    """The way in which tasks are handed out.
+
+    `twice`: a second time where they are late; `batches`: several in a call; `weights`: of all tasks, the heavy first.
+    """
 
     twice: bool = True
     batches: bool = False
@@ -154,7 +157,7 @@ class Run:
 
     phase: str
     left: "deque[int]"
-    way: Way
+    dispatch: Dispatch
     busy: dict[Any, "Call"] = field(default_factory=dict)
     """By the reference of its outcomes."""
     done: set[int] = field(default_factory=set)
@@ -163,13 +166,13 @@ class Run:
     """The tasks that were given to a second host."""
 
     def __post_init__(self) -> None:
-        self.pace = Pace(self.way.weights)
+        self.pace = Pace(self.dispatch.weights)
 
     def next(self, hosts: int) -> list[int]:
         """Returns the tasks that an idle host, one of so many, is to do; none where there are none now."""
         if self.left:
             # a task that lost its host goes alone, so that it alone is blamed where that happens again
-            in_batch = self.way.batches and not self.losses[self.left[0]]
+            in_batch = self.dispatch.batches and not self.losses[self.left[0]]
             return self.pace.batch(self.left, hosts) if in_batch else [self.left.popleft()]
         late = self.late()
         if late is None or late[1] > 0:
@@ -182,7 +185,7 @@ class Run:
 
         Of a batch the last one, to which its host comes last.
         """
-        if not self.way.twice:
+        if not self.dispatch.twice:
             return None
         now = time.monotonic()
         alone = (
@@ -215,7 +218,7 @@ class Call:
     since: float
 
 
-_ONE_BY_ONE = Way()
+_ONE_BY_ONE = Dispatch()
 
 
 class Pool:
@@ -243,13 +246,18 @@ class Pool:
         return ray.put(text)
 
     def run(
-        self, phase: str, tasks: Iterable[int], submit: Submit, receive: Receive, way: Way = _ONE_BY_ONE
+        self,
+        phase: str,
+        tasks: Iterable[int],
+        submit: Submit,
+        receive: Receive,
+        dispatch: Dispatch = _ONE_BY_ONE,
     ) -> None:
         """Has hosts do all tasks, given by index; `receive` gets each outcome once, as soon as there is one.
 
         The first exception, a caller's own included, ends the hosts that are still at work.
         """
-        run, ended = Run(phase, deque(tasks), way), list[Any]()
+        run, ended = Run(phase, deque(tasks), dispatch), list[Any]()
         try:
             self._assign(run, submit)
             while run.left or run.busy:

@@ -45,6 +45,7 @@ from schemas.errors import VlcorpusError
 
 _OPEN_SHARDS: Final = 16
 _SELDOM: Final = (50_000, 20, 20)
+"""Thresholds of Python's collector of garbage, for downloads, which leave few cycles."""
 FRESH: Final = "fresh"
 """The key of what a task hands to the driver beside its receipt, and which is not kept there: a Fresh."""
 

@@ -177,7 +177,7 @@ def is_packed(path: str) -> bool:
 
 
 def _are_all(form: str, shards: Sequence[InputShard], store: Store) -> bool:
-    """Whether files without images beside them are one source of annotations, as far as the first ones tell."""
+    """Returns whether files without images beside them are one source of annotations, as far as the first ones tell."""
     compared = shards[:_COMPARED]
     if not find(form)[0].many or any(shard.kind != "text" or shard.format != "jsonl" for shard in shards):
         return False

@@ -19,7 +19,7 @@ from pipelines.engines.step import At, Json
 from pipelines.groups import group_of
 from pipelines.layout import Layout, Name, text_of
 from pipelines.layout import name_of as shard_named
-from pipelines.parquet import Groups, by_member, read_table, write_tables
+from pipelines.parquet import RowGroups, by_member, read_table, write_tables
 from pipelines.phases.cutting import bound, outline, runs_of, to_json
 from pipelines.phases.dialogues import Made, Place, with_dialogues
 from pipelines.phases.gather import Gathered, gathered
@@ -103,9 +103,9 @@ class Compose:
         lines: list[tuple[str, str, str, str]] = []
         with self._layout.store.scratch(path) as scratch:
             samples = Spool(scratch)
-            beside = Beside.of(self._layout, source, shard)
+            inputs = ShardInputs.of(self._layout, source, shard)
             for rows in self._kept(source, shard):
-                wanted = self._views(source, beside, rows)
+                wanted = self._views(source, inputs, rows)
                 sizes.append(self._sizer.sizes(one.example for one in wanted))
                 found = gathered(wanted, by_image=KINDS[source.kind].drafts)
                 with self._layout.store.unpacking(path):
@@ -115,14 +115,14 @@ class Compose:
         outlines = to_json(outline(run, bound(self._recipe.shards.samples)) for run in runs)
         return {"samples": len(lines), "sizes": added(sizes), "runs": outlines}
 
-    def _views(self, source: Source, beside: "Beside", rows: list[Json]) -> list[Made]:
+    def _views(self, source: Source, inputs: "ShardInputs", rows: list[Json]) -> list[Made]:
         """Returns the views of rows, of the recipe's tasks."""
         if KINDS[source.kind].drafts:
-            made = self._annotated(beside, rows)
+            made = self._annotated(inputs, rows)
         else:
-            pairs = [row for row in rows if row["member"] not in beside.several]
-            made = [*self._examples(source, pairs), *self._grounded(source, beside, pairs)]
-            made += self._interleaved(source, beside, rows)
+            pairs = [row for row in rows if row["member"] not in inputs.several]
+            made = [*self._examples(source, pairs), *self._grounded(source, inputs, pairs)]
+            made += self._interleaved(source, inputs, rows)
         whole = with_dialogues(made, self._recipe.chat_of(source), self._recipe.seed)
         return [one for one in whole if one.example.task in self._recipe.tasks]
 
@@ -136,7 +136,7 @@ class Compose:
         decisions = read_table(
             self._layout, self._layout.path("decisions", source.id, shard), ["decision", "split"]
         )
-        file = Groups(self._layout.store, self._layout.path("signals", source.id, shard))
+        file = RowGroups(self._layout.store, self._layout.path("signals", source.id, shard))
         beside = file.table(["member", "key"])
         kept = pc.equal(decisions["decision"], "kept")
         scores = self._scores(source, shard, beside["member"])
@@ -157,11 +157,11 @@ class Compose:
         )
         return by_member(scores, "clip_score", members)
 
-    def _annotated(self, beside: "Beside", rows: list[Json]) -> list[Made]:
+    def _annotated(self, inputs: "ShardInputs", rows: list[Json]) -> list[Made]:
         """The views of kept annotations, from the drafts that phase measure left."""
         kept = {row["member"]: row for row in rows}
         made = []
-        for draft in beside.drafts:
+        for draft in inputs.drafts:
             row = kept.get(draft["member"])
             if row is None:
                 continue
@@ -183,25 +183,25 @@ class Compose:
             if example is not None:
                 yield Made(example, (_place(row),) if example.images else (), _facts(row))
 
-    def _interleaved(self, source: Source, beside: "Beside", rows: list[Json]) -> Iterator[Made]:
+    def _interleaved(self, source: Source, inputs: "ShardInputs", rows: list[Json]) -> Iterator[Made]:
         """The views of rows of several images."""
         for row in rows:
-            for drafted in beside.several.get(row["member"], ()):
+            for drafted in inputs.several.get(row["member"], ()):
                 example = finished(drafted, row)
                 if example is not None:
                     places = tuple(map(Place, drafted["images"], drafted["offsets"]))
                     yield Made(owned(example, source, row), places, _facts(row))
 
-    def _grounded(self, source: Source, beside: "Beside", rows: list[Json]) -> Iterator[Made]:
+    def _grounded(self, source: Source, inputs: "ShardInputs", rows: list[Json]) -> Iterator[Made]:
         """What phase ground found of the pairs, where it was asked to."""
         if source.ground is None:
             return
         for row in rows:
             # a language that is grounded no more may have been
-            if row["member"] not in beside.grounded or row["language"] not in source.ground.languages:
+            if row["member"] not in inputs.grounded or row["language"] not in source.ground.languages:
                 continue
             image_ref = NamedImage(row["sha256"], row["width"], row["height"])
-            regions = beside.grounded[row["member"]]
+            regions = inputs.grounded[row["member"]]
             drafts = detected_drafts(
                 row["caption"], row["language"], image_ref, *regions, source.ground.detector
             )
@@ -240,7 +240,7 @@ class Compose:
 
 
 @dataclass(frozen=True)
-class Beside:
+class ShardInputs:
     """What earlier phases left of a shard beside its signals: drafts of views, and what was found in images."""
 
     drafts: list[Json]
@@ -248,7 +248,7 @@ class Beside:
     grounded: Mapping[str, tuple[list[Chunk], list[Found]]]
 
     @classmethod
-    def of(cls, layout: Layout, source: Source, shard: str) -> "Beside":
+    def of(cls, layout: Layout, source: Source, shard: str) -> "ShardInputs":
         """Reads them, where the source has any."""
         if KINDS[source.kind].drafts:
             return cls(read_table(layout, layout.path("drafts", source.id, shard)).to_pylist(), {}, {})

@@ -18,7 +18,7 @@ from pipelines.datasets.drafts import scaled
 from pipelines.engines.step import At, Json
 from pipelines.files import Store
 from pipelines.layout import Layout
-from pipelines.parquet import Groups
+from pipelines.parquet import RowGroups
 from pipelines.phases import changes
 from pipelines.phases.cutting import (
     Again,
@@ -97,7 +97,7 @@ class WriteShard:
 
     def _gather(self, task: Json, part: Json, samples: "Gathered") -> None:
         """Reads a part's samples and copies their images into the scratch file."""
-        file = Groups(self._layout.store, self._layout.path("samples", task["source"], part["shard"]))
+        file = RowGroups(self._layout.store, self._layout.path("samples", task["source"], part["shard"]))
         first = _first(file, task["group"], task["split"])
         rows = file.rows(first + part["start"], first + part["stop"]).to_pylist()
         if part["joins"]:
@@ -269,7 +269,7 @@ def _fitted(sample: Sample, data: list[bytes], resize: Resize | None) -> tuple[S
     return replace(sample, images=tuple(images), views=views), fitted
 
 
-def _first(file: Groups, group: str, split: str) -> int:
+def _first(file: RowGroups, group: str, split: str) -> int:
     """Returns the number of the first sample of a group and split, which lie together in a file of samples."""
     for number, table in file.each(["group", "split"]):
         mine = pc.and_(pc.equal(table["group"], group), pc.equal(table["split"], split))

@@ -69,7 +69,7 @@ class Cluster:
 
     @property
     def counts(self) -> str:
-        """How many of the members shown are kept, held out for evaluation where some are, and dropped."""
+        """Returns how many of the members shown are kept, held out for evaluation where some are, and dropped."""
         held = sum(one.fate == _HELD for one in self.members)
         kept = sum(one.kept for one in self.members)
         middle = f", {held} {_HELD}" if held else ""

@@ -42,7 +42,7 @@ class Region:
     beside: bool = False
 
     def label(self, wide: float, high: float, width: float, height: float) -> tuple[float, float]:
-        """Where a label of that size goes, within an image of that size: its left and top."""
+        """Returns the left and the top of a label of that size, within an image of that size."""
         left, top = min(x for x, _ in self.corners), min(y for _, y in self.corners)
         if self.beside and left >= wide:
             left -= wide

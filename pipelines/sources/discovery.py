@@ -16,6 +16,7 @@ from pipelines.sources.shard import Discovery, InputShard, Reading
 from pipelines.sources.table import KINDS, Kind
 from pipelines.sources.urls import status_path
 from schemas.errors import InputError
+from schemas.manifest import MANIFEST
 
 if TYPE_CHECKING:
     from pipelines.recipe.model import Source
@@ -95,13 +96,7 @@ def discover(
     are never input. InputError if a path does not exist, nothing can be read, or two shards have one id.
     """
     store = Store(storage_options, source)
-    formats = {
-        suffix: name
-        for one in KINDS.values()
-        for name, suffixes in one.formats.items()
-        for suffix in suffixes
-    }
-    found = [file for path in paths for file in _files(store, source, path, formats)]
+    found = [file for path in paths for file in _files(store, source, path, _formats())]
     seen = _without_corpora([file for file in found if not _is_hidden(file)])
     chosen = KINDS[_guess(store, seen) if kind == "auto" else kind]
     unread: Container[str] = ()
@@ -122,6 +117,16 @@ def discover(
     read = {shard.path for shard in distinct}
     files = {file.info.path: file.info for file in seen if file.info.path in read}
     return Discovery(distinct, _ignored(found, shards, unread), files)
+
+
+def _formats() -> dict[str, str]:
+    """Returns the format that each suffix announces."""
+    return {
+        suffix: name
+        for one in KINDS.values()
+        for name, suffixes in one.formats.items()
+        for suffix in suffixes
+    }
 
 
 def _files(store: Store, source: str, path: str, formats: Mapping[str, str]) -> list[Found]:
@@ -161,9 +166,7 @@ def _below(
 def _without_corpora(files: Sequence[Found]) -> list[Found]:
     """Returns the files without those that lie beside the shards of a corpus that vlcorpus built."""
     names = ((file.root, file.info.name) for file in files)
-    manifests = {
-        (root, name.removesuffix("manifest.json")) for root, name in names if name.endswith("manifest.json")
-    }
+    manifests = {(root, name.removesuffix(MANIFEST)) for root, name in names if name.endswith(MANIFEST)}
     if not manifests:
         return [*files]
     shards = ((file.root, _OURS.fullmatch(file.info.name)) for file in files)

@@ -50,7 +50,7 @@ class Identities:
 
     @cached_property
     def cuts(self) -> Cuts:
-        """Where large Parquet files are cut, as far as earlier runs remembered it."""
+        """Returns where large Parquet files are cut, as far as earlier runs remembered it."""
         path, looks, cuts = (self._saved_cuts[name].to_pylist() for name in _CUT.names)
         known = zip(map(_text, path), zip(map(_text, looks), map(tuple, cuts), strict=True), strict=True)
         return Cuts(dict(known))

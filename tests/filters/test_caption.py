@@ -18,7 +18,7 @@ from filters.arrow import matching, pc, put, some
 from filters.caption import _CLOSING, _OPENING, REPEATED, Captions, CaptionSettings, _removed
 from filters.damage import DAMAGED, damage, restored
 from filters.repair import SUSPICIOUS, mend
-from filters.repeated import is_repeated
+from filters.repeated_words import is_repeated
 from tests.filters.captions import CAPTIONS, measured, one
 
 ODD = st.lists(

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from filters.arrow import matching
 from filters.caption import _CLOSING, _OPENING
-from filters.marks import Marks, Signs
-from filters.patterns import FRAGMENTS, NEEDED, PATTERNS, SIGNS
+from filters.marks import Marks, NeededMarks
+from filters.patterns import FRAGMENTS, NEEDED, NEEDED_MARKS, PATTERNS
 from filters.scripts import every_character
 
 PIECES = (
@@ -26,9 +26,9 @@ PIECES = (
 def test_what_an_expression_needs_is_found_wherever_it_is(texts: list[str]) -> None:
     """A search of the rows that hold what is needed finds what a search of all rows finds."""
     rows = pa.array(texts, pa.string())
-    for expression in {**NEEDED, **SIGNS}:
+    for expression in {**NEEDED, **NEEDED_MARKS}:
         whole = _OPENING + expression + _CLOSING if expression in PATTERNS.values() else expression
-        signed = Marks(rows).rows(SIGNS.get(expression, Signs()))
+        signed = Marks(rows).rows(NEEDED_MARKS.get(expression, NeededMarks()))
         found = matching(rows, whole, NEEDED.get(expression), signed)
         assert found.tolist() == matching(rows, whole).tolist()
 
@@ -47,9 +47,9 @@ def test_a_null_and_a_row_beside_it_change_nothing(caption: str) -> None:
     """Row numbers are those of the whole batch."""
     rows = pa.array(["A dog.", None, caption])
     hits = {
-        name: matching(rows, f"^(?:{one})$", NEEDED.get(one), Marks(rows).rows(SIGNS[one])).tolist()
+        name: matching(rows, f"^(?:{one})$", NEEDED.get(one), Marks(rows).rows(NEEDED_MARKS[one])).tolist()
         for name, one in PATTERNS.items()
-        if one in SIGNS
+        if one in NEEDED_MARKS
     }
     assert [2] in hits.values()
     assert all(rows in ([], [2]) for rows in hits.values())
@@ -57,4 +57,4 @@ def test_a_null_and_a_row_beside_it_change_nothing(caption: str) -> None:
 
 def test_only_expressions_of_the_defaults_have_a_quick_test() -> None:
     """A recipe's own expression under the same name is searched for as it is."""
-    assert {*NEEDED, *SIGNS} <= {*PATTERNS.values(), *FRAGMENTS.values()}
+    assert {*NEEDED, *NEEDED_MARKS} <= {*PATTERNS.values(), *FRAGMENTS.values()}

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.files import Store
-from pipelines.parquet import Groups
+from pipelines.parquet import RowGroups
 from schemas.errors import DamagedError
 
 
@@ -22,7 +22,7 @@ def test_some_rows_of_a_table(tmp_path: Path, count: int, group: int, start: int
         {"a": pa.array(range(count), pa.int64()), "b": pa.array(map(str, range(count)), pa.string())}
     )
     pq.write_table(whole, path, row_group_size=group)
-    file = Groups(Store(), str(path))
+    file = RowGroups(Store(), str(path))
     assert file.table() == whole
     assert file.rows(start, start + more) == whole.slice(start, more)
     found = list(file.each(["b"]))
@@ -37,9 +37,9 @@ def test_a_damaged_row_group(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[400] ^= 1
     path.write_bytes(data)
-    file = Groups(Store(), str(path))
+    file = RowGroups(Store(), str(path))
     with pytest.raises(DamagedError, match=r"a\.parquet is damaged"):
         file.rows(0, 10)
     path.unlink()
     with pytest.raises(DamagedError, match="it is missing"):
-        Groups(Store(), str(path))
+        RowGroups(Store(), str(path))

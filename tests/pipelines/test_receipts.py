@@ -58,6 +58,16 @@ def test_a_receipt_vouches_for_its_fingerprint_only(layout: Layout) -> None:
     assert not Receipts(layout, "compose").done(task)
 
 
+def test_tasks_without_a_body_cannot_be_given_one() -> None:
+    """They share one body, so what one of them wrote into it would be every task's."""
+    task = Task("web/00000", "f1")
+    with pytest.raises(TypeError):
+        task.body["shared"] = []
+    with pytest.raises(AttributeError):
+        task.body.update(shared=[])
+    assert not Task("web/00001", "f1").body
+
+
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters())
 VALUES = st.recursive(LEAVES, lambda one: st.lists(one) | st.dictionaries(st.text(st.characters()), one))
 

@@ -233,10 +233,13 @@ def finer_checks(rows: Rows) -> dict[int, npt.NDArray[np.uint32]]:
 
 
 LEAST_ROWS: Final = 10_000
+"""Small shards of up to so many rows share a task, however few tasks that leaves."""
 MOST_ROWS: Final = 65_536
-"""So many rows of small shards make a task: the least, and the most where there are enough tasks with them."""
+"""No task has more rows, unless a single shard does."""
 TASKS: Final = 64
+"""Tasks grow beyond LEAST_ROWS only where there are about so many of them, so that workers share them."""
 SHARDS_A_TASK: Final = 64
+"""The driver holds one receipt for so many shards, and a task that is lost costs no more of them."""
 
 
 def group_tasks(
@@ -262,11 +265,14 @@ def group_tasks(
     return tasks
 
 
-def batches(rows: Sequence[int], most: int) -> list[tuple[int, int]]:
-    """Returns from where to where each batch goes, given each shard's rows: at most so many, or one shard."""
+def batches(rows: Sequence[int], most: int, shards: int | None = None) -> list[tuple[int, int]]:
+    """Returns from where to where each batch goes, given each shard's rows: at most `most` of them, or one shard.
+
+    `shards` bounds how many shards a batch has.
+    """
     found, start, held = [], 0, 0
     for number, count in enumerate(rows):
-        if number > start and held + count > most:
+        if number > start and (held + count > most or number - start == shards):
             found.append((start, number))
             start, held = number, 0
         held += count

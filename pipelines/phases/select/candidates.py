@@ -176,7 +176,7 @@ class Judging:
         return {"judged": path}
 
     def _details(self, judged: Judged) -> pa.Array:
-        """Why rows failed rules over their signals, in a few words, or the error's text; null for removed rows."""
+        """Returns why rows failed rules over their signals, in a few words, or the error; null for removed rows."""
         signals = judged.signals
         sound = pc.is_null(signals["error"]).combine_chunks()
         failed = pc.if_else(sound, judged.failed, pa.scalar([], pa.list_(pa.string())))

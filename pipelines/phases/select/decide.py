@@ -207,13 +207,13 @@ class _Encoded:
     codes: npt.NDArray[np.int64]
 
     def where(self, name: str) -> npt.NDArray[np.bool_]:
-        """Which rows hold a text."""
+        """Returns which rows hold a text."""
         number = self.names.index(name) if name in self.names else len(self.names)
         found: npt.NDArray[np.bool_] = self.codes == number
         return found
 
     def counts(self, part: slice, which: npt.NDArray[np.bool_] | None = None) -> dict[str, int]:
-        """How often each text stands in a part of the rows, or in some rows of it, by text."""
+        """Returns how often each text stands in a part of the rows, or in some rows of it, by text."""
         codes = self.codes[part] if which is None else self.codes[part][which]
         numbers = np.bincount(codes[codes >= 0], minlength=len(self.names)).tolist()
         return dict(sorted((name, count) for name, count in zip(self.names, numbers, strict=True) if count))

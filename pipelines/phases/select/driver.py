@@ -11,7 +11,7 @@ decide   map: one decision for every row of every shard
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from filters.corpus_rules import MaxPerCaption, Semantic
@@ -21,11 +21,12 @@ from pipelines.files import join
 from pipelines.layout import Layout, Name, in_order, text_of
 from pipelines.phases.dedup.driver import partitions_for
 from pipelines.phases.dedup.signals import group_tasks
+from pipelines.phases.select import semantic
 from pipelines.phases.select.captions import CAPPED
 from pipelines.phases.select.cuts import places
 from pipelines.phases.select.keepers import Homes, home_starts
 from pipelines.phases.select.matches import match
-from pipelines.phases.select.semantic import ALIKE, beaten, centres, plan
+from pipelines.phases.select.semantic import ALIKE, beaten, centres
 from pipelines.phases.table import phase
 from pipelines.receipts import fingerprint, packed
 from pipelines.recipe.model import Recipe
@@ -59,69 +60,79 @@ _UNSEEN = {
 """Settings of a source that no decision depends on."""
 
 
-def select(
-    engine: Engine,
-    recipe: Recipe,
-    layout: Layout,
-    shards: Sequence[Name],
-    partitions: int,
-    *,
-    scored: Mapping[Name, Json],
-    rows: Mapping[Name, int] | None = None,
-    repeats: bool = True,
-    removed: str | None = None,
-    write: bool = True,
-    steps: str | None = None,
-    limits: Limits = Limits(),  # noqa: B008 - frozen
-    resources: Resources = Resources(),  # noqa: B008 - frozen
-) -> list[Json]:
-    """One part of the funnel for each of the (source, shard) given, in sorted order.
+@dataclass(frozen=True)
+class SelectPlan:
+    """The settings of one run; `recipe`, `scored`, `repeats` and `removed` have a say in its results.
 
-    `scored` are the receipts of phase score. `rows` says how many rows each shard has: without, none is
-    taken for small. `repeats` False says that dedup found no two rows of one
-    key. `removed` is the file of the rows that the list names (removed.py). `write` False decides without writing.
-    `steps` is the folder of what passes between the rounds where it outlives the run (pipelines/steps.py).
+    `scored` are the receipts of phase score. `rows` says how many rows each shard has: without, none is taken for
+    small. `repeats` False says that dedup found no two rows of one key. `removed` is the file of the rows that the
+    list names (removed.py). `write` False decides without writing. `steps` is the folder of what passes between the
+    rounds where it outlives the run (pipelines/steps.py).
     """
-    scratch = steps or join(layout.exchange, "select")
-    setup: Json = {"recipe": recipe.to_json(), "layout": asdict(layout), "scratch": scratch}
-    setup |= {"partitions": partitions, "write": write, "removed": removed, "capped": []}
-    known = rows or {}
-    starts = home_starts([known.get(name, 0) for name in in_order(shards)])
-    setup |= {"starts": starts}
-    rounds = _Rounds(engine, group_tasks(shards, known, Homes(starts).of), setup, limits, resources)
+
+    recipe: Recipe
+    layout: Layout
+    shards: Sequence[Name]
+    partitions: int
+    scored: Mapping[Name, Json]
+    rows: Mapping[Name, int] = field(default_factory=dict)
+    repeats: bool = True
+    removed: str | None = None
+    write: bool = True
+    steps: str | None = None
+    limits: Limits = field(default_factory=Limits)
+    resources: Resources = field(default_factory=Resources)
+
+    @property
+    def scratch(self) -> str:
+        """The folder of what passes between the rounds."""
+        return self.steps or join(self.layout.exchange, "select")
+
+    def setup(self) -> Json:
+        """Returns the settings that every worker gets."""
+        return {
+            "recipe": self.recipe.to_json(),
+            "layout": asdict(self.layout),
+            "scratch": self.scratch,
+            "partitions": self.partitions,
+            "write": self.write,
+            "removed": self.removed,
+        }
+
+
+def select(engine: Engine, plan: SelectPlan) -> list[Json]:
+    """Returns one part of the funnel for each of the shards, in sorted order."""
+    recipe, partitions = plan.recipe, plan.partitions
+    rounds = _Rounds(engine, plan)
     try:
         rounds.judge()
-        found = {group: asdict(place) for group, place in places(recipe, scored).items()}
-        cuts = rounds.shuffle(CUTS, len(found), places=found) if found else []
-        setup["cuts"] = {receipt["group"]: receipt for receipt in cuts}
-        for name in ("repeat", "picture") if repeats else ("picture",):
+        rounds.cut({group: asdict(place) for group, place in places(recipe, plan.scored).items()})
+        for name in ("repeat", "picture") if plan.repeats else ("picture",):
             rounds.lost(name, rounds.shuffle(CONTEST, partitions, round=name))
         if recipe.rules.get(Semantic):
-            rounds.semantic(plan(recipe, scored))
+            rounds.semantic(semantic.plan(recipe, plan.scored))
         if recipe.rules.get(MaxPerCaption):
             rounds.capped(rounds.shuffle(CAPS, partitions))
         receipts = engine.map(rounds.step(phase("select").worker), rounds.tasks)
         return [one for receipt in receipts for one in receipt["shards"]]
     finally:
-        if steps is None:
-            layout.store.remove_folder(scratch)
+        if plan.steps is None:
+            plan.layout.store.remove_folder(plan.scratch)
 
 
 class _Rounds:
     """The rounds in which rows lose, one after the other; each step knows what the rounds before it found."""
 
-    def __init__(
-        self, engine: Engine, tasks: list[Json], setup: Json, limits: Limits, resources: Resources
-    ) -> None:
-        self.tasks = tasks
-        self._engine = engine
-        self._setup = setup
-        self._limits, self._resources = limits, resources
+    def __init__(self, engine: Engine, plan: SelectPlan) -> None:
+        starts = home_starts([plan.rows.get(name, 0) for name in in_order(plan.shards)])
+        self.tasks = group_tasks(plan.shards, plan.rows, Homes(starts).of)
+        self._engine, self._plan = engine, plan
+        self._setup = plan.setup() | {"starts": starts, "capped": []}
         self._homes: dict[str, list[int]] = {}
 
     def step(self, worker: str, **more: object) -> Step:
         setup = {**self._setup, "homes": self._homes, **more}
-        return Step("select", worker, setup, self._limits, self._resources)
+        return Step("select", worker, setup, self._plan.limits, self._plan.resources)
 
     def judge(self) -> None:
         """Has the rules over signals judged: from then on, tasks name the files of what was found."""
@@ -134,6 +145,11 @@ class _Rounds:
     def shuffle(self, worker: str, partitions: int, **more: object) -> list[Json]:
         """The receipts of a shuffle of all shards."""
         return self._engine.shuffle(self.step(worker, **more), self.tasks, partitions)
+
+    def cut(self, found: Mapping[str, Json]) -> None:
+        """Finds the scores at which shares of rows are cut off, given where each group's cut lies."""
+        cuts = self.shuffle(CUTS, len(found), places=found) if found else []
+        self._setup["cuts"] = {receipt["group"]: receipt for receipt in cuts}
 
     def lost(self, name: str, receipts: list[Json]) -> None:
         """Takes in the losers of a round."""
@@ -148,7 +164,7 @@ class _Rounds:
         for number, path in enumerate(centres(self._engine, self.step, self.tasks, more)):
             name = f"{ALIKE}-{number}"
             split = {"cells": more["cells"], "centres": path, "keeps": number == 0, "round": name}
-            like = beaten(self._engine, self.step, self.tasks, self._setup["partitions"], split)
+            like = beaten(self._engine, self.step, self.tasks, self._plan.partitions, split)
             self.lost(name, like)
 
     def capped(self, receipts: list[Json]) -> None:
@@ -160,7 +176,7 @@ class _Rounds:
     def _settle(self, name: str, tasks: list[Json]) -> None:
         """Finds out who stays where those who beat others lost in this round."""
         name = f"settled-{name}"
-        receipts = self._engine.shuffle(self.step(SETTLE, round=name), tasks, self._setup["partitions"])
+        receipts = self._engine.shuffle(self.step(SETTLE, round=name), tasks, self._plan.partitions)
         self._homes = {**self._homes, name: self._home(name, receipts, "winners")}
 
     def _home(self, name: str, receipts: list[Json], brings: str) -> list[int]:
@@ -232,14 +248,13 @@ def _decide(build: "Build", steps: Steps | None) -> tuple[int, list[Json]]:
     scratch = join(steps.folder if steps else build.layout.exchange, "removed")
     try:
         path, unmatched = match(engine, build, scratch) if build.removed else (None, 0)
-        return unmatched, select(
-            engine,
+        plan = SelectPlan(
             build.settled,
             build.layout,
             in_order(build.shards),
             partitions_for(build.rows),
-            scored=build.results["score"],
-            rows=build.rows_of,
+            build.results["score"],
+            build.rows_of,
             repeats=clusters["memberships"]["repeat"] > 0,
             removed=path,
             write=steps is not None,
@@ -247,6 +262,7 @@ def _decide(build: "Build", steps: Steps | None) -> tuple[int, list[Json]]:
             limits=build.limits,
             resources=build.resources("select"),
         )
+        return unmatched, select(engine, plan)
     finally:
         if steps is None:
             build.layout.store.remove_folder(scratch)

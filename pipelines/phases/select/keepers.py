@@ -27,7 +27,7 @@ from filters.corpus_rules import Phash
 from filters.hamming import distances
 from filters.sketch import TURNS, turned_hashes
 from pipelines.engines.step import At, Json, Piece
-from pipelines.phases.dedup.signals import KINDS, PLACE, REPEAT, sketch_words
+from pipelines.phases.dedup.signals import KINDS, PLACE, REPEAT, batches, sketch_words
 from pipelines.phases.dedup.tables import (
     Columns,
     Folder,
@@ -58,6 +58,7 @@ _ORDER = ("rank", "first", "second", "key_hi", "key_lo", "row")
 """What rows compete by: the smaller the better, the first named weighs most."""
 
 _SHARDS_A_HOME = 64
+"""A task of select has shards of one home, so this bounds a task too."""
 _ROWS_A_HOME = 2_000_000
 """One worker holds all losers of a home, at 50 bytes each."""
 
@@ -250,17 +251,8 @@ class Home:
 
 
 def home_starts(rows: Sequence[int]) -> list[int]:
-    """The number of the first shard of each home, given each shard's rows: a home has few shards, and few rows.
-
-    A shard with more rows has a home of its own.
-    """
-    starts, held = [0], 0
-    for number, count in enumerate(rows):
-        if number - starts[-1] == _SHARDS_A_HOME or (held + count > _ROWS_A_HOME and number > starts[-1]):
-            starts.append(number)
-            held = 0
-        held += count
-    return starts
+    """Returns the number of the first shard of each home, given each shard's rows."""
+    return [start for start, _ in batches(rows, _ROWS_A_HOME, _SHARDS_A_HOME)]
 
 
 class Homes:
@@ -270,7 +262,7 @@ class Homes:
         self._starts = np.array(starts, np.int64)
 
     def of(self, numbers: Any) -> Any:
-        """Which file has the rows of the shard (or of each shard) of that number."""
+        """Returns which file has the rows of the shard (or of each shard) of that number."""
         return np.searchsorted(self._starts, numbers, side="right") - 1
 
 

@@ -23,6 +23,7 @@ from pipelines.export.table import export
 from pipelines.files import Store
 from pipelines.opening import shards
 from schemas.errors import InputError, OutputError, VerifyError
+from tests.bits import cut, flip
 from tests.pipelines import raw
 from tests.pipelines.building import build
 
@@ -215,16 +216,9 @@ def test_a_build_killed_after_the_list(made: tuple[Path, dict[str, Any]], listed
     assert verify(str(listed), work=True) == []
 
 
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-def flip(path: Path) -> None:
+def flip_unseen(path: Path) -> None:
     """Changes a bit under the same time."""
-    times, data = path.stat(), bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    flip(path, same_time=True)
 
 
 def swap(path: Path) -> None:
@@ -233,7 +227,7 @@ def swap(path: Path) -> None:
     pq.write_table(table.slice(2), path, use_dictionary=False)
 
 
-@pytest.mark.parametrize("how", [Path.unlink, cut, flip, swap], ids=lambda how: how.__name__)
+@pytest.mark.parametrize("how", [Path.unlink, cut, flip_unseen, swap], ids=lambda how: how.__name__)
 def test_a_damaged_list_is_one_sentence_and_is_made_again(
     made: tuple[Path, dict[str, Any]], listed: Path, how: Any
 ) -> None:

@@ -162,8 +162,9 @@ def test_bad_inputs(tmp_path: Path, crawl: Path) -> None:
 def test_options_of_other_engines(crawl: Path, tmp_path: Path) -> None:
     """An option of another engine is refused instead of ignored."""
     common = ("build", crawl / "shards", "--out", tmp_path / "out")
-    assert "--engine ray" in bad(*common, "--address", "h:1")
-    assert "--engine beam" in bad(*common, "--", "--runner=X")
+    assert "needs the engine ray" in bad(*common, "--address", "h:1")
+    assert "needs the engine beam" in bad(*common, "--", "--runner=X")
+    assert "need the engine local" in bad(*common, "--engine", "inline", "--workers", "2")
 
 
 def test_no_cluster(crawl: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from filters.table import SIGNALS
 from pipelines.layout import Layout
 from pipelines.phases.dedup.driver import DedupPlan, dedup
-from pipelines.phases.select.driver import select
+from pipelines.phases.select.driver import SelectPlan, select
 from pipelines.recipe.model import Recipe
 from pipelines.runs import Options, engine_for
 from tests.pipelines.building import Heard
@@ -73,7 +73,7 @@ def decided(folder: Path, hashes: dict[str, npt.NDArray[np.uint64]], options: Op
         engine.open(layout)
         plan = DedupPlan(layout, tuple(SHARDS), evaluation=RECIPE.evaluation, partitions=3)
         dedup(engine, plan)
-        select(engine, RECIPE, layout, SHARDS, 3, scored={})
+        select(engine, SelectPlan(RECIPE, layout, SHARDS, 3, scored={}))
     found = [
         path for kind in ("clusters", "decisions") for path in (folder / "work" / kind).rglob("*.parquet")
     ]

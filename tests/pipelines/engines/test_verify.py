@@ -4,6 +4,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -13,10 +14,12 @@ import pytest
 
 import vlcorpus
 from pipelines.audit.verify import verify
+from pipelines.engines.local import LocalEngine
 from pipelines.engines.step import Limits
 from pipelines.progress import Reporter
 from pipelines.runs import Options, engine_for
 from schemas.errors import VerifyError
+from tests.bits import cut, flip
 from tests.pipelines import raw
 from tests.pipelines.building import build
 from tests.pipelines.corpora import FOLDER, seal
@@ -38,16 +41,6 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
-def flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-100])
-
-
 def append(path: Path) -> None:
     with path.open("ab") as file:
         file.write(b"more")
@@ -56,8 +49,8 @@ def append(path: Path) -> None:
 DAMAGES: list[tuple[str, Callable[[Path], object]]] = [
     ("tar", flip),
     ("parquet", flip),
-    ("tar", cut),
-    ("parquet", cut),
+    ("tar", partial(cut, count=100)),
+    ("parquet", partial(cut, count=100)),
     ("tar", append),
     ("tar", Path.unlink),
     ("parquet", Path.unlink),
@@ -130,7 +123,7 @@ def test_a_shard_that_kills_its_reader_is_a_finding(tmp_path: Path) -> None:
         engine_for(Options("local", workers=2), Reporter()) as engine,
     ):
         found = verify(str(tmp_path), engine=engine)
-    ended = "cannot be checked: a process that reads it does not come to its end"
+    ended = "cannot be checked: the process that reads it was lost or stopped"
     crashed, late = (f"{name}.parquet and {name}.tar: {ended} " for name in names[1:3])
     assert f"{crashed}(it crashed)" in found
     assert [problem for problem in found if problem.startswith(f"{late}(it took more than 1 seconds")]
@@ -184,6 +177,14 @@ def test_nothing_is_written_into_a_corpus(sound: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in [sound, *sound.rglob("*")]} == before
 
 
+def test_workers_alone_are_local_processes(sound: Path) -> None:
+    """A number of workers without an engine is not ignored: so many local processes read the shards."""
+    with mock.patch("pipelines.runs.LocalEngine", wraps=LocalEngine) as made:
+        assert vlcorpus.Corpus.open(sound).verify(workers=2) == []
+        assert run_inline("verify", sound, "--workers", "3").returncode == 0
+    assert [call.args[0] for call in made.call_args_list] == [2, 3]
+
+
 def test_the_command_prints_the_same(damaged: Path) -> None:
     """`vlcorpus verify` has the same lines and the same exit code with and without workers."""
     inline = run_inline("verify", damaged)
@@ -195,7 +196,8 @@ def test_the_command_prints_the_same(damaged: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--address", "localhost:1"), "give --engine ray"),
+        (("--address", "localhost:1"), "needs the engine ray"),
+        (("--engine", "inline", "--workers", "2"), "need the engine local, ray or beam"),
         (("--engine", "local", "--workers", "0"), "workers"),
         (("--engine", "spark"), "engine"),
     ],

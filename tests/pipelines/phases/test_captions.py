@@ -19,7 +19,7 @@ from filters.table import SIGNALS
 from pipelines.engines.step import Engine
 from pipelines.layout import Layout
 from pipelines.phases.dedup.driver import DedupPlan, dedup
-from pipelines.phases.select.driver import select
+from pipelines.phases.select.driver import SelectPlan, select
 from pipelines.recipe.model import Recipe
 from schemas.errors import RecipeError
 from tests.pipelines.phases.test_dedup import InProcess
@@ -85,7 +85,7 @@ def run(
         evaluation=one.evaluation,
     )
     dedup(engine, plan)
-    select(engine, one, layout, SHARDS, partitions, scored={}, rows=plan.rows)
+    select(engine, SelectPlan(one, layout, SHARDS, partitions, scored={}, rows=plan.rows))
     found: dict[str, list[int]] = {}
     for row in read(layout, "decisions"):
         found.setdefault(row["reason"] or row["decision"], []).append(int(row["member"]))

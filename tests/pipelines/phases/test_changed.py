@@ -9,16 +9,14 @@ import pytest
 
 from pipelines.audit.verify import verify
 from pipelines.sources.identities import Identities
+from tests.bits import flip
 from tests.pipelines.building import build, rows
 from tests.pipelines.raw import shard
 
 
-def flip(path: Path, *offsets: int) -> None:
+def flip_pixels(path: Path, *offsets: int) -> None:
     """Flips a bit in the pixels of the images at some offsets of a tar, in place."""
-    data = bytearray(path.read_bytes())
-    for offset in offsets:
-        data[offset + 2000] ^= 1
-    path.write_bytes(data)
+    flip(path, *(offset + 2000 for offset in offsets))
 
 
 def tar(tmp_path: Path) -> Path:
@@ -50,7 +48,7 @@ def test_what_changes_after_it_was_measured_is_measured_again_at_once(
     def then_flip(self: Identities, *arguments: Any) -> Any:
         found = said(self, *arguments)
         if chosen:
-            flip(path, *(row["offset"] for row in chosen))
+            flip_pixels(path, *(row["offset"] for row in chosen))
             chosen.clear()
         return found
 
@@ -69,7 +67,7 @@ def test_a_change_in_the_middle_of_a_file_is_seen(tmp_path: Path) -> None:
     """A tar of the same size whose ends are the same is measured again, since all of it counts."""
     path, out = tar(tmp_path), tmp_path / "out"
     build(recipe(path, "shard"), out)
-    flip(path, rows(out, "signals")[4]["offset"])
+    flip_pixels(path, rows(out, "signals")[4]["offset"])
     _, heard = build(recipe(path, "shard"), out)
     assert heard.ran["measure"] == 1
 

@@ -20,7 +20,7 @@ from filters.table import SIGNALS
 from pipelines.audit.verify import verify
 from pipelines.layout import Layout
 from pipelines.phases.dedup.driver import DedupPlan, dedup
-from pipelines.phases.select.driver import select
+from pipelines.phases.select.driver import SelectPlan, select
 from pipelines.recipe.model import Recipe
 from schemas.errors import InputError
 from schemas.manifest import load
@@ -181,7 +181,7 @@ def decided(recipe: Recipe, corpus: Sequence[Row], partitions: int) -> tuple[Dec
             partitions=partitions,
         )
         dedup(engine(partitions), plan)
-        select(engine(partitions), recipe, layout, shards, partitions, scored={})
+        select(engine(partitions), SelectPlan(recipe, layout, shards, partitions, scored={}))
         found = {
             kind: [
                 row for name in shards for row in pq.ParquetFile(layout.path(kind, *name)).read().to_pylist()

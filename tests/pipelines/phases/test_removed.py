@@ -334,7 +334,7 @@ def test_what_the_command_refuses(plain: Path, file: Path, tmp_path: Path) -> No
         ((plain, file), "say which rows to remove"),
         ((tmp_path / "none", file, "--ids", listed), "there is no corpus in"),
         ((plain, other, "--ids", listed), "was built by another recipe"),
-        ((plain, file, "--ids", listed, "--address", "h:1"), "give --engine ray with it"),
+        ((plain, file, "--ids", listed, "--address", "h:1"), "needs the engine ray"),
         ((plain, file, "--keys", listed), "value 1 is no key"),
     ):
         done = run_inline("remove", *arguments)

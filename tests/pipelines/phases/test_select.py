@@ -20,7 +20,7 @@ from pipelines.engines.step import Json, Step, load_worker
 from pipelines.files import Store
 from pipelines.layout import Layout
 from pipelines.phases.select import keepers
-from pipelines.phases.select.driver import CONTEST, select
+from pipelines.phases.select.driver import CONTEST, SelectPlan, select
 from pipelines.recipe.model import Recipe
 from schemas.row import CLUSTERS, DECISIONS
 from tests.pipelines.phases.test_dedup import InProcess
@@ -229,7 +229,9 @@ def test_keepers(captions: str, rows: list[Row], partitions: int, small: bool, s
         layout = Layout(folder)
         shards = write(layout, rows)
         sizes = dict.fromkeys(shards, len(rows)) if small else {}
-        receipts = select(engine(seed), recipe(captions), layout, shards, partitions, scored={}, rows=sizes)
+        receipts = select(
+            engine(seed), SelectPlan(recipe(captions), layout, shards, partitions, scored={}, rows=sizes)
+        )
         found = {
             (row["source"], row["shard"], row["member"]): row["reason"] or row["decision"]
             for row in decided(layout, shards)
@@ -263,7 +265,7 @@ def test_a_keeper_that_fails_a_rule(tmp_path: Path) -> None:
     worse = Row("b", "0", "m2", "1" * 31 + "2", "en", 200, 10, None, both)
     layout = Layout(str(tmp_path))
     shards = write(layout, [better, worse])
-    select(engine(), recipe(), layout, shards, 2, scored={})
+    select(engine(), SelectPlan(recipe(), layout, shards, 2, scored={}))
     assert [(row["member"], row["decision"], row["reason"]) for row in decided(layout, shards)] == [
         ("m1", "dropped", "language"),
         ("m2", "kept", None),
@@ -275,7 +277,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     layout = Layout(str(tmp_path))
     rows = [Row("a", "0", f"m{n}", f"{n:032x}", "en", 300, 20, None, {}) for n in range(5)]
     shards = write(layout, rows)
-    receipts = select(engine(), recipe(), layout, shards, 2, scored={}, write=False)
+    receipts = select(engine(), SelectPlan(recipe(), layout, shards, 2, scored={}, write=False))
     assert sum(receipt["kept"] for receipt in receipts) == 5
     assert not (tmp_path / "work" / "decisions").exists()
 
@@ -292,7 +294,7 @@ def test_duplicates_never_straddle(tmp_path: Path) -> None:
             )
     layout = Layout(str(tmp_path))
     shards = write(layout, rows)
-    select(engine(), recipe(splits={"val": 0.3}), layout, shards, 2, scored={})
+    select(engine(), SelectPlan(recipe(splits={"val": 0.3}), layout, shards, 2, scored={}))
     found: dict[str, set[str]] = {}
     for row in decided(layout, shards):
         assert row["decision"] == "kept"
@@ -300,7 +302,7 @@ def test_duplicates_never_straddle(tmp_path: Path) -> None:
     assert all(len(splits) == 1 for splits in found.values())
     assert {split for splits in found.values() for split in splits} == {"train", "val"}
     sources = [{"id": "a", "path": "a", "role": "eval"}, {"id": "b", "path": "b"}]
-    select(engine(), recipe(sources=sources, splits={"val": 0.3}), layout, shards, 2, scored={})
+    select(engine(), SelectPlan(recipe(sources=sources, splits={"val": 0.3}), layout, shards, 2, scored={}))
     assert {row["split"] for row in decided(layout, shards)} == {"eval"}
 
 
@@ -366,7 +368,7 @@ def test_equal_rows_by_the_thousand_come_to_one_worker_as_one_a_shard(
     layout, names = Layout(str(tmp_path)), [("a", f"{number:03d}") for number in range(shards)]
     write(layout, of_one_image(shards, each, repeats=round_ == "repeat"), names)
     counted = Sent()
-    select(counted, recipe(), layout, names, 3, scored={}, rows=dict.fromkeys(names, each))
+    select(counted, SelectPlan(recipe(), layout, names, 3, scored={}, rows=dict.fromkeys(names, each)))
     assert counted.rows[round_] == shards * kept, "a better row of another shard stands for none of this one"
     found = decided(layout, names)
     assert Counter(row["reason"] for row in found) == {None: kept, reason: shards * each - kept}
@@ -398,7 +400,9 @@ def opens(folder: Path, monkeypatch: pytest.MonkeyPatch, shards: int, small: boo
     with monkeypatch.context() as patch:
         patch.setattr(Store, "open", counted)
         patch.setattr(Store, "exists", asked)
-        select(engine(), recipe(), layout, names, shards // 10, scored={}, rows=rows if small else {})
+        select(
+            engine(), SelectPlan(recipe(), layout, names, shards // 10, scored={}, rows=rows if small else {})
+        )
     reasons = Counter(row["reason"] for row in decided(layout, names))
     assert reasons == {None: 3, "repeat": 4 * shards - 1, "exact": 4 * shards - 2}
     return len(opened) / shards

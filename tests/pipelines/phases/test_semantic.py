@@ -14,7 +14,7 @@ from filters.semantic import stars, units
 from filters.table import SIGNALS
 from pipelines.engines.step import Engine
 from pipelines.layout import Layout
-from pipelines.phases.select.driver import select
+from pipelines.phases.select.driver import SelectPlan, select
 from pipelines.recipe.model import Recipe
 from schemas.errors import InputError
 from schemas.row import CLUSTERS, SCORES
@@ -75,7 +75,7 @@ def run(
 ) -> dict[int, str]:
     """The detail of each row that goes, by its number."""
     scored = {name: {"reached": rows // 3, "scorers": [*scorers], "bins": {}} for name in SHARDS}
-    select(engine, one, layout, SHARDS, 2, scored=scored, rows=dict.fromkeys(SHARDS, rows))
+    select(engine, SelectPlan(one, layout, SHARDS, 2, scored=scored, rows=dict.fromkeys(SHARDS, rows)))
     tables = [pq.ParquetFile(layout.path("decisions", *shard)).read() for shard in SHARDS]
     decisions = [row for table in tables for row in table.to_pylist()]
     assert {row["reason"] for row in decisions} <= {None, "semantic"}

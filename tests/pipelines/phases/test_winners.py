@@ -16,7 +16,7 @@ from pipelines.files import Store
 from pipelines.layout import Layout, Name
 from pipelines.phases.dedup.tables import Columns, Folder
 from pipelines.phases.select import keepers
-from pipelines.phases.select.driver import select
+from pipelines.phases.select.driver import SelectPlan, select
 from pipelines.recipe.model import Recipe
 from schemas.row import SCORES
 from tests.pipelines.phases.test_select import (
@@ -108,7 +108,7 @@ def run(
         layout, shards = Layout(folder), SHARDS
         scored = measured(layout, rows, vectors)
         sizes = dict.fromkeys(shards, len(rows)) if small else {}
-        select(engine(seed), one, layout, shards, 2, scored=scored, rows=sizes)
+        select(engine(seed), SelectPlan(one, layout, shards, 2, scored=scored, rows=sizes))
         assert not list(Path(folder).rglob("*exchange/*/*"))
         return decided(layout, shards)
 
@@ -175,7 +175,7 @@ def opened(folder: Path, shards: int) -> float:
     scored = measured(layout, rows, vectors, names)
     with patch.object(Store, "open", autospec=True, side_effect=Store.open) as opening:
         one, sizes = recipe("all", RULES), dict.fromkeys(names, 6)
-        select(engine(), one, layout, names, 2, scored=scored, rows=sizes)
+        select(engine(), SelectPlan(one, layout, names, 2, scored=scored, rows=sizes))
     assert {"repeat", "exact", "semantic", "max_per_caption"} <= {
         row["reason"] for row in decided(layout, names)
     }

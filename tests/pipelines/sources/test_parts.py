@@ -66,7 +66,9 @@ def test_where_a_file_is_cut(groups: list[tuple[int, int]]) -> None:
     total = sum(count for count, _ in groups)
     if not cut:
         assert total <= 100_000
-        assert sum(size for count, size in groups if count) <= BYTES or sum(count > 0 for count, _ in groups) < 2
+        assert (
+            sum(size for count, size in groups if count) <= BYTES or sum(count > 0 for count, _ in groups) < 2
+        )
         return
     assert (cut[0], cut[-1]) == (0, total)
     starts, at = [], 0

@@ -1,11 +1,11 @@
-"""filters/repeated.py."""
+"""filters/repeated_words.py."""
 
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters.repeated import is_repeated, repeated
+from filters.repeated_words import is_repeated, repeated
 
 WORDS = st.sampled_from(
     ["sale", "Sale", "Kg", "Kg", "dog", "123", "!", "哈哈", " ", "\x1c", "\t", "a b", "ha" * 30]
