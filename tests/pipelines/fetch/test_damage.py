@@ -1,5 +1,6 @@
 """Raw shards that are damaged or lost are fetched again, in a corpus's work/ or in a folder of their own."""
 
+import hashlib
 import io
 import tarfile
 from collections.abc import Callable
@@ -11,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import vlcorpus
-from pipelines.fetch.raw import STATUS
+from pipelines.fetch.raw import STATUS, Images, Raw
+from pipelines.layout import Layout
 from pipelines.progress import Reporter
 from pipelines.recipe.load import for_lists
 from pipelines.recipe.model import Recipe
@@ -182,3 +184,19 @@ def test_a_shard_that_is_damaged_while_its_list_changes(
     assert {"/img/6"} <= asked <= {"/img/099", *(f"/img/{number}" for number in range(4, 8))}
     fetch(tmp_path / "at-once", str(listed), **shape)
     assert shards(raw) == shards(tmp_path / "at-once")
+
+
+def test_a_row_that_was_taken_out_of_a_tar_that_is_cut_off(tmp_path: Path) -> None:
+    """Its place reads as zeros, so it stays out; an image that is cut off is none."""
+    (tmp_path / "l.tar").write_bytes(b"x" * 600)
+    images = Images(Raw(Layout(str(tmp_path)), str(tmp_path)), "l")
+    facts = {
+        "offset": 512,
+        "size": 100,
+        "sha256": hashlib.sha256(b"x" * 100).hexdigest(),
+        "stored_sha256": None,
+    }
+    assert images.read({**facts, "url": None}) == b"x" * 88 + bytes(12)
+    assert images.read({**facts, "url": "http://a.test/"}) is None
+    assert images.read({**facts, "url": "http://a.test/", "offset": 500}) == b"x" * 100
+    images.close()
