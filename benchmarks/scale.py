@@ -46,7 +46,7 @@ PAGE: Final = 1000
 """Names that an object store gives in answer to one request."""
 
 HEADS: Final = ("entry",)
-LISTS: Final = ("list_files", "entries", "glob")
+LISTS: Final = ("list_files", "list_names", "entries", "glob")
 
 LIMITS: Final = {
     "first": {"ms": 1.5, "kB": 4.0},

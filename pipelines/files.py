@@ -196,11 +196,10 @@ def prefix_of(path: str) -> str:
     return protocol_of(path) + "://"
 
 
-def walk(folder: str) -> list[FileInfo]:
-    """Files below a local folder; links to folders are followed, each folder is entered once."""
+def walk(folder: str) -> Iterator[FileInfo]:
+    """Yields the files below a local folder; links to folders are followed, each folder is entered once."""
     if not os.path.isdir(folder):
         raise OSError(errno.ENOTDIR if os.path.exists(folder) else errno.ENOENT, "no such folder")
-    found: list[FileInfo] = []
     entered: set[tuple[int, int]] = set()
     waiting = [(folder, "")]
     while waiting:
@@ -209,20 +208,18 @@ def walk(folder: str) -> list[FileInfo]:
         if (status.st_dev, status.st_ino) in entered:
             continue
         entered.add((status.st_dev, status.st_ino))
-        with os.scandir(place) as entries:
-            ordered = sorted(entries, key=attrgetter("name"))
         folders = []
-        for entry in ordered:
-            name = prefix + entry.name
-            try:
-                if entry.is_dir():
-                    folders.append((entry.path, f"{name}/"))
-                else:
-                    found.append(_local(entry.path, name, entry.stat()))
-            except FileNotFoundError:
-                found.append(FileInfo(entry.path, name, -1))
-        waiting += reversed(folders)
-    return found
+        with os.scandir(place) as entries:
+            for entry in entries:  # of a folder with a million files only what is yielded is held
+                name = prefix + entry.name
+                try:
+                    if entry.is_dir():
+                        folders.append((entry.path, f"{name}/"))
+                    else:
+                        yield _local(entry.path, name, entry.stat())
+                except FileNotFoundError:
+                    yield FileInfo(entry.path, name, -1)
+        waiting += sorted(folders, reverse=True)
 
 
 def _local(path: str, name: str, status: os.stat_result) -> FileInfo:
@@ -385,7 +382,13 @@ class Store:
         """
         with self.reading(folder):
             found = walk(local_path(folder)) if is_local(folder) else self._find(folder)
-        return tuple(sorted(found, key=attrgetter("name")))
+            return tuple(sorted(found, key=attrgetter("name")))
+
+    def list_names(self, folder: str) -> list[str]:
+        """Returns the names of the files that `list_files` finds, sorted: a tenth of the memory."""
+        with self.reading(folder):
+            found = walk(local_path(folder)) if is_local(folder) else self._find(folder)
+            return sorted(info.name for info in found)
 
     def names_in(self, folder: str) -> set[str]:
         """Returns the names of the files and folders right below `folder`, as `entries` finds them."""

@@ -41,6 +41,9 @@ _MAX_NAME: Final = 1_024
 
 _ROW_GROUP: Final = 16_384
 
+_AT_ONCE: Final = 1_024
+"""So many rows of a list are Python's values at once."""
+
 LIST: Final = pa.schema(
     [
         pa.field("name", pa.string(), nullable=False),
@@ -177,7 +180,7 @@ def stem(name: str) -> str:
 
 def outputs_of(table: pa.Table) -> Iterator[tuple[str, Output]]:
     """Yields the names and outputs of some rows of a list."""
-    for batch in table.to_batches(max_chunksize=_ROW_GROUP):
+    for batch in table.to_batches(max_chunksize=_AT_ONCE):
         columns = (batch[name].to_pylist() for name in ("name", "size", "sha256", "rows"))
         for name, size, sha256, rows in zip(*columns, strict=True):
             yield name, Output.model_construct(size=size, sha256=sha256, rows=rows)

@@ -343,7 +343,7 @@ def _own_files(layout: Layout) -> Iterator[str]:
     entries = {f"{one.info.name}/" if one.is_folder else one.info.name: one for one in there}
     for name, entry in sorted(entries.items()):
         if is_of_corpus(name) and entry.is_folder:
-            yield from (f"{name}{one.name}" for one in layout.store.list_files(entry.info.path))
+            yield from (f"{name}{one}" for one in layout.store.list_names(entry.info.path))
         elif is_of_corpus(name):
             yield name
 

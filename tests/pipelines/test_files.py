@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -128,8 +129,29 @@ def test_a_listing_is_recursive_sorted_and_finite(tmp_path: Path) -> None:
     (tmp_path / "dead").symlink_to(tmp_path / "nowhere")
     found = Store().list_files(str(tmp_path))
     assert [(info.name, info.size) for info in found] == [("a.tar", 1), ("b/x", 2), ("dead", -1)]
+    assert Store().list_names(str(tmp_path)) == [info.name for info in found]
     assert Store().names_in(str(tmp_path)) == {"a.tar", "b", "dead"}
     assert all(Path(info.path).is_symlink() or Path(info.path).is_file() for info in found)
+
+
+def test_a_listing_of_names_holds_names_alone(tmp_path: Path) -> None:
+    """Of each file its name is held and no more: a corpus has many."""
+    for number in range(2_000):
+        (tmp_path / f"{number:016d}").touch()
+    peaks = []
+    for listing in (Store().list_files, Store().list_names):
+        tracemalloc.start()
+        listing(str(tmp_path))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 2_000 * 150 < peaks[0] / 2
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    """A read with a limit, which needs the file's size, refuses a pipe with a sentence."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="it is a pipe, a socket or a device"):
+        Store().read_bytes(str(tmp_path / "pipe"), 10)
 
 
 def test_identity_is_of_the_content_alone(tmp_path: Path) -> None:
@@ -160,6 +182,7 @@ def test_the_store_in_memory_is_a_store() -> None:
     store.write_bytes("memory://files-test/b.txt", b"b", "memory://files-test/tmp")
     store.write_bytes("memory://files-test/sub/a.txt", b"a", "memory://files-test/tmp")
     assert [info.name for info in store.list_files("memory://files-test")] == ["b.txt", "sub/a.txt"]
+    assert store.list_names("memory://files-test") == ["b.txt", "sub/a.txt"]
     assert store.names_in("memory://files-test") == {"b.txt", "sub"}
     assert store.names_in("memory://files-test/none") == set()
     assert [one.info.path for one in store.glob("memory://files-test/*.txt")] == ["memory://files-test/b.txt"]

@@ -251,7 +251,7 @@ def test_a_run_with_nothing_to_do_looks_at_each_thing_seldom(tmp_path: Path) -> 
     listed, read = Counter[str](), list[int]()
     walked, parse = walk, parsed
 
-    def noted(folder: str) -> list[FileInfo]:
+    def noted(folder: str) -> Iterator[FileInfo]:
         listed[folder] += 1
         return walked(folder)
 
