@@ -131,9 +131,14 @@ class _Rounds:
             for task, receipt in zip(self.tasks, receipts, strict=True)
         ]
 
+    @property
+    def _judged(self) -> list[Json]:
+        """The tasks of steps that read nothing of the shards themselves, so need no digests of their files."""
+        return [{name: task[name] for name in ("number", "source", "judged")} for task in self.tasks]
+
     def shuffle(self, worker: str, partitions: int, **more: object) -> list[Json]:
         """The receipts of a shuffle of all shards."""
-        return self._engine.shuffle(self.step(worker, **more), self.tasks, partitions)
+        return self._engine.shuffle(self.step(worker, **more), self._judged, partitions)
 
     def lost(self, name: str, receipts: list[Json]) -> None:
         """Takes in the losers of a round."""
@@ -155,7 +160,7 @@ class _Rounds:
         """Takes in the rows beyond the cap on captions."""
         self._setup["capped"] = self._home(CAPPED, receipts, "caps")
         if self._setup["capped"] and any(self._homes.values()):
-            self._settle(CAPPED, self.tasks)
+            self._settle(CAPPED, self._judged)
 
     def _settle(self, name: str, tasks: list[Json]) -> None:
         """Finds out who stays where those who beat others lost in this round."""
