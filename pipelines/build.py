@@ -411,6 +411,7 @@ class Build:
                     if shown(self.layout.at(output["name"])) == path:
                         self.receipts(one).forget(text_of(name))
                         self._remove([output["name"]])
+                        self._forget_readers(output["name"])
                         self._remeasured([output["name"]])
                         return True
         if path.startswith(shown(join(self.layout.work, STEPS))):
@@ -422,6 +423,31 @@ class Build:
                 self._remove([self.layout.file_of("removed", *name)])
                 return True
         return self._remove_of_later(path)
+
+    def _forget_readers(self, file: str) -> None:
+        """Forgets what phases that are done may have made of a damaged file, and of what others made of it.
+
+        Their fingerprints do not cover the bytes that they read. Of what all shards had a say in, rows that a phase
+        uses again stay.
+        """
+        own, every = {_folder_of(file)}, set[str]()
+        for one in PHASES:
+            spoiled = {*one.reads} & (every | own)
+            if not spoiled:
+                continue
+            self.receipts(receipts_of(one.name)).forget_all_but(())
+            if one.name not in self._vouching:
+                continue
+            if one.by_shard and spoiled & own:
+                name = self.layout.name_at(file)
+                self.receipts(one.name).forget(text_of(name))
+                lost = [self.layout.file_of(folder, *name) for folder in one.writes]
+                self._remove(lost)
+                self._remeasured(lost)
+                own.update(one.writes)
+            if not one.by_shard or spoiled & every:
+                self.receipts(one.name).forget_all_but(())
+                every.update(one.writes)
 
     def _remove_of_later(self, path: str) -> bool:
         """Removes a file that a phase writes that did not read its receipts yet: it then finds it missing."""
