@@ -1,4 +1,4 @@
-"""What select knows of a shard: which rules each row failed, and the clusters that its rows are in."""
+"""Judges groups of small shards: which rules each row fails before `clip`, and the clusters that it is in."""
 
 from collections.abc import Sequence
 from typing import Any
