@@ -28,7 +28,7 @@ from pipelines.steps import STEPS, receipts_of
 from pipelines.verdicts import Verdicts
 from pipelines.watching import Each, Flush, Watching
 from schemas.errors import ChangedError, DamagedError
-from schemas.plain import plain
+from schemas.plain import many, plain
 
 WHOLE: Final = name_of(ALL)
 """The one name in the results of a phase that is not done shard by shard."""
@@ -291,10 +291,19 @@ class Build:
         """Holds the receipts of tasks against what lies there; says what is damaged, and so made again."""
         self._go_on(name, tasks)
         found = self.receipts(name).check(tasks)
-        for one in found[:_SHOWN]:
+        stopped = self._half_removed(one.output for one in found)
+        if stopped:
+            files = many(len(stopped), "file")
+            self.reporter.say(
+                f"{name}: made again: {files} that a removal of rows was at when it was stopped"
+            )
+        damaged = [one for one in found if one.output not in stopped]
+        for one in damaged[:_SHOWN]:
             self.reporter.say(f"{name}: {one.text}: it is made again")
-        if len(found) > _SHOWN:
-            self.reporter.say(f"{name}: {len(found) - _SHOWN:,} more files are damaged: they are made again")
+        if len(damaged) > _SHOWN:
+            self.reporter.say(
+                f"{name}: {len(damaged) - _SHOWN:,} more files are damaged: they are made again"
+            )
         if self._remeasured([one.output for one in found]):
             raise _Again
 
@@ -363,6 +372,14 @@ class Build:
                 fresh = [one for one in map(self._as_it_lies, map(Output.from_json, outputs)) if one]
                 if fresh:
                     self.receipts(name).amend({task.name: fresh})
+
+    def _half_removed(self, files: Iterable[str]) -> set[str]:
+        """Returns those files out of which a run that was killed may have taken rows: select left no receipt of it."""
+        own = {file for file in files if _folder_of(file)}
+        if not own or not self.removed or self.receipts("select").last(ALL):
+            return set()
+        shards = {name for name, _ in self.layout.listed("removed")}
+        return {file for file in own if self.layout.name_at(file) in shards}
 
     def vouch(self, written: Sequence[Json]) -> None:
         """Has the receipts of phases vouch for files that the driver wrote in the stead of theirs, by whole paths."""

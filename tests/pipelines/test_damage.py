@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from unittest import mock
 
 import pyarrow as pa
@@ -170,6 +170,27 @@ def rename_column(path: Path, name: str) -> None:
     data[data.index(bytes([len(name)]) + name.encode(), footer) + 1] ^= 1
     path.write_bytes(data)
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def test_a_removal_that_was_stopped_is_not_called_damage(
+    corpora: Corpora, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run says that rows were being removed, makes those files again, and ends equal."""
+    with corpora.copied("score") as corpus:
+        real = Store.write_atomic
+
+        def stopping(self: Store, final: str, tmp_dir: str | Path, *, scratch: bool = False) -> Any:
+            if final.endswith("work/decisions/web/1.parquet"):
+                raise OutputError("stopped")
+            return real(self, final, tmp_dir, scratch=scratch)
+
+        monkeypatch.setattr(Store, "write_atomic", stopping)
+        with pytest.raises(OutputError, match="stopped"):
+            corpora.build(corpus)
+        monkeypatch.undo()
+        again = [line for line in corpora.build(corpus) if "made again" in line]
+        assert again == ["measure: made again: 1 file that a removal of rows was at when it was stopped"]
+        assert files(corpus) == corpora.sound
 
 
 @pytest.mark.parametrize("phase", WRITES)

@@ -77,8 +77,9 @@ def select(
 ) -> list[Json]:
     """One part of the funnel for each of the (source, shard) given, in sorted order.
 
-    `scored` are the receipts of phase score. `rows` says how many rows each shard has: without, each is a task of its own, and a
-    home is bounded by its shards alone. `repeats` False says that dedup found no two rows of one key. `removed` is the file of the rows that the list names (removed.py). `write` False decides without writing.
+    `scored` are the receipts of phase score. `rows` says how many rows each shard has: without, each is a task of its
+    own, and a home is bounded by its shards alone. `repeats` False says that dedup found no two rows of one key.
+    `removed` is the file of the rows that the list names (removed.py). `write` False decides without writing.
     `steps` is the folder of what passes between the rounds where it outlives the run (pipelines/steps.py).
     """
     scratch = steps or join(layout.exchange, "select")
