@@ -28,7 +28,7 @@ from pipelines.steps import STEPS, receipts_of
 from pipelines.verdicts import Verdicts
 from pipelines.watching import Each, Flush, Watching
 from schemas.errors import ChangedError, DamagedError
-from schemas.plain import plain
+from schemas.plain import many, plain
 
 WHOLE: Final = name_of(ALL)
 """The one name in the results of a phase that is not done shard by shard."""
@@ -297,10 +297,19 @@ class Build:
         """Holds the receipts of tasks against what lies there; says what is damaged, and so made again."""
         self._go_on(name, tasks)
         found = self.receipts(name).check(tasks)
-        for one in found[:_SHOWN]:
+        stopped = self._half_removed(one.output for one in found)
+        if stopped:
+            files = many(len(stopped), "file")
+            self.reporter.say(
+                f"{name}: made again: {files} that a removal of rows was at when it was stopped"
+            )
+        damaged = [one for one in found if one.output not in stopped]
+        for one in damaged[:_SHOWN]:
             self.reporter.say(f"{name}: {one.text}: it is made again")
-        if len(found) > _SHOWN:
-            self.reporter.say(f"{name}: {len(found) - _SHOWN:,} more files are damaged: they are made again")
+        if len(damaged) > _SHOWN:
+            self.reporter.say(
+                f"{name}: {len(damaged) - _SHOWN:,} more files are damaged: they are made again"
+            )
         if self._remeasured([one.output for one in found]):
             raise _Again
 
@@ -370,6 +379,26 @@ class Build:
                 if fresh:
                     self.receipts(name).amend({task.name: fresh})
 
+    def _half_removed(self, files: Iterable[str]) -> set[str]:
+        """Returns those files out of which a run that was killed may have taken rows: select left no receipt of it."""
+        own = {file for file in files if _folder_of(file)}
+        if not own or not self.removed or self.receipts("select").last(ALL):
+            return set()
+        shards = {name for name, _ in self.layout.listed("removed")}
+        return {file for file in own if self.layout.name_at(file) in shards}
+
+    def _is_half_removed_fetched(self, output: Output) -> bool:
+        """Returns whether rows of a fetched source were taken out of a file by a task that then was given up.
+
+        Whoever does the task again finds other bytes than were measured; what is gone cannot be measured again.
+        """
+        if not self._half_removed([output.name]):
+            return False
+        self._disk.forget([output.name])
+        source, _ = self.layout.name_at(output.name)
+        fetched = KINDS[self.recipe.source(source).kind].fetched
+        return fetched and self._as_it_lies(output) is not None
+
     def vouch(self, written: Sequence[Json]) -> None:
         """Has the receipts of phases vouch for files that the driver wrote in the stead of theirs, by whole paths."""
         top = self.layout.at("")
@@ -416,8 +445,11 @@ class Build:
             for name in found:
                 for output in found.outputs(name):
                     if shown(self.layout.at(output["name"])) == path:
+                        if self._is_half_removed_fetched(Output.from_json(output)):
+                            return True  # the phases are walked again, and vouch for it as it lies
                         self.receipts(one).forget(text_of(name))
                         self._remove([output["name"]])
+                        self._forget_readers(output["name"])
                         self._remeasured([output["name"]])
                         return True
         if path.startswith(shown(join(self.layout.work, STEPS))):
@@ -429,6 +461,31 @@ class Build:
                 self._remove([self.layout.file_of("removed", *name)])
                 return True
         return self._remove_of_later(path)
+
+    def _forget_readers(self, file: str) -> None:
+        """Forgets what phases that are done may have made of a damaged file, and of what others made of it.
+
+        Their fingerprints do not cover the bytes that they read. Of what all shards had a say in, rows that a phase
+        uses again stay.
+        """
+        own, every = {_folder_of(file)}, set[str]()
+        for one in PHASES:
+            spoiled = {*one.reads} & (every | own)
+            if not spoiled:
+                continue
+            self.receipts(receipts_of(one.name)).forget_all_but(())
+            if one.name not in self._vouching:
+                continue
+            if one.by_shard and spoiled & own:
+                name = self.layout.name_at(file)
+                self.receipts(one.name).forget(text_of(name))
+                lost = [self.layout.file_of(folder, *name) for folder in one.writes]
+                self._remove(lost)
+                self._remeasured(lost)
+                own.update(one.writes)
+            if not one.by_shard or spoiled & every:
+                self.receipts(one.name).forget_all_but(())
+                every.update(one.writes)
 
     def _remove_of_later(self, path: str) -> bool:
         """Removes a file that a phase writes that did not read its receipts yet: it then finds it missing."""

@@ -127,8 +127,10 @@ class Watching:
 def input_shards_of(task: Json, source: str | None = None) -> Iterator[Name]:
     """Yields the input shards that a task names, at any depth; one without its source has that of the task around."""
     source = task.get("source", source)
-    if isinstance(source, str) and isinstance(task.get("shard"), str):
-        yield source, task["shard"]
+    if isinstance(source, str):
+        shards = task.get("shards")
+        named = [task.get("shard"), *(shards if isinstance(shards, list) else ())]
+        yield from ((source, one) for one in named if isinstance(one, str))
     for value in task.values():
         for one in value if isinstance(value, list) else [value]:
             if isinstance(one, dict):

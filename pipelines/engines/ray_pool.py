@@ -188,13 +188,13 @@ class Run:
         if not self.dispatch.twice:
             return None
         now = time.monotonic()
-        alone = (
+        ages = (
             (index, now - call.since)
             for call in self.busy.values()
             for index in reversed(call.indexes)
             if index not in self.again and index not in self.done
         )
-        return self.pace.first_late(dict(alone))
+        return self.pace.first_late(dict(ages))
 
     def others(self, index: int) -> list[Any]:
         """Returns the references of the calls with that task that are not over."""

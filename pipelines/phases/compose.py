@@ -1,11 +1,14 @@
 """Phase compose: the samples of every kept row, without the images' bytes."""
 
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Generic, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -102,15 +105,16 @@ class Compose:
         sizes: list[list[Json]] = []
         lines: list[tuple[str, str, str, str]] = []
         with self._layout.store.scratch(path) as scratch:
-            samples = Spool(scratch)
+            samples = Spool[tuple[str, str]](scratch, partial(self._layout.store.unpacking, path))
             inputs = ShardInputs.of(self._layout, source, shard)
             for rows in self._kept(source, shard):
                 wanted = self._views(source, inputs, rows)
                 sizes.append(self._sizer.sizes(one.example for one in wanted))
                 found = gathered(wanted, by_image=KINDS[source.kind].drafts)
-                with self._layout.store.unpacking(path):
-                    samples.add([self._described(source, one) for one in found])
-            write_tables(self._layout, path, SAMPLES, samples.sorted(lines))
+                for stratum, table in _by_stratum([self._described(source, one) for one in found]):
+                    samples.add(stratum, table)
+            samples.end()
+            write_tables(self._layout, path, SAMPLES, _noted(samples, lines))
         runs = runs_of((source.id, shard), lines)
         outlines = to_json(outline(run, bound(self._recipe.shards.samples)) for run in runs)
         return {"samples": len(lines), "sizes": added(sizes), "runs": outlines}
@@ -129,7 +133,8 @@ class Compose:
     def _kept(self, source: Source, shard: str) -> Iterator[list[Json]]:
         """Yields the kept rows' signals, with their split: ROWS of them at a time, by ranges of their keys.
 
-        All at once where rows are composed with others: those of one image, or dialogues of several.
+        All at once where rows are composed with others: those of one image, or dialogues of several. The signals are
+        read once, whatever the number of ranges.
         """
         chat = self._recipe.chat_of(source)
         together = KINDS[source.kind].drafts or chat.localise > 0 or chat.join > 1
@@ -140,14 +145,25 @@ class Compose:
         beside = file.table(["member", "key"])
         kept = pc.equal(decisions["decision"], "kept")
         scores = self._scores(source, shard, beside["member"])
-        for first, last in _ranges(beside["key"].filter(kept), together):
-            mine = pc.and_(kept, _is_between(beside["key"], first, last))
-            rows: list[Json] = []
-            for number, signals in file.each(_SIGNALS):
-                table = signals.append_column("split", decisions["split"].slice(number, len(signals)))
-                table = table.append_column("clip_score", scores.slice(number, len(signals)))
-                rows += table.filter(mine.slice(number, len(signals))).to_pylist()
-            yield rows
+        tables = (
+            signals.append_column("split", decisions["split"].slice(number, len(signals)))
+            .append_column("clip_score", scores.slice(number, len(signals)))
+            .filter(kept.slice(number, len(signals)))
+            for number, signals in file.each(_SIGNALS)
+        )
+        bounds = [] if together else _bounds(beside["key"].filter(kept))
+        if not bounds:
+            yield [row for table in tables for row in table.to_pylist()]
+            return
+        path = self._layout.path("samples", source.id, shard)
+        with self._layout.store.scratch(path) as scratch:
+            spool = Spool[int](scratch, partial(self._layout.store.unpacking, path))
+            for table in tables:
+                for portion, part in _portions(table, bounds):
+                    spool.add(portion, part)
+            spool.end()
+            for _, parts in groupby(spool.sorted(), key=itemgetter(0)):
+                yield [row for _, table in parts for row in table.to_pylist()]
 
     def _scores(self, source: Source, shard: str, members: pa.ChunkedArray) -> pa.Array:
         if not self._recipe.is_scored(source):
@@ -256,53 +272,83 @@ class ShardInputs:
         return cls([], drafts_of(layout, source, shard), grounded)
 
 
-class Spool:
-    """Samples in a scratch file, as Arrow batches; those that were added later have greater keys."""
+Named = TypeVar("Named", int, tuple[str, str])
 
-    def __init__(self, scratch: BinaryIO) -> None:
+
+class Spool(Generic[Named]):
+    """Tables of one schema in a scratch file, each below a name; read back name by name.
+
+    `guard` is a context that says where the scratch file lies when the disk refuses it.
+    """
+
+    def __init__(self, scratch: BinaryIO, guard: Callable[[], AbstractContextManager[None]]) -> None:
         self._scratch = scratch
-        self._file = pa.ipc.new_file(scratch, SAMPLES, options=pa.ipc.IpcWriteOptions(compression="zstd"))
+        self._guard = guard
+        self._file: pa.RecordBatchFileWriter | None = None
         self._count = 0
-        self._batches: dict[tuple[str, str], list[int]] = {}
+        self._batches: dict[Named, list[int]] = {}
 
-    def add(self, samples: list[Json]) -> None:
-        """Adds samples, whose keys are greater than those of all before."""
-        for name, own in groupby(sorted(samples, key=itemgetter("group", "split", "key")), key=_STRATUM):
-            for batch in pa.Table.from_pylist(list(own), SAMPLES).to_batches():
+    def add(self, name: Named, table: pa.Table) -> None:
+        """Adds a table."""
+        with self._guard():
+            if self._file is None:
+                options = pa.ipc.IpcWriteOptions(compression="zstd")
+                self._file = pa.ipc.new_file(self._scratch, table.schema, options=options)
+            for batch in table.to_batches():
                 self._file.write_batch(batch)
                 self._batches.setdefault(name, []).append(self._count)
                 self._count += 1
 
-    def sorted(self, lines: list[tuple[str, str, str, str]]) -> Iterator[pa.Table]:
-        """Yields all samples by group, split and key; adds to `lines` what a run knows of each."""
-        self._file.close()
-        self._scratch.seek(0)
-        batches = pa.ipc.open_file(self._scratch)
+    def end(self) -> None:
+        """Writes what the scratch file's buffer still holds; nothing is added any more."""
+        with self._guard():
+            if self._file is not None:
+                self._file.close()
+            self._scratch.flush()
+            self._scratch.seek(0)
+
+    def sorted(self) -> Iterator[tuple[Named, pa.Table]]:
+        """Yields all tables by name, those of one name in the order in which they were added."""
+        if self._file is None:
+            return
+        with self._guard():
+            batches = pa.ipc.open_file(self._scratch)
         for name in sorted(self._batches):
             for number in self._batches[name]:
-                table = pa.Table.from_batches([batches.get_batch(number)])
-                columns = (table[one].to_pylist() for one in ("key", "digest"))
-                lines += [(*name, *line) for line in zip(*columns, strict=True)]
-                yield table
+                with self._guard():
+                    table = pa.Table.from_batches([batches.get_batch(number)])
+                yield name, table
+
+
+def _by_stratum(samples: list[Json]) -> Iterator[tuple[tuple[str, str], pa.Table]]:
+    """Yields samples of a group and split, by key."""
+    for name, own in groupby(sorted(samples, key=itemgetter("group", "split", "key")), key=_STRATUM):
+        yield name, pa.Table.from_pylist(list(own), SAMPLES)
 
 
 _STRATUM = itemgetter("group", "split")
 
 
-def _ranges(keys: pa.ChunkedArray, together: bool) -> Iterator[tuple[str, str | None]]:
-    """Yields the first key, and the one behind the last, of ranges that hold some ROWS of the keys; at least one."""
-    first = ""
-    if not together and len(keys) > ROWS:
-        order = keys.combine_chunks().take(pc.sort_indices(keys))
-        for last in order.take(pa.array(range(ROWS, len(order), ROWS))).to_pylist():
-            yield first, last
-            first = last
-    yield first, None
+def _noted(samples: Spool[tuple[str, str]], lines: list[tuple[str, str, str, str]]) -> Iterator[pa.Table]:
+    """Yields all samples by group, split and key; adds to `lines` what a run knows of each."""
+    for name, table in samples.sorted():
+        columns = (table[one].to_pylist() for one in ("key", "digest"))
+        lines += [(*name, *line) for line in zip(*columns, strict=True)]
+        yield table
 
 
-def _is_between(keys: pa.ChunkedArray, first: str, last: str | None) -> pa.ChunkedArray:
-    found = pc.greater_equal(keys, first)
-    return found if last is None else pc.and_(found, pc.less(keys, last))
+def _bounds(keys: pa.ChunkedArray) -> list[str]:
+    """Returns where portions of ROWS keys begin, but the first; none where there is one portion."""
+    order = keys.combine_chunks().take(pc.sort_indices(keys))
+    found: list[str] = order.take(pa.array(range(ROWS, len(order), ROWS), pa.int64())).to_pylist()
+    return found
+
+
+def _portions(table: pa.Table, bounds: list[str]) -> Iterator[tuple[int, pa.Table]]:
+    """Yields the rows of a table by the portion that their keys are in."""
+    places = pa.array([bisect_right(bounds, key) for key in table["key"].to_pylist()], pa.int64())
+    for place in sorted(set(places.to_pylist())):
+        yield place, table.filter(pc.equal(places, place)).combine_chunks()
 
 
 def _facts(row: dict[str, Any]) -> dict[str, Any]:

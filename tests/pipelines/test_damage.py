@@ -5,17 +5,22 @@ import errno
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from unittest import mock
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines.audit import status
+from pipelines.engines.step import Json, Step
 from pipelines.files import Store
 from pipelines.phases.table import PHASES
+from pipelines.removal import Removed
+from pipelines.watching import Watching
 from schemas.errors import OutputError
 from tests.damage import Corpora, Hand, Heard, files, kind_of, recipe_of
 from tests.deaths import WRITES
@@ -106,6 +111,86 @@ def test_damage_that_no_listing_shows_is_found_by_whoever_reads(corpora: Corpora
             said = corpora.build(corpus)
             assert [line for line in said if f"{path} is damaged" in line], name
             assert files(corpus) == corpora.sound, name
+
+
+@pytest.mark.parametrize("worker", ["values:EqualValues", "candidates:Judging"])
+def test_a_shard_in_a_group_is_held_against_its_digest(corpora: Corpora, worker: str) -> None:
+    """A bit flips in a column's name just before a step that reads many shards in one task: that step notices."""
+    real, steps = Watching._told, list[str]()
+
+    def flipped(self: Watching, step: Step, tasks: Sequence[Json]) -> Sequence[Json]:
+        if step.worker.endswith(worker) and step.worker not in steps:
+            rename_column(corpus / "work/signals/web/1.parquet", "caption")
+        steps.append(step.worker)
+        return real(self, step, tasks)
+
+    with corpora.copied("measure") as corpus, mock.patch.object(Watching, "_told", flipped):
+        path = corpus / "work/signals/web/1.parquet"
+        said = corpora.build(corpus)
+        assert [line for line in said if f"{path} is damaged (it holds other bytes" in line]
+        assert files(corpus) == corpora.sound
+
+
+@pytest.mark.parametrize(
+    ("phase", "column", "value"), [("dedup", "sha256", "0" * 64), ("select", "error", "decode")]
+)
+def test_what_was_made_of_a_damaged_file_is_made_again(
+    corpora: Corpora, tmp_path: Path, phase: str, column: str, value: str
+) -> None:
+    """A phase works on values that were not measured; a later one notices, and nothing that was made of them stays."""
+    believed, begins, heard = Watching._believed, Heard.begin, list[str]()
+
+    def blind(self: Watching, reads: Iterable[str], task: Json) -> dict[str, str]:
+        return believed(self, reads, task) if heard[-1] == "compose" else {}
+
+    def begin(self: Heard, name: str, tasks: int, done: int) -> None:
+        if name == phase and phase not in heard:
+            path = tmp_path / "corpus/work/signals/several/1.parquet"
+            table = pq.ParquetFile(path).read()
+            at = table.schema.get_field_index(column)
+            values = pa.array([value] * table.num_rows)
+            pq.write_table(table.set_column(at, table.schema.field(at), values), path)
+        heard.append(name)
+        begins(self, name, tasks, done)
+
+    # a list of removed rows has select begin anew in any case
+    with mock.patch.object(corpora, "removed", Removed()):
+        corpora.build(tmp_path / "sound")
+        with mock.patch.object(Watching, "_believed", blind), mock.patch.object(Heard, "begin", begin):
+            said = corpora.build(tmp_path / "corpus")
+    assert heard.count(phase) == 2
+    assert [line for line in said if "several/1.parquet is damaged (it holds other bytes" in line]
+    assert files(tmp_path / "corpus") == files(tmp_path / "sound")
+
+
+def rename_column(path: Path, name: str) -> None:
+    """Flips one bit of a column's name in the footer of a Parquet file; its size and time stay."""
+    times, data = path.stat(), bytearray(path.read_bytes())
+    footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    data[data.index(bytes([len(name)]) + name.encode(), footer) + 1] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def test_a_removal_that_was_stopped_is_not_called_damage(
+    corpora: Corpora, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run says that rows were being removed, makes those files again, and ends equal."""
+    with corpora.copied("score") as corpus:
+        real = Store.write_atomic
+
+        def stopping(self: Store, final: str, tmp_dir: str | Path, *, scratch: bool = False) -> Any:
+            if final.endswith("work/decisions/web/1.parquet"):
+                raise OutputError("stopped")
+            return real(self, final, tmp_dir, scratch=scratch)
+
+        monkeypatch.setattr(Store, "write_atomic", stopping)
+        with pytest.raises(OutputError, match="stopped"):
+            corpora.build(corpus)
+        monkeypatch.undo()
+        again = [line for line in corpora.build(corpus) if "made again" in line]
+        assert again == ["measure: made again: 1 file that a removal of rows was at when it was stopped"]
+        assert files(corpus) == corpora.sound
 
 
 @pytest.mark.parametrize("phase", WRITES)

@@ -1,4 +1,4 @@
-"""What select knows of a shard: which rules each row failed, and the clusters that its rows are in."""
+"""Judges groups of small shards: which rules each row fails before `clip`, and the clusters that it is in."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +12,7 @@ from filters.corpus_rules import Phash
 from filters.rules import dedup_language, detail, failures
 from pipelines.engines.step import At, Json
 from pipelines.layout import Layout
+from pipelines.outputs import damaged
 from pipelines.parquet import by_member, read_table
 from pipelines.phases.dedup.signals import CAPTION, EVAL, KINDS, LEAST_ROWS, PLACE, batches, held_out
 from pipelines.phases.dedup.tables import Folder
@@ -27,6 +28,7 @@ class Judge:
         self.recipe = Recipe.model_validate(setup["recipe"])
         self.layout = Layout(**setup["layout"])
         self._removed = Found(Folder(setup).read(setup["removed"])) if setup.get("removed") else Found()
+        self._columns = self.recipe.signals.schema.names
         self._rank = {source.id: rank for rank, source in enumerate(self.recipe.sources)}
 
     def shard(self, task: Json) -> tuple[Judged, Memory]:
@@ -40,7 +42,7 @@ class Judge:
         """
         read = [self._read(source, name) for name in names]
         tables, memory = [signals for signals, _ in read], Memory.joined([one for _, one in read])
-        signals = pa.concat_tables(tables, promote_options="default").combine_chunks()
+        signals = pa.concat_tables(tables).combine_chunks()
         numbers = [np.arange(one.num_rows) + (first + n << PLACE) for n, one in enumerate(tables)]
         rules = self.recipe.rules_of(source)
         if not source.needs_captions:
@@ -74,8 +76,11 @@ class Judge:
         return unpacked(read_table(self.layout, task["judged"]), self.recipe.source(task["source"]))
 
     def _read(self, source: Source, shard: str) -> tuple[pa.Table, Memory]:
-        """A shard's signals as rules judge them."""
-        signals = read_table(self.layout, self.layout.path("signals", source.id, shard))
+        """A shard's signals as rules judge them. Raises DamagedError where a column is missing."""
+        path = self.layout.path("signals", source.id, shard)
+        signals = read_table(self.layout, path)
+        if missing := [name for name in self._columns if name not in signals.column_names]:
+            raise damaged(path, f"its column {missing[0]} is missing")
         memory = Memory.read(self.layout, source, shard, signals)
         return memory.restored(signals), memory
 

@@ -64,10 +64,10 @@ _UNSEEN = {
 class SelectPlan:
     """The settings of one run; `recipe`, `scored`, `repeats` and `removed` have a say in its results.
 
-    `scored` are the receipts of phase score. `rows` says how many rows each shard has: without, none is taken for
-    small. `repeats` False says that dedup found no two rows of one key. `removed` is the file of the rows that the
-    list names (removed.py). `write` False decides without writing. `steps` is the folder of what passes between the
-    rounds where it outlives the run (pipelines/steps.py).
+    `scored` are the receipts of phase score. `rows` says how many rows each shard has: without, each is a task of its
+    own, and a home is bounded by its shards alone. `repeats` False says that dedup found no two rows of one key.
+    `removed` is the file of the rows that the list names (removed.py). `write` False decides without writing.
+    `steps` is the folder of what passes between the rounds where it outlives the run (pipelines/steps.py).
     """
 
     recipe: Recipe
@@ -142,9 +142,14 @@ class _Rounds:
             for task, receipt in zip(self.tasks, receipts, strict=True)
         ]
 
+    @property
+    def _judged(self) -> list[Json]:
+        """The tasks of steps that read nothing of the shards themselves, so need no digests of their files."""
+        return [{name: task[name] for name in ("number", "source", "judged")} for task in self.tasks]
+
     def shuffle(self, worker: str, partitions: int, **more: object) -> list[Json]:
         """The receipts of a shuffle of all shards."""
-        return self._engine.shuffle(self.step(worker, **more), self.tasks, partitions)
+        return self._engine.shuffle(self.step(worker, **more), self._judged, partitions)
 
     def cut(self, found: Mapping[str, Json]) -> None:
         """Finds the scores at which shares of rows are cut off, given where each group's cut lies."""
@@ -171,7 +176,7 @@ class _Rounds:
         """Takes in the rows beyond the cap on captions."""
         self._setup["capped"] = self._home(CAPPED, receipts, "caps")
         if self._setup["capped"] and any(self._homes.values()):
-            self._settle(CAPPED, self.tasks)
+            self._settle(CAPPED, self._judged)
 
     def _settle(self, name: str, tasks: list[Json]) -> None:
         """Finds out who stays where those who beat others lost in this round."""

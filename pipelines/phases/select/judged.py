@@ -1,4 +1,4 @@
-"""What select knows of rows: the rules that each failed, and the clusters that it is in; as a table on disk, too."""
+"""The judged rows of a group of shards, in memory and as the table on disk that the rounds of select read."""
 
 import hashlib
 from dataclasses import dataclass
