@@ -70,7 +70,10 @@ class Step:
     limits: Limits = Limits()
     resources: Resources = Resources()
     twice: bool = True
-    """Whether a task that is late may run a second time, beside the first: not one that asks others' servers."""
+    """Whether a task that is late may run a second time, beside the first.
+
+    Not one that asks others' servers, nor one that changes what it reads.
+    """
     kept: bool = False
     """Whether receipts describe the files too that later steps read (`scratch`)."""
 

@@ -11,7 +11,7 @@ decide   map: one decision for every row of every shard
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from filters.corpus_rules import MaxPerCaption, Semantic
@@ -113,7 +113,9 @@ def select(engine: Engine, plan: SelectPlan) -> list[Json]:
             rounds.semantic(semantic.plan(recipe, plan.scored))
         if recipe.rules.get(MaxPerCaption):
             rounds.capped(rounds.shuffle(CAPS, partitions))
-        receipts = engine.map(rounds.step(phase("select").worker), rounds.tasks)
+        # two at once would blank the texts of removed rows below each other's reading
+        last = replace(rounds.step(phase("select").worker), twice=plan.removed is None)
+        receipts = engine.map(last, rounds.tasks)
         return [one for receipt in receipts for one in receipt["shards"]]
     finally:
         if plan.steps is None:

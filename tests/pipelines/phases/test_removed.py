@@ -20,6 +20,8 @@ import yaml
 from PIL import Image
 
 import vlcorpus
+from pipelines.engines.inline import InlineEngine
+from pipelines.engines.step import Json, Step
 from schemas.errors import InputError
 from tests.pipelines.building import rows
 from tests.pipelines.crawls import environment, litter, run_inline
@@ -222,6 +224,23 @@ def test_a_threshold_moves_after_a_removal(recipe: dict[str, Any], plain: Path, 
     fresh = made(other, tmp_path / "fresh", listed)
     shared = {name for name in files(out) if not name.startswith("work/scores")}
     assert {name: files(out)[name] for name in shared} == {name: files(fresh)[name] for name in shared}
+
+
+def test_decisions_that_blank_texts_have_no_backup(
+    recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second task would read what the first one blanks; without a list nothing is blanked."""
+    told: list[bool] = []
+    run = InlineEngine.map
+
+    def noting(self: InlineEngine, step: Step, *rest: Any) -> list[Json]:
+        told.extend([step.twice] * step.worker.endswith(":Decide"))
+        return run(self, step, *rest)
+
+    monkeypatch.setattr(InlineEngine, "map", noting)
+    out = made(recipe, tmp_path / "out")
+    made(recipe, out, written(tmp_path / "one.txt", "url", [value("url", 3, out)]))
+    assert told == [True, False]
 
 
 def test_a_list_that_is_taken_away(recipe: dict[str, Any], tmp_path: Path) -> None:
