@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipelines.parquet import Groups
+from pipelines.parquet import RowGroups
 from pipelines.phases import compose
 from schemas.errors import OutputError
 from tests.pipelines import raw
@@ -25,13 +25,13 @@ def recipe_of(folder: Path) -> dict[str, Any]:
 def test_rows_are_composed_in_any_portions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Portions of one row, of some and of all leave the same bytes and the same receipts; signals are read once."""
     reads: list[str] = []
-    each = Groups.each
+    each = RowGroups.each
 
-    def counted(self: Groups, columns: list[str]) -> Iterator[tuple[int, pa.Table]]:
+    def counted(self: RowGroups, columns: list[str]) -> Iterator[tuple[int, pa.Table]]:
         reads.append("once")
         return each(self, columns)
 
-    monkeypatch.setattr(Groups, "each", counted)
+    monkeypatch.setattr(RowGroups, "each", counted)
     recipe = recipe_of(tmp_path / "web")
     left = []
     for rows in (1, 7, 32_768):
