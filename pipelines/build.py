@@ -174,7 +174,7 @@ class Build:
     ) -> Collection[Json]:
         """Runs those tasks of a phase that are not done; keeps and returns the receipts of all, in order.
 
-        `body` makes what the engine is told of a task, when it is its turn.
+        `body` makes the JSON that the engine passes to a task's worker, when it is its turn.
         """
         receipts = self.receipts(name)
         self.check(name, tasks)

@@ -90,12 +90,12 @@ class Watching:
         owners = {_OWNERS[folder].name for folder in reads if folder in _OWNERS}
         self._indexed = {name: one for name, one in self._indexed.items() if name in owners}
 
-        def told(task: Json) -> Json:
-            """Adds what the task may believe."""
+        def with_digests(task: Json) -> Json:
+            """Adds the digests of the files that the task reads."""
             believed = self._believed(reads, task)
             return {**task, "believed": believed} if believed else task
 
-        return Each(tasks, told)
+        return Each(tasks, with_digests)
 
     def _believed(self, reads: Iterable[str], task: Json) -> dict[str, str]:
         """Returns the digests of what a task may read, by path: the files of the input shards that it names."""

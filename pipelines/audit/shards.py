@@ -202,7 +202,7 @@ class CheckShards:
         }
 
     def _check(self, shard: Json) -> tuple[list[str], Counter[Kind]]:
-        """Returns what is wrong with the files of one shard, and the views that its index tells of."""
+        """Returns the faults in the files of one shard, and how many views of each kind its index lists."""
         index, files = shard["index"], shard["files"]
         problems = [problem for file in files for problem in _file(self._store, file, index)]
         name = f"{stem(files[0]['name'])}.parquet"

@@ -39,7 +39,7 @@ _ACTIONS: Final = {
     selectors.EVENT_WRITE: pycurl.CSELECT_OUT,
     selectors.EVENT_READ | selectors.EVENT_WRITE: pycurl.CSELECT_IN | pycurl.CSELECT_OUT,
 }
-"""What libcurl is told, by what a selector found."""
+"""The events that libcurl gets, by those that a selector found."""
 
 _FAILURES: Final = {
     pycurl.E_COULDNT_RESOLVE_PROXY: "proxy_failed",

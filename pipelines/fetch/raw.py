@@ -124,13 +124,13 @@ class Left:
 
     def answers(self, opt_out: OptOut) -> pa.Table:
         """Returns the rows whose statuses are answers to their URLs for any other row with the same URL."""
-        told = [
+        chosen = [
             row["url"] is not None
             and row["status"] not in self.refused
             and (answers(row["status"]) or is_out(row, opt_out))
             for row in rows_of(self.table.select(ANSWERED))
         ]
-        return self.table.filter(pa.array(told, pa.bool_()))
+        return self.table.filter(pa.array(chosen, pa.bool_()))
 
 
 @dataclass(frozen=True)

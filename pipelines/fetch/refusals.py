@@ -55,5 +55,5 @@ def _is_wider(name: str, then: Any, now: Any) -> bool:
 def _is_within(network: str, networks: Collection[str]) -> bool:
     inner = ip_network(network)
     outer = (ip_network(one) for one in networks)
-    # the checker does not see that both are of one version
+    # subnet_of takes two networks of one version, and the checker does not see that they are compared first
     return any(inner.version == one.version and inner.subnet_of(one) for one in outer)  # type: ignore[arg-type]

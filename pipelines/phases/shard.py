@@ -342,7 +342,7 @@ def _task_name(planned: Planned) -> str:
 
 
 def _body(build: "Build", planned: Planned) -> Json:
-    """Returns what the task of an output shard is told."""
+    """Returns the body of the task that writes an output shard."""
     stratum = planned.stratum
     parts = [
         {**part._asdict(), "input": build.shards[(stratum.source, part.shard)].to_json()}

@@ -195,10 +195,10 @@ def _sentence(problem: Any, root: yaml.Node | None, name: str, given: frozenset[
             return f"{at}: {key}: should not be empty"
         case _:
             shown = "" if where[-1:] == (SECRET,) else _value(problem["input"])
-            told = _PLAIN.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
-            if shown and shown.removeprefix(" (it is ").removesuffix(")") in told.partition("not ")[2]:
+            sentence = _PLAIN.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
+            if shown and shown.removeprefix(" (it is ").removesuffix(")") in sentence.partition("not ")[2]:
                 shown = ""  # the sentence itself quotes it
-            return f"{at}: {key}: {told}{shown}" if key else f"{at}: {told}"
+            return f"{at}: {key}: {sentence}{shown}" if key else f"{at}: {sentence}"
 
 
 SECRET = "storage_options"

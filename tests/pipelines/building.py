@@ -67,7 +67,7 @@ def build(
     until: str = "card",
     workers: int = 0,
     before: Mapping[str, Callable[[], None]] = MappingProxyType({}),
-    given: Verdicts = Verdicts(),  # noqa: B008 - it is frozen
+    given: Verdicts = Verdicts(),  # noqa: B008 - frozen, so one for all calls is safe
 ) -> tuple[Results, Heard]:
     """Runs a recipe inline, or on local workers; its receipts by phase and shard, and what was reported.
 

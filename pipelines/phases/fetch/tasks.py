@@ -74,7 +74,7 @@ class Tasks:
                 yield Task(body["shard"], fingerprint("fetch", 1, depends), body)
 
     def body(self, listed: InputShard, name: str, start: int, stop: int) -> Json:
-        """What a task of a list's rows from `start` to `stop` is told."""
+        """Returns the body of the task that fetches a list's rows from `start` to `stop`."""
         return {
             "name": name,
             "shard": text_of((self._source.id, name)),

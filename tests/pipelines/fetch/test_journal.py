@@ -19,17 +19,22 @@ Answers = list[tuple[str, bytes | None]]
 ANSWERS = st.lists(st.tuples(st.text(max_size=9), st.none() | st.binary(max_size=50)), max_size=5)
 
 
+def _written(folder: Path, answers: Answers) -> Path:
+    """A journal of these answers; where it lies."""
+    journal = Journal(_raw(folder), "one")
+    for row, (text, image) in enumerate(answers):
+        journal.note(row, {"status": text, "sha256": None if image is None else "x"}, image)
+    journal.close()
+    return folder / UNFINISHED / "one.journal"
+
+
 @given(ANSWERS, st.integers(0, 400))
 def test_a_journal_that_was_cut_off(
     tmp_path_factory: pytest.TempPathFactory, answers: Answers, cut: int
 ) -> None:
     """Every answer that is whole is found again with its image, and the journal goes on behind the last of them."""
     folder = tmp_path_factory.mktemp("journal")
-    journal = Journal(_raw(folder), "one")
-    for row, (text, image) in enumerate(answers):
-        journal.note(row, {"status": text, "sha256": None if image is None else "x"}, image)
-    journal.close()
-    path = folder / UNFINISHED / "one.journal"
+    path = _written(folder, answers)
     if not answers:
         assert not path.exists()
         return
@@ -59,11 +64,7 @@ def test_a_machine_that_lost_its_power(
 ) -> None:
     """Zeros in the place of what was written, or behind it, cost the answers from there on, and no other is wrong."""
     folder = tmp_path_factory.mktemp("journal")
-    journal = Journal(_raw(folder), "one")
-    for row, (text, image) in enumerate(answers):
-        journal.note(row, {"status": text, "sha256": None if image is None else "x"}, image)
-    journal.close()
-    path = folder / UNFINISHED / "one.journal"
+    path = _written(folder, answers)
     data = bytearray(path.read_bytes())
     first %= len(data)
     data[first : first + size] = bytes(size)
